@@ -1,0 +1,193 @@
+"""The cluster file's shape: what an operator asks for, as frozen pydantic models.
+
+`cluster.spec_yaml` reads it from YAML and reports every problem at once.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class ClusterSettings(_Part):
+    """The cluster as a whole.
+
+    Attributes:
+        name: shows in `rackserve status` and names the Serve application.
+        serve_port: Ray Serve's own HTTP port (control and health checks only; apps never use it).
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")] = "rackserve"
+    serve_port: Port = 8001
+
+
+class GatewaySpec(_Part):
+    """The gateways: where apps connect.
+
+    Attributes:
+        host: the address to listen on.
+        port: the apps' port; 0 takes a free one. Gateway processes of one node share it (SO_REUSEPORT).
+        admin_port: `/metrics` and `/state` for operators; the k-th gateway process of a node takes the k-th port from
+            here; 0 takes free ones.
+        replicas: gateway processes in the cluster.
+        max_body_bytes: larger request bodies are refused with 413.
+        max_header_bytes: larger request heads are refused with 431.
+        header_timeout_s: a head that takes longer is refused with 408.
+        idle_timeout_s: an idle keep-alive connection is closed after this long.
+        connect_timeout_s: a replica that does not accept within this long is passed over.
+        drain_timeout_s: a stopping gateway lets running responses finish for this long.
+    """
+
+    host: str = "0.0.0.0"  # noqa: S104 - apps come from other machines
+    port: Port = 8000
+    admin_port: Port = 8002
+    replicas: Annotated[int, Field(ge=1, le=256)] = 1
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
+    max_header_bytes: Annotated[int, Field(ge=1024, le=1024 * 1024)] = 64 * 1024
+    header_timeout_s: Seconds = 30.0
+    idle_timeout_s: Seconds = 75.0
+    connect_timeout_s: Seconds = 3.0
+    drain_timeout_s: Seconds = 30.0
+
+
+class ReplicaCount(_Part):
+    """How many replicas of a model; a plain number `n` in YAML means `{min: n, max: n}`."""
+
+    min: Annotated[int, Field(ge=0, le=4096)] = 1
+    max: Annotated[int, Field(ge=1, le=4096)] = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_number(cls, value: object) -> object:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return {"min": value, "max": value}
+        if isinstance(value, Mapping) and "max" not in value and isinstance(value.get("min"), int):
+            return {**value, "max": max(1, value["min"])}
+        return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min is {self.min} but max is {self.max}; min must not be above max")
+        return self
+
+
+class Parallelism(_Part):
+    """How one replica is cut over GPUs: `tensor * pipeline` GPUs a replica."""
+
+    tensor: Annotated[int, Field(ge=1, le=1024)] = 1
+    pipeline: Annotated[int, Field(ge=1, le=128)] = 1
+
+    @property
+    def gpus(self) -> int:
+        """GPUs one replica takes."""
+        return self.tensor * self.pipeline
+
+
+class SimSpec(_Part):
+    """The simulated engine's timing and memory.
+
+    Attributes:
+        prefill_tokens_per_s: prompt tokens the engine works off a second.
+        inter_token_s: time of one decode step with one sequence.
+        inter_token_per_seq_s: what each further sequence in the batch adds to a step.
+        max_num_seqs: sequences decoded at once; more wait.
+        kv_blocks: KV-cache capacity, in blocks.
+        block_tokens: tokens in one KV block.
+        chars_per_token: characters of prompt one token stands for.
+        start_s: how long the engine takes to start.
+    """
+
+    prefill_tokens_per_s: Annotated[float, Field(gt=0)] = 20_000.0
+    inter_token_s: Annotated[float, Field(ge=0)] = 0.01
+    inter_token_per_seq_s: Annotated[float, Field(ge=0)] = 0.0002
+    max_num_seqs: Annotated[int, Field(ge=1)] = 256
+    kv_blocks: Annotated[int, Field(ge=1)] = 4096
+    block_tokens: Annotated[int, Field(ge=1)] = 32
+    chars_per_token: Annotated[float, Field(gt=0)] = 4.0
+    start_s: Annotated[float, Field(ge=0)] = 0.0
+
+
+class ModelSpec(_Part):
+    """One model that apps can name.
+
+    Attributes:
+        name: what apps put in `"model"`.
+        source: a Hugging Face id, a folder, or a built-in name (`rackserve models list`).
+        engine: `vllm`, or `sim`: the same surface with simulated timing.
+        replicas: how many.
+        parallel: how one replica is cut over GPUs.
+        policy: how the gateway picks a replica.
+        engine_args: passed to vLLM's `AsyncEngineArgs` as they are.
+        env: environment variables of the replica's process.
+        sim: the simulated engine's settings.
+        cpus: CPU cores Ray reserves for a replica.
+        gpus_per_replica: logical GPUs Ray reserves; unset: `tensor * pipeline` for vLLM on a GPU node, 0 on a CPU.
+        start_timeout_s: a replica that is not ready after this long is started anew.
+        request_timeout_s: a replica that sends nothing for this long has failed the request.
+    """
+
+    name: str
+    source: str = ""
+    engine: Literal["vllm", "sim"] = "vllm"
+    replicas: ReplicaCount = ReplicaCount()
+    parallel: Parallelism = Parallelism()
+    policy: str = "least_load"
+    engine_args: dict[str, Any] = Field(default_factory=dict)
+    env: dict[str, str] = Field(default_factory=dict)
+    sim: SimSpec = SimSpec()
+    cpus: Annotated[float, Field(ge=0)] = 1.0
+    gpus_per_replica: Annotated[float, Field(ge=0)] | None = None
+    start_timeout_s: Seconds = 1800.0
+    request_timeout_s: Seconds = 600.0
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_plain(cls, value: str) -> str:
+        if not MODEL_NAME.fullmatch(value):
+            raise ValueError("letters, digits and . _ : / - only, starting with a letter or digit, at most 128")
+        return value
+
+    @model_validator(mode="after")
+    def _vllm_has_a_source(self) -> Self:
+        if self.engine == "vllm" and not self.source:
+            raise ValueError("source is missing: a Hugging Face id, a folder or a built-in name")
+        return self
+
+
+class ClusterSpec(_Part):
+    """A whole cluster file."""
+
+    cluster: ClusterSettings = ClusterSettings()
+    gateway: GatewaySpec = GatewaySpec()
+    models: Annotated[tuple[ModelSpec, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        names = [model.name for model in self.models]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two models are named {twice[0]!r}; each name must be unique")
+        return self
+
+    def model(self, name: str) -> ModelSpec:
+        """Return the model called `name`.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for model in self.models:
+            if model.name == name:
+                return model
+        raise KeyError(name)

@@ -1,0 +1,1 @@
+"""The shell: Ray Serve deployments, engines and the `rackserve` command."""

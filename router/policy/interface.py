@@ -1,0 +1,67 @@
+"""The contract of a routing policy: filter → score → pick, synchronous, replayable.
+
+A policy is given the request, the candidates in id order and a random generator; it reads no clock, does no I/O and
+touches no globals. Ties are broken by the generator, so a run with the same seed makes the same choices.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from router.request import RoutingRequest
+from router.snapshot import ReplicaSnapshot, Signal
+
+
+class Filter(Protocol):
+    """Narrows the candidates. May return an empty list: then no replica can take the request."""
+
+    name: str
+
+    def keep(
+        self, request: RoutingRequest, candidates: Sequence[ReplicaSnapshot], rng: Random
+    ) -> Sequence[ReplicaSnapshot]:
+        """Return the candidates that stay, in their order."""
+        ...
+
+
+class Scorer(Protocol):
+    """Gives each candidate a cost; the lowest is best.
+
+    Attributes:
+        unit: what the cost is counted in; the default unit of this project is seconds.
+        needs: the telemetry every candidate must provide.
+    """
+
+    name: str
+    unit: str
+    needs: frozenset[Signal]
+
+    def costs(self, request: RoutingRequest, candidates: Sequence[ReplicaSnapshot]) -> list[float]:
+        """Return one cost a candidate, in their order."""
+        ...
+
+
+class Picker(Protocol):
+    """Chooses one candidate by cost."""
+
+    name: str
+
+    def pick(self, candidates: Sequence[ReplicaSnapshot], costs: Sequence[float], rng: Random) -> int:
+        """Return the position of the choice; `candidates` is never empty."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a policy chose and what it weighed.
+
+    Attributes:
+        replica: the choice.
+        candidates: ids of the replicas that were scored, in order.
+        costs: their costs, in the same order, in the scorer's unit.
+    """
+
+    replica: ReplicaSnapshot
+    candidates: tuple[str, ...]
+    costs: tuple[float, ...]
