@@ -58,10 +58,10 @@ class Decision:
 
     Attributes:
         replica: the choice.
-        candidates: ids of the replicas that were scored, in order.
+        candidates: the replicas that were scored, in id order.
         costs: their costs, in the same order, in the scorer's unit.
     """
 
     replica: ReplicaSnapshot
-    candidates: tuple[str, ...]
-    costs: tuple[float, ...]
+    candidates: Sequence[ReplicaSnapshot]
+    costs: Sequence[float]

@@ -1,0 +1,40 @@
+"""A policy: its filters, its scorer and its picker, run in that order."""
+
+from collections.abc import Sequence
+from random import Random
+
+from router.policy.interface import Decision, Filter, Picker, Scorer
+from router.request import RoutingRequest
+from router.snapshot import ReplicaSnapshot, Signal
+
+
+class Profile:
+    """Filter → score → pick.
+
+    Args:
+        name: what the cluster file calls it.
+        filters: run in order, each on what the one before left.
+        scorer: weighs what the filters left.
+        picker: chooses by the scorer's costs.
+    """
+
+    def __init__(self, name: str, *, filters: Sequence[Filter] = (), scorer: Scorer, picker: Picker) -> None:
+        self.name = name
+        self.filters = tuple(filters)
+        self.scorer = scorer
+        self.picker = picker
+
+    @property
+    def needs(self) -> frozenset[Signal]:
+        """The telemetry every replica must provide for this policy to work."""
+        return self.scorer.needs
+
+    def decide(self, request: RoutingRequest, candidates: Sequence[ReplicaSnapshot], rng: Random) -> Decision | None:
+        """Choose one of `candidates` (in id order), or None where the filters leave none."""
+        for narrow in self.filters:
+            candidates = narrow.keep(request, candidates, rng)
+        if not candidates:
+            return None
+        costs = self.scorer.costs(request, candidates)
+        position = self.picker.pick(candidates, costs, rng)
+        return Decision(candidates[position], candidates, costs)
