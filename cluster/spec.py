@@ -32,6 +32,20 @@ class ClusterSettings(_Part):
     serve_port: Port = 8001
 
 
+class TenantSpec(_Part):
+    """One customer of the cluster, known by an API key.
+
+    Attributes:
+        name: shows in metrics and logs.
+        key_sha256: SHA-256 of the API key, 64 hex digits (`printf %s KEY | sha256sum`): the key itself is never kept.
+        models: the models it may use; unset: all.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    key_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    models: tuple[str, ...] | None = None
+
+
 class GatewaySpec(_Part):
     """The gateways: where apps connect.
 
@@ -47,6 +61,7 @@ class GatewaySpec(_Part):
         idle_timeout_s: an idle keep-alive connection is closed after this long.
         connect_timeout_s: a replica that does not accept within this long is passed over.
         drain_timeout_s: a stopping gateway lets running responses finish for this long.
+        tenants: who may use the cluster; none: everybody, as one anonymous tenant.
     """
 
     host: str = "0.0.0.0"  # noqa: S104 - apps come from other machines
@@ -59,6 +74,18 @@ class GatewaySpec(_Part):
     idle_timeout_s: Seconds = 75.0
     connect_timeout_s: Seconds = 3.0
     drain_timeout_s: Seconds = 30.0
+    tenants: tuple[TenantSpec, ...] = ()
+
+    @model_validator(mode="after")
+    def _tenants_are_told_apart(self) -> Self:
+        for what, values in (
+            ("named", [tenant.name for tenant in self.tenants]),
+            ("known by the key_sha256", [tenant.key_sha256 for tenant in self.tenants]),
+        ):
+            twice = sorted({value for value in values if values.count(value) > 1})
+            if twice:
+                raise ValueError(f"two tenants are {what} {twice[0]!r}; each must have its own")
+        return self
 
 
 class ReplicaCount(_Part):

@@ -1,0 +1,72 @@
+"""Answering a request without any replica."""
+
+import asyncio
+from typing import Protocol
+
+from router.http.data_plane import DataPlane
+from router.http.incoming import IncomingRequest
+from router.http.responses import error_body, response
+from router.outcome import HTTP_STATUS, Outcome
+
+
+class Writable(Protocol):
+    """Where an answer is written."""
+
+    transport: asyncio.Transport
+
+
+class Answers:
+    """Writes the answers the gateway gives itself, and counts the refusals among them."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+
+    def answer(  # noqa: PLR0913 - the parts of a response
+        self,
+        client: Writable,
+        incoming: IncomingRequest,
+        status: int,
+        body: bytes,
+        *,
+        content_type: bytes = b"application/json",
+        headers: bytes = b"",
+    ) -> None:
+        """Write a whole answer."""
+        client.transport.write(
+            response(
+                status,
+                body,
+                content_type=content_type,
+                headers=headers,
+                close=not incoming.keep_alive or self._plane.draining,
+                head_only=incoming.method == b"HEAD",
+            )
+        )
+
+    def refuse(  # noqa: PLR0913 - what a refusal says
+        self,
+        client: Writable,
+        incoming: IncomingRequest,
+        outcome: Outcome,
+        message: str,
+        *,
+        tenant: str = "",
+        model: str = "",
+        param: str | None = None,
+    ) -> None:
+        """Write a refusal and count it.
+
+        Args:
+            client: who asked.
+            incoming: what was asked.
+            outcome: why not; also the error's `code`.
+            message: what was wrong and what would be right.
+            tenant: whose request it is, where known.
+            model: which model of the cluster it is for; "" where it is for none.
+            param: the body's field that is wrong.
+        """
+        self._plane.meters.ended(model, tenant, outcome)
+        headers = b"x-request-id: " + (incoming.given_id() or self._plane.new_request_id()) + b"\r\n"
+        if outcome is Outcome.UNAUTHORIZED:
+            headers += b"www-authenticate: Bearer\r\n"
+        self.answer(client, incoming, HTTP_STATUS[outcome], error_body(outcome, message, param), headers=headers)

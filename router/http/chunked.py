@@ -1,0 +1,121 @@
+"""Finding the end of a chunked body while its bytes pass through untouched (RFC 9112, section 7.1)."""
+
+MAX_LINE = 4096
+"""A chunk-size line or trailer section longer than this is an error; real ones have a dozen bytes."""
+
+
+class ChunkedError(Exception):
+    """The bytes are not a chunked body."""
+
+
+class ChunkedWalk:
+    """Follows the framing of one chunked body, reading only its size lines.
+
+    `feed` costs one search and one number per chunk, whatever is in it: the events inside are never looked at.
+    """
+
+    __slots__ = ("_line", "_skip", "_trailer")
+
+    def __init__(self) -> None:
+        self._skip = 0
+        self._line = b""
+        self._trailer = False
+
+    @property
+    def between_chunks(self) -> bool:
+        """All that was fed ends with a whole chunk."""
+        return not (self._skip or self._line or self._trailer)
+
+    def feed(self, data: bytes) -> int:
+        """Take the next bytes.
+
+        Returns:
+            -1 while the body goes on, else where in `data` the body ended (its length, unless more follows).
+
+        Raises:
+            ChunkedError: a size line is not one.
+        """
+        end = len(data)
+        position = self._skip
+        if self._line or self._trailer:
+            return self._feed_broken(data)
+        while position < end:
+            line_end = data.find(b"\r\n", position)
+            if line_end < 0:
+                self._keep_line(data[position:])
+                position = end
+                break
+            try:
+                size = int(data[position:line_end], 16)
+            except ValueError:
+                size = _size_with_extension(data[position:line_end])
+            if size <= 0:
+                return self._end_of_chunks(data, line_end + 2, size)
+            position = line_end + 4 + size
+        self._skip = position - end
+        return -1
+
+    def _end_of_chunks(self, data: bytes, position: int, size: int) -> int:
+        if size < 0:
+            raise ChunkedError(f"a chunk of {size} bytes")
+        if data[position : position + 2] == b"\r\n":
+            return position + 2
+        self._trailer = True
+        self._skip = 0
+        self._line = b""
+        return self._feed_broken(data[position:], offset=position)
+
+    def _feed_broken(self, data: bytes, offset: int = 0) -> int:
+        """Go on where a size line or the trailer was cut between two reads."""
+        kept = len(self._line)
+        joined = self._line + data
+        self._line = b""
+        if self._trailer:
+            if joined[:2] == b"\r\n":
+                return offset + 2 - kept
+            done = joined.find(b"\r\n\r\n")
+            if done < 0:
+                self._keep_line(joined)
+                return -1
+            return offset + done + 4 - kept
+        self._skip = 0
+        found = self.feed(joined)
+        return found if found < 0 else found - kept
+
+    def _keep_line(self, line: bytes) -> None:
+        if len(line) > MAX_LINE:
+            raise ChunkedError(f"a chunk-size line of over {MAX_LINE} bytes")
+        self._line = line
+
+
+def _size_with_extension(line: bytes) -> int:
+    """Read the size before a chunk extension (`1a;name=value`)."""
+    try:
+        return int(line.split(b";", 1)[0], 16)
+    except ValueError as error:
+        raise ChunkedError(f"{line[:40]!r} is no chunk size") from error
+
+
+def chunk(data: bytes) -> bytes:
+    """Frame `data`, which is not empty, as one chunk."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+def payload(framed: bytes) -> bytes:
+    """Take the framing off whole chunks.
+
+    Args:
+        framed: chunks from the start of a body; a last one that was cut counts as far as it came.
+    """
+    parts = []
+    position = 0
+    while (line_end := framed.find(b"\r\n", position)) >= 0:
+        size = _size_with_extension(framed[position:line_end])
+        if size <= 0:
+            break
+        parts.append(framed[line_end + 2 : line_end + 2 + size])
+        position = line_end + 4 + size
+    return b"".join(parts)

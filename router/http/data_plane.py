@@ -1,0 +1,126 @@
+"""What all connections of one gateway process share: the fleet, the pools, the meters and the limits."""
+
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING
+
+import structlog
+
+from cluster.spec import GatewaySpec
+from router.fleet import Fleet
+from router.http.auth import Authenticator
+from router.http.meters import Meters
+from router.http.upstream import UpstreamPool
+from router.snapshot import Endpoint, ReplicaSnapshot
+
+if TYPE_CHECKING:
+    import asyncio
+
+TICK_S = 0.25
+"""How often time limits are looked at: one sweep over all connections instead of a timer for each."""
+MAX_ATTEMPTS = 3
+"""Replicas one request is sent to at the most, so that one that kills its replica does not kill them all."""
+
+_log = structlog.get_logger("rackserve.gateway")
+
+
+@dataclass(slots=True)
+class ReplicaRoute:
+    """A replica's pool and the part of a request's head that is the same for every request sent there.
+
+    Attributes:
+        pool: its connections.
+        head_end: from the HTTP version to the start of the value of `x-request-id`.
+    """
+
+    pool: UpstreamPool
+    head_end: bytes
+
+
+class DataPlane:
+    """Shared state of one gateway process.
+
+    Args:
+        spec: limits and timeouts.
+        fleet: the replicas.
+        authenticator: maps credentials to tenants.
+        gateway_id: names this gateway to replicas.
+        credential: the cluster's internal credential, sent to replicas; "" sends none.
+        now_s: monotonic seconds.
+
+    Attributes:
+        draining: the gateway is stopping: answers close their connections.
+        request_timeouts_s: by model, after how long a silent replica has failed a request.
+    """
+
+    def __init__(  # noqa: PLR0913 - the composition of one process
+        self,
+        spec: GatewaySpec,
+        fleet: Fleet,
+        authenticator: Authenticator,
+        *,
+        gateway_id: str,
+        credential: str,
+        now_s: Callable[[], float],
+    ) -> None:
+        self.spec = spec
+        self.fleet = fleet
+        self.authenticator = authenticator
+        self.meters = Meters(fleet)
+        self.now_s = now_s
+        self.draining = False
+        self.request_timeouts_s: dict[str, float] = {}
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._routes: dict[str, ReplicaRoute] = {}
+        self._gateway_id = gateway_id
+        self._credential = credential
+        self._id_prefix = secrets.token_hex(4).encode() + b"-"
+        self._ids = count(1)
+
+    def new_request_id(self) -> bytes:
+        """Return an id no other request of any gateway has."""
+        return self._id_prefix + b"%x" % next(self._ids)
+
+    def route_to(self, replica: ReplicaSnapshot) -> ReplicaRoute:
+        """Return how to reach a replica; made at the first request."""
+        route = self._routes.get(replica.replica_id)
+        if route is None:
+            route = self._routes[replica.replica_id] = self._new_route(replica.endpoint)
+        return route
+
+    def _new_route(self, endpoint: Endpoint) -> ReplicaRoute:
+        host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+        lines = [f" HTTP/1.1\r\nhost: {host}:{endpoint.http_port}", f"x-rackserve-gateway: {self._gateway_id}"]
+        if self._credential:
+            lines.append(f"authorization: Bearer {self._credential}")
+        lines.append("x-request-id: ")
+        pool = UpstreamPool(endpoint, self.spec.connect_timeout_s, TICK_S)
+        return ReplicaRoute(pool, "\r\n".join(lines).encode("latin-1"))
+
+    def replicas_gone(self, endpoints: Iterable[Endpoint]) -> None:
+        """Close the pools of replicas that are gone; requests still running there go on."""
+        for endpoint in endpoints:
+            route = self._routes.pop(endpoint.replica_id, None)
+            if route is not None:
+                route.pool.close()
+
+    def replica_failed(self, replica: ReplicaSnapshot, reason: str) -> None:
+        """Leave a replica out for a while, and say so once."""
+        if replica.accepting:
+            _log.warning("replica failed a request", replica=replica.replica_id, reason=reason)
+        self.fleet.failed(replica, self.now_s())
+
+    def tick(self) -> None:
+        """Look at the time limits of replicas and their connections."""
+        self.fleet.tick(self.now_s())
+        for route in self._routes.values():
+            route.pool.tick()
+
+    def close(self) -> None:
+        """Close every idle connection to a replica and stop connecting."""
+        for route in self._routes.values():
+            route.pool.close()
+        for task in self.tasks:
+            task.cancel()

@@ -1,0 +1,108 @@
+"""The few fields of a request body that routing needs; the body itself is forwarded as it came."""
+
+from email.message import Message
+
+import msgspec
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser
+
+MAX_MODEL_FIELD = 512
+"""Bytes read of a multipart `model` field; names are at most 128 characters."""
+
+
+class EnvelopeError(Exception):
+    """The body cannot be read; the message is for the client."""
+
+
+class Envelope(msgspec.Struct):
+    """What the gateway reads of a JSON body. Other fields are skipped, not checked: the engine does that."""
+
+    model: str | None = None
+    stream: bool | None = None
+
+
+_json = msgspec.json.Decoder(Envelope)
+
+
+def read_json(body: bytes) -> Envelope:
+    """Read a JSON body.
+
+    Raises:
+        EnvelopeError: it is not a JSON object, or a field has the wrong type.
+    """
+    try:
+        return _json.decode(body)
+    except msgspec.ValidationError as error:
+        raise EnvelopeError(f"the request body does not fit: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise EnvelopeError(f"the request body is not valid JSON: {error}") from error
+
+
+def read_multipart(body: bytes, content_type: bytes) -> Envelope:
+    """Read the `model` field of a multipart form.
+
+    Raises:
+        EnvelopeError: it is not a well-formed form.
+    """
+    header = Message()
+    header["content-type"] = content_type.decode("latin-1")
+    boundary = header.get_param("boundary")
+    if not isinstance(boundary, str) or not boundary:
+        raise EnvelopeError("the multipart content-type names no boundary")
+    reader = _ModelField()
+    try:
+        parser = MultipartParser(
+            boundary.encode("latin-1"),
+            {
+                "on_part_begin": reader.part_begin,
+                "on_header_field": reader.header_name,
+                "on_header_value": reader.header_value,
+                "on_header_end": reader.header_end,
+                "on_part_data": reader.data,
+            },
+        )
+        parser.write(body)
+        parser.finalize()
+    except FormParserError as error:
+        raise EnvelopeError(f"the request body is not a multipart form: {error}") from error
+    model = bytes(reader.model)
+    try:
+        return Envelope(model=model.decode() if reader.found else None)
+    except UnicodeDecodeError as error:
+        raise EnvelopeError("the model field is not UTF-8") from error
+
+
+class _ModelField:
+    """Collects the value of the form field called `model`."""
+
+    def __init__(self) -> None:
+        self.model = bytearray()
+        self.found = False
+        self._name = b""
+        self._value = b""
+        self._inside = False
+
+    def part_begin(self) -> None:
+        self._inside = False
+
+    def header_name(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def header_end(self) -> None:
+        if self._name.lower() == b"content-disposition":
+            header = Message()
+            header["content-disposition"] = self._value.decode("latin-1")
+            field_name = header.get_param("name", header="content-disposition")
+            is_file = header.get_param("filename", header="content-disposition") is not None
+            if field_name == "model" and not is_file:
+                self._inside = self.found = True
+        self._name = self._value = b""
+
+    def data(self, data: bytes, start: int, end: int) -> None:
+        if self._inside:
+            self.model += data[start:end]
+            if len(self.model) > MAX_MODEL_FIELD:
+                raise EnvelopeError(f"the model field has over {MAX_MODEL_FIELD} bytes")

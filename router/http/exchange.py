@@ -1,0 +1,295 @@
+"""One request on its way: to a replica, to another if that one fails, and its answer back to the client."""
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from router.http.auth import Tenant
+from router.http.chunked import LAST_CHUNK, chunk, payload
+from router.http.data_plane import MAX_ATTEMPTS, DataPlane, ReplicaRoute
+from router.http.incoming import FORWARDED, IncomingRequest
+from router.http.response_head import CHUNKED, UNTIL_CLOSE, ResponseHead
+from router.http.responses import error_body, error_event, response
+from router.http.upstream import UpstreamConnection
+from router.outcome import HTTP_STATUS, Outcome
+from router.request import RoutingRequest
+
+if TYPE_CHECKING:
+    from router.policy.interface import Decision
+
+_ERROR_STATUS = 400
+
+
+class Client(Protocol):
+    """The client's side of an exchange."""
+
+    transport: asyncio.Transport
+
+    def exchange_ended(self, *, keep_alive: bool) -> None:
+        """The answer has been written; the next request may be served unless the connection must close."""
+        ...
+
+    def exchange_broken(self) -> None:
+        """The answer cannot be completed: the connection must break, so that the client sees it."""
+        ...
+
+
+class Exchange:
+    """One request and its answer.
+
+    Its life is `start` → an upstream connection → `upstream_head` → `upstream_data` … → `upstream_done`; a replica that
+    fails before its head sends it back to `start`. The client leaving ends it at any point.
+
+    Attributes:
+        head_request: the method was HEAD: no body follows the head.
+        upstream: the connection that carries it now, None while there is none.
+    """
+
+    __slots__ = (
+        "_attempts",
+        "_began_s",
+        "_client",
+        "_collected",
+        "_decision",
+        "_ended",
+        "_head",
+        "_incoming",
+        "_keep_alive",
+        "_plane",
+        "_request",
+        "_request_id",
+        "_tenant",
+        "_tried",
+        "head_request",
+        "upstream",
+    )
+
+    def __init__(
+        self, plane: DataPlane, client: Client, incoming: IncomingRequest, request: RoutingRequest, tenant: Tenant
+    ) -> None:
+        self._plane = plane
+        self._client = client
+        self._incoming = incoming
+        self._request = request
+        self._request_id = request.request_id.encode()
+        self._tenant = tenant
+        self._tried: set[str] = set()
+        self._attempts = 0
+        self._decision: Decision | None = None
+        self._head: ResponseHead | None = None
+        self._collected: list[bytes] | None = None
+        self._ended = False
+        self._keep_alive = incoming.keep_alive
+        self._began_s = plane.now_s()
+        self.head_request = incoming.method == b"HEAD"
+        self.upstream: UpstreamConnection | None = None
+
+    def start(self) -> None:
+        """Pick a replica and send the request there."""
+        plane = self._plane
+        self._attempts += 1
+        decision = plane.fleet.route(self._request, self._tried) if self._attempts <= MAX_ATTEMPTS else None
+        self._decision = decision
+        if decision is None:
+            if self._tried:
+                self._refuse(Outcome.REPLICA_FAILED, "every replica that was tried failed before answering")
+            else:
+                self._refuse(
+                    Outcome.NO_REPLICA, f"no replica of model {self._request.model!r} is ready; try again soon"
+                )
+            return
+        route = plane.route_to(decision.replica)
+        upstream = route.pool.take()
+        if upstream is None:
+            self._connect(route)
+        else:
+            self._send(upstream, route)
+
+    def _connect(self, route: ReplicaRoute) -> None:
+        task = asyncio.get_running_loop().create_task(self._connect_and_send(route))
+        self._plane.tasks.add(task)
+        task.add_done_callback(self._plane.tasks.discard)
+
+    async def _connect_and_send(self, route: ReplicaRoute) -> None:
+        try:
+            upstream = await route.pool.connect()
+        except (OSError, TimeoutError) as error:
+            if not self._ended:
+                self._attempt_failed(f"does not accept connections: {error or 'timed out'}")
+            return
+        if self._ended:
+            route.pool.put(upstream)
+        else:
+            self._send(upstream, route)
+
+    def _send(self, upstream: UpstreamConnection, route: ReplicaRoute) -> None:
+        incoming = self._incoming
+        parts = [incoming.method, b" ", incoming.url, route.head_end, self._request_id]
+        headers = incoming.headers
+        for name in FORWARDED:
+            value = headers.get(name)
+            if value is not None:
+                parts += (b"\r\n", name, b": ", value)
+        parts.append(b"\r\ncontent-length: %d\r\n\r\n" % len(incoming.body))
+        self.upstream = upstream
+        upstream.send(self, b"".join(parts), incoming.body)
+
+    def upstream_head(self, head: ResponseHead, body: bytes) -> None:
+        """Start the answer to the client with the replica's own head."""
+        decision = self._decision
+        if decision is None:
+            return
+        if head.retry_elsewhere:
+            self._going_away()
+            return
+        plane = self._plane
+        plane.fleet.succeeded(decision.replica)
+        plane.meters.model(self._request.model).ttfb_s.observe(plane.now_s() - self._began_s)
+        self._head = head
+        if self._incoming.http_1_0 and head.length == CHUNKED:
+            self._collected = [body]
+            return
+        if head.length == UNTIL_CLOSE or plane.draining:
+            self._keep_alive = False
+        self._client.transport.write(
+            b"".join(
+                (head.lines, self._own_headers(), b"\r\n" if self._keep_alive else b"connection: close\r\n\r\n", body)
+            )
+        )
+
+    def _own_headers(self) -> bytes:
+        lines = b"x-request-id: " + self._request_id + b"\r\n"
+        if b"x-rackserve-explain" in self._incoming.headers and self._decision is not None:
+            replica = self._decision.replica
+            policy = self._plane.fleet.models[self._request.model].policy.name
+            lines += f"x-rackserve-replica: {replica.replica_id}\r\nx-rackserve-policy: {policy}\r\n".encode("latin-1")
+        return lines
+
+    def upstream_data(self, data: bytes) -> None:
+        """Pass the body's next bytes on."""
+        if self._collected is None:
+            self._client.transport.write(data)
+        else:
+            self._collected.append(data)
+
+    def upstream_done(self) -> None:
+        """The answer is complete."""
+        head = self._head
+        if self._ended or head is None:
+            return
+        if self._collected is not None:
+            body = payload(b"".join(self._collected))
+            lines = head.lines.lower().replace(b"transfer-encoding: chunked\r\n", b"")
+            self._keep_alive = False
+            self._client.transport.write(
+                b"%s%scontent-length: %d\r\nconnection: close\r\n\r\n%s" % (lines, self._own_headers(), len(body), body)
+            )
+        self._end(Outcome.OK if head.status < _ERROR_STATUS else Outcome.UPSTREAM_STATUS)
+        self._client.exchange_ended(keep_alive=self._keep_alive)
+
+    def upstream_failed(self, reason: str, *, between_chunks: bool) -> None:
+        """The replica broke off: try another, or tell the client that its answer ends here."""
+        if self._ended:
+            return
+        if self._head is None:
+            self._attempt_failed(reason)
+            return
+        decision = self._decision
+        if decision is not None:
+            self._plane.replica_failed(decision.replica, reason)
+        self._end(Outcome.REPLICA_FAILED)
+        if between_chunks and self._collected is None and b"text/event-stream" in self._head.lines.lower():
+            event = error_event(Outcome.REPLICA_FAILED, f"the replica {reason} before the answer was complete")
+            self._client.transport.write(chunk(event) + LAST_CHUNK)
+        self._client.exchange_broken()
+
+    def _attempt_failed(self, reason: str) -> None:
+        """No byte of the answer has come: the request can go elsewhere."""
+        decision = self._decision
+        upstream = self.upstream
+        self.upstream = None
+        if decision is None:
+            return
+        plane = self._plane
+        plane.meters.model(self._request.model).retries += 1
+        plane.fleet.release(decision.replica)
+        if upstream is not None and upstream.used > 1 and upstream.received == 0:
+            # The replica closed an idle connection just as it was used again: that is no failure of the replica.
+            self._attempts -= 1
+        else:
+            plane.replica_failed(decision.replica, reason)
+            self._tried.add(decision.replica.replica_id)
+        self.start()
+
+    def _going_away(self) -> None:
+        """The replica is stopping and has not begun: another takes the request."""
+        decision = self._decision
+        upstream = self.upstream
+        self.upstream = None
+        if upstream is not None:
+            upstream.abandon()
+        if decision is not None:
+            self._plane.fleet.release(decision.replica)
+            self._tried.add(decision.replica.replica_id)
+            self._attempts -= 1
+            self.start()
+
+    def timed_out(self, timeout_s: float) -> None:
+        """The replica sent nothing for too long."""
+        upstream = self.upstream
+        decision = self._decision
+        if upstream is None or decision is None or self._ended:
+            return
+        reason = f"sent nothing for {timeout_s:g} s"
+        between_chunks = upstream.between_chunks
+        upstream.abandon()
+        if self._head is not None:
+            self.upstream_failed(reason, between_chunks=between_chunks)
+            return
+        self._plane.replica_failed(decision.replica, reason)
+        self._refuse(Outcome.REPLICA_TIMEOUT, f"the replica {reason}")
+
+    def model_timeout_s(self) -> float:
+        """Return how long the replica may send nothing."""
+        return self._plane.request_timeouts_s.get(self._request.model, float("inf"))
+
+    def client_left(self) -> None:
+        """Nobody waits for the answer any more: closing the connection makes the engine abort."""
+        if self._ended:
+            return
+        upstream = self.upstream
+        self._end(Outcome.CLIENT_LEFT)
+        if upstream is not None:
+            upstream.abandon()
+
+    def _refuse(self, outcome: Outcome, message: str) -> None:
+        self._end(outcome)
+        headers = self._own_headers()
+        if HTTP_STATUS[outcome] == HTTP_STATUS[Outcome.NO_REPLICA]:
+            headers += b"retry-after: 1\r\n"
+        keep_alive = self._keep_alive and not self._plane.draining
+        self._client.transport.write(
+            response(
+                HTTP_STATUS[outcome],
+                error_body(outcome, message),
+                headers=headers,
+                close=not keep_alive,
+                head_only=self.head_request,
+            )
+        )
+        self._client.exchange_ended(keep_alive=keep_alive)
+
+    def _end(self, outcome: Outcome) -> None:
+        """Give back what was reserved and count how it ended; exactly once."""
+        self._ended = True
+        plane = self._plane
+        model = self._request.model
+        upstream = self.upstream
+        if self._decision is not None:
+            plane.fleet.release(self._decision.replica)
+        plane.meters.ended(model, self._tenant.name, outcome)
+        meters = plane.meters.model(model)
+        meters.duration_s.observe(plane.now_s() - self._began_s)
+        meters.body_bytes += len(self._incoming.body)
+        if upstream is not None:
+            meters.response_bytes += upstream.received
+        self.upstream = None

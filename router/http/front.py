@@ -1,0 +1,119 @@
+"""What a request on the apps' port is for: answered here, refused, or given to an exchange."""
+
+import msgspec
+
+from router.http.answers import Answers, Writable
+from router.http.auth import Tenant
+from router.http.data_plane import DataPlane
+from router.http.envelope import Envelope, EnvelopeError, read_json, read_multipart
+from router.http.exchange import Client, Exchange
+from router.http.incoming import IncomingRequest
+from router.http.pages import READ_ONLY, Pages
+from router.outcome import Outcome
+from router.request import RoutingRequest
+
+BESIDE_V1 = frozenset(
+    {b"/classify", b"/detokenize", b"/pooling", b"/rerank", b"/score", b"/tokenize", b"/v2/embed", b"/v2/rerank"}
+)
+"""Paths outside /v1/ that vLLM serves by model too."""
+
+
+class Front:
+    """Handles every request of the apps' port.
+
+    Args:
+        plane: the gateway's shared state.
+        pages: answers what is not about a model.
+    """
+
+    def __init__(self, plane: DataPlane, pages: Pages) -> None:
+        self._plane = plane
+        self._pages = pages
+        self._answers = Answers(plane)
+
+    def handle(self, client: Client, incoming: IncomingRequest) -> Exchange | None:
+        """Answer a request, or return the exchange that will."""
+        path = incoming.path
+        if path[:4] != b"/v1/" and path not in BESIDE_V1:
+            self._pages.handle(client, incoming)
+            return None
+        headers = incoming.headers
+        tenant = self._plane.authenticator.tenant(headers.get(b"authorization", b""), headers.get(b"x-api-key", b""))
+        if tenant is None:
+            message = "the API key is missing or unknown: send it as `authorization: Bearer KEY`"
+            self._answers.refuse(client, incoming, Outcome.UNAUTHORIZED, message)
+            return None
+        if path[:10] == b"/v1/models" and incoming.method in READ_ONLY and path[10:11] in (b"", b"/"):
+            self._models(client, incoming, tenant)
+            return None
+        if b"/../" in path or path[-3:] == b"/..":
+            message = "the path must not contain `..`"
+            self._answers.refuse(client, incoming, Outcome.BAD_REQUEST, message, tenant=tenant.name)
+            return None
+        return self._route(client, incoming, tenant)
+
+    def _route(self, client: Client, incoming: IncomingRequest, tenant: Tenant) -> Exchange | None:
+        refuse = self._answers.refuse
+        try:
+            envelope = _read(incoming)
+        except EnvelopeError as error:
+            refuse(client, incoming, Outcome.INVALID_JSON, str(error), tenant=tenant.name)
+            return None
+        models = self._plane.fleet.models
+        model = envelope.model
+        if model is None and len(models) == 1:
+            model = next(iter(models))
+        if model is None:
+            message = f"the request names no model; there are: {', '.join(sorted(models))}"
+            refuse(client, incoming, Outcome.MODEL_MISSING, message, tenant=tenant.name, param="model")
+            return None
+        if model not in models:
+            message = f"the model {model[:200]!r} does not exist; there are: {', '.join(sorted(models))}"
+            refuse(client, incoming, Outcome.MODEL_NOT_FOUND, message, tenant=tenant.name, param="model")
+            return None
+        if not tenant.may_use(model):
+            message = f"this API key may not use the model {model!r}"
+            outcome = Outcome.FORBIDDEN_MODEL
+            refuse(client, incoming, outcome, message, tenant=tenant.name, model=model, param="model")
+            return None
+        request_id = incoming.given_id() or self._plane.new_request_id()
+        request = RoutingRequest(
+            request_id=request_id.decode("ascii"),
+            model=model,
+            path=incoming.path.decode("ascii"),
+            stream=bool(envelope.stream),
+            body=incoming.body,
+            session=incoming.headers.get(b"x-session-id", b"").decode("latin-1"),
+        )
+        return Exchange(self._plane, client, incoming, request, tenant)
+
+    def _models(self, client: Writable, incoming: IncomingRequest, tenant: Tenant) -> None:
+        """Answer /v1/models and /v1/models/NAME, with the models this tenant may use."""
+        rows = {
+            name: {"id": name, "object": "model", "created": 0, "owned_by": "rackserve"}
+            for name in sorted(self._plane.fleet.models)
+            if tenant.may_use(name)
+        }
+        wanted = incoming.path[11:].decode("ascii")
+        if not wanted:
+            body = msgspec.json.encode({"object": "list", "data": list(rows.values())})
+            self._answers.answer(client, incoming, 200, body)
+        elif wanted in rows:
+            self._answers.answer(client, incoming, 200, msgspec.json.encode(rows[wanted]))
+        else:
+            message = f"the model {wanted[:200]!r} does not exist"
+            self._answers.refuse(client, incoming, Outcome.MODEL_NOT_FOUND, message, tenant=tenant.name, param="model")
+
+
+def _read(incoming: IncomingRequest) -> Envelope:
+    """Read what routing needs of the body.
+
+    Raises:
+        EnvelopeError: it cannot be read.
+    """
+    if not incoming.body:
+        return Envelope()
+    content_type = incoming.headers.get(b"content-type", b"")
+    if content_type[:19].lower() == b"multipart/form-data":
+        return read_multipart(incoming.body, content_type)
+    return read_json(incoming.body)

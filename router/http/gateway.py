@@ -1,0 +1,197 @@
+"""One gateway process: its sockets, and how the directory and telemetry reach its fleet."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from random import Random
+from socket import socket
+from typing import Any
+
+from cluster.clock import Clock
+from cluster.spec import GatewaySpec, ModelSpec
+from router.fleet import Fleet
+from router.http.auth import ApiKeys, Authenticator, OpenAccess, Tenant
+from router.http.client_connection import ClientConnection, Handler, OpenConnections
+from router.http.data_plane import TICK_S, DataPlane
+from router.http.front import Front
+from router.http.listen import first_free_socket, shared_socket
+from router.http.pages import Pages
+from router.policy.registry import policy_named
+from router.snapshot import Endpoint, LoadReport, ReplicaSnapshot
+
+BACKLOG = 4096
+"""Connections the kernel may hold for us; it caps this at `net.core.somaxconn`."""
+
+
+class Gateway:
+    """A gateway process' data plane.
+
+    Used from one event loop: `start`, then `apply_view` and `apply_report` as the world changes, then `stop`.
+
+    Args:
+        spec: where to listen and the limits.
+        models: what is served.
+        gateway_id: names this process to replicas and in `state`.
+        credential: the cluster's internal credential; "" sends none.
+        clock: monotonic time.
+        rng: breaks ties.
+        authenticator: maps API keys to tenants; by default the tenants of `spec`, or open access where it has none.
+
+    Attributes:
+        port: the apps' port, once started.
+        admin_port: the operators' port, once started.
+    """
+
+    def __init__(  # noqa: PLR0913 - the composition of one process
+        self,
+        spec: GatewaySpec,
+        models: Sequence[ModelSpec],
+        *,
+        gateway_id: str,
+        credential: str,
+        clock: Clock,
+        rng: Random,
+        authenticator: Authenticator | None = None,
+    ) -> None:
+        self.port = 0
+        self.admin_port = 0
+        self._spec = spec
+        self._gateway_id = gateway_id
+        self._fleet = Fleet(rng)
+        self._plane = DataPlane(
+            spec,
+            self._fleet,
+            authenticator or _authenticator(spec),
+            gateway_id=gateway_id,
+            credential=credential,
+            now_s=clock.now_s,
+        )
+        self._connections = OpenConnections()
+        self._servers: list[asyncio.Server] = []
+        self._ticker: asyncio.Task[None] | None = None
+        self._has_view = False
+        self.set_models(models)
+
+    async def start(self) -> None:
+        """Listen on both ports.
+
+        Raises:
+            OSError: a port is taken by something that does not share it.
+        """
+        loop = asyncio.get_running_loop()
+        front = Front(self._plane, Pages(self._plane, self.readiness))
+        self.port = await self._listen(shared_socket(self._spec.host, self._spec.port), front)
+        operators = Pages(self._plane, self.readiness, self.state)
+        self.admin_port = await self._listen(first_free_socket(self._spec.host, self._spec.admin_port), operators)
+        self._ticker = loop.create_task(self._tick())
+
+    async def _listen(self, sock: socket, handler: Handler) -> int:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            lambda: ClientConnection(self._plane, handler, self._connections), sock=sock, backlog=BACKLOG
+        )
+        self._servers.append(server)
+        return int(sock.getsockname()[1])
+
+    def set_models(self, models: Sequence[ModelSpec]) -> None:
+        """Serve exactly these models from now on; running requests go on.
+
+        Raises:
+            PolicyError: a model names a policy that does not exist.
+        """
+        self._fleet.set_models({model.name: policy_named(model.policy) for model in models})
+        self._plane.request_timeouts_s = {model.name: model.request_timeout_s for model in models}
+
+    def apply_view(self, endpoints: Sequence[Endpoint]) -> None:
+        """Take the directory's word for which replicas exist."""
+        self._has_view = True
+        _, gone = self._fleet.apply_view(endpoints)
+        self._plane.replicas_gone(gone)
+
+    def apply_report(self, replica_id: str, report: LoadReport | None) -> None:
+        """Take a replica's load report; None: its telemetry went silent."""
+        self._fleet.apply_report(replica_id, report)
+
+    def readiness(self) -> tuple[bool, str]:
+        """Tell whether every model has a replica, and if not what is missing."""
+        if self._plane.draining:
+            return False, "the gateway is stopping"
+        if not self._has_view:
+            return False, "the directory has not been heard of yet"
+        missing = [name for name, fleet in self._fleet.models.items() if not fleet.replicas]
+        if missing:
+            return False, f"no replica yet of: {', '.join(sorted(missing))}"
+        return True, "every model has a replica"
+
+    def state(self) -> dict[str, Any]:
+        """Return what this process knows, for `rackserve status`: plain JSON values."""
+        is_ready, reason = self.readiness()
+        meters = self._plane.meters
+        return {
+            "gateway_id": self._gateway_id,
+            "port": self.port,
+            "admin_port": self.admin_port,
+            "ready": is_ready,
+            "reason": reason,
+            "connections": meters.connections,
+            "outcomes": [
+                {"model": model, "tenant": tenant, "outcome": str(outcome), "count": count}
+                for (model, tenant, outcome), count in meters.outcomes.items()
+            ],
+            "models": {
+                name: {
+                    "policy": fleet.policy.name,
+                    "replicas": [_replica_row(replica) for _, replica in sorted(fleet.replicas.items())],
+                }
+                for name, fleet in self._fleet.models.items()
+            },
+        }
+
+    async def stop(self, drain_s: float) -> None:
+        """Stop accepting, let running answers finish for `drain_s` seconds, then close everything."""
+        self._plane.draining = True
+        for server in self._servers:
+            server.close()
+        for connection in list(self._connections):
+            connection.tick()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(drain_s):
+                await self._connections.empty.wait()
+        for connection in list(self._connections):
+            connection.transport.abort()
+        if self._ticker is not None:
+            self._ticker.cancel()
+        self._plane.close()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._plane.tick()
+            for connection in list(self._connections):
+                connection.tick()
+
+
+def _replica_row(replica: ReplicaSnapshot) -> dict[str, Any]:
+    endpoint = replica.endpoint
+    return {
+        "replica_id": replica.replica_id,
+        "host": endpoint.host,
+        "http_port": endpoint.http_port,
+        "node_id": endpoint.node_id,
+        "accepting": replica.accepting,
+        "in_flight": replica.in_flight,
+        "sent": replica.sent,
+        "report": asdict(replica.report) if replica.report is not None else None,
+    }
+
+
+def _authenticator(spec: GatewaySpec) -> Authenticator:
+    if not spec.tenants:
+        return OpenAccess()
+    return ApiKeys(
+        {
+            tenant.key_sha256: Tenant(tenant.name, frozenset(tenant.models) if tenant.models is not None else None)
+            for tenant in spec.tenants
+        }
+    )

@@ -1,0 +1,74 @@
+"""One request as the client sent it, parsed and complete."""
+
+import re
+from dataclasses import dataclass
+
+from router.outcome import Outcome
+
+READ = frozenset(
+    {
+        b"accept",
+        b"anthropic-beta",
+        b"anthropic-version",
+        b"authorization",
+        b"content-length",
+        b"content-type",
+        b"expect",
+        b"host",
+        b"traceparent",
+        b"tracestate",
+        b"x-api-key",
+        b"x-rackserve-explain",
+        b"x-request-id",
+        b"x-session-id",
+    }
+)
+"""Header names the gateway reads; others are dropped where they come in."""
+
+FORWARDED = (b"content-type", b"accept", b"traceparent", b"tracestate", b"anthropic-version", b"anthropic-beta")
+"""Headers that go on to the replica. All else of its request is made by the gateway."""
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+@dataclass(slots=True)
+class IncomingRequest:
+    """One request, complete with its body.
+
+    Attributes:
+        method: as sent.
+        url: path and query, as sent.
+        path: the path, without the query.
+        query: the query, or b"".
+        headers: those in `READ`, names in lower case.
+        body: the whole body, framing taken off.
+        keep_alive: the client wants to go on with this connection.
+        http_1_0: the client speaks HTTP/1.0: it understands no chunked answer.
+    """
+
+    method: bytes
+    url: bytes
+    path: bytes
+    query: bytes
+    headers: dict[bytes, bytes]
+    body: bytes
+    keep_alive: bool
+    http_1_0: bool
+
+    def given_id(self) -> bytes | None:
+        """Return the client's own `x-request-id` where it is a plain word, else None."""
+        given = self.headers.get(b"x-request-id")
+        return given if given is not None and _REQUEST_ID.fullmatch(given) else None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRequest:
+    """A request that could not be read to its end; the connection closes after the answer.
+
+    Attributes:
+        outcome: why.
+        message: for the client.
+    """
+
+    outcome: Outcome
+    message: str

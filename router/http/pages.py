@@ -1,0 +1,66 @@
+"""Pages about the gateway itself: /health, /ready, /metrics and, for operators, /state."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from prometheus_client import CollectorRegistry, generate_latest
+
+from router.http.answers import Answers
+from router.http.data_plane import DataPlane
+from router.http.exchange import Client
+from router.http.incoming import IncomingRequest
+from router.outcome import Outcome
+
+READ_ONLY = (b"GET", b"HEAD")
+_JSON = b"application/json"
+_METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+Page = Callable[[], tuple[int, bytes, bytes]]
+"""Returns status, content type and body."""
+
+
+class Pages:
+    """Answers the pages about the gateway.
+
+    Args:
+        plane: the gateway's shared state.
+        ready: tells whether requests can be served, and why or why not.
+        state: what the operators' port shows at /state; None on the apps' port, where it is not shown.
+    """
+
+    def __init__(
+        self,
+        plane: DataPlane,
+        ready: Callable[[], tuple[bool, str]],
+        state: Callable[[], dict[str, Any]] | None = None,
+    ) -> None:
+        self._answers = Answers(plane)
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(plane.meters)
+
+        def readiness() -> tuple[int, bytes, bytes]:
+            is_ready, reason = ready()
+            return (200 if is_ready else 503), _JSON, msgspec.json.encode({"ready": is_ready, "reason": reason})
+
+        pages: dict[bytes, Page] = {
+            b"/health": lambda: (200, _JSON, b'{"status":"ok"}'),
+            b"/ready": readiness,
+            b"/metrics": lambda: (200, _METRICS_TYPE, generate_latest(registry)),
+        }
+        if state is not None:
+            pages[b"/state"] = lambda: (200, _JSON, msgspec.json.encode(state()))
+        self._pages: Mapping[bytes, Page] = pages
+
+    def handle(self, client: Client, incoming: IncomingRequest) -> None:
+        """Answer a request for a page."""
+        page = self._pages.get(incoming.path)
+        if page is None:
+            path = incoming.path[:200].decode("ascii")
+            message = f"there is nothing at {path!r}; the API is under /v1/"
+            self._answers.refuse(client, incoming, Outcome.NOT_FOUND, message)
+        elif incoming.method not in READ_ONLY:
+            self._answers.refuse(client, incoming, Outcome.METHOD_NOT_ALLOWED, "only GET and HEAD are answered here")
+        else:
+            status, content_type, body = page()
+            self._answers.answer(client, incoming, status, body, content_type=content_type)

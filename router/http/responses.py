@@ -1,0 +1,54 @@
+"""Answers the gateway gives itself: errors in OpenAI's shape, and small bodies."""
+
+from http import HTTPStatus
+
+import msgspec
+
+from router.outcome import HTTP_STATUS, Outcome
+
+_encoder = msgspec.json.Encoder()
+
+_ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+_SERVER_ERROR = 500
+
+
+def error_body(outcome: Outcome, message: str, param: str | None = None) -> bytes:
+    """Return an OpenAI-shaped error: `{"error": {"message", "type", "param", "code"}}`; `code` is the outcome."""
+    status = HTTP_STATUS[outcome]
+    kind = "server_error" if status >= _SERVER_ERROR else _ERROR_TYPES.get(status, "invalid_request_error")
+    return _encoder.encode({"error": {"message": message, "type": kind, "param": param, "code": str(outcome)}})
+
+
+def error_event(outcome: Outcome, message: str) -> bytes:
+    """Return an error as one server-sent event, for a stream that has already begun."""
+    return b"data: " + error_body(outcome, message) + b"\n\n"
+
+
+def response(  # noqa: PLR0913 - the parts of a response
+    status: int,
+    body: bytes,
+    *,
+    content_type: bytes = b"application/json",
+    headers: bytes = b"",
+    close: bool = False,
+    head_only: bool = False,
+) -> bytes:
+    """Return a whole response.
+
+    Args:
+        status: status code.
+        body: the body.
+        content_type: its type.
+        headers: further header lines, each ending in CRLF.
+        close: tell the client that the connection ends here.
+        head_only: leave the body out (an answer to HEAD).
+    """
+    reason = HTTPStatus(status).phrase.encode()
+    return b"".join(
+        (
+            b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\ncontent-length: %d\r\n" % (status, reason, content_type, len(body)),
+            headers,
+            b"connection: close\r\n\r\n" if close else b"\r\n",
+            b"" if head_only else body,
+        )
+    )
