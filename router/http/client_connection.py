@@ -5,6 +5,7 @@ from collections import deque
 from enum import Enum
 from typing import Protocol, cast
 
+import structlog
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from router.http.data_plane import TICK_S, DataPlane
@@ -13,7 +14,10 @@ from router.http.incoming import READ, IncomingRequest, RefusedRequest
 from router.http.responses import error_body, response
 from router.outcome import HTTP_STATUS, Outcome
 
+_log = structlog.get_logger("rackserve.gateway")
+
 MAX_LINGER_BYTES = 64 * 1024 * 1024
+NO_UPGRADE = "this server does not change protocols (Upgrade, CONNECT)"
 LINGER_S = 2.0
 """After an early refusal what the client still sends is dropped for so long: a reset would destroy the answer."""
 
@@ -155,7 +159,7 @@ class ClientConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade:
-            self._refuse(Outcome.BAD_REQUEST, "this server does not change protocols (Upgrade, CONNECT)")
+            self._refuse(Outcome.BAD_REQUEST, NO_UPGRADE)
         except HttpParserError as error:
             self._refuse(Outcome.BAD_REQUEST, f"this is not an HTTP/1.1 request: {error}")
         if self._phase is Phase.HEAD and self._head_bytes > self._plane.spec.max_header_bytes:
@@ -229,6 +233,9 @@ class ClientConnection(asyncio.Protocol):
         self._phase = Phase.IDLE
         url = self._url
         parser = self._parser
+        if parser.should_upgrade():
+            self._refuse(Outcome.BAD_REQUEST, NO_UPGRADE)
+            return
         http_1_0 = parser.get_http_version() == "1.0"
         if url[:1] != b"/" or not url.isascii():
             self._refuse(Outcome.BAD_REQUEST, "the request target must be a path: /v1/…")
@@ -257,10 +264,18 @@ class ClientConnection(asyncio.Protocol):
             if isinstance(item, RefusedRequest):
                 self._answer_refusal(item)
                 break
-            exchange = self._exchange = self._handler.handle(self, item)
-            if exchange is not None:
-                exchange.start()
-            elif not item.keep_alive or self._plane.draining:
+            try:
+                exchange = self._exchange = self._handler.handle(self, item)
+                if exchange is not None:
+                    exchange.start()
+            except Exception:  # noqa: BLE001 - a mistake of ours must cost one connection, not the process' others
+                _log.exception("request failed inside the gateway", path=item.path)
+                broken, self._exchange = self._exchange, None
+                if broken is not None:
+                    broken.client_left()
+                self._answer_refusal(RefusedRequest(Outcome.INTERNAL, "the gateway failed; it has logged why"))
+                break
+            if exchange is None and (not item.keep_alive or self._plane.draining):
                 self.transport.close()
         self._serving = False
 

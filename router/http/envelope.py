@@ -36,6 +36,8 @@ def read_json(body: bytes) -> Envelope:
         raise EnvelopeError(f"the request body does not fit: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise EnvelopeError(f"the request body is not valid JSON: {error}") from error
+    except RecursionError as error:
+        raise EnvelopeError("the request body's JSON is nested too deeply") from error
 
 
 def read_multipart(body: bytes, content_type: bytes) -> Envelope:

@@ -1,0 +1,141 @@
+"""Who may ask what, and the pages about the gateway itself."""
+
+import asyncio
+import json
+from hashlib import sha256
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from cluster.spec import ModelSpec
+from router.http.gateway import Gateway
+from tests.integration.gateway.running_gateway import ask, read_response, request, running_gateway
+from tests.integration.gateway.scripted_replica import SSE_HEAD, Received, ScriptedReplica, plain
+
+MODELS = [ModelSpec(name=name, engine="sim", policy="round_robin") for name in ("m", "org/secret")]
+TENANTS = [
+    {"name": "acme", "key_sha256": sha256(b"sk-acme").hexdigest(), "models": ["m"]},
+    {"name": "root", "key_sha256": sha256(b"sk-root").hexdigest()},
+]
+
+
+async def _ok(_: Received, writer: asyncio.StreamWriter) -> None:
+    writer.write(plain(b'"fine"'))
+
+
+def _get(path: str, headers: bytes = b"") -> bytes:
+    return b"GET %s HTTP/1.1\r\nhost: t\r\n%s\r\n" % (path.encode(), headers)
+
+
+async def _models(gateway: Gateway, key: str) -> list[str]:
+    _, _, body = await ask(gateway.port, _get("/v1/models", b"authorization: Bearer %s\r\n" % key.encode()))
+    return [row["id"] for row in json.loads(body)["data"]]
+
+
+async def test_without_a_known_key_nothing_is_served() -> None:
+    """A missing or wrong key gets 401 and reaches no replica; health needs no key."""
+    async with ScriptedReplica(_ok) as replica, running_gateway([replica.port], tenants=TENANTS) as gateway:
+        for headers in (b"", b"authorization: Bearer wrong\r\n", b"authorization: Basic sk-acme\r\n"):
+            status, answer_headers, body = await ask(gateway.port, request(headers=headers))
+            assert (status, json.loads(body)["error"]["code"]) == (401, "unauthorized")
+            assert answer_headers["www-authenticate"] == "Bearer"
+        assert not replica.received
+        assert (await ask(gateway.port, _get("/health")))[0] == 200
+
+
+async def test_a_tenant_sees_and_uses_its_models_only() -> None:
+    """Models of others are not listed and may not be used; the key never reaches the replica."""
+    async with (
+        ScriptedReplica(_ok) as replica,
+        running_gateway([replica.port], models=MODELS, tenants=TENANTS) as gateway,
+    ):
+        assert await _models(gateway, "sk-acme") == ["m"]
+        assert await _models(gateway, "sk-root") == ["m", "org/secret"]
+        key = b"authorization: bearer sk-acme\r\n"
+        assert (await ask(gateway.port, request(headers=key)))[0] == 200
+        assert (await ask(gateway.port, request(headers=b"x-api-key: sk-acme\r\n")))[0] == 200
+        status, _, body = await ask(gateway.port, request(b'{"model":"org/secret"}', headers=key))
+        assert (status, json.loads(body)["error"]["code"]) == (403, "forbidden_model")
+        assert all(b"sk-acme" not in seen.head for seen in replica.received)
+        assert (await ask(gateway.port, _get("/v1/models/org/secret", key)))[0] == 404
+        rows = {(row["tenant"], row["outcome"]): row["count"] for row in gateway.state()["outcomes"]}
+        assert rows[("acme", "ok")] == 2
+
+
+async def test_metrics_count_what_happened() -> None:
+    """The numbers at /metrics are the client's own; unknown models do not add labels."""
+    async with ScriptedReplica(_ok) as replica, running_gateway([replica.port], models=MODELS) as gateway:
+        for _ in range(3):
+            await ask(gateway.port, request())
+        for number in range(5):
+            await ask(gateway.port, request(b'{"model":"nope%d"}' % number))
+        _, _, body = await ask(gateway.admin_port, _get("/metrics"))
+        samples = {
+            (sample.name, sample.labels.get("model"), sample.labels.get("outcome")): sample.value
+            for family in text_string_to_metric_families(body.decode())
+            for sample in family.samples
+        }
+        assert samples["rackserve_requests_total", "m", "ok"] == 3
+        assert samples["rackserve_requests_total", "", "model_not_found"] == 5
+        assert samples["rackserve_time_to_first_byte_seconds_count", "m", None] == 3
+        assert samples["rackserve_request_body_bytes_total", "m", None] == 3 * len(b'{"model":"m"}')
+        assert not any("nope" in str(key) for key in samples)
+
+
+async def test_ready_says_what_is_missing() -> None:
+    """Readiness needs the directory's word and a replica of every model."""
+    async with ScriptedReplica(_ok) as replica, running_gateway([replica.port], models=MODELS) as gateway:
+        status, _, body = await ask(gateway.port, _get("/ready"))
+        assert status == 503
+        assert "org/secret" in json.loads(body)["reason"]
+        gateway.set_models(MODELS[:1])
+        assert (await ask(gateway.port, _get("/ready")))[0] == 200
+
+
+async def test_state_is_for_operators() -> None:
+    """The admin port shows each replica and what runs there."""
+    async with ScriptedReplica(_ok) as replica, running_gateway([replica.port]) as gateway:
+        await ask(gateway.port, request())
+        state = json.loads((await ask(gateway.admin_port, _get("/state")))[2])
+        row = state["models"]["m"]["replicas"][0]
+        assert (row["replica_id"], row["sent"], row["in_flight"]) == ("r0", 1, 0)
+
+
+async def test_explain_names_the_replica() -> None:
+    """Who asks for it is told which replica answered, nobody else."""
+    async with ScriptedReplica(_ok) as replica, running_gateway([replica.port]) as gateway:
+        _, headers, _ = await ask(gateway.port, request(headers=b"x-rackserve-explain: 1\r\n"))
+        assert (headers["x-rackserve-replica"], headers["x-rackserve-policy"]) == ("r0", "round_robin")
+        assert "x-rackserve-replica" not in (await ask(gateway.port, request()))[1]
+
+
+async def test_stopping_lets_answers_finish() -> None:
+    """A running answer is completed while the gateway stops; new connections are refused."""
+    go_on = asyncio.Event()
+
+    async def slow(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(SSE_HEAD + b"3\r\nabc\r\n")
+        await writer.drain()
+        await go_on.wait()
+        writer.write(b"3\r\ndef\r\n0\r\n\r\n")
+
+    async with ScriptedReplica(slow) as replica, running_gateway([replica.port]) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(request())
+        await reader.readuntil(b"abc\r\n")
+        stopping = asyncio.create_task(gateway.stop(5.0))
+        await asyncio.sleep(0.05)
+        go_on.set()
+        assert await reader.readuntil(b"0\r\n\r\n") == b"3\r\ndef\r\n0\r\n\r\n"
+        await asyncio.wait_for(stopping, 2)
+        writer.close()
+
+
+async def test_head_requests_get_no_body() -> None:
+    """HEAD answers like GET, without the body."""
+    async with running_gateway([]) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(b"HEAD /health HTTP/1.1\r\nhost: t\r\n\r\nGET /health HTTP/1.1\r\nhost: t\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"content-length: 15" in head
+        assert (await read_response(reader))[2] == b'{"status":"ok"}'
+        writer.close()
