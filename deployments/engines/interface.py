@@ -1,6 +1,10 @@
-"""What a replica asks of an inference engine, whichever it is."""
+"""What a replica asks of an inference engine, whichever it is.
 
-from collections.abc import Awaitable, Callable, MutableMapping
+KV events tell which prompt blocks the engine's prefix cache holds. They come in the engine's own order on the event
+loop the engine was started on: a prompt's `PromptSeen` before the `BlockStored` its prefill causes.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -8,6 +12,9 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+BlockHash = int | bytes
+"""The engine's own name of one full KV block: it covers the block's tokens and all before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +28,59 @@ class EngineStats:
     kv_capacity_tokens: int
     prefill_tokens_per_s: float
     decode_tokens_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSeen:
+    """A request's prompt has been tokenized and handed to the scheduler.
+
+    Attributes:
+        request_id: the engine's id of the request; contains the HTTP request's `x-request-id`, if it had one.
+        token_ids: the prompt.
+    """
+
+    request_id: str
+    token_ids: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockStored:
+    """Consecutive full blocks are now in the prefix cache. May repeat for blocks that are there already.
+
+    Attributes:
+        block_hashes: the blocks', in order.
+        parent_block_hash: of the block before the first of them; None: they begin a prompt.
+        token_ids: the tokens of all of them; block `i` holds `token_ids[i * block_size : (i + 1) * block_size]`.
+        block_size: tokens a block.
+    """
+
+    block_hashes: tuple[BlockHash, ...]
+    parent_block_hash: BlockHash | None
+    token_ids: tuple[int, ...]
+    block_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRemoved:
+    """Blocks have left the prefix cache."""
+
+    block_hashes: tuple[BlockHash, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AllCleared:
+    """Forget every block: the cache was emptied, or events were lost and nothing known of it is certain."""
+
+
+KvEvent = PromptSeen | BlockStored | BlockRemoved | AllCleared
+
+
+class KvEvents(Protocol):
+    """A stream of an engine's KV events."""
+
+    def subscribe(self, callback: Callable[[KvEvent], None]) -> Callable[[], None]:
+        """Have `callback` called with each event from now on; return what ends that. The callback must not block."""
+        ...
 
 
 class Engine(Protocol):
@@ -40,6 +100,11 @@ class Engine(Protocol):
     @property
     def app(self) -> AsgiApp:
         """The engine's own OpenAI-compatible app; only after `start`."""
+        ...
+
+    @property
+    def kv_events(self) -> KvEvents | None:
+        """The engine's KV events; may be subscribed to before `start`. None: it is configured to have none."""
         ...
 
     def stats(self) -> EngineStats:

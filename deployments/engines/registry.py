@@ -1,0 +1,17 @@
+"""From a model's spec to its engine."""
+
+from cluster.spec import ModelSpec
+from deployments.engines.interface import Engine
+
+# ruff: noqa: PLC0415 - only the engine that is asked for is imported
+
+
+def engine_for(model: ModelSpec) -> Engine:
+    """Return the engine that `model` asks for, not yet started."""
+    if model.engine == "sim":
+        from deployments.engines.sim import SimEngine
+
+        return SimEngine(model)
+    from deployments.engines.vllm import VllmEngine
+
+    return VllmEngine(model)
