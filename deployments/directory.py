@@ -1,0 +1,212 @@
+"""The directory: one small Ray actor that knows who is in the cluster, and how members talk to it.
+
+It may die at any time: replicas and gateways announce themselves anew every second, and gateways go by what they knew.
+"""
+
+import asyncio
+import secrets
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+
+import structlog
+
+from cluster.errors import ClusterError
+from deployments import ray_api
+from deployments.leases import LEASE_S, RENEW_S, LeaseTable
+from deployments.membership import Member, View, member_id
+
+SWEEP_S: Final = 0.2
+"""How often leases are looked at: a dead member is gone within `LEASE_S` and this."""
+POLL_S: Final = 10.0
+"""A watch without news returns after this long."""
+LINGER_S: Final = 60.0
+"""A directory without members for this long ends itself: its application is gone, and the next one makes another."""
+CALL_TIMEOUT_S: Final = 2.0
+RETRY_S: Final = 0.1
+
+_log = structlog.get_logger("rackserve.directory")
+
+
+class Directory:
+    """The actor. Its methods are its protocol; use `DirectoryClient` to call them."""
+
+    def __init__(self, lease_s: float = LEASE_S, linger_s: float = LINGER_S) -> None:
+        self._table = LeaseTable(secrets.token_hex(8), time.monotonic(), lease_s)
+        self._changed: asyncio.Event | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        # A thread, because a restarted directory whose application is gone is never called and so has no loop to use.
+        threading.Thread(target=self._end_when_unused, args=(linger_s,), name="linger", daemon=True).start()
+
+    async def announce(self, member: Member) -> bool:
+        """Give or renew a lease; False: this member has withdrawn."""
+        return bool(self._change(lambda now_s: self._table.announce(member, now_s)))
+
+    async def withdraw(self, key: str) -> None:
+        """End a member's lease at once."""
+        self._change(lambda now_s: self._table.withdraw(key, now_s))
+
+    async def watch(self, epoch: str, version: int, poll_s: float = POLL_S) -> View:
+        """Return the view as soon as it is not the one the caller has, or after `poll_s` seconds."""
+        self._change(self._table.advance)
+        deadline_s = time.monotonic() + poll_s
+        while True:
+            view = self._table.view()
+            remaining_s = deadline_s - time.monotonic()
+            if (view.epoch, view.version) != (epoch, version) or remaining_s <= 0 or self._changed is None:
+                return view
+            changed = self._changed
+            try:
+                async with asyncio.timeout(remaining_s):
+                    await changed.wait()
+            except TimeoutError:
+                continue
+
+    def _change(self, change: Callable[[float], Any]) -> Any:  # noqa: ANN401 - what `change` returns
+        if self._changed is None or self._sweeper is None:
+            self._changed = asyncio.Event()
+            self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+        before = self._table.view().version
+        result = change(time.monotonic())
+        if self._table.view().version != before:
+            self._changed.set()
+            self._changed = asyncio.Event()
+        return result
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self._change(self._table.advance)
+
+    def _end_when_unused(self, linger_s: float) -> None:
+        while self._table.empty_for_s(time.monotonic()) < linger_s:
+            time.sleep(linger_s / 10)
+        ray_api.end_this_actor()
+
+
+def actor_name(application: str) -> str:
+    """Return the name of the directory of a Serve application."""
+    return f"directory:{application}"
+
+
+class DirectoryClient:
+    """Calls the directory of one application; every method raises ClusterError while it is away."""
+
+    def __init__(self, actor: ray_api.ActorRef) -> None:
+        self._actor = actor
+
+    @classmethod
+    def of(cls, application: str) -> "DirectoryClient":
+        """Return a client for members of `application`: the directory is made if there is none."""
+        return cls(ray_api.durable_actor(Directory, actor_name(application)))
+
+    async def announce(self, member: Member) -> bool:
+        """Give or renew a member's lease; False: it has withdrawn before."""
+        return bool(await self._call(CALL_TIMEOUT_S, "announce", member))
+
+    async def withdraw(self, key: str) -> None:
+        """End a member's lease at once."""
+        await self._call(CALL_TIMEOUT_S, "withdraw", key)
+
+    async def watch(self, epoch: str, version: int) -> View:
+        """Return the view as soon as it is not the one the caller has, or after `POLL_S`."""
+        view = await self._call(POLL_S + CALL_TIMEOUT_S, "watch", epoch, version)
+        if not isinstance(view, View):
+            raise ClusterError(f"the directory answered with a {type(view).__name__}")
+        return view
+
+    async def _call(self, timeout_s: float, method: str, *args: Any) -> Any:  # noqa: ANN401 - the method's own
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._actor.call(method, *args)
+        except TimeoutError as error:
+            raise ClusterError(f"the directory did not answer {method} within {timeout_s} s") from error
+
+
+def view_now(application: str) -> View:
+    """Return the directory's view, from a program that is not a member.
+
+    Raises:
+        ClusterError: there is no directory, or it does not answer.
+    """
+    view = ray_api.existing_actor(actor_name(application)).call_now("watch", "", -1)
+    if not isinstance(view, View):
+        raise ClusterError(f"the directory answered with a {type(view).__name__}")
+    return view
+
+
+class Membership(Protocol):
+    """What a member needs of a directory: `DirectoryClient`, or anything else that keeps leases."""
+
+    async def announce(self, member: Member) -> bool:
+        """Give or renew a member's lease."""
+        ...
+
+    async def withdraw(self, key: str) -> None:
+        """End a member's lease at once."""
+        ...
+
+
+class Announcement:
+    """Keeps a member's lease while it is well; used from one event loop.
+
+    Args:
+        directory: where.
+        member: what to announce.
+        check_health: awaited before each renewal; raises when the member is not well, which ends its lease.
+    """
+
+    def __init__(self, directory: Membership, member: Member, check_health: Callable[[], Awaitable[None]]) -> None:
+        self._directory = directory
+        self._member = member
+        self._check_health = check_health
+        self._task = asyncio.get_running_loop().create_task(self._renew(), name="lease")
+
+    async def withdraw(self) -> None:
+        """End the lease for good. Where the directory is away the lease ends by itself."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._say_goodbye()
+
+    async def _renew(self) -> None:
+        key = member_id(self._member)
+        while True:
+            try:
+                await self._check_health()
+            except Exception as error:  # noqa: BLE001 - whatever is wrong, nothing more is to be sent here
+                _log.exception("not well; leaving the directory", member=key, reason=str(error))
+                await self._say_goodbye()
+                return
+            try:
+                await self._directory.announce(self._member)
+            except ClusterError as error:
+                _log.warning("the directory is away", member=key, reason=str(error))
+                await asyncio.sleep(RETRY_S)
+                continue
+            await asyncio.sleep(RENEW_S)
+
+    async def _say_goodbye(self) -> None:
+        try:
+            await self._directory.withdraw(member_id(self._member))
+        except ClusterError as error:
+            _log.warning("the directory is away; the lease ends by itself", reason=str(error))
+
+
+async def follow(directory: DirectoryClient, on_view: Callable[[View], None]) -> None:
+    """Tell `on_view` of every new view, until cancelled; while the directory is away, nothing changes."""
+    epoch, version = "", -1
+    away = False
+    while True:
+        try:
+            view = await directory.watch(epoch, version)
+        except ClusterError as error:
+            if not away:
+                _log.warning("the directory is away; going by the last view", reason=str(error))
+            away = True
+            await asyncio.sleep(RETRY_S)
+            continue
+        away = False
+        if (view.epoch, view.version) != (epoch, version):
+            epoch, version = view.epoch, view.version
+            on_view(view)

@@ -1,0 +1,79 @@
+"""A gateway as Ray Serve runs it. Apps connect to its own port; Serve only starts, checks and stops it."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from cluster.errors import ClusterError
+from cluster.spec import GatewaySpec, ModelSpec
+from deployments import ray_api
+from deployments.directory import DirectoryClient
+from deployments.gateway_process import GatewayProcess
+from deployments.loop_thread import LoopThread
+
+HEALTH_TIMEOUT_S = 5.0
+
+
+class GatewayReplica:
+    """The Serve deployment of the gateways, and the root of the application.
+
+    Args:
+        spec: where to listen and the limits.
+        models: the models' applications: Serve runs them because they are named here; the gateway finds their replicas
+            through the directory.
+    """
+
+    def __init__(self, spec: GatewaySpec, *models: object) -> None:
+        del models
+        self._spec = spec
+        self._loop = LoopThread("gateway")
+        self._process: GatewayProcess | None = None
+
+    async def reconfigure(self, config: Mapping[str, Any]) -> None:
+        """Take the models to serve, at the start and whenever they change: `{"models": [...]}` as JSON-like specs."""
+        models = [ModelSpec.model_validate(model) for model in config["models"]]
+        if self._process is None:
+            self._process = await self._loop.run_async(self._start(models))
+        else:
+            await self._loop.run_async(self._process.set_models(models))
+
+    async def _start(self, models: list[ModelSpec]) -> GatewayProcess:
+        identity = ray_api.this_replica()
+        serve_port = ray_api.serve_http_port()
+        if self._spec.port and serve_port == self._spec.port:
+            raise ClusterError(
+                f"port {serve_port} is the apps' (gateway.port), but Ray Serve's own HTTP has it: "
+                "give Serve another one (http_options: {port: 8001} in a Serve config file)"
+            )
+        process = GatewayProcess(
+            self._spec,
+            models,
+            gateway_id=identity.unique_id,
+            host=ray_api.node_address(),
+            node_id=ray_api.node_id(),
+            credential=ray_api.shared_secret(identity.application),
+            directory=DirectoryClient.of(identity.application),
+        )
+        await process.start()
+        return process
+
+    async def check_health(self) -> None:
+        """Serve's question: raises when this gateway is to be replaced."""
+        if self._process is not None:
+            try:
+                async with asyncio.timeout(HEALTH_TIMEOUT_S):
+                    await self._loop.run_async(self._process.check_health())
+            except TimeoutError as error:
+                raise ClusterError(f"the gateway's event loop is stuck: {error}") from error
+
+    async def __call__(self, _request: object) -> dict[str, Any]:
+        """Answer on Serve's own HTTP: where apps connect, and what this gateway knows."""
+        if self._process is None:
+            raise ClusterError("the gateway has not started")
+        return await self._loop.run_async(self._process.state())
+
+    async def __del__(self) -> None:
+        """Serve's order to end: no new connections, running answers finish."""
+        if self._process is not None:
+            await self._loop.run_async(self._process.stop(self._spec.drain_timeout_s))
+        self._loop.close()

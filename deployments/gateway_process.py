@@ -1,0 +1,123 @@
+"""One gateway process: the data plane, fed by the directory and by every replica's telemetry. Knows no Serve."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+from cluster.spec import GatewaySpec, ModelSpec
+from deployments.directory import Announcement, DirectoryClient, follow
+from deployments.membership import GatewayEndpoint, LastKnownReplicas, View
+from deployments.telemetry_client import TelemetryClient
+from router.http.gateway import Gateway
+
+
+class MonotonicClock:
+    """The machine's clock, as `cluster.clock.Clock` wants it."""
+
+    @staticmethod
+    def now_s() -> float:
+        """Return monotonic seconds."""
+        return time.monotonic()
+
+
+class GatewayProcess:
+    """Runs one gateway; used from one event loop as `start`, then `stop`.
+
+    Args:
+        spec: where to listen and the limits.
+        gateway_id: this life of this process.
+        host: the address of its node, for the directory.
+        node_id: the Ray node, or "".
+        credential: the cluster's internal credential.
+        directory: where replicas are found and this gateway is announced.
+    """
+
+    def __init__(  # noqa: PLR0913 - the composition of one process
+        self,
+        spec: GatewaySpec,
+        models: Sequence[ModelSpec],
+        *,
+        gateway_id: str,
+        host: str,
+        credential: str,
+        directory: DirectoryClient,
+        node_id: str = "",
+    ) -> None:
+        self._gateway_id = gateway_id
+        self._host = host
+        self._node_id = node_id
+        self._directory = directory
+        self._gateway = Gateway(
+            spec,
+            models,
+            gateway_id=gateway_id,
+            credential=credential,
+            clock=MonotonicClock(),
+            rng=Random(),  # noqa: S311 - breaks ties
+        )
+        self._credential = credential
+        self._known = LastKnownReplicas()
+        self._telemetry: TelemetryClient | None = None
+        self._announcement: Announcement | None = None
+        self._follower: asyncio.Task[None] | None = None
+
+    async def start(self) -> GatewayEndpoint:
+        """Listen, then follow and join the directory; returns where it listens.
+
+        Raises:
+            OSError: a port is taken.
+        """
+        await self._gateway.start()
+        self._telemetry = TelemetryClient(self._gateway_id, self._credential, self._gateway.apply_report)
+        self._follower = asyncio.get_running_loop().create_task(
+            follow(self._directory, self._apply_view), name="directory"
+        )
+        endpoint = GatewayEndpoint(
+            gateway_id=self._gateway_id,
+            host=self._host,
+            port=self._gateway.port,
+            admin_port=self._gateway.admin_port,
+            node_id=self._node_id,
+        )
+        self._announcement = Announcement(self._directory, endpoint, self.check_health)
+        return endpoint
+
+    async def set_models(self, models: Sequence[ModelSpec]) -> None:
+        """Serve exactly these models from now on."""
+        self._gateway.set_models(models)
+        if self._telemetry is not None:
+            self._apply(self._known.replicas)  # replicas of a new model may have been there before their model
+
+    async def state(self) -> dict[str, Any]:
+        """Return what the data plane knows."""
+        return self._gateway.state()
+
+    async def check_health(self) -> None:
+        """Return if the gateway works.
+
+        Raises:
+            RuntimeError: it no longer follows the directory.
+        """
+        if self._follower is not None and self._follower.done():
+            raise RuntimeError("the gateway no longer follows the directory") from self._follower.exception()
+
+    async def stop(self, drain_s: float) -> None:
+        """Leave the directory, stop accepting, let running answers finish for `drain_s`, then end everything."""
+        if self._announcement is not None:
+            await self._announcement.withdraw()
+        await self._gateway.stop(drain_s)
+        if self._follower is not None:
+            self._follower.cancel()
+            await asyncio.gather(self._follower, return_exceptions=True)
+        if self._telemetry is not None:
+            await self._telemetry.stop()
+
+    def _apply_view(self, view: View) -> None:
+        self._apply(self._known.apply(view))
+
+    def _apply(self, replicas: Sequence[Any]) -> None:
+        self._gateway.apply_view(replicas)
+        if self._telemetry is not None:
+            self._telemetry.follow(replicas)

@@ -1,0 +1,72 @@
+"""A model replica as Ray Serve runs it: engine, ports, lease, health and a graceful end."""
+
+import asyncio
+
+import structlog
+
+from cluster.errors import EngineError
+from cluster.spec import ModelSpec
+from deployments import ray_api
+from deployments.directory import Announcement, DirectoryClient
+from deployments.engines.registry import engine_for
+from deployments.loop_thread import LoopThread
+from deployments.replica_server import ReplicaServer
+
+HEALTH_TIMEOUT_S = 8.0
+"""Below Serve's own limit, so that a stuck loop is told as such."""
+
+_log = structlog.get_logger("rackserve.replica")
+
+
+class ModelReplica:
+    """The Serve deployment of one model. Requests come in at its own port; Serve only starts, checks and stops it.
+
+    SIGKILL needs no care here: Ray ends the whole process group of a worker that died, engine processes included.
+
+    Args:
+        model: what to serve.
+        drain_s: how long running requests may take to finish when it stops.
+    """
+
+    def __init__(self, model: ModelSpec, drain_s: float) -> None:
+        identity = ray_api.this_replica()
+        self._drain_s = drain_s
+        self._loop = LoopThread(f"replica {model.name}")
+        self._announcement: Announcement | None = None
+        self._server = ReplicaServer(
+            model,
+            engine_for(model),
+            replica_id=identity.unique_id,
+            host=ray_api.node_address(),
+            node_id=ray_api.node_id(),
+            credential=ray_api.shared_secret(identity.application),
+        )
+        try:
+            self._loop.run(self._start(DirectoryClient.of(identity.application)))
+        except BaseException:
+            self._loop.run(self._server.stop())
+            raise
+
+    async def _start(self, directory: DirectoryClient) -> None:
+        endpoint = await self._server.start()
+        self._announcement = Announcement(directory, endpoint, self._server.check_health)
+        _log.info("ready", model=endpoint.model, replica=endpoint.replica_id, port=endpoint.http_port)
+
+    async def check_health(self) -> None:
+        """Serve's question: raises when this replica is to be replaced."""
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT_S):
+                await self._loop.run_async(self._server.check_health())
+        except TimeoutError as error:
+            raise EngineError(f"the replica's event loop is stuck: {error}") from error
+
+    async def __del__(self) -> None:
+        """Serve's order to end: leave the directory first, let running requests finish, then stop the engine."""
+        await self._loop.run_async(self._stop())
+        self._loop.close()
+
+    async def _stop(self) -> None:
+        if self._announcement is not None:
+            await self._announcement.withdraw()
+            await self._server.drain(self._drain_s)
+        await self._server.stop()

@@ -1,0 +1,73 @@
+"""What stands before an engine's HTTP app: only gateways of this cluster get in, and what they send is counted."""
+
+import hmac
+from collections import OrderedDict
+from typing import Final
+
+from deployments.engines.interface import AsgiApp, Receive, Scope, Send
+
+MAX_GATEWAYS: Final = 4096
+"""Gateways counted separately; beyond that the one longest unheard of is forgotten."""
+
+_REFUSAL = b'{"error":{"message":"replicas answer gateways only; ask the gateway","type":"authentication_error",'
+_REFUSAL += b'"param":null,"code":"unauthorized"}}'
+
+
+class ReplicaGuard:
+    """An ASGI app around an engine's.
+
+    Args:
+        app: the engine's app.
+        credential: the cluster's internal credential; every request must carry it as a bearer token.
+
+    Attributes:
+        in_flight: requests now inside the engine's app.
+    """
+
+    def __init__(self, app: AsgiApp, credential: str) -> None:
+        self._app = app
+        self._authorization = f"Bearer {credential}".encode()
+        self._accepted: OrderedDict[bytes, int] = OrderedDict()
+        self.in_flight = 0
+
+    def accepted(self, gateway_id: str) -> int:
+        """Return how many requests of that gateway have come in."""
+        return self._accepted.get(gateway_id.encode(), 0)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on if it carries the credential, and answer 401 if not."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return  # websockets: none of our gateways opens any
+        authorization, gateway_id = b"", b""
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                authorization = value
+            elif name == b"x-rackserve-gateway":
+                gateway_id = value
+        if not hmac.compare_digest(authorization, self._authorization):
+            await _refuse(send)
+            return
+        self._count(gateway_id)
+        self.in_flight += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self.in_flight -= 1
+
+    def _count(self, gateway_id: bytes) -> None:
+        self._accepted[gateway_id] = self._accepted.get(gateway_id, 0) + 1
+        self._accepted.move_to_end(gateway_id)
+        if len(self._accepted) > MAX_GATEWAYS:
+            self._accepted.popitem(last=False)
+
+
+async def _refuse(send: Send) -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(_REFUSAL)).encode()),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    await send({"type": "http.response.body", "body": _REFUSAL})

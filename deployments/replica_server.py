@@ -1,0 +1,152 @@
+"""One replica's engine behind its two ports: the engine's own HTTP app, guarded, and telemetry. Knows no Ray."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Final
+
+import structlog
+import uvicorn
+
+from cluster.errors import EngineError, EngineStartError
+from cluster.spec import ModelSpec
+from deployments.engines.interface import Engine
+from deployments.replica_guard import ReplicaGuard
+from deployments.telemetry_service import TelemetryServer, TelemetryService
+from router.snapshot import Endpoint, Signal
+
+KEEP_ALIVE_S: Final = 75
+"""An idle connection is left open this long; gateways close theirs sooner, so none is closed under a request."""
+QUIET_S: Final = 0.5
+"""A draining replica waits until no request has run for this long: gateways hear of its leaving within 0.1 s."""
+POLL_S: Final = 0.05
+BACKLOG: Final = 2048
+
+_log = structlog.get_logger("rackserve.replica")
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn, leaving the process's signals alone."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class ReplicaServer:
+    """Serves one engine; used from one event loop as `start`, then `drain` and `stop`.
+
+    Args:
+        model: what is served.
+        engine: not yet started.
+        replica_id: this life of this replica.
+        host: the address of its node, which its ports are bound to.
+        node_id: the Ray node, or "".
+        credential: what gateways must show.
+    """
+
+    def __init__(  # noqa: PLR0913 - the composition of one replica
+        self, model: ModelSpec, engine: Engine, *, replica_id: str, host: str, credential: str, node_id: str = ""
+    ) -> None:
+        self._model = model
+        self._engine = engine
+        self._replica_id = replica_id
+        self._host = host
+        self._node_id = node_id
+        self._credential = credential
+        self._guard: ReplicaGuard | None = None
+        self._http: _HttpServer | None = None
+        self._http_task: asyncio.Task[None] | None = None
+        self._telemetry: TelemetryServer | None = None
+
+    async def start(self) -> Endpoint:
+        """Start the engine, then open both ports; returns where they are.
+
+        Raises:
+            EngineStartError: the engine did not come up, or not within the model's `start_timeout_s`.
+        """
+        try:
+            async with asyncio.timeout(self._model.start_timeout_s):
+                await self._engine.start()
+        except TimeoutError as error:
+            await self._engine.stop()
+            limit_s = self._model.start_timeout_s
+            raise EngineStartError(f"{self._model.name} was not ready after start_timeout_s = {limit_s:g} s") from error
+        self._guard = ReplicaGuard(self._engine.app, self._credential)
+        http_port = await self._start_http(self._guard)
+        service = TelemetryService(
+            replica_id=self._replica_id,
+            model=self._model.name,
+            credential=self._credential,
+            stats=self._engine.stats,
+            accepted=self._guard.accepted,
+        )
+        self._telemetry = TelemetryServer(service, self._host)
+        await self._telemetry.start()
+        return Endpoint(
+            replica_id=self._replica_id,
+            model=self._model.name,
+            host=self._host,
+            http_port=http_port,
+            telemetry_port=self._telemetry.port,
+            signals=frozenset({Signal.LOAD, Signal.RATES}),
+            node_id=self._node_id,
+        )
+
+    async def check_health(self) -> None:
+        """Return if the replica works.
+
+        Raises:
+            EngineError: its engine has died, or its HTTP server ended.
+        """
+        if self._http_task is None or self._http_task.done():
+            raise EngineError("the replica's HTTP server is not running")
+        await self._engine.check_health()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait until no request has run for `QUIET_S`, at most `timeout_s`. Leave the directory first."""
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        deadline_s, busy_s = now_s + timeout_s, now_s
+        while self._guard is not None and now_s < deadline_s and now_s - busy_s < QUIET_S:
+            await asyncio.sleep(POLL_S)
+            now_s = loop.time()
+            if self._guard.in_flight:
+                busy_s = now_s
+        if self._guard is not None and self._guard.in_flight:
+            _log.warning("stopping with requests running", replica=self._replica_id, requests=self._guard.in_flight)
+
+    async def stop(self) -> None:
+        """Close both ports and stop the engine. Safe to call twice."""
+        if self._telemetry is not None:
+            await self._telemetry.stop()
+        if self._http is not None and self._http_task is not None:
+            self._http.should_exit = True
+            self._http.force_exit = True
+            await asyncio.wait({self._http_task}, timeout=5.0)
+        await self._engine.stop()
+
+    async def _start_http(self, guard: ReplicaGuard) -> int:
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.bind((self._host, 0))
+        config = uvicorn.Config(
+            guard,
+            http="httptools",
+            ws="none",
+            lifespan="auto",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            backlog=BACKLOG,
+        )
+        self._http = _HttpServer(config)
+        self._http_task = asyncio.get_running_loop().create_task(self._http.serve(sockets=[sock]), name="replica http")
+        while not self._http.started:
+            if self._http_task.done():
+                raise EngineStartError("the replica's HTTP server did not start") from self._http_task.exception()
+            await asyncio.sleep(0.01)
+        return int(sock.getsockname()[1])
