@@ -89,13 +89,15 @@ class Fleet:
         """Pick a replica and reserve it; the caller must `release` it when the request ends there.
 
         Args:
-            request: of a model in `models`.
+            request: the request.
             tried: ids of replicas that already failed this request.
 
         Returns:
             None where no replica may take it. A replica that failed others lately is used only where no other is left.
         """
-        fleet = self.models[request.model]
+        fleet = self.models.get(request.model)
+        if fleet is None:
+            return None  # the model was taken out of the cluster while this request ran
         candidates: Sequence[ReplicaSnapshot] = fleet.candidates
         if tried:
             candidates = [replica for replica in candidates if replica.replica_id not in tried]

@@ -104,6 +104,17 @@ def chunk(data: bytes) -> bytes:
 LAST_CHUNK = b"0\r\n\r\n"
 
 
+def whole_chunks(framed: bytes) -> int:
+    """Return how many bytes of `framed`, which starts with a chunk, are whole chunks."""
+    position = 0
+    while (line_end := framed.find(b"\r\n", position)) >= 0:
+        end = line_end + 4 + _size_with_extension(framed[position:line_end])
+        if end > len(framed):
+            break
+        position = end
+    return position
+
+
 def payload(framed: bytes) -> bytes:
     """Take the framing off whole chunks.
 

@@ -1,6 +1,7 @@
 """One request on its way: to a replica, to another if that one fails, and its answer back to the client."""
 
 import asyncio
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 from router.http.auth import Tenant
@@ -9,14 +10,14 @@ from router.http.data_plane import MAX_ATTEMPTS, DataPlane, ReplicaRoute
 from router.http.incoming import FORWARDED, IncomingRequest
 from router.http.response_head import CHUNKED, UNTIL_CLOSE, ResponseHead
 from router.http.responses import error_body, error_event, response
+from router.http.resume import RESUMABLE_PATHS, ResumedStream, continuation_body
+from router.http.sent_text import SentText
 from router.http.upstream import UpstreamConnection
 from router.outcome import HTTP_STATUS, Outcome
 from router.request import RoutingRequest
 
 if TYPE_CHECKING:
     from router.policy.interface import Decision
-
-_ERROR_STATUS = 400
 
 
 class Client(Protocol):
@@ -37,7 +38,8 @@ class Exchange:
     """One request and its answer.
 
     Its life is `start` → an upstream connection → `upstream_head` → `upstream_data` … → `upstream_done`; a replica that
-    fails before its head sends it back to `start`. The client leaving ends it at any point.
+    fails before its head sends it back to `start`, and so does one that dies within a stream that another can go on
+    with. The client leaving ends it at any point.
 
     Attributes:
         head_request: the method was HEAD: no body follows the head.
@@ -47,6 +49,7 @@ class Exchange:
     __slots__ = (
         "_attempts",
         "_began_s",
+        "_body",
         "_client",
         "_collected",
         "_decision",
@@ -57,6 +60,8 @@ class Exchange:
         "_plane",
         "_request",
         "_request_id",
+        "_resumed",
+        "_sent",
         "_tenant",
         "_tried",
         "head_request",
@@ -76,7 +81,10 @@ class Exchange:
         self._attempts = 0
         self._decision: Decision | None = None
         self._head: ResponseHead | None = None
+        self._body = incoming.body
         self._collected: list[bytes] | None = None
+        self._sent: SentText | None = None
+        self._resumed: ResumedStream | None = None
         self._ended = False
         self._keep_alive = incoming.keep_alive
         self._began_s = plane.now_s()
@@ -129,9 +137,9 @@ class Exchange:
             value = headers.get(name)
             if value is not None:
                 parts += (b"\r\n", name, b": ", value)
-        parts.append(b"\r\ncontent-length: %d\r\n\r\n" % len(incoming.body))
+        parts.append(b"\r\ncontent-length: %d\r\n\r\n" % len(self._body))
         self.upstream = upstream
-        upstream.send(self, b"".join(parts), incoming.body)
+        upstream.send(self, b"".join(parts), self._body)
 
     def upstream_head(self, head: ResponseHead, body: bytes) -> None:
         """Start the answer to the client with the replica's own head."""
@@ -143,6 +151,9 @@ class Exchange:
             return
         plane = self._plane
         plane.fleet.succeeded(decision.replica)
+        if self._resumed is not None:
+            self._resumed_head(head, body)
+            return
         plane.meters.model(self._request.model).ttfb_s.observe(plane.now_s() - self._began_s)
         self._head = head
         if self._incoming.http_1_0 and head.length == CHUNKED:
@@ -150,6 +161,14 @@ class Exchange:
             return
         if head.length == UNTIL_CLOSE or plane.draining:
             self._keep_alive = False
+        if (
+            self._request.stream
+            and head.length == CHUNKED
+            and self._request.path in RESUMABLE_PATHS
+            and _is_events(head)
+        ):
+            self._sent = SentText()
+            self._sent.keep(body)
         self._client.transport.write(
             b"".join(
                 (head.lines, self._own_headers(), b"\r\n" if self._keep_alive else b"connection: close\r\n\r\n", body)
@@ -160,30 +179,38 @@ class Exchange:
         lines = b"x-request-id: " + self._request_id + b"\r\n"
         if b"x-rackserve-explain" in self._incoming.headers and self._decision is not None:
             replica = self._decision.replica
-            policy = self._plane.fleet.models[self._request.model].policy.name
+            policy = self._decision.policy
             lines += f"x-rackserve-replica: {replica.replica_id}\r\nx-rackserve-policy: {policy}\r\n".encode("latin-1")
         return lines
 
     def upstream_data(self, data: bytes) -> None:
         """Pass the body's next bytes on."""
-        if self._collected is None:
-            self._client.transport.write(data)
-        else:
+        if self._resumed is not None:
+            data = self._resumed.feed(data)
+            if data:
+                self._client.transport.write(data)
+        elif self._collected is not None:
             self._collected.append(data)
+        else:
+            self._client.transport.write(data)
+            if self._sent is not None:
+                self._sent.keep(data)
 
     def upstream_done(self) -> None:
         """The answer is complete."""
         head = self._head
         if self._ended or head is None:
             return
-        if self._collected is not None:
+        if self._resumed is not None:
+            self._client.transport.write(LAST_CHUNK)
+        elif self._collected is not None:
             body = payload(b"".join(self._collected))
             lines = head.lines.lower().replace(b"transfer-encoding: chunked\r\n", b"")
             self._keep_alive = False
             self._client.transport.write(
                 b"%s%scontent-length: %d\r\nconnection: close\r\n\r\n%s" % (lines, self._own_headers(), len(body), body)
             )
-        self._end(Outcome.OK if head.status < _ERROR_STATUS else Outcome.UPSTREAM_STATUS)
+        self._end(Outcome.OK if head.status < HTTPStatus.BAD_REQUEST else Outcome.UPSTREAM_STATUS)
         self._client.exchange_ended(keep_alive=self._keep_alive)
 
     def upstream_failed(self, reason: str, *, between_chunks: bool) -> None:
@@ -193,13 +220,52 @@ class Exchange:
         if self._head is None:
             self._attempt_failed(reason)
             return
+        if self._decision is not None:
+            self._plane.replica_failed(self._decision.replica, reason)
+        whole = between_chunks or self._resumed is not None
+        if not (whole and self._resume()):
+            self._break(f"the replica {reason} before the answer was complete", whole=whole)
+
+    def _resume(self) -> bool:
+        """Let another replica go on with the stream from the text the client has; tell whether that can be asked."""
+        sent = self._sent
         decision = self._decision
-        if decision is not None:
-            self._plane.replica_failed(decision.replica, reason)
+        if sent is None or decision is None:
+            return False
+        sent.fold()
+        if sent.finished:
+            # All the text is there; only the stream's own end is missing.
+            self._client.transport.write(chunk(b"data: [DONE]\n\n") + LAST_CHUNK)
+            self._end(Outcome.OK)
+            self._client.exchange_ended(keep_alive=self._keep_alive)
+            return True
+        body = continuation_body(self._request.path, self._incoming.body, sent)
+        if body is None:
+            return False
+        self._body = body
+        self._resumed = ResumedStream(sent)
+        self.upstream = None
+        self._tried.add(decision.replica.replica_id)
+        self._plane.fleet.release(decision.replica)
+        self._plane.meters.model(self._request.model).resumed += 1
+        self.start()
+        return True
+
+    def _resumed_head(self, head: ResponseHead, body: bytes) -> None:
+        """The replica that goes on answers: its events follow, its head does not."""
+        if head.status != HTTPStatus.OK or head.length != CHUNKED:
+            if self.upstream is not None:
+                self.upstream.abandon()
+            self._break(f"the stream could not be resumed: another replica answered {head.status}", whole=True)
+        elif body:
+            self.upstream_data(body)
+
+    def _break(self, message: str, *, whole: bool) -> None:
+        """End an answer that cannot be completed; `whole`: what was sent ends with a whole chunk."""
+        head = self._head
         self._end(Outcome.REPLICA_FAILED)
-        if between_chunks and self._collected is None and b"text/event-stream" in self._head.lines.lower():
-            event = error_event(Outcome.REPLICA_FAILED, f"the replica {reason} before the answer was complete")
-            self._client.transport.write(chunk(event) + LAST_CHUNK)
+        if whole and self._collected is None and head is not None and _is_events(head):
+            self._client.transport.write(chunk(error_event(Outcome.REPLICA_FAILED, message)) + LAST_CHUNK)
         self._client.exchange_broken()
 
     def _attempt_failed(self, reason: str) -> None:
@@ -262,6 +328,9 @@ class Exchange:
             upstream.abandon()
 
     def _refuse(self, outcome: Outcome, message: str) -> None:
+        if self._head is not None:
+            self._break(message, whole=True)
+            return
         self._end(outcome)
         headers = self._own_headers()
         if HTTP_STATUS[outcome] == HTTP_STATUS[Outcome.NO_REPLICA]:
@@ -293,3 +362,7 @@ class Exchange:
         if upstream is not None:
             meters.response_bytes += upstream.received
         self.upstream = None
+
+
+def _is_events(head: ResponseHead) -> bool:
+    return b"text/event-stream" in head.lines.lower()

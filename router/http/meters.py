@@ -41,7 +41,7 @@ class Histogram:
 class ModelMeters:
     """One model's counts."""
 
-    __slots__ = ("body_bytes", "duration_s", "response_bytes", "retries", "ttfb_s")
+    __slots__ = ("body_bytes", "duration_s", "response_bytes", "resumed", "retries", "ttfb_s")
 
     def __init__(self) -> None:
         self.ttfb_s = Histogram()
@@ -49,6 +49,7 @@ class ModelMeters:
         self.body_bytes = 0
         self.response_bytes = 0
         self.retries = 0
+        self.resumed = 0
 
 
 class Meters(Collector):
@@ -100,6 +101,7 @@ class Meters(Collector):
             ("rackserve_request_body_bytes", "Bytes of request bodies.", "body_bytes"),
             ("rackserve_response_bytes", "Bytes of answers, as received from replicas.", "response_bytes"),
             ("rackserve_retries", "Requests sent once more because a replica failed before answering.", "retries"),
+            ("rackserve_resumed_streams", "Streams another replica went on with after theirs died.", "resumed"),
         ):
             counter = CounterMetricFamily(metric, text, labels=["model"])
             for name, meters in self.models.items():

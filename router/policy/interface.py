@@ -60,8 +60,10 @@ class Decision:
         replica: the choice.
         candidates: the replicas that were scored, in id order.
         costs: their costs, in the same order, in the scorer's unit.
+        policy: the policy's name.
     """
 
     replica: ReplicaSnapshot
     candidates: Sequence[ReplicaSnapshot]
     costs: Sequence[float]
+    policy: str

@@ -37,4 +37,4 @@ class Profile:
             return None
         costs = self.scorer.costs(request, candidates)
         position = self.picker.pick(candidates, costs, rng)
-        return Decision(candidates[position], candidates, costs)
+        return Decision(candidates[position], candidates, costs, self.name)

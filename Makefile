@@ -1,0 +1,45 @@
+# Two commands do all the set-up and the work: `make demo` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+SOURCES := cluster router deployments tests
+
+.PHONY: help setup demo test check format lock bench-peers bench-gateway bench-overhead clean
+
+help: ## What there is to make
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
+
+setup: ## The environment (.venv) and the small real model; quick when nothing changed
+	@.setup/install
+
+demo: setup ## Two replicas of a real model on this machine, one question, the answer (KEEP=1: leave it serving)
+	@$(BIN)/rackserve demo $(if $(KEEP),--keep)
+
+test: setup check ## Every test; about 20 minutes on two cores
+	$(BIN)/pytest tests/contract tests/integration tests/e2e tests/benchmarks
+
+check: setup ## Format, lint, types, import rules, unit and property tests: under two minutes
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/unit tests/property
+
+format: setup ## Put the code in its format
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+lock: ## Write what .venv holds to the lock file
+	$(BIN)/pip freeze --exclude-editable | grep -viE '^(torchvision|torchaudio|torchcodec)==' > .setup/constraints.txt
+
+bench-peers: setup ## Install the peers that benchmarks run beside us, each in a virtual environment of its own
+	$(BIN)/python -m tests.benchmarks.peers
+
+bench-gateway: bench-peers ## The gateway's cost per request and chunk, beside vllm-router
+	$(BIN)/python -m tests.benchmarks.bench_gateway
+
+bench-overhead: setup ## Tokens per second through the cluster and straight at a replica
+	$(BIN)/python -m tests.benchmarks.bench_overhead
+
+clean: ## Remove the environment and all caches of this folder
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

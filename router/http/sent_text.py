@@ -1,0 +1,119 @@
+"""What a client has been sent of a streamed answer, kept so that another replica can go on from there."""
+
+from typing import Any
+
+import msgspec
+
+from router.http.chunked import payload, whole_chunks
+
+FOLD_BYTES = 64 * 1024
+"""Framed events kept as they came; more are folded into their text, so a stream's memory is its text and this."""
+
+EVENT_END = b"\n\n"
+DONE = b"[DONE]"
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    tool_calls: msgspec.Raw | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: _Delta | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+    logprobs: msgspec.Raw | None = None
+
+
+class _Event(msgspec.Struct):
+    id: str = ""
+    created: int = 0
+    choices: list[_Choice] = []
+
+
+_decoder = msgspec.json.Decoder(_Event)
+_NULL = b"null"
+
+
+class SentText:
+    """The text of a stream so far.
+
+    `keep` is on the hot path and only appends; events are read when enough have come, or when the text is needed.
+
+    Attributes:
+        text: the generated text up to the last `fold`.
+        tokens: events that carried text: tokens, unless the engine put several into one event.
+        event_id: the `id` all events of the stream carry.
+        created: likewise.
+        finished: the engine has said why it stopped.
+        resumable: the text is all there is to go on from: no tool calls, reasoning, log-probabilities or second choice.
+    """
+
+    __slots__ = ("_bytes", "_kept", "created", "event_id", "finished", "resumable", "text", "tokens")
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.tokens = 0
+        self.event_id = ""
+        self.created = 0
+        self.finished = False
+        self.resumable = True
+        self._kept: list[bytes] = []
+        self._bytes = 0
+
+    def keep(self, framed: bytes) -> None:
+        """Keep framed bytes that were sent."""
+        self._kept.append(framed)
+        self._bytes += len(framed)
+        if self._bytes > FOLD_BYTES:
+            self.fold()
+
+    def fold(self) -> None:
+        """Read the kept events into `text`; a last one that is not complete stays kept."""
+        if not self.resumable:
+            self._kept.clear()
+            self._bytes = 0
+            return
+        framed = b"".join(self._kept)
+        whole = whole_chunks(framed)
+        self._kept = [framed[whole:]]
+        self._bytes = len(self._kept[0])
+        events = payload(framed[:whole])
+        if events and not events.endswith(EVENT_END):
+            self.resumable = False  # an event cut over two chunks: no engine we know does that
+            return
+        for event in events.split(EVENT_END)[:-1]:
+            self.add_event(event)
+
+    def add_event(self, event: bytes) -> None:
+        """Take one whole event, without the empty line that ends it."""
+        data = event.removeprefix(b"data:").strip()
+        if data == DONE or not event.startswith(b"data:"):
+            return
+        try:
+            decoded = _decoder.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            self.resumable = False
+            return
+        self.event_id = self.event_id or decoded.id
+        self.created = self.created or decoded.created
+        for choice in decoded.choices:
+            self._add_choice(choice)
+
+    def _add_choice(self, choice: _Choice) -> None:
+        delta = choice.delta or _Delta()
+        extras: tuple[Any, ...] = (delta.reasoning, delta.reasoning_content, _present(delta.tool_calls))
+        if choice.index or any(extras) or _present(choice.logprobs):
+            self.resumable = False
+        piece = delta.content or choice.text
+        if piece:
+            self.text += piece
+            self.tokens += 1
+        self.finished = self.finished or choice.finish_reason is not None
+
+
+def _present(raw: msgspec.Raw | None) -> bool:
+    return raw is not None and bytes(raw) not in (_NULL, b"[]")
