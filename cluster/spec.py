@@ -133,6 +133,7 @@ class SimSpec(_Part):
         kv_blocks: KV-cache capacity, in blocks.
         block_tokens: tokens in one KV block.
         chars_per_token: characters of prompt one token stands for.
+        answer_tokens: length of a typical chat answer; each is from half to one and a half times that.
         start_s: how long the engine takes to start.
     """
 
@@ -142,7 +143,8 @@ class SimSpec(_Part):
     max_num_seqs: Annotated[int, Field(ge=1)] = 256
     kv_blocks: Annotated[int, Field(ge=1)] = 4096
     block_tokens: Annotated[int, Field(ge=1)] = 32
-    chars_per_token: Annotated[float, Field(gt=0)] = 4.0
+    chars_per_token: Annotated[float, Field(ge=1)] = 4.0
+    answer_tokens: Annotated[int, Field(ge=1)] = 128
     start_s: Annotated[float, Field(ge=0)] = 0.0
 
 

@@ -1,0 +1,52 @@
+"""The simulated engine: vLLM's surface and manners without a model, for clusters of dozens of replicas on a laptop."""
+
+import asyncio
+
+from cluster.errors import EngineDeadError
+from cluster.spec import ModelSpec
+from deployments.engines.events import KvEventHub
+from deployments.engines.interface import AsgiApp, EngineStats
+from deployments.engines.sim_app import SimApp
+from deployments.engines.sim_core import SimCore
+
+
+class SimEngine:
+    """Implements `interface.Engine` by simulation."""
+
+    def __init__(self, model: ModelSpec) -> None:
+        self._model = model
+        self._kv_events = KvEventHub()
+        self._core = SimCore(model.sim, self._kv_events)
+        self._app = SimApp(self._core, model)
+
+    @property
+    def app(self) -> AsgiApp:
+        """The OpenAI-compatible app."""
+        return self._app
+
+    @property
+    def kv_events(self) -> KvEventHub:
+        """The prefix cache's events."""
+        return self._kv_events
+
+    async def start(self) -> None:
+        """Take as long as the spec says a start takes."""
+        await asyncio.sleep(self._model.sim.start_s)
+        self._core.run()
+
+    def stats(self) -> EngineStats:
+        """Return the simulation's state now."""
+        return self._core.stats()
+
+    async def check_health(self) -> None:
+        """Return while it runs.
+
+        Raises:
+            EngineDeadError: it was stopped, or never started.
+        """
+        if not self._core.alive:
+            raise EngineDeadError(f"the simulated engine of {self._model.name!r} is not running")
+
+    async def stop(self) -> None:
+        """Stop at once; requests under way end with an error."""
+        self._core.halt()
