@@ -20,6 +20,7 @@ from cluster.errors import PolicyError, SpecError, SpecProblem
 from cluster.spec import ClusterSpec, ModelSpec, ReplicaCount
 from deployments import __version__, ray_api
 from deployments.gateway import GatewayReplica
+from deployments.models.builtins import BUILTIN_MODELS
 from deployments.replica import ModelReplica
 from router.policy.registry import policy_named
 
@@ -122,7 +123,7 @@ def _problems(spec: ClusterSpec) -> Iterator[SpecProblem]:
 
 def _with_absolute_source(model: ModelSpec, folder: Path) -> ModelSpec:
     source = Path(model.source).expanduser()
-    if not model.source or source.is_absolute() or not (folder / source).is_dir():
+    if not model.source or model.source in BUILTIN_MODELS or source.is_absolute() or not (folder / source).is_dir():
         return model.model_copy(update={"source": str(source)}) if model.source.startswith("~") else model
     return model.model_copy(update={"source": str((folder / source).resolve())})
 

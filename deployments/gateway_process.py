@@ -1,25 +1,16 @@
 """One gateway process: the data plane, fed by the directory and by every replica's telemetry. Knows no Serve."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from random import Random
 from typing import Any
 
 from cluster.spec import GatewaySpec, ModelSpec
 from deployments.directory import Announcement, DirectoryClient, follow
+from deployments.machine_clock import MachineClock
 from deployments.membership import GatewayEndpoint, LastKnownReplicas, View
 from deployments.telemetry_client import TelemetryClient
 from router.http.gateway import Gateway
-
-
-class MonotonicClock:
-    """The machine's clock, as `cluster.clock.Clock` wants it."""
-
-    @staticmethod
-    def now_s() -> float:
-        """Return monotonic seconds."""
-        return time.monotonic()
 
 
 class GatewayProcess:
@@ -54,7 +45,7 @@ class GatewayProcess:
             models,
             gateway_id=gateway_id,
             credential=credential,
-            clock=MonotonicClock(),
+            clock=MachineClock(),
             rng=Random(),  # noqa: S311 - breaks ties
         )
         self._credential = credential

@@ -4,6 +4,7 @@ Ray is untyped here, and some of what is used is alpha or internal (noted where 
 test_ray_api.py` pins the behaviour this file relies on.
 """
 
+import atexit
 import contextlib
 import logging
 import math
@@ -36,6 +37,10 @@ Application = Any
 # --- Connecting ------------------------------------------------------------------------------------------------------
 
 
+def _quieten(*, quiet: bool) -> None:
+    logging.getLogger("ray.serve").setLevel(logging.WARNING if quiet else logging.INFO)
+
+
 def start_local(cpus: float, *, quiet: bool = True) -> None:
     """Start a Ray cluster on this machine, for as long as this process lives.
 
@@ -50,6 +55,7 @@ def start_local(cpus: float, *, quiet: bool = True) -> None:
     os.environ.setdefault(
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
     )  # Ray 2.60 warns unless told; 0 is its future default
+    _quieten(quiet=quiet)
     _init(
         "local",
         num_cpus=max(math.ceil(cpus), os.cpu_count() or 1),
@@ -71,6 +77,7 @@ def connect(address: str, *, quiet: bool = True) -> None:
         ClusterUnreachableError: there is none.
     """
     if not ray.is_initialized():
+        _quieten(quiet=quiet)
         _init(address, log_to_driver=not quiet, logging_level=logging.ERROR if quiet else logging.INFO)
 
 
@@ -111,6 +118,18 @@ def fits_now(cpus: float, gpus: float) -> bool:
     with _ray_errors("asking for free resources"):
         per_node = ray._private.state.available_resources_per_node()  # noqa: SLF001 - Ray has no public call for it
     return any(free.get("CPU", 0.0) >= cpus and free.get("GPU", 0.0) >= gpus for free in per_node.values())
+
+
+def has_own_cluster_died() -> bool:
+    """Tell whether a process of the cluster that `start_local` started has ended: nothing can be asked of it then."""
+    node = ray._private.worker._global_node  # noqa: SLF001 - Ray has no public call for it
+    return node is not None and bool(node.dead_processes())
+
+
+def abandon_own_cluster() -> None:
+    """End what is left of a cluster for which `has_own_cluster_died`; leaving it in good order would wait for ever."""
+    atexit.unregister(ray.shutdown)
+    ray._private.worker._global_node.kill_all_processes(check_alive=False, allow_graceful=False)  # noqa: SLF001
 
 
 def node_address() -> str:

@@ -9,8 +9,14 @@ from deployments.engines.interface import AsgiApp, Receive, Scope, Send
 MAX_GATEWAYS: Final = 4096
 """Gateways counted separately; beyond that the one longest unheard of is forgotten."""
 
-_REFUSAL = b'{"error":{"message":"replicas answer gateways only; ask the gateway","type":"authentication_error",'
-_REFUSAL += b'"param":null,"code":"unauthorized"}}'
+_UNAUTHORIZED = (
+    b'{"error":{"message":"replicas answer gateways only; ask the gateway","type":"authentication_error","param":null,'
+    b'"code":"unauthorized"}}'
+)
+_CLOSED = (
+    b'{"error":{"message":"this replica takes no more requests","type":"server_error","param":null,'
+    b'"code":"replica_failed"}}'
+)
 
 
 class ReplicaGuard:
@@ -22,6 +28,7 @@ class ReplicaGuard:
 
     Attributes:
         in_flight: requests now inside the engine's app.
+        closed: set it, and further requests are sent back to their gateway, which tries another replica.
     """
 
     def __init__(self, app: AsgiApp, credential: str) -> None:
@@ -29,6 +36,7 @@ class ReplicaGuard:
         self._authorization = f"Bearer {credential}".encode()
         self._accepted: OrderedDict[bytes, int] = OrderedDict()
         self.in_flight = 0
+        self.closed = False
 
     def accepted(self, gateway_id: str) -> int:
         """Return how many requests of that gateway have come in."""
@@ -47,7 +55,10 @@ class ReplicaGuard:
             elif name == b"x-rackserve-gateway":
                 gateway_id = value
         if not hmac.compare_digest(authorization, self._authorization):
-            await _refuse(send)
+            await _refuse(send, 401, _UNAUTHORIZED)
+            return
+        if self.closed:
+            await _refuse(send, 503, _CLOSED, (b"x-rackserve-retry", b"1"))
             return
         self._count(gateway_id)
         self.in_flight += 1
@@ -63,11 +74,12 @@ class ReplicaGuard:
             self._accepted.popitem(last=False)
 
 
-async def _refuse(send: Send) -> None:
+async def _refuse(send: Send, status: int, body: bytes, *more_headers: tuple[bytes, bytes]) -> None:
     headers = [
         (b"content-type", b"application/json"),
-        (b"content-length", str(len(_REFUSAL)).encode()),
+        (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
+        *more_headers,
     ]
-    await send({"type": "http.response.start", "status": 401, "headers": headers})
-    await send({"type": "http.response.body", "body": _REFUSAL})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

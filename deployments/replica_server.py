@@ -102,7 +102,12 @@ class ReplicaServer:
         """
         if self._http_task is None or self._http_task.done():
             raise EngineError("the replica's HTTP server is not running")
-        await self._engine.check_health()
+        try:
+            await self._engine.check_health()
+        except EngineError:
+            if self._guard is not None:
+                self._guard.closed = True
+            raise
 
     async def drain(self, timeout_s: float) -> None:
         """Wait until no request has run for `QUIET_S`, at most `timeout_s`. Leave the directory first."""
@@ -119,6 +124,8 @@ class ReplicaServer:
 
     async def stop(self) -> None:
         """Close both ports and stop the engine. Safe to call twice."""
+        if self._guard is not None:
+            self._guard.closed = True
         if self._telemetry is not None:
             await self._telemetry.stop()
         if self._http is not None and self._http_task is not None:

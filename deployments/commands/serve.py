@@ -1,0 +1,146 @@
+"""`rackserve serve`: run a cluster file in the foreground until told to stop."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from cluster.errors import ClusterError
+from cluster.spec import ClusterSpec
+from deployments import app
+from deployments.launch import POLL_S, Launch, Progress
+from deployments.models.builtins import BUILTIN_MODELS
+from deployments.models.source import fetch
+
+WATCH_S = 2.0
+"""How often a serving application is looked at."""
+MISSES = 3
+"""Serve's controller may restart: only after as many looks in vain is the application given up."""
+
+
+def serve(file: Path, address: str, *, verbose: bool, console: Console) -> None:
+    """Serve `file` until SIGINT or SIGTERM.
+
+    Args:
+        file: the cluster file.
+        address: of a running Ray cluster; "": start one on this machine.
+        verbose: show the workers' logs.
+        console: where progress goes; the READY line goes to stdout.
+
+    Raises:
+        RackServeError: it could not be served.
+    """
+    spec = app.read(file)
+    if not address:
+        fetch_builtin_models(spec, console)
+    launch = Launch(spec, address, quiet=not verbose)
+    with stop_signals() as is_stopping:
+        try:
+            console.print(f"Starting {spec.cluster.name}" + (f" on the Ray cluster at {address}" if address else ""))
+            launch.start()
+            with progress_lines(console) as report:
+                url = launch.wait_until_ready(report, is_stopping)
+            if url:
+                print(f"READY {url}", flush=True)  # noqa: T201 - programs wait for this line on stdout
+                console.print(f"OpenAI base URL: {url}/v1   models: {', '.join(m.name for m in spec.models)}")
+                watch(launch, console, is_stopping)
+        finally:
+            console.print("Stopping: running requests may finish …")
+            launch.stop()
+            console.print("Stopped.")
+            end_if_abandoned(launch)
+
+
+def end_if_abandoned(launch: Launch) -> None:
+    """End this process at once if its threads are stuck in a Ray that somebody killed, as a group signal does."""
+    if launch.is_abandoned:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def fetch_builtin_models(spec: ClusterSpec, console: Console) -> None:
+    """Make the built-in models a spec names, once, before several replicas want them."""
+    for source in sorted({model.source for model in spec.models if model.engine == "vllm"} & BUILTIN_MODELS.keys()):
+        fetch(source, console.print)
+
+
+def watch(launch: Launch, console: Console, is_stopping: Callable[[], bool]) -> None:
+    """Tell of replicas that come and go, until told to stop."""
+    last: dict[str, int] = {}
+    missed = 0
+    checked_s = 0.0
+    while not is_stopping():
+        time.sleep(POLL_S / 2)
+        if time.monotonic() - checked_s < WATCH_S:
+            continue
+        checked_s = time.monotonic()
+        try:
+            progress = launch.progress()
+        except ClusterError:
+            missed += 1
+            if missed == MISSES:
+                raise
+            continue
+        missed = 0
+        for name, model in progress.models.items():
+            if last.get(name, model.wanted) != model.ready:
+                console.print(f"{name}: {model.ready} of {model.wanted} replicas ready {model.message}".rstrip())
+            last[name] = model.ready
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Turn SIGINT and SIGTERM into a flag; a second one interrupts whatever runs."""
+    asked = threading.Event()
+
+    def on_signal(_number: int, _frame: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, on_signal) for number in numbers}
+
+    def is_stopping() -> bool:
+        # Ray takes SIGTERM for itself when it connects; take it back.
+        if signal.getsignal(signal.SIGTERM) is not on_signal:
+            signal.signal(signal.SIGTERM, on_signal)
+        return asked.is_set()
+
+    try:
+        yield is_stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def progress_lines(console: Console) -> Iterator[Callable[[Progress], None]]:
+    """Show progress: one line that changes on a terminal, a line for each change elsewhere."""
+    started_s = time.monotonic()
+    last_text = ""
+    told: set[str] = set()
+
+    with console.status("waiting for Ray Serve") as status:
+
+        def report(progress: Progress) -> None:
+            nonlocal last_text
+            for name, model in progress.models.items():
+                if model.message and model.message not in told:
+                    told.add(model.message)
+                    console.print(f"{name}: {model.message}", markup=False)
+            parts = [f"{name} {model.ready}/{model.wanted}" for name, model in progress.models.items()]
+            text = f"replicas ready: {', '.join(parts)}; gateways: {progress.gateways}"
+            status.update(f"{text} ({time.monotonic() - started_s:.0f} s)")
+            if text != last_text and not console.is_terminal:
+                console.print(f"{time.monotonic() - started_s:5.1f} s  {text}")
+            last_text = text
+
+        yield report

@@ -1,0 +1,134 @@
+"""`rackserve status`: what runs on a Ray cluster, as Serve, the directory and a gateway see it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from cluster.errors import ClusterError, ClusterUnreachableError
+from deployments import ray_api
+from deployments.app import GATEWAY_DEPLOYMENT
+from deployments.directory import actor_name, view_now
+from deployments.launch import reason_in
+from deployments.membership import GatewayEndpoint, View
+
+ADMIN_TIMEOUT_S = 2.0
+
+
+def status(address: str, *, as_json: bool, console: Console) -> None:
+    """Print what RackServe runs on the Ray cluster at `address`.
+
+    Raises:
+        ClusterUnreachableError: no Ray cluster there, or nothing of RackServe on it.
+    """
+    ray_api.connect(address)
+    try:
+        directories = set(ray_api.actor_names())
+        applications = [name for name in ray_api.application_names() if actor_name(name) in directories]
+        if not applications:
+            raise ClusterUnreachableError(f"no RackServe on the Ray cluster at {ray_api.address()}")
+        reports = [_application(name) for name in applications]
+        report = {"ray_address": ray_api.address(), "applications": reports}
+    finally:
+        ray_api.disconnect()
+    if as_json:
+        print(json.dumps(report, indent=2))  # noqa: T201 - for programs, on stdout as it is
+        return
+    for application in reports:
+        _print_application(application, console)
+
+
+def _application(name: str) -> dict[str, Any]:
+    state = ray_api.application_state(name)
+    view = _view(name)
+    gateways = [_gateway(gateway) for gateway in view.gateways]
+    seen: dict[str, Any] = next((gateway["state"] for gateway in gateways if gateway["state"]), {"models": {}})
+    deployments = dict(state.deployments) if state else {}
+    deployments.pop(GATEWAY_DEPLOYMENT, None)
+    return {
+        "name": name,
+        "status": state.status if state else "UNKNOWN",
+        "message": reason_in(state.message) if state and state.message else "",
+        "gateways": [{key: value for key, value in gateway.items() if key != "state"} for gateway in gateways],
+        "deployments": {
+            key: {
+                "status": deployment.status,
+                "message": reason_in(deployment.message) if deployment.message else "",
+                "replicas": dict(deployment.replicas),
+            }
+            for key, deployment in sorted(deployments.items())
+        },
+        "models": {
+            model: {"policy": seen["models"].get(model, {}).get("policy", ""), "replicas": _replicas(model, view, seen)}
+            for model in sorted({*seen["models"], *(endpoint.model for endpoint in view.replicas)})
+        },
+    }
+
+
+def _view(name: str) -> View:
+    try:
+        return view_now(name)
+    except ClusterError:
+        return View(epoch="", version=0, settled=False)
+
+
+def _gateway(gateway: GatewayEndpoint) -> dict[str, Any]:
+    admin = f"http://{gateway.host}:{gateway.admin_port}"
+    try:
+        state = httpx.get(f"{admin}/state", timeout=ADMIN_TIMEOUT_S).raise_for_status().json()
+    except (httpx.HTTPError, ValueError):
+        state = None
+    return {
+        "gateway_id": gateway.gateway_id,
+        "url": f"http://{gateway.host}:{gateway.port}",
+        "admin_url": admin,
+        "ready": bool(state and state["ready"]),
+        "reason": state["reason"] if state else "its admin port does not answer",
+        "state": state,
+    }
+
+
+def _replicas(model: str, view: View, seen: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the directory's replicas of a model, with what a gateway knows of each."""
+    rows = {row["replica_id"]: row for row in seen["models"].get(model, {}).get("replicas", ())}
+    return [
+        {
+            "replica_id": endpoint.replica_id,
+            "host": endpoint.host,
+            "http_port": endpoint.http_port,
+            "node_id": endpoint.node_id,
+            "report": rows.get(endpoint.replica_id, {}).get("report"),
+        }
+        for endpoint in view.replicas
+        if endpoint.model == model
+    ]
+
+
+def _print_application(application: Mapping[str, Any], console: Console) -> None:
+    console.print(f"{application['name']}: {application['status']} {application['message']}".rstrip(), markup=False)
+    for gateway in application["gateways"]:
+        ready = "ready" if gateway["ready"] else f"not ready: {gateway['reason']}"
+        console.print(
+            f"gateway {gateway['url']} (admin {gateway['admin_url']}): {ready}", markup=False, highlight=False
+        )
+    for name, deployment in application["deployments"].items():
+        states = ", ".join(f"{count} {state.lower()}" for state, count in deployment["replicas"].items() if count)
+        line = f"deployment {name}: {deployment['status'].lower()} ({states}) {deployment['message']}"
+        console.print(line.rstrip(), markup=False, highlight=False)
+    table = Table("model", "policy", "replica", "address", "running", "waiting", "KV in use")
+    for name, model in application["models"].items():
+        for replica in model["replicas"]:
+            load = replica["report"]
+            table.add_row(
+                name,
+                model["policy"],
+                replica["replica_id"],
+                f"{replica['host']}:{replica['http_port']}",
+                *((str(load["running"]), str(load["waiting"]), f"{load['kv_usage']:.0%}") if load else ("?", "?", "?")),
+            )
+        if not model["replicas"]:
+            table.add_row(name, model["policy"], "none", "", "", "", "")
+    console.print(table)

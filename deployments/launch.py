@@ -1,0 +1,219 @@
+"""One application on Ray, from a spec to READY and back to nothing: what `rackserve serve` and the demo stand on."""
+
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+
+from cluster.errors import ClusterError
+from cluster.spec import ClusterSpec
+from deployments import app, ray_api
+from deployments.directory import actor_name, view_now
+from deployments.membership import GatewayEndpoint, View
+
+POLL_S: Final = 0.5
+_ERROR_LINE = re.compile(r"^(?:[\w.]+\.)?(\w+(?:Error|Exception)): (.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelProgress:
+    """How far one model is: replicas that serve, of how many, and what Serve has to say."""
+
+    ready: int
+    wanted: int
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the application is.
+
+    Attributes:
+        models: by name.
+        gateways: how many listen.
+        url: where apps connect; "" until every model has a replica and a gateway says it is ready.
+    """
+
+    models: Mapping[str, ModelProgress]
+    gateways: int
+    url: str = ""
+
+
+class Launch:
+    """Runs one cluster file's application.
+
+    Args:
+        spec: what to run.
+        address: of a running Ray cluster; "": start one on this machine, which ends with `stop`.
+        quiet: keep the workers' logs out of this terminal.
+
+    Attributes:
+        is_abandoned: `stop` found Ray's own processes dead. Threads of this process may wait in Ray for ever, so end it
+            by `os._exit`.
+    """
+
+    def __init__(self, spec: ClusterSpec, address: str = "", *, quiet: bool = True) -> None:
+        self._spec = spec
+        self._address = address
+        self._quiet = quiet
+        self._name = spec.cluster.name
+        self._started_serve = False
+        self.is_abandoned = False
+        self._deployed = False
+
+    @property
+    def cpus_wanted(self) -> float:
+        """Logical CPUs all replicas take together."""
+        return sum(model.cpus * model.replicas.min for model in self._spec.models)
+
+    def start(self) -> None:
+        """Start or join Ray, start Serve and hand it the application; `progress` tells how it goes.
+
+        Raises:
+            ClusterError: one of them did not work, or a port of the cluster file is taken.
+        """
+        if self._address:
+            ray_api.connect(self._address, quiet=self._quiet)
+        else:
+            self._check_ports()
+            ray_api.start_local(self.cpus_wanted, quiet=self._quiet)
+        self._started_serve = ray_api.start_serve(self._spec.cluster.serve_port)
+        self._deployed = True
+        ray_api.deploy(app.compose(self._spec), self._name)
+
+    def progress(self) -> Progress:
+        """Return how far the application is.
+
+        Raises:
+            ClusterError: it failed for good, or is gone.
+        """
+        state = ray_api.application_state(self._name)
+        if state is None:
+            raise ClusterError(f"{self._name} is no longer on the cluster: somebody deleted it")
+        if state.status == "DEPLOY_FAILED":
+            raise ClusterError(
+                f"{self._name} did not start: {reason_in(state.message) or 'Ray Serve does not say why'}"
+            )
+        models = {}
+        for model in self._spec.models:
+            found = state.deployments.get(app.deployment_name(model.name))
+            ready = found.replicas.get("RUNNING", 0) if found else 0
+            models[model.name] = ModelProgress(ready, model.replicas.min, reason_in(found.message) if found else "")
+        view = self._view()
+        url = ""
+        if state.status == "RUNNING" and view is not None:
+            url = next((gateway_url(gateway) for gateway in view.gateways if _is_ready(gateway)), "")
+        return Progress(models, len(view.gateways) if view else 0, url)
+
+    def wait_until_ready(self, report: Callable[[Progress], None], is_stopping: Callable[[], bool]) -> str:
+        """Wait until the application serves; returns where apps connect, or "" if `is_stopping` turned true.
+
+        Raises:
+            ClusterError: it failed for good.
+        """
+        while not is_stopping():
+            progress = self.progress()
+            report(progress)
+            if progress.url:
+                return progress.url
+            time.sleep(POLL_S)
+        return ""
+
+    def stop(self) -> None:
+        """Take the application away, and whatever else `start` started. Safe to call at any point."""
+        if not ray_api.is_connected():
+            return
+        try:
+            if self._deployed:
+                self._while_cluster_lives(self._remove_application)
+        finally:
+            if ray_api.has_own_cluster_died():
+                ray_api.abandon_own_cluster()
+                self.is_abandoned = True
+            else:
+                ray_api.disconnect()
+
+    def _remove_application(self) -> None:
+        ray_api.delete_application(self._name)
+        ray_api.kill_actor(actor_name(self._name))
+        ray_api.forget_secret(self._name)
+        if self._started_serve and self._address:
+            ray_api.stop_serve()
+
+    @staticmethod
+    def _while_cluster_lives(work: Callable[[], None]) -> None:
+        """Do `work`, unless our own cluster dies: whoever signals our whole process group ends Ray's processes as well.
+
+        Calls to Ray then wait for ever, so they are made in a thread that may be left behind.
+        """
+        failure: list[ClusterError] = []
+
+        def attempt() -> None:
+            try:
+                work()
+            except ClusterError as error:
+                failure.append(error)
+
+        thread = threading.Thread(target=attempt, name="stopping", daemon=True)
+        thread.start()
+        while thread.is_alive() and not ray_api.has_own_cluster_died():
+            thread.join(POLL_S)
+        if failure and not ray_api.has_own_cluster_died():
+            raise failure[0]
+
+    def _view(self) -> View | None:
+        try:
+            return view_now(self._name)
+        except ClusterError:
+            return None  # not there yet, or restarting
+
+    def _check_ports(self) -> None:
+        gateway, cluster = self._spec.gateway, self._spec.cluster
+        for key, host, port in (
+            ("gateway.port", gateway.host, gateway.port),
+            ("cluster.serve_port", "0.0.0.0", cluster.serve_port),  # noqa: S104 - looked at, not listened on
+        ):
+            if port and not _is_free(host, port):
+                raise ClusterError(f"{key}: port {port} is in use by another program; stop it, or choose another port")
+
+
+def gateway_url(gateway: GatewayEndpoint) -> str:
+    """Return where apps connect to a gateway, as seen from this machine."""
+    host = "127.0.0.1" if gateway.node_id == ray_api.node_id() else gateway.host
+    return f"http://{host}:{gateway.port}"
+
+
+def reason_in(message: str) -> str:
+    """Return the one line of a Serve message (often a stack of tracebacks) that says what is wrong."""
+    errors = _ERROR_LINE.findall(message)
+    ours = [
+        text for name, text in errors if name in {"EngineStartError", "ModelSourceError", "ClusterError", "SpecError"}
+    ]
+    if ours:
+        return str(ours[-1])
+    if errors:
+        return f"{errors[-1][0]}: {errors[-1][1]}"
+    return message.strip().split("\n")[0]
+
+
+def _is_ready(gateway: GatewayEndpoint) -> bool:
+    try:
+        return httpx.get(f"{gateway_url(gateway)}/ready", timeout=2.0).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def _is_free(host: str, port: int) -> bool:
+    """Tell whether nobody listens there: binds without sharing the port, which fails even where others would share."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
