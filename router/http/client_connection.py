@@ -349,6 +349,7 @@ class ClientConnection(asyncio.Protocol):
         upstream = exchange.upstream
         if upstream is None:
             return
+        exchange.fold()
         upstream.quiet_ticks += 1
         timeout_s = exchange.model_timeout_s()
         if upstream.quiet_ticks * TICK_S > timeout_s:

@@ -12,7 +12,7 @@ from router.http.response_head import CHUNKED, UNTIL_CLOSE, ResponseHead
 from router.http.responses import error_body, error_event, response
 from router.http.resume import RESUMABLE_PATHS, ResumedStream, continuation_body
 from router.http.sent_text import SentText
-from router.http.upstream import UpstreamConnection
+from router.http.upstream import Sink, UpstreamConnection
 from router.outcome import HTTP_STATUS, Outcome
 from router.request import RoutingRequest
 
@@ -37,9 +37,9 @@ class Client(Protocol):
 class Exchange:
     """One request and its answer.
 
-    Its life is `start` → an upstream connection → `upstream_head` → `upstream_data` … → `upstream_done`; a replica that
-    fails before its head sends it back to `start`, and so does one that dies within a stream that another can go on
-    with. The client leaving ends it at any point.
+    Its life is `start` → an upstream connection → `upstream_head` → bytes to its sink … → `upstream_done`. A replica
+    that fails before its head sends it back to `start`, and so does one that dies within a stream that another can
+    go on with. The client leaving ends it at any point.
 
     Attributes:
         head_request: the method was HEAD: no body follows the head.
@@ -141,24 +141,24 @@ class Exchange:
         self.upstream = upstream
         upstream.send(self, b"".join(parts), self._body)
 
-    def upstream_head(self, head: ResponseHead, body: bytes) -> None:
+    def upstream_head(self, head: ResponseHead, body: bytes) -> Sink:
         """Start the answer to the client with the replica's own head."""
         decision = self._decision
+        write = self._client.transport.write
         if decision is None:
-            return
+            return write
         if head.retry_elsewhere:
             self._going_away()
-            return
+            return write
         plane = self._plane
         plane.fleet.succeeded(decision.replica)
         if self._resumed is not None:
-            self._resumed_head(head, body)
-            return
+            return self._resumed_head(head, body, self._resumed)
         plane.meters.model(self._request.model).ttfb_s.observe(plane.now_s() - self._began_s)
         self._head = head
         if self._incoming.http_1_0 and head.length == CHUNKED:
             self._collected = [body]
-            return
+            return self._collected.append
         if head.length == UNTIL_CLOSE or plane.draining:
             self._keep_alive = False
         if (
@@ -168,12 +168,18 @@ class Exchange:
             and _is_events(head)
         ):
             self._sent = SentText()
-            self._sent.keep(body)
-        self._client.transport.write(
-            b"".join(
-                (head.lines, self._own_headers(), b"\r\n" if self._keep_alive else b"connection: close\r\n\r\n", body)
-            )
-        )
+        connection = b"\r\n" if self._keep_alive else b"connection: close\r\n\r\n"
+        write(b"".join((head.lines, self._own_headers(), connection, body)))
+        if self._sent is None:
+            return write
+        keep = self._sent.keep
+        keep(body)
+
+        def write_and_keep(data: bytes) -> None:
+            write(data)
+            keep(data)
+
+        return write_and_keep
 
     def _own_headers(self) -> bytes:
         lines = b"x-request-id: " + self._request_id + b"\r\n"
@@ -182,19 +188,6 @@ class Exchange:
             policy = self._decision.policy
             lines += f"x-rackserve-replica: {replica.replica_id}\r\nx-rackserve-policy: {policy}\r\n".encode("latin-1")
         return lines
-
-    def upstream_data(self, data: bytes) -> None:
-        """Pass the body's next bytes on."""
-        if self._resumed is not None:
-            data = self._resumed.feed(data)
-            if data:
-                self._client.transport.write(data)
-        elif self._collected is not None:
-            self._collected.append(data)
-        else:
-            self._client.transport.write(data)
-            if self._sent is not None:
-                self._sent.keep(data)
 
     def upstream_done(self) -> None:
         """The answer is complete."""
@@ -251,14 +244,22 @@ class Exchange:
         self.start()
         return True
 
-    def _resumed_head(self, head: ResponseHead, body: bytes) -> None:
+    def _resumed_head(self, head: ResponseHead, body: bytes, resumed: ResumedStream) -> Sink:
         """The replica that goes on answers: its events follow, its head does not."""
+        write = self._client.transport.write
         if head.status != HTTPStatus.OK or head.length != CHUNKED:
             if self.upstream is not None:
                 self.upstream.abandon()
             self._break(f"the stream could not be resumed: another replica answered {head.status}", whole=True)
-        elif body:
-            self.upstream_data(body)
+            return write
+
+        def write_rest(data: bytes) -> None:
+            rest = resumed.feed(data)
+            if rest:
+                write(rest)
+
+        write_rest(body)
+        return write_rest
 
     def _break(self, message: str, *, whole: bool) -> None:
         """End an answer that cannot be completed; `whole`: what was sent ends with a whole chunk."""
@@ -298,6 +299,11 @@ class Exchange:
             self._tried.add(decision.replica.replica_id)
             self._attempts -= 1
             self.start()
+
+    def fold(self) -> None:
+        """Keep what was sent for a possible resumption as text instead of events; called now and then."""
+        if self._sent is not None:
+            self._sent.fold_if_long()
 
     def timed_out(self, timeout_s: float) -> None:
         """The replica sent nothing for too long."""

@@ -6,8 +6,8 @@ import msgspec
 
 from router.http.chunked import payload, whole_chunks
 
-FOLD_BYTES = 64 * 1024
-"""Framed events kept as they came; more are folded into their text, so a stream's memory is its text and this."""
+FOLD_EVENTS = 256
+"""Reads kept as they came; more are folded into their text, so a stream's memory is its text and about these."""
 
 EVENT_END = b"\n\n"
 DONE = b"[DONE]"
@@ -41,9 +41,10 @@ _NULL = b"null"
 class SentText:
     """The text of a stream so far.
 
-    `keep` is on the hot path and only appends; events are read when enough have come, or when the text is needed.
+    `keep` is on the hot path and only appends; events are read now and then, or when the text is needed.
 
     Attributes:
+        keep: keeps framed bytes that were sent.
         text: the generated text up to the last `fold`.
         tokens: events that carried text: tokens, unless the engine put several into one event.
         event_id: the `id` all events of the stream carry.
@@ -52,7 +53,7 @@ class SentText:
         resumable: the text is all there is to go on from: no tool calls, reasoning, log-probabilities or second choice.
     """
 
-    __slots__ = ("_bytes", "_kept", "created", "event_id", "finished", "resumable", "text", "tokens")
+    __slots__ = ("_kept", "created", "event_id", "finished", "keep", "resumable", "text", "tokens")
 
     def __init__(self) -> None:
         self.text = ""
@@ -62,25 +63,21 @@ class SentText:
         self.finished = False
         self.resumable = True
         self._kept: list[bytes] = []
-        self._bytes = 0
+        self.keep = self._kept.append
 
-    def keep(self, framed: bytes) -> None:
-        """Keep framed bytes that were sent."""
-        self._kept.append(framed)
-        self._bytes += len(framed)
-        if self._bytes > FOLD_BYTES:
+    def fold_if_long(self) -> None:
+        """Fold if many events are kept; called often enough, this bounds a stream's memory."""
+        if len(self._kept) > FOLD_EVENTS:
             self.fold()
 
     def fold(self) -> None:
         """Read the kept events into `text`; a last one that is not complete stays kept."""
         if not self.resumable:
             self._kept.clear()
-            self._bytes = 0
             return
         framed = b"".join(self._kept)
         whole = whole_chunks(framed)
-        self._kept = [framed[whole:]]
-        self._bytes = len(self._kept[0])
+        self._kept[:] = [framed[whole:]]
         events = payload(framed[:whole])
         if events and not events.endswith(EVENT_END):
             self.resumable = False  # an event cut over two chunks: no engine we know does that

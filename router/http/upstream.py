@@ -1,6 +1,7 @@
 """Connections to replicas: kept open, one request at a time on each, answers copied through as they come."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol, cast
 
 from router.http.chunked import ChunkedError, ChunkedWalk
@@ -13,17 +14,20 @@ IDLE_S = 4.0
 INFORMATIONAL = range(100, 200)
 
 
+Sink = Callable[[bytes], object]
+
+
 class Receiver(Protocol):
     """Who gets a replica's answer: one request's exchange."""
 
     head_request: bool
 
-    def upstream_head(self, head: ResponseHead, body: bytes) -> None:
-        """The answer begins; `body` is what of the body came with its head."""
-        ...
+    def upstream_head(self, head: ResponseHead, body: bytes) -> Sink:
+        """The answer begins; `body` is what of the body came with its head.
 
-    def upstream_data(self, data: bytes) -> None:
-        """More of the body, framing included."""
+        Returns:
+            Where the rest of the body goes, framing included: called once for each read.
+        """
         ...
 
     def upstream_done(self) -> None:
@@ -33,6 +37,11 @@ class Receiver(Protocol):
     def upstream_failed(self, reason: str, *, between_chunks: bool) -> None:
         """There will be no more of the answer; `between_chunks`: what came of it ends with a whole chunk."""
         ...
+
+
+def _nowhere(data: bytes) -> None:
+    """Take bytes that go to nobody."""
+    del data
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -51,6 +60,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_head",
         "_receiver",
         "_remaining",
+        "_sink",
         "_walk",
         "idle_ticks",
         "pool",
@@ -69,6 +79,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_ticks = 0
         self.received = 0
         self._receiver: Receiver | None = None
+        self._sink: Sink = _nowhere
         self._head: ResponseHead | None = None
         self._walk: ChunkedWalk | None = None
         self._remaining = 0
@@ -94,34 +105,36 @@ class UpstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass an answer's bytes on and find its end."""
-        receiver = self._receiver
-        if receiver is None:
-            self.transport.abort()
-            return
         self.quiet_ticks = 0
         self.received += len(data)
-        if self._head is None:
-            self._head_received(receiver, data)
-            return
         walk = self._walk
-        if walk is not None:
-            try:
-                end = walk.feed(data)
-            except ChunkedError as error:
-                self._fail(f"sent a broken body: {error}")
-                return
-            if end < 0:
-                receiver.upstream_data(data)
-                return
-            self._finish(receiver, data, end)
+        if walk is None:
+            self._unchunked_received(data)
+            return
+        try:
+            end = walk.feed(data)
+        except ChunkedError as error:
+            self._fail(f"sent a broken body: {error}")
+            return
+        if end < 0:
+            self._sink(data)
+        else:
+            self._finish(data, end)
+
+    def _unchunked_received(self, data: bytes) -> None:
+        receiver = self._receiver
+        if receiver is None:
+            self.transport.abort()  # bytes that nobody asked for
+        elif self._head is None:
+            self._head_received(receiver, data)
         elif self._remaining < 0:
-            receiver.upstream_data(data)
+            self._sink(data)
         else:
             self._remaining -= len(data)
             if self._remaining > 0:
-                receiver.upstream_data(data)
+                self._sink(data)
             else:
-                self._finish(receiver, data, len(data) + self._remaining)
+                self._finish(data, len(data) + self._remaining)
 
     def _head_received(self, receiver: Receiver, data: bytes) -> None:
         if self._buffer:
@@ -150,9 +163,9 @@ class UpstreamConnection(asyncio.Protocol):
         except ChunkedError as error:
             self._fail(f"sent a broken body: {error}")
             return
-        receiver.upstream_head(head, body if end < 0 else body[:end])
+        self._sink = receiver.upstream_head(head, body if end < 0 else body[:end])
         if end >= 0 and self._receiver is receiver:
-            self._finish(receiver, b"", 0, excess=len(body) > end)
+            self._finish(b"", 0, excess=len(body) > end)
 
     def _begin_body(self, length: int, body: bytes) -> int:
         """Take what came with the head; return where in it the body ends, -1 if it goes on."""
@@ -166,25 +179,30 @@ class UpstreamConnection(asyncio.Protocol):
         self._remaining = length - len(body)
         return length if self._remaining <= 0 else -1
 
-    def _finish(self, receiver: Receiver, data: bytes, end: int, *, excess: bool = False) -> None:
+    def _finish(self, data: bytes, end: int, *, excess: bool = False) -> None:
         """The answer ends at `end` of `data`; what stands behind it nobody asked for."""
         excess = excess or end < len(data)
         if end:
-            receiver.upstream_data(data[:end] if excess else data)
-            if self._receiver is not receiver:
-                return
+            self._sink(data[:end] if excess else data)
+        receiver = self._receiver
         head = self._head
-        self._receiver = None
-        self._walk = None
+        self._drop_receiver()
         if excess or head is None or not head.keep_alive:
             self.transport.close()
         else:
             self.pool.put(self)
-        receiver.upstream_done()
+        if receiver is not None:
+            receiver.upstream_done()
+
+    def _drop_receiver(self) -> None:
+        """Stop passing bytes on: nobody waits for an answer on this connection."""
+        self._receiver = None
+        self._walk = None
+        self._sink = _nowhere
 
     def _fail(self, reason: str) -> None:
         receiver = self._receiver
-        self._receiver = None
+        self._drop_receiver()
         self.transport.abort()
         if receiver is not None:
             receiver.upstream_failed(reason, between_chunks=False)
@@ -192,16 +210,15 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The replica closed the connection, or it broke."""
         receiver = self._receiver
-        self._receiver = None
+        between_chunks = self.between_chunks
+        self._drop_receiver()
         self.pool.lost(self)
         if receiver is None:
             return
         if self._head is not None and self._head.length == UNTIL_CLOSE and exc is None:
             receiver.upstream_done()
         else:
-            receiver.upstream_failed(
-                f"closed the connection{f': {exc}' if exc else ''}", between_chunks=self.between_chunks
-            )
+            receiver.upstream_failed(f"closed the connection{f': {exc}' if exc else ''}", between_chunks=between_chunks)
 
     @property
     def between_chunks(self) -> bool:
@@ -210,7 +227,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def abandon(self) -> None:
         """Close at once, as nobody wants the answer any more: the engine sees it and aborts the request."""
-        self._receiver = None
+        self._drop_receiver()
         self.transport.abort()
 
 

@@ -64,7 +64,7 @@ def _process_listening_on(port: int) -> int:
     [found] = [
         connection.pid
         for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
     ]
     assert found is not None
     return int(found)
