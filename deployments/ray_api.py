@@ -382,11 +382,13 @@ def serve_http_port() -> int:
 def deploy(application: Application, name: str) -> None:
     """Ask Serve to run `application` as `name`, or to update it; returns at once (see `application_state`).
 
+    On Serve's own HTTP it stands under `/NAME`.
+
     Raises:
         ClusterError: Serve refused it.
     """
     with _ray_errors(f"deploying {name}"):
-        serve.api._run(application, _blocking=False, name=name, route_prefix="/")  # noqa: SLF001
+        serve.api._run(application, _blocking=False, name=name, route_prefix=f"/{name}")  # noqa: SLF001
 
 
 def application_state(name: str) -> ApplicationState | None:
