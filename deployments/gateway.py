@@ -12,6 +12,7 @@ from deployments.gateway_process import GatewayProcess
 from deployments.loop_thread import LoopThread
 
 HEALTH_TIMEOUT_S = 5.0
+EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 
 
 class GatewayReplica:
@@ -49,7 +50,7 @@ class GatewayReplica:
             self._spec,
             models,
             gateway_id=identity.unique_id,
-            host=ray_api.node_address(),
+            host=self._spec.host if self._spec.host not in EVERY_ADDRESS else ray_api.node_address(),
             node_id=ray_api.node_id(),
             credential=ray_api.shared_secret(identity.application),
             directory=DirectoryClient.of(identity.application),
