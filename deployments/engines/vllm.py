@@ -1,0 +1,245 @@
+"""vLLM in the replica's process, with vLLM's own OpenAI-compatible app and all its endpoints.
+
+`AsyncLLM` runs here; the model runs in the engine process it starts. Nothing of vLLM is imported before `start`: it
+reads its environment when it is imported, and that is set first.
+"""
+
+# ruff: noqa: PLC0415 - see above
+
+import asyncio
+import json
+import os
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from http import HTTPStatus
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from cluster.errors import EngineDeadError, EngineStartError, RackServeError
+from cluster.spec import ModelSpec
+from deployments.engines.events import KvEventHub
+from deployments.engines.interface import AsgiApp, EngineStats, PromptSeen
+from deployments.engines.vllm_args import argv
+from deployments.engines.vllm_env import default_engine_args, environment, is_cpu_build
+from deployments.engines.vllm_kv_events import KvEventListener
+from deployments.engines.vllm_load import LoadMeter
+from deployments.models.source import resolve
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from deployments.engines.vllm_plugin import IterationLogger, ObservedLLM
+
+log = structlog.get_logger(__name__)
+
+STOP_TIMEOUT_S = 5.0
+"""How long the engine's processes may take to end by themselves before they are killed."""
+
+
+class VllmEngine:
+    """Implements `interface.Engine` with vLLM 0.32."""
+
+    def __init__(self, model: ModelSpec) -> None:
+        self._model = model
+        self._hub = KvEventHub()
+        self._meter = LoadMeter()
+        self._listener: KvEventListener | None = None
+        self._llm: ObservedLLM | None = None
+        self._iterations: IterationLogger | None = None
+        self._app: AsgiApp | None = None
+        self._kv_capacity_tokens = 0
+
+    @property
+    def app(self) -> AsgiApp:
+        """VLLM's own app.
+
+        Raises:
+            EngineDeadError: the engine has not been started.
+        """
+        if self._app is None:
+            raise EngineDeadError(f"the engine of {self._model.name!r} has not been started")
+        return self._app
+
+    @property
+    def kv_events(self) -> KvEventHub | None:
+        """The prefix cache's events; None: there is no such cache, or `engine_args` send its events elsewhere."""
+        args = {key.replace("-", "_"): value for key, value in self._model.engine_args.items()}
+        if "kv_events_config" in args or args.get("enable_prefix_caching") is False:
+            return None
+        return self._hub
+
+    async def start(self) -> None:
+        """Find the model, load it, and build the app.
+
+        Raises:
+            EngineStartError: an argument is wrong, or the engine did not come up.
+            ModelSourceError: the model's source is wrong, or could not be fetched.
+        """
+        source = await asyncio.to_thread(resolve, self._model.source)
+        cpu = is_cpu_build()
+        for name, value in environment(self._model, source, cpu=cpu).items():
+            if name in self._model.env:
+                os.environ[name] = value
+            else:
+                os.environ.setdefault(name, value)
+        if self.kv_events is not None:
+            self._listener = KvEventListener(self._hub)
+            self._listener.start()
+        # In a thread: it takes half a minute or more, and this loop answers health checks meanwhile.
+        building = asyncio.ensure_future(asyncio.to_thread(self._build, source, cpu=cpu))
+        try:
+            args, llm = await asyncio.shield(building)
+            self._llm = llm
+            self._app = await self._build_app(args, llm)
+        except asyncio.CancelledError:
+            building.add_done_callback(_discard)
+            await self.stop()
+            raise
+        except RackServeError:
+            await self.stop()
+            raise
+        except Exception as exc:
+            await self.stop()
+            raise EngineStartError(f"vLLM did not start for {self._model.name!r}: {exc}") from exc
+        log.info("engine_started", model=self._model.name, kv_capacity_tokens=self._kv_capacity_tokens)
+
+    def stats(self) -> EngineStats:
+        """Return the engine's state now."""
+        llm = self._llm
+        unfinished = llm.output_processor.get_num_unfinished_requests() if llm is not None else 0
+        scheduler = self._iterations.scheduler if self._iterations is not None else None
+        # The scheduler's numbers are of its last step; after the last request was aborted there is no further one.
+        queued = scheduler.num_waiting_reqs + scheduler.num_skipped_waiting_reqs if scheduler is not None else 0
+        waiting = min(queued, unfinished)
+        return EngineStats(
+            running=unfinished - waiting,
+            waiting=waiting,
+            waiting_tokens=llm.get_num_queued_tokens() if llm is not None else 0,
+            kv_usage=scheduler.kv_cache_usage if scheduler is not None and unfinished else 0.0,
+            kv_capacity_tokens=self._kv_capacity_tokens,
+            prefill_tokens_per_s=self._meter.prefill_rate.per_s,
+            decode_tokens_per_s=self._meter.decode_rate.per_s,
+        )
+
+    async def check_health(self) -> None:
+        """Return while the engine's process works.
+
+        Raises:
+            EngineDeadError: it has died, or was stopped.
+        """
+        if self._llm is None:
+            raise EngineDeadError(f"the engine of {self._model.name!r} is not running")
+        if self._llm.errored:
+            raise EngineDeadError(f"the engine of {self._model.name!r} has died; its log says why")
+
+    async def stop(self) -> None:
+        """End the engine's processes; requests under way end with an error."""
+        llm, self._llm = self._llm, None
+        if llm is not None:
+            await asyncio.to_thread(llm.shutdown, timeout=STOP_TIMEOUT_S)
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            await listener.stop()
+
+    def _build(self, source: str, *, cpu: bool) -> tuple[Namespace, "ObservedLLM"]:
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.usage.usage_lib import UsageContext
+        from vllm.v1.executor.abstract import Executor
+
+        from deployments.engines import vllm_plugin as plugin
+
+        args = self._parse(source, cpu=cpu)
+        engine_args = AsyncEngineArgs.from_cli_args(args)
+        if cpu and engine_args.distributed_executor_backend is None and self._model.parallel.gpus == 1:
+            # On a CPU vLLM would put the model into a third process, to bind that to cores, which we don't: 0.5 GB.
+            engine_args.distributed_executor_backend = plugin.GuardedUniProcExecutor
+        config = engine_args.create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
+        executor = Executor.get_class(config)
+        self._iterations = plugin.IterationLogger(self._meter, self._is_prefilling)
+        llm = plugin.ObservedLLM(
+            vllm_config=config,
+            executor_class=plugin.GUARDED.get(executor, executor),
+            log_stats=not engine_args.disable_log_stats,
+            log_requests=engine_args.enable_log_requests,
+            usage_context=UsageContext.OPENAI_API_SERVER,
+            stat_loggers=[lambda _config, _engine: self._iterations],
+            aggregate_engine_logging=engine_args.aggregate_engine_logging,
+        )
+        llm.on_request = self._on_request
+        cache = config.cache_config
+        self._kv_capacity_tokens = (cache.num_gpu_blocks or 0) * cache.block_size
+        return args, llm
+
+    def _parse(self, source: str, *, cpu: bool) -> Namespace:
+        from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+        from vllm.entrypoints.launchers.launcher import validate_api_server_args
+        from vllm.reasoning import ReasoningParserManager
+        from vllm.tool_parsers import ToolParserManager
+
+        from deployments.engines.vllm_plugin import EngineArgParser
+
+        parser = make_arg_parser(EngineArgParser())
+        actions = parser._actions  # noqa: SLF001 - argparse tells in no other way what it knows
+        asked = {key.replace("-", "_"): value for key, value in self._model.engine_args.items()}
+        words = argv(default_engine_args(self._model, os.environ, cpu=cpu) | asked, actions)
+        words += [f"--model={source}", f"--served-model-name={self._model.name}"]
+        words += [f"--tensor-parallel-size={self._model.parallel.tensor}"]
+        words += [f"--pipeline-parallel-size={self._model.parallel.pipeline}"]
+        if self._listener is not None:
+            events = {"enable_kv_cache_events": True, "publisher": "zmq", "endpoint": self._listener.endpoint}
+            words += [f"--kv-events-config={json.dumps(events)}"]
+        args: Namespace = parser.parse_args(words)
+        if args.tool_parser_plugin:
+            ToolParserManager.import_tool_parser(args.tool_parser_plugin)
+        if args.reasoning_parser_plugin:
+            ReasoningParserManager.import_reasoning_parser(args.reasoning_parser_plugin)
+        try:
+            validate_parsed_serve_args(args)
+            validate_api_server_args(args)
+        except (TypeError, ValueError, KeyError) as exc:
+            raise EngineStartError(f"engine_args: {exc.args[0] if exc.args else exc}") from exc
+        return args
+
+    async def _build_app(self, args: Namespace, llm: "ObservedLLM") -> AsgiApp:
+        from starlette.exceptions import HTTPException
+        from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+        from vllm.entrypoints.launchers.app import build_app
+
+        await llm.reset_mm_cache()
+        tasks = await llm.get_supported_tasks()
+        app = build_app(args, tasks, llm.model_config)
+        await init_app_state(llm, app.state, args, tasks)
+        # vLLM's handlers end its own server through this when the engine is dead; here `check_health` tells of it.
+        app.state.server = SimpleNamespace(should_exit=False)
+        app.add_exception_handler(HTTPException, _openai_shaped)
+        built: AsgiApp = app
+        return built
+
+    def _is_prefilling(self) -> bool:
+        return self._llm is not None and self._llm.get_num_queued_tokens() > 0
+
+    def _on_request(self, request_id: str, prompt_token_ids: Sequence[int]) -> None:
+        llm = self._llm
+        idle = llm is None or not llm.output_processor.has_unfinished_requests()
+        self._meter.arrived(time.monotonic(), was_idle=idle)
+        if self._hub:
+            self._hub.emit(PromptSeen(request_id, prompt_token_ids))
+
+
+def _discard(building: "asyncio.Future[tuple[Namespace, ObservedLLM]]") -> None:
+    # The start was given up while a thread was still at it: what it built in the end must not stay.
+    if not building.cancelled() and building.exception() is None:
+        building.result()[1].shutdown(timeout=0)
+
+
+async def _openai_shaped(_request: "Request", exc: Exception) -> "Response":
+    # An unknown path or method: the framework would say {"detail": ...}, which OpenAI clients don't understand.
+    from starlette.responses import JSONResponse
+
+    status = HTTPStatus(getattr(exc, "status_code", 500))
+    error = {"message": getattr(exc, "detail", status.phrase), "type": status.phrase, "param": None, "code": status}
+    return JSONResponse({"error": error}, status_code=status, headers=getattr(exc, "headers", None))

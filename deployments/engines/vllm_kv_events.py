@@ -1,0 +1,115 @@
+"""Listens to vLLM's KV-cache events (ZeroMQ over ipc) and passes them on in RackServe's own form.
+
+A message is three frames: topic, sequence number (8 bytes, big-endian) and msgpack of `[time, [event, ...], rank]`
+(vllm/distributed/kv_events.py of vLLM 0.32).
+"""
+
+import asyncio
+import contextlib
+import tempfile
+from pathlib import Path
+
+import msgspec
+import structlog
+from zmq.asyncio import Context
+from zmq.constants import SocketOption, SocketType
+
+from deployments.engines.events import KvEventHub
+from deployments.engines.interface import AllCleared, BlockRemoved, BlockStored, KvEvent
+
+log = structlog.get_logger(__name__)
+
+DEVICE = (None, "GPU")
+"""Where events tell of the engine's own cache; vLLM says GPU on a CPU too. Other media are offloading tiers."""
+
+
+class _Event(msgspec.Struct, tag_field="type"):
+    medium: str | None = None
+    group_idx: int | None = None
+
+
+class _Stored(_Event, tag="BlockStored", kw_only=True):
+    block_hashes: list[int | bytes]
+    parent_block_hash: int | bytes | None = None
+    token_ids: list[int]
+    block_size: int
+
+
+class _Removed(_Event, tag="BlockRemoved", kw_only=True):
+    block_hashes: list[int | bytes]
+
+
+class _Cleared(_Event, tag="AllBlocksCleared"):
+    pass
+
+
+class _Batch(msgspec.Struct, array_like=True):
+    time_s: float
+    events: list[_Stored | _Removed | _Cleared]
+
+
+class KvEventListener:
+    """Receives one engine's events for as long as it runs.
+
+    Attributes:
+        endpoint: where the engine is to publish; a socket file of its own.
+    """
+
+    def __init__(self, hub: KvEventHub) -> None:
+        self._hub = hub
+        self._folder = tempfile.TemporaryDirectory(prefix="rackserve-kv-")
+        self.endpoint = f"ipc://{Path(self._folder.name) / 'events'}"
+        self._next_sequence = 0
+        self._decoder = msgspec.msgpack.Decoder(_Batch)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Listen; best before the engine starts, so that nothing is missed."""
+        self._task = asyncio.create_task(self._listen())
+
+    async def stop(self) -> None:
+        """Listen no longer, and remove the socket file."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+        self._folder.cleanup()
+
+    async def _listen(self) -> None:
+        context = Context()
+        try:
+            with context.socket(SocketType.SUB) as socket:
+                socket.setsockopt(SocketOption.LINGER, 0)
+                socket.setsockopt(SocketOption.RCVHWM, 0)
+                socket.setsockopt(SocketOption.SUBSCRIBE, b"")
+                socket.connect(self.endpoint)
+                while True:
+                    _topic, sequence, payload = await socket.recv_multipart()
+                    self.take(int.from_bytes(sequence, "big"), payload)
+        finally:
+            context.destroy(linger=0)
+
+    def take(self, sequence: int, payload: bytes) -> None:
+        """Pass on one message; after a gap in the numbers, nothing known before is certain any more."""
+        if sequence != self._next_sequence:
+            log.warning("kv_events_lost", expected=self._next_sequence, got=sequence)
+            self._hub.emit(AllCleared())
+        self._next_sequence = sequence + 1
+        if not self._hub:
+            return
+        for event in self._decoder.decode(payload).events:
+            translated = _translated(event)
+            if translated is not None:
+                self._hub.emit(translated)
+
+
+def _translated(event: _Stored | _Removed | _Cleared) -> KvEvent | None:
+    if isinstance(event, _Cleared):
+        return AllCleared()
+    # Hybrid models keep several groups of layers, each with its own blocks: the first stands for all.
+    if event.medium not in DEVICE or event.group_idx not in (None, 0):
+        return None
+    if isinstance(event, _Removed):
+        return BlockRemoved(tuple(event.block_hashes))
+    return BlockStored(tuple(event.block_hashes), event.parent_block_hash, tuple(event.token_ids), event.block_size)
