@@ -11,6 +11,7 @@ from rich.console import Console
 from cluster.errors import RackServeError, SpecError
 from cluster.spec import GatewaySpec
 from deployments import __version__
+from deployments.logs import configure_logs
 
 # ruff: noqa: PLC0415, FBT002, PLR0913, PLR0917
 # Imports inside: a subcommand loads only what it needs; Ray alone takes a second, and `gateway` runs without it.
@@ -200,6 +201,7 @@ def models_fetch(
 
 def main() -> None:
     """Run the command; an error of ours becomes one message and an exit code, without a traceback."""
+    configure_logs()
     try:
         app()
     except RackServeError as error:

@@ -175,7 +175,7 @@ class Announcement:
             try:
                 await self._check_health()
             except Exception as error:  # noqa: BLE001 - whatever is wrong, nothing more is to be sent here
-                _log.exception("not well; leaving the directory", member=key, reason=str(error))
+                _log.error("not well; leaving the directory", member=key, reason=repr(error))
                 await self._say_goodbye()
                 return
             try:

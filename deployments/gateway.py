@@ -9,6 +9,7 @@ from cluster.spec import GatewaySpec, ModelSpec
 from deployments import ray_api
 from deployments.directory import DirectoryClient
 from deployments.gateway_process import GatewayProcess
+from deployments.logs import configure_logs
 from deployments.loop_thread import LoopThread
 
 HEALTH_TIMEOUT_S = 5.0
@@ -26,6 +27,7 @@ class GatewayReplica:
 
     def __init__(self, spec: GatewaySpec, *models: object) -> None:
         del models
+        configure_logs()
         self._spec = spec
         self._loop = LoopThread("gateway")
         self._process: GatewayProcess | None = None

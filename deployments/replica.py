@@ -9,6 +9,7 @@ from cluster.spec import ModelSpec
 from deployments import ray_api
 from deployments.directory import Announcement, DirectoryClient
 from deployments.engines.registry import engine_for
+from deployments.logs import configure_logs
 from deployments.loop_thread import LoopThread
 from deployments.replica_server import ReplicaServer
 
@@ -29,6 +30,7 @@ class ModelReplica:
     """
 
     def __init__(self, model: ModelSpec, drain_s: float) -> None:
+        configure_logs()
         identity = ray_api.this_replica()
         self._drain_s = drain_s
         self._loop = LoopThread(f"replica {model.name}")

@@ -43,6 +43,7 @@ class _Watch:
         self._loop = asyncio.get_running_loop()
         self._heard_s = self._loop.time()
         self._is_known = False
+        self._was_refused = False
         self._call: grpc.aio.UnaryStreamCall[pb.WatchRequest, pb.Report] | None = None
         self._task = self._loop.create_task(self._run(), name=f"telemetry {endpoint.replica_id}")
 
@@ -72,7 +73,8 @@ class _Watch:
                 except (grpc.aio.AioRpcError, _StreamBroken) as error:
                     code = error.code() if isinstance(error, grpc.aio.AioRpcError) else str(error)
                     _log.debug("telemetry stream ended", replica=endpoint.replica_id, reason=str(code))
-                    if code == grpc.StatusCode.UNAUTHENTICATED:
+                    if code == grpc.StatusCode.UNAUTHENTICATED and not self._was_refused:
+                        self._was_refused = True
                         _log.warning("a replica refuses this gateway's credential", replica=endpoint.replica_id)
                 except asyncio.CancelledError:
                     task = asyncio.current_task()

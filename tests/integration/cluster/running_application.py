@@ -1,8 +1,9 @@
 """An application of sim engines on the tests' Ray cluster, and what tests ask of it."""
 
+import asyncio
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx
@@ -46,6 +47,19 @@ def wait_for(what: str, condition: Callable[[], object], timeout_s: float = READ
     while not condition():
         assert time.monotonic() < deadline_s, f"waited {timeout_s:g} s in vain for: {what}"
         time.sleep(0.05)
+
+
+async def eventually(what: str, condition: Callable[[], Awaitable[bool]], timeout_s: float = 10.0) -> float:
+    """Wait until the coroutine `condition` returns true, looking every millisecond; returns how long that took.
+
+    Raises:
+        AssertionError: it did not within `timeout_s`.
+    """
+    started_s = time.monotonic()
+    while not await condition():
+        assert time.monotonic() - started_s < timeout_s, f"waited {timeout_s:g} s in vain for: {what}"
+        await asyncio.sleep(0.001)
+    return time.monotonic() - started_s
 
 
 class RunningApplication:
