@@ -1,7 +1,6 @@
 """The gateway alone, in front of any OpenAI-compatible servers: no Ray; models are found by asking the servers."""
 
 import asyncio
-import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -60,13 +59,11 @@ def server_at(url: str) -> tuple[str, int]:
     """
     parts = urlsplit(url if "://" in url else f"http://{url}")
     try:
-        port = parts.port
+        port = parts.port if parts.port is not None or parts.netloc.endswith(":") else 80
     except ValueError:
         port = None
     if parts.scheme != "http" or not parts.hostname or parts.path.rstrip("/") not in {"", "/v1"} or parts.query:
         raise ClusterError(f"--replica {url}: give http://HOST:PORT (plain HTTP, no path but /v1)")
-    if port is None and not re.search(r"\]?:\d*$", parts.netloc):
-        port = 80
     if not port:
         raise ClusterError(f"--replica {url}: the port is missing or wrong")
     return parts.hostname, port
@@ -96,7 +93,8 @@ class StandaloneGateway:
         self._policy = policy
         self._request_timeout_s = request_timeout_s
         self._models: dict[str, ModelSpec] = {}
-        self._headers = {"authorization": f"Bearer {credential}"} if credential else {}
+        headers = {"authorization": f"Bearer {credential}"} if credential else {}
+        self._client = httpx.AsyncClient(headers=headers, timeout=POLL_TIMEOUT_S)
         self._poller: asyncio.Task[None] | None = None
         self.gateway = Gateway(
             spec,
@@ -113,35 +111,39 @@ class StandaloneGateway:
         Raises:
             OSError: a port is taken.
         """
-        client = httpx.AsyncClient(headers=self._headers, timeout=POLL_TIMEOUT_S)
-        await self._poll_all(client)
+        await self._poll_all()
         await self.gateway.start()
-        self._poller = asyncio.get_running_loop().create_task(self._keep_polling(client), name="replica poll")
+        self._poller = asyncio.get_running_loop().create_task(self._keep_polling(), name="replica poll")
+
+    async def wait_for_failure(self) -> None:
+        """Return never, unless polling the servers fails for a reason that is a defect here: then raise it."""
+        if self._poller is not None:
+            await asyncio.shield(self._poller)
 
     async def stop(self, drain_s: float) -> None:
         """Stop accepting, let running answers finish for `drain_s`, then end everything."""
         if self._poller is not None:
             self._poller.cancel()
             await asyncio.gather(self._poller, return_exceptions=True)
+        await self._client.aclose()
         await self.gateway.stop(drain_s)
 
-    async def _keep_polling(self, client: httpx.AsyncClient) -> None:
-        async with client:
-            while True:
-                await asyncio.sleep(POLL_S)
-                await self._poll_all(client)
+    async def _keep_polling(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_S)
+            await self._poll_all()
 
-    async def _poll_all(self, client: httpx.AsyncClient) -> None:
+    async def _poll_all(self) -> None:
         before = self._world()
-        await asyncio.gather(*(self._poll(client, server) for server in self._servers))
+        await asyncio.gather(*(self._poll(server) for server in self._servers))
         world = self._world()
         if world != before or not self._models:
             self._apply(world)
 
-    async def _poll(self, client: httpx.AsyncClient, server: _Server) -> None:
+    async def _poll(self, server: _Server) -> None:
         host = f"[{server.host}]" if ":" in server.host else server.host
         try:
-            response = await client.get(f"http://{host}:{server.port}/v1/models")
+            response = await self._client.get(f"http://{host}:{server.port}/v1/models")
             response.raise_for_status()
             names = [str(model["id"]) for model in response.json()["data"]]
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:

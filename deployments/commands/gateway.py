@@ -48,6 +48,11 @@ async def _run(process: StandaloneGateway, spec: GatewaySpec, console: Console) 
     host = "127.0.0.1" if spec.host in {"0.0.0.0", "::"} else spec.host  # noqa: S104 - compared, not listened on
     print(f"READY http://{host}:{process.gateway.port}", flush=True)  # noqa: T201 - programs wait for this line
     console.print(f"admin: http://{host}:{process.gateway.admin_port} (/metrics, /state)", highlight=False)
-    await stopping.wait()
+    ends = {asyncio.ensure_future(stopping.wait()), asyncio.ensure_future(process.wait_for_failure())}
+    done, pending = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
     console.print("Stopping: running answers may finish …")
     await process.stop(spec.drain_timeout_s)
+    for task in done:
+        task.result()
