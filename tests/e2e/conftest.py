@@ -93,23 +93,25 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
     ports = {"data": free_port(), "admin": free_port(), "serve": free_port()}
     file = folder / "rackserve.yaml"
     file.write_text(CLUSTER_FILE.format(**ports, policy="least_load"))
-    log = (folder / "serve.log").open("w")
-    process = subprocess.Popen(
-        [str(Path(sys.executable).with_name("rackserve")), "serve", str(file)],
-        stdout=subprocess.PIPE,
-        stderr=log,
-        text=True,
-        env={key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"},
-        start_new_session=True,
-    )
-    try:
-        _wait_ready(process, folder)
-        yield RunningCluster(process, ports["data"], ports["admin"])
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, "rackserve serve did not stop cleanly"
-    finally:
-        if process.poll() is None:
-            process.kill()
+    with (
+        (folder / "serve.log").open("w") as log,
+        subprocess.Popen(
+            [str(Path(sys.executable).with_name("rackserve")), "serve", str(file)],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env={key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"},
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            _wait_ready(process, folder)
+            yield RunningCluster(process, ports["data"], ports["admin"])
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0, "rackserve serve did not stop cleanly"
+        finally:
+            if process.poll() is None:
+                process.kill()
 
 
 def _wait_ready(process: subprocess.Popen[str], folder: Path) -> None:
