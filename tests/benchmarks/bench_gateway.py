@@ -4,7 +4,6 @@ Gateways run on one core; load client and mock engines on the other. See README.
 """
 
 import argparse
-import itertools
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -49,26 +48,28 @@ class Bench:
         """Measure everything."""
         share = _QUICK_SHARE if self.options.quick else 1.0
         with LoadDriver(self.cores.load) as driver:
-            for _, group in itertools.groupby(SCENARIOS, key=lambda scenario: scenario.engine_arguments):
-                self._run_group([scenario.scaled(share) for scenario in group], driver)
+            for scenario in SCENARIOS:
+                self._run_scenario(scenario.scaled(share), driver)
             self._run_memory(driver)
 
-    def _run_group(self, scenarios: Sequence[Scenario], driver: LoadDriver) -> None:
-        """Measure scenarios that share their engines."""
+    def _run_scenario(self, scenario: Scenario, driver: LoadDriver) -> None:
+        """Measure one scenario, on fresh processes: what one leaves behind (a grown prefix tree) no other pays for."""
         with ExitStack() as stack:
-            engines = self._start_engines(stack, scenarios[0].engine_arguments)
+            engines = self._start_engines(stack, scenario.engine_arguments)
             servers = {}
             for contestant in self.contestants:
                 server = contestant.start(engines, self.cores, self.log_dir)
-                servers[contestant.name] = server if contestant.name == DIRECT else stack.enter_context(server)
-            for scenario in scenarios:
-                measurer = Measurer(scenario, servers, driver)
-                names = [name for name in servers if scenario.direct or name != DIRECT]
-                with self.console.status(f"{scenario.name}: {scenario.describes}"):
-                    self.figures[scenario.name] = interleaved(names, self.options.rounds, measurer.measure)
-                if scenario.name == LATENCY.name:
-                    self.latency_us = measurer.latency_us
-                self.console.print(_table(scenario, self.figures[scenario.name]))
+                stack.callback(server.stop)
+                servers[contestant.name] = server
+            for server in servers.values():
+                server.wait_ready()
+            measurer = Measurer(scenario, servers, driver)
+            names = [name for name in servers if scenario.direct or name != DIRECT]
+            with self.console.status(f"{scenario.name}: {scenario.describes}"):
+                self.figures[scenario.name] = interleaved(names, self.options.rounds, measurer.measure)
+        if scenario.name == LATENCY.name:
+            self.latency_us = measurer.latency_us
+        self.console.print(_table(scenario, self.figures[scenario.name]))
 
     def _run_memory(self, driver: LoadDriver) -> None:
         requests, every = (6_000, 1_000) if self.options.quick else (200_000, 10_000)
@@ -169,7 +170,7 @@ def _options() -> argparse.Namespace:
         default=PromptApi.TOKENIZE,
         help="which of vLLM's tokenizing endpoints the engines have; vllm-router cache_aware asks them",
     )
-    parser.add_argument("--quick", action="store_true", help="one short round, bars not judged; peers if installed")
+    parser.add_argument("--quick", action="store_true", help="one short round without peers; bars are not judged")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the result goes")
     options = parser.parse_args()
     if options.quick:
@@ -177,25 +178,17 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _peer_is_there(*, needed: bool) -> bool:
-    try:
-        peer_command("vllm-router", "vllm-router")
-    except PeerMissingError:
-        if needed:
-            raise
-        return False
-    return True
-
-
 def main() -> int:
     """Run; return the exit code: 0 if every bar holds."""
     options = _options()
     console = Console(width=None if sys.stdout.isatty() else 140)
-    try:
-        with_peers = _peer_is_there(needed=not options.quick)
-    except PeerMissingError as error:
-        console.print(f"bench-gateway: {error}", style="red")
-        return 2
+    with_peers = not options.quick
+    if with_peers:
+        try:
+            peer_command("vllm-router", "vllm-router")
+        except PeerMissingError as error:
+            console.print(f"bench-gateway: {error}", style="red")
+            return 2
     with tempfile.TemporaryDirectory(prefix="bench-gateway-") as logs:
         everybody = contestants(options.policy, with_peers=with_peers)
         bench = Bench(options, choose_cores(), Path(logs), console, everybody)

@@ -47,7 +47,7 @@ class Scenario:
 
     @property
     def engine_arguments(self) -> tuple[str, ...]:
-        """How the engines run; scenarios with equal ones share them."""
+        """How the engines run."""
         return ("--step-ms", str(self.step_ms), *(("--burst",) if self.burst else ()))
 
     def scaled(self, share: float) -> "Scenario":

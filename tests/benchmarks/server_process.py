@@ -70,7 +70,7 @@ class ServerProcess:
 
     def __enter__(self) -> Self:
         try:
-            self._wait_ready()
+            self.wait_ready()
         except BaseException:
             self.stop()
             raise
@@ -81,7 +81,12 @@ class ServerProcess:
     ) -> None:
         self.stop()
 
-    def _wait_ready(self) -> None:
+    def wait_ready(self) -> None:
+        """Return when it answers.
+
+        Raises:
+            RuntimeError: it ended or did not answer in time; the message has the end of its log.
+        """
         while not self._answers():
             if self._process.poll() is not None:
                 raise RuntimeError(f"{self.name} ended with {self._process.returncode} at start:\n{self._log_tail()}")
@@ -103,7 +108,7 @@ class ServerProcess:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
 
     def stop(self) -> None:
-        """End the process and everything in its group."""
+        """End the process and everything in its group. Safe to call twice."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             try:
