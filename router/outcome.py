@@ -22,6 +22,10 @@ class Outcome(StrEnum):
     HEADER_TOO_LARGE = "header_too_large"
     EXPECTATION_FAILED = "expectation_failed"
     NO_REPLICA = "no_replica"
+    NO_CAPACITY = "no_capacity"
+    QUEUE_FULL = "queue_full"
+    DEADLINE = "deadline"
+    RATE_LIMITED = "rate_limited"
     REPLICA_FAILED = "replica_failed"
     REPLICA_TIMEOUT = "replica_timeout"
     SHUTTING_DOWN = "shutting_down"
@@ -42,6 +46,10 @@ HTTP_STATUS: dict[Outcome, int] = {
     Outcome.HEADER_TOO_LARGE: 431,
     Outcome.EXPECTATION_FAILED: 417,
     Outcome.NO_REPLICA: 503,
+    Outcome.NO_CAPACITY: 503,
+    Outcome.QUEUE_FULL: 429,
+    Outcome.DEADLINE: 429,
+    Outcome.RATE_LIMITED: 429,
     Outcome.REPLICA_FAILED: 502,
     Outcome.REPLICA_TIMEOUT: 504,
     Outcome.SHUTTING_DOWN: 503,

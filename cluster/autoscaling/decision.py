@@ -1,0 +1,88 @@
+"""A decision, why it was made, and the last ones."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from cluster.autoscaling.metrics import FleetMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How many replicas a model is to have.
+
+    Attributes:
+        at_s: when.
+        target: so many.
+        previous: so many until now.
+        reasons: why, in words, the weightiest first.
+        metrics: what was known.
+        signals: what was made of it, by name; units are in the names.
+    """
+
+    at_s: float
+    target: int
+    previous: int
+    reasons: tuple[str, ...]
+    metrics: FleetMetrics
+    signals: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Decisions in a row that came to the same.
+
+    Attributes:
+        first: the first of them.
+        last: the last of them.
+        count: how many.
+    """
+
+    first: Decision
+    last: Decision
+    count: int
+
+
+class DecisionHistory:
+    """The last decisions; those in a row that leave the target alone, for the same reasons, take one place.
+
+    Args:
+        places: how many are kept.
+    """
+
+    def __init__(self, places: int = 256) -> None:
+        self._stretches: deque[Stretch] = deque(maxlen=places)
+
+    def __len__(self) -> int:
+        return len(self._stretches)
+
+    def __iter__(self) -> Iterator[Stretch]:
+        """Yield the stretches, oldest first."""
+        return iter(self._stretches)
+
+    def add(self, decision: Decision) -> None:
+        """Keep a decision."""
+        if self._stretches:
+            last = self._stretches[-1]
+            unchanged = decision.target == decision.previous == last.last.target == last.last.previous
+            if unchanged and decision.reasons == last.last.reasons:
+                self._stretches[-1] = replace(last, last=decision, count=last.count + 1)
+                return
+        self._stretches.append(Stretch(decision, decision, 1))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the history as plain JSON values, newest first, for `rackserve status`."""
+        return [
+            {
+                "from_s": stretch.first.at_s,
+                "until_s": stretch.last.at_s,
+                "decisions": stretch.count,
+                "previous": stretch.first.previous,
+                "target": stretch.last.target,
+                "reasons": list(stretch.last.reasons),
+                "signals": stretch.last.signals,
+                "metrics": asdict(stretch.last.metrics),
+            }
+            for stretch in reversed(self._stretches)
+        ]

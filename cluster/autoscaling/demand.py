@@ -1,0 +1,116 @@
+"""How much work comes in a second, by as much of the past as still holds.
+
+A long window is steady but slow, a short one quick but noisy. The longest window is used that none of the shorter ones
+contradicts (Lepski's method, as the intersection-of-confidence-intervals rule of Goldenshluger and Nemirovski, "On
+spatially adaptive estimation of nonparametric regression", 1997): under a constant load the estimate rests on minutes,
+two seconds after a step on two seconds.
+"""
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from math import sqrt
+
+WINDOWS_S = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
+"""The windows, each about twice the one before."""
+CONTRADICTION = 3.0
+"""Standard deviations of chance by which a shorter window contradicts a longer one."""
+_TREND_S = 60.0
+_RESOLUTION_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The sums of all work offered until `at_s`."""
+
+    at_s: float
+    work: float
+    work_squared: float
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """The last minutes of offered work.
+
+    Attributes:
+        samples: oldest first, as far back as the longest window reaches.
+        counters: the counters last seen, to tell what is new.
+    """
+
+    samples: tuple[Sample, ...] = ()
+    counters: tuple[float, float] = (0.0, 0.0)
+
+    def observe(self, offered_work: float, offered_work_squared: float, now_s: float) -> "Demand":
+        """Return this with the counters as of `now_s`. Counters that fell are those of a restarted gateway."""
+        counters = (offered_work, offered_work_squared)
+        if not self.samples:
+            return Demand((Sample(now_s, 0.0, 0.0),), counters)
+        last = self.samples[-1]
+        sample = Sample(
+            now_s,
+            last.work + max(0.0, offered_work - self.counters[0]),
+            last.work_squared + max(0.0, offered_work_squared - self.counters[1]),
+        )
+        keep = self.samples
+        if len(keep) > 1 and now_s - keep[-2].at_s < _RESOLUTION_S:
+            keep = keep[:-1]
+        # The first sample kept is the last one at or before the longest window's start.
+        start = max(0, bisect_left(keep, now_s - WINDOWS_S[-1], key=_at_s) - 1)
+        return Demand((*keep[start:], sample), counters)
+
+    def work_per_s(self) -> float:
+        """Return the work offered a second now, on as much of the past as does not contradict the last seconds."""
+        estimate = 0.0
+        shorter: list[tuple[float, float, float]] = []
+        for window_s in WINDOWS_S:
+            span_s, work, squared = self._over(window_s)
+            if span_s <= 0:
+                return 0.0
+            rate, variance_rate = work / span_s, squared / span_s
+            for seen_s, seen_work, seen_squared in shorter:
+                chance = CONTRADICTION * sqrt(max(variance_rate * seen_s, seen_squared))
+                if abs(seen_work - rate * seen_s) > chance:
+                    return estimate
+            estimate = rate
+            shorter.append((span_s, work, squared))
+            if span_s < window_s:
+                break
+        return estimate
+
+    def climb_per_s2(self) -> float:
+        """Return by how much the demand has been climbing a second, each second: the lesser of its last two climbs.
+
+        It compares the last three minutes. A step is a climb in one of them only, so it is not taken for a trend.
+        """
+        if not self.samples:
+            return 0.0
+        now_s = self.samples[-1].at_s
+        if now_s - self.samples[0].at_s < 3 * _TREND_S:
+            return 0.0
+        sums = [self._work_at(now_s - step * _TREND_S) for step in range(4)]
+        rates = [(sums[step] - sums[step + 1]) / _TREND_S for step in range(3)]
+        return max(0.0, min(rates[0] - rates[1], rates[1] - rates[2])) / _TREND_S
+
+    def idle_s(self) -> float:
+        """Return for how long nothing has been offered, as far back as is known."""
+        if not self.samples:
+            return 0.0
+        last = self.samples[-1]
+        first = bisect_left(self.samples, last.work, key=_work)
+        return last.at_s - self.samples[first].at_s
+
+    def _over(self, window_s: float) -> tuple[float, float, float]:
+        last = self.samples[-1] if self.samples else Sample(0.0, 0.0, 0.0)
+        position = max(0, bisect_left(self.samples, last.at_s - window_s + 1e-9, key=_at_s) - 1)
+        first = self.samples[position] if self.samples else last
+        return last.at_s - first.at_s, last.work - first.work, last.work_squared - first.work_squared
+
+    def _work_at(self, at_s: float) -> float:
+        return self.samples[max(0, bisect_left(self.samples, at_s + 1e-9, key=_at_s) - 1)].work
+
+
+def _at_s(sample: Sample) -> float:
+    return sample.at_s
+
+
+def _work(sample: Sample) -> float:
+    return sample.work

@@ -1,0 +1,100 @@
+"""What the autoscaler has learned of a model from the metrics so far."""
+
+from dataclasses import dataclass, field, replace
+from math import exp
+
+from cluster.autoscaling.cold_start import ColdStart
+from cluster.autoscaling.demand import Demand
+from cluster.autoscaling.metrics import FleetMetrics
+from cluster.autoscaling.replica_rate import ReplicaRate
+
+_SMOOTHING_S = 30.0
+_SETTLE_S = 10.0
+"""After replicas came or went, and after requests began to wait, what is dispatched fills or empties batches for a
+while and tells nothing of a steady rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Learned so far, as of the last metrics.
+
+    Attributes:
+        at_s: when those came; None: none have.
+        demand: work offered.
+        rate: what a replica gets done at its limit.
+        cold_start: how long starts take.
+        served_per_s: work dispatched a second, smoothed.
+        utilisation: smoothed.
+        queue_s: seconds of work waiting on each ready replica, smoothed.
+        dispatched_work: the counter last seen.
+        ready: replicas ready at the last metrics.
+        steady_since_s: since when requests have been waiting without a pause and `ready` has not changed.
+        busy_s: when there last was anything to do.
+    """
+
+    at_s: float | None = None
+    demand: Demand = field(default_factory=Demand)
+    rate: ReplicaRate = field(default_factory=ReplicaRate)
+    cold_start: ColdStart = field(default_factory=ColdStart)
+    served_per_s: float = 0.0
+    utilisation: float = 0.0
+    queue_s: float = 0.0
+    dispatched_work: float = 0.0
+    ready: int = 0
+    steady_since_s: float | None = None
+    busy_s: float = 0.0
+
+    def observe(self, metrics: FleetMetrics, now_s: float) -> "Observation":
+        """Return this with what `metrics` tell."""
+        is_busy = bool(metrics.ongoing_requests or metrics.waiting_work)
+        seen = replace(
+            self,
+            at_s=now_s,
+            demand=self.demand.observe(metrics.offered_work, metrics.offered_work_squared, now_s),
+            cold_start=self.cold_start.observe(metrics.start_durations_s),
+            dispatched_work=metrics.dispatched_work,
+            ready=metrics.ready,
+            steady_since_s=self._steady_since_s(metrics, now_s),
+            busy_s=now_s if is_busy or self.at_s is None else self.busy_s,
+        )
+        if self.at_s is None or now_s <= self.at_s:
+            return seen
+        elapsed_s = now_s - self.at_s
+        served = max(0.0, metrics.dispatched_work - self.dispatched_work)
+        if seen.steady_since_s is not None and self.at_s - seen.steady_since_s >= _SETTLE_S:
+            seen = replace(seen, rate=seen.rate.observe(served, elapsed_s * metrics.ready))
+        keep = exp(-elapsed_s / _SMOOTHING_S)
+        rate = seen.work_per_replica_s(metrics)
+        return replace(
+            seen,
+            served_per_s=self.served_per_s * keep + served / elapsed_s * (1 - keep),
+            utilisation=self.utilisation * keep + metrics.utilisation * (1 - keep),
+            queue_s=self.queue_s * keep + queue_s(metrics, rate) * (1 - keep),
+        )
+
+    def work_per_replica_s(self, metrics: FleetMetrics) -> float:
+        """Return what one replica gets done at its limit; 0: nothing is known.
+
+        Before it has been seen at its limit, utilisation tells how far from it the replicas are. As batches fill faster
+        than linearly with load, that is too hopeful, never too timid: the limit is found by coming close to it.
+        """
+        if not metrics.ready:
+            return self.rate.per_s
+        served = self.served_per_s / metrics.ready
+        if self.rate.per_s > 0:
+            return max(self.rate.per_s, served)
+        return served / self.utilisation if self.utilisation > 0 else 0.0
+
+    def _steady_since_s(self, metrics: FleetMetrics, now_s: float) -> float | None:
+        if not metrics.waiting_requests or not metrics.ready:
+            return None
+        if metrics.ready != self.ready or self.steady_since_s is None:
+            return now_s
+        return self.steady_since_s
+
+
+def queue_s(metrics: FleetMetrics, work_per_replica_s: float) -> float:
+    """Return the seconds of work waiting on each ready replica; 0 where the rate is not known."""
+    if work_per_replica_s <= 0:
+        return 0.0
+    return (metrics.waiting_work + metrics.engine_waiting_work) / (work_per_replica_s * max(1, metrics.ready))

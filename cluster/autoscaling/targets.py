@@ -1,0 +1,39 @@
+"""What an operator asks of the autoscaler, for one model."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class AutoscalingTargets:
+    """Bounds and aims.
+
+    Attributes:
+        min_replicas: at least so many, 0 allowed.
+        max_replicas: at most so many, at least 1.
+        target_queue_s: seconds of work that may wait on a replica, on average, before more replicas are needed.
+        target_utilisation: share of a replica's capacity that is planned for, above 0 and below 1; the rest absorbs
+            chance.
+        scale_down_after_s: replicas are given back once they were not needed for so long.
+        scale_to_zero_after_s: the last one, once there was nothing at all to do for so long.
+        longest_wait_s: requests wait no longer than this (admission refuses them), so no more work can pile up.
+        first_cold_start_s: how long a start is thought to take before one has been seen.
+    """
+
+    min_replicas: int = 1
+    max_replicas: int = 1
+    target_queue_s: float = 1.0
+    target_utilisation: float = 0.75
+    scale_down_after_s: float = 180.0
+    scale_to_zero_after_s: float = 300.0
+    longest_wait_s: float = 60.0
+    first_cold_start_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_replicas <= self.max_replicas or self.max_replicas < 1:
+            raise ValueError(f"replicas from {self.min_replicas} to {self.max_replicas} make no range")
+        if not 0 < self.target_utilisation < 1:
+            raise ValueError(f"a target utilisation of {self.target_utilisation} is not between 0 and 1")
+
+    def bounded(self, replicas: int) -> int:
+        """Return `replicas` within the bounds."""
+        return max(self.min_replicas, min(self.max_replicas, replicas))

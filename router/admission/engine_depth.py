@@ -1,0 +1,62 @@
+"""How much one replica may be given at once: what its engine works on, plus a small queue, both learned.
+
+A request that waits inside an engine is bound to that engine: it cannot go where a place opens first, nor make way for
+a more urgent one. So an engine gets only what it can start on soon, and the rest waits in the gateway. Too little would
+let it run dry between two dispatches. Both bounds follow from its load reports:
+
+- `limit`, in requests: grows while the engine takes all it is given at once (batch places and KV blocks are free) and
+  falls to what it runs, plus a small margin, when requests wait inside it. Doubling first, then by a twentieth, like
+  TCP's congestion window.
+- `depth_s`, in seconds of prompts not yet prefilled: grows when the engine has nothing left to prefill although
+  requests wait for it, and shrinks slowly while that doesn't happen.
+"""
+
+FIRST_LIMIT = 8.0
+UNREPORTED_LIMIT = 256.0
+"""For replicas without telemetry: vLLM's default number of sequences in a batch."""
+MIN_DEPTH_S = 0.1
+MAX_DEPTH_S = 2.0
+FIRST_DEPTH_S = 0.25
+_GROWTH = 0.05
+_DEPTH_GROWTH = 1.25
+_DEPTH_DECAY = 0.99
+
+
+class EngineDepth:
+    """One replica's bounds.
+
+    Attributes:
+        limit: requests it may have, running and waiting.
+        depth_s: seconds of prefill it may have ahead of it.
+    """
+
+    __slots__ = ("_slow_start", "depth_s", "limit")
+
+    def __init__(self) -> None:
+        self.limit = UNREPORTED_LIMIT
+        self.depth_s = FIRST_DEPTH_S
+        self._slow_start = True
+
+    def first_report(self) -> None:
+        """The replica has telemetry: start low and learn."""
+        self.limit = FIRST_LIMIT
+
+    def observe(self, *, running: int, waiting: int, backlog_s: float, wanted: bool) -> None:
+        """Learn from one report.
+
+        Args:
+            running: requests in the engine's batch.
+            waiting: requests in the engine's queue.
+            backlog_s: seconds of prefill it has ahead of it.
+            wanted: requests wait in the gateway because of this replica's bounds, among others.
+        """
+        margin = 1.0 + _GROWTH * running
+        if waiting > margin:
+            self._slow_start = False
+            self.limit = max(1.0, running + margin)
+        elif waiting == 0 and running + 1 >= self.limit - margin:
+            self.limit += max(self.limit, FIRST_LIMIT) if self._slow_start else max(1.0, _GROWTH * self.limit)
+        if wanted and backlog_s <= 0.0:
+            self.depth_s = min(MAX_DEPTH_S, self.depth_s * _DEPTH_GROWTH)
+        else:
+            self.depth_s = max(MIN_DEPTH_S, self.depth_s * _DEPTH_DECAY)
