@@ -3,11 +3,13 @@
     RackServeError
     ├── SpecError                 the cluster file is wrong; carries every problem found, each with its path
     ├── ModelSourceError          a model's weights cannot be found, fetched or converted
+    ├── ModelShapeError           a model's config.json is wrong, or of a family the planner does not know
     ├── EngineError
     │   ├── EngineStartError      an engine did not come up
     │   └── EngineDeadError       an engine that ran has died; its replica must be replaced
     ├── ClusterError              Ray or Ray Serve did not do what was asked
     │   └── ClusterUnreachableError
+    ├── TraceError                a trace of requests cannot be read
     └── PolicyError               an unknown policy, or one whose telemetry is missing
 
 Refusals of single requests are not exceptions: see `router.outcome`. Adapters map foreign exceptions to these with
@@ -59,6 +61,10 @@ class ModelSourceError(RackServeError):
     """A model's weights cannot be found, fetched or converted."""
 
 
+class ModelShapeError(RackServeError):
+    """A model's `config.json` is wrong, or of a family the planner does not know."""
+
+
 class EngineError(RackServeError):
     """Something about an inference engine."""
 
@@ -81,3 +87,7 @@ class ClusterUnreachableError(ClusterError):
 
 class PolicyError(RackServeError):
     """An unknown routing policy, or one whose telemetry the replicas cannot provide."""
+
+
+class TraceError(RackServeError):
+    """A trace of requests cannot be read."""

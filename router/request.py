@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from router.chunk_chain import EMPTY_CHAIN, ChunkChain
+
 
 @dataclass(slots=True)
 class RoutingRequest:
@@ -15,6 +17,8 @@ class RoutingRequest:
         body: the body as it came, in bytes.
         session: the client's `x-session-id`, or "".
         cache_salt: what separates this tenant's prefixes from another's, or "".
+        now_s: when a replica is chosen for it, in the gateway's monotonic seconds.
+        chain: its prompt's chunks; empty where the prompt is not understood or no policy asks for it.
     """
 
     request_id: str
@@ -24,3 +28,5 @@ class RoutingRequest:
     body: bytes
     session: str = ""
     cache_salt: str = ""
+    now_s: float = 0.0
+    chain: ChunkChain = EMPTY_CHAIN

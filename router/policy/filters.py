@@ -1,6 +1,7 @@
 """Filters: which candidates may be weighed at all."""
 
 from collections.abc import Sequence
+from math import ceil
 from random import Random
 
 from router.request import RoutingRequest
@@ -30,3 +31,33 @@ class RandomSample:
         if count <= self._size:
             return candidates
         return [candidates[position] for position in sorted(rng.sample(range(count), self._size))]
+
+
+LOAD_BOUND = 1.25
+"""Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads" (SODA 2018), take 1.25 for a moved share of
+keys that is small and a load that is nearly even."""
+
+
+class BoundedLoad:
+    """Keeps the candidates that may take one more request without going beyond `bound` times the mean load.
+
+    At least one always can, and with nothing running all can.
+    """
+
+    name = "bounded_load"
+
+    def __init__(self, bound: float = LOAD_BOUND) -> None:
+        if bound < 1.0:
+            raise ValueError(f"a bound of {bound} times the mean load leaves none to pick from; 1 or more does")
+        self._bound = bound
+
+    def keep(
+        self, request: RoutingRequest, candidates: Sequence[ReplicaSnapshot], rng: Random
+    ) -> Sequence[ReplicaSnapshot]:
+        """Return the candidates whose load, this request included, is within the bound."""
+        del request, rng
+        loads = [candidate.load for candidate in candidates]
+        if not loads:
+            return candidates
+        most = ceil(self._bound * (sum(loads) + 1) / len(loads))
+        return [candidate for candidate, load in zip(candidates, loads, strict=True) if load < most]

@@ -7,7 +7,7 @@ touches no globals. Ties are broken by the generator, so a run with the same see
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from router.request import RoutingRequest
 from router.snapshot import ReplicaSnapshot, Signal
@@ -42,6 +42,19 @@ class Scorer(Protocol):
         ...
 
 
+@runtime_checkable
+class ExplainedScorer(Protocol):
+    """A scorer whose costs are sums: it keeps the terms of its last `costs`, for the decision journal.
+
+    Attributes:
+        terms: the terms' names, in the order they are summed up.
+        last_terms: for each candidate of the last `costs`, in their order, its terms, in the scorer's unit.
+    """
+
+    terms: Sequence[str]
+    last_terms: Sequence[Sequence[float]]
+
+
 class Picker(Protocol):
     """Chooses one candidate by cost."""
 
@@ -61,9 +74,13 @@ class Decision:
         candidates: the replicas that were scored, in id order.
         costs: their costs, in the same order, in the scorer's unit.
         policy: the policy's name.
+        term_names: what the costs are sums of; empty where a cost is one thing.
+        terms: for each candidate, in the same order, the terms of its cost, in the order of `term_names`.
     """
 
     replica: ReplicaSnapshot
     candidates: Sequence[ReplicaSnapshot]
     costs: Sequence[float]
     policy: str
+    term_names: Sequence[str] = ()
+    terms: Sequence[Sequence[float]] = ()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from random import Random
 
-from router.policy.interface import Decision, Filter, Picker, Scorer
+from router.policy.interface import Decision, ExplainedScorer, Filter, Picker, Scorer
 from router.request import RoutingRequest
 from router.snapshot import ReplicaSnapshot, Signal
 
@@ -23,6 +23,7 @@ class Profile:
         self.filters = tuple(filters)
         self.scorer = scorer
         self.picker = picker
+        self._explained = scorer if isinstance(scorer, ExplainedScorer) else None
 
     @property
     def needs(self) -> frozenset[Signal]:
@@ -37,4 +38,7 @@ class Profile:
             return None
         costs = self.scorer.costs(request, candidates)
         position = self.picker.pick(candidates, costs, rng)
-        return Decision(candidates[position], candidates, costs, self.name)
+        explained = self._explained
+        if explained is None:
+            return Decision(candidates[position], candidates, costs, self.name)
+        return Decision(candidates[position], candidates, costs, self.name, explained.terms, explained.last_terms)

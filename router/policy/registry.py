@@ -4,33 +4,60 @@ from collections.abc import Callable
 from difflib import get_close_matches
 
 from cluster.errors import PolicyError
-from router.policy.filters import RandomSample
+from router.outlook import ModelOutlook
+from router.policy.consistent_hash import Rendezvous
+from router.policy.expected_ttft import ExpectedTtft
+from router.policy.filters import BoundedLoad, RandomSample
 from router.policy.pickers import Lowest, Rotation
+from router.policy.prefix_affinity import UncachedBytes
 from router.policy.profile import Profile
 from router.policy.scorers import Even, Load
 
 
-def _round_robin() -> Profile:
+def _round_robin(outlook: ModelOutlook) -> Profile:
+    del outlook
     return Profile("round_robin", scorer=Even(), picker=Rotation())
 
 
-def _least_load() -> Profile:
+def _least_load(outlook: ModelOutlook) -> Profile:
+    del outlook
     return Profile("least_load", scorer=Load(), picker=Lowest())
 
 
-def _power_of_two() -> Profile:
+def _power_of_two(outlook: ModelOutlook) -> Profile:
+    del outlook
     return Profile("power_of_two", filters=[RandomSample(2)], scorer=Load(), picker=Lowest())
 
 
-POLICIES: dict[str, Callable[[], Profile]] = {
+def _expected_ttft(outlook: ModelOutlook) -> Profile:
+    return Profile("expected_ttft", scorer=ExpectedTtft(outlook), picker=Lowest())
+
+
+def _prefix_affinity(outlook: ModelOutlook) -> Profile:
+    return Profile("prefix_affinity", filters=[BoundedLoad()], scorer=UncachedBytes(outlook), picker=Lowest())
+
+
+def _consistent_hash(outlook: ModelOutlook) -> Profile:
+    del outlook
+    return Profile("consistent_hash", filters=[BoundedLoad()], scorer=Rendezvous(), picker=Lowest())
+
+
+POLICIES: dict[str, Callable[[ModelOutlook], Profile]] = {
+    "consistent_hash": _consistent_hash,
+    "expected_ttft": _expected_ttft,
     "least_load": _least_load,
     "power_of_two": _power_of_two,
+    "prefix_affinity": _prefix_affinity,
     "round_robin": _round_robin,
 }
 
 
-def policy_named(name: str) -> Profile:
+def policy_named(name: str, outlook: ModelOutlook | None = None) -> Profile:
     """Make a new policy; policies keep state (whose turn it is), so each model has its own.
+
+    Args:
+        name: one of `POLICIES`.
+        outlook: what is expected of the model's replicas; one that nobody tells anything where it is None.
 
     Raises:
         PolicyError: there is no policy of that name.
@@ -40,4 +67,4 @@ def policy_named(name: str) -> Profile:
         close = get_close_matches(name, POLICIES, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise PolicyError(f"no routing policy is called {name!r}; {hint}there are: {', '.join(sorted(POLICIES))}")
-    return make()
+    return make(outlook or ModelOutlook())

@@ -1,0 +1,1 @@
+"""A discrete-event simulator: recorded traffic in virtual time, decided by the live policies."""

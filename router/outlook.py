@@ -1,0 +1,324 @@
+"""What one gateway expects of each replica of one model: who holds a prompt's prefix, what waits there, how fast it is.
+
+Policies ask it (`match`, `replicas`); whoever runs requests tells it what happens and when: `picked` → `prefilled` →
+`finished`, or `lost`. It reads no clock and does no I/O, so the simulator and the gateway drive the same code.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from router.chunk_chain import ChunkChain
+from router.decayed import DecayedSums
+from router.learned_rates import DEFAULT_TOKENS_PER_S, LearnedRates
+from router.pending_prefill import PendingPrefill
+from router.prefix_match import PrefixMatch
+from router.regret import RoutingRegret
+from router.request import RoutingRequest
+from router.residency import Residency, ResidencyDelta
+from router.snapshot import LoadReport, ReplicaSnapshot
+
+UNKNOWN_KV_TOKENS = 100_000
+"""Taken as the KV capacity of a replica that does not say: too little loses some affinity, too much claims too much."""
+PRIOR_BYTES_PER_TOKEN = 4.0
+ARRIVALS_TAU_S = 60.0
+ARRIVALS_AT_LEAST_S = 5.0
+WORK_TAU_S = 600.0
+WORK_FADE_EVERY_S = 1.0
+MAX_UTILISATION = 0.95
+KV_TAU_S = 30.0
+_KEEP_BYTES = 0.995
+
+
+class ReplicaOutlook:
+    """One replica, as one gateway expects it to behave.
+
+    Attributes:
+        pending: the work that waits there.
+        rates: how long it takes to its first token.
+        report: its last load report; None before the first, or since it fell silent.
+        work_s: prefill seconds given to it lately, fading over `WORK_TAU_S`.
+        kv_freed: tokens of KV cache that ended requests gave back, fading.
+    """
+
+    __slots__ = ("kv_freed", "kv_tokens", "pending", "rates", "report", "work_s")
+
+    def __init__(self, tokens_per_s: float) -> None:
+        self.pending = PendingPrefill()
+        self.rates = LearnedRates(tokens_per_s)
+        self.report: LoadReport | None = None
+        self.work_s = 0.0
+        self.kv_tokens = 0
+        self.kv_freed = DecayedSums(KV_TAU_S, 1)
+
+
+@dataclass(slots=True)
+class Ticket:
+    """One request on one replica, from the pick to its end.
+
+    Attributes:
+        replica_id: where it was sent.
+        chain: its prompt.
+        matched_bytes: of its prompt, how much the replica was expected to hold.
+        tokens: prompt tokens, as best known.
+        uncached_tokens: those expected to be prefilled.
+        ahead_tokens: what waited on the replica before it.
+        running: sequences that were being decoded there.
+        picked_s: when it was sent.
+        prefilled_s: when its first token came; None before.
+    """
+
+    replica_id: str
+    chain: ChunkChain
+    matched_chunks: int
+    matched_bytes: int
+    tokens: float
+    uncached_tokens: float
+    ahead_tokens: float
+    running: int
+    picked_s: float
+    number: int = 0
+    prompt_number: int = 0
+    prefilled_s: float | None = None
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an answer's `usage` says; None where it doesn't."""
+
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class ModelOutlook:
+    """Every replica of one model, as one gateway expects it to behave.
+
+    Attributes:
+        residency: who holds which prefix.
+        replicas: by id.
+        regret: how well affinity does, against one infinite shared cache.
+        bytes_per_token: of canonical prompt bytes, learned from usage.
+    """
+
+    def __init__(self, residency: Residency | None = None, regret: RoutingRegret | None = None) -> None:
+        self.residency = residency or Residency()
+        self.regret = regret or RoutingRegret()
+        self.replicas: dict[str, ReplicaOutlook] = {}
+        self.bytes_per_token = PRIOR_BYTES_PER_TOKEN
+        self._bytes_seen = PRIOR_BYTES_PER_TOKEN * 100.0
+        self._tokens_seen = 100.0
+        self._arrivals = DecayedSums(ARRIVALS_TAU_S, 2)
+        self._work_faded_s: float | None = None
+        self._matched_chain: ChunkChain | None = None
+        self._match: PrefixMatch | None = None
+
+    # --- replicas
+
+    def add_replica(self, replica_id: str, *, exact: bool = False, kv_tokens: int = 0) -> None:
+        """Know a replica; one that is known already starts anew, knowing nothing.
+
+        Args:
+            replica_id: unique for one life of one replica.
+            exact: it streams its residency.
+            kv_tokens: tokens its KV cache holds; 0: not known, a report may say.
+        """
+        self._match = None
+        rates = [replica.rates.tokens_per_s for replica in self.replicas.values() if replica.rates.outcomes]
+        outlook = ReplicaOutlook(sum(rates) / len(rates) if rates else DEFAULT_TOKENS_PER_S)
+        outlook.kv_tokens = kv_tokens
+        self.replicas[replica_id] = outlook
+        kv_bytes = int((kv_tokens or UNKNOWN_KV_TOKENS) * self.bytes_per_token)
+        self.residency.add_replica(replica_id, exact=exact, kv_bytes=kv_bytes)
+
+    def drop_replica(self, replica_id: str) -> None:
+        """Forget a replica that is gone or has restarted, and all that was believed to be cached there."""
+        self._match = None
+        self.replicas.pop(replica_id, None)
+        self.residency.drop_replica(replica_id)
+
+    def reported(self, replica_id: str, report: LoadReport | None, now_s: float) -> None:
+        """Take a load report; None: the replica has fallen silent."""
+        replica = self.replicas.get(replica_id)
+        if replica is None:
+            return
+        replica.report = report
+        if report is None:
+            replica.pending.silent()
+            return
+        replica.pending.reported(report.waiting_tokens, report.accepted, now_s)
+        if report.prefill_tokens_per_s > 0.0 and not replica.rates.outcomes:
+            replica.rates = LearnedRates(report.prefill_tokens_per_s)
+        if report.kv_capacity_tokens > 0 and report.kv_capacity_tokens != replica.kv_tokens:
+            replica.kv_tokens = report.kv_capacity_tokens
+            source = self.residency.source(replica_id)
+            if source is not None:
+                source.resize(int(report.kv_capacity_tokens * self.bytes_per_token))
+
+    def apply_delta(self, replica_id: str, delta: ResidencyDelta) -> bool:
+        """Take what a replica says of its cache; False: ask it for a snapshot."""
+        self._match = None
+        return self.residency.apply_delta(replica_id, delta)
+
+    def tick(self, now_s: float) -> None:
+        """Do what waits; call about once a second."""
+        self._match = None
+        self.residency.tick(now_s)
+
+    # --- what policies ask
+
+    def match(self, chain: ChunkChain) -> PrefixMatch:
+        """Return how many leading chunks of a prompt each replica holds."""
+        if self._match is None or self._matched_chain is not chain:
+            self._match = self.residency.match(chain)
+            self._matched_chain = chain
+        return self._match
+
+    def tokens(self, chain: ChunkChain) -> float:
+        """Return a prompt's tokens, as best known."""
+        return chain.tokens or chain.size_bytes / self.bytes_per_token
+
+    def congestion(self, now_s: float) -> tuple[float, float]:
+        """Return how busy replicas are: the share of the time they are idle, and requests a second each one gets."""
+        replicas = len(self.replicas)
+        if not replicas:
+            return 1.0, 0.0
+        self._arrivals.fade(now_s)
+        requests, work_s = self._arrivals.values
+        span_s = self._arrivals.span_s(ARRIVALS_AT_LEAST_S) * replicas
+        return 1.0 - min(work_s / span_s, MAX_UTILISATION), requests / span_s
+
+    # --- a request's life
+
+    def picked(self, request: RoutingRequest, replica: ReplicaSnapshot) -> Ticket:
+        """Count a request on the replica it was just given to, at `request.now_s`."""
+        chain, now_s, replica_id = request.chain, request.now_s, replica.replica_id
+        if replica_id not in self.replicas:
+            self.add_replica(replica_id)
+        outlook = self.replicas[replica_id]
+        matched = self.match(chain).count(replica_id)
+        matched_bytes = chain.prefix_bytes(matched)
+        tokens = self.tokens(chain)
+        uncached = uncached_tokens(tokens, matched_bytes, chain.size_bytes)
+        rate = outlook.rates.tokens_per_s
+        ahead = outlook.pending.waiting_tokens(now_s, rate)
+        ticket = Ticket(
+            replica_id, chain, matched, matched_bytes, tokens, uncached, ahead, running(outlook, replica), now_s
+        )
+        ticket.number = outlook.pending.add(uncached, now_s, rate, stream=request.stream)
+        self._count_work(outlook, uncached / rate, now_s)
+        self.regret.arrived(chain)
+        source = self.residency.source(replica_id)
+        if source is not None:
+            ticket.prompt_number = source.sent(chain, matched, now_s)
+        self._match = None
+        return ticket
+
+    def _count_work(self, outlook: ReplicaOutlook, work_s: float, now_s: float) -> None:
+        self._arrivals.fade(now_s)
+        self._arrivals.values[0] += 1.0
+        self._arrivals.values[1] += work_s
+        since_s = self._work_faded_s
+        if since_s is None or now_s - since_s > WORK_FADE_EVERY_S:
+            self._work_faded_s = now_s
+            kept = 1.0 if since_s is None else max(0.0, 1.0 - (now_s - since_s) / WORK_TAU_S)
+            for other in self.replicas.values():
+                other.work_s *= kept
+        outlook.work_s += work_s
+
+    def prefilled(self, ticket: Ticket, now_s: float) -> None:
+        """The first token came; for answers that are not streamed, the whole answer."""
+        if ticket.prefilled_s is not None or ticket.ended:
+            return
+        ticket.prefilled_s = now_s
+        outlook = self.replicas.get(ticket.replica_id)
+        if outlook is not None:
+            outlook.pending.prefilled(ticket.number, now_s)
+        source = self.residency.source(ticket.replica_id)
+        if source is not None:
+            source.prefilled(ticket.prompt_number, now_s)
+
+    def finished(
+        self, ticket: Ticket, usage: Usage, now_s: float, *, streamed: bool = True, answer: ChunkChain | None = None
+    ) -> None:
+        """The answer ended as it should.
+
+        Args:
+            ticket: from `picked`.
+            usage: what the answer said of its tokens.
+            now_s: when.
+            streamed: the first token's time was seen, so the replica's rates can be learned from it.
+            answer: the prompt's chain with the answer behind it, where the answer was read.
+        """
+        if ticket.ended:
+            return
+        self.prefilled(ticket, now_s)
+        ticket.ended = True
+        chain = ticket.chain
+        prompt_tokens = float(usage.prompt_tokens or ticket.tokens)
+        if usage.prompt_tokens and not chain.tokens and chain.size_bytes:
+            self._learn_bytes_per_token(chain.size_bytes, usage.prompt_tokens)
+        cached_tokens = usage.cached_tokens
+        if cached_tokens is None:
+            cached_tokens = int(max(0.0, ticket.tokens - ticket.uncached_tokens))
+        self.regret.answered(ticket.replica_id, prompt_tokens, cached_tokens)
+        outlook = self.replicas.get(ticket.replica_id)
+        if outlook is not None:
+            outlook.kv_freed.fade(now_s)
+            outlook.kv_freed.values[0] += prompt_tokens + (usage.completion_tokens or 0)
+            if streamed and ticket.prefilled_s is not None:
+                tokens = ticket.ahead_tokens + max(1.0, prompt_tokens - cached_tokens)
+                outlook.rates.learn(ticket.prefilled_s - ticket.picked_s, tokens, ticket.running)
+        source = self.residency.source(ticket.replica_id)
+        if source is not None and answer is not None:
+            source.answered(answer)
+            self._match = None
+
+    def _learn_bytes_per_token(self, size_bytes: int, tokens: int) -> None:
+        self._bytes_seen = _KEEP_BYTES * self._bytes_seen + size_bytes
+        self._tokens_seen = _KEEP_BYTES * self._tokens_seen + tokens
+        self.bytes_per_token = self._bytes_seen / self._tokens_seen
+
+    def lost(self, ticket: Ticket, now_s: float) -> None:
+        """The request ended otherwise: the replica failed, or the client left."""
+        if ticket.ended:
+            return
+        ticket.ended = True
+        self._match = None
+        outlook = self.replicas.get(ticket.replica_id)
+        if outlook is not None:
+            outlook.pending.lost(ticket.number, now_s)
+        source = self.residency.source(ticket.replica_id)
+        if source is not None and ticket.prefilled_s is None:
+            source.lost(ticket.prompt_number, ticket.chain, ticket.matched_chunks)
+
+    # --- upkeep
+
+    def modes(self) -> Mapping[str, str]:
+        """Return how each replica's residency is known: `exact` or `observed`."""
+        return self.residency.modes()
+
+    def check_integrity(self) -> None:
+        """Check what must always hold.
+
+        Raises:
+            AssertionError: it does not; the message says what.
+        """
+        self.residency.check_integrity()
+        if set(self.replicas) != set(self.residency.index.replicas):
+            raise AssertionError("the outlook and the index know different replicas")
+        for replica in self.replicas.values():
+            replica.pending.check_integrity()
+
+
+def uncached_tokens(tokens: float, matched_bytes: int, size_bytes: int) -> float:
+    """Return what is left to prefill; 1 or more, for an engine computes at least the last token anew."""
+    if not size_bytes:
+        return max(1.0, tokens)
+    return max(1.0, tokens - tokens * matched_bytes / size_bytes)
+
+
+def running(outlook: ReplicaOutlook, replica: ReplicaSnapshot) -> int:
+    """Return the sequences being decoded on a replica, as best known."""
+    report = outlook.report
+    return report.running if report is not None else replica.in_flight

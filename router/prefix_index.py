@@ -1,0 +1,291 @@
+"""Which replicas hold which prompt chunks: chunk hash → set of replicas, for every replica of one model at once."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router.bucket_table import BUCKET, BucketTable, Hashes, Slots
+from router.prefix_match import PrefixMatch, leading_run, leading_run_of_few
+from router.replica_columns import WORD, ReplicaColumns
+
+DEFAULT_MAX_SLOTS = 1 << 23
+"""8.4 million slots, 168 MB with up to 64 replicas: room for 5.8 million distinct chunks before any is pushed out."""
+SWEEP_SLOTS = 1 << 15
+CROWDED_FILL = 0.35
+"""Full buckets in a table emptier than this are no lack of room but keys that collide: growing would not help."""
+_STAMP = 0
+_FIRST_WORD = 1
+_FEW = 12
+_PEEK = 64
+
+
+class PrefixIndex:
+    """Claims "this replica holds this chunk", as one bit a replica beside each chunk's hash.
+
+    Memory is bounded: the table doubles up to `max_slots`; then a chunk whose two buckets are full pushes out the
+    oldest chunk there. A claim may thus be forgotten, which costs a recomputation, but none is ever invented.
+
+    A replica that is dropped loses its claims at once; their bits are wiped later, piece by piece in `sweep`, so that
+    replicas that flap cannot stall the gateway.
+
+    Args:
+        max_slots: the most slots there may be; rounded up to a power of two.
+        slots: how many to start with.
+    """
+
+    def __init__(self, max_slots: int = DEFAULT_MAX_SLOTS, slots: int = 1024) -> None:
+        self._table = BucketTable([np.dtype(np.uint32), np.dtype(np.uint64)], min(slots, max_slots))
+        self._max_slots = 1 << max(2 * BUCKET - 1, max_slots - 1).bit_length()
+        self._columns = ReplicaColumns()
+        self._stamp = 0
+        self._swept = 0
+
+    # --- replicas
+
+    @property
+    def replicas(self) -> Sequence[str]:
+        """The replicas known, in no order."""
+        return tuple(self._columns.by_id)
+
+    def add_replica(self, replica_id: str) -> None:
+        """Know a replica, without claims; nothing happens where it is known already."""
+        if replica_id in self._columns.by_id:
+            return
+        if not self._columns.has_free() and self._columns.retired:
+            while not self.sweep():
+                pass
+        column = self._columns.take(replica_id)
+        if column // WORD + _FIRST_WORD == len(self._table.payload):
+            self._table.add_payload(np.dtype(np.uint64))
+
+    def drop_replica(self, replica_id: str) -> None:
+        """Forget a replica and every claim for it; nothing happens where it is not known."""
+        self._columns.retire(replica_id)
+
+    def column(self, replica_id: str) -> int:
+        """Return where `PrefixMatch.counts` has this replica.
+
+        Raises:
+            KeyError: it is not known.
+        """
+        return self._columns.by_id[replica_id]
+
+    def claims(self, replica_id: str) -> int:
+        """Return how many chunks a replica is known to hold; 0 where it is not known."""
+        column = self._columns.by_id.get(replica_id)
+        return 0 if column is None else self._columns.claims[column]
+
+    # --- looking up
+
+    def match(self, hashes: Hashes) -> PrefixMatch:
+        """Return for every replica how many leading chunks it holds. Takes O(chunks), whatever the replicas.
+
+        Args:
+            hashes: a prompt's chain, shape (n,).
+        """
+        words = self._table.payload[_FIRST_WORD:]
+        live = self._columns.live
+        counts = [0] * self._columns.width
+        if len(hashes) <= _FEW:
+            slots = self._leading_slots(hashes)
+            for position, word in enumerate(words):
+                masks = [word.item(slot) for slot in slots]
+                leading_run_of_few(masks, live[position], counts, position * WORD)
+        else:
+            found = self._leading_found(hashes)
+            for position, word in enumerate(words):
+                leading_run(word[found], live[position], counts, position * WORD)
+        return PrefixMatch(counts, self._columns.by_id)
+
+    def _leading_found(self, hashes: Hashes) -> Slots:
+        """Return the slots of the leading chunks that anyone holds; a new prompt is known by its first few."""
+        found = self._table.find(hashes[:_PEEK])
+        if found.min() >= 0 and len(hashes) > _PEEK:
+            found = np.concatenate([found, self._table.find(hashes[_PEEK:])])
+        return found[: int((found < 0).argmax())] if found.min() < 0 else found
+
+    def _leading_slots(self, hashes: Hashes) -> list[int]:
+        slots = []
+        find_one = self._table.find_one
+        for key in hashes.tolist():
+            slot = find_one(key)
+            if slot < 0:
+                break
+            slots.append(slot)
+        return slots
+
+    def holds(self, replica_id: str, hashes: Hashes) -> NDArray[np.bool_]:
+        """Return for each chunk whether this replica holds it, wherever in a chain it stands; shape (n,)."""
+        column = self._columns.by_id.get(replica_id)
+        if column is None:
+            return np.zeros(len(hashes), np.bool_)
+        slots = self._table.find(hashes)
+        word, bit = self._bit(column)
+        held: NDArray[np.bool_] = (slots >= 0) & ((word[slots] & bit) != 0)
+        return held
+
+    # --- claims
+
+    def claim(self, replica_id: str, hashes: Hashes) -> None:
+        """Note that a replica holds these chunks; nothing happens where the replica is not known."""
+        column = self._columns.by_id.get(replica_id)
+        if column is None or not len(hashes):
+            return
+        self._stamp = self._stamp + 1 & 0xFFFF_FFFF
+        word, bit = self._bit(column)
+        slots = self._table.find(hashes)
+        known = slots >= 0
+        if known.all():
+            self._set(column, slots)
+            return
+        self._set(column, slots[known])
+        missing = hashes[~known]
+        if len(missing) > 1:
+            missing = np.unique(missing)
+        while len(missing):
+            while self._table.wants_growth(len(missing)) and self._table.slots < self._max_slots:
+                self._table.grow()
+            _, slots, missing = self._table.place(missing)
+            word, bit = self._bit(column)
+            word[slots] = bit
+            self._table.payload[_STAMP][slots] = self._stamp
+            self._columns.claims[column] += len(slots)
+            if len(missing):
+                self._make_room(missing)
+
+    def _set(self, column: int, slots: Slots) -> None:
+        if not len(slots):
+            return
+        word, bit = self._bit(column)
+        before = word[slots]
+        new = (before & bit) == 0
+        if new.any():
+            fresh = slots[new]
+            if len(fresh) > 1:
+                fresh = np.unique(fresh)
+            word[fresh] |= bit
+            self._columns.claims[column] += len(fresh)
+        self._table.payload[_STAMP][slots] = self._stamp
+
+    def _make_room(self, hashes: Hashes) -> None:
+        """Grow, or push out the oldest chunk beside each hash whose two buckets are full."""
+        if self._table.slots < self._max_slots and self._table.used > CROWDED_FILL * self._table.slots:
+            self._table.grow()
+            return
+        stamps = self._table.payload[_STAMP]
+        victims = set()
+        for key in hashes.tolist():
+            homes = self._table.homes_of(key)
+            age = self._stamp - stamps[homes].astype(np.int64) & 0xFFFF_FFFF
+            victims.add(int(homes[int(age.argmax())]))
+        self._forget(np.fromiter(victims, np.int64, len(victims)))
+
+    def evict(self, replica_id: str, hashes: Hashes) -> None:
+        """Note that a replica no longer holds these chunks; unknown ones and unknown replicas are passed over."""
+        column = self._columns.by_id.get(replica_id)
+        if column is None or not len(hashes):
+            return
+        slots = self._table.find(hashes)
+        self._clear(column, slots[slots >= 0])
+
+    def replace(self, replica_id: str, hashes: Hashes) -> None:
+        """Resync: a replica holds exactly these chunks. What was claimed for it before is gone at once."""
+        if replica_id not in self._columns.by_id:
+            return
+        self._columns.retire(replica_id)
+        self.add_replica(replica_id)
+        self.claim(replica_id, hashes)
+
+    def _clear(self, column: int, slots: Slots) -> None:
+        word, bit = self._bit(column)
+        held = slots[(word[slots] & bit) != 0]
+        if not len(held):
+            return
+        if len(held) > 1:
+            held = np.unique(held)
+        word[held] &= ~bit
+        self._columns.claims[column] -= len(held)
+        self._free_unclaimed(held)
+
+    def _free_unclaimed(self, slots: Slots) -> None:
+        words = self._table.payload[_FIRST_WORD:]
+        claimed = words[0][slots]
+        for word in words[1:]:
+            claimed = claimed | word[slots]
+        self._table.free(slots[claimed == 0])
+
+    def _forget(self, slots: Slots) -> None:
+        """Push chunks out, whoever holds them."""
+        for position, word in enumerate(self._table.payload[_FIRST_WORD:]):
+            for mask in (word[slots] & np.uint64(self._columns.live[position])).tolist():
+                self._columns.uncount(mask, position * WORD)
+        self._table.free(slots)
+
+    def _bit(self, column: int) -> tuple[Hashes, np.uint64]:
+        return self._table.payload[_FIRST_WORD + column // WORD], np.uint64(1 << column % WORD)
+
+    # --- upkeep
+
+    def sweep(self, slots: int = SWEEP_SLOTS) -> bool:
+        """Wipe the bits of dropped replicas in the next `slots` slots; call now and then.
+
+        Returns:
+            True where nothing is left to wipe.
+        """
+        if not self._columns.retired:
+            return True
+        if self._swept == 0:
+            self._columns.begin_sweep()
+        start, stop = self._swept, min(self._swept + slots, self._table.slots)
+        words = self._table.payload[_FIRST_WORD:]
+        claimed = np.zeros(stop - start, np.uint64)
+        for position, word in enumerate(words):
+            part = word[start:stop]
+            part &= np.uint64(~self._columns.sweeping[position] & (1 << WORD) - 1)
+            claimed |= part
+        empty = np.flatnonzero((claimed == 0) & (self._table.keys[start:stop] != 0)) + start
+        self._table.free(empty)
+        self._swept = stop
+        if stop == self._table.slots:
+            self._swept = 0
+            self._columns.end_sweep()
+        return not self._columns.retired
+
+    def reserve(self, chunks: int) -> None:
+        """Grow now for so many distinct chunks, so that no request waits for it later."""
+        while self._table.wants_growth(chunks - self._table.used) and self._table.slots < self._max_slots:
+            self._table.grow()
+
+    @property
+    def chunks(self) -> int:
+        """Distinct chunks stored, those of dropped replicas that are not wiped yet included."""
+        return self._table.used
+
+    @property
+    def nbytes(self) -> int:
+        """Memory the arrays take."""
+        return self._table.nbytes
+
+    def check_integrity(self) -> None:
+        """Check what must always hold.
+
+        Raises:
+            AssertionError: it does not; the message says what.
+        """
+        self._table.check_integrity()
+        self._columns.check_integrity()
+        words = self._table.payload[_FIRST_WORD:]
+        for replica_id, column in self._columns.by_id.items():
+            word, bit = self._bit(column)
+            held = int(np.count_nonzero(word & bit))
+            if held != self._columns.claims[column]:
+                raise AssertionError(f"{replica_id}: {self._columns.claims[column]} claims counted, {held} stored")
+        known = self._columns.known
+        claimed = np.zeros(self._table.slots, np.uint64)
+        for position, word in enumerate(words):
+            claimed |= word
+            if (word & np.uint64(~known[position] & (1 << WORD) - 1)).any():
+                raise AssertionError("a claim is for no replica")
+        if (claimed[self._table.keys != 0] == 0).any():
+            raise AssertionError("a chunk is stored that nobody holds")

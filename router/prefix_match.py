@@ -1,0 +1,66 @@
+"""How far each replica's cached prefix reaches into one prompt, from the claims on each of the prompt's chunks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from router.bucket_table import Hashes
+
+_MANY_REPLICAS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixMatch:
+    """Leading chunks held, for every replica at once.
+
+    Attributes:
+        counts: leading chunks held, by column.
+        columns: replica id → column.
+    """
+
+    counts: Sequence[int]
+    columns: Mapping[str, int]
+
+    def count(self, replica_id: str) -> int:
+        """Return how many leading chunks a replica holds; 0 where it is not known."""
+        column = self.columns.get(replica_id)
+        return 0 if column is None else self.counts[column]
+
+
+def leading_run_of_few(masks: Sequence[int], live: int, counts: list[int], base: int) -> None:
+    """Count, for each bit of `live`, how many of the first masks have it; writes `counts[base + bit]`."""
+    held = live
+    for position, mask in enumerate(masks):
+        kept = held & mask
+        if kept != held:
+            _note(held & ~kept, position, counts, base)
+            held = kept
+            if not held:
+                return
+    _note(held, len(masks), counts, base)
+
+
+def leading_run(masks: Hashes, live: int, counts: list[int], base: int) -> None:
+    """Do the same with an array of masks, shape (n,): one pass, then one step for each time a replica drops out."""
+    if not len(masks):
+        return
+    held = np.bitwise_and.accumulate(masks)
+    held &= np.uint64(live)
+    if live.bit_count() > _MANY_REPLICAS:
+        per_bit = np.unpackbits(held.view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")
+        counts[base : base + 64] = per_bit.sum(axis=0, dtype=np.int64).tolist()[: len(counts) - base]
+        return
+    before = held.item(0)  # who lacks the first chunk keeps the count 0
+    for position in (np.flatnonzero(held[1:] != held[:-1]) + 1).tolist():
+        after = held.item(position)
+        _note(before & ~after, position, counts, base)
+        before = after
+    _note(before, len(masks), counts, base)
+
+
+def _note(bits: int, count: int, counts: list[int], base: int) -> None:
+    while bits:
+        low = bits & -bits
+        counts[base + low.bit_length() - 1] = count
+        bits ^= low

@@ -1,0 +1,144 @@
+"""Who holds which prefix: one prefix index for a model, filled for each replica by what is known about it.
+
+Two sources fill it. `ObservedReplica` infers: what was sent there is cached there, until the replica's KV capacity has
+been used up by later prompts. `ExactReplica` is told: the replica streams what became resident and what was evicted.
+Both count a prompt as resident from the moment it is sent: by the time a second one with the same prefix gets its turn
+on that replica, the first has been prefilled there.
+"""
+
+from typing import Protocol
+
+from router.chunk_chain import ChunkChain
+from router.prefix_index import DEFAULT_MAX_SLOTS, PrefixIndex
+from router.prefix_match import PrefixMatch
+from router.residency_exact import ExactReplica, ResidencyDelta
+from router.residency_observed import ObservedReplica
+
+
+class ReplicaSource(Protocol):
+    """What is known of one replica's cache. Tells the index; the replica is in it already."""
+
+    def sent(self, chain: ChunkChain, held: int, now_s: float) -> int:
+        """A prompt was sent to the replica, which held its first `held` chunks.
+
+        Returns:
+            A number that names this prompt in `prefilled` and `lost`.
+        """
+        ...
+
+    def prefilled(self, prompt: int, now_s: float) -> None:
+        """The replica has answered the prompt: it has prefilled it."""
+        ...
+
+    def lost(self, prompt: int, chain: ChunkChain, held: int) -> None:
+        """The prompt ended before the replica prefilled it: nothing of it beyond `held` chunks is there."""
+        ...
+
+    def answered(self, chain: ChunkChain) -> None:
+        """The replica also holds the answer: `chain` is the prompt's with the answer behind it."""
+        ...
+
+    def resize(self, kv_bytes: int) -> None:
+        """The replica's KV cache holds prompts of `kv_bytes` in sum."""
+        ...
+
+    def tick(self, now_s: float) -> None:
+        """Do what waits; call about once a second."""
+        ...
+
+    def check_integrity(self) -> None:
+        """Raise `AssertionError` where what must always hold does not."""
+        ...
+
+
+class Mode:
+    """How a replica's residency is known."""
+
+    EXACT = "exact"
+    OBSERVED = "observed"
+
+
+class Residency:
+    """Every replica's cached prefixes, for one model.
+
+    Args:
+        max_slots: bounds the index, see `PrefixIndex`.
+
+    Attributes:
+        index: what is claimed for whom.
+    """
+
+    def __init__(self, max_slots: int = DEFAULT_MAX_SLOTS) -> None:
+        self.index = PrefixIndex(max_slots)
+        self._sources: dict[str, ReplicaSource] = {}
+
+    def add_replica(self, replica_id: str, *, exact: bool, kv_bytes: int) -> None:
+        """Know a replica; one that is known already starts anew, without claims.
+
+        Args:
+            replica_id: unique for one life of one replica.
+            exact: it streams its residency.
+            kv_bytes: how many bytes of prompts its KV cache holds.
+        """
+        self.drop_replica(replica_id)
+        self.index.add_replica(replica_id)
+        source = ExactReplica if exact else ObservedReplica
+        self._sources[replica_id] = source(self.index, replica_id, kv_bytes)
+
+    def drop_replica(self, replica_id: str) -> None:
+        """Forget a replica that is gone or has restarted; nothing happens where it is not known."""
+        self._sources.pop(replica_id, None)
+        self.index.drop_replica(replica_id)
+
+    def source(self, replica_id: str) -> ReplicaSource | None:
+        """Return what is known of a replica, None where it is not known."""
+        return self._sources.get(replica_id)
+
+    def match(self, chain: ChunkChain) -> PrefixMatch:
+        """Return how many leading chunks of a prompt each replica holds."""
+        return self.index.match(chain.hashes)
+
+    def apply_delta(self, replica_id: str, delta: ResidencyDelta) -> bool:
+        """Take what a replica says of its cache.
+
+        Returns:
+            False where deltas were lost: the caller must ask the replica for a snapshot. Deltas of replicas that are
+            not known, or not exact, are passed over.
+        """
+        source = self._sources.get(replica_id)
+        return source.apply(delta) if isinstance(source, ExactReplica) else True
+
+    def modes(self) -> dict[str, str]:
+        """Return how each replica's residency is known: `Mode.EXACT` once its first snapshot has come."""
+        return {
+            replica_id: Mode.EXACT if isinstance(source, ExactReplica) and source.synced else Mode.OBSERVED
+            for replica_id, source in self._sources.items()
+        }
+
+    def tick(self, now_s: float) -> None:
+        """Do what waits; call about once a second."""
+        for source in self._sources.values():
+            source.tick(now_s)
+        self.index.sweep()
+
+    def check_integrity(self) -> None:
+        """Check what must always hold.
+
+        Raises:
+            AssertionError: it does not; the message says what.
+        """
+        self.index.check_integrity()
+        if set(self._sources) != set(self.index.replicas):
+            raise AssertionError("the index and the sources know different replicas")
+        for source in self._sources.values():
+            source.check_integrity()
+
+
+__all__ = [
+    "ExactReplica",
+    "Mode",
+    "ObservedReplica",
+    "ReplicaSource",
+    "Residency",
+    "ResidencyDelta",
+]

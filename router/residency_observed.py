@@ -1,0 +1,99 @@
+"""A replica's cache inferred from what was sent to it: works with any engine, without telemetry."""
+
+import numpy as np
+
+from router.bucket_table import Hashes
+from router.chunk_chain import ChunkChain
+from router.chunk_lru import ChunkLru
+from router.prefix_index import PrefixIndex
+
+FLUSH_CHUNKS = 512
+"""Uses are handed to the LRU in batches of so many chunks: one chunk costs a tenth of what it costs alone."""
+
+
+class ObservedReplica:
+    """What was sent to one replica, aged by its KV capacity.
+
+    Claims are made at once; what they push out is found out up to `FLUSH_CHUNKS` chunks later.
+
+    Args:
+        index: where the claims go.
+        replica_id: whose they are.
+        kv_bytes: how many bytes of prompts the replica's KV cache holds.
+    """
+
+    def __init__(self, index: PrefixIndex, replica_id: str, kv_bytes: int) -> None:
+        self._index = index
+        self._replica_id = replica_id
+        self._lru = ChunkLru(kv_bytes)
+        self._waiting: list[ChunkChain] = []
+        self._waiting_chunks = 0
+
+    def sent(self, chain: ChunkChain, held: int, now_s: float) -> int:
+        """Claim the prompt."""
+        del now_s
+        if held < len(chain):
+            self._index.claim(self._replica_id, chain.hashes[held:])
+        self._use(chain)
+        return 0
+
+    def prefilled(self, prompt: int, now_s: float) -> None:
+        """Do nothing: the prompt is claimed already."""
+
+    def lost(self, prompt: int, chain: ChunkChain, held: int) -> None:
+        """Take the claims back."""
+        del prompt
+        if held < len(chain):
+            self.flush()
+            unique = np.unique(chain.hashes[held:])
+            self._lru.remove(unique)
+            self._index.evict(self._replica_id, unique)
+
+    def answered(self, chain: ChunkChain) -> None:
+        """Claim the answer too."""
+        self._index.claim(self._replica_id, chain.hashes)
+        self._use(chain)
+
+    def resize(self, kv_bytes: int) -> None:
+        """Age claims by another capacity from now on."""
+        self.flush()
+        self._index.evict(self._replica_id, self._lru.resize(kv_bytes))
+
+    def tick(self, now_s: float) -> None:
+        """Age the claims."""
+        del now_s
+        self.flush()
+
+    def _use(self, chain: ChunkChain) -> None:
+        if not len(chain):
+            return
+        self._waiting.append(chain)
+        self._waiting_chunks += len(chain)
+        if self._waiting_chunks >= FLUSH_CHUNKS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Age the claims by all that was sent."""
+        if not self._waiting:
+            return
+        hashes = np.concatenate([chain.hashes for chain in self._waiting])
+        sizes = np.concatenate([np.diff(chain.ends, prepend=0) for chain in self._waiting])
+        self._waiting.clear()
+        self._waiting_chunks = 0
+        self._index.evict(self._replica_id, self._lru.use(hashes, sizes))
+
+    def held(self) -> Hashes:
+        """Return the chunks claimed, in no order."""
+        self.flush()
+        return self._lru.hashes()
+
+    def check_integrity(self) -> None:
+        """Check that the LRU and the index agree.
+
+        Raises:
+            AssertionError: they do not.
+        """
+        self._lru.check_integrity()
+        held = self._lru.hashes()
+        if not self._waiting and self._index.claims(self._replica_id) > len(held):
+            raise AssertionError(f"{self._replica_id}: claims that nothing ages")
