@@ -1,22 +1,26 @@
 """One application on Ray, from a spec to READY and back to nothing: what `rackserve serve` and the demo stand on."""
 
+import concurrent.futures
+import contextlib
 import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import httpx
 
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, ClusterUnreachableError
 from cluster.spec import ClusterSpec
 from deployments import app, ray_api
 from deployments.directory import actor_name, view_now
 from deployments.membership import GatewayEndpoint, View
 
 POLL_S: Final = 0.5
+LOOK_S: Final = 0.2
+Result = TypeVar("Result")
 _ERROR_LINE = re.compile(r"^(?:[\w.]+\.)?(\w+(?:Error|Exception)): (.+)$", re.MULTILINE)
 
 
@@ -90,8 +94,12 @@ class Launch:
         """Return how far the application is.
 
         Raises:
-            ClusterError: it failed for good, or is gone.
+            ClusterUnreachableError: the Ray cluster that `start` started has ended.
+            ClusterError: the application failed for good, or is gone.
         """
+        return while_own_cluster_lives(self._progress)
+
+    def _progress(self) -> Progress:
         state = ray_api.application_state(self._name)
         if state is None:
             raise ClusterError(f"{self._name} is no longer on the cluster: somebody deleted it")
@@ -117,7 +125,12 @@ class Launch:
             ClusterError: it failed for good.
         """
         while not is_stopping():
-            progress = self.progress()
+            try:
+                progress = self.progress()
+            except ClusterUnreachableError:
+                if is_stopping():
+                    break
+                raise
             report(progress)
             if progress.url:
                 return progress.url
@@ -130,7 +143,8 @@ class Launch:
             return
         try:
             if self._deployed:
-                self._while_cluster_lives(self._remove_application)
+                with contextlib.suppress(ClusterUnreachableError):
+                    while_own_cluster_lives(self._remove_application)
         finally:
             if ray_api.has_own_cluster_died():
                 ray_api.abandon_own_cluster()
@@ -144,27 +158,6 @@ class Launch:
         ray_api.forget_secret(self._name)
         if self._started_serve and self._address:
             ray_api.stop_serve()
-
-    @staticmethod
-    def _while_cluster_lives(work: Callable[[], None]) -> None:
-        """Do `work`, unless our own cluster dies: whoever signals our whole process group ends Ray's processes as well.
-
-        Calls to Ray then wait for ever, so they are made in a thread that may be left behind.
-        """
-        failure: list[ClusterError] = []
-
-        def attempt() -> None:
-            try:
-                work()
-            except ClusterError as error:
-                failure.append(error)
-
-        thread = threading.Thread(target=attempt, name="stopping", daemon=True)
-        thread.start()
-        while thread.is_alive() and not ray_api.has_own_cluster_died():
-            thread.join(POLL_S)
-        if failure and not ray_api.has_own_cluster_died():
-            raise failure[0]
 
     def _view(self) -> View | None:
         try:
@@ -180,6 +173,34 @@ class Launch:
         ):
             if port and not _is_free(host, port):
                 raise ClusterError(f"{key}: port {port} is in use by another program; stop it, or choose another port")
+
+
+def while_own_cluster_lives(work: Callable[[], Result]) -> Result:
+    """Return what `work` returns, unless Ray's processes that this one started end meanwhile.
+
+    Whoever signals our whole process group, as service managers do, ends them too. Calls to Ray then wait for ever, so
+    they are made in a thread that may be left behind.
+
+    Raises:
+        ClusterUnreachableError: they have ended.
+    """
+    future: concurrent.futures.Future[Result] = concurrent.futures.Future()
+
+    def attempt() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - handed to the caller
+            future.set_exception(error)
+
+    threading.Thread(target=attempt, name="ray call", daemon=True).start()
+    while True:
+        try:
+            return future.result(LOOK_S)
+        except concurrent.futures.TimeoutError:
+            if future.done():
+                raise
+        if ray_api.has_own_cluster_died():
+            raise ClusterUnreachableError("Ray's processes have ended")
 
 
 def gateway_url(gateway: GatewayEndpoint) -> str:

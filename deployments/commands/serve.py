@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, ClusterUnreachableError
 from cluster.spec import ClusterSpec
 from deployments import app
 from deployments.launch import POLL_S, Launch, Progress
@@ -83,6 +83,10 @@ def watch(launch: Launch, console: Console, is_stopping: Callable[[], bool]) -> 
         checked_s = time.monotonic()
         try:
             progress = launch.progress()
+        except ClusterUnreachableError:
+            if is_stopping():
+                return
+            raise
         except ClusterError:
             missed += 1
             if missed == MISSES:

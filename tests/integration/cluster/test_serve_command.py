@@ -112,13 +112,13 @@ def test_a_port_in_use_is_told_before_anything_starts(tmp_path: Path, own_ray: d
     assert "Traceback" not in refused.stderr
 
 
-def test_a_model_that_cannot_start_is_told_in_one_message(tmp_path: Path, own_ray: dict[str, str]) -> None:
+def test_a_model_that_cannot_start_is_told_in_one_message(tmp_path: Path, ray_cluster: str) -> None:
     """When replicas fail for good, the command says why and ends with exit code 1."""
     file = cluster_file(tmp_path)
     data = yaml.safe_load(file.read_text())
     data["models"][0] |= {"engine": "vllm", "source": "./no-such-folder", "replicas": 1}
     file.write_text(yaml.safe_dump(data))
-    failed = run(RACKSERVE, "serve", str(file), env=own_ray, timeout_s=200.0)
+    failed = run(RACKSERVE, "serve", str(file), env={"RAY_ADDRESS": ray_cluster}, timeout_s=200.0)
     assert failed.returncode == 1
     assert "no such folder" in failed.stderr
     assert "Traceback" not in failed.stderr
