@@ -23,7 +23,7 @@ from cluster.spec import ModelSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AsgiApp, EngineStats, PromptSeen
 from deployments.engines.vllm_args import argv
-from deployments.engines.vllm_env import default_engine_args, environment, is_cpu_build
+from deployments.engines.vllm_env import engine_arguments, environment, is_cpu_build
 from deployments.engines.vllm_kv_events import KvEventListener
 from deployments.engines.vllm_load import LoadMeter
 from deployments.models.source import resolve
@@ -184,8 +184,7 @@ class VllmEngine:
 
         parser = make_arg_parser(EngineArgParser())
         actions = parser._actions  # noqa: SLF001 - argparse tells in no other way what it knows
-        asked = {key.replace("-", "_"): value for key, value in self._model.engine_args.items()}
-        words = argv(default_engine_args(self._model, os.environ, cpu=cpu) | asked, actions)
+        words = argv(engine_arguments(self._model, os.environ, cpu=cpu), actions)
         words += [f"--model={source}", f"--served-model-name={self._model.name}"]
         words += [f"--tensor-parallel-size={self._model.parallel.tensor}"]
         words += [f"--pipeline-parallel-size={self._model.parallel.pipeline}"]
@@ -216,6 +215,7 @@ class VllmEngine:
         # vLLM's handlers end its own server through this when the engine is dead; here `check_health` tells of it.
         app.state.server = SimpleNamespace(should_exit=False)
         app.add_exception_handler(HTTPException, _openai_shaped)
+        app.middleware_stack = app.build_middleware_stack()  # `build_app` has built it already, without that handler
         built: AsgiApp = app
         return built
 
