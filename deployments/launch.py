@@ -111,7 +111,9 @@ class Launch:
         for model in self._spec.models:
             found = state.deployments.get(app.deployment_name(model.name))
             ready = found.replicas.get("RUNNING", 0) if found else 0
-            models[model.name] = ModelProgress(ready, model.replicas.min, reason_in(found.message) if found else "")
+            # Serve remarks on engines that load for more than 30 s; that is what engines do.
+            message = found.message if found and "to initialize" not in found.message else ""
+            models[model.name] = ModelProgress(ready, model.replicas.min, reason_in(message))
         view = self._view()
         url = ""
         if state.status == "RUNNING" and view is not None:

@@ -52,7 +52,7 @@ def demo(*, keep: bool, console: Console) -> None:
 def _ask(url: str, model: str, admin_port: int, console: Console) -> None:
     endpoint = Endpoint(url)
     try:
-        for attempt in ("first", "second"):
+        for attempt in ("first", "second", "third"):  # of two replicas, one is asked again and has the prompt cached
             console.print(f"\n[bold]{QUESTION}[/bold]  (asked the {attempt} time)")
             body = {
                 "model": model,

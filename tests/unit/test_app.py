@@ -1,0 +1,133 @@
+"""From a cluster file to what Serve is asked to run, before any cluster is there."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster import spec_yaml
+from cluster.errors import SpecError
+from cluster.spec import ClusterSpec, ModelSpec
+from deployments import app
+from deployments.launch import reason_in
+
+
+def spec(**model: Any) -> ClusterSpec:  # noqa: ANN401 - spec values
+    """Return a cluster of one sim model."""
+    return spec_yaml.from_data({"models": [{"name": "m", "engine": "sim", **model}]}, "test")
+
+
+@pytest.mark.parametrize(
+    ("data", "path", "words"),
+    [
+        ({"models": [{"name": "m", "engine": "sim", "policy": "least-load"}]}, "models[0].policy", "least_load"),
+        (
+            {"models": [{"name": "m", "engine": "sim"}], "gateway": {"port": 8001}},
+            "cluster.serve_port",
+            "8001 is already",
+        ),
+        (
+            {"models": [{"name": "m", "engine": "sim"}], "gateway": {"port": 7, "admin_port": 7}},
+            "gateway.admin_port",
+            "7 is already gateway.port",
+        ),
+    ],
+)
+def test_what_cannot_run_is_refused_with_its_place(data: dict[str, Any], path: str, words: str) -> None:
+    """Beyond what the file's form says: unknown policies and ports given twice, each told at its key."""
+    with pytest.raises(SpecError) as caught:
+        app.spec_from({"spec": data})
+    (problem,) = caught.value.problems
+    assert problem.path == path
+    assert words in problem.message
+
+
+@pytest.mark.parametrize("args", [{}, {"file": "a", "spec": {}}, {"fiel": "a.yaml"}, {"file": "a", "x": 1}])
+def test_builder_arguments_are_a_file_or_a_spec(args: dict[str, Any]) -> None:
+    """Anything else is refused with what would be right."""
+    with pytest.raises(SpecError, match="either file=PATH or spec="):
+        app.spec_from(args)
+
+
+def test_a_file_that_is_not_there_is_told_with_where_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A builder may run on another node, in another folder: the message says which."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpecError, match=f"cannot be read from {tmp_path}: No such file"):
+        app.read(Path("missing.yaml"))
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SpecError, match="not a text file"):
+        app.read(Path("binary.yaml"))
+
+
+def test_folders_are_taken_from_where_the_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder beside the file works from wherever the builder runs; ids and built-in names stay as they are."""
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "smollm2-135m-instruct").mkdir()
+    sources = ["weights", "./weights", "org/model", "smollm2-135m-instruct", str(tmp_path / "weights")]
+    models = [f"  - {{name: m{n}, engine: vllm, source: {source!r}}}" for n, source in enumerate(sources)]
+    file = tmp_path / "cluster.yaml"
+    file.write_text("models:\n" + "\n".join(models))
+    monkeypatch.chdir("/")
+    weights = str(tmp_path / "weights")
+    assert [model.source for model in app.read(file).models] == [
+        weights,
+        weights,
+        "org/model",
+        "smollm2-135m-instruct",
+        weights,
+    ]
+
+
+def test_deployment_names_are_safe_and_different() -> None:
+    """Model names may hold slashes and colons; deployments of different models never share a name."""
+    names = [app.deployment_name(name) for name in ("m", "org/m", "org-m", "org:m", "gateway")]
+    assert names[0] == "m"
+    assert len(set(names)) == len(names)
+    assert all(name.replace("-", "").replace("_", "").replace(".", "").isalnum() for name in names)
+    assert app.GATEWAY_DEPLOYMENT not in names
+
+
+def test_only_what_an_engine_sees_restarts_replicas() -> None:
+    """Policy, timeouts and counts change without a restart; anything the engine is built from does not."""
+
+    def versions(cluster: ClusterSpec) -> tuple[str, str]:
+        gateway = app.compose(cluster)._bound_deployment
+        (model,) = gateway.init_args[1:]
+        return str(gateway.version), str(model._bound_deployment.version)
+
+    base = versions(spec())
+    assert versions(spec(policy="round_robin", request_timeout_s=5.0, replicas=4)) == base
+    assert versions(spec(sim={"kv_blocks": 7}))[1] != base[1]
+    assert versions(spec(env={"A": "1"}))[1] != base[1]
+    assert versions(spec(sim={"kv_blocks": 7}))[0] == base[0]
+
+
+def test_gpus_of_a_replica() -> None:
+    """None for the simulator; as many as the spec says; otherwise one for each part the model is cut in."""
+    assert app.gpus_of(ModelSpec(name="m", engine="sim")) == 0.0
+    cut = {"tensor": 2, "pipeline": 3}
+    asked = ModelSpec.model_validate({"name": "m", "source": "x", "parallel": cut, "gpus_per_replica": 0.5})
+    assert app.gpus_of(asked) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("", ""),
+        ("plain words\nmore", "plain words"),
+        (
+            (
+                "The deployment failed to start 3 times.\nTraceback (most recent call last):\n  File x\n"
+                "cluster.errors.ModelSourceError: source './x': no such folder\n\nThe above exception was …\n"
+                "ray.exceptions.RayTaskError: something else"
+            ),
+            "source './x': no such folder",
+        ),
+        ("Traceback:\nValueError: bad value\n", "ValueError: bad value"),
+    ],
+)
+def test_the_reason_is_found_in_serves_messages(message: str, reason: str) -> None:
+    """Of a stack of tracebacks, people see the one line that says what is wrong."""
+    assert reason_in(message) == reason
