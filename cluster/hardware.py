@@ -1,0 +1,222 @@
+"""Accelerators as data sheets and published measurements give them: memory, rates, links, and how they are racked.
+
+Rates are dense (no 2:4 sparsity), bandwidths are per GPU and in one direction, memory is what is left to programs where
+that is published and the nominal size elsewhere. `sources` says where each figure is from; a figure nobody publishes is
+our choice and says so.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cluster.planning.precision import Precision, Rate
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """One kind of GPU and the nodes it comes in.
+
+    Attributes:
+        name: as in plan and topology files.
+        title: as its maker calls it.
+        memory_bytes: of one GPU.
+        memory_bytes_per_s: peak bandwidth of that memory.
+        flops: peak matrix operations a second, by rate; a rate that is missing does not exist there.
+        link_bytes_per_s: to the other GPUs of its NVLink domain (or PCIe where there is no NVLink), one direction.
+        network_bytes_per_s: to GPUs of other domains, one direction, for one GPU's share of the node's cards.
+        gpus_per_node: GPUs in one machine.
+        nodes_per_domain: machines in one NVLink domain.
+        watts: of one GPU at most.
+        sources: by attribute, where its figure is from; `""` covers the rest.
+        caution: what to tell whoever plans with it; "" if nothing.
+    """
+
+    name: str
+    title: str
+    memory_bytes: float
+    memory_bytes_per_s: float
+    flops: Mapping[Rate, float]
+    link_bytes_per_s: float
+    network_bytes_per_s: float
+    gpus_per_node: int
+    nodes_per_domain: int
+    watts: float
+    sources: Mapping[str, str]
+    caution: str = ""
+
+    @property
+    def gpus_per_domain(self) -> int:
+        """GPUs that reach each other at link speed."""
+        return self.gpus_per_node * self.nodes_per_domain
+
+    def rate(self, precision: Precision) -> float:
+        """Return the peak operations a second at which `precision` is multiplied here."""
+        return next(self.flops[rate] for rate in precision.rates if rate in self.flops)
+
+    def runs(self, precision: Precision) -> bool:
+        """Return whether matrices are multiplied in `precision` itself, rather than unpacked to a wider format."""
+        return precision.rates[0] in self.flops
+
+
+_T: Final = 1e12
+_GB: Final = 1e9
+_GBIT: Final = 1e9 / 8
+
+_DGX_H100: Final = "NVIDIA DGX H100/H200 user guide: eight 400 Gb/s ConnectX-7, one for each GPU"
+_HOPPER: Final = "NVIDIA H100 and H200 data sheets, SXM column, figures with sparsity halved"
+_VERDA: Final = "verda.com, 'NVIDIA GB300 NVL72: GPU architecture and performance' (2025), dense column"
+
+ACCELERATORS: Final[Mapping[str, Accelerator]] = {
+    accelerator.name: accelerator
+    for accelerator in (
+        Accelerator(
+            name="gb300",
+            title="NVIDIA GB300 NVL72",
+            memory_bytes=279 * _GB,
+            memory_bytes_per_s=8 * _T,
+            flops={Rate.BF16: 2500 * _T, Rate.FP8: 5000 * _T, Rate.FP4: 15000 * _T, Rate.INT8: 165 * _T},
+            link_bytes_per_s=900 * _GB,
+            network_bytes_per_s=800 * _GBIT,
+            gpus_per_node=4,
+            nodes_per_domain=18,
+            watts=1400,
+            sources={
+                "": "NVIDIA GB300 NVL72 data sheet, per-rack figures / 72",
+                "memory_bytes": _VERDA + "; nominally 288 GB",
+                "flops": _VERDA + "; INT8 is nearly gone: never plan it",
+                "network_bytes_per_s": "NVIDIA GB300 NVL72 page: 72 ConnectX-8 of 800 Gb/s",
+            },
+        ),
+        Accelerator(
+            name="gb200",
+            title="NVIDIA GB200 NVL72",
+            memory_bytes=186 * _GB,
+            memory_bytes_per_s=8 * _T,
+            flops={Rate.BF16: 2500 * _T, Rate.FP8: 5000 * _T, Rate.FP4: 10000 * _T, Rate.INT8: 5000 * _T},
+            link_bytes_per_s=900 * _GB,
+            network_bytes_per_s=400 * _GBIT,
+            gpus_per_node=4,
+            nodes_per_domain=18,
+            watts=1200,
+            sources={
+                "": "NVIDIA GB200 NVL72 data sheet, per-rack figures / 72, figures with sparsity halved",
+                "memory_bytes": "MLPerf Inference v5.1 system 5.1-0071, '72x GB200-186GB'; 13.4 TB / 72",
+                "network_bytes_per_s": "NVIDIA DGX GB200 user guide: one 400 Gb/s ConnectX-7 for each GPU",
+            },
+        ),
+        Accelerator(
+            name="b200",
+            title="NVIDIA HGX B200",
+            memory_bytes=180 * _GB,
+            memory_bytes_per_s=8 * _T,
+            flops={Rate.BF16: 2250 * _T, Rate.FP8: 4500 * _T, Rate.FP4: 9000 * _T, Rate.INT8: 4500 * _T},
+            link_bytes_per_s=900 * _GB,
+            network_bytes_per_s=400 * _GBIT,
+            gpus_per_node=8,
+            nodes_per_domain=1,
+            watts=1000,
+            sources={
+                "": "NVIDIA DGX B200 data sheet / 8, figures with sparsity halved",
+                "memory_bytes": "MLPerf Inference v5.1 system 5.1-0069, '8x B200-SXM-180GB'; 1 440 GB / 8",
+            },
+        ),
+        Accelerator(
+            name="h200",
+            title="NVIDIA HGX H200",
+            memory_bytes=141 * _GB,
+            memory_bytes_per_s=4.8 * _T,
+            flops={Rate.BF16: 989.5 * _T, Rate.FP8: 1979 * _T, Rate.INT8: 1979 * _T},
+            link_bytes_per_s=450 * _GB,
+            network_bytes_per_s=400 * _GBIT,
+            gpus_per_node=8,
+            nodes_per_domain=1,
+            watts=700,
+            sources={"": _HOPPER, "network_bytes_per_s": _DGX_H100},
+        ),
+        Accelerator(
+            name="h100",
+            title="NVIDIA HGX H100 80 GB",
+            memory_bytes=80 * _GB,
+            memory_bytes_per_s=3.35 * _T,
+            flops={Rate.BF16: 989.5 * _T, Rate.FP8: 1979 * _T, Rate.INT8: 1979 * _T},
+            link_bytes_per_s=450 * _GB,
+            network_bytes_per_s=400 * _GBIT,
+            gpus_per_node=8,
+            nodes_per_domain=1,
+            watts=700,
+            sources={"": _HOPPER, "network_bytes_per_s": _DGX_H100},
+        ),
+        Accelerator(
+            name="a100",
+            title="NVIDIA HGX A100 80 GB",
+            memory_bytes=80 * _GB,
+            memory_bytes_per_s=2.039 * _T,
+            flops={Rate.BF16: 312 * _T, Rate.INT8: 624 * _T},
+            link_bytes_per_s=300 * _GB,
+            network_bytes_per_s=200 * _GBIT,
+            gpus_per_node=8,
+            nodes_per_domain=1,
+            watts=400,
+            sources={
+                "": "NVIDIA A100 80GB data sheet, SXM column",
+                "network_bytes_per_s": "NVIDIA DGX A100 data sheet: eight 200 Gb/s ConnectX-6, one for each GPU",
+            },
+        ),
+        Accelerator(
+            name="l40s",
+            title="NVIDIA L40S",
+            memory_bytes=48 * _GB,
+            memory_bytes_per_s=0.864 * _T,
+            flops={Rate.BF16: 362.05 * _T, Rate.FP8: 733 * _T, Rate.INT8: 733 * _T},
+            link_bytes_per_s=32 * _GB,
+            network_bytes_per_s=100 * _GBIT,
+            gpus_per_node=8,
+            nodes_per_domain=1,
+            watts=350,
+            sources={
+                "": "NVIDIA L40S data sheet, dense column",
+                "link_bytes_per_s": "NVIDIA L40S data sheet: PCIe 4.0 x16, 64 GB/s both ways; it has no NVLink",
+                "gpus_per_node": "our choice: the largest common PCIe server",
+                "network_bytes_per_s": "our choice: 400 Gb/s cards shared by four GPUs",
+            },
+        ),
+        Accelerator(
+            name="mi300x",
+            title="AMD Instinct MI300X",
+            memory_bytes=192 * _GB,
+            memory_bytes_per_s=5.3 * _T,
+            flops={Rate.BF16: 1307.4 * _T, Rate.FP8: 2614.9 * _T, Rate.INT8: 2614.9 * _T},
+            link_bytes_per_s=448 * _GB,
+            network_bytes_per_s=400 * _GBIT,
+            gpus_per_node=8,
+            nodes_per_domain=1,
+            watts=750,
+            sources={
+                "": "AMD Instinct MI300X data sheet, dense figures",
+                "link_bytes_per_s": "AMD MI300X platform data sheet: 896 GB/s to the seven peers, both ways",
+                "network_bytes_per_s": "our choice: one 400 Gb/s card for each GPU, as on NVIDIA's HGX",
+            },
+            caution="the cost model was never held against a published result of this GPU",
+        ),
+        Accelerator(
+            name="cpu",
+            title="CPU node (two Intel Xeon Platinum 8480+)",
+            memory_bytes=512 * _GB,
+            memory_bytes_per_s=0.614 * _T,
+            flops={Rate.BF16: 458 * _T, Rate.INT8: 917 * _T},
+            link_bytes_per_s=100 * _GBIT,
+            network_bytes_per_s=100 * _GBIT,
+            gpus_per_node=1,
+            nodes_per_domain=1,
+            watts=700,
+            sources={
+                "": "Intel ARK, Xeon Platinum 8480+: 56 cores, 8 channels of DDR5-4800, 350 W; two sockets",
+                "flops": "Intel AMX: 2 048 BF16 operations a core and cycle (twice for INT8), at the 2.0 GHz base clock",
+                "memory_bytes": "our choice: 16 modules of 32 GB",
+                "link_bytes_per_s": "our choice: 100 Gb/s Ethernet, and no domain beyond the node",
+            },
+            caution="throughput is an upper bound: engines on CPUs stay far below the matrix units' peak",
+        ),
+    )
+}
+"""Every accelerator by name."""

@@ -1,0 +1,98 @@
+"""A plan as plain data, for programs, and as the cluster file's entry that carries it out."""
+
+from typing import Any
+
+from cluster.planner import Option, Plan
+from cluster.planning.known_models import CHECKPOINTS
+
+
+def plan_data(plan: Plan) -> dict[str, Any]:
+    """Return everything a plan says as mappings, lists, text and numbers; seconds and bytes as the keys say."""
+    best, expected = plan.best, plan.expected
+    chosen: dict[str, Any] | None = None
+    if best and expected:
+        chosen = {
+            **_option_data(best),
+            "expected": {
+                "sequences": expected.batch,
+                "ttft_s": expected.ttft_s,
+                "tpot_s": expected.tpot_s,
+                "requests_per_s": expected.requests_per_s,
+            },
+            "cost_per_million_output_tokens": plan.cost_per_million_output_tokens,
+            "cost_per_million_tokens": plan.cost_per_million_tokens,
+            "currency": plan.question.price.currency if plan.question.price else None,
+        }
+    return {
+        "question": plan.question.model_dump(mode="json"),
+        "model": {
+            "name": plan.model.name,
+            "parameters": plan.model.parameters,
+            "active_parameters": plan.model.active_parameters,
+            "weight_bytes": plan.model.weight_bytes,
+            "precision": plan.model.weight_precision.name,
+        },
+        "best": chosen,
+        "cluster_file": cluster_file_entry(plan),
+        "others": [_option_data(option) for option in plan.others],
+    }
+
+
+def cluster_file_entry(plan: Plan) -> dict[str, Any] | None:
+    """Return the entry under `models:` of a cluster file that carries the plan out; None if there is no plan."""
+    best = plan.best
+    if best is None or best.steady is None:
+        return None
+    question, layout = plan.question, best.layout
+    arguments: dict[str, Any] = {
+        "max_num_seqs": max(1, best.steady.batch),
+        "max_num_batched_tokens": question.limits.step_tokens,
+        "gpu_memory_utilization": question.limits.memory_share,
+    }
+    if question.kv_precision == "fp8":
+        arguments["kv_cache_dtype"] = "fp8"
+    if layout.experts_whole:
+        arguments["enable_expert_parallel"] = True
+    if layout.data > 1:
+        arguments["data_parallel_size"] = layout.data
+    if best.precision == "fp8" and plan.model.weight_precision.name == "bf16":
+        arguments["quantization"] = "fp8"  # vLLM quantises as it loads; other formats need a checkpoint of their own
+    return {
+        "name": plan.model.name,
+        "source": CHECKPOINTS.get(question.model, question.model),
+        "replicas": best.replicas,
+        "parallel": {"tensor": layout.tensor, "pipeline": layout.pipeline},
+        "engine_args": arguments,
+    }
+
+
+def _option_data(option: Option) -> dict[str, Any]:
+    layout, memory, steady = option.layout, option.memory, option.steady
+    data: dict[str, Any] = {
+        "precision": option.precision,
+        "tensor": layout.tensor,
+        "pipeline": layout.pipeline,
+        "expert": layout.expert,
+        "data": layout.data,
+        "gpus_per_replica": layout.gpus,
+        "replicas": option.replicas,
+        "gpus": option.gpus,
+    }
+    if memory:
+        data["memory_bytes_per_gpu"] = {
+            "weights": memory.weights,
+            "kv_cache": memory.kv_cache,
+            "activations": memory.activations,
+            "runtime": memory.runtime,
+            "reserve": memory.reserve,
+        }
+    if steady:
+        data["batch"] = steady.batch
+        data["ttft_s"] = steady.ttft_s
+        data["tpot_s"] = steady.tpot_s
+        data["requests_per_s_per_replica"] = steady.requests_per_s
+        data["output_tokens_per_s_per_gpu"] = option.tokens_per_s_per_gpu
+        data["step_s"] = {part: getattr(steady.step, part) for part in steady.step.__slots__}
+    if option.why_lost:
+        data["why_lost"] = option.why_lost
+    return data

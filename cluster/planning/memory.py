@@ -1,0 +1,95 @@
+"""What each GPU of a gang holds, by part, and how many sequences fit what is left."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from cluster.hardware import Accelerator
+from cluster.model_shape import ModelShape, Part
+from cluster.planning.layout import Layout
+from cluster.planning.precision import BF16, Precision
+
+USABLE_SHARE: Final = 0.92
+"""Of a GPU's memory (vLLM 0.32's default `gpu_memory_utilization`)."""
+
+RUNTIME_BYTES: Final = 4.1e9
+"""Driver context, collectives' buffers, captured graphs (aiconfigurator: `other_mem` 3.5 GiB, `nccl_mem` 392 MiB)."""
+
+_WORKING_VECTORS: Final = 8
+"""Hidden-sized vectors a token has in flight: residual, norm, queries, keys, values, outputs and their copies."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """Memory of the fullest GPU of a gang, in bytes.
+
+    Attributes:
+        weights: its share of the model.
+        activations: what the largest step has in flight.
+        runtime: driver, collectives, graphs.
+        kv_cache: what is left for sequences; below 0 where the rest does not fit.
+        reserve: never used.
+    """
+
+    weights: float
+    activations: float
+    runtime: float
+    kv_cache: float
+    reserve: float
+
+
+def memory_use(
+    shape: ModelShape, hardware: Accelerator, layout: Layout, step_tokens: int, *, usable_share: float = USABLE_SHARE
+) -> MemoryUse:
+    """Return what the fullest GPU of a gang holds.
+
+    Args:
+        shape: the model.
+        hardware: its GPUs.
+        layout: its gang.
+        step_tokens: tokens in the largest step (vLLM's `max_num_batched_tokens`).
+        usable_share: of the memory that may be used.
+    """
+    usable = hardware.memory_bytes * usable_share
+    weights = weights_on_one_gpu(shape, layout)
+    experts = shape.experts
+    widest = max(shape.mlp_width, experts.active * experts.width if experts else 0)
+    vectors = _WORKING_VECTORS * shape.hidden + 2 * widest / layout.tensor
+    activations = step_tokens * vectors * BF16.bytes
+    return MemoryUse(
+        weights=weights,
+        activations=activations,
+        runtime=RUNTIME_BYTES,
+        kv_cache=usable - weights - activations - RUNTIME_BYTES,
+        reserve=hardware.memory_bytes - usable,
+    )
+
+
+def weights_on_one_gpu(shape: ModelShape, layout: Layout) -> float:
+    """Return the bytes of weights on the fullest GPU: of the stage with the most layers, and the larger table."""
+    parts = shape.parameters_by_part
+    stage = shape.stage_layers(layout.pipeline) / shape.layers
+    size = {part: parts[part] * shape.precision(part).bytes for part in Part}
+    cut = stage * (size[Part.ATTENTION] + size[Part.MLP] + size[Part.SHARED_EXPERTS]) / layout.tensor
+    whole = stage * (size[Part.ROUTER] + size[Part.SMALL])
+    tables = (size[Part.EMBEDDING], size[Part.HEAD])
+    table = (sum(tables) if layout.pipeline == 1 else max(tables)) / layout.tensor
+    experts = 0.0
+    if shape.experts:
+        experts = stage * size[Part.EXPERTS] * expert_share_of_one_gpu(shape, layout)
+    return cut + whole + table + experts
+
+
+def expert_share_of_one_gpu(shape: ModelShape, layout: Layout) -> float:
+    """Return the share of a layer's experts that the fullest GPU holds."""
+    if shape.experts is None:
+        return 0.0
+    if not layout.experts_whole:
+        return 1 / layout.tensor
+    return -(-shape.experts.routed // layout.expert) / shape.experts.routed
+
+
+def kv_bytes_on_one_gpu(shape: ModelShape, layout: Layout, context: float, precision: Precision) -> float:
+    """Return the bytes that one sequence of `context` tokens keeps on each GPU of its rank."""
+    values = shape.attention.kv_values_on_one_gpu(layout.tensor)
+    stage = shape.stage_layers(layout.pipeline) / shape.layers
+    return stage * shape.attended(context) * values * precision.bytes

@@ -1,0 +1,114 @@
+"""Published results the cost model is held against, each with the layout and limits its submission ran with.
+
+All are MLPerf Inference v5.1, closed division, offline: results from mlcommons/inference_results_v5.1
+(`summary_results.json`), layouts and limits from the submissions' own `configs/…/Offline/*.py` there. Lengths are
+those of MLPerf's datasets: DeepSeek-R1's 4 388 reasoning prompts with answers cut at 20 000 tokens (mean 3 886.2, as
+the reference reports), Llama-3.1-405B's 8 313 and Llama-3.1-8B's 13 368 summaries (128 tokens each).
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from cluster.cost_model import EXPERT_SHARE, ReplicaCost, Steady, Work
+from cluster.hardware import ACCELERATORS
+from cluster.planning.known_models import known_model
+from cluster.planning.layout import Layout
+from cluster.planning.precision import FP8, NVFP4, Precision
+
+REASONING: Final = Work(input_tokens=803.8, output_tokens=3886.2, output_spread=1.114)
+LONG_SUMMARIES: Final = Work(input_tokens=9428.6, output_tokens=684.7, output_spread=0.381)
+SHORT_SUMMARIES: Final = Work(input_tokens=870.7, output_tokens=128.0)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRow:
+    """One published throughput.
+
+    Attributes:
+        entry: the submission and its submitter.
+        hardware: the accelerator's name.
+        model: the known model's name.
+        precision: of its weights.
+        layout: of each of the submission's replicas.
+        work: the dataset's lengths.
+        max_batch: running sequences of each rank at most, as configured.
+        step_tokens: tokens of the largest step, as configured.
+        usable_share: of memory, as configured.
+        tokens_per_s_per_gpu: the result.
+    """
+
+    entry: str
+    hardware: str
+    model: str
+    precision: Precision
+    layout: Layout
+    work: Work
+    max_batch: int
+    step_tokens: int
+    usable_share: float
+    tokens_per_s_per_gpu: float
+
+    def cost(self, expert_share: float | None = None) -> ReplicaCost:
+        """Return the cost of one of the submission's replicas."""
+        return ReplicaCost(
+            shape=known_model(self.model).in_precision(self.precision),
+            hardware=ACCELERATORS[self.hardware],
+            layout=self.layout,
+            kv_precision=FP8,
+            step_tokens=self.step_tokens,
+            usable_share=self.usable_share,
+            expert_share=EXPERT_SHARE if expert_share is None else expert_share,
+        )
+
+    def predicted(self, expert_share: float | None = None) -> Steady:
+        """Return how such a replica would run with as many sequences as its memory and configuration allow."""
+        cost = self.cost(expert_share)
+        return cost.steady(min(self.max_batch, cost.sequences(self.work.mean_context)), self.work)
+
+    def predicted_tokens_per_s_per_gpu(self, expert_share: float | None = None) -> float:
+        """Return the throughput the cost model gives for this row."""
+        return self.predicted(expert_share).output_tokens_per_s / self.layout.gpus
+
+    @property
+    def error(self) -> float:
+        """How far the cost model is off: 0.1 is 10 % above the published result."""
+        return self.predicted_tokens_per_s_per_gpu() / self.tokens_per_s_per_gpu - 1
+
+
+_ATTENTION_DP8: Final = Layout(tensor=1, pipeline=1, data=8, experts_whole=True)
+
+CALIBRATION_ROW: Final = PublishedRow(
+    "5.1-0071 NVIDIA", "gb200", "deepseek-r1", NVFP4, _ATTENTION_DP8, REASONING, 512, 4608, 0.9, 4023.8
+)
+"""GB200 NVL72, 72 GPUs as nine replicas: the row `cluster.cost_model.EXPERT_SHARE` is calibrated on."""
+
+PREDICTED_ROWS: Final = (
+    PublishedRow("5.1-0072 NVIDIA", "gb300", "deepseek-r1", NVFP4, _ATTENTION_DP8, REASONING, 1280, 6656, 0.95, 5842.5),
+    PublishedRow("5.1-0069 NVIDIA", "b200", "deepseek-r1", NVFP4, _ATTENTION_DP8, REASONING, 512, 4608, 0.9, 4172.4),
+    PublishedRow(
+        "5.1-0071 NVIDIA", "gb200", "llama-3.1-405b", NVFP4, Layout(2, 2), LONG_SUMMARIES, 2048, 1536, 0.95, 205.2
+    ),
+    PublishedRow(
+        "5.1-0072 NVIDIA", "gb300", "llama-3.1-405b", NVFP4, Layout(2, 1), LONG_SUMMARIES, 2048, 1536, 0.95, 223.7
+    ),
+    PublishedRow(
+        "5.1-0069 NVIDIA", "b200", "llama-3.1-405b", NVFP4, Layout(2, 2), LONG_SUMMARIES, 128, 1536, 0.95, 203.0
+    ),
+    PublishedRow("5.1-0075 Nebius", "h200", "llama-3.1-405b", FP8, Layout(4, 2), LONG_SUMMARIES, 512, 1536, 0.95, 69.1),
+    PublishedRow("5.1-0069 NVIDIA", "b200", "llama-3.1-8b", NVFP4, Layout(), SHORT_SUMMARIES, 6000, 12000, 0.9, 17094),
+    PublishedRow("5.1-0083 Red Hat", "h100", "llama-3.1-8b", FP8, Layout(), SHORT_SUMMARIES, 1024, 8192, 0.92, 5777.1),
+    PublishedRow("5.1-0082 Red Hat", "l40s", "llama-3.1-8b", FP8, Layout(), SHORT_SUMMARIES, 256, 8192, 0.92, 1642.2),
+)
+"""Rows nothing was fitted to. Red Hat's ran vLLM; their limits are not published: vLLM's defaults are used."""
+
+
+def calibrated_expert_share(row: PublishedRow = CALIBRATION_ROW) -> float:
+    """Return the expert share at which the cost model gives `row` exactly (bisection: throughput rises with it)."""
+    low, high = 1e-3, 10.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if row.predicted_tokens_per_s_per_gpu(middle) < row.tokens_per_s_per_gpu:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
