@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from cluster.spec import GatewaySpec
+from router.chunk_chain import ChunkHasher
 from router.fleet import Fleet
+from router.hash_seed import hash_seed
 from router.http.auth import Authenticator
 from router.http.meters import Meters
 from router.http.upstream import UpstreamPool
@@ -17,6 +19,8 @@ from router.snapshot import Endpoint, ReplicaSnapshot
 
 if TYPE_CHECKING:
     import asyncio
+
+    from router.outlook import ModelOutlook
 
 TICK_S = 0.25
 """How often time limits are looked at: one sweep over all connections instead of a timer for each."""
@@ -53,6 +57,8 @@ class DataPlane:
     Attributes:
         draining: the gateway is stopping: answers close their connections.
         request_timeouts_s: by model, after how long a silent replica has failed a request.
+        hasher: cuts and hashes prompts, as every gateway and replica of the cluster does.
+        outlooks: by model, what is expected of its replicas; models whose policy reads no prompts have none.
     """
 
     def __init__(  # noqa: PLR0913 - the composition of one process
@@ -72,6 +78,8 @@ class DataPlane:
         self.now_s = now_s
         self.draining = False
         self.request_timeouts_s: dict[str, float] = {}
+        self.hasher = ChunkHasher(hash_seed(credential))
+        self.outlooks: dict[str, ModelOutlook] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         self._routes: dict[str, ReplicaRoute] = {}
         self._gateway_id = gateway_id
@@ -114,7 +122,10 @@ class DataPlane:
 
     def tick(self) -> None:
         """Look at the time limits of replicas and their connections."""
-        self.fleet.tick(self.now_s())
+        now_s = self.now_s()
+        self.fleet.tick(now_s)
+        for outlook in self.outlooks.values():
+            outlook.tick(now_s)
         for route in self._routes.values():
             route.pool.tick()
 

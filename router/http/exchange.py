@@ -2,22 +2,25 @@
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from router.http.attempt import Attempt
 from router.http.auth import Tenant
 from router.http.chunked import LAST_CHUNK, chunk, payload
 from router.http.data_plane import MAX_ATTEMPTS, DataPlane, ReplicaRoute
-from router.http.incoming import FORWARDED, IncomingRequest
+from router.http.incoming import IncomingRequest
 from router.http.response_head import CHUNKED, UNTIL_CLOSE, ResponseHead
 from router.http.responses import error_body, error_event, response
 from router.http.resume import RESUMABLE_PATHS, ResumedStream, continuation_body
 from router.http.sent_text import SentText
 from router.http.upstream import Sink, UpstreamConnection
+from router.http.usage import read_answer
 from router.outcome import HTTP_STATUS, Outcome
+from router.outlook import Usage
 from router.request import RoutingRequest
 
-if TYPE_CHECKING:
-    from router.policy.interface import Decision
+MAX_KEPT_ANSWER = 64 * 1024
+"""Longer answers that are not streamed are not kept to read their usage from."""
 
 
 class Client(Protocol):
@@ -47,16 +50,17 @@ class Exchange:
     """
 
     __slots__ = (
+        "_attempt",
         "_attempts",
         "_began_s",
         "_body",
         "_client",
         "_collected",
-        "_decision",
         "_ended",
         "_head",
         "_incoming",
         "_keep_alive",
+        "_kept",
         "_plane",
         "_request",
         "_request_id",
@@ -79,10 +83,11 @@ class Exchange:
         self._tenant = tenant
         self._tried: set[str] = set()
         self._attempts = 0
-        self._decision: Decision | None = None
+        self._attempt: Attempt | None = None
         self._head: ResponseHead | None = None
         self._body = incoming.body
         self._collected: list[bytes] | None = None
+        self._kept: list[bytes] = []
         self._sent: SentText | None = None
         self._resumed: ResumedStream | None = None
         self._ended = False
@@ -95,9 +100,9 @@ class Exchange:
         """Pick a replica and send the request there."""
         plane = self._plane
         self._attempts += 1
-        decision = plane.fleet.route(self._request, self._tried) if self._attempts <= MAX_ATTEMPTS else None
-        self._decision = decision
-        if decision is None:
+        attempt = Attempt.begin(plane, self._request, self._tried) if self._attempts <= MAX_ATTEMPTS else None
+        self._attempt = attempt
+        if attempt is None:
             if self._tried:
                 self._refuse(Outcome.REPLICA_FAILED, "every replica that was tried failed before answering")
             else:
@@ -105,7 +110,7 @@ class Exchange:
                     Outcome.NO_REPLICA, f"no replica of model {self._request.model!r} is ready; try again soon"
                 )
             return
-        route = plane.route_to(decision.replica)
+        route = plane.route_to(attempt.decision.replica)
         upstream = route.pool.take()
         if upstream is None:
             self._connect(route)
@@ -130,49 +135,55 @@ class Exchange:
             self._send(upstream, route)
 
     def _send(self, upstream: UpstreamConnection, route: ReplicaRoute) -> None:
-        incoming = self._incoming
-        parts = [incoming.method, b" ", incoming.url, route.head_end, self._request_id]
-        headers = incoming.headers
-        for name in FORWARDED:
-            value = headers.get(name)
-            if value is not None:
-                parts += (b"\r\n", name, b": ", value)
-        parts.append(b"\r\ncontent-length: %d\r\n\r\n" % len(self._body))
+        head = self._incoming.upstream_head(route.head_end, self._request_id, len(self._body))
         self.upstream = upstream
-        upstream.send(self, b"".join(parts), self._body)
+        upstream.send(self, head, self._body)
 
     def upstream_head(self, head: ResponseHead, body: bytes) -> Sink:
         """Start the answer to the client with the replica's own head."""
-        decision = self._decision
+        attempt = self._attempt
         write = self._client.transport.write
-        if decision is None:
+        if attempt is None:
             return write
         if head.retry_elsewhere:
             self._going_away()
             return write
         plane = self._plane
-        plane.fleet.succeeded(decision.replica)
+        plane.fleet.succeeded(attempt.decision.replica)
         if self._resumed is not None:
             return self._resumed_head(head, body, self._resumed)
-        plane.meters.model(self._request.model).ttfb_s.observe(plane.now_s() - self._began_s)
         self._head = head
         if self._incoming.http_1_0 and head.length == CHUNKED:
             self._collected = [body]
             return self._collected.append
         if head.length == UNTIL_CLOSE or plane.draining:
             self._keep_alive = False
-        if (
-            self._request.stream
-            and head.length == CHUNKED
-            and self._request.path in RESUMABLE_PATHS
-            and _is_events(head)
-        ):
-            self._sent = SentText()
         connection = b"\r\n" if self._keep_alive else b"connection: close\r\n\r\n"
         write(b"".join((head.lines, self._own_headers(), connection, body)))
-        if self._sent is None:
+        sink = self._sink_for(head, body)
+        if body or head.length == 0:
+            self._first_bytes()
+            return sink
+
+        def first(data: bytes) -> None:
+            self._first_bytes()
+            if self.upstream is not None:
+                self.upstream.sink = sink
+            sink(data)
+
+        return first
+
+    def _sink_for(self, head: ResponseHead, body: bytes) -> Sink:
+        """Return where the body goes: to the client, and beside it to whom it is kept for."""
+        write = self._client.transport.write
+        request = self._request
+        if request.stream and head.length == CHUNKED and request.path in RESUMABLE_PATHS and _is_events(head):
+            self._sent = SentText()
+            keep = self._sent.keep
+        elif self._attempt is not None and self._attempt.is_watched and head.length <= MAX_KEPT_ANSWER:
+            keep = self._kept.append
+        else:
             return write
-        keep = self._sent.keep
         keep(body)
 
         def write_and_keep(data: bytes) -> None:
@@ -181,12 +192,17 @@ class Exchange:
 
         return write_and_keep
 
+    def _first_bytes(self) -> None:
+        """The body begins: with a stream's first token, or the whole of another answer."""
+        plane = self._plane
+        plane.meters.model(self._request.model).ttfb_s.observe(plane.now_s() - self._began_s)
+        if self._attempt is not None:
+            self._attempt.first_bytes()
+
     def _own_headers(self) -> bytes:
         lines = b"x-request-id: " + self._request_id + b"\r\n"
-        if b"x-rackserve-explain" in self._incoming.headers and self._decision is not None:
-            replica = self._decision.replica
-            policy = self._decision.policy
-            lines += f"x-rackserve-replica: {replica.replica_id}\r\nx-rackserve-policy: {policy}\r\n".encode("latin-1")
+        if self._attempt is not None and b"x-rackserve-explain" in self._incoming.headers:
+            lines += self._attempt.explanation()
         return lines
 
     def upstream_done(self) -> None:
@@ -203,8 +219,22 @@ class Exchange:
             self._client.transport.write(
                 b"%s%scontent-length: %d\r\nconnection: close\r\n\r\n%s" % (lines, self._own_headers(), len(body), body)
             )
-        self._end(Outcome.OK if head.status < HTTPStatus.BAD_REQUEST else Outcome.UPSTREAM_STATUS)
+        if head.status < HTTPStatus.BAD_REQUEST:
+            self._learn()
+            self._end(Outcome.OK)
+        else:
+            self._end(Outcome.UPSTREAM_STATUS)
         self._client.exchange_ended(keep_alive=self._keep_alive)
+
+    def _learn(self) -> None:
+        """Tell how it went to whoever learns from it."""
+        attempt = self._attempt
+        if attempt is None:
+            return
+        usage, reply = Usage(), b""
+        if attempt.is_watched and self._resumed is None:
+            usage, reply = read_answer(self._request.path, self._sent, self._kept)
+        attempt.answered(usage, reply, streamed=self._request.stream)
 
     def upstream_failed(self, reason: str, *, between_chunks: bool) -> None:
         """The replica broke off: try another, or tell the client that its answer ends here."""
@@ -213,8 +243,8 @@ class Exchange:
         if self._head is None:
             self._attempt_failed(reason)
             return
-        if self._decision is not None:
-            self._plane.replica_failed(self._decision.replica, reason)
+        if self._attempt is not None:
+            self._plane.replica_failed(self._attempt.decision.replica, reason)
         whole = between_chunks or self._resumed is not None
         if not (whole and self._resume()):
             self._break(f"the replica {reason} before the answer was complete", whole=whole)
@@ -222,8 +252,8 @@ class Exchange:
     def _resume(self) -> bool:
         """Let another replica go on with the stream from the text the client has; tell whether that can be asked."""
         sent = self._sent
-        decision = self._decision
-        if sent is None or decision is None:
+        attempt = self._attempt
+        if sent is None or attempt is None:
             return False
         sent.fold()
         if sent.finished:
@@ -238,8 +268,8 @@ class Exchange:
         self._body = body
         self._resumed = ResumedStream(sent)
         self.upstream = None
-        self._tried.add(decision.replica.replica_id)
-        self._plane.fleet.release(decision.replica)
+        self._tried.add(attempt.replica_id)
+        attempt.given_up()
         self._plane.meters.model(self._request.model).resumed += 1
         self.start()
         return True
@@ -271,32 +301,32 @@ class Exchange:
 
     def _attempt_failed(self, reason: str) -> None:
         """No byte of the answer has come: the request can go elsewhere."""
-        decision = self._decision
+        attempt = self._attempt
         upstream = self.upstream
         self.upstream = None
-        if decision is None:
+        if attempt is None:
             return
         plane = self._plane
         plane.meters.model(self._request.model).retries += 1
-        plane.fleet.release(decision.replica)
+        attempt.given_up()
         if upstream is not None and upstream.used > 1 and upstream.received == 0:
             # The replica closed an idle connection just as it was used again: that is no failure of the replica.
             self._attempts -= 1
         else:
-            plane.replica_failed(decision.replica, reason)
-            self._tried.add(decision.replica.replica_id)
+            plane.replica_failed(attempt.decision.replica, reason)
+            self._tried.add(attempt.replica_id)
         self.start()
 
     def _going_away(self) -> None:
         """The replica is stopping and has not begun: another takes the request."""
-        decision = self._decision
+        attempt = self._attempt
         upstream = self.upstream
         self.upstream = None
         if upstream is not None:
             upstream.abandon()
-        if decision is not None:
-            self._plane.fleet.release(decision.replica)
-            self._tried.add(decision.replica.replica_id)
+        if attempt is not None:
+            attempt.given_up()
+            self._tried.add(attempt.replica_id)
             self._attempts -= 1
             self.start()
 
@@ -308,8 +338,8 @@ class Exchange:
     def timed_out(self, timeout_s: float) -> None:
         """The replica sent nothing for too long."""
         upstream = self.upstream
-        decision = self._decision
-        if upstream is None or decision is None or self._ended:
+        attempt = self._attempt
+        if upstream is None or attempt is None or self._ended:
             return
         reason = f"sent nothing for {timeout_s:g} s"
         between_chunks = upstream.between_chunks
@@ -317,7 +347,7 @@ class Exchange:
         if self._head is not None:
             self.upstream_failed(reason, between_chunks=between_chunks)
             return
-        self._plane.replica_failed(decision.replica, reason)
+        self._plane.replica_failed(attempt.decision.replica, reason)
         self._refuse(Outcome.REPLICA_TIMEOUT, f"the replica {reason}")
 
     def model_timeout_s(self) -> float:
@@ -359,8 +389,8 @@ class Exchange:
         plane = self._plane
         model = self._request.model
         upstream = self.upstream
-        if self._decision is not None:
-            plane.fleet.release(self._decision.replica)
+        if self._attempt is not None:
+            self._attempt.given_up()  # unless it was answered
         plane.meters.ended(model, self._tenant.name, outcome)
         meters = plane.meters.model(model)
         meters.duration_s.observe(plane.now_s() - self._began_s)

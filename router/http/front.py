@@ -85,6 +85,8 @@ class Front:
             body=incoming.body,
             session=incoming.headers.get(b"x-session-id", b"").decode("latin-1"),
         )
+        if model in self._plane.outlooks:
+            request.chain = self._plane.hasher.of_body(request.path, incoming.body, model=model)
         return Exchange(self._plane, client, incoming, request, tenant)
 
     def _models(self, client: Writable, incoming: IncomingRequest, tenant: Tenant) -> None:

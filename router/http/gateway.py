@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from random import Random
 from socket import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.clock import Clock
 from cluster.spec import GatewaySpec, ModelSpec
@@ -17,8 +17,13 @@ from router.http.data_plane import TICK_S, DataPlane
 from router.http.front import Front
 from router.http.listen import first_free_socket, shared_socket
 from router.http.pages import Pages
-from router.policy.registry import policy_named
-from router.snapshot import Endpoint, LoadReport, ReplicaSnapshot
+from router.outlook import ModelOutlook
+from router.policy.registry import READS_PROMPTS, policy_named
+from router.residency_exact import ResidencyDelta
+from router.snapshot import Endpoint, LoadReport, ReplicaSnapshot, Signal
+
+if TYPE_CHECKING:
+    from router.policy.profile import Profile
 
 BACKLOG = 4096
 """Connections the kernel may hold for us; it caps this at `net.core.somaxconn`."""
@@ -100,18 +105,53 @@ class Gateway:
         Raises:
             PolicyError: a model names a policy that does not exist.
         """
-        self._fleet.set_models({model.name: policy_named(model.policy) for model in models})
+        outlooks: dict[str, ModelOutlook] = {}
+        policies: dict[str, Profile] = {}
+        for model in models:
+            outlook = self._plane.outlooks.get(model.name) or ModelOutlook()
+            policies[model.name] = policy_named(model.policy, outlook)
+            if model.policy in READS_PROMPTS:
+                outlooks[model.name] = outlook
+        fresh = outlooks.keys() - self._plane.outlooks.keys()
+        self._plane.outlooks = outlooks
+        self._fleet.set_models(policies)
+        for name in fresh:
+            for replica in self._fleet.models[name].replicas.values():
+                self._expect(replica.endpoint)
         self._plane.request_timeouts_s = {model.name: model.request_timeout_s for model in models}
 
     def apply_view(self, endpoints: Sequence[Endpoint]) -> None:
         """Take the directory's word for which replicas exist."""
         self._has_view = True
-        _, gone = self._fleet.apply_view(endpoints)
+        new, gone = self._fleet.apply_view(endpoints)
         self._plane.replicas_gone(gone)
+        for endpoint in gone:
+            if endpoint.model in self._plane.outlooks:
+                self._plane.outlooks[endpoint.model].drop_replica(endpoint.replica_id)
+        for endpoint in new:
+            self._expect(endpoint)
 
     def apply_report(self, replica_id: str, report: LoadReport | None) -> None:
         """Take a replica's load report; None: its telemetry went silent."""
         self._fleet.apply_report(replica_id, report)
+        outlook = self._outlook_of(replica_id)
+        if outlook is not None:
+            outlook.reported(replica_id, report, self._plane.now_s())
+
+    def apply_residency(self, replica_id: str, delta: ResidencyDelta) -> bool:
+        """Take what a replica says became resident in its cache or was evicted; False: ask it for a snapshot."""
+        outlook = self._outlook_of(replica_id)
+        return outlook.apply_delta(replica_id, delta) if outlook is not None else True
+
+    def _expect(self, endpoint: Endpoint) -> None:
+        """Learn about a replica from now on, where its model's policy wants that."""
+        outlook = self._plane.outlooks.get(endpoint.model)
+        if outlook is not None:
+            outlook.add_replica(endpoint.replica_id, exact=Signal.RESIDENCY in endpoint.signals)
+
+    def _outlook_of(self, replica_id: str) -> ModelOutlook | None:
+        replica = self._fleet.by_id.get(replica_id)
+        return self._plane.outlooks.get(replica.endpoint.model) if replica is not None else None
 
     def readiness(self) -> tuple[bool, str]:
         """Tell whether every model has a replica, and if not what is missing."""

@@ -60,6 +60,22 @@ class IncomingRequest:
         given = self.headers.get(b"x-request-id")
         return given if given is not None and _REQUEST_ID.fullmatch(given) else None
 
+    def upstream_head(self, head_end: bytes, request_id: bytes, body_bytes: int) -> bytes:
+        """Return the head of the request a replica gets, made anew.
+
+        Args:
+            head_end: what of it is the same for every request to that replica, see `ReplicaRoute`.
+            request_id: the request's id.
+            body_bytes: length of the body that follows.
+        """
+        parts = [self.method, b" ", self.url, head_end, request_id]
+        for name in FORWARDED:
+            value = self.headers.get(name)
+            if value is not None:
+                parts += (b"\r\n", name, b": ", value)
+        parts.append(b"\r\ncontent-length: %d\r\n\r\n" % body_bytes)
+        return b"".join(parts)
+
 
 @dataclass(frozen=True, slots=True)
 class RefusedRequest:

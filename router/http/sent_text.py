@@ -70,6 +70,10 @@ class SentText:
         if len(self._kept) > FOLD_EVENTS:
             self.fold()
 
+    def rest(self) -> bytes:
+        """Return what was kept and not folded yet, framing and all."""
+        return b"".join(self._kept)
+
     def fold(self) -> None:
         """Read the kept events into `text`; a last one that is not complete stays kept."""
         if not self.resumable:

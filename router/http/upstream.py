@@ -53,6 +53,7 @@ class UpstreamConnection(asyncio.Protocol):
             replica closed an idle connection just then.
         quiet_ticks: timer ticks since bytes last came, counted by the gateway.
         received: bytes of the current answer.
+        sink: where the body of the current answer goes.
     """
 
     __slots__ = (
@@ -60,12 +61,12 @@ class UpstreamConnection(asyncio.Protocol):
         "_head",
         "_receiver",
         "_remaining",
-        "_sink",
         "_walk",
         "idle_ticks",
         "pool",
         "quiet_ticks",
         "received",
+        "sink",
         "transport",
         "used",
     )
@@ -79,7 +80,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_ticks = 0
         self.received = 0
         self._receiver: Receiver | None = None
-        self._sink: Sink = _nowhere
+        self.sink: Sink = _nowhere
         self._head: ResponseHead | None = None
         self._walk: ChunkedWalk | None = None
         self._remaining = 0
@@ -117,7 +118,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(f"sent a broken body: {error}")
             return
         if end < 0:
-            self._sink(data)
+            self.sink(data)
         else:
             self._finish(data, end)
 
@@ -128,11 +129,11 @@ class UpstreamConnection(asyncio.Protocol):
         elif self._head is None:
             self._head_received(receiver, data)
         elif self._remaining < 0:
-            self._sink(data)
+            self.sink(data)
         else:
             self._remaining -= len(data)
             if self._remaining > 0:
-                self._sink(data)
+                self.sink(data)
             else:
                 self._finish(data, len(data) + self._remaining)
 
@@ -163,7 +164,7 @@ class UpstreamConnection(asyncio.Protocol):
         except ChunkedError as error:
             self._fail(f"sent a broken body: {error}")
             return
-        self._sink = receiver.upstream_head(head, body if end < 0 else body[:end])
+        self.sink = receiver.upstream_head(head, body if end < 0 else body[:end])
         if end >= 0 and self._receiver is receiver:
             self._finish(b"", 0, excess=len(body) > end)
 
@@ -183,7 +184,7 @@ class UpstreamConnection(asyncio.Protocol):
         """The answer ends at `end` of `data`; what stands behind it nobody asked for."""
         excess = excess or end < len(data)
         if end:
-            self._sink(data[:end] if excess else data)
+            self.sink(data[:end] if excess else data)
         receiver = self._receiver
         head = self._head
         self._drop_receiver()
@@ -198,7 +199,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Stop passing bytes on: nobody waits for an answer on this connection."""
         self._receiver = None
         self._walk = None
-        self._sink = _nowhere
+        self.sink = _nowhere
 
     def _fail(self, reason: str) -> None:
         receiver = self._receiver

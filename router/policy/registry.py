@@ -52,6 +52,10 @@ POLICIES: dict[str, Callable[[ModelOutlook], Profile]] = {
 }
 
 
+READS_PROMPTS = frozenset({"consistent_hash", "expected_ttft", "prefix_affinity"})
+"""Policies that look at prompts: for the others the gateway neither hashes prompts nor learns from answers."""
+
+
 def policy_named(name: str, outlook: ModelOutlook | None = None) -> Profile:
     """Make a new policy; policies keep state (whose turn it is), so each model has its own.
 

@@ -213,7 +213,7 @@ async def test_a_slow_client_slows_the_replica_not_the_gateways_memory() -> None
     async def flood(_: Received, writer: asyncio.StreamWriter) -> None:
         nonlocal sent
         writer.write(SSE_HEAD)
-        for _ in range(1000):
+        for _count in range(1000):
             writer.write(chunk(b"z" * 65536))
             sent += 65536
             await writer.drain()

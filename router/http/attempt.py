@@ -1,0 +1,90 @@
+"""One request given to one replica: reserved, expected, and given back exactly once."""
+
+from collections.abc import Container
+
+from router.http.data_plane import DataPlane
+from router.outlook import ModelOutlook, Ticket, Usage
+from router.policy.interface import Decision
+from router.request import RoutingRequest
+
+
+class Attempt:
+    """One request on one replica, from the pick to its end there.
+
+    Ends with `answered` or `given_up`; what comes after the first of them does nothing.
+
+    Attributes:
+        decision: what the policy chose and weighed.
+    """
+
+    __slots__ = ("_open", "_outlook", "_plane", "_ticket", "decision")
+
+    def __init__(
+        self, plane: DataPlane, decision: Decision, outlook: ModelOutlook | None, ticket: Ticket | None
+    ) -> None:
+        self._plane = plane
+        self._outlook = outlook
+        self._ticket = ticket
+        self._open = True
+        self.decision = decision
+
+    @classmethod
+    def begin(cls, plane: DataPlane, request: RoutingRequest, tried: Container[str]) -> "Attempt | None":
+        """Pick a replica that is not in `tried` and reserve it; None where there is none."""
+        request.now_s = plane.now_s()
+        decision = plane.fleet.route(request, tried)
+        if decision is None:
+            return None
+        outlook = plane.outlooks.get(request.model)
+        ticket = outlook.picked(request, decision.replica) if outlook is not None else None
+        return cls(plane, decision, outlook, ticket)
+
+    @property
+    def replica_id(self) -> str:
+        """The replica's id."""
+        return self.decision.replica.replica_id
+
+    def explanation(self) -> bytes:
+        """Return header lines that say which replica it is, by which policy, and how much it held of the prompt."""
+        matched = self._ticket.matched_bytes if self._ticket is not None else 0
+        return (
+            f"x-rackserve-replica: {self.replica_id}\r\nx-rackserve-policy: {self.decision.policy}\r\n"
+            f"x-rackserve-matched-chars: {matched}\r\n"
+        ).encode("latin-1")
+
+    @property
+    def is_watched(self) -> bool:
+        """Somebody learns from how this attempt goes: its answer's usage is wanted."""
+        return self._ticket is not None
+
+    def first_bytes(self) -> None:
+        """The answer's body has begun: the prompt is prefilled."""
+        if self._outlook is not None and self._ticket is not None:
+            self._outlook.prefilled(self._ticket, self._plane.now_s())
+
+    def answered(self, usage: Usage, reply: bytes, *, streamed: bool) -> None:
+        """The answer is complete.
+
+        Args:
+            usage: what it said of its tokens.
+            reply: the piece the next turn will hold of it, or b"".
+            streamed: its first byte came with its first token.
+        """
+        if not self._open:
+            return
+        self._open = False
+        self._plane.fleet.release(self.decision.replica)
+        if self._outlook is None or self._ticket is None:
+            return
+        chain = self._ticket.chain
+        longer = self._plane.hasher.extended(chain, reply) if reply and len(chain) else None
+        self._outlook.finished(self._ticket, usage, self._plane.now_s(), streamed=streamed, answer=longer)
+
+    def given_up(self) -> None:
+        """The attempt ended otherwise: the replica failed, or nobody waits any more."""
+        if not self._open:
+            return
+        self._open = False
+        self._plane.fleet.release(self.decision.replica)
+        if self._outlook is not None and self._ticket is not None:
+            self._outlook.lost(self._ticket, self._plane.now_s())

@@ -1,0 +1,83 @@
+"""What an answer says of its own tokens, read once, at its end."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from router.canonical import assistant_piece
+from router.http.resume import CHAT
+from router.http.sent_text import SentText
+from router.outlook import Usage
+
+MAX_TAIL = 16 * 1024
+"""An answer's usage stands near its end; more than this is not looked at."""
+
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_CONTENT = re.compile(rb'"content"\s*:\s*"((?:[^"\\]|\\.)*)"')
+_UNKNOWN = Usage()
+
+
+def read_answer(path: str, sent: SentText | None, kept: Sequence[bytes]) -> tuple[Usage, bytes]:
+    """Read what can be learned from a whole answer.
+
+    Args:
+        path: the request's path.
+        sent: a stream's text and what of it is not read yet; None where the answer was no resumable stream.
+        kept: the parts of another answer.
+
+    Returns:
+        Its usage, and the piece the next turn of a chat will hold of it, b"" where it is no chat.
+    """
+    answer = sent.rest() if sent is not None else b"".join(kept)
+    text = ""
+    if path == CHAT:
+        text = (sent.text if sent is not None else "") + reply_text(answer)
+    return read_usage(answer), assistant_piece(text) if text else b""
+
+
+def read_usage(tail: bytes) -> Usage:
+    """Read the last `usage` object in the end of an answer, streamed or not; all None where there is none."""
+    tail = tail[-MAX_TAIL:]
+    found = list(_USAGE.finditer(tail))
+    if not found:
+        return _UNKNOWN
+    text = tail[found[-1].end() - 1 :]
+    end = _end_of_object(text)
+    try:
+        fields: dict[str, Any] = msgspec.json.decode(text[:end])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _UNKNOWN
+    details = fields.get("prompt_tokens_details") or fields.get("input_tokens_details") or {}
+    return Usage(
+        prompt_tokens=_count(fields.get("prompt_tokens", fields.get("input_tokens"))),
+        cached_tokens=_count(details.get("cached_tokens")) if isinstance(details, dict) else None,
+        completion_tokens=_count(fields.get("completion_tokens", fields.get("output_tokens"))),
+    )
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and value >= 0 else None
+
+
+def _end_of_object(text: bytes) -> int:
+    """Return where the JSON object that `text` starts with ends; usage holds no strings with braces."""
+    depth = 0
+    for brace in re.finditer(rb"[{}]", text):
+        depth += 1 if brace.group() == b"{" else -1
+        if depth == 0:
+            return brace.end()
+    return len(text)
+
+
+def reply_text(answer: bytes) -> str:
+    """Return the text of a chat's answer, streamed or not: the next turn will hold it. "" where there is none.
+
+    All events are searched in one go: a stream costs microseconds here, not microseconds an event.
+    """
+    try:
+        text: str = msgspec.json.decode(b'"' + b"".join(_CONTENT.findall(answer)) + b'"')
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    return text

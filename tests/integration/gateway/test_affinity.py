@@ -1,0 +1,66 @@
+"""The gateway learns from what it sends and what it hears, and routes by it."""
+
+import asyncio
+import json
+
+from cluster.spec import ModelSpec
+from tests.integration.gateway.running_gateway import ask, request, running_gateway
+from tests.integration.gateway.scripted_replica import Received, ScriptedReplica, plain
+
+MODELS = [ModelSpec(name="m", engine="sim", policy="expected_ttft")]
+EXPLAIN = b"x-rackserve-explain: 1\r\n"
+
+
+async def _chat(received: Received, writer: asyncio.StreamWriter) -> None:
+    await asyncio.sleep(0.01)
+    prompt_tokens = len(received.body) // 4
+    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 0}}
+    answer = {"choices": [{"message": {"role": "assistant", "content": "fine"}}], "usage": usage}
+    writer.write(plain(json.dumps(answer).encode()))
+
+
+def _body(*contents: str) -> bytes:
+    roles = ("system", "user", "assistant", "user", "assistant", "user")
+    messages = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=False)]
+    return json.dumps({"model": "m", "messages": messages}).encode()
+
+
+async def test_a_conversation_stays_where_its_prefix_is() -> None:
+    """Each of eight chats keeps its replica over its turns, and the chats are spread."""
+    async with (
+        ScriptedReplica(_chat) as one,
+        ScriptedReplica(_chat) as two,
+        running_gateway([one.port, two.port], models=MODELS) as gateway,
+    ):
+        homes: list[set[str]] = []
+        for chat in range(8):
+            system = f"You are assistant number {chat}. " * 40
+            turns = [system, "first question", "fine", "second question", "fine", "third question"]
+            answers = [await ask(gateway.port, request(_body(*turns[:count]), headers=EXPLAIN)) for count in (2, 4, 6)]
+            homes.append({headers["x-rackserve-replica"] for _, headers, _ in answers})
+            matched = [int(headers["x-rackserve-matched-chars"]) for _, headers, _ in answers]
+            assert matched[0] == 0
+            assert matched[1] >= len(system)
+            assert matched[2] > matched[1]
+        assert all(len(home) == 1 for home in homes)
+        assert len(set.union(*homes)) == 2
+
+
+async def test_a_hot_prefix_spreads() -> None:
+    """Many requests at once with one prefix do not all queue on the replica that holds it."""
+    async with (
+        ScriptedReplica(_chat) as one,
+        ScriptedReplica(_chat) as two,
+        running_gateway([one.port, two.port], models=MODELS) as gateway,
+    ):
+        system = "The same long system prompt. " * 100
+        bodies = [_body(system, f"question {number} " * 200) for number in range(24)]
+        await asyncio.gather(*(ask(gateway.port, request(body)) for body in bodies))
+        assert min(len(one.received), len(two.received)) >= 4
+
+
+async def test_a_body_that_is_no_prompt_is_routed_all_the_same() -> None:
+    """Without a prompt that is understood there is no affinity, but an answer."""
+    async with ScriptedReplica(_chat) as one, running_gateway([one.port], models=MODELS) as gateway:
+        for body in (b'{"model":"m","messages":7}', b'{"model":"m"}', b'{"model":"m","messages":[{"content":{}}]}'):
+            assert (await ask(gateway.port, request(body)))[0] == 200
