@@ -67,6 +67,7 @@ def test_tools(client: OpenAI) -> None:
         "type": "function",
         "function": {
             "name": "get_weather",
+            "strict": True,
             "parameters": {
                 "type": "object",
                 "properties": {"city": {"type": "string", "enum": ["Paris", "Rome"]}},
