@@ -4,6 +4,7 @@
     ├── SpecError                 the cluster file is wrong; carries every problem found, each with its path
     ├── ModelSourceError          a model's weights cannot be found, fetched or converted
     ├── ModelShapeError           a model's config.json is wrong, or of a family the planner does not know
+    ├── TopologyError             machines, domains and racks that cannot be, or a node that is not there
     ├── EngineError
     │   ├── EngineStartError      an engine did not come up
     │   └── EngineDeadError       an engine that ran has died; its replica must be replaced
@@ -63,6 +64,10 @@ class ModelSourceError(RackServeError):
 
 class ModelShapeError(RackServeError):
     """A model's `config.json` is wrong, or of a family the planner does not know."""
+
+
+class TopologyError(RackServeError):
+    """Machines, domains and racks that cannot be as described, or a node that is not there."""
 
 
 class EngineError(RackServeError):

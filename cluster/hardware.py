@@ -211,7 +211,7 @@ ACCELERATORS: Final[Mapping[str, Accelerator]] = {
             watts=700,
             sources={
                 "": "Intel ARK, Xeon Platinum 8480+: 56 cores, 8 channels of DDR5-4800, 350 W; two sockets",
-                "flops": "Intel AMX: 2 048 BF16 operations a core and cycle (twice for INT8), at the 2.0 GHz base clock",
+                "flops": "Intel AMX: 2 048 BF16 operations a core and cycle (twice for INT8), at 2.0 GHz",
                 "memory_bytes": "our choice: 16 modules of 32 GB",
                 "link_bytes_per_s": "our choice: 100 Gb/s Ethernet, and no domain beyond the node",
             },

@@ -127,7 +127,7 @@ class ModelShape:
         mlp_parameters: of one dense layer's MLP.
         dense_layers: layers with a dense MLP; the others have experts.
         attention: every layer's.
-        windows: by layer, how far back it looks; None: all the way.
+        windows: how far back layers look, and how many look so far; None: all the way.
         experts: of each layer that has them.
         tied: the output head is the input embedding.
         small_parameters: norms, biases, sinks: of the whole model.
@@ -145,7 +145,7 @@ class ModelShape:
     mlp_parameters: int
     dense_layers: int
     attention: Attention
-    windows: tuple[int | None, ...]
+    windows: tuple[tuple[int | None, int], ...]
     experts: Experts | None
     tied: bool
     small_parameters: int
@@ -228,7 +228,7 @@ class ModelShape:
 
     def attended(self, context: float) -> float:
         """Return the sum over layers of the tokens that a token after `context` others looks at."""
-        return sum(context if window is None else min(context, window) for window in self.windows)
+        return sum(count * (context if window is None else min(context, window)) for window, count in self.windows)
 
     def flops_per_token(self, context: float) -> float:
         """Operations to decode one token after `context` others: two for each active parameter, and attention's."""

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from cluster.planner import Option, Plan
+from cluster.planner import Plan
 from cluster.planning.known_models import CHECKPOINTS
+from cluster.planning.option import Option
 
 
 def plan_data(plan: Plan) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def cluster_file_entry(plan: Plan) -> dict[str, Any] | None:
     question, layout = plan.question, best.layout
     arguments: dict[str, Any] = {
         "max_num_seqs": max(1, best.steady.batch),
-        "max_num_batched_tokens": question.limits.step_tokens,
+        "max_num_batched_tokens": best.step_tokens,
         "gpu_memory_utilization": question.limits.memory_share,
     }
     if question.kv_precision == "fp8":
@@ -88,6 +89,7 @@ def _option_data(option: Option) -> dict[str, Any]:
         }
     if steady:
         data["batch"] = steady.batch
+        data["step_tokens"] = option.step_tokens
         data["ttft_s"] = steady.ttft_s
         data["tpot_s"] = steady.tpot_s
         data["requests_per_s_per_replica"] = steady.requests_per_s

@@ -45,22 +45,27 @@ class Layout:
         return self.stage_gpus if self.experts_whole else self.tensor
 
     def __str__(self) -> str:
-        return f"TP {self.tensor} × PP {self.pipeline} × EP {self.expert} × DP {self.data}"
+        return f"TP {self.tensor} × PP {self.pipeline} × EP {self.expert} × DP {self.data}"  # noqa: RUF001 - the field's own sign
 
     def why_not(self, shape: ModelShape, hardware: Accelerator) -> str:
         """Return why `shape` cannot be laid out so on `hardware`; "" if it can."""
-        reason = shape.why_not_tensor(self.tensor, experts_are_cut=not self.experts_whole)
+        reason = shape.why_not_tensor(self.tensor, experts_are_cut=not self.experts_whole) or self._why_no_experts(
+            shape
+        )
         if reason:
             return reason
         if self.pipeline > shape.layers:
             return f"{shape.layers} layers cannot make {self.pipeline} stages"
+        if self.one_domain_gpus > hardware.gpus_per_domain:
+            group = "expert group" if self.experts_whole and self.data > 1 else "tensor group"
+            return f"the {group} of {self.one_domain_gpus} GPUs does not fit a domain of {hardware.gpus_per_domain}"
+        return ""
+
+    def _why_no_experts(self, shape: ModelShape) -> str:
         if self.data > 1 and not self.experts_whole:
             return "data-parallel ranks in one replica only help to share whole experts"
         if self.experts_whole and shape.experts is None:
             return "the model has no experts"
         if shape.experts and self.expert > shape.experts.routed:
             return f"{shape.experts.routed} experts cannot be dealt to {self.expert} GPUs"
-        if self.one_domain_gpus > hardware.gpus_per_domain:
-            group = "expert group" if self.experts_whole and self.data > 1 else "tensor group"
-            return f"the {group} of {self.one_domain_gpus} GPUs does not fit a domain of {hardware.gpus_per_domain}"
         return ""

@@ -4,6 +4,7 @@ Knows the families below, each checked against the parameter counts of `transfor
 tests/contract/test_model_shapes.py. A family it does not know is refused rather than guessed.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -104,7 +105,7 @@ def shape_from_config(config: object, name: str) -> ModelShape:
         mlp_parameters=3 * hidden * width,
         dense_layers=dense_layers,
         attention=attention,
-        windows=_windows(keys, family, layers),
+        windows=tuple(Counter(_windows(keys, family, layers)).items()),
         experts=experts,
         tied=bool(keys.get("tie_word_embeddings", default=False)),
         small_parameters=small,

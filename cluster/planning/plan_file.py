@@ -80,14 +80,14 @@ class Limits(_Part):
         load: share of a replica's capacity planned for, so that bursts find room.
         gpus_per_replica: the largest gang considered; unset: two domains, and at least 16 GPUs.
         batch: running sequences of one engine; unset: vLLM's default (1 024 on GPUs of 70 GiB and more, else 256).
-        step_tokens: tokens of the largest step (vLLM's `max_num_batched_tokens`).
+        step_tokens: tokens of the largest step (vLLM's `max_num_batched_tokens`); unset: the plan finds the best.
         memory_share: of a GPU's memory (vLLM's `gpu_memory_utilization`).
     """
 
     load: Annotated[float, Field(gt=0, le=1)] = 0.8
     gpus_per_replica: Annotated[int, Field(ge=1, le=4096)] | None = None
     batch: Annotated[int, Field(ge=1, le=65536)] | None = None
-    step_tokens: Annotated[int, Field(ge=16)] = 8192
+    step_tokens: Annotated[int, Field(ge=16)] | None = None
     memory_share: Annotated[float, Field(gt=0, le=1)] = USABLE_SHARE
 
 

@@ -1,0 +1,130 @@
+"""One way to serve a model, held against memory and SLO: how much it serves, or the exact reason why it doesn't."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from cluster.cost_model import ReplicaCost, Steady, Work
+from cluster.hardware import ACCELERATORS, Accelerator
+from cluster.model_shape import ModelShape
+from cluster.planning.layout import Layout
+from cluster.planning.memory import MemoryUse, kv_bytes_on_one_gpu
+from cluster.planning.plan_file import PlanFile, Slo
+from cluster.planning.precision import PRECISIONS
+
+STEP_TOKENS: Final = 8192
+"""Tokens of the largest step, where nothing asks for other sizes (vLLM's default behind its API on large GPUs)."""
+
+LOCKSTEP_STEP_TOKENS: Final = (1024, 2048, 4096, STEP_TOKENS)
+"""Sizes tried for ranks in lockstep, where all wait while one works off a piece of a prompt."""
+
+_LARGE_GPU_BYTES: Final = 70 * 2**30
+_GB: Final = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One way to serve the model.
+
+    Attributes:
+        precision: of the weights.
+        layout: of a replica's gang.
+        step_tokens: tokens of the largest step.
+        memory: of the fullest GPU; None where the model cannot be laid out so.
+        steady: a replica at capacity; None where it cannot serve within the SLO.
+        replicas: that the workload needs; 0 likewise.
+        why_lost: "" for the plan's choice.
+    """
+
+    precision: str
+    layout: Layout
+    step_tokens: int = STEP_TOKENS
+    memory: MemoryUse | None = None
+    steady: Steady | None = None
+    replicas: int = 0
+    why_lost: str = ""
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all replicas."""
+        return self.replicas * self.layout.gpus
+
+    @property
+    def tokens_per_s_per_gpu(self) -> float:
+        """Output tokens a second and GPU, of a replica at capacity."""
+        return self.steady.output_tokens_per_s / self.layout.gpus if self.steady else 0.0
+
+
+def assess(question: PlanFile, shape: ModelShape, layout: Layout) -> Option:
+    """Return what `layout` makes of the question, with the step size that serves most."""
+    option = Option(shape.weight_precision.name, layout)
+    reason = layout.why_not(shape, ACCELERATORS[question.hardware])
+    if reason:
+        return replace(option, why_lost=reason)
+    tried = [_with_cost(option, question, cost) for cost in costs(question, shape, layout)]
+    return max(tried, key=lambda each: each.tokens_per_s_per_gpu)
+
+
+def costs(question: PlanFile, shape: ModelShape, layout: Layout) -> Iterator[ReplicaCost]:
+    """Yield a replica's cost for each step size to try."""
+    limits, hardware, kv_precision = question.limits, ACCELERATORS[question.hardware], PRECISIONS[question.kv_precision]
+    sizes = LOCKSTEP_STEP_TOKENS if layout.data > 1 else (STEP_TOKENS,)
+    for step_tokens in (limits.step_tokens,) if limits.step_tokens else sizes:
+        yield ReplicaCost(shape, hardware, layout, kv_precision, step_tokens, limits.memory_share)
+
+
+def engine_batch(question: PlanFile, hardware: Accelerator) -> int:
+    """Return how many sequences an engine runs at most (vLLM's default `max_num_seqs` unless the file says)."""
+    return question.limits.batch or (1024 if hardware.memory_bytes >= _LARGE_GPU_BYTES else 256)
+
+
+def _with_cost(option: Option, question: PlanFile, cost: ReplicaCost) -> Option:
+    memory, work, slo = cost.memory, question.workload.work, question.slo
+    option = replace(option, step_tokens=cost.step_tokens, memory=memory)
+    reason = _why_it_does_not_fit(cost, memory, work) or _why_too_slow(cost.steady(1, work), slo)
+    if reason:
+        return replace(option, why_lost=reason)
+    most = min(engine_batch(question, cost.hardware), cost.sequences(work.mean_context))
+    steady = _largest_batch(cost, work, slo, max(1, most))
+    capacity = steady.requests_per_s * question.limits.load
+    return replace(option, steady=steady, replicas=max(1, int(-(-question.workload.requests_per_s // capacity))))
+
+
+def _largest_batch(cost: ReplicaCost, work: Work, slo: Slo, most: int) -> Steady:
+    """Return the replica with the most sequences that keep within the SLO; both times rise with the batch."""
+    low, high = 1, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (low, middle - 1) if _why_too_slow(cost.steady(middle, work), slo) else (middle, high)
+    return cost.steady(low, work)
+
+
+def _why_too_slow(steady: Steady, slo: Slo) -> str:
+    sequences = "with one sequence" if steady.batch == 1 else f"with {steady.batch} sequences"
+    if steady.tpot_s > slo.tpot_s:
+        return f"TPOT {steady.tpot_s * 1e3:.3g} ms > {slo.tpot_s * 1e3:.3g} ms {sequences}"
+    if steady.ttft_s > slo.ttft_s:
+        return f"TTFT {steady.ttft_s:.3g} s > {slo.ttft_s:.3g} s {sequences}"
+    return ""
+
+
+def _why_it_does_not_fit(cost: ReplicaCost, memory: MemoryUse, work: Work) -> str:
+    gpus = cost.layout.gpus
+    usable = cost.hardware.memory_bytes - memory.reserve
+    length = work.input_tokens + work.output_tokens
+    if length > cost.shape.max_context:
+        return f"requests of {length:.0f} tokens > the model's context of {cost.shape.max_context}"
+    if memory.weights > usable:
+        return f"weights {_gb(memory.weights * gpus)} GB > {gpus} × {_gb(usable)} GB usable"  # noqa: RUF001 - its sign
+    if memory.kv_cache <= 0:
+        used = f"weights {_gb(memory.weights)} + activations {_gb(memory.activations)} + runtime {_gb(memory.runtime)}"
+        return f"{used} GB > {_gb(usable)} GB usable on each GPU"
+    needed = kv_bytes_on_one_gpu(cost.shape, cost.layout, length, cost.kv_precision)
+    if needed > memory.kv_cache:
+        left = _gb(memory.kv_cache)
+        return f"{left} GB left for KV on each GPU; one sequence of {length:.0f} tokens needs {_gb(needed)} GB"
+    return ""
+
+
+def _gb(size: float) -> str:
+    return f"{size / _GB:.3g}" if size < 100 * _GB else f"{size / _GB:.0f}"

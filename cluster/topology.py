@@ -1,0 +1,109 @@
+"""The machines as placement sees them: nodes in NVLink domains in racks."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from cluster.errors import TopologyError
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One machine.
+
+    Attributes:
+        name: unique in the cluster.
+        domain: its NVLink domain; GPUs of one domain reach each other at link speed.
+        rack: where it stands.
+        gpus: in it.
+        accelerator: their kind; "" where it does not matter.
+    """
+
+    name: str
+    domain: str
+    rack: str
+    gpus: int
+    accelerator: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """The machines of one NVLink domain.
+
+    Attributes:
+        name: unique in the cluster.
+        rack: that all of them stand in.
+        accelerator: the kind of all their GPUs.
+        nodes: in order.
+    """
+
+    name: str
+    rack: str
+    accelerator: str
+    nodes: tuple[Node, ...]
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all machines."""
+        return sum(node.gpus for node in self.nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """All machines. Domains and racks stand in the order in which their first nodes do: neighbours are adjacent.
+
+    Attributes:
+        nodes: in order.
+        domains: by name.
+    """
+
+    nodes: tuple[Node, ...]
+    domains: Mapping[str, Domain] = field(repr=False)
+
+    @classmethod
+    def of(cls, nodes: Iterable[Node]) -> "Topology":
+        """Return the topology of `nodes`.
+
+        Raises:
+            TopologyError: two nodes share a name, a node has no GPU, or a domain is in two racks or of two kinds.
+        """
+        in_order = tuple(nodes)
+        members: dict[str, list[Node]] = {}
+        names: set[str] = set()
+        for node in in_order:
+            if node.name in names:
+                raise TopologyError(f"two nodes are named {node.name!r}")
+            if node.gpus < 1:
+                raise TopologyError(f"node {node.name!r} has {node.gpus} GPUs; a node to place on has at least one")
+            names.add(node.name)
+            members.setdefault(node.domain, []).append(node)
+        return cls(in_order, {name: _domain(name, members[name]) for name in members})
+
+    @property
+    def racks(self) -> dict[str, list[Domain]]:
+        """Each rack's domains, by the rack's name."""
+        racks: dict[str, list[Domain]] = {}
+        for domain in self.domains.values():
+            racks.setdefault(domain.rack, []).append(domain)
+        return racks
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all machines."""
+        return sum(node.gpus for node in self.nodes)
+
+    def nodes_named(self, name: str) -> list[Node]:
+        """Return the node called `name`, or the nodes of the domain or rack called so; none: there is no such thing."""
+        exact = [node for node in self.nodes if node.name == name]
+        return exact or [node for node in self.nodes if name in {node.domain, node.rack}]
+
+
+def _domain(name: str, nodes: list[Node]) -> Domain:
+    first = nodes[0]
+    for node in nodes[1:]:
+        if node.rack != first.rack:
+            places = f"{first.name!r} in {first.rack!r}, {node.name!r} in {node.rack!r}"
+            raise TopologyError(f"domain {name!r} is in two racks: {places}")
+        if node.accelerator != first.accelerator:
+            kinds = f"{first.accelerator!r} in {first.name!r}, {node.accelerator!r} in {node.name!r}"
+            raise TopologyError(f"domain {name!r} has two kinds of GPU: {kinds}")
+    return Domain(name, first.rack, first.accelerator, tuple(nodes))
