@@ -22,7 +22,7 @@ KV blocks of 32. Half as long costs 40 µs more on 100 000 characters; twice as 
 MIN_CHUNK_BYTES = 64
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class ChunkChain:
     """The chunks of one prompt.
 

@@ -1,53 +1,80 @@
 """How long one replica takes to its first token, learned from how long it took: a line fitted to the last outcomes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import exp
+from typing import NamedTuple
 
 DEFAULT_TOKENS_PER_S = 8000.0
 """Prefill rate assumed before anything is known: a mid-size model on one data-centre GPU."""
 KEEP = 0.97
 """What each outcome leaves of the weight of those before: the last 33 count."""
+FORGET_TAU_S = 120.0
+"""Time constant at which outcomes fade, so that a replica nobody dared to use is tried again."""
 PRIOR_TOKENS = 256.0
 """The prior weighs as much as one outcome of so many tokens: the first real ones outweigh it."""
 SURPRISE = 4.0
 """An outcome counts as at most so many times (or fractions of) what was expected, so that one hiccup is no new rate."""
 SLACK_S = 0.05
 FASTEST_S_PER_TOKEN = 1e-7
+FIT_EACH_UNTIL = 20
+FIT_EVERY = 4
+"""The line is fitted anew for each of the first outcomes, then for every fourth: a fit costs as much as a pick."""
 _TERMS = 3
 
 
-class LearnedRates:
-    """One replica's time to first token = `overhead_s` + tokens · `s_per_token` + running · `s_per_running`.
-
-    Tokens are those prefilled before the first token came: the request's own uncached ones and those that waited before
-    it. Running are the sequences that were being decoded: each takes its share of every step. Fitted by least squares
-    over exponentially weighted outcomes, all three at least 0, with a prior that fades as outcomes come.
+class Rates(NamedTuple):
+    """Time to first token = `overhead_s` + tokens · `s_per_token` + running · `s_per_running`.
 
     Attributes:
         overhead_s: what every request costs, however short.
         s_per_token: seconds one prompt token takes.
         s_per_running: seconds each running sequence adds.
+    """
+
+    overhead_s: float
+    s_per_token: float
+    s_per_running: float
+
+
+def rates_of(tokens_per_s: float = DEFAULT_TOKENS_PER_S) -> Rates:
+    """Return the rates of a replica of which only its prefill rate is known."""
+    return Rates(0.0, 1.0 / tokens_per_s, 0.0)
+
+
+class LearnedRates:
+    """One replica's rates, fitted to how long requests took there.
+
+    Tokens are those prefilled before the first token came: the request's own uncached ones and those that waited before
+    it. Running are the sequences that were being decoded: each takes its share of every step. Fitted by least squares
+    over exponentially weighted outcomes, no rate below 0, with the prior as one more outcome for each term.
+
+    Attributes:
+        now: the rates as learned so far.
         outcomes: how many were learned from.
     """
 
-    __slots__ = ("_moments", "_xy", "outcomes", "overhead_s", "s_per_running", "s_per_token")
+    __slots__ = ("_prior", "_sums", "now", "outcomes")
 
-    def __init__(self, tokens_per_s: float = DEFAULT_TOKENS_PER_S) -> None:
+    def __init__(self, prior: Rates) -> None:
+        self.now = prior
         self.outcomes = 0
-        self.overhead_s = 0.0
-        self.s_per_running = 0.0
-        self.s_per_token = 1.0 / tokens_per_s
-        # one pseudo-outcome a term: none of them is left undetermined, whatever comes
-        self._moments = [[1.0, 0.0, 0.0], [0.0, PRIOR_TOKENS**2, 0.0], [0.0, 0.0, 1.0]]
-        self._xy = [0.0, PRIOR_TOKENS**2 / tokens_per_s, 0.0]
+        self._prior = prior
+        self._sums = _Sums()
+
+    @property
+    def weight(self) -> float:
+        """What the outcomes count for by now; it fades with each further one and with time."""
+        return self._sums.weight
 
     @property
     def tokens_per_s(self) -> float:
         """The prefill rate."""
-        return 1.0 / self.s_per_token
+        return 1.0 / self.now.s_per_token
 
     def expected_s(self, tokens: float, running: int) -> float:
         """Return the expected time to first token behind and including `tokens`."""
-        return self.overhead_s + tokens * self.s_per_token + running * self.s_per_running
+        return self.now.overhead_s + tokens * self.now.s_per_token + running * self.now.s_per_running
 
     def learn(self, ttft_s: float, tokens: float, running: int) -> None:
         """Take an outcome.
@@ -59,18 +86,78 @@ class LearnedRates:
         """
         expected_s = self.expected_s(tokens, running)
         ttft_s = min(max(ttft_s, expected_s / SURPRISE - SLACK_S, 0.0), expected_s * SURPRISE + SLACK_S)
-        features = (1.0, tokens, float(running))
-        moments, xy = self._moments, self._xy
-        for i in range(_TERMS):
-            xy[i] = KEEP * xy[i] + features[i] * ttft_s
-            row = moments[i]
-            for j in range(_TERMS):
-                row[j] = KEEP * row[j] + features[i] * features[j]
+        self._fade(KEEP)
+        sums = self._sums
+        sums.weight += 1.0
+        sums.tokens += tokens
+        sums.running += running
+        sums.tokens_tokens += tokens * tokens
+        sums.tokens_running += tokens * running
+        sums.running_running += running * running
+        sums.ttft += ttft_s
+        sums.tokens_ttft += tokens * ttft_s
+        sums.running_ttft += running * ttft_s
         self.outcomes += 1
+        if self.outcomes < FIT_EACH_UNTIL or not self.outcomes % FIT_EVERY:
+            self._fit()
+
+    def relax(self, passed_s: float, prior: Rates) -> None:
+        """Let time pass: what was learned gives way to `prior`, what is known of all replicas."""
+        self._prior = prior
+        self._fade(exp(-passed_s / FORGET_TAU_S))
+        self._fit()
+
+    def _fade(self, keep: float) -> None:
+        sums = self._sums
+        sums.weight *= keep
+        sums.tokens *= keep
+        sums.running *= keep
+        sums.tokens_tokens *= keep
+        sums.tokens_running *= keep
+        sums.running_running *= keep
+        sums.ttft *= keep
+        sums.tokens_ttft *= keep
+        sums.running_ttft *= keep
+
+    def _fit(self) -> None:
+        sums, prior = self._sums, self._prior
+        squared = PRIOR_TOKENS**2
+        moments = [
+            [sums.weight + 1.0, sums.tokens, sums.running],
+            [sums.tokens, sums.tokens_tokens + squared, sums.tokens_running],
+            [sums.running, sums.tokens_running, sums.running_running + 1.0],
+        ]
+        xy = [
+            sums.ttft + prior.overhead_s,
+            sums.tokens_ttft + squared * prior.s_per_token,
+            sums.running_ttft + prior.s_per_running,
+        ]
         overhead_s, s_per_token, s_per_running = nonnegative_fit(moments, xy)
-        self.overhead_s = overhead_s
-        self.s_per_running = s_per_running
-        self.s_per_token = max(s_per_token, FASTEST_S_PER_TOKEN)
+        self.now = Rates(overhead_s, max(s_per_token, FASTEST_S_PER_TOKEN), s_per_running)
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Weighted sums over outcomes, and over the products of their figures."""
+
+    weight: float = 0.0
+    tokens: float = 0.0
+    running: float = 0.0
+    tokens_tokens: float = 0.0
+    tokens_running: float = 0.0
+    running_running: float = 0.0
+    ttft: float = 0.0
+    tokens_ttft: float = 0.0
+    running_ttft: float = 0.0
+
+
+def shared_rates(replicas: Iterable[LearnedRates]) -> Rates | None:
+    """Return the mean rates of replicas, by how much each has learned lately; None where none has."""
+    learned = [replica for replica in replicas if replica.weight > 0.0]
+    weight = sum(replica.weight for replica in learned)
+    if not weight:
+        return None
+    return Rates(*(sum(replica.weight * replica.now[term] for replica in learned) / weight for term in range(_TERMS)))
 
 
 def nonnegative_fit(moments: Sequence[Sequence[float]], xy: Sequence[float]) -> list[float]:

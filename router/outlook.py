@@ -6,10 +6,11 @@ Policies ask it (`match`, `replicas`); whoever runs requests tells it what happe
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import exp
 
 from router.chunk_chain import ChunkChain
 from router.decayed import DecayedSums
-from router.learned_rates import DEFAULT_TOKENS_PER_S, LearnedRates
+from router.learned_rates import LearnedRates, Rates, rates_of, shared_rates
 from router.pending_prefill import PendingPrefill
 from router.prefix_match import PrefixMatch
 from router.regret import RoutingRegret
@@ -26,6 +27,8 @@ WORK_TAU_S = 600.0
 WORK_FADE_EVERY_S = 1.0
 MAX_UTILISATION = 0.95
 KV_TAU_S = 30.0
+RELAX_EVERY_S = 10.0
+MOST_RELAXED_S = 60.0
 _KEEP_BYTES = 0.995
 
 
@@ -42,9 +45,9 @@ class ReplicaOutlook:
 
     __slots__ = ("kv_freed", "kv_tokens", "pending", "rates", "report", "work_s")
 
-    def __init__(self, tokens_per_s: float) -> None:
+    def __init__(self, prior: Rates) -> None:
         self.pending = PendingPrefill()
-        self.rates = LearnedRates(tokens_per_s)
+        self.rates = LearnedRates(prior)
         self.report: LoadReport | None = None
         self.work_s = 0.0
         self.kv_tokens = 0
@@ -99,6 +102,10 @@ class ModelOutlook:
         replicas: by id.
         regret: how well affinity does, against one infinite shared cache.
         bytes_per_token: of canonical prompt bytes, learned from usage.
+        work_s: prefill seconds given to all replicas lately, fading.
+        forgotten: the share of what is evicted that is asked for again, as of the last `tick`.
+        idle: the share of the time replicas are idle, as of the last pick.
+        requests_per_s: how many requests each replica gets, as of the last pick.
     """
 
     def __init__(self, residency: Residency | None = None, regret: RoutingRegret | None = None) -> None:
@@ -110,12 +117,17 @@ class ModelOutlook:
         self._tokens_seen = 100.0
         self._arrivals = DecayedSums(ARRIVALS_TAU_S, 2)
         self._work_faded_s: float | None = None
+        self._relaxed_s = 0.0
+        self.idle = 1.0
+        self.requests_per_s = 0.0
+        self.work_s = 0.0
+        self.forgotten = 0.0
         self._matched_chain: ChunkChain | None = None
         self._match: PrefixMatch | None = None
 
     # --- replicas
 
-    def add_replica(self, replica_id: str, *, exact: bool = False, kv_tokens: int = 0) -> None:
+    def add_replica(self, replica_id: str, *, exact: bool = False, kv_tokens: int = 0) -> ReplicaOutlook:
         """Know a replica; one that is known already starts anew, knowing nothing.
 
         Args:
@@ -124,17 +136,21 @@ class ModelOutlook:
             kv_tokens: tokens its KV cache holds; 0: not known, a report may say.
         """
         self._match = None
-        rates = [replica.rates.tokens_per_s for replica in self.replicas.values() if replica.rates.outcomes]
-        outlook = ReplicaOutlook(sum(rates) / len(rates) if rates else DEFAULT_TOKENS_PER_S)
+        outlook = ReplicaOutlook(self._shared_rates() or rates_of())
         outlook.kv_tokens = kv_tokens
         self.replicas[replica_id] = outlook
         kv_bytes = int((kv_tokens or UNKNOWN_KV_TOKENS) * self.bytes_per_token)
         self.residency.add_replica(replica_id, exact=exact, kv_bytes=kv_bytes)
+        return outlook
+
+    def _shared_rates(self) -> Rates | None:
+        return shared_rates(replica.rates for replica in self.replicas.values())
 
     def drop_replica(self, replica_id: str) -> None:
         """Forget a replica that is gone or has restarted, and all that was believed to be cached there."""
         self._match = None
         self.replicas.pop(replica_id, None)
+        self.regret.forget(replica_id)
         self.residency.drop_replica(replica_id)
 
     def reported(self, replica_id: str, report: LoadReport | None, now_s: float) -> None:
@@ -148,7 +164,7 @@ class ModelOutlook:
             return
         replica.pending.reported(report.waiting_tokens, report.accepted, now_s)
         if report.prefill_tokens_per_s > 0.0 and not replica.rates.outcomes:
-            replica.rates = LearnedRates(report.prefill_tokens_per_s)
+            replica.rates = LearnedRates(rates_of(report.prefill_tokens_per_s))
         if report.kv_capacity_tokens > 0 and report.kv_capacity_tokens != replica.kv_tokens:
             replica.kv_tokens = report.kv_capacity_tokens
             source = self.residency.source(replica_id)
@@ -164,6 +180,15 @@ class ModelOutlook:
         """Do what waits; call about once a second."""
         self._match = None
         self.residency.tick(now_s)
+        self.forgotten = self.regret.forgotten
+        passed_s = now_s - self._relaxed_s
+        if passed_s < RELAX_EVERY_S:
+            return
+        self._relaxed_s = now_s
+        shared = self._shared_rates()
+        if shared is not None:
+            for replica in self.replicas.values():
+                replica.rates.relax(min(passed_s, MOST_RELAXED_S), shared)
 
     # --- what policies ask
 
@@ -178,24 +203,12 @@ class ModelOutlook:
         """Return a prompt's tokens, as best known."""
         return chain.tokens or chain.size_bytes / self.bytes_per_token
 
-    def congestion(self, now_s: float) -> tuple[float, float]:
-        """Return how busy replicas are: the share of the time they are idle, and requests a second each one gets."""
-        replicas = len(self.replicas)
-        if not replicas:
-            return 1.0, 0.0
-        self._arrivals.fade(now_s)
-        requests, work_s = self._arrivals.values
-        span_s = self._arrivals.span_s(ARRIVALS_AT_LEAST_S) * replicas
-        return 1.0 - min(work_s / span_s, MAX_UTILISATION), requests / span_s
-
     # --- a request's life
 
     def picked(self, request: RoutingRequest, replica: ReplicaSnapshot) -> Ticket:
         """Count a request on the replica it was just given to, at `request.now_s`."""
         chain, now_s, replica_id = request.chain, request.now_s, replica.replica_id
-        if replica_id not in self.replicas:
-            self.add_replica(replica_id)
-        outlook = self.replicas[replica_id]
+        outlook = self.replicas.get(replica_id) or self.add_replica(replica_id)
         matched = self.match(chain).count(replica_id)
         matched_bytes = chain.prefix_bytes(matched)
         tokens = self.tokens(chain)
@@ -215,16 +228,22 @@ class ModelOutlook:
         return ticket
 
     def _count_work(self, outlook: ReplicaOutlook, work_s: float, now_s: float) -> None:
-        self._arrivals.fade(now_s)
-        self._arrivals.values[0] += 1.0
-        self._arrivals.values[1] += work_s
+        arrivals = self._arrivals
+        arrivals.fade(now_s)
+        arrivals.values[0] += 1.0
+        arrivals.values[1] += work_s
+        span_s = arrivals.span_s(ARRIVALS_AT_LEAST_S) * len(self.replicas)
+        self.requests_per_s = arrivals.values[0] / span_s
+        self.idle = 1.0 - min(arrivals.values[1] / span_s, MAX_UTILISATION)
         since_s = self._work_faded_s
         if since_s is None or now_s - since_s > WORK_FADE_EVERY_S:
             self._work_faded_s = now_s
-            kept = 1.0 if since_s is None else max(0.0, 1.0 - (now_s - since_s) / WORK_TAU_S)
+            kept = 1.0 if since_s is None else exp((since_s - now_s) / WORK_TAU_S)
             for other in self.replicas.values():
                 other.work_s *= kept
+            self.work_s = sum(other.work_s for other in self.replicas.values())
         outlook.work_s += work_s
+        self.work_s += work_s
 
     def prefilled(self, ticket: Ticket, now_s: float) -> None:
         """The first token came; for answers that are not streamed, the whole answer."""

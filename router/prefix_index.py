@@ -95,15 +95,18 @@ class PrefixIndex:
         else:
             found = self._leading_found(hashes)
             for position, word in enumerate(words):
-                leading_run(word[found], live[position], counts, position * WORD)
+                if len(found) <= _PEEK:
+                    leading_run_of_few(word[found].tolist(), live[position], counts, position * WORD)
+                else:
+                    leading_run(word[found], live[position], counts, position * WORD)
         return PrefixMatch(counts, self._columns.by_id)
 
     def _leading_found(self, hashes: Hashes) -> Slots:
         """Return the slots of the leading chunks that anyone holds; a new prompt is known by its first few."""
         found = self._table.find(hashes[:_PEEK])
-        if found.min() >= 0 and len(hashes) > _PEEK:
+        if len(hashes) > _PEEK and found.min() >= 0:
             found = np.concatenate([found, self._table.find(hashes[_PEEK:])])
-        return found[: int((found < 0).argmax())] if found.min() < 0 else found
+        return found if found.min() >= 0 else found[: int((found < 0).argmax())]
 
     def _leading_slots(self, hashes: Hashes) -> list[int]:
         slots = []

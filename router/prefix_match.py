@@ -10,7 +10,7 @@ from router.bucket_table import Hashes
 _MANY_REPLICAS = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PrefixMatch:
     """Leading chunks held, for every replica at once.
 

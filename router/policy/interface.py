@@ -65,7 +65,7 @@ class Picker(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decision:
     """What a policy chose and what it weighed.
 

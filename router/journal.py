@@ -1,0 +1,195 @@
+"""The decision journal: why each of the last requests went where it went, and what came of it."""
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from router.outcome import Outcome
+from router.policy.interface import Decision
+
+DEFAULT_REQUESTS = 4096
+MAX_CANDIDATES = 16
+"""Candidates kept of one decision: the cheapest, and the pick. A thousand replicas make no journal of gigabytes."""
+MAX_ATTEMPTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """One candidate of a decision.
+
+    Attributes:
+        replica_id: which.
+        cost: what it was to cost, in the policy's unit.
+        terms: what that is the sum of, by name; empty where it is one thing.
+    """
+
+    replica_id: str
+    cost: float
+    terms: dict[str, float]
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One decision for a request. A request that had to be sent again has several.
+
+    Attributes:
+        at_s: when, in the gateway's monotonic seconds.
+        policy: the policy's name.
+        unit: what costs are counted in.
+        picked: the choice.
+        matched_bytes: of the prompt, what the choice was expected to hold.
+        prompt_bytes: of the prompt, all.
+        weighed_count: how many candidates there were.
+        ttft_s: from the decision to the first byte; None: none came yet.
+    """
+
+    at_s: float
+    policy: str
+    unit: str
+    picked: str
+    matched_bytes: int
+    prompt_bytes: int
+    weighed_count: int
+    _replica_ids: tuple[str, ...]
+    _costs: "array[float]"
+    _term_names: Sequence[str]
+    _terms: "array[float]"
+    ttft_s: float | None = None
+
+    def candidates(self) -> list[Weighed]:
+        """Return the candidates that were kept, the cheapest first."""
+        width = len(self._term_names)
+        rows = [
+            Weighed(
+                replica_id,
+                cost,
+                dict(zip(self._term_names, self._terms[at * width : (at + 1) * width], strict=True)),
+            )
+            for at, (replica_id, cost) in enumerate(zip(self._replica_ids, self._costs, strict=True))
+        ]
+        return sorted(rows, key=lambda row: row.cost)
+
+
+@dataclass(slots=True)
+class Entry:
+    """All that is known of one request's routing.
+
+    Attributes:
+        request_id: the id the client saw in `x-request-id`.
+        model: the model asked for.
+        attempts: its decisions, in order.
+        outcome: how it ended; None: it has not, or nobody said.
+        total_s: from the first decision to the end.
+        prompt_tokens: as the engine counted; None: it did not say.
+        cached_tokens: of those, what the replica had cached.
+        completion_tokens: generated.
+    """
+
+    request_id: str
+    model: str
+    attempts: list[Attempt] = field(default_factory=list)
+    outcome: Outcome | None = None
+    total_s: float | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class Journal:
+    """The last requests' decisions, by request id. Bounded: the oldest request goes first.
+
+    Args:
+        max_requests: how many are kept.
+    """
+
+    def __init__(self, max_requests: int = DEFAULT_REQUESTS) -> None:
+        if max_requests < 1:
+            raise ValueError(f"a journal of {max_requests} requests keeps none; 1 or more does")
+        self._max_requests = max_requests
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def decided(  # noqa: PLR0913 - what there is to say of a decision
+        self,
+        request_id: str,
+        model: str,
+        decision: Decision,
+        now_s: float,
+        *,
+        unit: str = "",
+        matched_bytes: int = 0,
+        prompt_bytes: int = 0,
+    ) -> Attempt:
+        """Write down a decision; a later one for the same request is a further attempt."""
+        entry = self._entries.get(request_id)
+        if entry is None:
+            entry = self._entries[request_id] = Entry(request_id, model)
+            if len(self._entries) > self._max_requests:
+                self._entries.popitem(last=False)
+        attempt = _attempt(decision, now_s, unit, matched_bytes, prompt_bytes)
+        if len(entry.attempts) == MAX_ATTEMPTS:
+            del entry.attempts[0]
+        entry.attempts.append(attempt)
+        return attempt
+
+    def ended(  # noqa: PLR0913 - what there is to say of an end
+        self,
+        request_id: str,
+        outcome: Outcome,
+        now_s: float,
+        *,
+        prompt_tokens: int | None = None,
+        cached_tokens: int | None = None,
+        completion_tokens: int | None = None,
+    ) -> None:
+        """Write down how a request ended; nothing happens where it is no longer kept."""
+        entry = self._entries.get(request_id)
+        if entry is None:
+            return
+        entry.outcome = outcome
+        entry.total_s = now_s - entry.attempts[0].at_s
+        entry.prompt_tokens = prompt_tokens
+        entry.cached_tokens = cached_tokens
+        entry.completion_tokens = completion_tokens
+
+    def find(self, request_id: str) -> Entry | None:
+        """Return what is known of a request, None where it is not kept."""
+        return self._entries.get(request_id)
+
+    def latest(self, count: int) -> list[Entry]:
+        """Return the last requests, the latest first."""
+        ids = list(self._entries)[-count:] if count > 0 else []
+        return [self._entries[request_id] for request_id in reversed(ids)]
+
+
+def _attempt(decision: Decision, now_s: float, unit: str, matched_bytes: int, prompt_bytes: int) -> Attempt:
+    candidates, costs, terms = decision.candidates, decision.costs, decision.terms
+    count = len(candidates)
+    picked = decision.replica.endpoint.replica_id
+    if count <= MAX_CANDIDATES:
+        kept: Sequence[int] = range(count)
+    else:
+        ordered = sorted(range(count), key=costs.__getitem__)
+        kept = ordered[:MAX_CANDIDATES]
+        if all(candidates[at].endpoint.replica_id != picked for at in kept):
+            kept[-1] = next(at for at in ordered if candidates[at].endpoint.replica_id == picked)
+    flat = array("d")
+    if terms:
+        for at in kept:
+            flat.extend(terms[at])
+    return Attempt(
+        at_s=now_s,
+        policy=decision.policy,
+        unit=unit,
+        picked=picked,
+        matched_bytes=matched_bytes,
+        prompt_bytes=prompt_bytes,
+        weighed_count=count,
+        _replica_ids=tuple([candidates[at].endpoint.replica_id for at in kept]),
+        _costs=array("d", [costs[at] for at in kept]),
+        _term_names=decision.term_names if terms else (),
+        _terms=flat,
+    )
