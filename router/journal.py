@@ -4,6 +4,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from router.outcome import Outcome
 from router.policy.interface import Decision
@@ -193,3 +194,32 @@ def _attempt(decision: Decision, now_s: float, unit: str, matched_bytes: int, pr
         _term_names=decision.term_names if terms else (),
         _terms=flat,
     )
+
+
+def explanation(entry: Entry) -> dict[str, Any]:
+    """Return all that is known of a request as plain JSON values, for `rackserve why`."""
+    return {
+        "request_id": entry.request_id,
+        "model": entry.model,
+        "outcome": entry.outcome,
+        "total_s": entry.total_s,
+        "prompt_tokens": entry.prompt_tokens,
+        "cached_tokens": entry.cached_tokens,
+        "completion_tokens": entry.completion_tokens,
+        "attempts": [
+            {
+                "policy": attempt.policy,
+                "unit": attempt.unit,
+                "picked": attempt.picked,
+                "matched_bytes": attempt.matched_bytes,
+                "prompt_bytes": attempt.prompt_bytes,
+                "ttft_s": attempt.ttft_s,
+                "weighed_count": attempt.weighed_count,
+                "candidates": [
+                    {"replica_id": weighed.replica_id, "cost": weighed.cost, "terms": weighed.terms}
+                    for weighed in attempt.candidates()
+                ],
+            }
+            for attempt in entry.attempts
+        ],
+    }

@@ -3,6 +3,7 @@
 from collections.abc import Container
 
 from router.http.data_plane import DataPlane
+from router.outcome import Outcome
 from router.outlook import ModelOutlook, Ticket, Usage
 from router.policy.interface import Decision
 from router.request import RoutingRequest
@@ -17,15 +18,30 @@ class Attempt:
         decision: what the policy chose and weighed.
     """
 
-    __slots__ = ("_open", "_outlook", "_plane", "_ticket", "decision")
+    __slots__ = ("_entry", "_open", "_outlook", "_plane", "_request", "_ticket", "decision")
 
     def __init__(
-        self, plane: DataPlane, decision: Decision, outlook: ModelOutlook | None, ticket: Ticket | None
+        self,
+        plane: DataPlane,
+        request: RoutingRequest,
+        decision: Decision,
+        outlook: ModelOutlook | None,
+        ticket: Ticket | None,
     ) -> None:
         self._plane = plane
+        self._request = request
         self._outlook = outlook
         self._ticket = ticket
         self._open = True
+        self._entry = plane.journal.decided(
+            request.request_id,
+            request.model,
+            decision,
+            request.now_s,
+            unit=decision.unit,
+            matched_bytes=ticket.matched_bytes if ticket is not None else 0,
+            prompt_bytes=request.chain.size_bytes,
+        )
         self.decision = decision
 
     @classmethod
@@ -37,7 +53,7 @@ class Attempt:
             return None
         outlook = plane.outlooks.get(request.model)
         ticket = outlook.picked(request, decision.replica) if outlook is not None else None
-        return cls(plane, decision, outlook, ticket)
+        return cls(plane, request, decision, outlook, ticket)
 
     @property
     def replica_id(self) -> str:
@@ -59,8 +75,10 @@ class Attempt:
 
     def first_bytes(self) -> None:
         """The answer's body has begun: the prompt is prefilled."""
+        now_s = self._plane.now_s()
+        self._entry.ttft_s = now_s - self._request.now_s
         if self._outlook is not None and self._ticket is not None:
-            self._outlook.prefilled(self._ticket, self._plane.now_s())
+            self._outlook.prefilled(self._ticket, now_s)
 
     def answered(self, usage: Usage, reply: bytes, *, streamed: bool) -> None:
         """The answer is complete.
@@ -74,17 +92,26 @@ class Attempt:
             return
         self._open = False
         self._plane.fleet.release(self.decision.replica)
+        self._plane.journal.ended(
+            self._request.request_id,
+            Outcome.OK,
+            self._plane.now_s(),
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            completion_tokens=usage.completion_tokens,
+        )
         if self._outlook is None or self._ticket is None:
             return
         chain = self._ticket.chain
         longer = self._plane.hasher.extended(chain, reply) if reply and len(chain) else None
         self._outlook.finished(self._ticket, usage, self._plane.now_s(), streamed=streamed, answer=longer)
 
-    def given_up(self) -> None:
+    def given_up(self, outcome: Outcome) -> None:
         """The attempt ended otherwise: the replica failed, or nobody waits any more."""
         if not self._open:
             return
         self._open = False
         self._plane.fleet.release(self.decision.replica)
+        self._plane.journal.ended(self._request.request_id, outcome, self._plane.now_s())
         if self._outlook is not None and self._ticket is not None:
             self._outlook.lost(self._ticket, self._plane.now_s())

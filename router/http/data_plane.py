@@ -15,6 +15,7 @@ from router.hash_seed import hash_seed
 from router.http.auth import Authenticator
 from router.http.meters import Meters
 from router.http.upstream import UpstreamPool
+from router.journal import Journal
 from router.snapshot import Endpoint, ReplicaSnapshot
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class DataPlane:
         draining: the gateway is stopping: answers close their connections.
         request_timeouts_s: by model, after how long a silent replica has failed a request.
         hasher: cuts and hashes prompts, as every gateway and replica of the cluster does.
+        journal: why each of the last requests went where it went.
         outlooks: by model, what is expected of its replicas; models whose policy reads no prompts have none.
     """
 
@@ -80,6 +82,7 @@ class DataPlane:
         self.request_timeouts_s: dict[str, float] = {}
         self.hasher = ChunkHasher(hash_seed(credential))
         self.outlooks: dict[str, ModelOutlook] = {}
+        self.journal = Journal()
         self.tasks: set[asyncio.Task[None]] = set()
         self._routes: dict[str, ReplicaRoute] = {}
         self._gateway_id = gateway_id

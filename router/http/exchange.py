@@ -269,7 +269,7 @@ class Exchange:
         self._resumed = ResumedStream(sent)
         self.upstream = None
         self._tried.add(attempt.replica_id)
-        attempt.given_up()
+        attempt.given_up(Outcome.REPLICA_FAILED)
         self._plane.meters.model(self._request.model).resumed += 1
         self.start()
         return True
@@ -308,7 +308,7 @@ class Exchange:
             return
         plane = self._plane
         plane.meters.model(self._request.model).retries += 1
-        attempt.given_up()
+        attempt.given_up(Outcome.REPLICA_FAILED)
         if upstream is not None and upstream.used > 1 and upstream.received == 0:
             # The replica closed an idle connection just as it was used again: that is no failure of the replica.
             self._attempts -= 1
@@ -325,7 +325,7 @@ class Exchange:
         if upstream is not None:
             upstream.abandon()
         if attempt is not None:
-            attempt.given_up()
+            attempt.given_up(Outcome.REPLICA_FAILED)
             self._tried.add(attempt.replica_id)
             self._attempts -= 1
             self.start()
@@ -390,7 +390,7 @@ class Exchange:
         model = self._request.model
         upstream = self.upstream
         if self._attempt is not None:
-            self._attempt.given_up()  # unless it was answered
+            self._attempt.given_up(outcome)  # unless it was answered
         plane.meters.ended(model, self._tenant.name, outcome)
         meters = plane.meters.model(model)
         meters.duration_s.observe(plane.now_s() - self._began_s)

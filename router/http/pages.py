@@ -1,6 +1,7 @@
-"""Pages about the gateway itself: /health, /ready, /metrics and, for operators, /state."""
+"""Pages about the gateway itself: /health, /ready, /metrics and, for operators, /state and /why/REQUEST_ID."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -10,8 +11,12 @@ from router.http.answers import Answers
 from router.http.data_plane import DataPlane
 from router.http.exchange import Client
 from router.http.incoming import IncomingRequest
+from router.http.responses import error_body
+from router.journal import Journal, explanation
 from router.outcome import Outcome
 
+WHY = b"/why/"
+LATEST = 20
 READ_ONLY = (b"GET", b"HEAD")
 _JSON = b"application/json"
 _METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -51,10 +56,13 @@ class Pages:
         if state is not None:
             pages[b"/state"] = lambda: (200, _JSON, msgspec.json.encode(state()))
         self._pages: Mapping[bytes, Page] = pages
+        self._journal = plane.journal if state is not None else None
 
     def handle(self, client: Client, incoming: IncomingRequest) -> None:
         """Answer a request for a page."""
         page = self._pages.get(incoming.path)
+        if page is None and self._journal is not None and incoming.path.startswith(WHY):
+            page = partial(self._why, self._journal, incoming.path.removeprefix(WHY).decode("ascii"))
         if page is None:
             path = incoming.path[:200].decode("ascii")
             message = f"there is nothing at {path!r}; the API is under /v1/"
@@ -64,3 +72,14 @@ class Pages:
         else:
             status, content_type, body = page()
             self._answers.answer(client, incoming, status, body, content_type=content_type)
+
+    @staticmethod
+    def _why(journal: Journal, request_id: str) -> tuple[int, bytes, bytes]:
+        """Tell why a request went where it went; without an id, of the last requests."""
+        if not request_id:
+            return 200, _JSON, msgspec.json.encode([explanation(entry) for entry in journal.latest(LATEST)])
+        entry = journal.find(request_id)
+        if entry is None:
+            message = f"no request {request_id!r} is remembered; the last {len(journal)} are"
+            return 404, _JSON, error_body(Outcome.NOT_FOUND, message)
+        return 200, _JSON, msgspec.json.encode(explanation(entry))

@@ -74,6 +74,7 @@ class Decision:
         candidates: the replicas that were scored, in id order.
         costs: their costs, in the same order, in the scorer's unit.
         policy: the policy's name.
+        unit: what costs are counted in.
         term_names: what the costs are sums of; empty where a cost is one thing.
         terms: for each candidate, in the same order, the terms of its cost, in the order of `term_names`.
     """
@@ -82,5 +83,6 @@ class Decision:
     candidates: Sequence[ReplicaSnapshot]
     costs: Sequence[float]
     policy: str
+    unit: str
     term_names: Sequence[str] = ()
     terms: Sequence[Sequence[float]] = ()

@@ -40,5 +40,13 @@ class Profile:
         position = self.picker.pick(candidates, costs, rng)
         explained = self._explained
         if explained is None:
-            return Decision(candidates[position], candidates, costs, self.name)
-        return Decision(candidates[position], candidates, costs, self.name, explained.terms, explained.last_terms)
+            return Decision(candidates[position], candidates, costs, self.name, self.scorer.unit)
+        return Decision(
+            candidates[position],
+            candidates,
+            costs,
+            self.name,
+            self.scorer.unit,
+            explained.terms,
+            explained.last_terms,
+        )

@@ -64,3 +64,27 @@ async def test_a_body_that_is_no_prompt_is_routed_all_the_same() -> None:
     async with ScriptedReplica(_chat) as one, running_gateway([one.port], models=MODELS) as gateway:
         for body in (b'{"model":"m","messages":7}', b'{"model":"m"}', b'{"model":"m","messages":[{"content":{}}]}'):
             assert (await ask(gateway.port, request(body)))[0] == 200
+
+
+async def test_the_journal_says_why() -> None:
+    """Operators see every candidate with the terms of its cost, the pick, and what came of it; apps do not."""
+    async with (
+        ScriptedReplica(_chat) as one,
+        ScriptedReplica(_chat) as two,
+        running_gateway([one.port, two.port], models=MODELS) as gateway,
+    ):
+        raw = request(_body("system prompt " * 50, "hi"), headers=EXPLAIN + b"x-request-id: ask-1\r\n")
+        _, headers, _ = await ask(gateway.port, raw)
+        get = b"GET /why/%s HTTP/1.1\r\nhost: t\r\n\r\n"
+        why = json.loads((await ask(gateway.admin_port, get % b"ask-1"))[2])
+        [attempt] = why["attempts"]
+        assert (why["outcome"], attempt["policy"], attempt["unit"]) == ("ok", "expected_ttft", "seconds")
+        assert attempt["picked"] == headers["x-rackserve-replica"]
+        assert {row["replica_id"] for row in attempt["candidates"]} == {"r0", "r1"}
+        for row in attempt["candidates"]:
+            assert row["terms"]["prefill_s"] > 0
+            assert abs(sum(row["terms"].values()) - row["cost"]) < 1e-3
+        assert why["cached_tokens"] == 0
+        assert why["total_s"] >= attempt["ttft_s"] > 0.005
+        assert (await ask(gateway.admin_port, get % b"nobody"))[0] == 404
+        assert (await ask(gateway.port, get % b"ask-1"))[0] == 404
