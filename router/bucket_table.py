@@ -18,6 +18,8 @@ Slots = NDArray[np.int64]
 BUCKET = 8
 MAX_FILL = 0.7
 """The table doubles beyond this share of used slots."""
+CROWDED_FILL = 0.35
+"""Full buckets in a table emptier than this are no lack of room but keys that collide: growing would not help."""
 FEW = 6
 """Up to so many keys are looked up one by one: cheaper than the numpy calls for a batch."""
 _SECOND_HOME_SHIFT = 32
@@ -143,6 +145,11 @@ class BucketTable:
     def wants_growth(self, more: int = 0) -> bool:
         """Tell whether `more` further keys would fill the table beyond `MAX_FILL`."""
         return self.used + more > MAX_FILL * len(self.keys)
+
+    @property
+    def crowded(self) -> bool:
+        """Full buckets are to be expected: growing will help."""
+        return self.used > CROWDED_FILL * len(self.keys)
 
     def grow(self) -> None:
         """Double the table: each bucket splits in two by its keys' next bit, without looking at any other bucket."""

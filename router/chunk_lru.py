@@ -81,9 +81,11 @@ class ChunkLru:
         slots = self._table.find(hashes)
         missing = slots < 0
         self._table.payload[_POSITION][slots[~missing]] = places[~missing]
-        if missing.any():
-            self._take_in(hashes[missing], sizes[missing], places[missing])
-        return self._evict()
+        if not missing.any():
+            return self._evict()
+        refused = self._take_in(hashes[missing], sizes[missing], places[missing])
+        evicted = self._evict()
+        return np.concatenate([evicted, refused]) if len(refused) else evicted
 
     def remove(self, hashes: Hashes) -> None:
         """Drop chunks, each named once; those not held are passed over."""
@@ -92,22 +94,26 @@ class ChunkLru:
         self._held -= int(self._table.payload[_SIZE][slots].sum())
         self._table.free(slots)
 
-    def _take_in(self, hashes: Hashes, sizes: Sizes, places: Sizes) -> None:
+    def _take_in(self, hashes: Hashes, sizes: Sizes, places: Sizes) -> Hashes:
+        """Store new chunks; return those refused because their hashes collide with too many others'."""
         if len(hashes) > 1:
             _, last = np.unique(hashes[::-1], return_index=True)
             keep = np.sort(len(hashes) - 1 - last)
             hashes, sizes, places = hashes[keep], sizes[keep], places[keep]
-        self._held += int(sizes.sum())
         while self._table.wants_growth(len(hashes)):
             self._table.grow()
-        left = hashes
-        while len(left):
+        _, _, left = self._table.place(hashes)
+        while len(left) and self._table.crowded:
+            self._table.grow()
             _, _, left = self._table.place(left)
-            if len(left):
-                self._table.grow()
         slots = self._table.find(hashes)
+        if len(left):
+            stored = slots >= 0
+            slots, sizes, places = slots[stored], sizes[stored], places[stored]
+        self._held += int(sizes.sum())
         self._table.payload[_POSITION][slots] = places
         self._table.payload[_SIZE][slots] = sizes
+        return left
 
     def _evict(self) -> Hashes:
         gone: list[Hashes] = []

@@ -12,8 +12,6 @@ from router.replica_columns import WORD, ReplicaColumns
 DEFAULT_MAX_SLOTS = 1 << 23
 """8.4 million slots, 168 MB with up to 64 replicas: room for 5.8 million distinct chunks before any is pushed out."""
 SWEEP_SLOTS = 1 << 15
-CROWDED_FILL = 0.35
-"""Full buckets in a table emptier than this are no lack of room but keys that collide: growing would not help."""
 _STAMP = 0
 _FIRST_WORD = 1
 _FEW = 12
@@ -173,7 +171,7 @@ class PrefixIndex:
 
     def _make_room(self, hashes: Hashes) -> None:
         """Grow, or push out the oldest chunk beside each hash whose two buckets are full."""
-        if self._table.slots < self._max_slots and self._table.used > CROWDED_FILL * self._table.slots:
+        if self._table.slots < self._max_slots and self._table.crowded:
             self._table.grow()
             return
         stamps = self._table.payload[_STAMP]

@@ -86,7 +86,7 @@ def replay(
 
 def _table(results: "list[ReplayResult]") -> Table:
     table = Table(title=f"{results[0].requests} requests", caption=_CAPTION)
-    table.add_column("policy")
+    table.add_column("policy", no_wrap=True)
     for heading in _COLUMNS.values():
         table.add_column(heading, justify="right")
     for result in results:

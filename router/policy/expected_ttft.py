@@ -36,10 +36,10 @@ class ExpectedTtft:
     The first four terms are this request's own time to first token. The fifth counts engine time spent on what another
     replica holds: it is missing for everybody, and where replicas are idle a share I of the time, a second of it takes
     1 / I seconds to make good. The sixth is the delay of those behind: requests come to a replica at rate R, so a
-    second of work holds up R / I of them for each second of queue (the value function of an M/G/1 queue: Hyytiä, Penttinen,
-    Aalto, "Size- and state-aware dispatching problem with queue-specific job sizes", EJOR 217, 2012). The last is
-    small; between equals it decides for the replica that has prefilled least lately, whose cache holds the oldest
-    blocks. R, I and all else are measured: there is nothing to tune.
+    second of work holds up R / I of them for each second of queue (the value function of an M/G/1 queue: Hyytiä,
+    Penttinen, Aalto, "Size- and state-aware dispatching problem with queue-specific job sizes", EJOR 217, 2012). The
+    last is small; between equals it decides for the replica that has prefilled least lately, whose cache holds the
+    oldest blocks. R, I and all else are measured: there is nothing to tune.
 
     A hot prefix spreads by itself: once its replica's queue costs more than computing it again, another gets a copy.
 
