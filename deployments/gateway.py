@@ -7,7 +7,7 @@ from typing import Any
 from cluster.errors import ClusterError
 from cluster.spec import GatewaySpec, ModelSpec
 from deployments import ray_api
-from deployments.directory import DirectoryClient
+from deployments.directory import DirectoryClient, actor_name
 from deployments.gateway_process import GatewayProcess
 from deployments.logs import configure_logs
 from deployments.loop_thread import LoopThread
@@ -48,6 +48,7 @@ class GatewayReplica:
                 f"port {serve_port} is the apps' (gateway.port), but Ray Serve's own HTTP has it: "
                 "give Serve another one (http_options: {port: 8001} in a Serve config file)"
             )
+        await _check_port_is_ours(self._spec.port, identity.application)
         process = GatewayProcess(
             self._spec,
             models,
@@ -80,3 +81,17 @@ class GatewayReplica:
         if self._process is not None:
             await self._loop.run_async(self._process.stop(self._spec.drain_timeout_s))
         self._loop.close()
+
+
+async def _check_port_is_ours(port: int, application: str) -> None:
+    """Refuse a port that another application has on this node: the kernel would mix both clusters' requests."""
+    own = actor_name(application)
+    for name in ray_api.actor_names() if port else ():
+        if name == own or not name.startswith(actor_name("")):
+            continue
+        try:
+            view = await DirectoryClient(ray_api.existing_actor(name)).watch("", -1)
+        except ClusterError:
+            continue  # no directory, or one without a word: no gateways that matter
+        if any(gateway.port == port and gateway.node_id == ray_api.node_id() for gateway in view.gateways):
+            raise ClusterError(f"gateway.port: port {port} is that of {name.removeprefix(actor_name(''))} on this node")

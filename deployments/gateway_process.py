@@ -12,6 +12,8 @@ from deployments.membership import GatewayEndpoint, LastKnownReplicas, View
 from deployments.telemetry_client import TelemetryClient
 from router.http.gateway import Gateway
 
+WILDCARDS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not listened on
+
 
 class GatewayProcess:
     """Runs one gateway; used from one event loop as `start`, then `stop`.
@@ -19,7 +21,7 @@ class GatewayProcess:
     Args:
         spec: where to listen and the limits.
         gateway_id: this life of this process.
-        host: the address of its node, for the directory.
+        host: the address of its node, told in the directory where `spec.host` is no address but all of them.
         node_id: the Ray node, or "".
         credential: the cluster's internal credential.
         directory: where replicas are found and this gateway is announced.
@@ -37,7 +39,7 @@ class GatewayProcess:
         node_id: str = "",
     ) -> None:
         self._gateway_id = gateway_id
-        self._host = host
+        self._host = host if spec.host in WILDCARDS else spec.host
         self._node_id = node_id
         self._directory = directory
         self._gateway = Gateway(

@@ -6,8 +6,8 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import httpx
@@ -16,6 +16,7 @@ from cluster.errors import ClusterError, ClusterUnreachableError
 from cluster.spec import ClusterSpec
 from deployments import app, ray_api
 from deployments.directory import actor_name, view_now
+from deployments.gateway_process import WILDCARDS
 from deployments.membership import GatewayEndpoint, View
 
 POLL_S: Final = 0.5
@@ -104,9 +105,7 @@ class Launch:
         if state is None:
             raise ClusterError(f"{self._name} is no longer on the cluster: somebody deleted it")
         if state.status == "DEPLOY_FAILED":
-            raise ClusterError(
-                f"{self._name} did not start: {reason_in(state.message) or 'Ray Serve does not say why'}"
-            )
+            raise ClusterError(f"{self._name} did not start: {why_failed(state)}")
         models = {}
         for model in self._spec.models:
             found = state.deployments.get(app.deployment_name(model.name))
@@ -117,7 +116,7 @@ class Launch:
         view = self._view()
         url = ""
         if state.status == "RUNNING" and view is not None:
-            url = next((gateway_url(gateway) for gateway in view.gateways if _is_ready(gateway)), "")
+            url = next((gateway_url(gateway) for gateway in self._as_seen_here(view) if _is_ready(gateway)), "")
         return Progress(models, len(view.gateways) if view else 0, url)
 
     def wait_until_ready(self, report: Callable[[Progress], None], is_stopping: Callable[[], bool]) -> str:
@@ -167,6 +166,11 @@ class Launch:
         except ClusterError:
             return None  # not there yet, or restarting
 
+    def _as_seen_here(self, view: View) -> Sequence[GatewayEndpoint]:
+        """Return the gateways; one that listens on all addresses of this very machine is best reached on loopback."""
+        here = ray_api.node_id() if self._spec.gateway.host in WILDCARDS else None
+        return [replace(gateway, host="127.0.0.1") if gateway.node_id == here else gateway for gateway in view.gateways]
+
     def _check_ports(self) -> None:
         gateway, cluster = self._spec.gateway, self._spec.cluster
         for key, host, port in (
@@ -206,9 +210,19 @@ def while_own_cluster_lives(work: Callable[[], Result]) -> Result:
 
 
 def gateway_url(gateway: GatewayEndpoint) -> str:
-    """Return where apps connect to a gateway, as seen from this machine."""
-    host = "127.0.0.1" if gateway.node_id == ray_api.node_id() else gateway.host
+    """Return where apps connect to a gateway."""
+    host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
     return f"http://{host}:{gateway.port}"
+
+
+def why_failed(state: ray_api.ApplicationState) -> str:
+    """Return why an application failed: a reason for each deployment that did."""
+    reasons = [
+        f"{name}: {reason_in(deployment.message)}"
+        for name, deployment in state.deployments.items()
+        if deployment.status in {"DEPLOY_FAILED", "UNHEALTHY"} and deployment.message
+    ]
+    return "; ".join(reasons) or reason_in(state.message) or "Ray Serve does not say why"
 
 
 def reason_in(message: str) -> str:

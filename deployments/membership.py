@@ -11,7 +11,7 @@ class GatewayEndpoint:
 
     Attributes:
         gateway_id: unique for one life of one gateway process.
-        host: the address of its node.
+        host: the address it is reached at.
         port: the apps' port.
         admin_port: the operators' port, with `/metrics` and `/state`.
         node_id: the Ray node it is on, or "".

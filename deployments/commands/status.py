@@ -12,7 +12,7 @@ from cluster.errors import ClusterError, ClusterUnreachableError
 from deployments import ray_api
 from deployments.app import GATEWAY_DEPLOYMENT
 from deployments.directory import actor_name, view_now
-from deployments.launch import reason_in
+from deployments.launch import reason_in, why_failed
 from deployments.membership import GatewayEndpoint, View
 
 ADMIN_TIMEOUT_S = 2.0
@@ -51,7 +51,7 @@ def _application(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "status": state.status if state else "UNKNOWN",
-        "message": reason_in(state.message) if state and state.message else "",
+        "message": why_failed(state) if state and state.status in {"DEPLOY_FAILED", "UNHEALTHY"} else "",
         "gateways": [{key: value for key, value in gateway.items() if key != "state"} for gateway in gateways],
         "deployments": {
             key: {

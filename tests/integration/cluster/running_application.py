@@ -17,7 +17,8 @@ from deployments.launch import gateway_url
 from deployments.membership import GatewayEndpoint, View
 from router.snapshot import Endpoint
 
-READY_S = 60.0
+READY_S = 180.0
+"""Processes of Ray start in seconds, or in a minute on a machine that is busy with other tests."""
 
 
 def free_port() -> int:

@@ -5,10 +5,13 @@ import httpx
 import pytest
 from openai import OpenAI
 
-from deployments import ray_api
+from deployments import app, ray_api
 from deployments import telemetry_pb2 as pb
 from deployments import telemetry_pb2_grpc as pb_grpc
-from tests.integration.cluster.running_application import RunningApplication, wait_for
+from deployments.launch import why_failed
+from tests.integration.cluster.running_application import RunningApplication, sim_spec, wait_for
+
+NOTHING = ray_api.ApplicationState("", "", {})
 
 
 def test_every_model_of_the_file_answers(shared_application: RunningApplication) -> None:
@@ -84,6 +87,21 @@ def test_telemetry_needs_the_credential(shared_application: RunningApplication) 
     assert (hello.sequence, hello.hello.replica_id, hello.hello.model) == (1, replica.replica_id, "beta")
     assert (load.sequence, load.load.accepted) == (2, 0)
     assert load.load.kv_capacity_tokens > 0
+
+
+def test_two_applications_cannot_share_a_port(shared_application: RunningApplication) -> None:
+    """A second cluster with the same apps' port does not come up, and says why: its requests would be mixed up."""
+    port = shared_application.spec.gateway.port
+    second = RunningApplication(sim_spec({"name": "x"}, name="second", port=port))
+    ray_api.deploy(app.compose(second.spec), second.name)
+    try:
+        wait_for("the failure", lambda: (ray_api.application_state("second") or NOTHING).status == "DEPLOY_FAILED")
+        state = ray_api.application_state("second")
+        assert state is not None
+        owner = shared_application.name
+        assert why_failed(state) == f"gateway: gateway.port: port {port} is that of {owner} on this node"
+    finally:
+        second.delete()
 
 
 def test_serves_own_http_tells_where_the_gateway_is(shared_application: RunningApplication) -> None:
