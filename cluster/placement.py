@@ -167,7 +167,7 @@ class Placement:
 
     def _room_of(self, node: str) -> DomainRoom:
         if node not in self._domain_of:
-            raise TopologyError(f"there is no node {node!r}")
+            raise TopologyError(f"no node is called {node!r}")
         return self.rooms[self._domain_of[node]]
 
     def _why_not(self, gang: Gang, rooms: list[DomainRoom], *, rebuild: bool) -> WhyNot:

@@ -92,9 +92,16 @@ class Topology:
         return sum(node.gpus for node in self.nodes)
 
     def nodes_named(self, name: str) -> list[Node]:
-        """Return the node called `name`, or the nodes of the domain or rack called so; none: there is no such thing."""
-        exact = [node for node in self.nodes if node.name == name]
-        return exact or [node for node in self.nodes if name in {node.domain, node.rack}]
+        """Return the node called `name`, or else the nodes of the domain or rack called so.
+
+        Raises:
+            TopologyError: nothing is called so.
+        """
+        found = [node for node in self.nodes if node.name == name]
+        found = found or [node for node in self.nodes if name in {node.domain, node.rack}]
+        if not found:
+            raise TopologyError(f"no node, domain or rack is called {name!r}")
+        return found
 
 
 def _domain(name: str, nodes: list[Node]) -> Domain:

@@ -35,8 +35,18 @@ def plan_data(plan: Plan) -> dict[str, Any]:
         },
         "best": chosen,
         "cluster_file": cluster_file_entry(plan),
+        "cautions": cautions(plan),
         "others": [_option_data(option) for option in plan.others],
     }
+
+
+def cautions(plan: Plan) -> list[str]:
+    """Return what to know before the plan is carried out."""
+    notes = [plan.hardware.caution] if plan.hardware.caution else []
+    own = plan.model.weight_precision.name
+    if plan.best and plan.best.precision != own and not _quantised_on_loading(plan, plan.best):
+        notes.append(f"the checkpoint is {own}: the cluster file's source must name one in {plan.best.precision}")
+    return notes
 
 
 def cluster_file_entry(plan: Plan) -> dict[str, Any] | None:
@@ -56,8 +66,8 @@ def cluster_file_entry(plan: Plan) -> dict[str, Any] | None:
         arguments["enable_expert_parallel"] = True
     if layout.data > 1:
         arguments["data_parallel_size"] = layout.data
-    if best.precision == "fp8" and plan.model.weight_precision.name == "bf16":
-        arguments["quantization"] = "fp8"  # vLLM quantises as it loads; other formats need a checkpoint of their own
+    if _quantised_on_loading(plan, best):
+        arguments["quantization"] = "fp8"
     return {
         "name": plan.model.name,
         "source": CHECKPOINTS.get(question.model, question.model),
@@ -65,6 +75,11 @@ def cluster_file_entry(plan: Plan) -> dict[str, Any] | None:
         "parallel": {"tensor": layout.tensor, "pipeline": layout.pipeline},
         "engine_args": arguments,
     }
+
+
+def _quantised_on_loading(plan: Plan, option: Option) -> bool:
+    """VLLM turns BF16 into FP8 as it loads; other formats need a checkpoint of their own."""
+    return option.precision == "fp8" and plan.model.weight_precision.name == "bf16"
 
 
 def _option_data(option: Option) -> dict[str, Any]:
@@ -89,6 +104,7 @@ def _option_data(option: Option) -> dict[str, Any]:
         }
     if steady:
         data["batch"] = steady.batch
+        data["bound_by"] = option.bound_by
         data["step_tokens"] = option.step_tokens
         data["ttft_s"] = steady.ttft_s
         data["tpot_s"] = steady.tpot_s

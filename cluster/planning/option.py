@@ -1,5 +1,6 @@
 """One way to serve a model, held against memory and SLO: how much it serves, or the exact reason why it doesn't."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -32,6 +33,7 @@ class Option:
         step_tokens: tokens of the largest step.
         memory: of the fullest GPU; None where the model cannot be laid out so.
         steady: a replica at capacity; None where it cannot serve within the SLO.
+        bound_by: what keeps the batch from being larger: `TPOT`, `TTFT`, `KV cache` or `engine`.
         replicas: that the workload needs; 0 likewise.
         why_lost: "" for the plan's choice.
     """
@@ -41,6 +43,7 @@ class Option:
     step_tokens: int = STEP_TOKENS
     memory: MemoryUse | None = None
     steady: Steady | None = None
+    bound_by: str = ""
     replicas: int = 0
     why_lost: str = ""
 
@@ -84,10 +87,15 @@ def _with_cost(option: Option, question: PlanFile, cost: ReplicaCost) -> Option:
     reason = _why_it_does_not_fit(cost, memory, work) or _why_too_slow(cost.steady(1, work), slo)
     if reason:
         return replace(option, why_lost=reason)
-    most = min(engine_batch(question, cost.hardware), cost.sequences(work.mean_context))
-    steady = _largest_batch(cost, work, slo, max(1, most))
+    engine, cached = engine_batch(question, cost.hardware), max(1, cost.sequences(work.mean_context))
+    steady = _largest_batch(cost, work, slo, min(engine, cached))
+    if steady.batch == min(engine, cached):
+        bound_by = "engine" if engine < cached else "KV cache"
+    else:
+        bound_by = _why_too_slow(cost.steady(steady.batch + 1, work), slo).partition(" ")[0]
     capacity = steady.requests_per_s * question.limits.load
-    return replace(option, steady=steady, replicas=max(1, int(-(-question.workload.requests_per_s // capacity))))
+    replicas = max(1, math.ceil(question.workload.requests_per_s / capacity))
+    return replace(option, steady=steady, bound_by=bound_by, replicas=replicas)
 
 
 def _largest_batch(cost: ReplicaCost, work: Work, slo: Slo, most: int) -> Steady:

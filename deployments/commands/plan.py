@@ -1,0 +1,164 @@
+"""`rackserve plan`: how to serve a model on some hardware within an SLO, and why the alternatives lost."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cluster.errors import SpecError, SpecProblem
+from cluster.model_shape import ModelShape
+from cluster.planner import Plan
+from cluster.planner import plan as make_plan
+from cluster.planning.answer import cautions, cluster_file_entry, plan_data
+from cluster.planning.known_models import KNOWN_CONFIGS, known_model
+from cluster.planning.model_config import shape_from_config
+from cluster.planning.option import Option
+from cluster.planning.plan_file import PLAN_FILE
+from deployments.commands.read_file import read_text
+
+SHOWN_SERVING = 8
+SHOWN_FAILING = 6
+SHOWN_SHARE = 0.01
+_GB = 1e9
+
+
+def plan(file: Path, *, as_json: bool, show_all: bool, console: Console) -> int:
+    """Answer the plan file.
+
+    Args:
+        file: the plan file.
+        as_json: print everything as JSON instead of tables.
+        show_all: list every alternative, rather than the most telling ones.
+        console: where tables go.
+
+    Returns:
+        The exit code: 1 if nothing serves the workload within the SLO.
+
+    Raises:
+        SpecError: the file is wrong, or names a model that is not there.
+        ModelShapeError: the model's config.json is wrong or of an unknown family.
+    """
+    question = PLAN_FILE.load(read_text(file), str(file))
+    answer = make_plan(question, _model(question.model, file))
+    if as_json:
+        print(json.dumps(plan_data(answer), indent=2))  # noqa: T201 - for programs, on stdout as it is
+    else:
+        _show(answer, console, show_all=show_all)
+    return 0 if answer.best else 1
+
+
+def _model(name: str, plan_file: Path) -> ModelShape:
+    """Return the shape of a model known by name, or of the config.json at a path beside the plan file."""
+    if name in KNOWN_CONFIGS:
+        return known_model(name)
+    path = plan_file.parent / name
+    config = path / "config.json" if path.is_dir() else path
+    if not config.is_file():
+        known = ", ".join(KNOWN_CONFIGS)
+        message = f"no model {name!r} is known here and there is no config.json at {config}; known: {known}"
+        raise SpecError(str(plan_file), [SpecProblem("model", message)])
+    try:
+        content = json.loads(read_text(config))
+    except json.JSONDecodeError as error:
+        raise SpecError(str(config), [SpecProblem("", f"not JSON: {error}")]) from error
+    return shape_from_config(content, config.parent.name if config.name == "config.json" else config.stem)
+
+
+def _show(plan: Plan, console: Console, *, show_all: bool) -> None:
+    model = plan.model
+    size = f"{model.parameters / 1e9:.1f} B parameters"
+    if model.experts:
+        size += f", {model.active_parameters / 1e9:.1f} B active"
+    weights = f"{model.weight_precision.name} weights of {_gb(model.weight_bytes)} GB"
+    console.print(f"[bold]{escape(model.name)}[/] ({size}, {weights}) on [bold]{plan.hardware.title}[/]")
+    best = plan.best
+    if best:
+        console.print(_plan_table(plan, best))
+        console.print(_memory_table(best))
+    else:
+        console.print("[red]Nothing serves this workload within the SLO.[/]")
+    shown = list(plan.others) if show_all else list(_telling(plan.others))
+    console.print(_others_table(shown, best))
+    if len(shown) < len(plan.others):
+        console.print(f"… and {len(plan.others) - len(shown)} more: --all lists them")
+    entry = cluster_file_entry(plan)
+    if entry:
+        console.print("\nFor the cluster file:")
+        console.print(yaml.safe_dump({"models": [entry]}, sort_keys=False), markup=False, highlight=False)
+    console.print(
+        "Times are means of a calibrated roofline. Left out: speculative decoding, disaggregated prefill, overlap of "
+        "communication, the engine's own work on the host (cluster/cost_model.py has the whole list).",
+        style="dim",
+    )
+    for caution in cautions(plan):
+        console.print(f"Caution: {caution}.", style="yellow")
+
+
+def _plan_table(plan: Plan, best: Option) -> Table:
+    question, expected, steady = plan.question, plan.expected, best.steady
+    table = Table("", "the plan", title_justify="left")
+    table.add_row("layout", f"[bold]{best.layout}[/], {best.precision} weights, {question.kv_precision} KV cache")
+    gangs = f"{best.replicas} of {best.layout.gpus} GPU{'s' if best.layout.gpus > 1 else ''}"
+    table.add_row("replicas", f"[bold]{gangs} = {best.gpus} GPUs[/], planned to {question.limits.load:.0%} of capacity")
+    if steady:
+        bound = f"{best.bound_by} allows no more" if best.bound_by != "engine" else "the engine's own limit"
+        table.add_row("batch", f"{steady.batch} sequences a rank ({bound}), steps of {best.step_tokens} tokens")
+        capacity = f"{best.tokens_per_s_per_gpu:,.0f} output tokens/s per GPU"
+        table.add_row("capacity", f"{capacity}, {steady.requests_per_s:.2f} requests/s per replica")
+        spent = sorted(
+            ((getattr(steady.step, part) / steady.step.total, part) for part in steady.step.__slots__), reverse=True
+        )
+        shares = ", ".join(f"{part.replace('_', ' ')} {share:.0%}" for share, part in spent if share >= SHOWN_SHARE)
+        table.add_row("a step's time", shares)
+    if expected:
+        slo = question.slo
+        times = f"TTFT {expected.ttft_s:.3g} s (SLO {slo.ttft_s:g} s), TPOT {expected.tpot_s * 1e3:.3g} ms"
+        rate = f"{question.workload.requests_per_s:g} requests/s"
+        table.add_row(f"at {rate}", f"{times} (SLO {slo.tpot_s * 1e3:g} ms), {expected.batch} sequences a rank")
+    if question.price and plan.cost_per_million_output_tokens is not None:
+        outputs = f"{plan.cost_per_million_output_tokens:.2f} {question.price.currency} per million output tokens"
+        table.add_row("cost", f"{outputs}, {plan.cost_per_million_tokens:.2f} per million tokens with prompts")
+    return table
+
+
+def _memory_table(best: Option) -> Table:
+    table = Table("memory of each GPU", "GB")
+    memory = best.memory
+    if memory:
+        for part in ("weights", "kv_cache", "activations", "runtime", "reserve"):
+            table.add_row(part.replace("_", " "), _gb(getattr(memory, part)))
+    table.columns[1].justify = "right"
+    return table
+
+
+def _others_table(options: Iterable[Option], best: Option | None) -> Table:
+    table = Table("alternative", "weights", "GPUs", "why it lost" if best else "why not")
+    table.columns[2].justify = "right"
+    for option in options:
+        table.add_row(str(option.layout), option.precision, str(option.gpus or "–"), escape(option.why_lost))  # noqa: RUF001
+    return table
+
+
+def _telling(options: Iterable[Option]) -> Iterator[Option]:
+    """Yield the best of each kind of layout that serves, and the smallest of each that doesn't."""
+    seen: set[tuple[str, int, int]] = set()
+    serving = failing = 0
+    for option in options:
+        kind = (option.precision, option.layout.tensor, option.layout.data if option.steady else -1)
+        if kind in seen:
+            continue
+        seen.add(kind)
+        if option.steady:
+            serving += 1
+        else:
+            failing += 1
+        if (serving if option.steady else failing) <= (SHOWN_SERVING if option.steady else SHOWN_FAILING):
+            yield option
+
+
+def _gb(size: float) -> str:
+    return f"{size / _GB:,.1f}"
