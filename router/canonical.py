@@ -46,7 +46,7 @@ class Prompt(msgspec.Struct, frozen=True):
 
     Attributes:
         pieces: its bytes; a piece's end is where the next turn of a chat goes on.
-        tokens: how many tokens it has, where the client sent token ids; 0: not known.
+        tokens: how many tokens the body's prompts have, where they are token ids; 0: not known.
         cache_salt: the body's own `cache_salt`: engines keep prefixes of different salts apart.
         more_bytes: what further prompts of the same body hold; they are counted, not looked up.
     """
@@ -130,19 +130,18 @@ def _flat(raw: msgspec.Raw, cache_salt: str | None) -> Prompt:
         first, *rest = _strings_decoder.decode(text)
         return Prompt([first.encode()], cache_salt=salt, more_bytes=sum(len(other) for other in rest))
     if start == b"[[":
-        ids, *others = _lists_decoder.decode(text)
-        more_bytes = sum(len(other) for other in others)
-        return _token_ids(bytes(ids), salt, more_bytes)
+        first_ids, *more_ids = [_digits(bytes(ids)) for ids in _lists_decoder.decode(text)]
+        tokens = sum(ids.count(b",") for ids in (first_ids, *more_ids))
+        return Prompt([first_ids], tokens=tokens, cache_salt=salt, more_bytes=sum(map(len, more_ids)))
     if start[:1] == b"[" and start[1:].isdigit():
-        return _token_ids(text, salt, 0)
+        ids = _digits(text)
+        return Prompt([ids], tokens=ids.count(b","), cache_salt=salt)
     raise UnknownPromptError("the prompt is neither text nor token ids")
 
 
-def _token_ids(text: bytes, salt: str, more_bytes: int) -> Prompt:
-    """Keep token ids in their digits: spaces taken out, ten thousand of them cost microseconds to read."""
-    digits = text.translate(None, _SPACE + b"[]")
-    tokens = digits.count(b",") + 1
-    return Prompt([digits + b","], tokens=tokens, cache_salt=salt, more_bytes=more_bytes)
+def _digits(ids: bytes) -> bytes:
+    """Keep a JSON list of token ids in its digits: with spaces taken out, ten thousand cost microseconds to read."""
+    return ids.translate(None, _SPACE + b"[]") + b","
 
 
 def _head(*raws: msgspec.Raw) -> list[bytes]:

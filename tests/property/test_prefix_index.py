@@ -92,9 +92,7 @@ class IndexMachine(RuleBasedStateMachine):
         self.index.check_integrity()
         assert set(self.index.replicas) == set(self.model)
         for replica, held in self.model.items():
-            assert self.index.claims(replica) == len(held) or (
-                self.forgets and self.index.claims(replica) <= len(held)
-            )
+            assert self.index.claims(replica) == len(held) or (self.forgets and self.index.claims(replica) <= len(held))
 
 
 class SmallIndexMachine(IndexMachine):
