@@ -1,7 +1,6 @@
 """Which bodies are the same prompt, and which are not."""
 
 import json
-from typing import Any
 
 import pytest
 
@@ -13,15 +12,15 @@ MESSAGES = "/v1/messages"
 RESPONSES = "/v1/responses"
 EMBEDDINGS = "/v1/embeddings"
 SYSTEM = {"role": "system", "content": "Be brief."}
-USER = {"role": "user", "content": "Hello, wörld"}
+USER: dict[str, str] = {"role": "user", "content": "Hello, wörld"}
 TOOLS = [{"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}]
 
 
-def _pieces(path: str, body: Any) -> list[bytes]:
+def _pieces(path: str, body: object) -> list[bytes]:
     return read_prompt(path, json.dumps(body).encode()).pieces
 
 
-def _reordered(value: Any) -> Any:
+def _reordered(value: object) -> object:
     """Return the same JSON with every object's keys the other way round."""
     if isinstance(value, dict):
         return {key: _reordered(value[key]) for key in reversed(value)}
@@ -57,7 +56,7 @@ CALL = {
         ),
     ],
 )
-def test_key_order_and_spacing_change_nothing(path: str, body: dict[str, Any]) -> None:
+def test_key_order_and_spacing_change_nothing(path: str, body: dict[str, object]) -> None:
     """The same JSON, written otherwise, is the same prompt."""
     expected = read_prompt(path, json.dumps(body, separators=(",", ":")).encode())
     assert expected.pieces
@@ -93,7 +92,7 @@ def test_key_order_and_spacing_change_nothing(path: str, body: dict[str, Any]) -
         (MESSAGES, {"messages": [USER]}, {"messages": [USER], "system": "Be brief."}),
     ],
 )
-def test_another_prompt_is_another(path: str, one: dict[str, Any], other: dict[str, Any]) -> None:
+def test_another_prompt_is_another(path: str, one: dict[str, object], other: dict[str, object]) -> None:
     """What changes the prompt changes its bytes."""
     assert _pieces(path, one) != _pieces(path, other)
 
