@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 from rich.console import Console
 
 from deployments import app
 from deployments.commands.chat import Answer, Endpoint
+from deployments.commands.explanation import explanation_lines, fetch_explanation
 from deployments.commands.serve import end_if_abandoned, fetch_builtin_models, progress_lines, stop_signals, watch
 from deployments.launch import Launch
 
@@ -62,30 +62,19 @@ def _ask(url: str, model: str, admin_port: int, console: Console) -> None:
             }
             answer = endpoint.ask(body, lambda text: console.print(text, end="", markup=False, highlight=False))
             console.print()
-            _print_how(answer, _decision(f"http://127.0.0.1:{admin_port}", answer), console)
+            admin_url = f"http://127.0.0.1:{admin_port}"
+            _print_how(answer, fetch_explanation(admin_url, answer.headers.get("x-request-id", "")), console)
     finally:
         endpoint.close()
 
 
-def _decision(admin_url: str, answer: Answer) -> Mapping[str, Any]:
-    """Return the gateway's record of how the answer's replica was chosen; empty if it has none."""
-    request_id = answer.headers.get("x-request-id")
-    try:
-        decisions = httpx.get(f"{admin_url}/state", timeout=5.0).json().get("decisions", [])
-    except (httpx.HTTPError, ValueError):
-        return {}
-    return next((decision for decision in decisions if decision.get("request_id") == request_id), {})
-
-
-def _print_how(answer: Answer, decision: Mapping[str, Any], console: Console) -> None:
+def _print_how(answer: Answer, explanation: Mapping[str, Any], console: Console) -> None:
     def line(name: str, text: str) -> None:
-        console.print(f"  {name:<10}{text}", style="dim", highlight=False, markup=False)
+        console.print(f"  {name:<10}{text}", style="dim", highlight=False, markup=False, soft_wrap=True)
 
     line("replica", f"{answer.headers.get('x-rackserve-replica')} (request {answer.headers.get('x-request-id')})")
-    costs = zip(decision.get("candidates", ()), decision.get("costs", ()), strict=False)
-    candidates = ", ".join(f"{replica} costs {cost:g}" for replica, cost in costs)
-    policy = decision.get("policy") or answer.headers.get("x-rackserve-policy")
-    line("why", f"policy {policy}; the lowest of: {candidates}" if candidates else f"policy {policy}")
+    for position, text in enumerate(explanation_lines(explanation) if explanation else ()):
+        line("why" if position == 0 else "", text)
     cached = answer.cached_tokens
     usage = answer.usage
     line(

@@ -1,0 +1,30 @@
+"""How a request was routed, in lines for people: what a gateway's `/why/REQUEST_ID` tells."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx
+
+TIMEOUT_S = 5.0
+
+
+def fetch_explanation(admin_url: str, request_id: str) -> Mapping[str, Any]:
+    """Return what the gateway at `admin_url` remembers of a request; empty if that is nothing."""
+    try:
+        response = httpx.get(f"{admin_url}/why/{request_id}", timeout=TIMEOUT_S)
+        return dict(response.json()) if response.is_success else {}
+    except (httpx.HTTPError, ValueError):
+        return {}
+
+
+def explanation_lines(explanation: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each decision and one for each candidate it weighed, the cheapest first."""
+    for attempt in explanation["attempts"]:
+        matched = ""
+        if attempt["prompt_bytes"] and attempt["matched_bytes"]:
+            matched = f", which held {attempt['matched_bytes'] / attempt['prompt_bytes']:.0%} of the prompt"
+        yield f"{attempt['policy']} picked {attempt['picked']} of {attempt['weighed_count']}{matched}"
+        for candidate in attempt["candidates"]:
+            terms = ", ".join(f"{name} {value:.3g}" for name, value in candidate["terms"].items())
+            cost = f"{candidate['cost']:.3g} {attempt['unit']}".rstrip()
+            yield f"  {candidate['replica_id']}: {cost}" + (f" ({terms})" if terms else "")
