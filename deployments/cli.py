@@ -11,6 +11,7 @@ from rich.console import Console
 from cluster.errors import RackServeError, SpecError
 from cluster.spec import GatewaySpec
 from deployments import __version__
+from deployments.commands.replay import replay
 from deployments.logs import configure_logs
 
 # ruff: noqa: PLC0415, FBT002, PLR0913, PLR0917
@@ -36,6 +37,7 @@ models:
 )
 models_app = typer.Typer(no_args_is_help=True, help="The built-in models: small real ones that need no account.")
 app.add_typer(models_app, name="models")
+app.command()(replay)
 
 _console = Console(stderr=True)
 
@@ -96,6 +98,23 @@ def status(
     from deployments.commands.status import status as run
 
     run(address, as_json=as_json, console=Console())
+
+
+@app.command()
+def why(
+    request_id: Annotated[
+        str, typer.Argument(help="The `x-request-id` of an answer; without it, the last requests are listed.")
+    ] = "",
+    admin: Annotated[
+        list[str] | None,
+        typer.Option(envvar="RACKSERVE_ADMIN_URL", help="A gateway's admin address; give it once for each gateway."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Say why a request went where it went: every candidate, each term of its cost, the pick, and what came of it."""
+    from deployments.commands.why import why as run
+
+    run(request_id, admin_urls=admin or ["http://127.0.0.1:8002"], as_json=as_json, console=Console())
 
 
 @app.command()
