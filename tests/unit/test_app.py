@@ -80,6 +80,15 @@ def test_folders_are_taken_from_where_the_file_is(tmp_path: Path, monkeypatch: p
     ]
 
 
+EXAMPLES = sorted((Path(app.__file__).parent / "examples").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
+def test_every_example_is_a_cluster_file_that_runs(file: Path) -> None:
+    """What stands under deployments/examples is accepted as it is."""
+    assert app.read(file).models
+
+
 def test_deployment_names_are_safe_and_different() -> None:
     """Model names may hold slashes and colons; deployments of different models never share a name."""
     names = [app.deployment_name(name) for name in ("m", "org/m", "org-m", "org:m", "gateway")]
