@@ -1,6 +1,6 @@
 """Hand KV events to whoever subscribed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -14,9 +14,15 @@ class KvEventHub:
 
     Subscribers are called in the order they subscribed. One that raises is logged and keeps its subscription: it must
     not take the engine down with it.
+
+    Attributes:
+        block_tokens: tokens a KV block; the engine sets it when it starts.
+        token_texts: the text each token id stands for, as bytes; None: the engine doesn't say.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, block_tokens: int = 0) -> None:
+        self.block_tokens = block_tokens
+        self.token_texts: Sequence[bytes] | None = None
         self._callbacks: list[Callable[[KvEvent], None]] = []
 
     def __bool__(self) -> bool:

@@ -1,7 +1,9 @@
 """What a replica asks of an inference engine, whichever it is.
 
 KV events tell which prompt blocks the engine's prefix cache holds. They come in the engine's own order on the event
-loop the engine was started on: a prompt's `PromptSeen` before the `BlockStored` its prefill causes.
+loop the engine was started on: a prompt's `PromptSeen` before the `BlockStored` its prefill causes. `PromptSeen` comes
+in the context (`contextvars`) of the call of the engine's app that brought the prompt; where one request has several
+prompts, in their order.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
@@ -37,32 +39,58 @@ class PromptSeen:
     Attributes:
         request_id: the engine's id of the request; contains the HTTP request's `x-request-id`, if it had one.
         token_ids: the prompt.
+        adapter: the LoRA adapter's name, or "".
+        cache_salt: what keeps its blocks from those of other prompts with the same tokens, or "".
+        media: identifier, first token and number of tokens of each image, audio or video in it, in order.
     """
 
     request_id: str
     token_ids: Sequence[int]
+    adapter: str = ""
+    cache_salt: str = ""
+    media: tuple[tuple[str, int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSeen:
+    """A request has ended, also where it was aborted. Its blocks may have been stored before or be stored after.
+
+    Attributes:
+        request_id: as in its `PromptSeen`.
+        texts: of each of its answers, as the engine's app had it.
+        token_ids: of each of its answers.
+    """
+
+    request_id: str
+    texts: tuple[str, ...]
+    token_ids: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class BlockStored:
-    """Consecutive full blocks are now in the prefix cache. May repeat for blocks that are there already.
+    """Consecutive full blocks are now in the prefix cache.
+
+    Where the same block comes again before it was removed, the cache holds one more copy of it.
 
     Attributes:
         block_hashes: the blocks', in order.
         parent_block_hash: of the block before the first of them; None: they begin a prompt.
         token_ids: the tokens of all of them; block `i` holds `token_ids[i * block_size : (i + 1) * block_size]`.
         block_size: tokens a block.
+        extra_keys: for each block what it stands for beside its tokens (adapter, salt, media), as
+            `residency.block_keys.extra_of` words it; empty where none stands for more.
     """
 
     block_hashes: tuple[BlockHash, ...]
     parent_block_hash: BlockHash | None
     token_ids: tuple[int, ...]
     block_size: int
+    extra_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class BlockRemoved:
-    """Blocks have left the prefix cache."""
+    """Blocks have left the prefix cache: one copy of each."""
 
     block_hashes: tuple[BlockHash, ...]
 
@@ -72,11 +100,19 @@ class AllCleared:
     """Forget every block: the cache was emptied, or events were lost and nothing known of it is certain."""
 
 
-KvEvent = PromptSeen | BlockStored | BlockRemoved | AllCleared
+KvEvent = PromptSeen | AnswerSeen | BlockStored | BlockRemoved | AllCleared
 
 
 class KvEvents(Protocol):
-    """A stream of an engine's KV events."""
+    """A stream of an engine's KV events.
+
+    Attributes:
+        block_tokens: tokens a KV block; 0 until the engine has started.
+        token_texts: the text each token id stands for, as bytes; None: not known.
+    """
+
+    block_tokens: int
+    token_texts: Sequence[bytes] | None
 
     def subscribe(self, callback: Callable[[KvEvent], None]) -> Callable[[], None]:
         """Have `callback` called with each event from now on; return what ends that. The callback must not block."""

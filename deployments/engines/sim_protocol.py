@@ -93,7 +93,9 @@ class GenerateRequest(msgspec.Struct, kw_only=True):
                 "Stream options can only be defined when `stream=True`. (parameter=stream_options)", "stream_options"
             )
         if not 1 <= self.choices <= MAX_CHOICES:
-            raise bad_request(f"n must be at least 1 and at most {MAX_CHOICES}, got {self.choices}.", "n")
+            raise bad_request(f"n must be at least 1 and at most {MAX_CHOICES}, got {self.choices}.")
+        if self.choices > 1 and self.temperature == 0:
+            raise bad_request(f"n must be 1 when using greedy sampling, got {self.choices}.")
         if self.max_tokens is not None and self.max_tokens < 1:
             raise bad_request(
                 f"max_tokens must be at least 1, got {self.max_tokens}. "
@@ -161,9 +163,12 @@ class CompletionRequest(GenerateRequest, kw_only=True):
             raise bad_request("You must pass at least one prompt")
         if _are_ids(prompt):
             return [prompt]
-        if all(isinstance(one, str) or (isinstance(one, list) and _are_ids(one)) for one in prompt) and all(prompt):
+        if all(isinstance(one, str) and one for one in prompt) or all(
+            isinstance(one, list) and _are_ids(one) for one in prompt
+        ):
             return prompt
-        raise bad_request("prompt must be a string, a list of strings, of token ids or of lists of token ids", "prompt")
+        message = "1 validation error:\n  prompt must be a string, token ids, or a list of either"
+        raise RequestError(400, "Bad Request", message, "body.prompt.0")
 
 
 class TokenizeRequest(msgspec.Struct):

@@ -9,10 +9,12 @@ reads its environment when it is imported, and that is set first.
 import asyncio
 import json
 import os
+import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Sequence
 from http import HTTPStatus
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,7 @@ from cluster.spec import ModelSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AsgiApp, EngineStats, PromptSeen
 from deployments.engines.vllm_args import argv
-from deployments.engines.vllm_env import engine_arguments, environment, is_cpu_build
+from deployments.engines.vllm_env import FAILURE_FILE, engine_arguments, environment, is_cpu_build
 from deployments.engines.vllm_kv_events import KvEventListener
 from deployments.engines.vllm_load import LoadMeter
 from deployments.models.source import resolve
@@ -52,6 +54,8 @@ class VllmEngine:
         self._iterations: IterationLogger | None = None
         self._app: AsgiApp | None = None
         self._kv_capacity_tokens = 0
+        self._folder = tempfile.TemporaryDirectory(prefix="rackserve-vllm-")
+        self._failure = Path(self._folder.name) / "failure"
 
     @property
     def app(self) -> AsgiApp:
@@ -86,8 +90,9 @@ class VllmEngine:
                 os.environ[name] = value
             else:
                 os.environ.setdefault(name, value)
+        os.environ[FAILURE_FILE] = str(self._failure)
         if self.kv_events is not None:
-            self._listener = KvEventListener(self._hub)
+            self._listener = KvEventListener(self._hub, f"ipc://{self._folder.name}/kv-events")
             self._listener.start()
         # In a thread: it takes half a minute or more, and this loop answers health checks meanwhile.
         building = asyncio.ensure_future(asyncio.to_thread(self._build, source, cpu=cpu))
@@ -103,8 +108,9 @@ class VllmEngine:
             await self.stop()
             raise
         except Exception as exc:
+            cause = self._failure.read_text().strip() if self._failure.exists() else str(exc)
             await self.stop()
-            raise EngineStartError(f"vLLM did not start for {self._model.name!r}: {exc}") from exc
+            raise EngineStartError(f"vLLM did not start for {self._model.name!r}: {cause}") from exc
         log.info("engine_started", model=self._model.name, kv_capacity_tokens=self._kv_capacity_tokens)
 
     def stats(self) -> EngineStats:
@@ -144,6 +150,7 @@ class VllmEngine:
         listener, self._listener = self._listener, None
         if listener is not None:
             await listener.stop()
+        self._folder.cleanup()
 
     def _build(self, source: str, *, cpu: bool) -> tuple[Namespace, "ObservedLLM"]:
         from vllm.engine.arg_utils import AsyncEngineArgs
@@ -171,7 +178,8 @@ class VllmEngine:
         )
         llm.on_request = self._on_request
         cache = config.cache_config
-        self._kv_capacity_tokens = (cache.num_gpu_blocks or 0) * cache.block_size
+        # One block is vLLM's null block and never holds anything.
+        self._kv_capacity_tokens = max(0, (cache.num_gpu_blocks or 0) - 1) * cache.block_size
         return args, llm
 
     def _parse(self, source: str, *, cpu: bool) -> Namespace:

@@ -6,8 +6,6 @@ A message is three frames: topic, sequence number (8 bytes, big-endian) and msgp
 
 import asyncio
 import contextlib
-import tempfile
-from pathlib import Path
 
 import msgspec
 import structlog
@@ -52,13 +50,12 @@ class KvEventListener:
     """Receives one engine's events for as long as it runs.
 
     Attributes:
-        endpoint: where the engine is to publish; a socket file of its own.
+        endpoint: where the engine is to publish.
     """
 
-    def __init__(self, hub: KvEventHub) -> None:
+    def __init__(self, hub: KvEventHub, endpoint: str) -> None:
         self._hub = hub
-        self._folder = tempfile.TemporaryDirectory(prefix="rackserve-kv-")
-        self.endpoint = f"ipc://{Path(self._folder.name) / 'events'}"
+        self.endpoint = endpoint
         self._next_sequence = 0
         self._decoder = msgspec.msgpack.Decoder(_Batch)
         self._task: asyncio.Task[None] | None = None
@@ -68,13 +65,12 @@ class KvEventListener:
         self._task = asyncio.create_task(self._listen())
 
     async def stop(self) -> None:
-        """Listen no longer, and remove the socket file."""
+        """Listen no longer."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
-        self._folder.cleanup()
 
     async def _listen(self) -> None:
         context = Context()

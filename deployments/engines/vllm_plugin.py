@@ -3,6 +3,7 @@
 Imported by `vllm.py` once the environment is set, and by the processes vLLM starts.
 """
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any, NoReturn
 
 from vllm.config import VllmConfig
@@ -23,6 +25,7 @@ from vllm.v1.metrics.loggers import StatLoggerBase
 from vllm.v1.metrics.stats import IterationStats, SchedulerStats
 
 from cluster.errors import EngineStartError
+from deployments.engines.vllm_env import FAILURE_FILE
 from deployments.engines.vllm_load import LoadMeter
 
 ORPHAN_GRACE_S = 2.0
@@ -48,11 +51,28 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, name="rackserve-end-with-parent", daemon=True).start()
 
 
+class FailureNote(logging.Handler):
+    """Leaves the reason why the engine did not start where the replica finds it: else only the log has it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write down an exception that was logged."""
+        exception = record.exc_info[1] if record.exc_info else None
+        if exception is not None:
+            Path(os.environ[FAILURE_FILE]).write_text(f"{type(exception).__name__}: {exception}", encoding="utf-8")
+
+
+def settle_in() -> None:
+    """Make the engine's process one of RackServe's: it ends with its replica, and says why it failed."""
+    end_with_parent()
+    if FAILURE_FILE in os.environ:
+        logging.getLogger("vllm.v1.engine.core").addHandler(FailureNote(logging.ERROR))
+
+
 class GuardedUniProcExecutor(UniProcExecutor):
     """The model runs in the engine's own process, and that ends with the replica."""
 
     def __init__(self, vllm_config: VllmConfig) -> None:
-        end_with_parent()
+        settle_in()
         super().__init__(vllm_config)
 
 
@@ -60,7 +80,7 @@ class GuardedMultiprocExecutor(MultiprocExecutor):
     """The model runs in worker processes, and the engine's process ends with the replica; the workers with it."""
 
     def __init__(self, vllm_config: VllmConfig, *args: object, **kwargs: object) -> None:
-        end_with_parent()
+        settle_in()
         super().__init__(vllm_config, *args, **kwargs)
 
 
@@ -68,7 +88,7 @@ class GuardedRayExecutor(RayExecutorV2):
     """The model runs in Ray actors, and the engine's process, which owns them, ends with the replica."""
 
     def __init__(self, vllm_config: VllmConfig, *args: object, **kwargs: object) -> None:
-        end_with_parent()
+        settle_in()
         super().__init__(vllm_config, *args, **kwargs)
 
 

@@ -1,0 +1,106 @@
+"""A program: one engine served over a real socket, with what its replica would see of it under `/contract/…`.
+
+`python engine_server.py SPEC_JSON` prints `READY PORT` once it answers.
+"""
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from cluster.errors import EngineDeadError
+from cluster.spec import ModelSpec
+from deployments.engines.interface import Engine, KvEvent, Receive, Scope, Send
+from deployments.engines.registry import engine_for
+
+
+def child_pids() -> list[int]:
+    """Return the processes this one has started, theirs included, from /proc."""
+    found: list[int] = []
+    open_pids = [os.getpid()]
+    while open_pids:
+        pid = open_pids.pop()
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
+            children = [int(word) for word in task.read_text().split()]
+            found += children
+            open_pids += children
+    return found
+
+
+class Watched:
+    """The engine's app, and beside it what a replica sees of the engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        if engine.kv_events is not None:
+            engine.kv_events.subscribe(self._keep)
+        self._views = {
+            "/contract/stats": self._stats,
+            "/contract/events": self._events,
+            "/contract/health": self._health,
+            "/contract/children": self._children,
+            "/contract/stop": self._stop,
+        }
+
+    def _keep(self, event: KvEvent) -> None:
+        self.events.append((type(event).__name__, asdict(event)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a view, or pass on to the engine."""
+        view = self._views.get(scope.get("path", ""))
+        if view is None:
+            await self.engine.app(scope, receive, send)
+            return
+        body = json.dumps(await view()).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _stats(self) -> object:
+        return asdict(self.engine.stats())
+
+    async def _events(self) -> object:
+        taken, self.events = self.events, []
+        return taken
+
+    async def _health(self) -> object:
+        try:
+            await self.engine.check_health()
+        except EngineDeadError as exc:
+            return str(exc)
+        return None
+
+    async def _children(self) -> object:
+        return child_pids()
+
+    async def _stop(self) -> object:
+        await self.engine.stop()
+        await self.engine.stop()
+        return None
+
+
+async def main() -> None:
+    """Start the engine and serve until the process is ended."""
+    engine = engine_for(ModelSpec.model_validate_json(sys.argv[1]))
+    watched = Watched(engine)
+    await engine.start()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(watched, log_level="warning", loop="none", timeout_graceful_shutdown=1))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.01)
+        sys.stdout.write(f"READY {listener.getsockname()[1]}\n")
+        sys.stdout.flush()
+        await serving
+    await engine.stop()
+
+
+if __name__ == "__main__":
+    # Guarded: the processes an engine starts import this file again.
+    asyncio.run(main())
