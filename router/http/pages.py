@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 
+from router.http.affinity_metrics import AffinityMetrics, residency_modes
 from router.http.answers import Answers
 from router.http.data_plane import DataPlane
 from router.http.exchange import Client
@@ -43,10 +44,13 @@ class Pages:
         self._answers = Answers(plane)
         registry = CollectorRegistry(auto_describe=False)
         registry.register(plane.meters)
+        registry.register(AffinityMetrics(lambda: plane.outlooks))
 
         def readiness() -> tuple[int, bytes, bytes]:
             is_ready, reason = ready()
-            return (200 if is_ready else 503), _JSON, msgspec.json.encode({"ready": is_ready, "reason": reason})
+            affinity = {model: residency_modes(outlook) for model, outlook in plane.outlooks.items()}
+            body = msgspec.json.encode({"ready": is_ready, "reason": reason, "affinity": affinity})
+            return (200 if is_ready else 503), _JSON, body
 
         pages: dict[bytes, Page] = {
             b"/health": lambda: (200, _JSON, b'{"status":"ok"}'),

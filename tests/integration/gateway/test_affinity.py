@@ -3,6 +3,8 @@
 import asyncio
 import json
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from cluster.spec import ModelSpec
 from tests.integration.gateway.running_gateway import ask, request, running_gateway
 from tests.integration.gateway.scripted_replica import Received, ScriptedReplica, plain
@@ -88,3 +90,23 @@ async def test_the_journal_says_why() -> None:
         assert why["total_s"] >= attempt["ttft_s"] > 0.005
         assert (await ask(gateway.admin_port, get % b"nobody"))[0] == 404
         assert (await ask(gateway.port, get % b"ask-1"))[0] == 404
+
+
+async def test_metrics_tell_the_regret() -> None:
+    """Hits, what an infinite cache would have hit, and the balance are there for each model; /ready tells the mode."""
+    async with ScriptedReplica(_chat) as one, running_gateway([one.port], models=MODELS) as gateway:
+        body = request(_body("a system prompt that comes back " * 30, "hi"))
+        for _ in range(4):
+            await ask(gateway.port, body)
+        page = b"GET %s HTTP/1.1\r\nhost: t\r\n\r\n"
+        text = (await ask(gateway.port, page % b"/metrics"))[2].decode()
+        samples = {
+            sample.name: sample.value for family in text_string_to_metric_families(text) for sample in family.samples
+        }
+        assert samples["rackserve_prefix_hit_ratio"] == 0.0  # this replica says it caches nothing
+        assert 0.7 < samples["rackserve_prefix_hit_ratio_ideal"] < 0.8
+        assert samples["rackserve_prefix_hits_achieved"] == 0.0
+        assert samples["rackserve_prefill_imbalance"] == 1.0
+        assert samples["rackserve_prompt_tokens_total"] > 900
+        ready = json.loads((await ask(gateway.port, page % b"/ready"))[2])
+        assert ready["affinity"] == {"m": {"exact": 0, "observed": 1}}
