@@ -39,11 +39,14 @@ class TenantSpec(_Part):
         name: shows in metrics and logs.
         key_sha256: SHA-256 of the API key, 64 hex digits (`printf %s KEY | sha256sum`): the key itself is never kept.
         models: the models it may use; unset: all.
+        cache_salt: unset: shares cached prefixes with others; else only with tenants of the same salt, so that nobody
+            learns from an answer's speed what others have asked.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     key_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     models: tuple[str, ...] | None = None
+    cache_salt: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
 
 
 class GatewaySpec(_Part):

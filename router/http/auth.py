@@ -13,10 +13,12 @@ class Tenant:
     Attributes:
         name: shows in metrics and logs.
         models: the models it may use; None: all.
+        cache_salt: keeps its cached prefixes apart from tenants' with another; "": shared.
     """
 
     name: str
     models: frozenset[str] | None = None
+    cache_salt: str = ""
 
     def may_use(self, model: str) -> bool:
         """Tell whether this tenant may use `model`."""

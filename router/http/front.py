@@ -5,7 +5,7 @@ import msgspec
 from router.http.answers import Answers, Writable
 from router.http.auth import Tenant
 from router.http.data_plane import DataPlane
-from router.http.envelope import Envelope, EnvelopeError, read_json, read_multipart
+from router.http.envelope import Envelope, EnvelopeError, read_json, read_multipart, with_cache_salt
 from router.http.exchange import Client, Exchange
 from router.http.incoming import IncomingRequest
 from router.http.pages import READ_ONLY, Pages
@@ -76,6 +76,8 @@ class Front:
             outcome = Outcome.FORBIDDEN_MODEL
             refuse(client, incoming, outcome, message, tenant=tenant.name, model=model, param="model")
             return None
+        if tenant.cache_salt and envelope.model is not None and incoming.body.rstrip().endswith(b"}"):
+            incoming.body = with_cache_salt(incoming.body, tenant.cache_salt, envelope.cache_salt)
         request_id = incoming.given_id() or self._plane.new_request_id()
         request = RoutingRequest(
             request_id=request_id.decode("ascii"),

@@ -231,7 +231,9 @@ def _authenticator(spec: GatewaySpec) -> Authenticator:
         return OpenAccess()
     return ApiKeys(
         {
-            tenant.key_sha256: Tenant(tenant.name, frozenset(tenant.models) if tenant.models is not None else None)
+            tenant.key_sha256: Tenant(
+                tenant.name, frozenset(tenant.models) if tenant.models is not None else None, tenant.cache_salt
+            )
             for tenant in spec.tenants
         }
     )

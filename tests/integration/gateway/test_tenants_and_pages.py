@@ -139,3 +139,26 @@ async def test_head_requests_get_no_body() -> None:
         assert b"content-length: 15" in head
         assert (await read_response(reader))[2] == b'{"status":"ok"}'
         writer.close()
+
+
+async def test_a_tenants_salt_reaches_the_engine_and_divides_prefixes() -> None:
+    """The engine gets the tenant's `cache_salt` whatever the client says, and no prefix of another tenant matches."""
+    salted = [
+        {"name": name, "key_sha256": sha256(f"sk-{name}".encode()).hexdigest(), "cache_salt": name} for name in "ab"
+    ]
+    model = ModelSpec(name="m", engine="sim", policy="expected_ttft")
+    async with (
+        ScriptedReplica(_ok) as replica,
+        running_gateway([replica.port], models=[model], tenants=salted) as gateway,
+    ):
+        content = "the same words " * 100
+        body = json.dumps({"model": "m", "messages": [{"role": "user", "content": content}]}).encode()
+        own = body[:-1] + b',"cache_salt":"mine"} '
+        matched = []
+        for key, sent in (("a", body), ("a", body), ("b", body), ("b", own)):
+            headers = f"authorization: Bearer sk-{key}\r\nx-rackserve-explain: 1\r\n".encode()
+            matched.append(
+                int((await ask(gateway.port, request(sent, headers=headers)))[1]["x-rackserve-matched-chars"])
+            )
+        assert [count > 1000 for count in matched] == [False, True, False, False]
+        assert [json.loads(seen.body)["cache_salt"] for seen in replica.received] == ["a", "a", "b", "b:mine"]
