@@ -25,7 +25,7 @@ from tests.benchmarks.mock_engine import PromptApi
 from tests.benchmarks.peers import REQUIREMENTS, PeerMissingError, peer_command
 from tests.benchmarks.result_file import RESULTS, our_versions, write_result
 from tests.benchmarks.rounds import Figures, interleaved
-from tests.benchmarks.server_process import ServerProcess, free_port
+from tests.benchmarks.server_process import ServerProcess, free_port, unwind_on_sigterm
 
 _ENGINES = 2
 _QUICK_SHARE = 0.05
@@ -181,6 +181,7 @@ def _options() -> argparse.Namespace:
 def main() -> int:
     """Run; return the exit code: 0 if every bar holds."""
     options = _options()
+    unwind_on_sigterm()
     console = Console(width=None if sys.stdout.isatty() else 140)
     with_peers = not options.quick
     if with_peers:

@@ -23,6 +23,11 @@ _SYSTEMS = 8
 _REQUESTS_A_CONVERSATION = 4
 
 
+def english(words: int, rng: random.Random) -> str:
+    """Return `words` common words: about one token each."""
+    return " ".join(rng.choices(_VOCABULARY, k=words))
+
+
 class ChatPrompts:
     """Makes the `messages` of chat requests of exactly `words` words, the same for the same seed.
 
@@ -40,7 +45,7 @@ class ChatPrompts:
         history = words - 2 * quarter
         self._history_words = history // 2, history - history // 2
         systems = random.Random(words)
-        self._systems = [self._text(quarter, systems) for _ in range(_SYSTEMS)]
+        self._systems = [english(quarter, systems) for _ in range(_SYSTEMS)]
 
     def messages(self, count: int) -> list[bytes]:
         """Return `count` message lists as JSON, in an order in which conversations interleave."""
@@ -48,7 +53,7 @@ class ChatPrompts:
         made = []
         for i in range(count):
             history = conversations[i % len(conversations)]
-            fresh = {"role": "user", "content": self._text(self._fresh_words, self._rng)}
+            fresh = {"role": "user", "content": english(self._fresh_words, self._rng)}
             made.append(msgspec.json.encode([*history, fresh]))
         return made
 
@@ -56,10 +61,6 @@ class ChatPrompts:
         asked, answered = self._history_words
         return [
             {"role": "system", "content": self._rng.choice(self._systems)},
-            {"role": "user", "content": self._text(asked, self._rng)},
-            {"role": "assistant", "content": self._text(answered, self._rng)},
+            {"role": "user", "content": english(asked, self._rng)},
+            {"role": "assistant", "content": english(answered, self._rng)},
         ]
-
-    @staticmethod
-    def _text(words: int, rng: random.Random) -> str:
-        return " ".join(rng.choices(_VOCABULARY, k=words))
