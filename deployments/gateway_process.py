@@ -11,6 +11,8 @@ from deployments.machine_clock import MachineClock
 from deployments.membership import GatewayEndpoint, LastKnownReplicas, View
 from deployments.telemetry_client import TelemetryClient
 from router.http.gateway import Gateway
+from router.policy.registry import READS_PROMPTS
+from router.snapshot import Endpoint, Signal
 
 WILDCARDS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not listened on
 
@@ -50,6 +52,7 @@ class GatewayProcess:
             clock=MachineClock(),
             rng=Random(),  # noqa: S311 - breaks ties
         )
+        self._prompt_models = _reading_prompts(models)
         self._credential = credential
         self._known = LastKnownReplicas()
         self._telemetry: TelemetryClient | None = None
@@ -63,7 +66,13 @@ class GatewayProcess:
             OSError: a port is taken.
         """
         await self._gateway.start()
-        self._telemetry = TelemetryClient(self._gateway_id, self._credential, self._gateway.apply_report)
+        self._telemetry = TelemetryClient(
+            self._gateway_id,
+            self._credential,
+            self._gateway.apply_report,
+            self._gateway.apply_residency,
+            self._wants_residency,
+        )
         self._follower = asyncio.get_running_loop().create_task(
             follow(self._directory, self._apply_view), name="directory"
         )
@@ -80,6 +89,7 @@ class GatewayProcess:
     async def set_models(self, models: Sequence[ModelSpec]) -> None:
         """Serve exactly these models from now on."""
         self._gateway.set_models(models)
+        self._prompt_models = _reading_prompts(models)
         if self._telemetry is not None:
             self._apply(self._known.replicas)  # replicas of a new model may have been there before their model
 
@@ -107,6 +117,9 @@ class GatewayProcess:
         if self._telemetry is not None:
             await self._telemetry.stop()
 
+    def _wants_residency(self, endpoint: Endpoint) -> bool:
+        return Signal.RESIDENCY in endpoint.signals and endpoint.model in self._prompt_models
+
     def _apply_view(self, view: View) -> None:
         self._apply(self._known.apply(view))
 
@@ -114,3 +127,7 @@ class GatewayProcess:
         self._gateway.apply_view(replicas)
         if self._telemetry is not None:
             self._telemetry.follow(replicas)
+
+
+def _reading_prompts(models: Sequence[ModelSpec]) -> frozenset[str]:
+    return frozenset(model.name for model in models if model.policy in READS_PROMPTS)

@@ -10,6 +10,8 @@ import structlog
 
 from deployments import telemetry_pb2 as pb
 from deployments import telemetry_pb2_grpc as pb_grpc
+from deployments.residency.messages import MalformedResidencyError, SnapshotReader, read_delta
+from router.residency_exact import ResidencyDelta
 from router.snapshot import Endpoint, LoadReport
 
 SILENT_S: Final = 0.8
@@ -26,6 +28,7 @@ _CHANNEL_OPTIONS = (("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0))
 _log = structlog.get_logger("rackserve.telemetry")
 
 OnReport = Callable[[str, LoadReport | None], None]
+OnResidency = Callable[[str, ResidencyDelta], bool]
 
 
 class _StreamBroken(Exception):  # noqa: N818 - ends one stream, is no error of ours
@@ -35,9 +38,18 @@ class _StreamBroken(Exception):  # noqa: N818 - ends one stream, is no error of 
 class _Watch:
     """The stream to one replica."""
 
-    def __init__(self, endpoint: Endpoint, gateway_id: str, credential: str, on_report: OnReport) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        gateway_id: str,
+        credential: str,
+        on_report: OnReport,
+        on_residency: OnResidency | None,
+    ) -> None:
         self.endpoint = endpoint
-        self._request = pb.WatchRequest(gateway_id=gateway_id)
+        self.with_residency = on_residency is not None
+        self._on_residency = on_residency
+        self._request = pb.WatchRequest(gateway_id=gateway_id, residency=self.with_residency)
         self._metadata = (("authorization", f"Bearer {credential}"),)
         self._on_report = on_report
         self._loop = asyncio.get_running_loop()
@@ -70,7 +82,7 @@ class _Watch:
                     self._heard_s = self._loop.time()
                     self._call = stub.Watch(self._request, metadata=self._metadata)
                     await self._follow(self._call)
-                except (grpc.aio.AioRpcError, _StreamBroken) as error:
+                except (grpc.aio.AioRpcError, _StreamBroken, MalformedResidencyError) as error:
                     code = error.code() if isinstance(error, grpc.aio.AioRpcError) else str(error)
                     _log.debug("telemetry stream ended", replica=endpoint.replica_id, reason=str(code))
                     if code == grpc.StatusCode.UNAUTHENTICATED and not self._was_refused:
@@ -90,6 +102,7 @@ class _Watch:
 
     async def _follow(self, call: "grpc.aio.UnaryStreamCall[pb.WatchRequest, pb.Report]") -> None:
         last = 0
+        snapshot = SnapshotReader()
         async for report in call:
             self._heard_s = self._loop.time()
             if report.sequence != last + 1:
@@ -99,8 +112,19 @@ class _Watch:
             if body == "load":
                 self._is_known = True
                 self._on_report(self.endpoint.replica_id, _load_report(report))
+            elif body == "delta":
+                self._apply(read_delta(report.delta))
+            elif body == "snapshot":
+                whole = snapshot.take(report.snapshot)
+                if whole is not None:
+                    self._apply(whole)
             elif body == "hello" and report.hello.replica_id != self.endpoint.replica_id:
                 raise _StreamBroken(f"replica {report.hello.replica_id} answered")
+
+    def _apply(self, delta: ResidencyDelta) -> None:
+        """Pass a delta on; one that does not fit what is known starts the stream anew, with a snapshot."""
+        if self._on_residency is not None and not self._on_residency(self.endpoint.replica_id, delta):
+            raise _StreamBroken(f"delta {delta.sequence} does not follow what is known")
 
     def _forget(self) -> None:
         if self._is_known:
@@ -115,23 +139,42 @@ class TelemetryClient:
         gateway_id: as this gateway names itself to replicas.
         credential: the cluster's internal credential.
         on_report: told of each load report, and of None when a replica's load has become unknown.
+        on_residency: told of what replicas' caches hold; returns False where it needs a snapshot first.
+        wants_residency: whether a replica's residency is of use.
     """
 
-    def __init__(self, gateway_id: str, credential: str, on_report: OnReport) -> None:
+    def __init__(
+        self,
+        gateway_id: str,
+        credential: str,
+        on_report: OnReport,
+        on_residency: OnResidency | None = None,
+        wants_residency: Callable[[Endpoint], bool] = lambda _: True,
+    ) -> None:
         self._gateway_id = gateway_id
         self._credential = credential
         self._on_report = on_report
+        self._on_residency = on_residency
+        self._wants_residency = wants_residency
         self._watches: dict[str, _Watch] = {}
         self._sweeper: asyncio.Task[None] | None = None
 
     def follow(self, endpoints: Iterable[Endpoint]) -> None:
         """Watch exactly these replicas from now on; those without a telemetry port are left alone."""
-        wanted = {endpoint.replica_id: endpoint for endpoint in endpoints if endpoint.telemetry_port}
-        for replica_id in [key for key, watch in self._watches.items() if wanted.get(key) != watch.endpoint]:
-            self._watches.pop(replica_id).stop()
-        for replica_id, endpoint in wanted.items():
+        wanted = {
+            endpoint.replica_id: (endpoint, self._on_residency if self._wants_residency(endpoint) else None)
+            for endpoint in endpoints
+            if endpoint.telemetry_port
+        }
+        for replica_id, watch in list(self._watches.items()):
+            endpoint, on_residency = wanted.get(replica_id, (None, None))
+            if endpoint != watch.endpoint or (on_residency is not None) != watch.with_residency:
+                self._watches.pop(replica_id).stop()
+        for replica_id, (endpoint, on_residency) in wanted.items():
             if replica_id not in self._watches:
-                self._watches[replica_id] = _Watch(endpoint, self._gateway_id, self._credential, self._on_report)
+                self._watches[replica_id] = _Watch(
+                    endpoint, self._gateway_id, self._credential, self._on_report, on_residency
+                )
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().create_task(self._sweep(), name="telemetry sweep")
 

@@ -6,22 +6,28 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class WatchRequest(_message.Message):
-    __slots__ = ("gateway_id", "min_interval_ms")
+    __slots__ = ("gateway_id", "min_interval_ms", "residency")
     GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]
     MIN_INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
+    RESIDENCY_FIELD_NUMBER: _ClassVar[int]
     gateway_id: str
     min_interval_ms: int
-    def __init__(self, gateway_id: _Optional[str] = ..., min_interval_ms: _Optional[int] = ...) -> None: ...
+    residency: bool
+    def __init__(self, gateway_id: _Optional[str] = ..., min_interval_ms: _Optional[int] = ..., residency: _Optional[bool] = ...) -> None: ...
 
 class Report(_message.Message):
-    __slots__ = ("sequence", "hello", "load")
+    __slots__ = ("sequence", "hello", "load", "snapshot", "delta")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     HELLO_FIELD_NUMBER: _ClassVar[int]
     LOAD_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     hello: Hello
     load: Load
-    def __init__(self, sequence: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ...) -> None: ...
+    snapshot: ResidencySnapshot
+    delta: ResidencyDelta
+    def __init__(self, sequence: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., snapshot: _Optional[_Union[ResidencySnapshot, _Mapping]] = ..., delta: _Optional[_Union[ResidencyDelta, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("replica_id", "model", "max_silence_ms")
@@ -52,3 +58,31 @@ class Load(_message.Message):
     decode_tokens_per_s: float
     accepted: int
     def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., waiting_tokens: _Optional[int] = ..., kv_usage: _Optional[float] = ..., kv_capacity_tokens: _Optional[int] = ..., prefill_tokens_per_s: _Optional[float] = ..., decode_tokens_per_s: _Optional[float] = ..., accepted: _Optional[int] = ...) -> None: ...
+
+class Chunks(_message.Message):
+    __slots__ = ("hashes", "tokens")
+    HASHES_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    hashes: bytes
+    tokens: bytes
+    def __init__(self, hashes: _Optional[bytes] = ..., tokens: _Optional[bytes] = ...) -> None: ...
+
+class ResidencySnapshot(_message.Message):
+    __slots__ = ("sequence", "resident", "more")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    RESIDENT_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    resident: Chunks
+    more: bool
+    def __init__(self, sequence: _Optional[int] = ..., resident: _Optional[_Union[Chunks, _Mapping]] = ..., more: _Optional[bool] = ...) -> None: ...
+
+class ResidencyDelta(_message.Message):
+    __slots__ = ("sequence", "resident", "evicted")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    RESIDENT_FIELD_NUMBER: _ClassVar[int]
+    EVICTED_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    resident: Chunks
+    evicted: bytes
+    def __init__(self, sequence: _Optional[int] = ..., resident: _Optional[_Union[Chunks, _Mapping]] = ..., evicted: _Optional[bytes] = ...) -> None: ...

@@ -46,8 +46,10 @@ class TelemetryServicer:
 
     def Watch(self, request, context):
         """Streams a replica's reports until the gateway hangs up. The first report is a Hello and the second a Load; from
-        then on a Load follows within `Hello.max_silence_ms`, sooner when something changed. A stream starts from the full
-        state, so a gateway that missed something gets whole again by opening a new one.
+        then on a Load follows within `Hello.max_silence_ms`, sooner when something changed. Where residency is asked for
+        and known, a ResidencySnapshot follows the first Load, and then a ResidencyDelta soon after each change; a gateway
+        that falls far behind gets another snapshot in place of deltas. A stream starts from the full state, so a gateway
+        that missed something gets whole again by opening a new one.
 
         Guarded by the cluster's internal credential in the call's metadata (`authorization: Bearer ...`); without it the
         call ends with UNAUTHENTICATED.

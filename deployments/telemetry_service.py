@@ -1,8 +1,9 @@
-"""The replica's side of telemetry: streams its load to every gateway that watches."""
+"""The replica's side of telemetry: streams its load and its residency to every gateway that watches."""
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from typing import Final
 
 import grpc
@@ -11,6 +12,9 @@ import grpc.aio
 from deployments import telemetry_pb2 as pb
 from deployments import telemetry_pb2_grpc as pb_grpc
 from deployments.engines.interface import EngineStats
+from deployments.residency.messages import delta_message, snapshot_messages
+from deployments.residency.replica_residency import ReplicaResidency
+from deployments.residency.residency_log import ResidencyLog
 
 MIN_INTERVAL_S: Final = 0.05
 """No two load reports to one gateway are closer together, however much changes."""
@@ -29,9 +33,10 @@ class TelemetryService(pb_grpc.TelemetryServicer):
         credential: what gateways must show.
         stats: the engine's state now; called up to 20 times a second for each gateway.
         accepted: requests accepted from the gateway of that id.
+        residency: which prompt chunks the engine's cache holds; None: not known.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that is reported
         self,
         *,
         replica_id: str,
@@ -39,12 +44,14 @@ class TelemetryService(pb_grpc.TelemetryServicer):
         credential: str,
         stats: Callable[[], EngineStats],
         accepted: Callable[[str], int],
+        residency: ReplicaResidency | None = None,
     ) -> None:
         self._replica_id = replica_id
         self._model = model
         self._authorization = f"Bearer {credential}".encode()
         self._stats = stats
         self._accepted = accepted
+        self._residency = residency
 
     async def Watch(  # noqa: N802 - the name in the .proto
         self, request: pb.WatchRequest, context: "grpc.aio.ServicerContext[pb.WatchRequest, pb.Report]"
@@ -54,17 +61,34 @@ class TelemetryService(pb_grpc.TelemetryServicer):
         asked_s = request.min_interval_ms / 1000 or DEFAULT_INTERVAL_S
         interval_s = min(max(asked_s, MIN_INTERVAL_S), MAX_SILENCE_S)
         hello = pb.Hello(replica_id=self._replica_id, model=self._model, max_silence_ms=round(MAX_SILENCE_S * 1000))
-        yield pb.Report(sequence=1, hello=hello)
         sequence = 1
-        last, silent_s = None, 0.0
-        while True:
-            load = self._load(request.gateway_id)
-            if load != last or silent_s + interval_s > MAX_SILENCE_S:
-                sequence += 1
-                yield pb.Report(sequence=sequence, load=load)
-                last, silent_s = load, 0.0
-            await asyncio.sleep(interval_s)
-            silent_s += interval_s
+        yield pb.Report(sequence=sequence, hello=hello)
+        residency = self._residency if request.residency else None
+        changed = asyncio.Event()
+        stop_listening = residency.listen(changed.set) if residency is not None else _nothing
+        stream = _ResidencyStream(residency.log if residency is not None else None)
+        loop = asyncio.get_running_loop()
+        last, told_s, due_s = None, 0.0, loop.time()
+        try:
+            while True:
+                now_s = loop.time()
+                if now_s >= due_s:
+                    due_s = now_s + interval_s
+                    load = self._load(request.gateway_id)
+                    if load != last or due_s - told_s > MAX_SILENCE_S:
+                        sequence += 1
+                        last, told_s = load, now_s
+                        yield pb.Report(sequence=sequence, load=load)
+                changed.clear()
+                for report in stream.new_reports():
+                    sequence += 1
+                    report.sequence = sequence
+                    yield report
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(due_s):
+                        await changed.wait()
+        finally:
+            stop_listening()
 
     def _load(self, gateway_id: str) -> pb.Load:
         stats = self._stats()
@@ -85,6 +109,32 @@ class TelemetryService(pb_grpc.TelemetryServicer):
         shown_bytes = shown if isinstance(shown, bytes) else shown.encode()
         if not hmac.compare_digest(shown_bytes, self._authorization):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the cluster's credential is missing or wrong")
+
+
+class _ResidencyStream:
+    """How far one gateway has been told of a replica's residency."""
+
+    def __init__(self, log: ResidencyLog | None) -> None:
+        self._log = log
+        self._told: int | None = None
+
+    def new_reports(self) -> Iterator[pb.Report]:
+        """Yield what has not been told yet, without their numbers: deltas, or a snapshot where those don't reach."""
+        log = self._log
+        if log is None or self._told == log.sequence:
+            return
+        deltas = log.since(self._told) if self._told is not None else None
+        self._told = log.sequence
+        if deltas is None:
+            for part in snapshot_messages(log.snapshot()):
+                yield pb.Report(snapshot=part)
+        else:
+            for delta in deltas:
+                yield pb.Report(delta=delta_message(delta))
+
+
+def _nothing() -> None:
+    pass
 
 
 class TelemetryServer:

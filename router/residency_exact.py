@@ -1,9 +1,10 @@
 """A replica's cache as the replica itself reports it: numbered deltas, and a snapshot whenever one was missed."""
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from router.bucket_table import Hashes
 from router.chunk_chain import ChunkChain
@@ -24,12 +25,15 @@ class ResidencyDelta:
         resident: chunks that became resident; in a snapshot all that are. Shape (n,).
         evicted: chunks that are no longer; empty in a snapshot.
         snapshot: `resident` is everything there is.
+        tokens: for each of `resident`, how many tokens of a prompt it takes to cover the chunk and all before it, by
+            the replica's tokenizer and template; shape (n,), or (0,) where that is not known.
     """
 
     sequence: int
     resident: Hashes
     evicted: Hashes
     snapshot: bool = False
+    tokens: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
 
 
 class ExactReplica:
