@@ -15,7 +15,12 @@ PRIOR_TOKENS = 256.0
 """The prior weighs as much as one outcome of so many tokens: the first real ones outweigh it."""
 SURPRISE = 4.0
 """An outcome counts as at most so many times (or fractions of) what was expected, so that one hiccup is no new rate."""
+KEEP_SURPRISED = 0.5
+"""Keeps so much of what was learned before a surprise instead of `KEEP`: several in a row are a new rate."""
 SLACK_S = 0.05
+SAME = 1.2
+"""Replicas whose prefill rates differ by less than this factor are taken to be the same hardware: the difference is noise,
+and following it would send everything to whichever looks fastest."""
 FASTEST_S_PER_TOKEN = 1e-7
 FIT_EACH_UNTIL = 20
 FIT_EVERY = 4
@@ -50,14 +55,16 @@ class LearnedRates:
     over exponentially weighted outcomes, no rate below 0, with the prior as one more outcome for each term.
 
     Attributes:
-        now: the rates as learned so far.
+        now: the rates to expect: the fitted ones, or the prior's where the two differ no more than `SAME`.
+        fitted: the rates as learned here.
         outcomes: how many were learned from.
     """
 
-    __slots__ = ("_prior", "_sums", "now", "outcomes")
+    __slots__ = ("_prior", "_sums", "fitted", "now", "outcomes")
 
     def __init__(self, prior: Rates) -> None:
         self.now = prior
+        self.fitted = prior
         self.outcomes = 0
         self._prior = prior
         self._sums = _Sums()
@@ -85,8 +92,9 @@ class LearnedRates:
             running: sequences that were being decoded.
         """
         expected_s = self.expected_s(tokens, running)
-        ttft_s = min(max(ttft_s, expected_s / SURPRISE - SLACK_S, 0.0), expected_s * SURPRISE + SLACK_S)
-        self._fade(KEEP)
+        believed_s = min(max(ttft_s, expected_s / SURPRISE - SLACK_S, 0.0), expected_s * SURPRISE + SLACK_S)
+        self._fade(KEEP if believed_s == ttft_s else KEEP_SURPRISED)
+        ttft_s = believed_s
         sums = self._sums
         sums.weight += 1.0
         sums.tokens += tokens
@@ -133,7 +141,9 @@ class LearnedRates:
             sums.running_ttft + prior.s_per_running,
         ]
         overhead_s, s_per_token, s_per_running = nonnegative_fit(moments, xy)
-        self.now = Rates(overhead_s, max(s_per_token, FASTEST_S_PER_TOKEN), s_per_running)
+        self.fitted = Rates(overhead_s, max(s_per_token, FASTEST_S_PER_TOKEN), s_per_running)
+        same = 1.0 / SAME < self.fitted.s_per_token / prior.s_per_token < SAME
+        self.now = prior if same else self.fitted
 
 
 @dataclass(slots=True)
@@ -157,7 +167,9 @@ def shared_rates(replicas: Iterable[LearnedRates]) -> Rates | None:
     weight = sum(replica.weight for replica in learned)
     if not weight:
         return None
-    return Rates(*(sum(replica.weight * replica.now[term] for replica in learned) / weight for term in range(_TERMS)))
+    return Rates(
+        *(sum(replica.weight * replica.fitted[term] for replica in learned) / weight for term in range(_TERMS))
+    )
 
 
 def nonnegative_fit(moments: Sequence[Sequence[float]], xy: Sequence[float]) -> list[float]:

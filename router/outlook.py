@@ -67,6 +67,7 @@ class Ticket:
         ahead_tokens: what waited on the replica before it.
         running: sequences that were being decoded there.
         picked_s: when it was sent.
+        shares: the last chunk of it that any replica held; 0: none.
         prefilled_s: when its first token came; None before.
     """
 
@@ -81,6 +82,7 @@ class Ticket:
     picked_s: float
     number: int = 0
     prompt_number: int = 0
+    shares: int = 0
     prefilled_s: float | None = None
     ended: bool = False
 
@@ -122,6 +124,7 @@ class ModelOutlook:
         self.requests_per_s = 0.0
         self.work_s = 0.0
         self.forgotten = 0.0
+        self._sharing: dict[int, int] = {}
         self._matched_chain: ChunkChain | None = None
         self._match: PrefixMatch | None = None
 
@@ -199,6 +202,13 @@ class ModelOutlook:
             self._matched_chain = chain
         return self._match
 
+    def sharing(self, chain: ChunkChain, chunks: int) -> int:
+        """Return how many requests that wait for their prefill now also begin with a prompt's first `chunks` chunks.
+
+        Counted are those of which no replica holds any more than that: a prefix that many prompts have in common.
+        """
+        return self._sharing.get(chain.hashes.item(chunks - 1), 0) if chunks else 0
+
     def tokens(self, chain: ChunkChain) -> float:
         """Return a prompt's tokens, as best known."""
         return chain.tokens or chain.size_bytes / self.bytes_per_token
@@ -209,7 +219,9 @@ class ModelOutlook:
         """Count a request on the replica it was just given to, at `request.now_s`."""
         chain, now_s, replica_id = request.chain, request.now_s, replica.replica_id
         outlook = self.replicas.get(replica_id) or self.add_replica(replica_id)
-        matched = self.match(chain).count(replica_id)
+        match = self.match(chain)
+        matched = match.count(replica_id)
+        longest = max(match.counts, default=0)
         matched_bytes = chain.prefix_bytes(matched)
         tokens = self.tokens(chain)
         uncached = uncached_tokens(tokens, matched_bytes, chain.size_bytes)
@@ -218,6 +230,9 @@ class ModelOutlook:
         ticket = Ticket(
             replica_id, chain, matched, matched_bytes, tokens, uncached, ahead, running(outlook, replica), now_s
         )
+        if longest:
+            ticket.shares = chain.hashes.item(longest - 1)
+            self._sharing[ticket.shares] = self._sharing.get(ticket.shares, 0) + 1
         ticket.number = outlook.pending.add(uncached, now_s, rate, stream=request.stream)
         self._count_work(outlook, uncached / rate, now_s)
         self.regret.arrived(chain)
@@ -250,12 +265,20 @@ class ModelOutlook:
         if ticket.prefilled_s is not None or ticket.ended:
             return
         ticket.prefilled_s = now_s
+        self._no_longer_shares(ticket)
         outlook = self.replicas.get(ticket.replica_id)
         if outlook is not None:
             outlook.pending.prefilled(ticket.number, now_s)
         source = self.residency.source(ticket.replica_id)
         if source is not None:
             source.prefilled(ticket.prompt_number, now_s)
+
+    def _no_longer_shares(self, ticket: Ticket) -> None:
+        left = self._sharing.get(ticket.shares, 0) - 1
+        if left > 0:
+            self._sharing[ticket.shares] = left
+        else:
+            self._sharing.pop(ticket.shares, None)
 
     def finished(
         self, ticket: Ticket, usage: Usage, now_s: float, *, streamed: bool = True, answer: ChunkChain | None = None
@@ -304,6 +327,8 @@ class ModelOutlook:
             return
         ticket.ended = True
         self._match = None
+        if ticket.prefilled_s is None:
+            self._no_longer_shares(ticket)
         outlook = self.replicas.get(ticket.replica_id)
         if outlook is not None:
             outlook.pending.lost(ticket.number, now_s)

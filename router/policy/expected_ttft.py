@@ -41,7 +41,9 @@ class ExpectedTtft:
     last is small; between equals it decides for the replica that has prefilled least lately, whose cache holds the
     oldest blocks. R, I and all else are measured: there is nothing to tune.
 
-    A hot prefix spreads by itself: once its replica's queue costs more than computing it again, another gets a copy.
+    A prefix that other waiting requests have in common is computed for them too: where n of them wait, this one is
+    charged a share of 1 / (1 + n) of computing it again. So a hot prefix spreads by itself: once its replica's queue
+    costs more than computing it again, another gets a copy; and a chat of its own stays where its history is.
 
     Attributes:
         last_terms: the terms of the last `costs`, in the candidates' order.
@@ -67,19 +69,21 @@ class ExpectedTtft:
         tokens_per_byte = tokens / chain.size_bytes if chain.size_bytes else 0.0
         followers_per_s = outlook.requests_per_s / idle
         again = outlook.forgotten * len(known) / outlook.work_s if outlook.work_s > 0.0 else 0.0
-        least = uncached_tokens(tokens, chain.prefix_bytes(max(counts, default=0)), chain.size_bytes)
-        prefill_again = 1.0 / idle
+        longest = max(counts, default=0)
+        least = uncached_tokens(tokens, chain.prefix_bytes(longest), chain.size_bytes)
+        own_share = 1.0 / (1.0 + outlook.sharing(chain, longest))
+        make_good = own_share / idle
         costs: list[float] = []
         terms: list[tuple[float, ...]] = []
         for candidate in candidates:
             replica_id = candidate.endpoint.replica_id
+            column = columns.get(replica_id)
+            held = counts[column] if column is not None else 0
             replica = known.get(replica_id)
             if replica is None:
                 replica = outlook.add_replica(replica_id)
             overhead_s, s_per_token, s_per_running = replica.rates.now
             queue_s = replica.pending.waiting_tokens(now_s, 1.0 / s_per_token) * s_per_token
-            column = columns.get(replica_id)
-            held = counts[column] if column is not None else 0
             uncached = tokens - ends[held - 1] * tokens_per_byte if held else tokens
             uncached = max(uncached, 1.0)
             prefill_s = uncached * s_per_token
@@ -90,8 +94,10 @@ class ExpectedTtft:
                 decode_s = overhead_s + s_per_running * report.running
                 missing = uncached - (1.0 - report.kv_usage) * report.kv_capacity_tokens
                 kv_s = _kv_wait_s(replica, report, missing, now_s) if missing > 0.0 else 0.0
-            recompute_s = prefill_again * (uncached - least) * s_per_token
-            others_s = followers_per_s * prefill_s * (queue_s + 0.5 * prefill_s)
+            again_tokens = uncached - least
+            recompute_s = make_good * again_tokens * s_per_token
+            charged_s = (least + own_share * again_tokens) * s_per_token
+            others_s = followers_per_s * charged_s * (queue_s + 0.5 * charged_s)
             evict_s = again * replica.work_s * prefill_s
             terms.append((queue_s, prefill_s, decode_s, kv_s, recompute_s, others_s, evict_s))
             costs.append(queue_s + prefill_s + decode_s + kv_s + recompute_s + others_s + evict_s)

@@ -1,0 +1,122 @@
+"""Waiting work is counted once, whoever tells of it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.pending_prefill import GRACE_S, STALE_S, PendingPrefill
+
+RATE = 1000.0
+
+
+def _add(pending: PendingPrefill, tokens: float, now_s: float, *, stream: bool = True) -> int:
+    return pending.add(tokens, now_s, RATE, stream=stream)
+
+
+def test_without_reports_own_requests_wait_until_their_first_token() -> None:
+    """What was sent and has no first token waits; the one being prefilled counts for less and less, never below 0."""
+    pending = PendingPrefill()
+    first = _add(pending, 500.0, 0.0)
+    _add(pending, 200.0, 0.0)
+    assert pending.waiting_tokens(0.0, RATE) == 700.0
+    assert pending.waiting_tokens(0.3, RATE) == pytest.approx(400.0)
+    assert pending.waiting_tokens(9.0, RATE) == 200.0
+    pending.prefilled(first, 9.0)
+    assert pending.waiting_tokens(9.0, RATE) == 200.0
+    pending.check_integrity()
+
+
+def test_answers_that_are_not_streamed_wait_as_long_as_their_prefill_should_take() -> None:
+    """Their first token is never seen: after its time they are taken to be decoding."""
+    pending = PendingPrefill()
+    number = _add(pending, 500.0, 0.0, stream=False)
+    _add(pending, 500.0, 0.0, stream=False)
+    assert pending.waiting_tokens(0.2, RATE) == pytest.approx(800.0)
+    assert pending.waiting_tokens(5.0, RATE) == 0.0
+    pending.prefilled(number, 6.0)
+    pending.check_integrity()
+
+
+def test_a_report_counts_what_it_has_accepted_and_no_more() -> None:
+    """Requests the report includes are not added to it, those still on their way are."""
+    pending = PendingPrefill()
+    pending.reported(0.0, 0, 0.0)
+    _add(pending, 500.0, 0.05)
+    _add(pending, 200.0, 0.06)
+    assert pending.waiting_tokens(0.06, RATE) == 700.0
+    pending.reported(500.0, 1, 0.1)
+    assert pending.waiting_tokens(0.1, RATE) == 700.0
+    pending.reported(650.0, 2, 0.2)
+    assert pending.waiting_tokens(0.2, RATE) == 650.0
+    assert pending.waiting_tokens(0.3, RATE) == pytest.approx(550.0)
+    pending.check_integrity()
+
+
+def test_a_request_that_never_arrived_is_not_waited_for() -> None:
+    """Where one was lost on the way the count of accepted ones is one behind for good: later ones are still counted."""
+    pending = PendingPrefill()
+    pending.reported(0.0, 0, 0.0)
+    lost = _add(pending, 500.0, 0.0)
+    pending.lost(lost, 0.1)
+    assert pending.waiting_tokens(0.1, RATE) == 0.0
+    _add(pending, 200.0, 0.1)
+    pending.reported(200.0, 1, 0.2)
+    assert pending.waiting_tokens(0.2, RATE) == 200.0
+
+
+def test_a_young_report_counts_old_requests_whatever_its_counter_says() -> None:
+    """A replica whose counter is wrong (it does not know this gateway) makes nothing count twice for longer than this."""
+    pending = PendingPrefill()
+    pending.reported(0.0, 0, 0.0)
+    _add(pending, 500.0, 0.0)
+    pending.reported(500.0, 0, GRACE_S)
+    assert pending.waiting_tokens(GRACE_S, RATE) == 500.0
+
+
+def test_old_reports_say_nothing() -> None:
+    """When reports stop coming only this gateway's own requests are known."""
+    pending = PendingPrefill()
+    pending.reported(9000.0, 0, 0.0)
+    _add(pending, 500.0, 0.0)
+    assert pending.waiting_tokens(0.0, RATE) == 9500.0
+    assert pending.waiting_tokens(0.01 + STALE_S, RATE) == 0.0
+    _add(pending, 100.0, STALE_S + 1)
+    assert pending.waiting_tokens(STALE_S + 1, RATE) == 100.0
+    pending.silent()
+    assert pending.waiting_tokens(STALE_S + 1, RATE) == 100.0
+
+
+events = st.one_of(
+    st.tuples(st.just("add"), st.integers(0, 5000), st.booleans()),
+    st.tuples(st.just("prefilled"), st.integers(0, 9), st.none()),
+    st.tuples(st.just("lost"), st.integers(0, 9), st.none()),
+    st.tuples(st.just("report"), st.integers(0, 5000), st.none()),
+    st.tuples(st.just("silent"), st.none(), st.none()),
+)
+
+
+@given(steps=st.lists(st.tuples(events, st.floats(0.0, 2.0)), max_size=60))
+def test_never_negative_and_nothing_left_behind(
+    steps: list[tuple[tuple[str, int | None, bool | None], float]],
+) -> None:
+    """Whatever happens, waiting work is never negative, and once all requests have ended none of it is this gateway's."""
+    pending = PendingPrefill()
+    alive: list[int] = []
+    now_s = 0.0
+    for (event, value, stream), passed_s in steps:
+        now_s += passed_s
+        if event == "add":
+            alive.append(_add(pending, float(value or 1), now_s, stream=bool(stream)))
+        elif event == "silent":
+            pending.silent()
+        elif event == "report":
+            pending.reported(float(value or 0), pending.sent, now_s)
+        elif alive:
+            number = alive.pop((value or 0) % len(alive))
+            (pending.prefilled if event == "prefilled" else pending.lost)(number, now_s)
+        assert pending.waiting_tokens(now_s, RATE) >= 0.0
+        pending.check_integrity()
+    for number in alive:
+        pending.prefilled(number, now_s)
+    pending.silent()
+    assert pending.waiting_tokens(now_s, RATE) == 0.0
