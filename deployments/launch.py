@@ -76,8 +76,10 @@ class Launch:
         """Logical CPUs all replicas take together."""
         return sum(model.cpus * model.replicas.min for model in self._spec.models)
 
-    def start(self) -> None:
+    def start(self, is_stopping: Callable[[], bool] = lambda: False) -> None:
         """Start or join Ray, start Serve and hand it the application; `progress` tells how it goes.
+
+        Goes no further where `is_stopping` has turned true.
 
         Raises:
             ClusterError: one of them did not work, or a port of the cluster file is taken.
@@ -87,7 +89,11 @@ class Launch:
         else:
             self._check_ports()
             ray_api.start_local(self.cpus_wanted, quiet=self._quiet)
+        if is_stopping():
+            return
         self._started_serve = ray_api.start_serve(self._spec.cluster.serve_port)
+        if is_stopping():
+            return
         self._deployed = True
         ray_api.deploy(app.compose(self._spec), self._name)
 
@@ -143,7 +149,7 @@ class Launch:
         if not ray_api.is_connected():
             return
         try:
-            if self._deployed:
+            if self._deployed or self._started_serve:
                 with contextlib.suppress(ClusterUnreachableError):
                     while_own_cluster_lives(self._remove_application)
         finally:
@@ -154,9 +160,10 @@ class Launch:
                 ray_api.disconnect()
 
     def _remove_application(self) -> None:
-        ray_api.delete_application(self._name)
-        ray_api.kill_actor(actor_name(self._name))
-        ray_api.forget_secret(self._name)
+        if self._deployed:
+            ray_api.delete_application(self._name)
+            ray_api.kill_actor(actor_name(self._name))
+            ray_api.forget_secret(self._name)
         if self._started_serve and self._address:
             ray_api.stop_serve()
 

@@ -34,7 +34,7 @@ def demo(*, keep: bool, console: Console) -> None:
         try:
             model = spec.models[0]
             console.print(f"Starting Ray, {model.replicas.min} replicas of {model.name} on vLLM and a gateway …")
-            launch.start()
+            launch.start(is_stopping)
             with progress_lines(console) as report:
                 url = launch.wait_until_ready(report, is_stopping)
             if url:

@@ -43,7 +43,7 @@ def serve(file: Path, address: str, *, verbose: bool, console: Console) -> None:
     with stop_signals() as is_stopping:
         try:
             console.print(f"Starting {spec.cluster.name}" + (f" on the Ray cluster at {address}" if address else ""))
-            launch.start()
+            launch.start(is_stopping)
             with progress_lines(console) as report:
                 url = launch.wait_until_ready(report, is_stopping)
             if url:
