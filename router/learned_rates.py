@@ -19,8 +19,8 @@ KEEP_SURPRISED = 0.5
 """Keeps so much of what was learned before a surprise instead of `KEEP`: several in a row are a new rate."""
 SLACK_S = 0.05
 SAME = 1.2
-"""Replicas whose prefill rates differ by less than this factor are taken to be the same hardware: the difference is noise,
-and following it would send everything to whichever looks fastest."""
+"""Replicas whose prefill rates differ by less than this factor are taken to be the same hardware: the difference is
+noise, and following it would send everything to whichever looks fastest."""
 FASTEST_S_PER_TOKEN = 1e-7
 FIT_EACH_UNTIL = 20
 FIT_EVERY = 4

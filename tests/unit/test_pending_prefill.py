@@ -65,7 +65,7 @@ def test_a_request_that_never_arrived_is_not_waited_for() -> None:
 
 
 def test_a_young_report_counts_old_requests_whatever_its_counter_says() -> None:
-    """A replica whose counter is wrong (it does not know this gateway) makes nothing count twice for longer than this."""
+    """A replica whose counter is wrong makes nothing count twice for longer than this."""
     pending = PendingPrefill()
     pending.reported(0.0, 0, 0.0)
     _add(pending, 500.0, 0.0)
@@ -99,7 +99,7 @@ events = st.one_of(
 def test_never_negative_and_nothing_left_behind(
     steps: list[tuple[tuple[str, int | None, bool | None], float]],
 ) -> None:
-    """Whatever happens, waiting work is never negative, and once all requests have ended none of it is this gateway's."""
+    """Whatever happens, waiting work is never negative, and none is left once all requests have ended."""
     pending = PendingPrefill()
     alive: list[int] = []
     now_s = 0.0
