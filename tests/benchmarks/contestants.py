@@ -49,7 +49,7 @@ class Contestant:
         return [*module, "--port", str(port), "--policy", self.policy, *replicas]
 
     def _vllm_router(self, port: int, urls: list[str]) -> list[str]:
-        # Logging at `warning`: at `info` it is no dearer, but the log would be ours to keep.
+        # `warning`, so that writing a log is no part of its cost.
         router = [peer_command("vllm-router", "vllm-router"), "--log-level", "warning", "--host", "127.0.0.1"]
         ports = ["--port", str(port), "--prometheus-port", str(free_port())]
         return [*router, *ports, "--policy", self.policy, "--worker-urls", *urls]
