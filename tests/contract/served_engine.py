@@ -31,11 +31,11 @@ class ServedEngine:
     def __init__(self, model: ModelSpec, log: Path) -> None:
         self.model = model
         self.log = log
-        with log.open("wb") as errors:
+        with log.open("wb") as said:
             self.process = subprocess.Popen(
-                [sys.executable, str(SERVER), model.model_dump_json()],
-                stdout=subprocess.PIPE,
-                stderr=errors,
+                [sys.executable, "-u", str(SERVER), model.model_dump_json()],
+                stdout=said,
+                stderr=said,
                 cwd=ROOT,
                 env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(Path.home())},
             )
