@@ -16,6 +16,7 @@ from tests.benchmarks.one_replica_cluster import MODEL
 from tests.benchmarks.peers import PeerMissingError
 from tests.benchmarks.result_file import RESULTS, our_versions, write_result
 from tests.benchmarks.routing_plot import plot_routing
+from tests.benchmarks.server_process import unwind_on_sigterm
 from tests.benchmarks.token_streams import BrokenStreamError
 from tests.benchmarks.trace_replay import (
     DATA_VARIABLE,
@@ -44,6 +45,7 @@ def _options() -> argparse.Namespace:
 
 def main() -> int:
     """Run; return the exit code: 0 if all bars hold, 1 if one is short, 2 if something could not be measured."""
+    unwind_on_sigterm()
     console = Console(width=None if sys.stdout.isatty() else 120)
     try:
         return _bench(_options(), console)

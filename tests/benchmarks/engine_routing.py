@@ -59,13 +59,15 @@ def measure_engines(rounds: int, load: ChatLoad, report: Callable[[str], None]) 
                 shape = replace(load, seed=load.seed + number)
                 if not number:
                     shape = replace(shape, chats=load.at_a_time, turns=1)
-                report(f"round {number} of {rounds}: {name}")
                 empty_caches(engines)
                 with _contestant(name, engines, log_dir) as gateway:
                     seen = run_chats(Target("127.0.0.1", gateway.port, "", MODEL), shape)
                 if number:
                     measured.ttft_s.setdefault(name, []).extend(seen.ttft_s)
-                return seen.figures()
+                figures = seen.figures()
+                shown = ", ".join(f"{figure} {value:.3f}" for figure, (value, _) in figures.items())
+                report(f"round {number} of {rounds}, {name}: {shown}")
+                return figures
 
             measured.figures = interleaved(CONTESTANTS, rounds, turn)
     return measured
