@@ -313,7 +313,7 @@ class ModelOutlook:
                 outlook.rates.learn(ticket.prefilled_s - ticket.picked_s, tokens, ticket.running)
         source = self.residency.source(ticket.replica_id)
         if source is not None and answer is not None:
-            source.answered(answer)
+            source.answered(answer, len(chain))
             self._match = None
 
     def _learn_bytes_per_token(self, size_bytes: int, tokens: int) -> None:

@@ -128,8 +128,14 @@ class PrefixIndex:
 
     # --- claims
 
-    def claim(self, replica_id: str, hashes: Hashes) -> None:
-        """Note that a replica holds these chunks; nothing happens where the replica is not known."""
+    def claim(self, replica_id: str, hashes: Hashes, *, distinct: bool = False) -> None:
+        """Note that a replica holds these chunks; nothing happens where the replica is not known.
+
+        Args:
+            replica_id: which.
+            hashes: the chunks.
+            distinct: no chunk stands there twice, as in a prompt's chain; saves looking.
+        """
         column = self._columns.by_id.get(replica_id)
         if column is None or not len(hashes):
             return
@@ -137,12 +143,12 @@ class PrefixIndex:
         word, bit = self._bit(column)
         slots = self._table.find(hashes)
         known = slots >= 0
-        if known.all():
-            self._set(column, slots)
-            return
-        self._set(column, slots[known])
-        missing = hashes[~known]
-        if len(missing) > 1:
+        if known.any():
+            self._set(column, slots[known])
+            missing = hashes[~known]
+        else:
+            missing = hashes  # a new prompt: the usual case
+        if len(missing) > 1 and not distinct:
             missing = np.unique(missing)
         while len(missing):
             while self._table.wants_growth(len(missing)) and self._table.slots < self._max_slots:

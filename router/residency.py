@@ -34,8 +34,8 @@ class ReplicaSource(Protocol):
         """The prompt ended before the replica prefilled it: nothing of it beyond `held` chunks is there."""
         ...
 
-    def answered(self, chain: ChunkChain) -> None:
-        """The replica also holds the answer: `chain` is the prompt's with the answer behind it."""
+    def answered(self, chain: ChunkChain, prompt_chunks: int) -> None:
+        """The replica also holds the answer: `chain` is the prompt's, with the answer behind its `prompt_chunks`."""
         ...
 
     def resize(self, kv_bytes: int) -> None:

@@ -1,5 +1,7 @@
 """A replica's cache inferred from what was sent to it: works with any engine, without telemetry."""
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from router.bucket_table import Hashes
@@ -26,14 +28,14 @@ class ObservedReplica:
         self._index = index
         self._replica_id = replica_id
         self._lru = ChunkLru(kv_bytes)
-        self._waiting: list[ChunkChain] = []
+        self._waiting: list[tuple[ChunkChain, int]] = []
         self._waiting_chunks = 0
 
     def sent(self, chain: ChunkChain, held: int, now_s: float) -> int:
         """Claim the prompt."""
         del now_s
         if held < len(chain):
-            self._index.claim(self._replica_id, chain.hashes[held:])
+            self._index.claim(self._replica_id, chain.hashes[held:], distinct=True)
         self._use(chain)
         return 0
 
@@ -49,10 +51,10 @@ class ObservedReplica:
             self._lru.remove(unique)
             self._index.evict(self._replica_id, unique)
 
-    def answered(self, chain: ChunkChain) -> None:
-        """Claim the answer too."""
-        self._index.claim(self._replica_id, chain.hashes)
-        self._use(chain)
+    def answered(self, chain: ChunkChain, prompt_chunks: int) -> None:
+        """Claim the answer too; the prompt is claimed already."""
+        self._index.claim(self._replica_id, chain.hashes[prompt_chunks:], distinct=True)
+        self._use(chain, prompt_chunks)
 
     def resize(self, kv_bytes: int) -> None:
         """Age claims by another capacity from now on."""
@@ -64,11 +66,13 @@ class ObservedReplica:
         del now_s
         self.flush()
 
-    def _use(self, chain: ChunkChain) -> None:
-        if not len(chain):
+    def _use(self, chain: ChunkChain, start: int = 0) -> None:
+        """Let the chunks from `start` on be used, soon."""
+        count = len(chain) - start
+        if count <= 0:
             return
-        self._waiting.append(chain)
-        self._waiting_chunks += len(chain)
+        self._waiting.append((chain, start))
+        self._waiting_chunks += count
         if self._waiting_chunks >= FLUSH_CHUNKS:
             self.flush()
 
@@ -76,8 +80,8 @@ class ObservedReplica:
         """Age the claims by all that was sent."""
         if not self._waiting:
             return
-        hashes = np.concatenate([chain.hashes for chain in self._waiting])
-        sizes = np.concatenate([np.diff(chain.ends, prepend=0) for chain in self._waiting])
+        hashes = np.concatenate([chain.hashes[start:] for chain, start in self._waiting])
+        sizes = np.fromiter(_sizes(self._waiting), np.int64, len(hashes))
         self._waiting.clear()
         self._waiting_chunks = 0
         self._index.evict(self._replica_id, self._lru.use(hashes, sizes))
@@ -97,3 +101,12 @@ class ObservedReplica:
         held = self._lru.hashes()
         if not self._waiting and self._index.claims(self._replica_id) > len(held):
             raise AssertionError(f"{self._replica_id}: claims that nothing ages")
+
+
+def _sizes(waiting: Iterable[tuple[ChunkChain, int]]) -> Iterator[int]:
+    """Yield the bytes of each chunk."""
+    for chain, start in waiting:
+        before = chain.prefix_bytes(start)
+        for end in chain.ends[start:]:
+            yield end - before
+            before = end
