@@ -1,0 +1,90 @@
+"""Planning and placing: `make bench-placement`.
+
+Placement time at 10, 100 and 1 000 nodes, planner time for each model, and the cost model's error against published
+MLPerf rows. Needs neither Ray nor a GPU; times are CPU time of one process.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks.bars import Bar, report_bars
+from tests.benchmarks.placement_figures import (
+    PlacementTime,
+    placement_times,
+    planner_times,
+    published_errors,
+    server_errors,
+)
+from tests.benchmarks.result_file import RESULTS, our_versions, write_result
+
+PLACEMENT_BOUND_S = 1.0
+GB300_BOUND = 0.25
+
+
+def main() -> int:
+    """Run; return the exit code: 0 if every bar holds."""
+    options = _options()
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    runs = 1 if options.quick else 5
+    placements, planners = placement_times(runs), planner_times(1 if options.quick else 3)
+    published, server = published_errors(), server_errors()
+    console.print(_placement_table(placements))
+    table = Table("model", "CPU s", "options", "layout", "GPUs", title="planning on GB300 NVL72", title_justify="left")
+    for name, each in planners.items():
+        table.add_row(name, f"{each['cpu_s']:.3f}", str(each["options"]), str(each["layout"]), str(each["gpus"]))
+    console.print(table)
+    table = Table("row", "published", "predicted", "error", title="tokens/s per GPU, MLPerf v5.1", title_justify="left")
+    for row in [*published, *server]:
+        figures = (row["published_tokens_per_s_per_gpu"], row["predicted_tokens_per_s_per_gpu"])
+        error = "calibrated" if row.get("calibrated_on") else f"{row['error']:+.0%}"
+        table.add_row(row["row"], *(f"{figure:,.1f}" for figure in figures), error)
+    console.print(table)
+    predicted = [row for row in published if not row["calibrated_on"]]
+    mean_error = sum(abs(row["error"]) for row in predicted) / len(predicted)
+    console.print(f"mean error over {len(predicted)} offline rows nothing was fitted to: {mean_error:.0%}")
+    bars = _bars(placements, predicted)
+    figures_json = {
+        "placement": [{key: getattr(each, key) for key in each.__slots__} for each in placements],
+        "planner": planners,
+        "mlperf_offline": published,
+        "mlperf_server": server,
+        "mlperf_mean_error": mean_error,
+    }
+    path = write_result("bench-placement", figures_json, bars, versions=our_versions(), directory=options.results)
+    console.print(f"results: {path}", highlight=False)
+    short = report_bars(bars)
+    return 0 if options.quick else short
+
+
+def _bars(placements: list[PlacementTime], predicted: list[dict[str, object]]) -> list[Bar]:
+    bars = [
+        Bar(f"placement_1000_nodes_200_gangs_{each.domains}_cpu_s", each.cpu_s, "<=", PLACEMENT_BOUND_S)
+        for each in placements
+        if each.nodes == 1000
+    ]
+    gb300 = next(row for row in predicted if "gb300 deepseek-r1" in str(row["row"]))
+    error = gb300["error"]
+    return [*bars, Bar("mlperf_gb300_deepseek_r1_offline_error", abs(float(str(error))), "<=", GB300_BOUND)]
+
+
+def _placement_table(placements: list[PlacementTime]) -> Table:
+    table = Table("domains", "nodes", "gangs", "placed", "CPU ms", title="placing", title_justify="left")
+    for each in placements:
+        counts = (each.nodes, each.gangs, each.placed)
+        table.add_row(each.domains, *map(str, counts), f"{each.cpu_s * 1e3:.1f}")
+    return table
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench-placement", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one run of each; bars are printed but not enforced")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result file")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
