@@ -20,6 +20,11 @@ MAX_FILL = 0.7
 """The table doubles beyond this share of used slots."""
 CROWDED_FILL = 0.35
 """Full buckets in a table emptier than this are no lack of room but keys that collide: growing would not help."""
+ROOMY = 3
+"""A key goes to its first home while that has so many empty slots, else to the emptier one: most keys are then found in
+their first home, and the two still even each other out before either is full."""
+MANY = 64
+"""From so many keys on the second homes are only read for those that are not in their first."""
 FEW = 6
 """Up to so many keys are looked up one by one: cheaper than the numpy calls for a batch."""
 _SECOND_HOME_SHIFT = 32
@@ -82,11 +87,30 @@ class BucketTable:
         if count <= FEW:
             find_one = self.find_one
             return np.array([find_one(key) for key in keys.tolist()], np.int64)
+        if count > MANY:
+            return self._find_many(keys)
         slots = np.full(count, -1, np.int64)
         homes = self._homes(keys)
         position = (self._rows.take(homes, axis=0) == keys[:, None]).ravel().nonzero()[0]
         home = position >> 3
         slots[home % count] = (homes.ravel().take(home) << 3) + (position & (BUCKET - 1))
+        return slots
+
+    def _find_many(self, keys: Hashes) -> Slots:
+        slots = np.full(len(keys), -1, np.int64)
+        left, left_keys = np.arange(len(keys)), keys
+        for shift in (0, _SECOND_HOME_SHIFT):
+            homes = (left_keys >> np.uint64(shift) & self._wide_mask).view(np.int64)
+            found = self._rows.take(homes, axis=0) == left_keys[:, None]
+            position = found.ravel().nonzero()[0]
+            home = position >> 3
+            slots[left.take(home)] = (homes.take(home) << 3) + (position & (BUCKET - 1))
+            if len(home) == len(left) or shift:
+                break
+            missing = np.ones(len(keys), np.bool_)
+            missing[home] = False
+            left = missing.nonzero()[0]
+            left_keys = keys.take(left)
         return slots
 
     def _homes(self, keys: Hashes) -> Slots:
@@ -110,7 +134,7 @@ class BucketTable:
             homes = self._homes(keys)
             empty = self._rows.take(homes, axis=0) == 0
             room = np.count_nonzero(empty, axis=2)
-            emptier = (room[1] > room[0]).astype(np.int64)
+            emptier = ((room[0] < ROOMY) & (room[1] > room[0])).astype(np.int64)
             each = np.arange(len(keys))
             slots = homes[emptier, each] * BUCKET + empty[emptier, each].argmax(axis=1)
             fits = room.max(axis=0) > 0
@@ -128,6 +152,24 @@ class BucketTable:
         stored = np.concatenate([*placed_keys, keys])
         self.used += len(stored)
         return stored, np.concatenate([*placed_slots, np.empty(0, np.int64)]), np.concatenate([*full, keys])
+
+    def place_one(self, key: int) -> int:
+        """Store a key that is not there yet; return its slot, or -1 where its two buckets are full."""
+        flat = self._flat
+        start = (key & self._mask) * BUCKET
+        row = flat[start : start + BUCKET].tolist()
+        room = row.count(0)
+        if room < ROOMY:
+            second = (key >> _SECOND_HOME_SHIFT & self._mask) * BUCKET
+            other = flat[second : second + BUCKET].tolist()
+            if other.count(0) > room:
+                start, row, room = second, other, other.count(0)
+            if not room:
+                return -1
+        slot = start + row.index(0)
+        flat[slot] = key
+        self.used += 1
+        return slot
 
     def homes_of(self, key: int) -> Slots:
         """Return the slots of the two buckets one key may be in."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from router.bucket_table import BUCKET, BucketTable, Hashes, Slots
+from router.bucket_table import BUCKET, FEW, BucketTable, Hashes, Slots
 from router.prefix_match import PrefixMatch, leading_run, leading_run_of_few
 from router.replica_columns import WORD, ReplicaColumns
 
@@ -16,6 +16,7 @@ _STAMP = 0
 _FIRST_WORD = 1
 _FEW = 12
 _PEEK = 64
+_LONG = 256
 
 
 class PrefixIndex:
@@ -101,9 +102,12 @@ class PrefixIndex:
 
     def _leading_found(self, hashes: Hashes) -> Slots:
         """Return the slots of the leading chunks that anyone holds; a new prompt is known by its first few."""
-        found = self._table.find(hashes[:_PEEK])
-        if len(hashes) > _PEEK and found.min() >= 0:
-            found = np.concatenate([found, self._table.find(hashes[_PEEK:])])
+        if len(hashes) <= _LONG:
+            found = self._table.find(hashes)
+        else:
+            found = self._table.find(hashes[:_PEEK])
+            if found.min() >= 0:
+                found = np.concatenate([found, self._table.find(hashes[_PEEK:])])
         return found if found.min() >= 0 else found[: int((found < 0).argmax())]
 
     def _leading_slots(self, hashes: Hashes) -> list[int]:
@@ -140,6 +144,8 @@ class PrefixIndex:
         if column is None or not len(hashes):
             return
         self._stamp = self._stamp + 1 & 0xFFFF_FFFF
+        if len(hashes) <= FEW and self._claim_few(column, hashes.tolist()):
+            return
         word, bit = self._bit(column)
         slots = self._table.find(hashes)
         known = slots >= 0
@@ -160,6 +166,26 @@ class PrefixIndex:
             self._columns.claims[column] += len(slots)
             if len(missing):
                 self._make_room(missing)
+
+    def _claim_few(self, column: int, keys: list[int]) -> bool:
+        """Claim one by one, which is cheaper than a batch; False: there is no room for one, claim them as a batch."""
+        table = self._table
+        if table.wants_growth(len(keys)):
+            return False
+        word, bit = table.payload[_FIRST_WORD + column // WORD], 1 << column % WORD
+        stamps = table.payload[_STAMP]
+        for key in keys:
+            slot = table.find_one(key)
+            if slot < 0:
+                slot = table.place_one(key)
+                if slot < 0:
+                    return False
+            held = word.item(slot)
+            if not held & bit:
+                word[slot] = held | bit
+                self._columns.claims[column] += 1
+            stamps[slot] = self._stamp
+        return True
 
     def _set(self, column: int, slots: Slots) -> None:
         if not len(slots):

@@ -7,8 +7,6 @@ import numpy as np
 
 from router.bucket_table import Hashes
 
-_MANY_REPLICAS = 16
-
 
 @dataclass(slots=True)
 class PrefixMatch:
@@ -47,16 +45,10 @@ def leading_run(masks: Hashes, live: int, counts: list[int], base: int) -> None:
         return
     held = np.bitwise_and.accumulate(masks)
     held &= np.uint64(live)
-    if live.bit_count() > _MANY_REPLICAS:
-        per_bit = np.unpackbits(held.view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")
-        counts[base : base + 64] = per_bit.sum(axis=0, dtype=np.int64).tolist()[: len(counts) - base]
-        return
-    before = held.item(0)  # who lacks the first chunk keeps the count 0
-    for position in (np.flatnonzero(held[1:] != held[:-1]) + 1).tolist():
-        after = held.item(position)
-        _note(before & ~after, position, counts, base)
-        before = after
-    _note(before, len(masks), counts, base)
+    drops = np.flatnonzero(held[1:] != held[:-1]) + 1
+    for position, bits in zip(drops.tolist(), (held[drops - 1] & ~held[drops]).tolist(), strict=True):
+        _note(bits, position, counts, base)
+    _note(held.item(-1), len(masks), counts, base)  # who lacks the first chunk keeps the count 0
 
 
 def _note(bits: int, count: int, counts: list[int], base: int) -> None:
