@@ -11,9 +11,14 @@ import uvicorn
 
 from cluster.errors import EngineError, EngineStartError
 from cluster.spec import ModelSpec
-from deployments.engines.interface import Engine
+from deployments.engines.interface import AsgiApp, Engine
 from deployments.replica_guard import ReplicaGuard
+from deployments.residency.replica_residency import ReplicaResidency
+from deployments.residency.request_bodies import RequestBodies
+from deployments.residency.self_test import AffinitySelfTest
 from deployments.telemetry_service import TelemetryServer, TelemetryService
+from router.chunk_chain import ChunkHasher
+from router.hash_seed import hash_seed
 from router.snapshot import Endpoint, Signal
 
 KEEP_ALIVE_S: Final = 75
@@ -21,6 +26,8 @@ KEEP_ALIVE_S: Final = 75
 QUIET_S: Final = 0.5
 """A draining replica waits until no request has run for this long: gateways hear of its leaving within 0.1 s."""
 POLL_S: Final = 0.05
+PROBE_BLOCK_TOKENS: Final = 128
+"""Taken as the size of a KV block for the self-test where the engine does not tell it."""
 BACKLOG: Final = 2048
 
 _log = structlog.get_logger("rackserve.replica")
@@ -55,13 +62,15 @@ class ReplicaServer:
         self._host = host
         self._node_id = node_id
         self._credential = credential
+        self._hasher = ChunkHasher(hash_seed(credential))
         self._guard: ReplicaGuard | None = None
         self._http: _HttpServer | None = None
         self._http_task: asyncio.Task[None] | None = None
         self._telemetry: TelemetryServer | None = None
+        self._residency: ReplicaResidency | None = None
 
     async def start(self) -> Endpoint:
-        """Start the engine, then open both ports; returns where they are.
+        """Start the engine, open both ports and test affinity; returns where the ports are.
 
         Raises:
             EngineStartError: the engine did not come up, or not within the model's `start_timeout_s`.
@@ -73,14 +82,17 @@ class ReplicaServer:
             await self._engine.stop()
             limit_s = self._model.start_timeout_s
             raise EngineStartError(f"{self._model.name} was not ready after start_timeout_s = {limit_s:g} s") from error
-        self._guard = ReplicaGuard(self._engine.app, self._credential)
+        app = self._follow_residency()
+        self._guard = ReplicaGuard(app, self._credential)
         http_port = await self._start_http(self._guard)
+        is_exact = await self._is_exact(app)
         service = TelemetryService(
             replica_id=self._replica_id,
             model=self._model.name,
             credential=self._credential,
             stats=self._engine.stats,
             accepted=self._guard.accepted,
+            residency=self._residency,
         )
         self._telemetry = TelemetryServer(service, self._host)
         await self._telemetry.start()
@@ -90,7 +102,7 @@ class ReplicaServer:
             host=self._host,
             http_port=http_port,
             telemetry_port=self._telemetry.port,
-            signals=frozenset({Signal.LOAD, Signal.RATES}),
+            signals=frozenset({Signal.LOAD, Signal.RATES} | ({Signal.RESIDENCY} if is_exact else set())),
             node_id=self._node_id,
         )
 
@@ -128,11 +140,42 @@ class ReplicaServer:
             self._guard.closed = True
         if self._telemetry is not None:
             await self._telemetry.stop()
+        if self._residency is not None:
+            self._residency.close()
         if self._http is not None and self._http_task is not None:
             self._http.should_exit = True
             self._http.force_exit = True
             await asyncio.wait({self._http_task}, timeout=5.0)
         await self._engine.stop()
+
+    def _follow_residency(self) -> AsgiApp:
+        """Follow the engine's KV events, where it has any; returns the app to serve."""
+        app, events = self._engine.app, self._engine.kv_events
+        if events is None or not events.block_tokens:
+            return app
+        capacity_tokens = self._engine.stats().kv_capacity_tokens
+        self._residency = ReplicaResidency(events, self._hasher, self._model.name, capacity_tokens)
+        return RequestBodies(app)
+
+    async def _is_exact(self, app: AsgiApp) -> bool:
+        """Test whether equal prompts are cached, and known to be; if not, residency is not followed any further."""
+        events = self._engine.kv_events
+        block_tokens = events.block_tokens if events is not None else 0
+        test = AffinitySelfTest(
+            app, self._model.name, self._hasher, self._residency, block_tokens=block_tokens or PROBE_BLOCK_TOKENS
+        )
+        proof = await test.run()
+        log = _log.info if proof.is_exact else _log.warning
+        log(
+            "affinity self-test",
+            replica=self._replica_id,
+            residency="exact" if proof.is_exact else "observed" if proof.caches else "unknown",
+            found=proof.reason,
+        )
+        if self._residency is not None and not proof.is_exact:
+            self._residency.close()
+            self._residency = None
+        return proof.is_exact
 
     async def _start_http(self, guard: ReplicaGuard) -> int:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET

@@ -58,12 +58,14 @@ class AnswerSeen:
     Attributes:
         request_id: as in its `PromptSeen`.
         texts: of each of its answers, as the engine's app had it.
-        token_ids: of each of its answers.
+        token_ids: of each of its answers, as they follow the prompt's first `from_token` tokens.
+        from_token: the prompt's length, or less where an answer changes the prompt's last tokens.
     """
 
     request_id: str
     texts: tuple[str, ...]
     token_ids: tuple[tuple[int, ...], ...]
+    from_token: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,8 @@ class BlockStored:
         parent_block_hash: of the block before the first of them; None: they begin a prompt.
         token_ids: the tokens of all of them; block `i` holds `token_ids[i * block_size : (i + 1) * block_size]`.
         block_size: tokens a block.
-        extra_keys: for each block what it stands for beside its tokens (adapter, salt, media), as
-            `residency.block_keys.extra_of` words it; empty where none stands for more.
+        extra_keys: for each block, from the first, what it stands for beside its tokens (adapter, salt, media), as
+            `extra_keys.extra_of` words it; blocks beyond its end stand for nothing more.
     """
 
     block_hashes: tuple[BlockHash, ...]

@@ -15,7 +15,7 @@ class SimEngine:
 
     def __init__(self, model: ModelSpec) -> None:
         self._model = model
-        self._kv_events = KvEventHub()
+        self._kv_events = KvEventHub(model.sim.block_tokens)
         self._core = SimCore(model.sim, self._kv_events)
         self._app = SimApp(self._core, model)
 

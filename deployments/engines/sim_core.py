@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from cluster.spec import SimSpec
 from deployments.engines.events import KvEventHub
-from deployments.engines.interface import AllCleared, EngineStats, PromptSeen
+from deployments.engines.interface import AllCleared, AnswerSeen, EngineStats, PromptSeen
 from deployments.engines.sim_answer import Answer
-from deployments.engines.sim_prompt import SimPrompt, token_ids
+from deployments.engines.sim_prompt import SimPrompt, boundary, token_ids
 from deployments.engines.sim_scheduler import SimScheduler
 from deployments.engines.sim_sequence import Sequence
 from deployments.engines.sim_text import TAIL_CHARS
@@ -35,14 +35,16 @@ class Generation:
     """One request's answers, from submission to the last token.
 
     Attributes:
+        request_id: as in `PromptSeen`.
         answers: in order of their index.
         sequences: the scheduler's side of each.
         fresh: answers that have sampled a token since `next` last returned.
     """
 
-    __slots__ = ("_wake", "answers", "fresh", "sequences", "unfinished")
+    __slots__ = ("_wake", "answers", "fresh", "request_id", "sequences", "unfinished")
 
-    def __init__(self, answers: Many[Answer], sequences: Many[Sequence]) -> None:
+    def __init__(self, request_id: str, answers: Many[Answer], sequences: Many[Sequence]) -> None:
+        self.request_id = request_id
         self.answers = answers
         self.sequences = sequences
         self.fresh: list[Answer] = []
@@ -129,9 +131,9 @@ class SimCore:
         """
         if self.events:
             for prompt in prompts:
-                self.events.emit(PromptSeen(request_id, token_ids(prompt.units, 0, prompt)))
+                self.events.emit(PromptSeen(request_id, token_ids(prompt.units, 0, prompt), cache_salt=prompt.salt))
         sequences = [Sequence(answer.prompt, self.spec.block_tokens) for answer in answers]
-        generation = Generation(answers, sequences)
+        generation = Generation(request_id, answers, sequences)
         for sequence, answer in zip(sequences, answers, strict=True):
             self._working[sequence] = (generation, answer)
             self.scheduler.add(sequence)
@@ -150,7 +152,9 @@ class SimCore:
                 entry[1].finish_reason = "abort"
                 self.totals.finished["abort"] += 1
                 generation.fresh.append(entry[1])
-        generation.unfinished = 0
+        if generation.unfinished:
+            generation.unfinished = 0
+            self._tell_answers(generation)
         generation.wake()
 
     def reset_prefix_cache(self) -> bool:
@@ -187,5 +191,20 @@ class SimCore:
             del self._working[sequence]
             generation.unfinished -= 1
             self.totals.finished[answer.finish_reason] += 1
+            if not generation.unfinished:
+                self._tell_answers(generation)
         generation.fresh.append(answer)
         generation.wake()
+
+    def _tell_answers(self, generation: Generation) -> None:
+        if not self.events:
+            return
+        prompt = generation.answers[0].prompt
+        start = prompt.whole_tokens
+        texts, ids = [], []
+        for answer, sequence in zip(generation.answers, generation.sequences, strict=True):
+            if answer.prompt is prompt:
+                texts.append(answer.text)
+                units = sequence.since(boundary(start, prompt.units_per_token))
+                ids.append(token_ids(units, start, prompt))
+        self.events.emit(AnswerSeen(generation.request_id, tuple(texts), tuple(ids), start))

@@ -43,6 +43,12 @@ class SimPrompt:
         """Tokens in the prompt."""
         return ceil(len(self.units) / self.units_per_token)
 
+    @property
+    def whole_tokens(self) -> int:
+        """Tokens that what follows the prompt cannot change: those whose units are all there."""
+        tokens = int(len(self.units) / self.units_per_token)
+        return tokens if boundary(tokens, self.units_per_token) <= len(self.units) else tokens - 1
+
     def root_hash(self) -> int:
         """Return what the first block's hash is chained to."""
         return xxh3_64_intdigest(self.salt.encode()) if self.salt else 0

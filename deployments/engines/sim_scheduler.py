@@ -14,6 +14,7 @@ from collections import deque
 
 from cluster.spec import SimSpec
 from deployments.engines.events import KvEventHub
+from deployments.engines.extra_keys import extra_of
 from deployments.engines.interface import BlockRemoved, BlockStored
 from deployments.engines.rates import BusyRate
 from deployments.engines.sim_cache import KvCache
@@ -170,6 +171,7 @@ class SimScheduler:
                 parent_block_hash=sequence.hashes[start - 1] if start else None,
                 token_ids=token_ids(units, start * block_tokens, sequence.prompt),
                 block_size=block_tokens,
+                extra_keys=(extra_of([sequence.prompt.salt]),) if sequence.prompt.salt and not start else (),
             )
         )
 

@@ -70,6 +70,10 @@ class Sequence:
         """Return the last `units` units of prompt and answer."""
         return self.between(max(0, self._length - units), self._length)
 
+    def since(self, start: int) -> str:
+        """Return the units of prompt and answer from `start` on."""
+        return self.between(start, self._length)
+
     def between(self, start: int, end: int) -> str:
         """Return the units of prompt and answer from `start` to `end`."""
         prompt_end = len(self.prompt.units)

@@ -12,7 +12,6 @@ import os
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,10 +23,12 @@ from cluster.errors import EngineDeadError, EngineStartError, RackServeError
 from cluster.spec import ModelSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AsgiApp, EngineStats, PromptSeen
+from deployments.engines.token_texts import token_texts
 from deployments.engines.vllm_args import argv
-from deployments.engines.vllm_env import FAILURE_FILE, engine_arguments, environment, is_cpu_build
+from deployments.engines.vllm_env import engine_arguments, environment, is_cpu_build
 from deployments.engines.vllm_kv_events import KvEventListener
 from deployments.engines.vllm_load import LoadMeter
+from deployments.engines.vllm_process import FAILURE_FILE
 from deployments.models.source import resolve
 
 if TYPE_CHECKING:
@@ -176,8 +177,12 @@ class VllmEngine:
             stat_loggers=[lambda _config, _engine: self._iterations],
             aggregate_engine_logging=engine_args.aggregate_engine_logging,
         )
-        llm.on_request = self._on_request
+        llm.on_prompt = self._on_prompt
+        if self._listener is not None:
+            llm.on_answer = self._hub.emit
+            self._hub.token_texts = self._token_texts(llm)
         cache = config.cache_config
+        self._hub.block_tokens = cache.block_size
         # One block is vLLM's null block and never holds anything.
         self._kv_capacity_tokens = max(0, (cache.num_gpu_blocks or 0) - 1) * cache.block_size
         return args, llm
@@ -230,12 +235,19 @@ class VllmEngine:
     def _is_prefilling(self) -> bool:
         return self._llm is not None and self._llm.get_num_queued_tokens() > 0
 
-    def _on_request(self, request_id: str, prompt_token_ids: Sequence[int]) -> None:
+    def _on_prompt(self, prompt: PromptSeen) -> None:
         llm = self._llm
         idle = llm is None or not llm.output_processor.has_unfinished_requests()
         self._meter.arrived(time.monotonic(), was_idle=idle)
         if self._hub:
-            self._hub.emit(PromptSeen(request_id, prompt_token_ids))
+            self._hub.emit(prompt)
+
+    def _token_texts(self, llm: "ObservedLLM") -> list[bytes] | None:
+        try:
+            return token_texts(llm.get_tokenizer().get_vocab())
+        except Exception as exc:  # noqa: BLE001 - a tokenizer of any kind, or none: residency is a little less exact
+            log.warning("tokens_without_text", model=self._model.name, reason=str(exc))
+            return None
 
 
 def _discard(building: "asyncio.Future[tuple[Namespace, ObservedLLM]]") -> None:

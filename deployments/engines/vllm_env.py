@@ -7,9 +7,6 @@ from typing import Any
 
 from cluster.spec import ModelSpec
 
-FAILURE_FILE = "RACKSERVE_VLLM_FAILURE_FILE"
-"""Environment variable: where vLLM's engine process leaves the reason why it did not start."""
-
 KV_CACHE_BYTES = 1 << 30
 """KV cache of a replica on a CPU where nothing else is asked for: 46 000 tokens of SmolLM2-135M."""
 

@@ -6,6 +6,7 @@ A message is three frames: topic, sequence number (8 bytes, big-endian) and msgp
 
 import asyncio
 import contextlib
+from typing import Any
 
 import msgspec
 import structlog
@@ -13,6 +14,7 @@ from zmq.asyncio import Context
 from zmq.constants import SocketOption, SocketType
 
 from deployments.engines.events import KvEventHub
+from deployments.engines.extra_keys import extra_of
 from deployments.engines.interface import AllCleared, BlockRemoved, BlockStored, KvEvent
 
 log = structlog.get_logger(__name__)
@@ -31,6 +33,7 @@ class _Stored(_Event, tag="BlockStored", kw_only=True):
     parent_block_hash: int | bytes | None = None
     token_ids: list[int]
     block_size: int
+    extra_keys: list[list[Any] | None] | None = None
 
 
 class _Removed(_Event, tag="BlockRemoved", kw_only=True):
@@ -108,4 +111,10 @@ def _translated(event: _Stored | _Removed | _Cleared) -> KvEvent | None:
         return None
     if isinstance(event, _Removed):
         return BlockRemoved(tuple(event.block_hashes))
-    return BlockStored(tuple(event.block_hashes), event.parent_block_hash, tuple(event.token_ids), event.block_size)
+    return BlockStored(
+        block_hashes=tuple(event.block_hashes),
+        parent_block_hash=event.parent_block_hash,
+        token_ids=tuple(event.token_ids),
+        block_size=event.block_size,
+        extra_keys=tuple(map(extra_of, event.extra_keys)) if event.extra_keys and any(event.extra_keys) else (),
+    )

@@ -3,18 +3,14 @@
 Imported by `vllm.py` once the environment is set, and by the processes vLLM starts.
 """
 
-import logging
-import multiprocessing
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Sequence
-from multiprocessing.connection import wait
-from pathlib import Path
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, NoReturn
 
 from vllm.config import VllmConfig
+from vllm.outputs import CompletionOutput
+from vllm.sampling_params import RequestOutputKind
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.executor.abstract import Executor
@@ -25,47 +21,9 @@ from vllm.v1.metrics.loggers import StatLoggerBase
 from vllm.v1.metrics.stats import IterationStats, SchedulerStats
 
 from cluster.errors import EngineStartError
-from deployments.engines.vllm_env import FAILURE_FILE
+from deployments.engines.interface import AnswerSeen, PromptSeen
 from deployments.engines.vllm_load import LoadMeter
-
-ORPHAN_GRACE_S = 2.0
-"""How long an engine process that has lost its replica may take to end by itself."""
-
-
-def end_with_parent() -> None:
-    """End this process when the process that started it ends: vLLM's engine core would go on for ever.
-
-    A thread waits for it rather than `PR_SET_PDEATHSIG`, which fires when the starting *thread* ends. In a process that
-    `multiprocessing` did not start, nothing happens.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(ORPHAN_GRACE_S)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, name="rackserve-end-with-parent", daemon=True).start()
-
-
-class FailureNote(logging.Handler):
-    """Leaves the reason why the engine did not start where the replica finds it: else only the log has it."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write down an exception that was logged."""
-        exception = record.exc_info[1] if record.exc_info else None
-        if exception is not None:
-            Path(os.environ[FAILURE_FILE]).write_text(f"{type(exception).__name__}: {exception}", encoding="utf-8")
-
-
-def settle_in() -> None:
-    """Make the engine's process one of RackServe's: it ends with its replica, and says why it failed."""
-    end_with_parent()
-    if FAILURE_FILE in os.environ:
-        logging.getLogger("vllm.v1.engine.core").addHandler(FailureNote(logging.ERROR))
+from deployments.engines.vllm_process import settle_in
 
 
 class GuardedUniProcExecutor(UniProcExecutor):
@@ -147,16 +105,85 @@ class IterationLogger(StatLoggerBase):
 
 
 class ObservedLLM(AsyncLLM):
-    """vLLM's engine client, telling of each request it takes.
+    """vLLM's engine client, telling of each request it takes and of its end.
 
     Attributes:
-        on_request: called with the request's id and its prompt's token ids, before the engine has it.
+        on_prompt: told of a request's prompt, before the engine has it.
+        on_answer: told of its answer; None: nobody wants to know.
     """
 
-    on_request: Callable[[str, Sequence[int]], None] | None = None
+    on_prompt: Callable[[PromptSeen], None] | None = None
+    on_answer: Callable[[AnswerSeen], None] | None = None
 
-    async def add_request(self, request_id: str, prompt: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - vLLM's own types
+    async def add_request(self, request_id: str, prompt: Any, params: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - vLLM's own types
         """Tell of the request, then take it."""
-        if self.on_request is not None and isinstance(prompt, dict) and "prompt_token_ids" in prompt:
-            self.on_request(request_id, prompt["prompt_token_ids"])
-        return await super().add_request(request_id, prompt, *args, **kwargs)
+        if self.on_prompt is not None and isinstance(prompt, dict) and "prompt_token_ids" in prompt:
+            self.on_prompt(self._prompt_seen(request_id, prompt, kwargs.get("lora_request")))
+        if getattr(params, "extra_args", None):
+            # With it a client could have events told of blocks as stored that were there already: copies that aren't.
+            params.extra_args.pop("kv_cache_report_mode", None)
+        return await super().add_request(request_id, prompt, params, *args, **kwargs)
+
+    async def generate(
+        self,
+        prompt: Any,  # noqa: ANN401 - vLLM's own types
+        sampling_params: Any,  # noqa: ANN401 - likewise
+        request_id: str,
+        **kwargs: Any,  # noqa: ANN401 - likewise
+    ) -> AsyncGenerator[Any, None]:
+        """Generate, then tell of the answer."""
+        outputs = super().generate(prompt, sampling_params, request_id, **kwargs)
+        if self.on_answer is None or not isinstance(prompt, dict) or "prompt_token_ids" not in prompt:
+            async for output in outputs:
+                yield output
+            return
+        answers = Answers(is_delta=sampling_params.output_kind == RequestOutputKind.DELTA)
+        try:
+            async with aclosing(outputs):
+                async for output in outputs:
+                    answers.take(output.outputs)
+                    yield output
+        finally:
+            self.on_answer(answers.seen(request_id, len(prompt["prompt_token_ids"])))
+
+    def _prompt_seen(self, request_id: str, prompt: Mapping[str, Any], lora: Any) -> PromptSeen:  # noqa: ANN401 - likewise
+        media = []
+        for modality, hashes in (prompt.get("mm_hashes") or {}).items():
+            for name, place in zip(hashes, prompt["mm_placeholders"][modality], strict=True):
+                identifier = self.input_processor._get_mm_identifier(name, lora)  # noqa: SLF001 - as vLLM's own caller
+                media.append((identifier, place.offset, place.length))
+        return PromptSeen(
+            request_id,
+            prompt["prompt_token_ids"],
+            adapter=lora.lora_name if lora is not None else "",
+            cache_salt=prompt.get("cache_salt") or "",
+            media=tuple(sorted(media, key=lambda item: item[1])),
+        )
+
+
+class Answers:
+    """The answers of one request, put together from its outputs.
+
+    Args:
+        is_delta: each output goes on from the one before; otherwise it repeats it.
+    """
+
+    def __init__(self, *, is_delta: bool) -> None:
+        self._is_delta = is_delta
+        self._texts: dict[int, list[str]] = {}
+        self._ids: dict[int, list[int]] = {}
+
+    def take(self, outputs: Sequence[CompletionOutput]) -> None:
+        """Take what one output says."""
+        for output in outputs:
+            if self._is_delta:
+                self._texts.setdefault(output.index, []).append(output.text)
+                self._ids.setdefault(output.index, []).extend(output.token_ids)
+            else:
+                self._texts[output.index] = [output.text]
+                self._ids[output.index] = list(output.token_ids)
+
+    def seen(self, request_id: str, prompt_tokens: int) -> AnswerSeen:
+        """Return what was answered."""
+        texts = tuple("".join(parts) for parts in self._texts.values())
+        return AnswerSeen(request_id, texts, tuple(map(tuple, self._ids.values())), prompt_tokens)

@@ -6,10 +6,9 @@ can't be used: they are seeded in the engine's process.
 """
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import repeat
 
-import msgspec
 from xxhash import xxh3_64_intdigest
 
 ROOT = 0
@@ -47,39 +46,3 @@ def block_keys(ids: memoryview, block_tokens: int, parent: int = ROOT, extras: I
         parent = digest(ids[start : start + size], parent)
         keys.append(parent)
     return keys
-
-
-def extra_of(keys: Sequence[object] | None) -> str:
-    """Return one block's extra keys, as vLLM's events list them, as one word; "" where there are none."""
-    return msgspec.json.encode(keys).decode() if keys else ""
-
-
-def prompt_extras(
-    blocks: int, block_tokens: int, adapter: str, cache_salt: str, media: Sequence[tuple[str, int, int]]
-) -> list[str]:
-    """Return what `extra_of` the event will be for each block of a prompt; empty where no block has any.
-
-    The order within a block is vLLM's (`generate_block_hash_extra_keys` of vllm/v1/core/kv_cache_utils.py): adapter,
-    media with their offset from the block's start, and in the first block the salt.
-
-    Args:
-        blocks: full blocks of the prompt.
-        block_tokens: tokens a block.
-        adapter: the LoRA adapter's name, or "".
-        cache_salt: the request's, or "".
-        media: identifier, first token and number of tokens of each media item, in order.
-    """
-    if not (adapter or cache_salt or media):
-        return []
-    every: list[object] = [adapter] if adapter else []
-    extras = []
-    for block in range(blocks):
-        start = block * block_tokens
-        keys = list(every)
-        for identifier, first, count in media:
-            if first < start + block_tokens and first + count > start:
-                keys.append([identifier, first - start])
-        if cache_salt and not block:
-            keys.append(cache_salt)
-        extras.append(extra_of(keys))
-    return extras

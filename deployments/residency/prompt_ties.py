@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from deployments.engines.extra_keys import prompt_extras
 from deployments.engines.interface import AnswerSeen, PromptSeen
 from deployments.residency.alignment import token_ends, token_ends_in_proportion
-from deployments.residency.block_keys import ROOT, block_keys, packed, prompt_extras
+from deployments.residency.block_keys import ROOT, block_keys, packed
 from deployments.residency.chunk_ties import ChunkTies
 from router.canonical import Prompt, UnknownPromptError, assistant_piece, read_prompt
 from router.chunk_chain import ChunkChain, ChunkHasher
@@ -121,9 +122,11 @@ class PromptTies:
             return
         for text, ids in zip(event.texts, event.token_ids, strict=True):
             if text and ids:
-                self._tie_answer(open_, assistant_piece(text), ids)
+                prompt_ids = open_.rest[: event.from_token - open_.rest_start]
+                self._tie_answer(open_, assistant_piece(text), [*prompt_ids, *ids])
 
-    def _tie_answer(self, open_: _Open, piece: bytes, answer_ids: Sequence[int]) -> None:
+    def _tie_answer(self, open_: _Open, piece: bytes, ids: Sequence[int]) -> None:
+        """Tie one answer; `ids` are those of prompt and answer from `open_.rest_start` on."""
         chain, size = open_.chain, self._block_tokens
         longer = self._hasher.extended(chain, piece)
         canonical = chain.tail + piece
@@ -131,7 +134,6 @@ class PromptTies:
         new_ends = [end - start_byte for end in islice(longer.ends, len(chain), None)]
         if not new_ends:
             return
-        ids = [*open_.rest, *answer_ids]
         unfilled = open_.full_blocks * size - open_.rest_start
         extras = prompt_extras(len(ids) // size + 1, size, open_.adapter, "", ())
         keys = block_keys(packed(ids[unfilled:]), size, open_.last_key, extras)
