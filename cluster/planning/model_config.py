@@ -47,10 +47,10 @@ class _Keys:
 
     def __init__(self, config: Mapping[str, Any], source: str) -> None:
         self._config = config
-        self._source = source
+        self.source = source
 
     def refuse(self, message: str) -> ModelShapeError:
-        return ModelShapeError(f"{self._source}: {message}")
+        return ModelShapeError(f"{self.source}: {message}")
 
     def count(self, *names: str, default: int | None = None) -> int:
         """Return the positive whole number under the first of `names` that is there."""
@@ -65,9 +65,34 @@ class _Keys:
             raise self.refuse(f"{' or '.join(names)} is missing")
         return default
 
-    def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - any JSON value
+    def number(self, name: str, default: int) -> int:
+        """Return the whole number, 0 allowed, under `name`."""
         value = self._config.get(name)
-        return default if value is None else value
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise self.refuse(f"{name} must be a whole number; got {value!r}")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """Return whether `name` is there and true."""
+        return bool(self._config.get(name))
+
+    def items(self, name: str) -> Sequence[Any] | None:
+        """Return the list under `name`."""
+        value = self._config.get(name)
+        if value is not None and not isinstance(value, list):
+            raise self.refuse(f"{name} must be a list; got {value!r}")
+        return value
+
+    def part(self, name: str) -> Mapping[str, Any]:
+        """Return the object under `name`; an empty one if there is none."""
+        value = self._config.get(name)
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise self.refuse(f"{name} must be an object; got {value!r}")
+        return value
 
 
 def shape_from_config(config: object, name: str) -> ModelShape:
@@ -83,7 +108,7 @@ def shape_from_config(config: object, name: str) -> ModelShape:
     if not isinstance(config, Mapping):
         raise ModelShapeError(f"{name}: a config.json holds an object; got {type(config).__name__}")
     keys = _Keys(config, name)
-    family = keys.get("model_type", "")
+    family = config.get("model_type")
     if family not in FAMILIES:
         hint = "; its text_config may be what you mean" if "text_config" in config else ""
         raise keys.refuse(f"model_type {family!r} is not known here; known: {', '.join(FAMILIES)}{hint}")
@@ -93,7 +118,7 @@ def shape_from_config(config: object, name: str) -> ModelShape:
     experts, expert_layers = _experts(keys, family, hidden, layers)
     dense_layers = layers - expert_layers
     width = keys.count("intermediate_size") if dense_layers else 0
-    mlp_bias = 2 * width + hidden if keys.get("mlp_bias", default=False) else 0
+    mlp_bias = 2 * width + hidden if keys.flag("mlp_bias") else 0
     precisions, scale_block = _quantisation(keys)
     small = layers * (2 * hidden + attention_small) + dense_layers * mlp_bias + hidden
     return ModelShape(
@@ -107,7 +132,7 @@ def shape_from_config(config: object, name: str) -> ModelShape:
         attention=attention,
         windows=tuple(Counter(_windows(keys, family, layers)).items()),
         experts=experts,
-        tied=bool(keys.get("tie_word_embeddings", default=False)),
+        tied=keys.flag("tie_word_embeddings"),
         small_parameters=small,
         max_context=keys.count("max_position_embeddings", default=1 << 20),
         precisions=precisions,
@@ -118,14 +143,16 @@ def shape_from_config(config: object, name: str) -> ModelShape:
 def _attention(keys: _Keys, family: str, hidden: int) -> tuple[Attention, int]:
     """Return a layer's attention, and how many biases and norm weights it has."""
     heads = keys.count("num_attention_heads")
-    if keys.get("kv_lora_rank"):
+    if keys.number("kv_lora_rank", 0):
         return _latent_attention(keys, hidden, heads)
     kv_heads = keys.count("num_key_value_heads", default=heads)
     if heads % kv_heads:
         raise keys.refuse(f"{heads} attention heads are not divisible by {kv_heads} KV heads")
     dim = keys.count("head_dim", default=hidden // heads)
+    if not dim:
+        raise keys.refuse(f"{heads} attention heads cannot share a hidden size of {hidden}")
     small = 0
-    if family == "qwen2" or keys.get("attention_bias", default=False):
+    if family == "qwen2" or keys.flag("attention_bias"):
         small += (heads + 2 * kv_heads) * dim
         small += hidden if family != "qwen2" else 0
     if family.startswith("qwen3"):
@@ -139,7 +166,7 @@ def _attention(keys: _Keys, family: str, hidden: int) -> tuple[Attention, int]:
 def _latent_attention(keys: _Keys, hidden: int, heads: int) -> tuple[Attention, int]:
     kv_rank, rope = keys.count("kv_lora_rank"), keys.count("qk_rope_head_dim")
     nope, value = keys.count("qk_nope_head_dim"), keys.count("v_head_dim")
-    q_rank = keys.count("q_lora_rank") if keys.get("q_lora_rank") else 0
+    q_rank = keys.number("q_lora_rank", 0)
     key = nope + rope
     queries = q_rank * (hidden + heads * key) if q_rank else hidden * heads * key
     matrices = queries + hidden * (kv_rank + rope) + kv_rank * heads * (nope + value) + heads * value * hidden
@@ -157,7 +184,7 @@ def _experts(keys: _Keys, family: str, hidden: int, layers: int) -> tuple[Expert
     width = keys.count("moe_intermediate_size", "intermediate_size")
     matrices = 3 * hidden * width
     biased = family == "gpt_oss"
-    shared = keys.get("n_shared_experts", default=0) * matrices
+    shared = keys.number("n_shared_experts", 0) * matrices
     experts = Experts(
         routed=routed,
         active=active,
@@ -171,61 +198,67 @@ def _experts(keys: _Keys, family: str, hidden: int, layers: int) -> tuple[Expert
 
 def _expert_layers(keys: _Keys, family: str, layers: int) -> int:
     if family in {"deepseek_v2", "deepseek_v3", "kimi_k2"}:
-        first, every = keys.get("first_k_dense_replace", default=0), keys.get("moe_layer_freq", default=1)
+        first, every = keys.number("first_k_dense_replace", 0), keys.count("moe_layer_freq", default=1)
         return sum(1 for layer in range(layers) if layer >= first and layer % every == 0)
     if family == "qwen3_moe":
-        dense, every = set(keys.get("mlp_only_layers", default=())), keys.get("decoder_sparse_step", default=1)
+        dense, every = keys.items("mlp_only_layers") or [], keys.count("decoder_sparse_step", default=1)
         return sum(1 for layer in range(layers) if layer not in dense and (layer + 1) % every == 0)
     return layers
 
 
 def _windows(keys: _Keys, family: str, layers: int) -> tuple[int | None, ...]:
-    window = keys.count("sliding_window") if keys.get("sliding_window") else None
-    kinds = keys.get("layer_types")
-    if window is None or (family.startswith("qwen") and not keys.get("use_sliding_window", default=False)):
+    window = keys.number("sliding_window", 0)
+    kinds = keys.items("layer_types")
+    if not window or (family.startswith("qwen") and not keys.flag("use_sliding_window")):
         return (None,) * layers
     if kinds is None and family == "gpt_oss":
         kinds = ["full_attention" if layer % 2 else "sliding_attention" for layer in range(layers)]
     if kinds is None and family.startswith("qwen"):
-        first = keys.get("max_window_layers", default=0)
+        first = keys.number("max_window_layers", 0)
         kinds = ["sliding_attention" if layer >= first else "full_attention" for layer in range(layers)]
     if kinds is None:
         return (window,) * layers
-    if not isinstance(kinds, Sequence) or len(kinds) != layers:
+    if len(kinds) != layers:
         raise keys.refuse(f"layer_types must name each of the {layers} layers")
     return tuple(window if kind == "sliding_attention" else None for kind in kinds)
 
 
 def _quantisation(keys: _Keys) -> tuple[dict[Part, Precision], int]:
     """Return the format of each quantised part, and how many rows and columns share a scale."""
-    config = keys.get("quantization_config")
+    config = keys.part("quantization_config")
     if not config:
         return {}, 1
+    inside = _Keys(config, f"{keys.source}: quantization_config")
     method = str(config.get("quant_method", "")).lower()
     algorithm = str(config.get("quant_algo", "")).lower()
     precision = _METHODS.get(algorithm) or _METHODS.get(method)
     if method == "compressed-tensors":
-        precision = _compressed_tensors(config)
+        precision = _compressed_tensors(inside)
     if precision is None:
         known = ", ".join([*_METHODS, "compressed-tensors"])
         raise keys.refuse(f"quantization_config.quant_method {method!r} is not known here; known: {known}")
     left_out = " ".join(
         str(entry)
         for key in ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules")
-        for entry in config.get(key) or ()
+        for entry in inside.items(key) or ()
     )
     parts = set(QUANTISED_LINEARS)
     if "attn" in left_out:
         parts.discard(Part.ATTENTION)
     if "shared_expert" in left_out:
         parts.discard(Part.SHARED_EXPERTS)
-    block = config.get("weight_block_size") or [1]
+    block = inside.items("weight_block_size") or [1]
+    if any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in block):
+        raise inside.refuse(f"weight_block_size must be two whole numbers; got {block!r}")
     return dict.fromkeys(sorted(parts), precision), int(block[0])
 
 
-def _compressed_tensors(config: Mapping[str, Any]) -> Precision | None:
+def _compressed_tensors(config: _Keys) -> Precision | None:
     """Return the weights' format in a compressed-tensors config (the LLM Compressor's)."""
-    groups = config.get("config_groups") or {}
-    weights: Mapping[str, Any] = next((group.get("weights") or {} for group in groups.values()), {})
+    groups = config.part("config_groups")
+    first: object = next(iter(groups.values()), {})
+    weights = first.get("weights") if isinstance(first, dict) else None
+    if not isinstance(weights, dict):
+        return None
     formats = {("float", 8): FP8, ("int", 8): INT8, ("float", 4): NVFP4, ("int", 4): INT4}
-    return formats.get((str(weights.get("type")), int(weights.get("num_bits") or 0)))
+    return formats.get((str(weights.get("type")), _Keys(weights, config.source).number("num_bits", 0)))

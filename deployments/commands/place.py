@@ -18,6 +18,7 @@ from cluster.placing.gang import Gang, PlacedGang, WhyNot
 from cluster.placing.gang_file import GANG_FILE, gangs_of_spec
 from cluster.placing.report import domain_blast_radius, domain_uses, fragmentation, node_blast_radius
 from cluster.placing.topology_file import TOPOLOGY_FILE, TopologyFile
+from cluster.yaml_tree import read_tree
 from deployments.commands.read_file import read_text
 
 
@@ -77,7 +78,7 @@ def place(  # noqa: PLR0913 - one parameter for each option of the command
 def _gangs(file: Path, at: Literal["min", "max"]) -> tuple[list[Gang], list[str]]:
     text = read_text(file)
     try:
-        data = yaml.safe_load(text)
+        data = read_tree(text).data
     except yaml.YAMLError:
         data = None  # the reader below says what is wrong, and where
     if isinstance(data, dict) and "gangs" in data:
