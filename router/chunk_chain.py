@@ -1,9 +1,10 @@
 """A prompt as a chain of chunk hashes: two prompts with a common prefix share their leading hashes.
 
 Each chunk is hashed together with its predecessor's hash, so a hash stands for the whole prompt up to there. Chunks are
-cut every `CHUNK_BYTES` from the start, and anew at the end of each piece (a message): the next turn of a chat goes on
-exactly there, so its history matches to the last byte instead of losing half a chunk. Chunks shorter than
-`MIN_CHUNK_BYTES` run on into the next piece, so that chats of one-word messages don't cost a hash a word.
+cut every `CHUNK_BYTES` from the start, longer ones deep in the prompt (`TIERS`), and anew at the end of each piece (a
+message): the next turn of a chat goes on exactly there, so its history matches to the last byte instead of losing half
+a chunk. Chunks shorter than `MIN_CHUNK_BYTES` run on into the next piece, so that chats of one-word messages don't cost
+a hash a word.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,6 +20,8 @@ from router.canonical import FIELD, Prompt, UnknownPromptError, read_prompt
 CHUNK_BYTES = 240
 """Up to here xxh3 hashes an input in one go, without preparing a secret for each seed. About 60 tokens of English, two
 KV blocks of 32. Half as long costs 40 µs more on 100 000 characters; twice as long loses 30 more tokens of a match."""
+TIERS = ((16 * 1024, CHUNK_BYTES), (64 * 1024, 2 * CHUNK_BYTES), (1 << 62, 4 * CHUNK_BYTES))
+"""Up to where in a prompt chunks start that are so long. Deep in a prompt a chunk more or less is under 3 % of it."""
 MIN_CHUNK_BYTES = 64
 
 
@@ -105,7 +108,7 @@ class ChunkHasher:
         hashes: list[int] = []
         ends: list[int] = []
         start = chain.size_bytes - len(chain.tail)
-        data, tail_start = _cut([chain.tail + piece], chain.link, hashes, ends)
+        data, tail_start = _cut([chain.tail + piece], chain.link, hashes, ends, offset=start)
         return ChunkChain(
             hashes=np.concatenate([chain.hashes, np.array(hashes, np.uint64)]),
             ends=[*chain.ends, *(start + end for end in ends)],
@@ -118,25 +121,38 @@ class ChunkHasher:
         return xxh3_64_intdigest(FIELD.join(part.encode("utf-8", "surrogatepass") for part in salt), self._seed)
 
 
-def _cut(pieces: Iterable[bytes], seed: int, hashes: list[int], ends: list[int]) -> tuple[bytes, int]:
+def _cut(pieces: Iterable[bytes], seed: int, hashes: list[int], ends: list[int], offset: int = 0) -> tuple[bytes, int]:
     """Cut pieces in chunks and hash each with `seed` or its predecessor's hash.
 
+    Args:
+        pieces: the prompt's bytes, from `offset` on.
+        seed: what the first chunk is hashed with.
+        hashes: where the chunks' hashes are put.
+        ends: where their ends are put, counted from `offset`.
+        offset: bytes of the prompt before the pieces.
+
     Returns:
-        All bytes, and where the last chunk ends in them.
+        All bytes of the pieces, and where the last chunk ends in them.
     """
     digest = xxh3_64_intdigest
+    tiers = [(until - offset, size) for until, size in TIERS] if offset else TIERS
     start = end = 0
     chunk = seed
     pieces = list(pieces)
     data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     for piece in pieces:
         end += len(piece)
-        while end - start >= CHUNK_BYTES:
-            stop = start + CHUNK_BYTES
-            chunk = digest(data[start:stop], chunk) or 1
-            hashes.append(chunk)
-            ends.append(stop)
-            start = stop
+        if end - start >= CHUNK_BYTES:
+            for until, size in tiers:
+                last = end - size
+                while start <= last and start < until:
+                    stop = start + size
+                    chunk = digest(data[start:stop], chunk) or 1
+                    hashes.append(chunk)
+                    ends.append(stop)
+                    start = stop
+                if start < until:
+                    break
         if end - start >= MIN_CHUNK_BYTES:
             chunk = digest(data[start:end], chunk) or 1
             hashes.append(chunk)

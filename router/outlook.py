@@ -225,16 +225,16 @@ class ModelOutlook:
         matched_bytes = chain.prefix_bytes(matched)
         tokens = self.tokens(chain)
         uncached = uncached_tokens(tokens, matched_bytes, chain.size_bytes)
-        rate = outlook.rates.tokens_per_s
-        ahead = outlook.pending.waiting_tokens(now_s, rate)
+        s_per_token = outlook.rates.now.s_per_token
+        ahead = outlook.pending.wait_s(now_s, s_per_token) / s_per_token
         ticket = Ticket(
             replica_id, chain, matched, matched_bytes, tokens, uncached, ahead, running(outlook, replica), now_s
         )
         if longest:
             ticket.shares = chain.hashes.item(longest - 1)
             self._sharing[ticket.shares] = self._sharing.get(ticket.shares, 0) + 1
-        ticket.number = outlook.pending.add(uncached, now_s, rate, stream=request.stream)
-        self._count_work(outlook, uncached / rate, now_s)
+        ticket.number = outlook.pending.add(uncached, now_s, s_per_token, stream=request.stream)
+        self._count_work(outlook, uncached * s_per_token, now_s)
         self.regret.arrived(chain)
         source = self.residency.source(replica_id)
         if source is not None:

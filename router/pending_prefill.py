@@ -29,6 +29,7 @@ class PendingPrefill:
         "_reported_tokens",
         "_serving_since_s",
         "_uncounted",
+        "_uncounted_tokens",
         "sent",
     )
 
@@ -43,38 +44,35 @@ class PendingPrefill:
         self._reported_at_s: float | None = None
         self._reported_tokens = 0.0
         self._uncounted: dict[int, tuple[float, float]] = {}
+        self._uncounted_tokens = 0.0
 
-    def waiting_tokens(self, now_s: float, tokens_per_s: float) -> float:
-        """Return the tokens to be prefilled before a request that comes now; 0 or more.
+    def wait_s(self, now_s: float, s_per_token: float) -> float:
+        """Return how long a request that comes now waits until what is before it is prefilled; 0 or more.
 
         Args:
             now_s: monotonic seconds.
-            tokens_per_s: how fast this replica prefills.
+            s_per_token: how long this replica takes to prefill a token.
         """
         reported_at_s = self._reported_at_s
         if reported_at_s is not None and now_s - reported_at_s < STALE_S:
-            left = self._reported_tokens - (now_s - reported_at_s) * tokens_per_s
-            waiting = max(0.0, left)
-            if self._uncounted:
-                for tokens, _ in self._uncounted.values():
-                    waiting += tokens
-            return waiting
-        waiting = 0.0
+            left_s = self._reported_tokens * s_per_token - now_s + reported_at_s
+            uncounted_s = self._uncounted_tokens * s_per_token
+            return left_s + uncounted_s if left_s > 0.0 else uncounted_s
+        wait_s = 0.0
         if self._own:
-            first = next(iter(self._own.values()))
-            done = (now_s - self._serving_since_s) * tokens_per_s
-            waiting = self._own_tokens - (min(first, done))
+            first_s = next(iter(self._own.values())) * s_per_token
+            wait_s = self._own_tokens * s_per_token - min(first_s, now_s - self._serving_since_s)
         if self._blind and self._blind_until_s > now_s:
-            waiting += min((self._blind_until_s - now_s) * tokens_per_s, sum(self._blind.values()))
-        return waiting
+            wait_s += min(self._blind_until_s - now_s, sum(self._blind.values()) * s_per_token)
+        return wait_s
 
-    def add(self, tokens: float, now_s: float, tokens_per_s: float, *, stream: bool) -> int:
+    def add(self, tokens: float, now_s: float, s_per_token: float, *, stream: bool) -> int:
         """Count a request of `tokens` uncached prompt tokens; return its number on this replica.
 
         Args:
             tokens: what is to be prefilled for it.
             now_s: when it is sent.
-            tokens_per_s: how fast this replica prefills.
+            s_per_token: how long this replica takes to prefill a token.
             stream: its first token will be seen.
         """
         self.sent += 1
@@ -84,10 +82,11 @@ class PendingPrefill:
             self._own[self.sent] = tokens
             self._own_tokens += tokens
         else:
-            self._blind_until_s = max(self._blind_until_s, now_s) + tokens / tokens_per_s
+            self._blind_until_s = max(self._blind_until_s, now_s) + tokens * s_per_token
             self._blind[self.sent] = tokens
         if self._reported_at_s is not None:
             self._uncounted[self.sent] = (tokens, now_s)
+            self._uncounted_tokens += tokens
         return self.sent
 
     def prefilled(self, number: int, now_s: float) -> None:
@@ -105,9 +104,15 @@ class PendingPrefill:
     def _remove(self, number: int) -> None:
         self._blind.pop(number, None)
         self._own_tokens -= self._own.pop(number, 0.0)
-        self._uncounted.pop(number, None)
         if not self._own:
             self._own_tokens = 0.0
+        if number in self._uncounted:
+            self._counted(number)
+
+    def _counted(self, number: int) -> None:
+        self._uncounted_tokens -= self._uncounted.pop(number)[0]
+        if not self._uncounted:
+            self._uncounted_tokens = 0.0
 
     def reported(self, waiting_tokens: float, accepted: int, now_s: float) -> None:
         """Take a report.
@@ -125,12 +130,13 @@ class PendingPrefill:
             number = next(iter(uncounted))
             if number > counted and uncounted[number][1] + GRACE_S > now_s:
                 break
-            del uncounted[number]
+            self._counted(number)
 
     def silent(self) -> None:
         """The replica's reports have stopped coming."""
         self._reported_at_s = None
         self._uncounted.clear()
+        self._uncounted_tokens = 0.0
 
     def check_integrity(self) -> None:
         """Check what must always hold.
@@ -140,5 +146,8 @@ class PendingPrefill:
         """
         if abs(sum(self._own.values()) - self._own_tokens) > 1e-6 * (1.0 + self._own_tokens):
             raise AssertionError("the own tokens are not the sum over the own requests")
+        uncounted_tokens = sum(tokens for tokens, _ in self._uncounted.values())
+        if abs(uncounted_tokens - self._uncounted_tokens) > 1e-6 * (1.0 + uncounted_tokens):
+            raise AssertionError("the uncounted tokens are not the sum over the uncounted requests")
         if not self._uncounted.keys() <= self._own.keys() | self._blind.keys():
             raise AssertionError("a request is waited for that has been prefilled")

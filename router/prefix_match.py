@@ -47,7 +47,10 @@ def leading_run(masks: Hashes, live: int, counts: list[int], base: int) -> None:
     held &= np.uint64(live)
     drops = np.flatnonzero(held[1:] != held[:-1]) + 1
     for position, bits in zip(drops.tolist(), (held[drops - 1] & ~held[drops]).tolist(), strict=True):
-        _note(bits, position, counts, base)
+        if bits & bits - 1:
+            _note(bits, position, counts, base)
+        else:
+            counts[base + bits.bit_length() - 1] = position
     _note(held.item(-1), len(masks), counts, base)  # who lacks the first chunk keeps the count 0
 
 

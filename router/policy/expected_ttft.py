@@ -83,9 +83,10 @@ class ExpectedTtft:
             if replica is None:
                 replica = outlook.add_replica(replica_id)
             overhead_s, s_per_token, s_per_running = replica.rates.now
-            queue_s = replica.pending.waiting_tokens(now_s, 1.0 / s_per_token) * s_per_token
+            queue_s = replica.pending.wait_s(now_s, s_per_token)
             uncached = tokens - ends[held - 1] * tokens_per_byte if held else tokens
-            uncached = max(uncached, 1.0)
+            if uncached < 1.0:  # noqa: PLR1730 - a call of max takes as long as five lines of this loop
+                uncached = 1.0
             prefill_s = uncached * s_per_token
             report = replica.report
             if report is None:

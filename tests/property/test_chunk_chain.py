@@ -6,17 +6,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.canonical import assistant_piece, read_prompt
-from router.chunk_chain import CHUNK_BYTES, EMPTY_CHAIN, MIN_CHUNK_BYTES, ChunkChain, ChunkHasher
+from router.chunk_chain import EMPTY_CHAIN, MIN_CHUNK_BYTES, TIERS, ChunkChain, ChunkHasher
 
 PATH = "/v1/chat/completions"
 HASHER = ChunkHasher(seed=7)
-texts = st.text(max_size=20).flatmap(lambda text: st.integers(1, 60).map(lambda times: text * times))
+texts = st.text(max_size=20).flatmap(lambda text: st.sampled_from([1, 3, 20, 60, 900]).map(lambda times: text * times))
 messages = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "system"]), "content": texts})
 chats = st.lists(messages, max_size=6)
 
 
 def _chain(chat: list[dict[str, str]], **salt: str) -> ChunkChain:
     return HASHER.of_body(PATH, json.dumps({"messages": chat}).encode(), **{"model": "m", **salt})
+
+
+def _longest(start: int) -> int:
+    """Return how long a chunk that starts there may be."""
+    return next(size for until, size in TIERS if start < until)
 
 
 def _common(one: ChunkChain, other: ChunkChain) -> int:
@@ -35,7 +40,8 @@ def test_chunks_cover_the_prompt_but_for_a_short_tail(chat: list[dict[str, str]]
     chain = _chain(chat)
     assert len(chain) == len(chain.hashes) == len(chain.ends)
     sizes = [end - start for start, end in zip([0, *chain.ends], chain.ends, strict=False)]
-    assert all(MIN_CHUNK_BYTES <= size <= CHUNK_BYTES for size in sizes)
+    for start, size in zip([0, *chain.ends], sizes, strict=False):
+        assert MIN_CHUNK_BYTES <= size <= _longest(start)
     assert chain.size_bytes - (chain.ends[-1] if chain.ends else 0) == len(chain.tail) < MIN_CHUNK_BYTES
     assert 0 not in chain.hashes.tolist()
 
@@ -57,7 +63,7 @@ def test_what_is_shared_is_the_common_prefix(one: list[dict[str, str]], other: l
     common = min(len(left), len(right)) if prefix is None else prefix
     shared = _common(_chain(one), _chain(other))
     assert shared <= common
-    assert shared > common - CHUNK_BYTES - MIN_CHUNK_BYTES
+    assert shared > common - _longest(common) - MIN_CHUNK_BYTES
 
 
 @given(chat=st.lists(messages, min_size=1, max_size=4), answer=texts)

@@ -6,11 +6,16 @@ from hypothesis import strategies as st
 
 from router.pending_prefill import GRACE_S, STALE_S, PendingPrefill
 
-RATE = 1000.0
+S_PER_TOKEN = 0.001
 
 
 def _add(pending: PendingPrefill, tokens: float, now_s: float, *, stream: bool = True) -> int:
-    return pending.add(tokens, now_s, RATE, stream=stream)
+    return pending.add(tokens, now_s, S_PER_TOKEN, stream=stream)
+
+
+def _waiting(pending: PendingPrefill, now_s: float) -> float:
+    """Return the tokens that wait."""
+    return round(pending.wait_s(now_s, S_PER_TOKEN) / S_PER_TOKEN, 6)
 
 
 def test_without_reports_own_requests_wait_until_their_first_token() -> None:
@@ -18,11 +23,11 @@ def test_without_reports_own_requests_wait_until_their_first_token() -> None:
     pending = PendingPrefill()
     first = _add(pending, 500.0, 0.0)
     _add(pending, 200.0, 0.0)
-    assert pending.waiting_tokens(0.0, RATE) == 700.0
-    assert pending.waiting_tokens(0.3, RATE) == pytest.approx(400.0)
-    assert pending.waiting_tokens(9.0, RATE) == 200.0
+    assert _waiting(pending, 0.0) == 700.0
+    assert _waiting(pending, 0.3) == pytest.approx(400.0)
+    assert _waiting(pending, 9.0) == 200.0
     pending.prefilled(first, 9.0)
-    assert pending.waiting_tokens(9.0, RATE) == 200.0
+    assert _waiting(pending, 9.0) == 200.0
     pending.check_integrity()
 
 
@@ -31,8 +36,8 @@ def test_answers_that_are_not_streamed_wait_as_long_as_their_prefill_should_take
     pending = PendingPrefill()
     number = _add(pending, 500.0, 0.0, stream=False)
     _add(pending, 500.0, 0.0, stream=False)
-    assert pending.waiting_tokens(0.2, RATE) == pytest.approx(800.0)
-    assert pending.waiting_tokens(5.0, RATE) == 0.0
+    assert _waiting(pending, 0.2) == pytest.approx(800.0)
+    assert _waiting(pending, 5.0) == 0.0
     pending.prefilled(number, 6.0)
     pending.check_integrity()
 
@@ -43,12 +48,12 @@ def test_a_report_counts_what_it_has_accepted_and_no_more() -> None:
     pending.reported(0.0, 0, 0.0)
     _add(pending, 500.0, 0.05)
     _add(pending, 200.0, 0.06)
-    assert pending.waiting_tokens(0.06, RATE) == 700.0
+    assert _waiting(pending, 0.06) == 700.0
     pending.reported(500.0, 1, 0.1)
-    assert pending.waiting_tokens(0.1, RATE) == 700.0
+    assert _waiting(pending, 0.1) == 700.0
     pending.reported(650.0, 2, 0.2)
-    assert pending.waiting_tokens(0.2, RATE) == 650.0
-    assert pending.waiting_tokens(0.3, RATE) == pytest.approx(550.0)
+    assert _waiting(pending, 0.2) == 650.0
+    assert _waiting(pending, 0.3) == pytest.approx(550.0)
     pending.check_integrity()
 
 
@@ -58,10 +63,10 @@ def test_a_request_that_never_arrived_is_not_waited_for() -> None:
     pending.reported(0.0, 0, 0.0)
     lost = _add(pending, 500.0, 0.0)
     pending.lost(lost, 0.1)
-    assert pending.waiting_tokens(0.1, RATE) == 0.0
+    assert _waiting(pending, 0.1) == 0.0
     _add(pending, 200.0, 0.1)
     pending.reported(200.0, 1, 0.2)
-    assert pending.waiting_tokens(0.2, RATE) == 200.0
+    assert _waiting(pending, 0.2) == 200.0
 
 
 def test_a_young_report_counts_old_requests_whatever_its_counter_says() -> None:
@@ -70,7 +75,7 @@ def test_a_young_report_counts_old_requests_whatever_its_counter_says() -> None:
     pending.reported(0.0, 0, 0.0)
     _add(pending, 500.0, 0.0)
     pending.reported(500.0, 0, GRACE_S)
-    assert pending.waiting_tokens(GRACE_S, RATE) == 500.0
+    assert _waiting(pending, GRACE_S) == 500.0
 
 
 def test_old_reports_say_nothing() -> None:
@@ -78,12 +83,12 @@ def test_old_reports_say_nothing() -> None:
     pending = PendingPrefill()
     pending.reported(9000.0, 0, 0.0)
     _add(pending, 500.0, 0.0)
-    assert pending.waiting_tokens(0.0, RATE) == 9500.0
-    assert pending.waiting_tokens(0.01 + STALE_S, RATE) == 0.0
+    assert _waiting(pending, 0.0) == 9500.0
+    assert _waiting(pending, 0.01 + STALE_S) == 0.0
     _add(pending, 100.0, STALE_S + 1)
-    assert pending.waiting_tokens(STALE_S + 1, RATE) == 100.0
+    assert _waiting(pending, STALE_S + 1) == 100.0
     pending.silent()
-    assert pending.waiting_tokens(STALE_S + 1, RATE) == 100.0
+    assert _waiting(pending, STALE_S + 1) == 100.0
 
 
 events = st.one_of(
@@ -114,9 +119,9 @@ def test_never_negative_and_nothing_left_behind(
         elif alive:
             number = alive.pop((value or 0) % len(alive))
             (pending.prefilled if event == "prefilled" else pending.lost)(number, now_s)
-        assert pending.waiting_tokens(now_s, RATE) >= 0.0
+        assert _waiting(pending, now_s) >= 0.0
         pending.check_integrity()
     for number in alive:
         pending.prefilled(number, now_s)
     pending.silent()
-    assert pending.waiting_tokens(now_s, RATE) == 0.0
+    assert _waiting(pending, now_s) == 0.0

@@ -1,0 +1,150 @@
+"""The prefix index and the pick, held to their bars: `python -m tests.benchmarks.prefix_index`. CPU time, one core.
+
+Prints `BAR <name> <value> <op> <bound> ok|short` for each figure; the exit code is 1 when one is short.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from router.bucket_table import Hashes
+from router.canonical import Prompt
+from router.chunk_chain import ChunkHasher
+from router.outlook import ModelOutlook
+from router.policy.profile import Profile
+from router.policy.registry import policy_named
+from router.prefix_index import PrefixIndex
+from router.request import RoutingRequest
+from router.snapshot import Endpoint, LoadReport, ReplicaSnapshot
+from tests.benchmarks.bars import Bar, report_bars
+
+PROMPT_CHARS = 100_000
+REPLICAS = 64
+RESIDENT_CHUNKS = 5_000_000
+BATCH = 256
+PATH = "/v1/chat/completions"
+HASHER = ChunkHasher(seed=20_26)
+
+
+def cpu_us(call: Callable[[int], object], calls: int, rounds: int = 20) -> float:
+    """Return the CPU time of one call in microseconds, the best round's mean; `call` is given its number."""
+    best_s = float("inf")
+    for round_number in range(rounds):
+        started_s = time.process_time()
+        for number in range(calls):
+            call(round_number * calls + number)
+        best_s = min(best_s, (time.process_time() - started_s) / calls)
+    return best_s * 1e6
+
+
+def random_hashes(generator: np.random.Generator, count: int) -> Hashes:
+    """Return chunk hashes as random as xxh3's; shape (count,)."""
+    return generator.integers(1, 2**64 - 1, count, dtype=np.uint64)
+
+
+def filled_index(generator: np.random.Generator) -> tuple[PrefixIndex, list[str]]:
+    """Return an index with `RESIDENT_CHUNKS` distinct chunks, evenly over `REPLICAS` replicas."""
+    index = PrefixIndex()
+    names = [f"replica-{number:03d}" for number in range(REPLICAS)]
+    for name in names:
+        index.add_replica(name)
+    for start in range(0, RESIDENT_CHUNKS, 10_000):
+        index.claim(names[start // 10_000 % REPLICAS], random_hashes(generator, 10_000))
+    return index, names
+
+
+def index_bars() -> list[Bar]:
+    """Measure memory, lookups and updates of an index the size of a few racks."""
+    generator = np.random.default_rng(0)
+    index, names = filled_index(generator)
+    memory_mb = index.nbytes / 1e6
+    resident = sum(index.claims(name) for name in names)
+
+    rng = Random(0)
+    prompts = [Prompt([rng.randbytes(PROMPT_CHARS // 2).hex().encode()]) for _ in range(64)]
+    for prompt in prompts:
+        hashes = HASHER.of_prompt(prompt, model="m").hashes
+        for name in names:
+            index.claim(name, hashes[: rng.randrange(len(hashes) + 1)])
+    held_us = cpu_us(lambda number: index.match(HASHER.of_prompt(prompts[number % 64], model="m").hashes), 64)
+    unknown = [Prompt([rng.randbytes(PROMPT_CHARS // 2).hex().encode()]) for _ in range(64)]
+    new_us = cpu_us(lambda number: index.match(HASHER.of_prompt(unknown[number % 64], model="m").hashes), 64)
+
+    batches = [random_hashes(generator, BATCH) for _ in range(400)]
+
+    def update(number: int) -> None:
+        index.claim(names[number % REPLICAS], batches[number % 400])
+        index.evict(names[(number - 50) % REPLICAS], batches[(number - 50) % 400])
+
+    updates_per_s = 2 * BATCH / cpu_us(update, 400) * 1e6
+    small = [random_hashes(generator, 16) for _ in range(400)]
+
+    def small_update(number: int) -> None:
+        index.claim(names[number % REPLICAS], small[number % 400])
+        index.evict(names[(number - 50) % REPLICAS], small[(number - 50) % 400])
+
+    small_updates_per_s = 2 * 16 / cpu_us(small_update, 400) * 1e6
+    return [
+        Bar("index_lookup_100k_chars_64_replicas_us", held_us, "<=", 150),
+        Bar("index_lookup_100k_chars_nobody_holds_us", new_us, "<=", 150),
+        Bar("index_resident_chunks", resident, ">=", 0.999 * RESIDENT_CHUNKS),
+        Bar("index_memory_mb", memory_mb, "<=", 250),
+        Bar("index_updates_per_s_in_256s", updates_per_s, ">=", 200_000),
+        Bar("index_updates_per_s_in_16s", small_updates_per_s, ">=", 200_000),
+    ]
+
+
+def _body(*messages: str) -> bytes:
+    roles = ("user", "assistant")
+    rows = [{"role": roles[at % 2], "content": content} for at, content in enumerate(messages)]
+    return json.dumps({"model": "m", "stream": True, "messages": rows, "max_tokens": 16}).encode()
+
+
+def pick_bars() -> list[Bar]:
+    """Measure a whole pick over 8 replicas: body → canonical bytes → hashes → lookup → scores → choice."""
+    outlook = ModelOutlook()
+    policy = policy_named("expected_ttft", outlook)
+    replicas = [ReplicaSnapshot(Endpoint(f"r{number}", "m", "h", 1)) for number in range(8)]
+    for number, replica in enumerate(replicas):
+        outlook.add_replica(replica.replica_id, kv_tokens=500_000)
+        outlook.reported(replica.replica_id, LoadReport(1, 8, 2, 1000 * number, 0.5, 500_000, 0.0, 900.0), 0.0)
+    bodies = {
+        "2000_words": _body("word after word " * 750),
+        "chat_of_12": _body(*["some words in a turn of a chat " * 32] * 12),
+        "40_words": _body("word after word " * 13),
+    }
+    bounds = {"2000_words": 60.0, "chat_of_12": 60.0, "40_words": 15.0}
+    bars = []
+    for name, body in bodies.items():
+        for number in range(4):
+            outlook.picked(_request(body), replicas[number])
+        bars.append(Bar(f"pick_us_{name}", _pick_us(outlook, policy, replicas, body), "<=", bounds[name]))
+    return bars
+
+
+def _request(body: bytes) -> RoutingRequest:
+    chain = HASHER.of_body(PATH, body, model="m")
+    return RoutingRequest("id", "m", PATH, stream=True, body=body, now_s=0.05, chain=chain)
+
+
+def _pick_us(outlook: ModelOutlook, policy: Profile, replicas: list[ReplicaSnapshot], body: bytes) -> float:
+    rng = Random(0)
+
+    def pick(number: int) -> None:
+        del number
+        policy.decide(_request(body), replicas, rng)
+
+    best_us = cpu_us(pick, 100)
+    outlook.check_integrity()
+    return best_us
+
+
+if __name__ == "__main__":
+    sys.exit(report_bars(index_bars() + pick_bars()))
