@@ -35,8 +35,7 @@ def read(config: object) -> ModelShape | None:
     """Return the shape; None if the config is refused."""
     try:
         return shape_from_config(config, "m")
-    except ModelShapeError as error:
-        assert len(str(error)) > len("m: ")
+    except ModelShapeError:
         return None
 
 
