@@ -35,6 +35,7 @@ from tests.benchmarks.trace_replay import (
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--replay-only", action="store_true", help="the trace alone, no engines")
+    parser.add_argument("--cluster", action="store_true", help="also a whole cluster: 3 replicas more, 5 GB")
     parser.add_argument("--limit", type=int, default=0, help="so many requests of the trace; 0: all, with its bars")
     parser.add_argument("--trace", type=Path, default=trace_path(), help="a trace in the Mooncake format")
     parser.add_argument("--rounds", type=int, default=3, help="rounds on the engines that count")
@@ -61,7 +62,12 @@ def _bench(options: argparse.Namespace, console: Console) -> int:
     load = ChatLoad(seed=options.seed)
     if not options.replay_only:
         fetch(MODEL, console.print)
-        measured = measure_engines(options.rounds, load, lambda text: console.print(text, style="dim", highlight=False))
+        measured = measure_engines(
+            options.rounds,
+            load,
+            lambda text: console.print(text, style="dim", highlight=False),
+            with_cluster=options.cluster,
+        )
         console.print(engine_table(measured.figures, load))
         bars += engine_bars(measured.figures)
     figures: dict[str, object] = {

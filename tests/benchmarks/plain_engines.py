@@ -12,13 +12,14 @@ from typing import Final
 from deployments.models.source import resolve
 from tests.benchmarks.one_replica_cluster import MODEL
 from tests.benchmarks.server_process import ServerProcess, free_port
+from tests.benchmarks.token_streams import Target
 
 ENGINES: Final = 3
 KV_BLOCKS: Final = 256
 BLOCK_TOKENS: Final = 32
 START_WAIT_S: Final = 420.0
 _RESET_WAIT_S: Final = 30.0
-_ENV: Final = {
+ENGINE_ENV: Final = {
     "OMP_NUM_THREADS": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_NO_USAGE_STATS": "1",
@@ -58,7 +59,12 @@ def plain_engines(log_dir: Path) -> Iterator[list[ServerProcess]]:
         for number in range(ENGINES):
             port = free_port()
             engine = ServerProcess(
-                f"engine-{number}", _command(port), port=port, log_dir=log_dir, start_wait_s=START_WAIT_S, env=_ENV
+                f"engine-{number}",
+                _command(port),
+                port=port,
+                log_dir=log_dir,
+                start_wait_s=START_WAIT_S,
+                env=ENGINE_ENV,
             )
             stack.callback(engine.stop)
             engines.append(engine)
@@ -67,7 +73,7 @@ def plain_engines(log_dir: Path) -> Iterator[list[ServerProcess]]:
         yield engines
 
 
-def empty_caches(engines: Sequence[ServerProcess]) -> None:
+def empty_caches(engines: Sequence[Target]) -> None:
     """Have every engine forget what it has cached.
 
     Raises:
@@ -75,16 +81,16 @@ def empty_caches(engines: Sequence[ServerProcess]) -> None:
     """
     for engine in engines:
         give_up = time.monotonic() + _RESET_WAIT_S
-        while not _emptied(engine.port):
+        while not _emptied(engine):
             if time.monotonic() > give_up:
-                raise RuntimeError(f"{engine.name} does not empty its prefix cache: requests are still running")
+                raise RuntimeError(f"the engine at port {engine.port} does not empty its prefix cache")
             time.sleep(0.1)
 
 
-def _emptied(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_RESET_WAIT_S)
+def _emptied(engine: Target) -> bool:
+    connection = http.client.HTTPConnection(engine.host, engine.port, timeout=_RESET_WAIT_S)
     try:
-        connection.request("POST", "/reset_prefix_cache")
+        connection.request("POST", "/reset_prefix_cache", headers={"authorization": f"Bearer {engine.bearer}"})
         response = connection.getresponse()
         return response.status == http.client.OK and json.loads(response.read())["success"] is True
     finally:

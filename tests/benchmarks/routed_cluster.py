@@ -1,0 +1,87 @@
+"""A whole RackServe cluster with three vLLM replicas of small KV caches: gateways know exactly what each one caches."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from cluster.spec import ClusterSpec
+from deployments import ray_api
+from deployments.directory import view_now
+from deployments.launch import Launch, Progress
+from tests.benchmarks.load_plan import API_KEY
+from tests.benchmarks.one_replica_cluster import MODEL
+from tests.benchmarks.plain_engines import BLOCK_TOKENS, ENGINE_ENV, ENGINES, KV_BLOCKS
+from tests.benchmarks.server_process import free_port
+from tests.benchmarks.token_streams import Target
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedCluster:
+    """A running cluster.
+
+    Attributes:
+        gateway: as an app with an API key sees it.
+        replicas: each replica's own port, with the cluster's internal credential.
+    """
+
+    gateway: Target
+    replicas: tuple[Target, ...]
+
+
+def _spec(policy: str) -> ClusterSpec:
+    return ClusterSpec.model_validate(
+        {
+            "cluster": {"name": "bench-routing", "serve_port": free_port()},
+            "gateway": {
+                "host": "127.0.0.1",
+                "port": free_port(),
+                "admin_port": free_port(),
+                "tenants": [{"name": "bench", "key_sha256": hashlib.sha256(API_KEY.encode()).hexdigest()}],
+            },
+            "models": [
+                {
+                    "name": MODEL,
+                    "source": MODEL,
+                    "engine": "vllm",
+                    "replicas": ENGINES,
+                    "policy": policy,
+                    "cpus": 0.5,
+                    "engine_args": {
+                        "max_model_len": 2048,
+                        "max_num_seqs": 16,
+                        "block_size": BLOCK_TOKENS,
+                        "num_gpu_blocks_override": KV_BLOCKS,
+                        "kv_cache_memory_bytes": 1 << 30,
+                    },
+                    "env": ENGINE_ENV,
+                }
+            ],
+        }
+    )
+
+
+@contextmanager
+def routed_cluster(policy: str, report: Callable[[Progress], None]) -> Iterator[RoutedCluster]:
+    """Run the cluster as `rackserve serve` does, for as long as the context lasts.
+
+    Args:
+        policy: how its gateway picks replicas.
+        report: called with the progress while it starts.
+
+    Raises:
+        ClusterError: it did not come up.
+    """
+    spec = _spec(policy)
+    launch = Launch(spec)
+    try:
+        launch.start(lambda: False)
+        launch.wait_until_ready(report, lambda: False)
+        credential = ray_api.shared_secret(spec.cluster.name)
+        replicas = view_now(spec.cluster.name).replicas
+        yield RoutedCluster(
+            Target(spec.gateway.host, spec.gateway.port, API_KEY, MODEL),
+            tuple(Target(replica.host, replica.http_port, credential, MODEL) for replica in replicas),
+        )
+    finally:
+        launch.stop()
