@@ -175,7 +175,7 @@ class ModelSpec(_Part):
     engine: Literal["vllm", "sim"] = "vllm"
     replicas: ReplicaCount = ReplicaCount()
     parallel: Parallelism = Parallelism()
-    policy: str = "least_load"
+    policy: str = "expected_ttft"
     engine_args: dict[str, Any] = Field(default_factory=dict)
     env: dict[str, str] = Field(default_factory=dict)
     sim: SimSpec = SimSpec()

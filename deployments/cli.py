@@ -153,7 +153,10 @@ def gateway(
     port: Annotated[int, typer.Option(min=0, max=65535, help="The apps' port; 0: a free one.")] = 8000,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "0.0.0.0",  # noqa: S104 - apps come from elsewhere
     admin_port: Annotated[int, typer.Option(min=0, max=65535, help="/metrics and /state; 0: a free one.")] = 8002,
-    policy: Annotated[str, typer.Option(help="round_robin, least_load, power_of_two, …")] = "least_load",
+    policy: Annotated[
+        str,
+        typer.Option(help="expected_ttft, prefix_affinity, consistent_hash, least_load, power_of_two or round_robin"),
+    ] = "least_load",
     replica_key: Annotated[
         str, typer.Option(envvar="RACKSERVE_REPLICA_KEY", help="Bearer token the servers want, if they want one.")
     ] = "",

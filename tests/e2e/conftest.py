@@ -92,7 +92,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
     folder = tmp_path_factory.mktemp("e2e")
     ports = {"data": free_port(), "admin": free_port(), "serve": free_port()}
     file = folder / "rackserve.yaml"
-    file.write_text(CLUSTER_FILE.format(**ports, policy="least_load"))
+    file.write_text(CLUSTER_FILE.format(**ports, policy="expected_ttft"))
     with (
         (folder / "serve.log").open("w") as log,
         subprocess.Popen(
