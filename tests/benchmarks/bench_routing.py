@@ -37,7 +37,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--replay-only", action="store_true", help="the trace alone, no engines")
     parser.add_argument("--cluster", action="store_true", help="also a whole cluster: 3 replicas more, 5 GB")
     parser.add_argument("--limit", type=int, default=0, help="so many requests of the trace; 0: all, with its bars")
-    parser.add_argument("--trace", type=Path, default=trace_path(), help="a trace in the Mooncake format")
     parser.add_argument("--rounds", type=int, default=3, help="rounds on the engines that count")
     parser.add_argument("--seed", type=int, default=0, help="of the replay's ties and the chats' words")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the result goes")
@@ -86,14 +85,15 @@ def _bench(options: argparse.Namespace, console: Console) -> int:
 
 def _replay(options: argparse.Namespace, console: Console, bars: list[Bar]) -> dict[str, PolicyReplay]:
     """Replay the trace with every policy and add the bars; nothing where there is no trace."""
-    if options.trace is None:
+    path = trace_path()
+    if path is None:
         console.print(
             "trace replay skipped: no mooncake_conversation.jsonl in ../shared/traces; "
-            f"${DATA_VARIABLE} may name its folder, or give --trace",
+            f"${DATA_VARIABLE} may name its folder",
             style="yellow",
         )
         return {}
-    trace = read_trace(options.trace, options.limit or None)
+    trace = read_trace(path, options.limit or None)
     replays = replay_policies(trace, options.seed)
     repeated = replay_once(trace, OURS, options.seed)
     console.print(replay_table(replays))
