@@ -28,6 +28,9 @@ class _Open:
     Attributes:
         chain: the prompt's.
         chain_tokens: where the chain's last chunk ends, in tokens.
+        decided: how many of its chunks are tied; the others are decided by the block that the answer begins in.
+        decided_tokens: where the last of those ends.
+        undecided_ends: where the others end.
         rest: token ids from `rest_start` on: the last, unfilled block, and what is in no chunk.
         full_blocks: the prompt's.
         last_key: of the last of them.
@@ -36,6 +39,9 @@ class _Open:
 
     chain: ChunkChain
     chain_tokens: int
+    decided: int
+    decided_tokens: int
+    undecided_ends: Sequence[int]
     rest: Sequence[int]
     rest_start: int
     full_blocks: int
@@ -98,13 +104,16 @@ class PromptTies:
         extras = prompt_extras(tokens // size, size, event.adapter, event.cache_salt, event.media)
         keys = block_keys(packed(ids), size, extras=extras)
         ends = self._ends(chain, prompt, ids)
-        self._tie(chain.hashes.tolist(), ends, 0, keys, 0)
+        decided = self._tie(chain.hashes.tolist(), ends, 0, keys, 0)
         if path in CHAT_PATHS:
             chain_tokens = ends[-1] if ends else 0
             start = min(len(keys) * size, max(0, chain_tokens - OVERLAP))
             self._open[event.request_id] = _Open(
                 chain=chain,
                 chain_tokens=chain_tokens,
+                decided=decided,
+                decided_tokens=ends[decided - 1] if decided else 0,
+                undecided_ends=ends[decided:],
                 rest=ids[start:],
                 rest_start=start,
                 full_blocks=len(keys),
@@ -132,14 +141,12 @@ class PromptTies:
         canonical = chain.tail + piece
         start_byte = chain.size_bytes - len(chain.tail)
         new_ends = [end - start_byte for end in islice(longer.ends, len(chain), None)]
-        if not new_ends:
-            return
         unfilled = open_.full_blocks * size - open_.rest_start
         extras = prompt_extras(len(ids) // size + 1, size, open_.adapter, "", ())
         keys = block_keys(packed(ids[unfilled:]), size, open_.last_key, extras)
         start = max(open_.rest_start, open_.chain_tokens - OVERLAP)
-        ends = self._place(canonical, new_ends, ids[start - open_.rest_start :], start)
-        self._tie(longer.hashes[len(chain) :].tolist(), ends, open_.chain_tokens, keys, open_.full_blocks)
+        ends = [*open_.undecided_ends, *self._place(canonical, new_ends, ids[start - open_.rest_start :], start)]
+        self._tie(longer.hashes[open_.decided :].tolist(), ends, open_.decided_tokens, keys, open_.full_blocks)
 
     def _ends(self, chain: ChunkChain, prompt: Prompt, ids: Sequence[int]) -> list[int]:
         """Return where in the prompt each chunk ends, in tokens."""
@@ -178,7 +185,7 @@ class PromptTies:
         except IndexError:  # an id beyond the vocabulary, such as a placeholder
             return None
 
-    def _tie(self, chunks: Sequence[int], ends: Sequence[int], begin: int, keys: Sequence[int], first: int) -> None:
+    def _tie(self, chunks: Sequence[int], ends: Sequence[int], begin: int, keys: Sequence[int], first: int) -> int:
         """Tie chunks that follow one another, the first of which begins with token `begin`.
 
         Args:
@@ -187,15 +194,21 @@ class PromptTies:
             begin: where the first begins.
             keys: of the blocks from number `first` of the prompt on.
             first: see `keys`.
+
+        Returns:
+            How many chunks a block of `keys` decides, or one before; those behind it are decided by none yet.
         """
         tie, is_held = self._ties.tie, self._is_held
         two_blocks = 2 * self._block_tokens
-        for chunk, end in zip(chunks, ends, strict=True):
+        for position, (chunk, end) in enumerate(zip(chunks, ends, strict=True)):
             block = (begin + end) // two_blocks - first
-            if 0 <= block < len(keys):
+            if block >= len(keys):
+                return position
+            if block >= 0:
                 key = keys[block]
                 tie(chunk, key, end, is_held=is_held(key))
             begin = end
+        return len(chunks)
 
 
 def _ends_of_ids(digits: bytes, ends: Sequence[int]) -> list[int]:
