@@ -4,7 +4,8 @@ SHELL := /bin/bash
 BIN := .venv/bin
 SOURCES := cluster router deployments tests
 
-.PHONY: help setup demo test check format lock bench-peers bench-gateway bench-overhead clean
+.PHONY: help setup demo test check format lock clean \
+	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-placement
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -40,6 +41,15 @@ bench-gateway: bench-peers ## The gateway's cost per request and chunk, beside v
 
 bench-overhead: setup ## Tokens per second through the cluster and straight at a replica
 	$(BIN)/python -m tests.benchmarks.bench_overhead
+
+bench-routing: bench-peers ## Cache hits and TTFT: a recorded trace in virtual time, and real engines beside peers
+	$(BIN)/python -m tests.benchmarks.bench_routing
+
+bench-index: setup ## The prefix index: lookup time, memory, updates a second
+	$(BIN)/python -m tests.benchmarks.prefix_index
+
+bench-placement: setup ## Planner and placement: time, and error against published results
+	$(BIN)/python -m tests.benchmarks.bench_placement
 
 clean: ## Remove the environment and all caches of this folder
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

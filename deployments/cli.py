@@ -3,7 +3,7 @@
 import importlib.metadata
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -156,7 +156,7 @@ def gateway(
     policy: Annotated[
         str,
         typer.Option(help="expected_ttft, prefix_affinity, consistent_hash, least_load, power_of_two or round_robin"),
-    ] = "least_load",
+    ] = "expected_ttft",
     replica_key: Annotated[
         str, typer.Option(envvar="RACKSERVE_REPLICA_KEY", help="Bearer token the servers want, if they want one.")
     ] = "",
@@ -187,6 +187,35 @@ def gateway(
         request_timeout_s=request_timeout,
         console=_console,
     )
+
+
+@app.command()
+def plan(
+    file: Annotated[Path, typer.Argument(help="The plan file (YAML): model, hardware, load, SLO.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    show_all: Annotated[bool, typer.Option("--all", help="Show every alternative, not the telling ones only.")] = False,
+) -> None:
+    """Plan how to serve a model: parallelism, replicas, GPUs, speed and cost, and why each alternative lost."""
+    from deployments.commands.plan import plan as run
+
+    raise typer.Exit(run(file, as_json=as_json, show_all=show_all, console=Console()))
+
+
+@app.command()
+def place(
+    file: Annotated[Path, typer.Argument(help="A cluster file, or a list of gangs (YAML).", show_default=False)],
+    topology: Annotated[
+        Path, typer.Option(help="The machines (YAML): nodes, NVLink domains, racks.", show_default=False)
+    ],
+    at: Annotated[Literal["min", "max"], typer.Option(help="Place each model's least or most replicas.")] = "max",
+    lose: Annotated[list[str] | None, typer.Option(help="A node, domain or rack that fails; may be repeated.")] = None,
+    spares: Annotated[int | None, typer.Option(min=0, help="Nodes kept free in each domain.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Say where the gangs would go on these machines, without any GPU: what fits, what does not and why not."""
+    from deployments.commands.place import place as run
+
+    raise typer.Exit(run(file, topology, at=at, lose=lose or (), spares=spares, as_json=as_json, console=Console()))
 
 
 @app.command()
