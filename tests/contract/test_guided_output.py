@@ -12,6 +12,7 @@ WEATHER: dict[str, Any] = {
     "function": {
         "name": "get_weather",
         "description": "Tell the weather of a city",
+        "strict": True,
         "parameters": {
             "type": "object",
             "properties": {"city": {"type": "string", "maxLength": 20}},
