@@ -171,11 +171,10 @@ class BucketTable:
         self.used += 1
         return slot
 
-    def homes_of(self, key: int) -> Slots:
-        """Return the slots of the two buckets one key may be in."""
-        first = (key & self._mask) * BUCKET
-        second = (key >> _SECOND_HOME_SHIFT & self._mask) * BUCKET
-        return np.unique(np.concatenate([np.arange(first, first + BUCKET), np.arange(second, second + BUCKET)]))
+    def home_slots(self, keys: Hashes) -> Slots:
+        """Return the slots each key may be in, shape (n, 2 * BUCKET)."""
+        homes = self._homes(keys)[:, :, None] * BUCKET + np.arange(BUCKET)
+        return np.concatenate([homes[0], homes[1]], axis=1)
 
     def free(self, slots: Slots) -> None:
         """Empty slots that are in use, each named once."""

@@ -65,7 +65,7 @@ class ChunkLru:
         """Use a prompt's chunks, those not held are taken in.
 
         Args:
-            hashes: shape (n,), in the prompt's order; one that comes twice counts once.
+            hashes: shape (n,), in the prompt's order: the first is the latest used; one that comes twice counts once.
             sizes: of the same shape, each 1 or more.
 
         Returns:

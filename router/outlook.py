@@ -123,7 +123,7 @@ class ModelOutlook:
         self.idle = 1.0
         self.requests_per_s = 0.0
         self.work_s = 0.0
-        self.forgotten = 0.0
+        self.forgotten = self.regret.forgotten
         self._sharing: dict[int, int] = {}
         self._matched_chain: ChunkChain | None = None
         self._match: PrefixMatch | None = None

@@ -17,6 +17,8 @@ _FIRST_WORD = 1
 _FEW = 12
 _PEEK = 64
 _LONG = 256
+_ROUNDS = 8
+"""Times that room is made for the chunks of one batch; those for which there is none by then are not claimed."""
 
 
 class PrefixIndex:
@@ -156,7 +158,9 @@ class PrefixIndex:
             missing = hashes  # a new prompt: the usual case
         if len(missing) > 1 and not distinct:
             missing = np.unique(missing)
-        while len(missing):
+        for _ in range(_ROUNDS):
+            if not len(missing):
+                break
             while self._table.wants_growth(len(missing)) and self._table.slots < self._max_slots:
                 self._table.grow()
             _, slots, missing = self._table.place(missing)
@@ -206,13 +210,9 @@ class PrefixIndex:
         if self._table.slots < self._max_slots and self._table.crowded:
             self._table.grow()
             return
-        stamps = self._table.payload[_STAMP]
-        victims = set()
-        for key in hashes.tolist():
-            homes = self._table.homes_of(key)
-            age = self._stamp - stamps[homes].astype(np.int64) & 0xFFFF_FFFF
-            victims.add(int(homes[int(age.argmax())]))
-        self._forget(np.fromiter(victims, np.int64, len(victims)))
+        slots = self._table.home_slots(hashes)
+        age = self._stamp - self._table.payload[_STAMP][slots].astype(np.int64) & 0xFFFF_FFFF
+        self._forget(np.unique(slots[np.arange(len(slots)), age.argmax(axis=1)]))
 
     def evict(self, replica_id: str, hashes: Hashes) -> None:
         """Note that a replica no longer holds these chunks; unknown ones and unknown replicas are passed over."""

@@ -6,6 +6,9 @@ MAX_SAMPLED = 50_000
 """Sampled chunks remembered in each of two generations: about 10 MB when full."""
 LAST_SAMPLE_BITS = 6
 """At the thinnest, one chunk in 64 is sampled; then the oldest are forgotten instead."""
+EVEN_CHANCE = 0.5
+PRIOR_REQUESTS = 50.0
+"""An even chance weighs as much as so many requests."""
 KEEP = 0.999
 """What each request leaves of the weight of those before: the last thousand count."""
 
@@ -76,6 +79,7 @@ class RoutingRegret:
         self.shadow = shadow or ShadowCache()
         self.prompt_tokens = 0.0
         self.cached_tokens = 0.0
+        self._recent_requests = 0.0
         self._recent_prompt = 0.0
         self._recent_cached = 0.0
         self._recent_seen = 0.0
@@ -94,6 +98,7 @@ class RoutingRegret:
         """Count what a replica had cached of a request."""
         self.prompt_tokens += prompt_tokens
         self.cached_tokens += cached_tokens
+        self._recent_requests = KEEP * self._recent_requests + 1.0
         self._recent_prompt = KEEP * self._recent_prompt + prompt_tokens
         self._recent_cached = KEEP * self._recent_cached + cached_tokens
         work = self._recent_work
@@ -123,9 +128,15 @@ class RoutingRegret:
 
     @property
     def forgotten(self) -> float:
-        """The share of computed prompt tokens that had been computed before: the chance that evicting one matters."""
+        """The chance that what a cache evicts is asked for again.
+
+        In the long run as much is evicted as is computed, so it is the share of computed tokens that had been computed
+        before. Before anything is known it is an even chance.
+        """
         missed = 1.0 - self.hit_ratio
-        return max(0.0, self.ideal_hit_ratio - self.hit_ratio) / missed if missed > 0.0 else 0.0
+        measured = max(0.0, self.ideal_hit_ratio - self.hit_ratio) / missed if missed > 0.0 else 0.0
+        unknown = PRIOR_REQUESTS / (PRIOR_REQUESTS + self._recent_requests)
+        return unknown * EVEN_CHANCE + (1.0 - unknown) * measured
 
     @property
     def imbalance(self) -> float:

@@ -80,6 +80,7 @@ class ObservedReplica:
         """Age the claims by all that was sent."""
         if not self._waiting:
             return
+        self._waiting.reverse()  # the LRU takes what stands first for the latest used
         hashes = np.concatenate([chain.hashes[start:] for chain, start in self._waiting])
         sizes = np.fromiter(_sizes(self._waiting), np.int64, len(hashes))
         self._waiting.clear()

@@ -38,8 +38,9 @@ class ExpectedTtft:
     1 / I seconds to make good. The sixth is the delay of those behind: requests come to a replica at rate R, so a
     second of work holds up R / I of them for each second of queue (the value function of an M/G/1 queue: Hyytiä,
     Penttinen, Aalto, "Size- and state-aware dispatching problem with queue-specific job sizes", EJOR 217, 2012). The
-    last is small; between equals it decides for the replica that has prefilled least lately, whose cache holds the
-    oldest blocks. R, I and all else are measured: there is nothing to tune.
+    last prices room in a cache: of what is evicted a measured share is asked for again, most of all where most has been
+    computed lately, so new prefixes go where caches are least used. R, I and all else are measured: there is nothing to
+    tune.
 
     A prefix that other waiting requests have in common is computed for them too: where n of them wait, this one is
     charged a share of 1 / (1 + n) of computing it again. So a hot prefix spreads by itself: once its replica's queue
