@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cluster.errors import EngineDeadError
 from cluster.spec import ModelSpec
 from deployments.engines.interface import Engine, KvEvent, Receive, Scope, Send
 from deployments.engines.registry import engine_for
+from tests.contract.residency_views import ResidencyViews
 
 
 def child_pids() -> list[int]:
@@ -39,6 +41,7 @@ class Watched:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.events: list[tuple[str, dict[str, Any]]] = []
+        self.residency: ResidencyViews | None = None
         if engine.kv_events is not None:
             engine.kv_events.subscribe(self._keep)
         self._views = {
@@ -47,16 +50,24 @@ class Watched:
             "/contract/health": self._health,
             "/contract/children": self._children,
             "/contract/stop": self._stop,
+            "/contract/self-test": self._self_test,
         }
+
+    def follow_residency(self, model: str) -> None:
+        """Claim what the engine's cache holds from now on, as its replica would."""
+        self.residency = ResidencyViews(self.engine, model)
 
     def _keep(self, event: KvEvent) -> None:
         self.events.append((type(event).__name__, asdict(event)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a view, or pass on to the engine."""
-        view = self._views.get(scope.get("path", ""))
+        path = scope.get("path", "")
+        view = self._views.get(path)
+        if path == "/contract/claims":
+            view = partial(self._claims, json.loads(await _body_of(receive)))
         if view is None:
-            await self.engine.app(scope, receive, send)
+            await (self.residency or self.engine).app(scope, receive, send)
             return
         body = json.dumps(await view()).encode()
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -79,17 +90,34 @@ class Watched:
     async def _children(self) -> object:
         return child_pids()
 
+    async def _claims(self, asked: dict[str, str]) -> object:
+        return self.residency.claims(**asked) if self.residency is not None else None
+
+    async def _self_test(self) -> object:
+        return await self.residency.self_test() if self.residency is not None else None
+
     async def _stop(self) -> object:
         await self.engine.stop()
         await self.engine.stop()
         return None
 
 
+async def _body_of(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
 async def main() -> None:
     """Start the engine and serve until the process is ended."""
-    engine = engine_for(ModelSpec.model_validate_json(sys.argv[1]))
+    model = ModelSpec.model_validate_json(sys.argv[1])
+    engine = engine_for(model)
     watched = Watched(engine)
     await engine.start()
+    watched.follow_residency(model.name)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(watched, log_level="warning", loop="none", timeout_graceful_shutdown=1))
         serving = asyncio.create_task(server.serve(sockets=[listener]))

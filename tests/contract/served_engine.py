@@ -88,6 +88,12 @@ class ServedEngine:
         answer: dict[str, Any] = response.json()
         return answer
 
+    def claims(self, path: str, body: dict[str, Any], cache_salt: str = "") -> dict[str, int]:
+        """Return what a replica claims to be cached of a request's prompt."""
+        asked = {"path": path, "body": json.dumps({"model": self.model.name, **body}), "cache_salt": cache_salt}
+        found: dict[str, int] = self.post("/contract/claims", asked).json()
+        return found
+
     def wait_stats(self, reached: Callable[[dict[str, Any]], bool], within_s: float) -> dict[str, Any]:
         """Return the first stats for which `reached`; fail if that takes longer than `within_s`."""
         give_up = time.monotonic() + within_s
