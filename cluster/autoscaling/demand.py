@@ -4,17 +4,28 @@ A long window is steady but slow, a short one quick but noisy. The longest windo
 contradicts (Lepski's method, as the intersection-of-confidence-intervals rule of Goldenshluger and Nemirovski, "On
 spatially adaptive estimation of nonparametric regression", 1997): under a constant load the estimate rests on minutes,
 two seconds after a step on two seconds.
+
+What chance alone does is reckoned from the requests themselves (they come independently, each with its work), and from
+how much rougher the last minutes were than that: traffic whose rate jitters all the time contradicts itself all the
+time, and must not be followed.
 """
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from itertools import pairwise
 from math import sqrt
+from statistics import median
 
 WINDOWS_S = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
 """The windows, each about twice the one before."""
-CONTRADICTION = 3.0
+CONTRADICTION = 4.0
 """Standard deviations of chance by which a shorter window contradicts a longer one."""
 _TREND_S = 60.0
+_ROUGH_S = 10.0
+_ROUGH_LAG = 2
+_FEWEST_ROUGH = 8
+_MEDIAN_CHI_SQUARE = 0.4549
+"""Median of the chi-square distribution with one degree of freedom: of the square of a standard normal number."""
 _RESOLUTION_S = 0.25
 
 
@@ -60,6 +71,7 @@ class Demand:
     def work_per_s(self) -> float:
         """Return the work offered a second now, on as much of the past as does not contradict the last seconds."""
         estimate = 0.0
+        tolerance = CONTRADICTION * sqrt(self.roughness())
         shorter: list[tuple[float, float, float]] = []
         for window_s in WINDOWS_S:
             span_s, work, squared = self._over(window_s)
@@ -67,14 +79,33 @@ class Demand:
                 return 0.0
             rate, variance_rate = work / span_s, squared / span_s
             for seen_s, seen_work, seen_squared in shorter:
-                chance = CONTRADICTION * sqrt(max(variance_rate * seen_s, seen_squared))
-                if abs(seen_work - rate * seen_s) > chance:
+                if abs(seen_work - rate * seen_s) > tolerance * sqrt(max(variance_rate * seen_s, seen_squared)):
                     return estimate
             estimate = rate
             shorter.append((span_s, work, squared))
             if span_s < window_s:
                 break
         return estimate
+
+    def roughness(self) -> float:
+        """Return how much more the load varies within 20 seconds than independent requests would; 1 or more.
+
+        A variance ratio, by the median of the squared differences: a step or two among them changes nothing.
+        """
+        if not self.samples:
+            return 1.0
+        now_s = self.samples[-1].at_s
+        buckets = int((now_s - self.samples[0].at_s) / _ROUGH_S)
+        if buckets < _FEWEST_ROUGH:
+            return 1.0
+        marks = [self._last_at(now_s - bucket * _ROUGH_S) for bucket in range(buckets + 1)]
+        parts = [(new.work - old.work, new.work_squared - old.work_squared) for new, old in pairwise(marks)]
+        ratios = [
+            (work - before) ** 2 / (squared + squared_before)
+            for (work, squared), (before, squared_before) in zip(parts, parts[_ROUGH_LAG:], strict=False)
+            if squared + squared_before > 0
+        ]
+        return max(1.0, median(ratios) / _MEDIAN_CHI_SQUARE) if len(ratios) >= _FEWEST_ROUGH - _ROUGH_LAG else 1.0
 
     def climb_per_s2(self) -> float:
         """Return by how much the demand has been climbing a second, each second: the lesser of its last two climbs.
@@ -86,17 +117,9 @@ class Demand:
         now_s = self.samples[-1].at_s
         if now_s - self.samples[0].at_s < 3 * _TREND_S:
             return 0.0
-        sums = [self._work_at(now_s - step * _TREND_S) for step in range(4)]
+        sums = [self._last_at(now_s - step * _TREND_S).work for step in range(4)]
         rates = [(sums[step] - sums[step + 1]) / _TREND_S for step in range(3)]
         return max(0.0, min(rates[0] - rates[1], rates[1] - rates[2])) / _TREND_S
-
-    def idle_s(self) -> float:
-        """Return for how long nothing has been offered, as far back as is known."""
-        if not self.samples:
-            return 0.0
-        last = self.samples[-1]
-        first = bisect_left(self.samples, last.work, key=_work)
-        return last.at_s - self.samples[first].at_s
 
     def _over(self, window_s: float) -> tuple[float, float, float]:
         last = self.samples[-1] if self.samples else Sample(0.0, 0.0, 0.0)
@@ -104,13 +127,9 @@ class Demand:
         first = self.samples[position] if self.samples else last
         return last.at_s - first.at_s, last.work - first.work, last.work_squared - first.work_squared
 
-    def _work_at(self, at_s: float) -> float:
-        return self.samples[max(0, bisect_left(self.samples, at_s + 1e-9, key=_at_s) - 1)].work
+    def _last_at(self, at_s: float) -> Sample:
+        return self.samples[max(0, bisect_left(self.samples, at_s + 1e-9, key=_at_s) - 1)]
 
 
 def _at_s(sample: Sample) -> float:
     return sample.at_s
-
-
-def _work(sample: Sample) -> float:
-    return sample.work

@@ -16,6 +16,7 @@ class FleetMetrics:
         waiting_requests: requests that wait in gateways.
         waiting_work: their work.
         engine_waiting_work: prompt tokens not yet prefilled in the replicas' engines.
+        engine_wait_s: how long a request would wait inside the replica where it would wait least.
         in_flight: requests on replicas.
         utilisation: share of what the ready replicas can hold at once that is taken, 0 to 1: the largest of batch
             places, prefill time and KV cache.
@@ -31,6 +32,7 @@ class FleetMetrics:
     waiting_requests: int = 0
     waiting_work: float = 0.0
     engine_waiting_work: float = 0.0
+    engine_wait_s: float = 0.0
     in_flight: int = 0
     utilisation: float = 0.0
     offered_requests: int = 0

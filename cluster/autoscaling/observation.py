@@ -23,10 +23,12 @@ class Observation:
         demand: work offered.
         rate: what a replica gets done at its limit.
         cold_start: how long starts take.
-        served_per_s: work dispatched a second, smoothed.
+        smoothed_s: how much time the smoothed figures rest on, at most `_SMOOTHING_S`.
+        served_per_s: work done a second, smoothed.
         utilisation: smoothed.
-        queue_s: seconds of work waiting on each ready replica, smoothed.
+        queue_s: how long a request that comes now will wait, smoothed.
         dispatched_work: the counter last seen.
+        engine_waiting_work: at the last metrics.
         ready: replicas ready at the last metrics.
         steady_since_s: since when requests have been waiting without a pause and `ready` has not changed.
         busy_s: when there last was anything to do.
@@ -36,10 +38,12 @@ class Observation:
     demand: Demand = field(default_factory=Demand)
     rate: ReplicaRate = field(default_factory=ReplicaRate)
     cold_start: ColdStart = field(default_factory=ColdStart)
+    smoothed_s: float = 0.0
     served_per_s: float = 0.0
     utilisation: float = 0.0
     queue_s: float = 0.0
     dispatched_work: float = 0.0
+    engine_waiting_work: float = 0.0
     ready: int = 0
     steady_since_s: float | None = None
     busy_s: float = 0.0
@@ -53,6 +57,7 @@ class Observation:
             demand=self.demand.observe(metrics.offered_work, metrics.offered_work_squared, now_s),
             cold_start=self.cold_start.observe(metrics.start_durations_s),
             dispatched_work=metrics.dispatched_work,
+            engine_waiting_work=metrics.engine_waiting_work,
             ready=metrics.ready,
             steady_since_s=self._steady_since_s(metrics, now_s),
             busy_s=now_s if is_busy or self.at_s is None else self.busy_s,
@@ -60,16 +65,22 @@ class Observation:
         if self.at_s is None or now_s <= self.at_s:
             return seen
         elapsed_s = now_s - self.at_s
+        # What was sent to the engines, less what only piled up there. One sample may well be below 0: dispatches are
+        # known at once, engines' reports come later.
         served = max(0.0, metrics.dispatched_work - self.dispatched_work)
+        served -= metrics.engine_waiting_work - self.engine_waiting_work
         if seen.steady_since_s is not None and self.at_s - seen.steady_since_s >= _SETTLE_S:
             seen = replace(seen, rate=seen.rate.observe(served, elapsed_s * metrics.ready))
-        keep = exp(-elapsed_s / _SMOOTHING_S)
+        # The weight of what is new: all of it at first, then falling to an exponential mean's.
+        smoothed_s = self.smoothed_s * exp(-elapsed_s / _SMOOTHING_S) + elapsed_s
+        new = elapsed_s / smoothed_s
         rate = seen.work_per_replica_s(metrics)
         return replace(
             seen,
-            served_per_s=self.served_per_s * keep + served / elapsed_s * (1 - keep),
-            utilisation=self.utilisation * keep + metrics.utilisation * (1 - keep),
-            queue_s=self.queue_s * keep + queue_s(metrics, rate) * (1 - keep),
+            smoothed_s=smoothed_s,
+            served_per_s=self.served_per_s + (served / elapsed_s - self.served_per_s) * new,
+            utilisation=self.utilisation + (metrics.utilisation - self.utilisation) * new,
+            queue_s=self.queue_s + (queue_s(metrics, rate) - self.queue_s) * new,
         )
 
     def work_per_replica_s(self, metrics: FleetMetrics) -> float:
@@ -80,7 +91,7 @@ class Observation:
         """
         if not metrics.ready:
             return self.rate.per_s
-        served = self.served_per_s / metrics.ready
+        served = max(0.0, self.served_per_s) / metrics.ready
         if self.rate.per_s > 0:
             return max(self.rate.per_s, served)
         return served / self.utilisation if self.utilisation > 0 else 0.0
@@ -94,7 +105,11 @@ class Observation:
 
 
 def queue_s(metrics: FleetMetrics, work_per_replica_s: float) -> float:
-    """Return the seconds of work waiting on each ready replica; 0 where the rate is not known."""
+    """Return how long a request that comes now will wait, in the gateway and then in the best replica, about.
+
+    Of the engines the least busy one counts: a long prompt being prefilled on one of them makes nobody wait while
+    another has nothing to do.
+    """
     if work_per_replica_s <= 0:
-        return 0.0
-    return (metrics.waiting_work + metrics.engine_waiting_work) / (work_per_replica_s * max(1, metrics.ready))
+        return metrics.engine_wait_s
+    return metrics.waiting_work / (work_per_replica_s * max(1, metrics.ready)) + metrics.engine_wait_s

@@ -22,8 +22,8 @@ class ReplicaRate:
     replica_s: float = 0.0
 
     def observe(self, work: float, replica_s: float) -> "ReplicaRate":
-        """Return this with `work` done in `replica_s` of replicas at their limit."""
-        if replica_s <= 0 or work < 0:
+        """Return this with `work` done in `replica_s` of replicas at their limit; samples may scatter below 0."""
+        if replica_s <= 0:
             return self
         keep = exp(-replica_s / _MEMORY_S)
         return ReplicaRate(self.work * keep + work, self.replica_s * keep + replica_s)
@@ -31,4 +31,4 @@ class ReplicaRate:
     @property
     def per_s(self) -> float:
         """Work a second of one replica; 0: not known yet."""
-        return self.work / self.replica_s if self.replica_s >= EVIDENCE_S else 0.0
+        return max(0.0, self.work / self.replica_s) if self.replica_s >= EVIDENCE_S else 0.0

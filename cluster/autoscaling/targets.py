@@ -11,8 +11,7 @@ class AutoscalingTargets:
         min_replicas: at least so many, 0 allowed.
         max_replicas: at most so many, at least 1.
         target_queue_s: seconds of work that may wait on a replica, on average, before more replicas are needed.
-        target_utilisation: share of a replica's capacity that is planned for, above 0 and below 1; the rest absorbs
-            chance.
+        headroom: spare replicas for chance, by the square root of the work there is; see `staffing`.
         scale_down_after_s: replicas are given back once they were not needed for so long.
         scale_to_zero_after_s: the last one, once there was nothing at all to do for so long.
         longest_wait_s: requests wait no longer than this (admission refuses them), so no more work can pile up.
@@ -22,8 +21,8 @@ class AutoscalingTargets:
     min_replicas: int = 1
     max_replicas: int = 1
     target_queue_s: float = 1.0
-    target_utilisation: float = 0.75
-    scale_down_after_s: float = 180.0
+    headroom: float = 0.5
+    scale_down_after_s: float = 300.0
     scale_to_zero_after_s: float = 300.0
     longest_wait_s: float = 60.0
     first_cold_start_s: float = 60.0
@@ -31,8 +30,8 @@ class AutoscalingTargets:
     def __post_init__(self) -> None:
         if not 0 <= self.min_replicas <= self.max_replicas or self.max_replicas < 1:
             raise ValueError(f"replicas from {self.min_replicas} to {self.max_replicas} make no range")
-        if not 0 < self.target_utilisation < 1:
-            raise ValueError(f"a target utilisation of {self.target_utilisation} is not between 0 and 1")
+        if self.headroom < 0:
+            raise ValueError(f"a headroom of {self.headroom} is below 0")
 
     def bounded(self, replicas: int) -> int:
         """Return `replicas` within the bounds."""

@@ -325,6 +325,7 @@ class _Run(Generic[StateT]):
     def _decide(self, now_s: float) -> None:
         for _, refusal in self._admission.expire(now_s):
             self._refused(refusal)
+        self._report(now_s)
         metrics = self._metrics(now_s)
         self._state, decision = self._policy.decide(self._state, metrics, now_s)
         self._result.history.add(decision)
@@ -361,7 +362,10 @@ class _Run(Generic[StateT]):
         staying = [replica for replica in self._replicas.values() if not replica.is_leaving]
         ready = sum(replica.is_ready for replica in staying)
         reports = [replica.snapshot.report for replica in staying if replica.snapshot.report is not None]
-        waits_s = [report.waiting_tokens / max(1.0, report.prefill_tokens_per_s) for report in reports]
+        waits_s = [
+            report.waiting_tokens / report.prefill_tokens_per_s if report.prefill_tokens_per_s > 0 else 0.0
+            for report in reports
+        ]
         prefill_share = (load.prefill_s - self._prefill_s) / (max(1, ready) * self._settings.decide_every_s)
         self._prefill_s = load.prefill_s
         starts_s, self._starts_s = tuple(self._starts_s), []
