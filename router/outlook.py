@@ -62,6 +62,7 @@ class Ticket:
         replica_id: where it was sent.
         chain: its prompt.
         matched_bytes: of its prompt, how much the replica was expected to hold.
+        matched_tokens: the same in tokens.
         tokens: prompt tokens, as best known.
         uncached_tokens: those expected to be prefilled.
         ahead_tokens: what waited on the replica before it.
@@ -75,6 +76,7 @@ class Ticket:
     chain: ChunkChain
     matched_chunks: int
     matched_bytes: int
+    matched_tokens: float
     tokens: float
     uncached_tokens: float
     ahead_tokens: float
@@ -210,8 +212,22 @@ class ModelOutlook:
         return self._sharing.get(chain.hashes.item(chunks - 1), 0) if chunks else 0
 
     def tokens(self, chain: ChunkChain) -> float:
-        """Return a prompt's tokens, as best known."""
-        return chain.tokens or chain.size_bytes / self.bytes_per_token
+        """Return a prompt's tokens, as best known: replicas tell where chunks end, the rest is counted in bytes."""
+        if chain.tokens:
+            return chain.tokens
+        match = self.match(chain)
+        longest = match.longest
+        known = match.token_ends[longest - 1] if longest else 0
+        unknown_bytes = chain.size_bytes - chain.ends[longest - 1] if known else chain.size_bytes
+        return known + unknown_bytes / self.bytes_per_token
+
+    def cached_tokens(self, chain: ChunkChain, chunks: int) -> float:
+        """Return how many tokens a prompt's first `chunks` chunks have, as best known."""
+        if not chunks:
+            return 0.0
+        match = self.match(chain)
+        known = match.token_ends[chunks - 1] if chunks <= len(match.token_ends) else 0
+        return known or self.tokens(chain) * chain.ends[chunks - 1] / chain.size_bytes
 
     # --- a request's life
 
@@ -221,15 +237,14 @@ class ModelOutlook:
         outlook = self.replicas.get(replica_id) or self.add_replica(replica_id)
         match = self.match(chain)
         matched = match.count(replica_id)
-        longest = max(match.counts, default=0)
-        matched_bytes = chain.prefix_bytes(matched)
+        longest = match.longest
         tokens = self.tokens(chain)
-        uncached = uncached_tokens(tokens, matched_bytes, chain.size_bytes)
+        matched_tokens = self.cached_tokens(chain, matched) if matched else 0.0
+        uncached = max(1.0, tokens - matched_tokens)
         s_per_token = outlook.rates.now.s_per_token
         ahead = outlook.pending.wait_s(now_s, s_per_token) / s_per_token
-        ticket = Ticket(
-            replica_id, chain, matched, matched_bytes, tokens, uncached, ahead, running(outlook, replica), now_s
-        )
+        held = matched, chain.prefix_bytes(matched), matched_tokens
+        ticket = Ticket(replica_id, chain, *held, tokens, uncached, ahead, running(outlook, replica), now_s)
         if longest:
             ticket.shares = chain.hashes.item(longest - 1)
             self._sharing[ticket.shares] = self._sharing.get(ticket.shares, 0) + 1
@@ -353,13 +368,6 @@ class ModelOutlook:
             raise AssertionError("the outlook and the index know different replicas")
         for replica in self.replicas.values():
             replica.pending.check_integrity()
-
-
-def uncached_tokens(tokens: float, matched_bytes: int, size_bytes: int) -> float:
-    """Return what is left to prefill; 1 or more, for an engine computes at least the last token anew."""
-    if not size_bytes:
-        return max(1.0, tokens)
-    return max(1.0, tokens - tokens * matched_bytes / size_bytes)
 
 
 def running(outlook: ReplicaOutlook, replica: ReplicaSnapshot) -> int:

@@ -10,10 +10,11 @@ from router.prefix_match import PrefixMatch, leading_run, leading_run_of_few
 from router.replica_columns import WORD, ReplicaColumns
 
 DEFAULT_MAX_SLOTS = 1 << 23
-"""8.4 million slots, 168 MB with up to 64 replicas: room for 5.8 million distinct chunks before any is pushed out."""
+"""8.4 million slots, 201 MB with up to 64 replicas: room for 5.8 million distinct chunks before any is pushed out."""
 SWEEP_SLOTS = 1 << 15
 _STAMP = 0
-_FIRST_WORD = 1
+_TOKENS = 1
+_FIRST_WORD = 2
 _FEW = 12
 _PEEK = 64
 _LONG = 256
@@ -23,6 +24,8 @@ _ROUNDS = 8
 
 class PrefixIndex:
     """Claims "this replica holds this chunk", as one bit a replica beside each chunk's hash.
+
+    Beside each chunk also stands where it ends in tokens, once a replica has told: that is the same for all of a model.
 
     Memory is bounded: the table doubles up to `max_slots`; then a chunk whose two buckets are full pushes out the
     oldest chunk there. A claim may thus be forgotten, which costs a recomputation, but none is ever invented.
@@ -36,7 +39,8 @@ class PrefixIndex:
     """
 
     def __init__(self, max_slots: int = DEFAULT_MAX_SLOTS, slots: int = 1024) -> None:
-        self._table = BucketTable([np.dtype(np.uint32), np.dtype(np.uint64)], min(slots, max_slots))
+        payload: list[np.dtype[np.generic]] = [np.dtype(np.uint32), np.dtype(np.uint32), np.dtype(np.uint64)]
+        self._table = BucketTable(payload, min(slots, max_slots))
         self._max_slots = 1 << max(2 * BUCKET - 1, max_slots - 1).bit_length()
         self._columns = ReplicaColumns()
         self._stamp = 0
@@ -85,22 +89,24 @@ class PrefixIndex:
         Args:
             hashes: a prompt's chain, shape (n,).
         """
-        words = self._table.payload[_FIRST_WORD:]
+        tokens, words = self._table.payload[_TOKENS], self._table.payload[_FIRST_WORD:]
         live = self._columns.live
         counts = [0] * self._columns.width
         if len(hashes) <= _FEW:
             slots = self._leading_slots(hashes)
+            token_ends = [tokens.item(slot) for slot in slots]
             for position, word in enumerate(words):
                 masks = [word.item(slot) for slot in slots]
                 leading_run_of_few(masks, live[position], counts, position * WORD)
         else:
             found = self._leading_found(hashes)
+            token_ends = tokens[found].tolist()
             for position, word in enumerate(words):
                 if len(found) <= _PEEK:
                     leading_run_of_few(word[found].tolist(), live[position], counts, position * WORD)
                 else:
                     leading_run(word[found], live[position], counts, position * WORD)
-        return PrefixMatch(counts, self._columns.by_id)
+        return PrefixMatch(counts, self._columns.by_id, max(counts, default=0), token_ends)
 
     def _leading_found(self, hashes: Hashes) -> Slots:
         """Return the slots of the leading chunks that anyone holds; a new prompt is known by its first few."""
@@ -134,17 +140,27 @@ class PrefixIndex:
 
     # --- claims
 
-    def claim(self, replica_id: str, hashes: Hashes, *, distinct: bool = False) -> None:
+    def claim(
+        self, replica_id: str, hashes: Hashes, *, distinct: bool = False, tokens: NDArray[np.uint32] | None = None
+    ) -> None:
         """Note that a replica holds these chunks; nothing happens where the replica is not known.
 
         Args:
             replica_id: which.
             hashes: the chunks.
             distinct: no chunk stands there twice, as in a prompt's chain; saves looking.
+            tokens: where each chunk ends, in tokens of its prompt, shape (n,); None or (0,): not known.
         """
         column = self._columns.by_id.get(replica_id)
         if column is None or not len(hashes):
             return
+        self._claim(column, hashes, distinct=distinct)
+        if tokens is not None and len(tokens):
+            slots = self._table.find(hashes)
+            stored = slots >= 0
+            self._table.payload[_TOKENS][slots[stored]] = tokens[stored]
+
+    def _claim(self, column: int, hashes: Hashes, *, distinct: bool) -> None:
         self._stamp = self._stamp + 1 & 0xFFFF_FFFF
         if len(hashes) <= FEW and self._claim_few(column, hashes.tolist()):
             return
@@ -222,13 +238,13 @@ class PrefixIndex:
         slots = self._table.find(hashes)
         self._clear(column, slots[slots >= 0])
 
-    def replace(self, replica_id: str, hashes: Hashes) -> None:
+    def replace(self, replica_id: str, hashes: Hashes, tokens: NDArray[np.uint32] | None = None) -> None:
         """Resync: a replica holds exactly these chunks. What was claimed for it before is gone at once."""
         if replica_id not in self._columns.by_id:
             return
         self._columns.retire(replica_id)
         self.add_replica(replica_id)
-        self.claim(replica_id, hashes)
+        self.claim(replica_id, hashes, tokens=tokens)
 
     def _clear(self, column: int, slots: Slots) -> None:
         word, bit = self._bit(column)

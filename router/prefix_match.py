@@ -15,10 +15,15 @@ class PrefixMatch:
     Attributes:
         counts: leading chunks held, by column.
         columns: replica id → column.
+        longest: the greatest of `counts`.
+        token_ends: for each leading chunk that anyone holds, how many tokens it takes to cover it and all before it;
+            0: not known. At least `longest` of them.
     """
 
     counts: Sequence[int]
     columns: Mapping[str, int]
+    longest: int
+    token_ends: Sequence[int]
 
     def count(self, replica_id: str) -> int:
         """Return how many leading chunks a replica holds; 0 where it is not known."""

@@ -66,7 +66,7 @@ class ExactReplica:
     def apply(self, delta: ResidencyDelta) -> bool:
         """Take a delta or a snapshot; return False where a snapshot is needed."""
         if delta.snapshot:
-            self._index.replace(self._replica_id, delta.resident)
+            self._index.replace(self._replica_id, delta.resident, delta.tokens)
             self._keep_expected()
             self._sequence = delta.sequence
             self.synced = True
@@ -80,7 +80,7 @@ class ExactReplica:
             return False
         self._sequence = delta.sequence
         self._index.evict(self._replica_id, delta.evicted)
-        self._index.claim(self._replica_id, delta.resident)
+        self._index.claim(self._replica_id, delta.resident, tokens=delta.tokens)
         self._confirm(delta.evicted)
         self._confirm(delta.resident)
         return True

@@ -82,14 +82,13 @@ class PromptTies:
         self._texts = token_texts
         self._open: OrderedDict[str, _Open] = OrderedDict()
 
-    def prompt(self, event: PromptSeen, path: str, body: bytes, cache_salt: str = "") -> ChunkChain | None:
+    def prompt(self, event: PromptSeen, path: str, body: bytes) -> ChunkChain | None:
         """Tie a prompt.
 
         Args:
             event: the prompt as the engine has it.
             path: the request's, without the query.
             body: the request's.
-            cache_salt: the gateway's salt.
 
         Returns:
             The prompt's chain; None where the body cannot be understood.
@@ -98,7 +97,7 @@ class PromptTies:
             prompt = read_prompt(path, body)
         except UnknownPromptError:
             return None
-        chain = self._hasher.of_prompt(prompt, model=self._model, cache_salt=cache_salt)
+        chain = self._hasher.of_prompt(prompt, model=self._model)
         ids = event.token_ids
         tokens, size = len(ids), self._block_tokens
         extras = prompt_extras(tokens // size, size, event.adapter, event.cache_salt, event.media)

@@ -102,7 +102,7 @@ class ReplicaResidency:
     def _prompt_seen(self, event: PromptSeen) -> None:
         body = CURRENT_BODY.get()
         if body is not None and body.pieces:
-            self._prompts.prompt(event, body.path, body.take(), body.cache_salt)
+            self._prompts.prompt(event, body.path, body.take())
 
     def _stored(self, event: BlockStored) -> None:
         for key in self._blocks.stored(event):

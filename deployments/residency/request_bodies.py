@@ -10,8 +10,6 @@ from deployments.engines.interface import AsgiApp, Receive, Scope, Send
 
 PROMPT_PATHS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"})
 """Where prompts come in whose blocks are cached."""
-SALT_HEADER = b"x-rackserve-cache-salt"
-"""What a gateway salts a request's prompt with, beside what the body says."""
 
 
 @dataclass(slots=True)
@@ -20,12 +18,10 @@ class RequestBody:
 
     Attributes:
         path: of the request, without the query.
-        cache_salt: the gateway's salt, or "".
         pieces: its bytes; complete once the engine has a prompt of it.
     """
 
     path: str
-    cache_salt: str
     pieces: list[bytes] = field(default_factory=list)
 
     def take(self) -> bytes:
@@ -54,8 +50,7 @@ class RequestBodies:
         if scope["type"] != "http" or scope["path"] not in PROMPT_PATHS:
             await self._app(scope, receive, send)
             return
-        salt = next((value for name, value in scope["headers"] if name == SALT_HEADER), b"")
-        body = RequestBody(scope["path"], salt.decode("latin-1"))
+        body = RequestBody(scope["path"])
 
         async def receive_and_keep() -> Scope:
             message = await receive()

@@ -62,10 +62,11 @@ class Attempt:
 
     def explanation(self) -> bytes:
         """Return header lines that say which replica it is, by which policy, and how much it held of the prompt."""
-        matched = self._ticket.matched_bytes if self._ticket is not None else 0
+        ticket = self._ticket
+        matched_bytes, matched_tokens = (ticket.matched_bytes, ticket.matched_tokens) if ticket is not None else (0, 0)
         return (
             f"x-rackserve-replica: {self.replica_id}\r\nx-rackserve-policy: {self.decision.policy}\r\n"
-            f"x-rackserve-matched-chars: {matched}\r\n"
+            f"x-rackserve-matched-chars: {matched_bytes}\r\nx-rackserve-matched-tokens: {matched_tokens:.0f}\r\n"
         ).encode("latin-1")
 
     @property

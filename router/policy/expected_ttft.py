@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from router.outlook import ModelOutlook, ReplicaOutlook, uncached_tokens
+from router.outlook import ModelOutlook, ReplicaOutlook
 from router.request import RoutingRequest
 from router.snapshot import LoadReport, ReplicaSnapshot, Signal
 
@@ -65,13 +65,14 @@ class ExpectedTtft:
         chain, now_s = request.chain, request.now_s
         known, idle = outlook.replicas, outlook.idle
         match = outlook.match(chain)
-        columns, counts, ends = match.columns, match.counts, chain.ends
+        columns, counts, ends, token_ends = match.columns, match.counts, chain.ends, match.token_ends
         tokens = outlook.tokens(chain)
         tokens_per_byte = tokens / chain.size_bytes if chain.size_bytes else 0.0
         followers_per_s = outlook.requests_per_s / idle
         again = outlook.forgotten * len(known) / outlook.work_s if outlook.work_s > 0.0 else 0.0
-        longest = max(counts, default=0)
-        least = uncached_tokens(tokens, chain.prefix_bytes(longest), chain.size_bytes)
+        longest = match.longest
+        least = tokens - (token_ends[longest - 1] or ends[longest - 1] * tokens_per_byte) if longest else tokens
+        least = max(1.0, least)
         own_share = 1.0 / (1.0 + outlook.sharing(chain, longest))
         make_good = own_share / idle
         costs: list[float] = []
@@ -85,7 +86,7 @@ class ExpectedTtft:
                 replica = outlook.add_replica(replica_id)
             overhead_s, s_per_token, s_per_running = replica.rates.now
             queue_s = replica.pending.wait_s(now_s, s_per_token)
-            uncached = tokens - ends[held - 1] * tokens_per_byte if held else tokens
+            uncached = tokens - (token_ends[held - 1] or ends[held - 1] * tokens_per_byte) if held else tokens
             if uncached < 1.0:  # noqa: PLR1730 - a call of max takes as long as five lines of this loop
                 uncached = 1.0
             prefill_s = uncached * s_per_token

@@ -26,9 +26,9 @@ class ResidencyViews:
         self._residency = ReplicaResidency(events, self._hasher, model, engine.stats().kv_capacity_tokens)
         self.app: AsgiApp = RequestBodies(engine.app)
 
-    def claims(self, path: str, body: str, cache_salt: str = "") -> dict[str, int]:
+    def claims(self, path: str, body: str) -> dict[str, int]:
         """Return how much of a request's prompt is claimed to be cached, in tokens and in bytes of it."""
-        chain = self._hasher.of_body(path, body.encode(), model=self._model, cache_salt=cache_salt)
+        chain = self._hasher.of_body(path, body.encode(), model=self._model)
         tokens = self._residency.resident_tokens(chain)
         resident = set(self._residency.log.snapshot().resident.tolist())
         told = next((place for place, chunk in enumerate(chain.hashes.tolist()) if chunk not in resident), len(chain))

@@ -88,9 +88,9 @@ class ServedEngine:
         answer: dict[str, Any] = response.json()
         return answer
 
-    def claims(self, path: str, body: dict[str, Any], cache_salt: str = "") -> dict[str, int]:
+    def claims(self, path: str, body: dict[str, Any]) -> dict[str, int]:
         """Return what a replica claims to be cached of a request's prompt."""
-        asked = {"path": path, "body": json.dumps({"model": self.model.name, **body}), "cache_salt": cache_salt}
+        asked = {"path": path, "body": json.dumps({"model": self.model.name, **body})}
         found: dict[str, int] = self.post("/contract/claims", asked).json()
         return found
 
