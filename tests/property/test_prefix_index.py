@@ -98,8 +98,13 @@ class IndexMachine(RuleBasedStateMachine):
 class SmallIndexMachine(IndexMachine):
     """The same in an index that is too small: it may forget, but never invents, and never grows."""
 
-    max_slots = 32
+    max_slots = 16
     forgets = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        for replica in REPLICAS[:4]:
+            self.add(replica)
 
     @invariant()
     def bounded(self) -> None:
@@ -130,3 +135,18 @@ def test_long_prompts_over_many_replicas(replica_count: int, seed: int) -> None:
             replica: min(count, length) for replica, count in held.items()
         }
     index.check_integrity()
+
+
+def test_what_is_pushed_out_is_no_longer_counted() -> None:
+    """In a full index each new chunk takes an old one's place, for all the replicas that held it."""
+    generator = np.random.default_rng(0)
+    index = PrefixIndex(max_slots=64)
+    for replica in ("r", "s"):
+        index.add_replica(replica)
+    for _ in range(20):
+        chunks_of_both = generator.integers(1, 2**63, 10, dtype=np.uint64)
+        index.claim("r", chunks_of_both)
+        index.claim("s", chunks_of_both)
+        index.check_integrity()
+    assert index.chunks <= 64
+    assert index.claims("r") <= 64

@@ -230,3 +230,28 @@ def test_a_claim_nobody_confirms_is_taken_back() -> None:
     residency.apply_delta("r", ResidencyDelta(1, _array({1, 2}), NOTHING))
     residency.tick(100.0 + CONFIRM_S)
     assert residency.match(chain).count("r") == 2
+
+
+def test_news_that_comes_twice_or_late_changes_nothing() -> None:
+    """An old delta does not bring back what a newer one evicted."""
+    residency = Residency()
+    residency.add_replica("r", exact=True, kv_bytes=0)
+    residency.apply_delta("r", ResidencyDelta(4, NOTHING, NOTHING, snapshot=True))
+    first = ResidencyDelta(5, _array({1, 2}), NOTHING)
+    assert residency.apply_delta("r", first)
+    assert residency.apply_delta("r", ResidencyDelta(6, NOTHING, _array({2})))
+    assert residency.apply_delta("r", first)
+    assert residency.index.holds("r", np.array([1, 2], np.uint64)).tolist() == [True, False]
+
+
+def test_the_latest_prompt_outlives_earlier_ones_of_the_same_batch() -> None:
+    """Uses are handed to the LRU in batches; their order within a batch is their order in time."""
+    residency = Residency()
+    residency.add_replica("r", exact=False, kv_bytes=500)
+    source = residency.source("r")
+    assert source is not None
+    for start in (1, 11, 21):
+        source.sent(_chain(list(range(start, start + 4))), 0, 0.0)
+    residency.tick(0.0)
+    held = [residency.match(_chain(list(range(start, start + 4)))).count("r") for start in (1, 11, 21)]
+    assert held == [0, 1, 4]

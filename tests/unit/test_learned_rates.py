@@ -78,6 +78,18 @@ def test_what_all_share_is_their_mean_by_what_they_learned() -> None:
     assert 1 / shared.s_per_token == pytest.approx(20_000.0 / 3, rel=0.05)
 
 
+def test_noise_is_no_difference() -> None:
+    """Rates a little beside what all replicas have are taken to be the same; on other hardware they are not."""
+    shared = Rates(0.01, 1 / 8000.0, 0.001)
+    alike, faster = LearnedRates(shared), LearnedRates(shared)
+    _learn(alike, Rates(0.01, 1 / 9000.0, 0.001), 100)
+    _learn(faster, Rates(0.01, 1 / 12_000.0, 0.001), 100)
+    assert alike.now == shared
+    assert alike.fitted.s_per_token == pytest.approx(1 / 9000.0, rel=0.05)
+    assert faster.now == faster.fitted
+    assert faster.tokens_per_s == pytest.approx(12_000.0, rel=0.05)
+
+
 @given(
     outcomes=st.lists(
         st.tuples(st.floats(0.0, 1e6), st.floats(1.0, 1e7), st.integers(0, 4096)),

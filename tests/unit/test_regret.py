@@ -67,6 +67,25 @@ def test_memory_is_bounded_by_a_million_distinct_prefixes() -> None:
         assert len(shadow) <= 2 * 1500
 
 
+def test_when_the_memory_is_full_the_older_half_is_remembered_until_then() -> None:
+    """Forgetting goes by generations: what the last one saw still hits, what the one before saw does not."""
+    shadow = ShadowCache(max_sampled=100)
+    generator = np.random.default_rng(0)
+
+    def sampled(count: int) -> list[int]:
+        return [bits << 26 | 1 for bits in generator.integers(1, 2**37, count).tolist()]  # in every sample
+
+    while shadow.sample_rate > 1 / 64:
+        shadow.visit(_chain(sampled(50)))
+    old, between = sampled(10), sampled(200)
+    shadow.visit(_chain(old))
+    shadow.visit(_chain(between[:100]))  # one generation on
+    assert shadow.visit(_chain(old))[0] == 1000
+    for _ in range(4):
+        shadow.visit(_chain(sampled(101)))
+    assert shadow.visit(_chain(old))[0] == 0
+
+
 def test_regret_compares_what_was_cached_with_what_could_have_been() -> None:
     """Half of what could have been cached was: regret says 0.5."""
     regret = RoutingRegret()
