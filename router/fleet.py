@@ -120,15 +120,15 @@ class Fleet:
     def failed(self, replica: ReplicaSnapshot, now_s: float) -> None:
         """Leave a replica that failed a request out for a while, longer with each failure in a row."""
         replica.failures += 1
-        if replica.replica_id not in self.by_id:
-            return
+        if self.by_id.get(replica.replica_id) is not replica:
+            return  # gone since; one that came back under its id starts with a clean sheet
         pause_s = min(SUSPECT_MAX_S, SUSPECT_S * 2.0 ** (replica.failures - 1))
         self._suspect_until_s[replica.replica_id] = now_s + pause_s
         self._set_accepting(replica, accepting=False)
 
     def succeeded(self, replica: ReplicaSnapshot) -> None:
         """A replica answered: its failures are forgiven."""
-        if replica.failures:
+        if replica.failures and self.by_id.get(replica.replica_id) is replica:
             replica.failures = 0
             self._suspect_until_s.pop(replica.replica_id, None)
             self._set_accepting(replica, accepting=True)
@@ -142,7 +142,7 @@ class Fleet:
             self._set_accepting(self.by_id[replica_id], accepting=True)
 
     def _set_accepting(self, replica: ReplicaSnapshot, *, accepting: bool) -> None:
-        if replica.accepting != accepting and replica.replica_id in self.by_id:
+        if replica.accepting != accepting:
             replica.accepting = accepting
             self.models[replica.endpoint.model].refresh()
 
