@@ -1,10 +1,10 @@
 """Hand KV events to whoever subscribed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
 
-from deployments.engines.interface import KvEvent
+from deployments.engines.interface import KvEvent, TokenTexts
 
 log = structlog.get_logger(__name__)
 
@@ -17,12 +17,12 @@ class KvEventHub:
 
     Attributes:
         block_tokens: tokens a KV block; the engine sets it when it starts.
-        token_texts: the text each token id stands for, as bytes; None: the engine doesn't say.
+        token_texts: what token ids stand for; None: the engine doesn't say.
     """
 
     def __init__(self, block_tokens: int = 0) -> None:
         self.block_tokens = block_tokens
-        self.token_texts: Sequence[bytes] | None = None
+        self.token_texts: TokenTexts | None = None
         self._callbacks: list[Callable[[KvEvent], None]] = []
 
     def __bool__(self) -> bool:

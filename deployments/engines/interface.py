@@ -105,16 +105,28 @@ class AllCleared:
 KvEvent = PromptSeen | AnswerSeen | BlockStored | BlockRemoved | AllCleared
 
 
+class TokenTexts(Protocol):
+    """What token ids stand for."""
+
+    def __getitem__(self, token_id: int, /) -> bytes:
+        """Return a token's text.
+
+        Raises:
+            LookupError: it is not known.
+        """
+        ...
+
+
 class KvEvents(Protocol):
     """A stream of an engine's KV events.
 
     Attributes:
         block_tokens: tokens a KV block; 0 until the engine has started.
-        token_texts: the text each token id stands for, as bytes; None: not known.
+        token_texts: what the token ids of `PromptSeen` and `AnswerSeen` stand for; None: not known.
     """
 
     block_tokens: int
-    token_texts: Sequence[bytes] | None
+    token_texts: TokenTexts | None
 
     def subscribe(self, callback: Callable[[KvEvent], None]) -> Callable[[], None]:
         """Have `callback` called with each event from now on; return what ends that. The callback must not block."""

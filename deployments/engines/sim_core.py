@@ -16,6 +16,7 @@ from deployments.engines.sim_prompt import SimPrompt, boundary, token_ids
 from deployments.engines.sim_scheduler import SimScheduler
 from deployments.engines.sim_sequence import Sequence
 from deployments.engines.sim_text import TAIL_CHARS
+from deployments.engines.sim_vocabulary import SimVocabulary
 
 MAX_LAG_S = 0.05
 """How far the engine catches up when the machine was late for a step: beyond that, time was lost."""
@@ -78,6 +79,8 @@ class SimCore:
     def __init__(self, spec: SimSpec, events: KvEventHub) -> None:
         self.spec = spec
         self.events = events
+        self._vocabulary = SimVocabulary()
+        events.token_texts = self._vocabulary
         self.scheduler = SimScheduler(spec, events)
         self.totals = SimTotals()
         self._working: dict[Sequence, tuple[Generation, Answer]] = {}
@@ -131,7 +134,9 @@ class SimCore:
         """
         if self.events:
             for prompt in prompts:
-                self.events.emit(PromptSeen(request_id, token_ids(prompt.units, 0, prompt), cache_salt=prompt.salt))
+                ids = token_ids(prompt.units, 0, prompt)
+                self._vocabulary.learn(ids, prompt.units, 0, prompt)
+                self.events.emit(PromptSeen(request_id, ids, cache_salt=prompt.salt))
         sequences = [Sequence(answer.prompt, self.spec.block_tokens) for answer in answers]
         generation = Generation(request_id, answers, sequences)
         for sequence, answer in zip(sequences, answers, strict=True):
@@ -207,4 +212,5 @@ class SimCore:
                 texts.append(answer.text)
                 units = sequence.since(boundary(start, prompt.units_per_token))
                 ids.append(token_ids(units, start, prompt))
+                self._vocabulary.learn(ids[-1], units, start, prompt)
         self.events.emit(AnswerSeen(generation.request_id, tuple(texts), tuple(ids), start))

@@ -16,8 +16,8 @@ VOCAB_SIZE = 0x10F000
 """Token ids that fit one unit each: the code points, less the surrogates."""
 
 _SURROGATES = range(0xD800, 0xE000)
-# Any odd numbers will do: they tell apart the characters of one token.
-_PLACE = (np.arange(1, 257, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(33) | np.uint64(1)
+# Odd numbers, and no small multiples of one another: else exchanged characters make the same token id.
+_PLACE = np.random.default_rng(0).integers(1, 1 << 31, size=256, dtype=np.uint64) | np.uint64(1)
 
 
 @dataclass(frozen=True, slots=True)

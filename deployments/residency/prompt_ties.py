@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from deployments.engines.extra_keys import prompt_extras
-from deployments.engines.interface import AnswerSeen, PromptSeen
+from deployments.engines.interface import AnswerSeen, PromptSeen, TokenTexts
 from deployments.residency.alignment import token_ends, token_ends_in_proportion
 from deployments.residency.block_keys import ROOT, block_keys, packed
 from deployments.residency.chunk_ties import ChunkTies
@@ -61,7 +61,7 @@ class PromptTies:
         ties: where the ties go.
         is_held: whether the engine holds a block, by its key.
         block_tokens: tokens a block.
-        token_texts: the text each token id stands for; None: not known.
+        token_texts: what token ids stand for; None: not known.
     """
 
     def __init__(  # noqa: PLR0913 - what the two sides of a tie are made of
@@ -72,7 +72,7 @@ class PromptTies:
         ties: ChunkTies,
         is_held: Callable[[int], bool],
         block_tokens: int,
-        token_texts: Sequence[bytes] | None,
+        token_texts: TokenTexts | None,
     ) -> None:
         self._hasher = hasher
         self._model = model
@@ -181,7 +181,7 @@ class PromptTies:
             return None
         try:
             return list(map(self._texts.__getitem__, ids))
-        except IndexError:  # an id beyond the vocabulary, such as a placeholder
+        except LookupError:  # an id beyond the vocabulary, such as a placeholder
             return None
 
     def _tie(self, chunks: Sequence[int], ends: Sequence[int], begin: int, keys: Sequence[int], first: int) -> int:
