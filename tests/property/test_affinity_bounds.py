@@ -55,7 +55,7 @@ def test_a_million_distinct_prefixes_fit_in_the_bound() -> None:
         last = _random(generator, 4000)
         index.claim("r", last)
     index.check_integrity()
-    assert index.nbytes == (1 << 16) * 20
+    assert index.nbytes <= (1 << 16) * 24
     assert index.chunks <= 1 << 16
     assert index.holds("r", last).mean() > 0.95
     assert not index.holds("r", _random(generator, 1000)).any()
