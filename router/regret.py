@@ -7,7 +7,7 @@ MAX_SAMPLED = 50_000
 LAST_SAMPLE_BITS = 6
 """At the thinnest, one chunk in 64 is sampled; then the oldest are forgotten instead."""
 EVEN_CHANCE = 0.5
-PRIOR_REQUESTS = 50.0
+PRIOR_REQUESTS = 30.0
 """An even chance weighs as much as so many requests."""
 KEEP = 0.999
 """What each request leaves of the weight of those before: the last thousand count."""
