@@ -4,7 +4,7 @@ Policies ask it (`match`, `replicas`); whoever runs requests tells it what happe
 `finished`, or `lost`. It reads no clock and does no I/O, so the simulator and the gateway drive the same code.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 
@@ -200,9 +200,23 @@ class ModelOutlook:
     def match(self, chain: ChunkChain) -> PrefixMatch:
         """Return how many leading chunks of a prompt each replica holds."""
         if self._match is None or self._matched_chain is not chain:
-            self._match = self.residency.match(chain)
+            self._match = match = self.residency.match(chain)
             self._matched_chain = chain
+            ends = match.token_ends
+            if match.longest and ends[0] and not ends[match.longest - 1]:
+                match.token_ends = self._filled(chain, ends)
         return self._match
+
+    def _filled(self, chain: ChunkChain, ends: Sequence[int]) -> list[int]:
+        """Return token ends with those that no replica has told yet counted in bytes from the last one told before."""
+        filled = list(ends)
+        last, last_byte = 0, 0
+        for position, end in enumerate(ends):
+            if end:
+                last, last_byte = end, chain.ends[position]
+            else:
+                filled[position] = last + round((chain.ends[position] - last_byte) / self.bytes_per_token)
+        return filled
 
     def sharing(self, chain: ChunkChain, chunks: int) -> int:
         """Return how many requests that wait for their prefill now also begin with a prompt's first `chunks` chunks.

@@ -38,7 +38,7 @@ class PromptSeen:
 
     Attributes:
         request_id: the engine's id of the request; contains the HTTP request's `x-request-id`, if it had one.
-        token_ids: the prompt.
+        token_ids: the prompt, as far as no answer can change it.
         adapter: the LoRA adapter's name, or "".
         cache_salt: what keeps its blocks from those of other prompts with the same tokens, or "".
         media: identifier, first token and number of tokens of each image, audio or video in it, in order.
@@ -58,14 +58,12 @@ class AnswerSeen:
     Attributes:
         request_id: as in its `PromptSeen`.
         texts: of each of its answers, as the engine's app had it.
-        token_ids: of each of its answers, as they follow the prompt's first `from_token` tokens.
-        from_token: the prompt's length, or less where an answer changes the prompt's last tokens.
+        token_ids: of each of its answers, as they follow those of `PromptSeen`.
     """
 
     request_id: str
     texts: tuple[str, ...]
     token_ids: tuple[tuple[int, ...], ...]
-    from_token: int
 
 
 @dataclass(frozen=True, slots=True)

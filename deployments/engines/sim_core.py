@@ -134,8 +134,9 @@ class SimCore:
         """
         if self.events:
             for prompt in prompts:
-                ids = token_ids(prompt.units, 0, prompt)
-                self._vocabulary.learn(ids, prompt.units, 0, prompt)
+                units = prompt.units[: boundary(prompt.whole_tokens, prompt.units_per_token)]
+                ids = token_ids(units, 0, prompt)
+                self._vocabulary.learn(ids, units, 0, prompt)
                 self.events.emit(PromptSeen(request_id, ids, cache_salt=prompt.salt))
         sequences = [Sequence(answer.prompt, self.spec.block_tokens) for answer in answers]
         generation = Generation(request_id, answers, sequences)
@@ -213,4 +214,4 @@ class SimCore:
                 units = sequence.since(boundary(start, prompt.units_per_token))
                 ids.append(token_ids(units, start, prompt))
                 self._vocabulary.learn(ids[-1], units, start, prompt)
-        self.events.emit(AnswerSeen(generation.request_id, tuple(texts), tuple(ids), start))
+        self.events.emit(AnswerSeen(generation.request_id, tuple(texts), tuple(ids)))

@@ -144,7 +144,7 @@ class ObservedLLM(AsyncLLM):
                     answers.take(output.outputs)
                     yield output
         finally:
-            self.on_answer(answers.seen(request_id, len(prompt["prompt_token_ids"])))
+            self.on_answer(answers.seen(request_id))
 
     def _prompt_seen(self, request_id: str, prompt: Mapping[str, Any], lora: Any) -> PromptSeen:  # noqa: ANN401 - likewise
         media = []
@@ -183,7 +183,7 @@ class Answers:
                 self._texts[output.index] = [output.text]
                 self._ids[output.index] = list(output.token_ids)
 
-    def seen(self, request_id: str, prompt_tokens: int) -> AnswerSeen:
+    def seen(self, request_id: str) -> AnswerSeen:
         """Return what was answered."""
         texts = tuple("".join(parts) for parts in self._texts.values())
-        return AnswerSeen(request_id, texts, tuple(map(tuple, self._ids.values())), prompt_tokens)
+        return AnswerSeen(request_id, texts, tuple(map(tuple, self._ids.values())))

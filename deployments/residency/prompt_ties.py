@@ -130,8 +130,7 @@ class PromptTies:
             return
         for text, ids in zip(event.texts, event.token_ids, strict=True):
             if text and ids:
-                prompt_ids = open_.rest[: event.from_token - open_.rest_start]
-                self._tie_answer(open_, assistant_piece(text), [*prompt_ids, *ids])
+                self._tie_answer(open_, assistant_piece(text), [*open_.rest, *ids])
 
     def _tie_answer(self, open_: _Open, piece: bytes, ids: Sequence[int]) -> None:
         """Tie one answer; `ids` are those of prompt and answer from `open_.rest_start` on."""
