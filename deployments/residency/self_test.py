@@ -80,7 +80,7 @@ class AffinitySelfTest:
         except TimeoutError:
             return AffinityProof(caches=None, is_exact=False, reason=f"the probes took more than {TIMEOUT_S:g} s")
         except (httpx.HTTPError, ValueError) as error:
-            return AffinityProof(caches=None, is_exact=False, reason=f"the probes failed: {error!r}")
+            return AffinityProof(caches=None, is_exact=False, reason=f"the probes failed: {error}")
 
     async def _compare(self) -> AffinityProof:
         await self._cached_tokens()
@@ -118,7 +118,7 @@ class AffinitySelfTest:
         response = await self._transport.handle_async_request(request)
         answer = await response.aread()
         if response.status_code != HTTPStatus.OK:
-            raise ValueError(f"{response.status_code}: {answer[:200]!r}")
+            raise ValueError(f"{response.status_code} {answer[:300].decode(errors='replace')}")
         details = json.loads(answer)["usage"].get("prompt_tokens_details") or {}
         cached = details.get("cached_tokens")
         return cached if isinstance(cached, int) else None
