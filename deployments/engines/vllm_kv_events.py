@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 
 DEVICE = (None, "GPU")
 """Where events tell of the engine's own cache; vLLM says GPU on a CPU too. Other media are offloading tiers."""
+WHOLE_PREFIX = frozenset({"full_attention", "mla_attention", "sink_full_attention"})
+"""Kinds of layers that need all blocks of a prefix (`KVCacheSpecKind` of vllm/v1/kv_cache_interface.py)."""
 
 
 class _Event(msgspec.Struct, tag_field="type"):
@@ -34,6 +36,7 @@ class _Stored(_Event, tag="BlockStored", kw_only=True):
     token_ids: list[int]
     block_size: int
     extra_keys: list[list[Any] | None] | None = None
+    kv_cache_spec_kind: str | None = None
 
 
 class _Removed(_Event, tag="BlockRemoved", kw_only=True):
@@ -60,6 +63,7 @@ class KvEventListener:
         self._hub = hub
         self.endpoint = endpoint
         self._next_sequence = 0
+        self._group: int | None = None
         self._decoder = msgspec.msgpack.Decoder(_Batch)
         self._task: asyncio.Task[None] | None = None
 
@@ -97,17 +101,30 @@ class KvEventListener:
         self._next_sequence = sequence + 1
         if not self._hub:
             return
-        for event in self._decoder.decode(payload).events:
-            translated = _translated(event)
+        events = self._decoder.decode(payload).events
+        if self._group is None:
+            self._group = _leading_group(events)
+        for event in events:
+            translated = _translated(event, self._group or 0)
             if translated is not None:
                 self._hub.emit(translated)
 
 
-def _translated(event: _Stored | _Removed | _Cleared) -> KvEvent | None:
+def _leading_group(events: list[_Stored | _Removed | _Cleared]) -> int | None:
+    """Return the group of layers that stands for all: hybrid models keep several, each with blocks of its own.
+
+    Sliding windows drop the beginning of a prefix; a group that keeps all of it tells how far the prefix reaches.
+    """
+    for event in events:
+        if isinstance(event, _Stored) and event.kv_cache_spec_kind in WHOLE_PREFIX:
+            return event.group_idx
+    return None
+
+
+def _translated(event: _Stored | _Removed | _Cleared, group: int) -> KvEvent | None:
     if isinstance(event, _Cleared):
         return AllCleared()
-    # Hybrid models keep several groups of layers, each with its own blocks: the first stands for all.
-    if event.medium not in DEVICE or event.group_idx not in (None, 0):
+    if event.medium not in DEVICE or event.group_idx not in (None, group):
         return None
     if isinstance(event, _Removed):
         return BlockRemoved(tuple(event.block_hashes))

@@ -63,6 +63,29 @@ def test_other_media_and_groups_are_not_the_cache(listener: KvEventListener, hea
     assert heard == []
 
 
+def test_what_tells_blocks_apart_is_passed_on(listener: KvEventListener, heard: list[KvEvent]) -> None:
+    """Adapter, media and salt of each block; events where no block has any say nothing of it."""
+    listener.take(0, payload({**STORED, "extra_keys": [["lora", ["image", 3], "salt"], None]}))
+    listener.take(1, payload({**STORED, "extra_keys": [None, None]}))
+    assert [event.extra_keys for event in heard if isinstance(event, BlockStored)] == [
+        ('["lora",["image",3],"salt"]', ""),
+        (),
+    ]
+
+
+def test_of_a_hybrid_model_the_layers_that_keep_whole_prefixes_count(
+    listener: KvEventListener, heard: list[KvEvent]
+) -> None:
+    """Blocks of sliding windows come and go for other reasons: the group that keeps everything stands for all."""
+    window = {**STORED, "kv_cache_spec_kind": "sliding_window"}
+    whole = {**STORED, "kv_cache_spec_kind": "full_attention", "group_idx": 1}
+    removed = {"type": "BlockRemoved", "block_hashes": [11], "medium": "GPU"}
+    listener.take(0, payload(window, whole))
+    listener.take(1, payload({**removed, "group_idx": 0}))
+    listener.take(2, payload({**removed, "group_idx": 1}))
+    assert heard == [BlockStored((11, 12), 10, (1, 2, 3, 4), 2), BlockRemoved((11,))]
+
+
 def test_after_a_gap_nothing_is_certain(listener: KvEventListener, heard: list[KvEvent]) -> None:
     """A lost message, or a publisher that began anew, makes everything known before void."""
     listener.take(0, payload(STORED))
