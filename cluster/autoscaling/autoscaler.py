@@ -10,9 +10,8 @@ Up, in one step to what is needed, when
 Down, half of the surplus at a time, when it was not needed for a while, nothing waits and no replica is starting. What
 was needed is the most that was needed at any time in that while, so noise moves nothing.
 
-Two things are learned from mistakes, and forgotten over an hour. Requests that wait although there was headroom enough
-say that chance is larger than thought: the headroom grows. Replicas that are ordered again soon after others were given
-back say that the lull was too short to tell: the while grows.
+Mistakes are learned from, and forgotten over an hour: requests that wait although there was headroom enough say that
+chance is larger than thought, and the headroom grows.
 
 Every number follows from `(state, metrics, now)`: a recorded run can be replayed.
 """
@@ -23,11 +22,12 @@ from math import ceil, exp, sqrt
 from cluster.autoscaling.decision import Decision
 from cluster.autoscaling.metrics import FleetMetrics
 from cluster.autoscaling.observation import Observation
-from cluster.autoscaling.outlook import Outlook, look_ahead
+from cluster.autoscaling.outlook import Orders, Outlook, look_ahead
+from cluster.autoscaling.replica_rate import ReplicaRate
 from cluster.autoscaling.staffing import replicas_for
 from cluster.autoscaling.targets import AutoscalingTargets
 
-RECOVERY_S = 30.0
+RECOVERY_S = 60.0
 """Work that has piled up is to be worked off within this once the new replicas are there."""
 SCALE_DOWN_EVERY_S = 20.0
 """Time to see what giving replicas back has done before more are given back."""
@@ -36,8 +36,8 @@ HEADROOM_LEFT = 0.4
 FORGET_S = 3600.0
 """Time constant with which what was learned from mistakes is forgotten."""
 MOST_HEADROOM = 4.0
-MOST_HOLD = 2.0
-"""Headroom and hold grow to so many times what was asked for at the most."""
+"""The headroom grows to so many times what was asked for at the most."""
+KEPT_ORDERS = 32
 AS_NEEDED = ("as needed",)
 
 
@@ -48,9 +48,9 @@ class AutoscalerState:
     Attributes:
         target: replicas asked for.
         headroom: planned for now, at least the targets'.
-        hold_s: replicas are given back once they were not needed for so long, at least the targets'.
         seen: what has been learned of the load.
-        needs: `(at_s, replicas)`: of the last `hold_s`, what was needed when nothing later needed more.
+        needs: `(at_s, replicas)`: of the last `scale_down_after_s`, what was needed when nothing later needed more.
+        orders: the last times that replicas were ordered.
         at_s: when the last decision was made; None: none was.
         began_s: when the first was.
         is_calm: requests have not been waiting too long at some time since replicas were last ordered.
@@ -60,9 +60,9 @@ class AutoscalerState:
 
     target: int
     headroom: float
-    hold_s: float
     seen: Observation = field(default_factory=Observation)
     needs: tuple[tuple[float, int], ...] = ()
+    orders: Orders = ()
     at_s: float | None = None
     began_s: float = 0.0
     is_calm: bool = False
@@ -94,7 +94,8 @@ class Autoscaler:
     def initial(self, replicas: int) -> AutoscalerState:
         """Return the state of a model that has `replicas` replicas and no past."""
         targets = self.targets
-        return AutoscalerState(targets.bounded(replicas), targets.headroom, targets.scale_down_after_s)
+        seen = Observation(rate=ReplicaRate.believed(targets.first_work_per_s))
+        return AutoscalerState(targets.bounded(replicas), targets.headroom, seen)
 
     def decide(self, state: AutoscalerState, metrics: FleetMetrics, now_s: float) -> tuple[AutoscalerState, Decision]:
         """Return the next state and the decision."""
@@ -102,10 +103,9 @@ class Autoscaler:
         seen = state.seen.observe(metrics, now_s)
         is_calm = state.is_calm or (not metrics.starting and seen.queue_s <= targets.target_queue_s)
         state = self._forget(replace(state, seen=seen, is_calm=is_calm), now_s)
-        ordered_ago_s = 0.0 if state.scaled_up_s is None else now_s - state.scaled_up_s
-        outlook = look_ahead(targets, state.seen, metrics, previous, ordered_ago_s)
+        outlook = look_ahead(targets, state.seen, metrics, target=previous, orders=state.orders, now_s=now_s)
         need = self._need(state, metrics, outlook, now_s)
-        state = _with_need(state, need, now_s)
+        state = _with_need(state, need, now_s, targets.scale_down_after_s)
         wishes = [wish for wish in self._wishes(state, metrics, outlook, now_s) if wish.replicas > previous]
         if wishes and previous < targets.max_replicas:
             state = self._up(state, max(wish.replicas for wish in wishes), outlook, now_s, wishes)
@@ -129,7 +129,6 @@ class Autoscaler:
             "lead_s": outlook.lead_s,
             "needed_replicas": float(need),
             "headroom": state.headroom,
-            "hold_s": state.hold_s,
         }
         return state, Decision(now_s, state.target, previous, reasons or AS_NEEDED, metrics, signals)
 
@@ -142,7 +141,6 @@ class Autoscaler:
             state,
             at_s=now_s,
             headroom=targets.headroom + (state.headroom - targets.headroom) * keep,
-            hold_s=targets.scale_down_after_s + (state.hold_s - targets.scale_down_after_s) * keep,
         )
 
     def _wishes(self, state: AutoscalerState, metrics: FleetMetrics, outlook: Outlook, now_s: float) -> list[_Wish]:
@@ -179,15 +177,13 @@ class Autoscaler:
         self, state: AutoscalerState, wanted: int, outlook: Outlook, now_s: float, wishes: list[_Wish]
     ) -> AutoscalerState:
         targets = self.targets
-        headroom, hold_s = state.headroom, state.hold_s
+        headroom = state.headroom
         if all(wish.is_mistake for wish in wishes) and outlook.load > 0:
             enough = (wanted - outlook.load) / sqrt(outlook.load)
             headroom = max(headroom, min(enough, MOST_HEADROOM * targets.headroom))
-        down_s, up_s = state.scaled_down_s, state.scaled_up_s
-        if down_s is not None and (up_s is None or up_s < down_s) and now_s - down_s < 2 * hold_s:
-            hold_s = min(2 * hold_s, MOST_HOLD * targets.scale_down_after_s)
-        state = replace(state, target=targets.bounded(wanted), scaled_up_s=now_s, is_calm=False)
-        return replace(state, headroom=headroom, hold_s=hold_s)
+        wanted = targets.bounded(wanted)
+        orders = (*state.orders[1 - KEPT_ORDERS :], (now_s, wanted - state.target))
+        return replace(state, target=wanted, headroom=headroom, orders=orders, scaled_up_s=now_s, is_calm=False)
 
     def _need(self, state: AutoscalerState, metrics: FleetMetrics, outlook: Outlook, now_s: float) -> int:
         """Return how many replicas would do as things are; `target` while that cannot be told."""
@@ -208,16 +204,16 @@ class Autoscaler:
         if most == 0:
             return surplus, ("there has been nothing to do",)
         would_do = f"{most} {'replica' if most == 1 else 'replicas'} would do"
-        if now_s - max(state.began_s, state.scaled_up_s or state.began_s) < state.hold_s:
+        if now_s - max(state.began_s, state.scaled_up_s or state.began_s) < self.targets.scale_down_after_s:
             return 0, (f"{would_do}, but not for long enough",)
         if metrics.starting:
             return 0, (f"{would_do}, but others are still starting",)
         if state.scaled_down_s is not None and now_s - state.scaled_down_s < SCALE_DOWN_EVERY_S:
             return 0, (f"{would_do}, but some were given back just now",)
-        return ceil(surplus / 2), (f"{would_do}, and have for {state.hold_s:.0f} s",)
+        return ceil(surplus / 2), (f"{would_do}, and have for {self.targets.scale_down_after_s:.0f} s",)
 
 
-def _with_need(state: AutoscalerState, need: int, now_s: float) -> AutoscalerState:
+def _with_need(state: AutoscalerState, need: int, now_s: float, keep_s: float) -> AutoscalerState:
     # Of several needs only those count that nothing later exceeds; having been idle long enough overrules all.
-    needs = tuple(item for item in state.needs if item[1] > need > 0 and item[0] >= now_s - state.hold_s)
+    needs = tuple(item for item in state.needs if item[1] > need > 0 and item[0] >= now_s - keep_s)
     return replace(state, needs=(*needs, (now_s, need)))

@@ -31,7 +31,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Decisions in a row that came to the same.
+    """Decisions in a row that left the target alone, or one that changed it.
 
     Attributes:
         first: the first of them.
@@ -45,7 +45,7 @@ class Stretch:
 
 
 class DecisionHistory:
-    """The last decisions; those in a row that leave the target alone, for the same reasons, take one place.
+    """The last decisions; those in a row that leave the target alone take one place.
 
     Args:
         places: how many are kept.
@@ -65,8 +65,7 @@ class DecisionHistory:
         """Keep a decision."""
         if self._stretches:
             last = self._stretches[-1]
-            unchanged = decision.target == decision.previous == last.last.target == last.last.previous
-            if unchanged and decision.reasons == last.last.reasons:
+            if decision.target == decision.previous == last.last.target == last.last.previous:
                 self._stretches[-1] = replace(last, last=decision, count=last.count + 1)
                 return
         self._stretches.append(Stretch(decision, decision, 1))

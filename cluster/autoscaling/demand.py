@@ -14,18 +14,21 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import pairwise
 from math import sqrt
-from statistics import median
 
 WINDOWS_S = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
 """The windows, each about twice the one before."""
+FIRST_DOUBTS = 1.0
+"""Standard deviations taken off what is known as long as the longest window is not full."""
 CONTRADICTION = 4.0
 """Standard deviations of chance by which a shorter window contradicts a longer one."""
 _TREND_S = 60.0
+_MINUTES = 4
 _ROUGH_S = 10.0
-_ROUGH_LAG = 2
+_ROUGH_LAG = 3
+_ROUGH_KEPT = 0.85
+_KEPT_CHI_SQUARE = 0.5205
+"""Mean of the lower 85 % of the chi-square distribution with one degree of freedom: of a standard normal's square."""
 _FEWEST_ROUGH = 8
-_MEDIAN_CHI_SQUARE = 0.4549
-"""Median of the chi-square distribution with one degree of freedom: of the square of a standard normal number."""
 _RESOLUTION_S = 0.25
 
 
@@ -68,29 +71,37 @@ class Demand:
         start = max(0, bisect_left(keep, now_s - WINDOWS_S[-1], key=_at_s) - 1)
         return Demand((*keep[start:], sample), counters)
 
-    def work_per_s(self) -> float:
-        """Return the work offered a second now, on as much of the past as does not contradict the last seconds."""
-        estimate = 0.0
+    def work_per_s(self) -> tuple[float, float]:
+        """Return the work offered a second, on as much of the past as does not contradict the last seconds.
+
+        Returns:
+            The rate, and how many seconds of the past it is the mean of.
+        """
+        estimate = (0.0, 0.0)
         tolerance = CONTRADICTION * sqrt(self.roughness())
         shorter: list[tuple[float, float, float]] = []
         for window_s in WINDOWS_S:
             span_s, work, squared = self._over(window_s)
             if span_s <= 0:
-                return 0.0
+                return estimate
             rate, variance_rate = work / span_s, squared / span_s
             for seen_s, seen_work, seen_squared in shorter:
-                if abs(seen_work - rate * seen_s) > tolerance * sqrt(max(variance_rate * seen_s, seen_squared)):
+                # Halfway between what the longer window lets expect, by which one large request would be a miracle, and
+                # what the shorter one has seen, by which a hundred small ones would be none.
+                variance = 0.5 * (variance_rate * seen_s + seen_squared)
+                if abs(seen_work - rate * seen_s) > tolerance * sqrt(variance):
                     return estimate
-            estimate = rate
+            estimate = (rate, span_s)
             shorter.append((span_s, work, squared))
             if span_s < window_s:
-                break
+                # There is no more past; of a short one, only what is more than chance counts.
+                return max(0.0, rate - FIRST_DOUBTS * sqrt(squared) / span_s), span_s
         return estimate
 
     def roughness(self) -> float:
-        """Return how much more the load varies within 20 seconds than independent requests would; 1 or more.
+        """Return how much more the load varies within half a minute than independent requests would; 1 or more.
 
-        A variance ratio, by the median of the squared differences: a step or two among them changes nothing.
+        A variance ratio, by the mean of the squared differences without the largest: one step changes nothing.
         """
         if not self.samples:
             return 1.0
@@ -105,21 +116,29 @@ class Demand:
             for (work, squared), (before, squared_before) in zip(parts, parts[_ROUGH_LAG:], strict=False)
             if squared + squared_before > 0
         ]
-        return max(1.0, median(ratios) / _MEDIAN_CHI_SQUARE) if len(ratios) >= _FEWEST_ROUGH - _ROUGH_LAG else 1.0
+        kept = sorted(ratios)[: int(len(ratios) * _ROUGH_KEPT)]
+        return max(1.0, sum(kept) / len(kept) / _KEPT_CHI_SQUARE) if len(kept) >= _FEWEST_ROUGH else 1.0
 
     def climb_per_s2(self) -> float:
-        """Return by how much the demand has been climbing a second, each second: the lesser of its last two climbs.
+        """Return by how much the demand has been climbing a second, each second: the least of its last three climbs.
 
-        It compares the last three minutes. A step is a climb in one of them only, so it is not taken for a trend.
+        It compares the last four minutes. A step is in two of the climbs at the most, so it is not taken for a trend,
+        and what chance does between two minutes is taken off.
         """
         if not self.samples:
             return 0.0
         now_s = self.samples[-1].at_s
-        if now_s - self.samples[0].at_s < 3 * _TREND_S:
+        if now_s - self.samples[0].at_s < _MINUTES * _TREND_S:
             return 0.0
-        sums = [self._last_at(now_s - step * _TREND_S).work for step in range(4)]
-        rates = [(sums[step] - sums[step + 1]) / _TREND_S for step in range(3)]
-        return max(0.0, min(rates[0] - rates[1], rates[1] - rates[2])) / _TREND_S
+        marks = [self._last_at(now_s - step * _TREND_S) for step in range(_MINUTES + 1)]
+        rates = [(new.work - old.work) / _TREND_S for new, old in pairwise(marks)]
+        climb = min(new - old for new, old in pairwise(rates))
+        if climb <= 0:
+            return 0.0
+        # Independent requests average out over a minute; what is rougher than they are is taken to last.
+        variance_rate = (marks[0].work_squared - marks[-1].work_squared) / (_MINUTES * _TREND_S)
+        chance = sqrt(2 * variance_rate * (1.0 / _TREND_S + (self.roughness() - 1.0) / _ROUGH_S))
+        return max(0.0, climb - chance) / _TREND_S
 
     def _over(self, window_s: float) -> tuple[float, float, float]:
         last = self.samples[-1] if self.samples else Sample(0.0, 0.0, 0.0)

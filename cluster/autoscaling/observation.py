@@ -9,9 +9,11 @@ from cluster.autoscaling.metrics import FleetMetrics
 from cluster.autoscaling.replica_rate import ReplicaRate
 
 _SMOOTHING_S = 30.0
+_SUSTAINED_S = 300.0
 _SETTLE_S = 10.0
-"""After replicas came or went, and after requests began to wait, what is dispatched fills or empties batches for a
-while and tells nothing of a steady rate."""
+_STEADY_SHARE = 0.05
+"""What is dispatched while batches fill or empty tells nothing of a rate that can be kept up. So the rate is learned
+only while requests wait, no replica comes or goes, and the requests on the replicas stay the same to this share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,16 @@ class Observation:
         cold_start: how long starts take.
         smoothed_s: how much time the smoothed figures rest on, at most `_SMOOTHING_S`.
         served_per_s: work done a second, smoothed.
+        sustained_per_s: work done a second by each replica, over minutes.
+        sustained_s: how much time that rests on, at most `_SUSTAINED_S`.
         utilisation: smoothed.
         queue_s: how long a request that comes now will wait, smoothed.
         dispatched_work: the counter last seen.
         engine_waiting_work: at the last metrics.
         ready: replicas ready at the last metrics.
-        steady_since_s: since when requests have been waiting without a pause and `ready` has not changed.
+        steady_since_s: since when requests have been waiting without a pause, and `ready` and `in_flight` have not
+            changed; None: they don't wait.
+        steady_in_flight: requests on the replicas then.
         busy_s: when there last was anything to do.
     """
 
@@ -40,17 +46,21 @@ class Observation:
     cold_start: ColdStart = field(default_factory=ColdStart)
     smoothed_s: float = 0.0
     served_per_s: float = 0.0
+    sustained_per_s: float = 0.0
+    sustained_s: float = 0.0
     utilisation: float = 0.0
     queue_s: float = 0.0
     dispatched_work: float = 0.0
     engine_waiting_work: float = 0.0
     ready: int = 0
     steady_since_s: float | None = None
+    steady_in_flight: int = 0
     busy_s: float = 0.0
 
     def observe(self, metrics: FleetMetrics, now_s: float) -> "Observation":
         """Return this with what `metrics` tell."""
         is_busy = bool(metrics.ongoing_requests or metrics.waiting_work)
+        steady_since_s, steady_in_flight = self._steady_since(metrics, now_s)
         seen = replace(
             self,
             at_s=now_s,
@@ -59,7 +69,8 @@ class Observation:
             dispatched_work=metrics.dispatched_work,
             engine_waiting_work=metrics.engine_waiting_work,
             ready=metrics.ready,
-            steady_since_s=self._steady_since_s(metrics, now_s),
+            steady_since_s=steady_since_s,
+            steady_in_flight=steady_in_flight,
             busy_s=now_s if is_busy or self.at_s is None else self.busy_s,
         )
         if self.at_s is None or now_s <= self.at_s:
@@ -71,17 +82,23 @@ class Observation:
         served -= metrics.engine_waiting_work - self.engine_waiting_work
         if seen.steady_since_s is not None and self.at_s - seen.steady_since_s >= _SETTLE_S:
             seen = replace(seen, rate=seen.rate.observe(served, elapsed_s * metrics.ready))
+        rate = seen.work_per_replica_s(metrics)
         # The weight of what is new: all of it at first, then falling to an exponential mean's.
         smoothed_s = self.smoothed_s * exp(-elapsed_s / _SMOOTHING_S) + elapsed_s
         new = elapsed_s / smoothed_s
-        rate = seen.work_per_replica_s(metrics)
-        return replace(
+        seen = replace(
             seen,
             smoothed_s=smoothed_s,
             served_per_s=self.served_per_s + (served / elapsed_s - self.served_per_s) * new,
             utilisation=self.utilisation + (metrics.utilisation - self.utilisation) * new,
             queue_s=self.queue_s + (queue_s(metrics, rate) - self.queue_s) * new,
         )
+        if not metrics.ready:
+            return seen
+        sustained_s = self.sustained_s * exp(-elapsed_s / _SUSTAINED_S) + elapsed_s
+        per_replica = served / elapsed_s / metrics.ready
+        sustained = self.sustained_per_s + (per_replica - self.sustained_per_s) * elapsed_s / sustained_s
+        return replace(seen, sustained_per_s=sustained, sustained_s=sustained_s)
 
     def work_per_replica_s(self, metrics: FleetMetrics) -> float:
         """Return what one replica gets done at its limit; 0: nothing is known.
@@ -89,19 +106,20 @@ class Observation:
         Before it has been seen at its limit, utilisation tells how far from it the replicas are. As batches fill faster
         than linearly with load, that is too hopeful, never too timid: the limit is found by coming close to it.
         """
-        if not metrics.ready:
-            return self.rate.per_s
-        served = max(0.0, self.served_per_s) / metrics.ready
         if self.rate.per_s > 0:
-            return max(self.rate.per_s, served)
-        return served / self.utilisation if self.utilisation > 0 else 0.0
+            # What has been kept up for minutes can be kept up.
+            return max(self.rate.per_s, self.sustained_per_s if self.sustained_s >= _SUSTAINED_S / 2 else 0.0)
+        if not metrics.ready or self.utilisation <= 0:
+            return 0.0
+        return max(0.0, self.served_per_s) / metrics.ready / self.utilisation
 
-    def _steady_since_s(self, metrics: FleetMetrics, now_s: float) -> float | None:
+    def _steady_since(self, metrics: FleetMetrics, now_s: float) -> tuple[float | None, int]:
         if not metrics.waiting_requests or not metrics.ready:
-            return None
-        if metrics.ready != self.ready or self.steady_since_s is None:
-            return now_s
-        return self.steady_since_s
+            return None, 0
+        changed = abs(metrics.in_flight - self.steady_in_flight) > max(1.0, _STEADY_SHARE * self.steady_in_flight)
+        if metrics.ready != self.ready or self.steady_since_s is None or changed:
+            return now_s, metrics.in_flight
+        return self.steady_since_s, self.steady_in_flight
 
 
 def queue_s(metrics: FleetMetrics, work_per_replica_s: float) -> float:

@@ -5,8 +5,10 @@ from math import exp
 
 EVIDENCE_S = 10.0
 """Replica-seconds at the limit before the rate is believed."""
-_MEMORY_S = 120.0
+_MEMORY_S = 600.0
 """Replica-seconds at the limit after which what was learned before has faded to a third."""
+
+_BELIEF_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,11 @@ class ReplicaRate:
             return self
         keep = exp(-replica_s / _MEMORY_S)
         return ReplicaRate(self.work * keep + work, self.replica_s * keep + replica_s)
+
+    @classmethod
+    def believed(cls, per_s: float) -> "ReplicaRate":
+        """Return a rate that is thought to be right, and outweighed by a minute or two of evidence; 0: none."""
+        return cls(per_s * _BELIEF_S, _BELIEF_S) if per_s > 0 else cls()
 
     @property
     def per_s(self) -> float:

@@ -16,16 +16,19 @@ class AutoscalingTargets:
         scale_to_zero_after_s: the last one, once there was nothing at all to do for so long.
         longest_wait_s: requests wait no longer than this (admission refuses them), so no more work can pile up.
         first_cold_start_s: how long a start is thought to take before one has been seen.
+        first_work_per_s: what a replica is thought to get done at its limit, in work a second, before it has been seen
+            there: from a plan or a load test. 0: not known; then it is found out when requests first have to wait.
     """
 
     min_replicas: int = 1
     max_replicas: int = 1
     target_queue_s: float = 1.0
-    headroom: float = 0.5
+    headroom: float = 0.4
     scale_down_after_s: float = 300.0
     scale_to_zero_after_s: float = 300.0
     longest_wait_s: float = 60.0
     first_cold_start_s: float = 60.0
+    first_work_per_s: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_replicas <= self.max_replicas or self.max_replicas < 1:

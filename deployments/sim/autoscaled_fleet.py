@@ -86,7 +86,7 @@ class FleetResult:
         waits_s: in the gateway, of each request dispatched, with what was sent.
         refused: by outcome.
         gpu_hours: from order to end of all replicas.
-        changes: times the target changed.
+        targets: `(at_s, replicas)`: each time the target changed.
         timeline: the run, point by point.
         history: the autoscaler's decisions.
     """
@@ -95,7 +95,7 @@ class FleetResult:
     waits_s: list[tuple[SimRequest, float, float]] = field(default_factory=list)
     refused: dict[str, int] = field(default_factory=dict)
     gpu_hours: float = 0.0
-    changes: int = 0
+    targets: list[tuple[float, int]] = field(default_factory=list)
     timeline: list[Moment] = field(default_factory=list)
     history: DecisionHistory = field(default_factory=DecisionHistory)
 
@@ -330,7 +330,7 @@ class _Run(Generic[StateT]):
         self._state, decision = self._policy.decide(self._state, metrics, now_s)
         self._result.history.add(decision)
         if decision.target != self._target:
-            self._result.changes += 1
+            self._result.targets.append((now_s, decision.target))
             self._target = decision.target
         present = [replica for replica in self._replicas.values() if not replica.is_leaving]
         for _ in range(self._target - len(present)):

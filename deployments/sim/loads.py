@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import cos, pi
 from random import Random
 
 from deployments.sim.trace import TraceRequest
@@ -75,24 +74,19 @@ def step(low_per_s: float, factor: float, sizes: Sizes, rng: Random) -> list[Sim
     return poisson(per_s, low_per_s * factor, end_s, sizes, rng)
 
 
-def sine_day(low_per_s: float, high_per_s: float, noise: float, sizes: Sizes, rng: Random) -> list[SimRequest]:
-    """Return a day that swings between two rates, lowest at midnight, with noise that lasts a minute at a time.
+def noisy(curve: Callable[[float], float], noise: float, until_s: float, sizes: Sizes, rng: Random) -> list[SimRequest]:
+    """Return requests whose rate follows a curve, with noise that lasts a minute at a time.
 
     Args:
-        low_per_s: at night.
-        high_per_s: at noon.
+        curve: requests a second, by the time in seconds.
         noise: standard deviation of the minutes' rates around the curve, as a share of it.
+        until_s: how long.
         sizes: of the requests.
         rng: draws everything.
     """
-    day_s = 86_400.0
-    factors = [max(0.0, rng.gauss(1.0, noise)) for _ in range(int(day_s / 60.0))]
-
-    def per_s(at_s: float) -> float:
-        curve = low_per_s + (high_per_s - low_per_s) * 0.5 * (1.0 - cos(2 * pi * at_s / day_s))
-        return curve * factors[int(at_s / 60.0)]
-
-    return poisson(per_s, high_per_s * max(factors), day_s, sizes, rng)
+    factors = [max(0.0, rng.gauss(1.0, noise)) for _ in range(1 + int(until_s / 60.0))]
+    most_per_s = max(curve(60.0 * minute) for minute in range(len(factors))) * max(factors) * 1.05
+    return poisson(lambda at_s: curve(at_s) * factors[int(at_s / 60.0)], most_per_s, until_s, sizes, rng)
 
 
 def bursts(low_per_s: float, until_s: float, sizes: Sizes, rng: Random) -> list[SimRequest]:
