@@ -138,11 +138,16 @@ def test_completions_are_claimed_too(engine: ServedEngine, kind: str) -> None:
         assert abs(claimed - cached_tokens(engine.complete(prompts[kind], max_tokens=1))) <= BLOCK
 
 
-def test_clients_cannot_make_claims_stay(engine: ServedEngine) -> None:
-    """VLLM's `kv_cache_report_mode`, which repeats events for blocks that are there, does not count them twice."""
-    body = {"messages": [{"role": "user", "content": text_of("prose", 1200, Random(12))}]}
+def test_clients_cannot_spoil_claims(engine: ServedEngine) -> None:
+    """A request may have vLLM repeat events for blocks that are there (`kv_cache_report_mode`): none counts twice."""
+    evict_everything(engine)  # the cache is full: were blocks counted twice, there would be more than there is room
+    other, body = (
+        {"messages": [{"role": "user", "content": text_of("prose", 1200, Random(seed))}]} for seed in (11, 12)
+    )
+    engine.ok(CHAT, **other, max_tokens=1)
     for _ in range(4):
         engine.ok(CHAT, **body, max_tokens=1, vllm_xargs={"kv_cache_report_mode": "full"})
+    assert settled_claims(engine, CHAT, other) > 200
     assert settled_claims(engine, CHAT, body) > 200
     evict_everything(engine)
     assert settled_claims(engine, CHAT, body) == 0
