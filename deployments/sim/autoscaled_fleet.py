@@ -1,5 +1,6 @@
 """A fleet under load in virtual time: the live admission, routing and autoscaling code on simulated replicas."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -150,7 +151,7 @@ class _Run(Generic[StateT]):
         self._state = policy.initial(settings.first_replicas)
         self._target = settings.first_replicas
         self._admission: Admission[_Job] = Admission(settings.limits, WaitingRoom(settings.room))
-        self._estimate = OutputEstimate()
+        self._estimates: defaultdict[str, OutputEstimate] = defaultdict(OutputEstimate)
         self._routing = policy_named("least_load")
         self._routed = RoutingRequest("", MODEL, "/v1/chat/completions", stream=True, body=b"")
         self._rng = Random(settings.seed)  # noqa: S311 - replayable, not cryptographic
@@ -215,7 +216,7 @@ class _Run(Generic[StateT]):
     def _arrive(self, request: SimRequest, now_s: float) -> None:
         self._offered += 1
         job = _Job(request)
-        work = work_of(request.prompt_tokens, self._estimate.tokens(None))
+        work = work_of(request.prompt_tokens, self._estimates[request.tenant].tokens(None))
         claim = job.claim = Claim(job, request.tenant, work, request.priority)
         verdict = self._admission.offer(claim, now_s)
         if isinstance(verdict, Admit):
@@ -270,7 +271,7 @@ class _Run(Generic[StateT]):
             request, claim = job.request, job.claim
             if claim is not None:
                 self._admission.ended(claim, work_of(request.prompt_tokens, request.output_tokens))
-            self._estimate.observe(request.output_tokens)
+            self._estimates[request.tenant].observe(request.output_tokens)
             replica.snapshot.in_flight -= 1
             self._admission.slots.give(replica.snapshot.replica_id, now_s)
             self._unfinished -= 1

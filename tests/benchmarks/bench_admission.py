@@ -1,0 +1,104 @@
+"""What admission costs a request: CPU time of each of its calls, with nothing and with 100 000 requests waiting."""
+
+import sys
+import time
+from collections.abc import Callable
+from random import Random
+
+from rich.console import Console
+from rich.table import Table
+
+from router.admission.admission import Admission
+from router.admission.claim import Claim
+from router.admission.limits import AdmissionLimits, WaitingRoom
+from router.admission.priority import Priority
+from tests.benchmarks.bars import Bar, report_bars
+from tests.benchmarks.result_file import our_versions, write_result
+
+ROUNDS = 5
+FAST_CALLS = 50_000
+TENANTS = 100
+SIZES = (1_000, 10_000, 100_000)
+
+
+def cpu_us(call: Callable[[], int]) -> float:
+    """Return the CPU time, in microseconds, of one of the operations that `call` does and counts."""
+    began_ns = time.process_time_ns()
+    operations = call()
+    return (time.process_time_ns() - began_ns) / operations / 1000
+
+
+def fast_path() -> int:
+    """Offer, send and end requests one after the other, with nothing waiting; return how many."""
+    admission: Admission[None] = Admission(AdmissionLimits())
+    for number in range(4):
+        admission.join(f"replica-{number}", 0.0)
+    for number in range(FAST_CALLS):
+        now_s = number * 1e-3
+        claim = Claim(None, "tenant", 500.0)
+        admission.offer(claim, now_s)
+        admission.slots.take("replica-1", 0.0, now_s)
+        admission.slots.give("replica-1", now_s)
+        admission.ended(claim, 400.0)
+    return FAST_CALLS
+
+
+def loaded(size: int) -> dict[str, float]:
+    """Return the cost of each call with about `size` requests waiting, of `TENANTS` tenants in three classes."""
+    rng = Random(size)
+    admission: Admission[None] = Admission(AdmissionLimits(max_wait_s=1e9), WaitingRoom(2 * size, 1 << 40))
+    admission.join("replica", 0.0)
+    while admission.slots.any_open(0.0):
+        admission.slots.take("replica", 0.0, 0.0)
+    claims = [
+        Claim(None, f"t{rng.randrange(TENANTS)}", rng.uniform(10, 10_000), rng.choice(tuple(Priority)), 1_000)
+        for _ in range(size)
+    ]
+
+    def offer() -> int:
+        for number, claim in enumerate(claims):
+            admission.offer(claim, number * 1e-6)
+        return size
+
+    def remove() -> int:
+        for claim in leaving:
+            admission.remove(claim, 1.0)
+        return len(leaving)
+
+    def dispatch() -> int:
+        count = 0
+        while (claim := admission.next(2.0)) is not None:
+            admission.ended(claim, 0.7 * claim.work)
+            count += 1
+        return count
+
+    costs = {"offer": cpu_us(offer)}
+    leaving = rng.sample(claims, size // 4)
+    costs["remove"] = cpu_us(remove)
+    admission.slots.give("replica", 2.0)
+    costs["next_and_ended"] = cpu_us(dispatch)
+    return costs
+
+
+def main() -> int:
+    """Run; return the exit code: 0 if all bars hold."""
+    fast_us = min(cpu_us(fast_path) for _ in range(ROUNDS))
+    figures = {size: loaded(size) for size in SIZES}
+    table = Table(title="CPU microseconds a call (all of it Python, one core)", title_justify="left")
+    table.add_column("waiting", justify="right")
+    for name in ("offer", "remove", "next_and_ended"):
+        table.add_column(name, justify="right")
+    for size, costs in figures.items():
+        table.add_row(str(size), *(f"{cost:.2f}" for cost in costs.values()))
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    console.print(f"nothing waits: {fast_us:.2f} for offer, take, give and ended together", highlight=False)
+    bars = [Bar("admission_fast_path_us", fast_us, "<=", 4.0, aim=2.0)]
+    bars += [Bar(f"admission_{name}_100k_waiting_us", cost, "<=", 15.0) for name, cost in figures[SIZES[-1]].items()]
+    result = {"fast_path_us": fast_us, "waiting": {str(size): costs for size, costs in figures.items()}}
+    console.print(f"results: {write_result('bench-admission', result, bars, versions=our_versions())}", highlight=False)
+    return report_bars(bars)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
