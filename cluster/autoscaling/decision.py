@@ -81,7 +81,10 @@ class DecisionHistory:
                 "target": stretch.last.target,
                 "reasons": list(stretch.last.reasons),
                 "signals": stretch.last.signals,
-                "metrics": asdict(stretch.last.metrics),
+                "metrics": {
+                    **asdict(stretch.last.metrics),
+                    "start_durations_s": list(stretch.last.metrics.start_durations_s),
+                },
             }
             for stretch in reversed(self._stretches)
         ]
