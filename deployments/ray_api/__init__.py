@@ -1,0 +1,69 @@
+"""Everything RackServe asks of Ray and Ray Serve: the only package that imports them.
+
+Ray is untyped here, and some of what is used is alpha or internal (noted where it is); `tests/integration/cluster`
+pins the behaviour this package relies on.
+"""
+
+from deployments.ray_api.actors import ActorRef, actor_names, durable_actor, end_this_actor, existing_actor, kill_actor
+from deployments.ray_api.application import (
+    ApplicationState,
+    DeploymentState,
+    application_names,
+    application_state,
+    delete_application,
+    deploy,
+)
+from deployments.ray_api.cluster import (
+    abandon_own_cluster,
+    address,
+    cluster_resources,
+    connect,
+    disconnect,
+    fits_now,
+    has_own_cluster_died,
+    is_connected,
+    node_address,
+    node_id,
+    start_local,
+)
+from deployments.ray_api.deployment import Application, DeploymentOptions, ReplicaIdentity, bind, this_replica
+from deployments.ray_api.serve import default_serve_port, is_serve_running, serve_http_port, start_serve, stop_serve
+from deployments.ray_api.shared_secrets import forget_secret, shared_secret
+
+__all__ = [
+    "ActorRef",
+    "Application",
+    "ApplicationState",
+    "DeploymentOptions",
+    "DeploymentState",
+    "ReplicaIdentity",
+    "abandon_own_cluster",
+    "actor_names",
+    "address",
+    "application_names",
+    "application_state",
+    "bind",
+    "cluster_resources",
+    "connect",
+    "default_serve_port",
+    "delete_application",
+    "deploy",
+    "disconnect",
+    "durable_actor",
+    "end_this_actor",
+    "existing_actor",
+    "fits_now",
+    "forget_secret",
+    "has_own_cluster_died",
+    "is_connected",
+    "is_serve_running",
+    "kill_actor",
+    "node_address",
+    "node_id",
+    "serve_http_port",
+    "shared_secret",
+    "start_local",
+    "start_serve",
+    "stop_serve",
+    "this_replica",
+]

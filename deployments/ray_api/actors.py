@@ -1,0 +1,98 @@
+"""RackServe's own named actors."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError
+
+from cluster.errors import ClusterError
+from deployments.ray_api.cluster import NAMESPACE
+from deployments.ray_api.errors import first_line, ray_errors
+
+
+class ActorRef:
+    """A named actor that may restart, or be made anew, between two calls."""
+
+    def __init__(self, name: str, make: Callable[[], Any]) -> None:
+        self._name = name
+        self._make = make
+        self._handle: Any = None
+
+    async def call(self, method: str, *args: Any) -> Any:  # noqa: ANN401 - the method's own
+        """Call a method of the actor and return what it returns.
+
+        Raises:
+            ClusterError: the actor is away, or its method failed.
+        """
+        try:
+            if self._handle is None:
+                self._handle = self._make()
+            return await getattr(self._handle, method).remote(*args)
+        except RayActorError as error:
+            self._handle = None  # dead for good or restarting: looked up, or made, at the next call
+            raise ClusterError(f"the actor {self._name} is away: {first_line(error)}") from error
+        except (RayError, ValueError, RuntimeError) as error:
+            raise ClusterError(f"{self._name}.{method} failed: {first_line(error)}") from error
+
+    def call_now(self, method: str, *args: Any, timeout_s: float = 10.0) -> Any:  # noqa: ANN401 - the method's own
+        """Call a method and wait for the result, from a thread without an event loop.
+
+        Raises:
+            ClusterError: the actor is away, slow, or its method failed.
+        """
+        try:
+            if self._handle is None:
+                self._handle = self._make()
+            return ray.get(getattr(self._handle, method).remote(*args), timeout=timeout_s)
+        except (RayError, ValueError, RuntimeError) as error:
+            self._handle = None
+            raise ClusterError(f"{self._name}.{method} failed: {first_line(error)}") from error
+
+
+def durable_actor(actor_class: type, name: str, *args: Any) -> ActorRef:  # noqa: ANN401 - the constructor's own
+    """Return the actor `name`, made when it does not exist: it outlives its maker and restarts whenever it dies.
+
+    Takes no CPU of Ray's accounting. Its methods must be coroutines; thousands of calls may wait in it at once.
+    """
+
+    def make() -> Any:  # noqa: ANN401 - a Ray handle
+        return (
+            ray.remote(actor_class)
+            .options(
+                name=name,
+                namespace=NAMESPACE,
+                lifetime="detached",
+                get_if_exists=True,
+                max_restarts=-1,
+                num_cpus=0,
+                max_concurrency=10_000,
+            )
+            .remote(*args)
+        )
+
+    return ActorRef(name, make)
+
+
+def existing_actor(name: str) -> ActorRef:
+    """Return the actor `name`; calls fail with ClusterError while there is none."""
+    return ActorRef(name, lambda: ray.get_actor(name, namespace=NAMESPACE))
+
+
+def actor_names() -> list[str]:
+    """Return the names of RackServe's living named actors."""
+    with ray_errors("listing actors"):
+        actors = ray.util.list_named_actors(all_namespaces=True)
+    return sorted(actor["name"] for actor in actors if actor["namespace"] == NAMESPACE)
+
+
+def kill_actor(name: str, *, restart: bool = False) -> None:
+    """End the actor `name` at once; does nothing if there is none. With `restart`, Ray starts it anew."""
+    with contextlib.suppress(ValueError), ray_errors(f"ending the actor {name}"):
+        ray.kill(ray.get_actor(name, namespace=NAMESPACE), no_restart=not restart)
+
+
+def end_this_actor() -> None:
+    """End the actor this process is, for good."""
+    ray.kill(ray.get_runtime_context().current_actor, no_restart=True)

@@ -1,0 +1,80 @@
+"""Serve applications: deploying, deleting, and what Serve says of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ray import serve
+
+from deployments.ray_api.deployment import Application
+from deployments.ray_api.errors import ray_errors
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentState:
+    """A deployment as Serve sees it.
+
+    Attributes:
+        status: Serve's word: `HEALTHY`, `UPDATING`, `UNHEALTHY`, `DEPLOY_FAILED`, ...
+        message: why, where Serve says.
+        wanted: replicas wanted.
+        replicas: how many replicas are in each state, such as `RUNNING` and `STARTING`.
+    """
+
+    status: str
+    message: str
+    wanted: int
+    replicas: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationState:
+    """An application as Serve sees it; `status` is `NOT_STARTED`, `DEPLOYING`, `RUNNING`, `DEPLOY_FAILED`, ..."""
+
+    status: str
+    message: str
+    deployments: Mapping[str, DeploymentState]
+
+
+def deploy(application: Application, name: str) -> None:
+    """Ask Serve to run `application` as `name`, or to update it; returns at once (see `application_state`).
+
+    On Serve's own HTTP it stands under `/NAME`.
+
+    Raises:
+        ClusterError: Serve refused it.
+    """
+    with ray_errors(f"deploying {name}"):
+        serve.api._run(application, _blocking=False, name=name, route_prefix=f"/{name}")  # noqa: SLF001
+
+
+def application_state(name: str) -> ApplicationState | None:
+    """Return what Serve says of the application `name`; None: it does not exist."""
+    with ray_errors("asking Ray Serve for its status"):
+        found = serve.status().applications.get(name)
+    if found is None:
+        return None
+    return ApplicationState(
+        status=str(found.status.value),
+        message=found.message,
+        deployments={
+            key: DeploymentState(
+                status=str(state.status.value),
+                message=state.message,
+                wanted=sum(state.replica_states.values()),
+                replicas={str(getattr(kind, "value", kind)): count for kind, count in state.replica_states.items()},
+            )
+            for key, state in found.deployments.items()
+        },
+    )
+
+
+def application_names() -> list[str]:
+    """Return the names of the applications Serve runs."""
+    with ray_errors("asking Ray Serve for its applications"):
+        return sorted(serve.status().applications)
+
+
+def delete_application(name: str) -> None:
+    """Stop the application `name` and wait until it is gone."""
+    with ray_errors(f"stopping {name}"):
+        serve.delete(name)

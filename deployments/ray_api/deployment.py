@@ -1,0 +1,79 @@
+"""What Serve is told of one deployment, and what a replica knows of itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray import serve
+
+Application = Any
+"""A bound Serve application; only Serve looks inside."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentOptions:
+    """How Serve runs one deployment.
+
+    Attributes:
+        name: unique in its application.
+        version: replicas are restarted where this changes, and only then (`rackserve serve`; a Serve config file
+            restarts all deployments of an application whose arguments changed).
+        replicas: how many.
+        cpus: logical CPUs a replica takes.
+        gpus: logical GPUs a replica takes.
+        env: environment variables of its process.
+        user_config: JSON-like settings handed to `reconfigure`, which may change without a restart.
+        drain_s: how long a stopping replica's destructor may take.
+        surge: start a new replica before stopping an old one in a rolling update; needs room for one more.
+    """
+
+    name: str
+    version: str
+    replicas: int
+    cpus: float
+    gpus: float = 0.0
+    env: Mapping[str, str] = field(default_factory=dict)
+    user_config: Mapping[str, Any] | None = None
+    drain_s: float = 20.0
+    surge: bool = True
+
+
+def bind(replica_class: type, options: DeploymentOptions, *args: Any) -> Application:  # noqa: ANN401 - the constructor's own
+    """Return a Serve application of one deployment; applications among `args` become part of it."""
+    deployment = serve.deployment(replica_class).options(
+        name=options.name,
+        num_replicas=options.replicas,
+        ray_actor_options={
+            "num_cpus": options.cpus,
+            "num_gpus": options.gpus,
+            "runtime_env": {"env_vars": dict(options.env)},
+        },
+        user_config=dict(options.user_config) if options.user_config is not None else None,
+        # Serve waits for its own requests only, of which there are none, and does so at least once.
+        graceful_shutdown_wait_loop_s=0.05,
+        graceful_shutdown_timeout_s=options.drain_s + 10.0,
+        # A dead process is found by the next check; one that says it is unhealthy by the third (Serve's threshold).
+        health_check_period_s=1.0,
+        health_check_timeout_s=10.0,
+        # Serve's default of 0 stops old replicas before new ones are ready. 1 % rounds up to one replica.
+        max_surge_percent=1 if options.surge else 0,
+        logging_config={"log_level": "WARNING", "enable_access_log": False},
+    )
+    # Serve would make up a new version at every `run`, and so restart everything. It reads this attribute (internal).
+    deployment._version = options.version  # noqa: SLF001
+    return deployment.bind(*args)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaIdentity:
+    """Which Serve replica this process is; `unique_id` is one life of one replica."""
+
+    application: str
+    deployment: str
+    unique_id: str
+
+
+def this_replica() -> ReplicaIdentity:
+    """Return which Serve replica this process is."""
+    context = serve.get_replica_context()
+    return ReplicaIdentity(context.app_name, context.deployment, context.replica_id.unique_id)

@@ -1,0 +1,24 @@
+"""Ray's errors become RackServe's, with the first line of what Ray said."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+
+from cluster.errors import ClusterError
+
+
+@contextlib.contextmanager
+def ray_errors(doing: str) -> Iterator[None]:
+    """Raise ClusterError, saying what was being done, where Ray fails."""
+    try:
+        yield
+    except (RayError, RayServeException, ConnectionError, TimeoutError, RuntimeError) as error:
+        raise ClusterError(f"{doing}: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says; Ray adds tracebacks of other processes."""
+    lines: Sequence[str] = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0]

@@ -1,0 +1,57 @@
+"""Ray Serve itself: starting and stopping it, and its own HTTP port."""
+
+from ray import serve
+from ray.serve.config import HTTPOptions, ProxyLocation
+from ray.serve.context import _get_global_client
+
+from deployments.ray_api.errors import ray_errors
+
+
+def default_serve_port(port: int) -> None:
+    """Make `port` the HTTP port of a Serve that this process starts later without saying which.
+
+    For `serve run`, which calls an application's builder first and then starts Serve on port 8000, the apps' own.
+    """
+    HTTPOptions.model_fields["port"].default = port
+    HTTPOptions.model_rebuild(force=True)
+
+
+def start_serve(port: int) -> bool:
+    """Start Ray Serve unless it runs; returns whether it was started.
+
+    Args:
+        port: of Serve's own HTTP (control and health checks) on the head node; 0: none.
+
+    Raises:
+        ClusterError: it did not start.
+    """
+    if is_serve_running():
+        return False
+    with ray_errors("starting Ray Serve"):
+        serve.start(
+            proxy_location=ProxyLocation.HeadOnly if port else ProxyLocation.Disabled,
+            http_options={"host": "0.0.0.0", "port": port} if port else None,  # noqa: S104 - probes come from outside
+            logging_config={"log_level": "WARNING", "enable_access_log": False},
+        )
+    return True
+
+
+def is_serve_running() -> bool:
+    """Tell whether Ray Serve runs on the cluster."""
+    with ray_errors("looking for Ray Serve"):
+        return _get_global_client(raise_if_no_controller_running=False) is not None
+
+
+def serve_http_port() -> int:
+    """Return the port Serve's own HTTP listens on; 0: it has none."""
+    with ray_errors("asking Ray Serve for its port"):
+        client = _get_global_client(raise_if_no_controller_running=False)
+    if client is None or client.http_config.location == ProxyLocation.Disabled or client.http_config.host is None:
+        return 0
+    return int(client.http_config.port)
+
+
+def stop_serve() -> None:
+    """Stop Ray Serve with all its applications."""
+    with ray_errors("stopping Ray Serve"):
+        serve.shutdown()
