@@ -18,6 +18,7 @@ class _Part(BaseModel):
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
+PriorityName = Literal["high", "normal", "low"]
 
 
 class ClusterSettings(_Part):
@@ -41,12 +42,22 @@ class TenantSpec(_Part):
         models: the models it may use; unset: all.
         cache_salt: unset: shares cached prefixes with others; else only with tenants of the same salt, so that nobody
             learns from an answer's speed what others have asked.
+        weight: its share of a model's capacity against the other tenants' while requests wait.
+        priority: the class of its requests that ask for none by `x-priority`.
+        max_priority: the most urgent class they may ask for; unset: `priority`.
+        requests_per_minute: in each gateway process, all models together; unset: no limit.
+        tokens_per_minute: likewise, in estimated work, corrected when a request ends; see `router.admission.work`.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     key_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     models: tuple[str, ...] | None = None
     cache_salt: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
+    weight: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    priority: PriorityName = "normal"
+    max_priority: PriorityName | None = None
+    requests_per_minute: Annotated[float, Field(gt=0)] | None = None
+    tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
 
 
 class GatewaySpec(_Part):
@@ -64,6 +75,9 @@ class GatewaySpec(_Part):
         idle_timeout_s: an idle keep-alive connection is closed after this long.
         connect_timeout_s: a replica that does not accept within this long is passed over.
         drain_timeout_s: a stopping gateway lets running responses finish for this long.
+        max_waiting_requests: so many requests wait in one gateway process at the most, all models together; more are
+            refused with 429 `queue_full`.
+        max_waiting_bytes: likewise, the bodies of those that wait.
         tenants: who may use the cluster; none: everybody, as one anonymous tenant.
     """
 
@@ -77,6 +91,8 @@ class GatewaySpec(_Part):
     idle_timeout_s: Seconds = 75.0
     connect_timeout_s: Seconds = 3.0
     drain_timeout_s: Seconds = 30.0
+    max_waiting_requests: Annotated[int, Field(ge=0)] = 10_000
+    max_waiting_bytes: Annotated[int, Field(ge=0)] = 1024 * 1024 * 1024
     tenants: tuple[TenantSpec, ...] = ()
 
     @model_validator(mode="after")
@@ -168,6 +184,10 @@ class ModelSpec(_Part):
         gpus_per_replica: logical GPUs Ray reserves; unset: `tensor * pipeline` for vLLM on a GPU node, 0 on a CPU.
         start_timeout_s: a replica that is not ready after this long is started anew.
         request_timeout_s: a replica that sends nothing for this long has failed the request.
+        max_wait_s: a request that would wait longer in the gateway is refused with 429 `deadline`; `x-request-timeout-ms`
+            says otherwise for one request.
+        cold_start_timeout_s: while the model has no replica at all, requests are held so long for the first one; 0: they
+            are refused at once with 503 `no_replica`.
     """
 
     name: str
@@ -183,6 +203,8 @@ class ModelSpec(_Part):
     gpus_per_replica: Annotated[float, Field(ge=0)] | None = None
     start_timeout_s: Seconds = 1800.0
     request_timeout_s: Seconds = 600.0
+    max_wait_s: Seconds = 60.0
+    cold_start_timeout_s: Annotated[float, Field(ge=0)] = 600.0
 
     @field_validator("name")
     @classmethod

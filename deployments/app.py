@@ -30,6 +30,8 @@ _ROUTING_ONLY = {
     "policy": "least_load",
     "request_timeout_s": 600.0,
     "start_timeout_s": 1800.0,
+    "max_wait_s": 60.0,
+    "cold_start_timeout_s": 600.0,
 }
 """What of a model's spec may change without restarting its replicas."""
 
