@@ -184,10 +184,10 @@ class ModelSpec(_Part):
         gpus_per_replica: logical GPUs Ray reserves; unset: `tensor * pipeline` for vLLM on a GPU node, 0 on a CPU.
         start_timeout_s: a replica that is not ready after this long is started anew.
         request_timeout_s: a replica that sends nothing for this long has failed the request.
-        max_wait_s: a request that would wait longer in the gateway is refused with 429 `deadline`; `x-request-timeout-ms`
-            says otherwise for one request.
-        cold_start_timeout_s: while the model has no replica at all, requests are held so long for the first one; 0: they
-            are refused at once with 503 `no_replica`.
+        max_wait_s: a request that would wait longer in the gateway is refused with 429 `deadline`; one that brings
+            `x-request-timeout-ms` goes by that.
+        cold_start_timeout_s: while the model has no replica at all, requests are held so long for the first one; 0:
+            they are refused at once with 503 `no_replica`.
     """
 
     name: str
