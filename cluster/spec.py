@@ -39,6 +39,8 @@ class TenantSpec(_Part):
     Attributes:
         name: shows in metrics and logs.
         key_sha256: SHA-256 of the API key, 64 hex digits (`printf %s KEY | sha256sum`): the key itself is never kept.
+        key_file: instead of `key_sha256`: a file on the gateways' nodes that holds the API key, such as one of a
+            mounted Kubernetes Secret; read when a gateway starts.
         models: the models it may use; unset: all.
         cache_salt: unset: shares cached prefixes with others; else only with tenants of the same salt, so that nobody
             learns from an answer's speed what others have asked.
@@ -50,7 +52,8 @@ class TenantSpec(_Part):
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    key_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    key_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    key_file: str = ""
     models: tuple[str, ...] | None = None
     cache_salt: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
     weight: Annotated[float, Field(gt=0, le=1e6)] = 1.0
@@ -58,6 +61,12 @@ class TenantSpec(_Part):
     max_priority: PriorityName | None = None
     requests_per_minute: Annotated[float, Field(gt=0)] | None = None
     tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _has_one_key(self) -> Self:
+        if (self.key_sha256 is None) == (not self.key_file):
+            raise ValueError(f"tenant {self.name!r}: give its key as key_sha256 or as key_file, one of the two")
+        return self
 
 
 class GatewaySpec(_Part):
@@ -69,6 +78,8 @@ class GatewaySpec(_Part):
         admin_port: `/metrics` and `/state` for operators; the k-th gateway process of a node takes the k-th port from
             here; 0 takes free ones.
         replicas: gateway processes in the cluster.
+        node_labels: only nodes with all of these Ray labels run gateways; none: any node.
+        per_node: at most so many gateway processes on one node; unset: no limit.
         max_body_bytes: larger request bodies are refused with 413.
         max_header_bytes: larger request heads are refused with 431.
         header_timeout_s: a head that takes longer is refused with 408.
@@ -85,6 +96,8 @@ class GatewaySpec(_Part):
     port: Port = 8000
     admin_port: Port = 8002
     replicas: Annotated[int, Field(ge=1, le=256)] = 1
+    node_labels: dict[str, str] = Field(default_factory=dict)
+    per_node: Annotated[int, Field(ge=1, le=256)] | None = None
     max_body_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
     max_header_bytes: Annotated[int, Field(ge=1024, le=1024 * 1024)] = 64 * 1024
     header_timeout_s: Seconds = 30.0
@@ -99,7 +112,7 @@ class GatewaySpec(_Part):
     def _tenants_are_told_apart(self) -> Self:
         for what, values in (
             ("named", [tenant.name for tenant in self.tenants]),
-            ("known by the key_sha256", [tenant.key_sha256 for tenant in self.tenants]),
+            ("known by the key_sha256", [tenant.key_sha256 for tenant in self.tenants if tenant.key_sha256]),
         ):
             twice = sorted({value for value in values if values.count(value) > 1})
             if twice:

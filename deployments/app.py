@@ -140,6 +140,8 @@ def compose(spec: ClusterSpec) -> ray_api.Application:
         cpus=0.0,  # like Serve's own proxies, gateways are part of the infrastructure, not of the load
         user_config={"models": [model.model_dump(mode="json") for model in spec.models]},
         drain_s=spec.gateway.drain_timeout_s,
+        node_labels=spec.gateway.node_labels,
+        per_node=spec.gateway.per_node,
     )
     return ray_api.bind(GatewayReplica, options, spec.gateway, *models)
 

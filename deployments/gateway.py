@@ -11,6 +11,7 @@ from deployments.directory import DirectoryClient, actor_name
 from deployments.gateway_process import GatewayProcess
 from deployments.logs import configure_logs
 from deployments.loop_thread import LoopThread
+from deployments.tenant_keys import with_keys_read
 
 HEALTH_TIMEOUT_S = 5.0
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
@@ -50,7 +51,7 @@ class GatewayReplica:
             )
         await _check_port_is_ours(self._spec.port, identity.application)
         process = GatewayProcess(
-            self._spec,
+            with_keys_read(self._spec),
             models,
             gateway_id=identity.unique_id,
             host=self._spec.host if self._spec.host not in EVERY_ADDRESS else ray_api.node_address(),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ray import serve
+from ray.serve._private.config import DeploymentConfig
 
 Application = Any
 """A bound Serve application; only Serve looks inside."""
@@ -16,8 +17,7 @@ class DeploymentOptions:
 
     Attributes:
         name: unique in its application.
-        version: replicas are restarted where this changes, and only then (`rackserve serve`; a Serve config file
-            restarts all deployments of an application whose arguments changed).
+        version: replicas are restarted where this changes, and only then.
         replicas: how many.
         cpus: logical CPUs a replica takes.
         gpus: logical GPUs a replica takes.
@@ -25,6 +25,8 @@ class DeploymentOptions:
         user_config: JSON-like settings handed to `reconfigure`, which may change without a restart.
         drain_s: how long a stopping replica's destructor may take.
         surge: start a new replica before stopping an old one in a rolling update; needs room for one more.
+        node_labels: only nodes with all of these Ray labels.
+        per_node: at most so many replicas on one node; None: no limit.
     """
 
     name: str
@@ -36,6 +38,21 @@ class DeploymentOptions:
     user_config: Mapping[str, Any] | None = None
     drain_s: float = 20.0
     surge: bool = True
+    node_labels: Mapping[str, str] = field(default_factory=dict)
+    per_node: int | None = None
+
+
+class _OwnVersion(DeploymentConfig):  # type: ignore[misc] # Ray is untyped here
+    """A deployment's config that keeps the version it was given.
+
+    Applications of a Serve config file, as KubeRay deploys them, get one version for all their deployments: a digest of
+    the builder's arguments (`get_deploy_args`, internal). With it every engine would start anew where one model's
+    limits changed. Only `version` is held; Serve sets everything else as ever.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name != "version":
+            super().__setattr__(name, value)
 
 
 def bind(replica_class: type, options: DeploymentOptions, *args: Any) -> Application:  # noqa: ANN401 - the constructor's own
@@ -47,7 +64,9 @@ def bind(replica_class: type, options: DeploymentOptions, *args: Any) -> Applica
             "num_cpus": options.cpus,
             "num_gpus": options.gpus,
             "runtime_env": {"env_vars": dict(options.env)},
+            **({"label_selector": dict(options.node_labels)} if options.node_labels else {}),
         },
+        max_replicas_per_node=options.per_node,
         user_config=dict(options.user_config) if options.user_config is not None else None,
         # Serve waits for its own requests only, of which there are none, and does so at least once.
         graceful_shutdown_wait_loop_s=0.05,
@@ -61,6 +80,9 @@ def bind(replica_class: type, options: DeploymentOptions, *args: Any) -> Applica
     )
     # Serve would make up a new version at every `run`, and so restart everything. It reads this attribute (internal).
     deployment._version = options.version  # noqa: SLF001
+    config = deployment._deployment_config  # noqa: SLF001 - likewise, where Serve has a config file
+    config.version = options.version
+    config.__class__ = _OwnVersion
     return deployment.bind(*args)
 
 

@@ -235,5 +235,6 @@ def _authenticator(spec: GatewaySpec) -> Authenticator:
                 tenant.name, frozenset(tenant.models) if tenant.models is not None else None, tenant.cache_salt
             )
             for tenant in spec.tenants
+            if tenant.key_sha256
         }
     )

@@ -7,7 +7,7 @@ import pytest
 
 from cluster import spec_yaml
 from cluster.errors import SpecError
-from cluster.spec import ClusterSpec, ModelSpec
+from cluster.spec import ClusterSpec, GatewaySpec, ModelSpec
 from deployments import app
 from deployments.launch import reason_in
 
@@ -140,3 +140,27 @@ def test_gpus_of_a_replica() -> None:
 def test_the_reason_is_found_in_serves_messages(message: str, reason: str) -> None:
     """Of a stack of tracebacks, people see the one line that says what is wrong."""
     assert reason_in(message) == reason
+
+
+def test_a_deployments_version_is_its_own() -> None:
+    """Serve gives all deployments of a config file one version; ours keep theirs, also through Serve's copies."""
+    gateway = app.compose(spec())._bound_deployment
+    (model,) = gateway.init_args[1:]
+    for deployment in (gateway, model._bound_deployment):
+        config = deployment.options(num_replicas=3)._deployment_config
+        config.version = "one for all"
+        assert (config.version, config.num_replicas) == (deployment.version, 3)
+        assert type(config).from_proto_bytes(config.to_proto_bytes()).version == deployment.version
+
+
+def test_gateways_keep_to_their_nodes() -> None:
+    """`node_labels` and `per_node` reach Serve; without them any node will do."""
+
+    def placed(**gateway: object) -> tuple[object, object]:
+        bound = app.compose(
+            spec().model_copy(update={"gateway": GatewaySpec.model_validate(gateway)})
+        )._bound_deployment
+        return bound.ray_actor_options.get("label_selector"), bound._replica_config.max_replicas_per_node
+
+    assert placed() == (None, None)
+    assert placed(node_labels={"role": "gateway"}, per_node=2) == ({"role": "gateway"}, 2)
