@@ -143,15 +143,39 @@ class ReplicaCount(_Part):
 
 
 class Parallelism(_Part):
-    """How one replica is cut over GPUs: `tensor * pipeline` GPUs a replica."""
+    """How one replica is cut over GPUs: `tensor * pipeline * data` GPUs a replica.
+
+    Attributes:
+        tensor: GPUs that share each layer's matrices.
+        pipeline: stages the layers are dealt to.
+        data: ranks that attend to sequences of their own and share a mixture's experts.
+        expert: GPUs that a layer's experts are dealt to whole: all `tensor * data` of a stage, or 1: each expert is cut.
+    """
 
     tensor: Annotated[int, Field(ge=1, le=1024)] = 1
     pipeline: Annotated[int, Field(ge=1, le=128)] = 1
+    data: Annotated[int, Field(ge=1, le=1024)] = 1
+    expert: Annotated[int, Field(ge=1, le=4096)] = 1
+
+    @model_validator(mode="after")
+    def _experts_take_a_stage(self) -> Self:
+        stage = self.tensor * self.data
+        if self.expert not in {1, stage}:
+            raise ValueError(
+                f"expert is {self.expert}, but experts are dealt to all tensor * data = {stage} GPUs of a stage; "
+                f"give {stage}, or leave it out"
+            )
+        return self
 
     @property
     def gpus(self) -> int:
         """GPUs one replica takes."""
-        return self.tensor * self.pipeline
+        return self.tensor * self.pipeline * self.data
+
+    @property
+    def experts_whole(self) -> bool:
+        """Whether GPUs hold whole experts."""
+        return self.expert > 1
 
 
 class SimSpec(_Part):
@@ -194,7 +218,10 @@ class ModelSpec(_Part):
         env: environment variables of the replica's process.
         sim: the simulated engine's settings.
         cpus: CPU cores Ray reserves for a replica.
-        gpus_per_replica: logical GPUs Ray reserves; unset: `tensor * pipeline` for vLLM on a GPU node, 0 on a CPU.
+        gpus_per_replica: logical GPUs Ray reserves for a replica of one GPU: unset: 1 for vLLM on a GPU node, 0 on a CPU.
+            A replica of more takes all that `parallel` says, one for each rank.
+        accelerator: the kind of GPU it needs, as `ray.io/accelerator-type` labels it; unset: any.
+        node_group: the group of machines to grow when it fits nowhere, as `ray.io/node-group` labels them; unset: any.
         start_timeout_s: a replica that is not ready after this long is started anew.
         request_timeout_s: a replica that sends nothing for this long has failed the request.
         max_wait_s: a request that would wait longer in the gateway is refused with 429 `deadline`; one that brings
@@ -214,6 +241,8 @@ class ModelSpec(_Part):
     sim: SimSpec = SimSpec()
     cpus: Annotated[float, Field(ge=0)] = 1.0
     gpus_per_replica: Annotated[float, Field(ge=0)] | None = None
+    accelerator: str = ""
+    node_group: str = ""
     start_timeout_s: Seconds = 1800.0
     request_timeout_s: Seconds = 600.0
     max_wait_s: Seconds = 60.0
@@ -233,11 +262,23 @@ class ModelSpec(_Part):
         return self
 
 
+class PlacementSpec(_Part):
+    """Where gangs (replicas of several GPUs) go.
+
+    Attributes:
+        spares_per_domain: nodes of each NVLink domain kept free for gangs that lost a node; a domain keeps at least one
+            node for others.
+    """
+
+    spares_per_domain: Annotated[int, Field(ge=0, le=1024)] = 0
+
+
 class ClusterSpec(_Part):
     """A whole cluster file."""
 
     cluster: ClusterSettings = ClusterSettings()
     gateway: GatewaySpec = GatewaySpec()
+    placement: PlacementSpec = PlacementSpec()
     models: Annotated[tuple[ModelSpec, ...], Field(min_length=1)]
 
     @model_validator(mode="after")

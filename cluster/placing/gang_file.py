@@ -7,13 +7,14 @@ gangs:
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from cluster.checked_yaml import FileKind
 from cluster.placing.gang import Gang
+from cluster.placing.gang_of_model import gang_of_model
 from cluster.spec import ClusterSpec, ModelSpec
 from cluster.yaml_tree import Location
 
@@ -125,15 +126,6 @@ def _why_no_gang(model: ModelSpec) -> str:
 
 
 def _gang(model: ModelSpec, number: int) -> Gang:
-    parallel, arguments = model.parallel, model.engine_args
-    data = arguments.get("data_parallel_size", 1)
-    # One GPU too many is found when placing; a tensor group smaller than what Ray reserves would hide it.
-    tensor = max(parallel.tensor, math.ceil(model.gpus_per_replica or 0)) if parallel.gpus == 1 else parallel.tensor
-    return Gang(
-        name=f"{model.name}#{number}",
-        model=model.name,
-        tensor=tensor,
-        pipeline=parallel.pipeline,
-        data=data if isinstance(data, int) and data > 0 else 1,
-        experts_whole=bool(arguments.get("enable_expert_parallel", False)),
-    )
+    # A replica of one rank that Ray reserves several GPUs for needs them in one place, as a tensor group does.
+    gang = gang_of_model(model, f"{model.name}#{number}")
+    return replace(gang, tensor=max(1, math.ceil(model.gpus_per_replica or 0))) if gang.gpus == 1 else gang

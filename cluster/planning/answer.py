@@ -62,17 +62,18 @@ def cluster_file_entry(plan: Plan) -> dict[str, Any] | None:
     }
     if question.kv_precision == "fp8":
         arguments["kv_cache_dtype"] = "fp8"
-    if layout.experts_whole:
-        arguments["enable_expert_parallel"] = True
-    if layout.data > 1:
-        arguments["data_parallel_size"] = layout.data
     if _quantised_on_loading(plan, best):
         arguments["quantization"] = "fp8"
     return {
         "name": plan.model.name,
         "source": CHECKPOINTS.get(question.model, question.model),
         "replicas": best.replicas,
-        "parallel": {"tensor": layout.tensor, "pipeline": layout.pipeline},
+        "parallel": {
+            "tensor": layout.tensor,
+            "pipeline": layout.pipeline,
+            **({"data": layout.data} if layout.data > 1 else {}),
+            **({"expert": layout.expert} if layout.expert > 1 else {}),
+        },
         "engine_args": arguments,
     }
 

@@ -201,6 +201,8 @@ class VllmEngine:
         words += [f"--model={source}", f"--served-model-name={self._model.name}"]
         words += [f"--tensor-parallel-size={self._model.parallel.tensor}"]
         words += [f"--pipeline-parallel-size={self._model.parallel.pipeline}"]
+        words += [f"--data-parallel-size={self._model.parallel.data}"]
+        words += ["--enable-expert-parallel"] if self._model.parallel.experts_whole else []
         if self._listener is not None:
             events = {"enable_kv_cache_events": True, "publisher": "zmq", "endpoint": self._listener.endpoint}
             words += [f"--kv-events-config={json.dumps(events)}"]

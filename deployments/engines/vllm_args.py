@@ -14,6 +14,8 @@ RESERVED = {
     "served_model_name": "the model's `name`",
     "tensor_parallel_size": "`parallel.tensor`",
     "pipeline_parallel_size": "`parallel.pipeline`",
+    "data_parallel_size": "`parallel.data`",
+    "enable_expert_parallel": "`parallel.expert`",
     "host": "RackServe",
     "port": "RackServe",
     "uds": "RackServe",

@@ -10,6 +10,7 @@ import ray
 from ray.exceptions import RayError
 
 from cluster.errors import ClusterError, ClusterUnreachableError
+from cluster.ray_settings import DEATH_TIMEOUTS
 from deployments.ray_api.errors import ray_errors
 
 NAMESPACE: Final = "rackserve"
@@ -36,6 +37,8 @@ def start_local(cpus: float, *, quiet: bool = True) -> None:
     os.environ.setdefault(
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
     )  # Ray 2.60 warns unless told; 0 is its future default
+    for name, value in DEATH_TIMEOUTS.items():
+        os.environ.setdefault(name, value)
     _quieten(quiet=quiet)
     _init(
         "local",

@@ -23,8 +23,7 @@ models:
   - {name: big, source: org/big, replicas: {min: 1, max: 2}, parallel: {tensor: 8, pipeline: 2}}
   - name: moe
     source: org/moe
-    parallel: {tensor: 2}
-    engine_args: {data_parallel_size: 4, enable_expert_parallel: true}
+    parallel: {tensor: 2, data: 4, expert: 8}
   - {name: one, source: org/one, gpus_per_replica: 2}
   - {name: sim, engine: sim}
   - {name: cpu, source: org/cpu, gpus_per_replica: 0}

@@ -261,14 +261,17 @@ def test_the_answer_is_an_entry_of_a_cluster_file() -> None:
     assert model.engine_args["kv_cache_dtype"] == "fp8"
 
 
-def test_whole_experts_and_quantising_reach_the_engine_as_arguments() -> None:
+def test_whole_experts_and_quantising_reach_the_cluster_file() -> None:
     """Expert and data parallelism, and FP8 made from a BF16 checkpoint as vLLM loads it."""
     qwen = planned("qwen3-235b-a22b-fp8", "h100")
     entry = cluster_file_entry(qwen)
     assert entry is not None
     assert qwen.best is not None
     assert qwen.best.layout.experts_whole
-    assert entry["engine_args"]["enable_expert_parallel"] is True
+    layout = qwen.best.layout
+    spec = from_data({"models": [entry]}, "the plan")
+    parallel = spec.models[0].parallel
+    assert (parallel.tensor, parallel.data, parallel.expert) == (layout.tensor, layout.data, layout.expert)
     llama = cluster_file_entry(planned("llama-3.1-70b", "h100", precisions=["fp8"]))
     assert llama is not None
     assert llama["engine_args"]["quantization"] == "fp8"
