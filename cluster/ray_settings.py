@@ -12,7 +12,7 @@ DEATH_TIMEOUTS: Final[Mapping[str, str]] = {
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
 }
-"""A node is dead after three checks of 2 s in vain, 1 s apart: 9 s at most. Ray's defaults (10 s, five times, 3 s apart)
+"""A node is dead after three checks of 2 s in vain, 1 s apart: 9 s at most. Ray's defaults, five of 10 s, 3 s apart,
 take 64 s, and a gang that lost a node answers nobody meanwhile. Only the head reads them."""
 
 NODE_DEATH_SEEN_S: Final = 10.0

@@ -149,7 +149,7 @@ class Parallelism(_Part):
         tensor: GPUs that share each layer's matrices.
         pipeline: stages the layers are dealt to.
         data: ranks that attend to sequences of their own and share a mixture's experts.
-        expert: GPUs that a layer's experts are dealt to whole: all `tensor * data` of a stage, or 1: each expert is cut.
+        expert: GPUs that a layer's experts are dealt to whole: all `tensor * data` of a stage; 1: each expert is cut.
     """
 
     tensor: Annotated[int, Field(ge=1, le=1024)] = 1
@@ -218,8 +218,8 @@ class ModelSpec(_Part):
         env: environment variables of the replica's process.
         sim: the simulated engine's settings.
         cpus: CPU cores Ray reserves for a replica.
-        gpus_per_replica: logical GPUs Ray reserves for a replica of one GPU: unset: 1 for vLLM on a GPU node, 0 on a CPU.
-            A replica of more takes all that `parallel` says, one for each rank.
+        gpus_per_replica: logical GPUs Ray reserves for a replica of one rank; unset: 1 for vLLM on a GPU node, 0 on a
+            CPU. Replicas of several ranks take one for each; 0: none, and all ranks run on one machine.
         accelerator: the kind of GPU it needs, as `ray.io/accelerator-type` labels it; unset: any.
         node_group: the group of machines to grow when it fits nowhere, as `ray.io/node-group` labels them; unset: any.
         start_timeout_s: a replica that is not ready after this long is started anew.
