@@ -141,6 +141,32 @@ class ReplicaCount(_Part):
             raise ValueError(f"min is {self.min} but max is {self.max}; min must not be above max")
         return self
 
+    @property
+    def is_autoscaled(self) -> bool:
+        """Tell whether their number follows the load."""
+        return self.min < self.max
+
+
+class AutoscalingSpec(_Part):
+    """How a model whose `replicas` have a min below their max is scaled.
+
+    Attributes:
+        target_queue_seconds: seconds of work that may wait, on average, before more replicas are ordered.
+        headroom: spare replicas against chance, in square roots of the replicas that the load keeps busy.
+        scale_down_after_seconds: replicas are given back once they were not needed for so long.
+        scale_to_zero_after_seconds: the last one (min 0), once there was nothing at all to do for so long.
+        expected_start_seconds: how long a start is thought to take before one has been seen.
+        work_per_replica: tokens a second one replica gets done at its limit, prompt tokens and generated ones as
+            admission counts them, from a plan or a load test; 0: found out when requests first have to wait.
+    """
+
+    target_queue_seconds: Seconds = 1.0
+    headroom: Annotated[float, Field(ge=0, le=100)] = 0.4
+    scale_down_after_seconds: Seconds = 300.0
+    scale_to_zero_after_seconds: Seconds = 300.0
+    expected_start_seconds: Seconds = 60.0
+    work_per_replica: Annotated[float, Field(ge=0)] = 0.0
+
 
 class Parallelism(_Part):
     """How one replica is cut over GPUs: `tensor * pipeline * data` GPUs a replica.
@@ -212,6 +238,7 @@ class ModelSpec(_Part):
         source: a Hugging Face id, a folder, or a built-in name (`rackserve models list`).
         engine: `vllm`, or `sim`: the same surface with simulated timing.
         replicas: how many.
+        autoscaling: how their number follows the load, where `replicas` leaves it a choice.
         parallel: how one replica is cut over GPUs.
         policy: how the gateway picks a replica.
         engine_args: passed to vLLM's `AsyncEngineArgs` as they are.
@@ -224,16 +251,21 @@ class ModelSpec(_Part):
         node_group: the group of machines to grow when it fits nowhere, as `ray.io/node-group` labels them; unset: any.
         start_timeout_s: a replica that is not ready after this long is started anew.
         request_timeout_s: a replica that sends nothing for this long has failed the request.
+<<<<<<< HEAD
         max_wait_s: a request that would wait longer in the gateway is refused with 429 `deadline`; one that brings
             `x-request-timeout-ms` goes by that.
         cold_start_timeout_s: while the model has no replica at all, requests are held so long for the first one; 0:
             they are refused at once with 503 `no_replica`.
+=======
+        drain_timeout_s: a replica asked to stop lets running requests finish for this long.
+>>>>>>> f3b011d (wip)
     """
 
     name: str
     source: str = ""
     engine: Literal["vllm", "sim"] = "vllm"
     replicas: ReplicaCount = ReplicaCount()
+    autoscaling: AutoscalingSpec = AutoscalingSpec()
     parallel: Parallelism = Parallelism()
     policy: str = "expected_ttft"
     engine_args: dict[str, Any] = Field(default_factory=dict)
@@ -245,8 +277,12 @@ class ModelSpec(_Part):
     node_group: str = ""
     start_timeout_s: Seconds = 1800.0
     request_timeout_s: Seconds = 600.0
+<<<<<<< HEAD
     max_wait_s: Seconds = 60.0
     cold_start_timeout_s: Annotated[float, Field(ge=0)] = 600.0
+=======
+    drain_timeout_s: Seconds = 120.0
+>>>>>>> f3b011d (wip)
 
     @field_validator("name")
     @classmethod

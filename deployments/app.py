@@ -17,7 +17,7 @@ from typing import Any
 
 from cluster import spec_yaml
 from cluster.errors import PolicyError, SpecError, SpecProblem
-from cluster.spec import ClusterSpec, ModelSpec, ReplicaCount
+from cluster.spec import AutoscalingSpec, ClusterSpec, ModelSpec, ReplicaCount
 from deployments import __version__, ray_api
 from deployments.gateway import GatewayReplica
 from deployments.models.builtins import BUILTIN_MODELS
@@ -27,11 +27,13 @@ from router.policy.registry import policy_named
 GATEWAY_DEPLOYMENT = "gateway"
 _ROUTING_ONLY = {
     "replicas": ReplicaCount(),
+    "autoscaling": AutoscalingSpec(),
     "policy": "least_load",
     "request_timeout_s": 600.0,
     "start_timeout_s": 1800.0,
     "max_wait_s": 60.0,
     "cold_start_timeout_s": 600.0,
+    "drain_timeout_s": 120.0,
 }
 """What of a model's spec may change without restarting its replicas."""
 
@@ -110,17 +112,10 @@ def _problems(spec: ClusterSpec) -> Iterator[SpecProblem]:
         if other != path:
             yield SpecProblem(path, f"{port} is already {other}; give each its own")
     for position, model in enumerate(spec.models):
-        where = f"models[{position}]"
-        if model.replicas.min < model.replicas.max:
-            yield SpecProblem(
-                f"{where}.replicas",
-                f"min {model.replicas.min} and max {model.replicas.max} differ, but this version does not autoscale; "
-                f"give one number, such as replicas: {max(1, model.replicas.min)}",
-            )
         try:
             policy_named(model.policy)
         except PolicyError as error:
-            yield SpecProblem(f"{where}.policy", str(error))
+            yield SpecProblem(f"models[{position}].policy", str(error))
 
 
 def _with_absolute_source(model: ModelSpec, folder: Path) -> ModelSpec:

@@ -26,7 +26,14 @@ from deployments.ray_api.cluster import (
     node_id,
     start_local,
 )
-from deployments.ray_api.deployment import Application, DeploymentOptions, ReplicaIdentity, bind, this_replica
+from deployments.ray_api.deployment import (
+    Application,
+    DeploymentOptions,
+    PolicyOptions,
+    ReplicaIdentity,
+    bind,
+    this_replica,
+)
 from deployments.ray_api.serve import default_serve_port, is_serve_running, serve_http_port, start_serve, stop_serve
 from deployments.ray_api.shared_secrets import forget_secret, shared_secret
 
@@ -36,6 +43,7 @@ __all__ = [
     "ApplicationState",
     "DeploymentOptions",
     "DeploymentState",
+    "PolicyOptions",
     "ReplicaIdentity",
     "abandon_own_cluster",
     "actor_names",

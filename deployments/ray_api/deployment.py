@@ -6,9 +6,27 @@ from typing import Any
 
 from ray import serve
 from ray.serve._private.config import DeploymentConfig
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
 Application = Any
 """A bound Serve application; only Serve looks inside."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyOptions:
+    """Who decides how many replicas a deployment has.
+
+    Attributes:
+        policy: `module:Class`; made in Serve's controller with `arguments` and called about ten times a second.
+        arguments: JSON-like.
+        min_replicas: no fewer, whatever it decides.
+        max_replicas: no more.
+    """
+
+    policy: str
+    arguments: Mapping[str, Any]
+    min_replicas: int
+    max_replicas: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +36,7 @@ class DeploymentOptions:
     Attributes:
         name: unique in its application.
         version: replicas are restarted where this changes, and only then.
-        replicas: how many.
+        replicas: how many, or who decides that.
         cpus: logical CPUs a replica takes.
         gpus: logical GPUs a replica takes.
         env: environment variables of its process.
@@ -31,7 +49,7 @@ class DeploymentOptions:
 
     name: str
     version: str
-    replicas: int
+    replicas: int | PolicyOptions
     cpus: float
     gpus: float = 0.0
     env: Mapping[str, str] = field(default_factory=dict)
@@ -59,7 +77,7 @@ def bind(replica_class: type, options: DeploymentOptions, *args: Any) -> Applica
     """Return a Serve application of one deployment; applications among `args` become part of it."""
     deployment = serve.deployment(replica_class).options(
         name=options.name,
-        num_replicas=options.replicas,
+        **_replicas(options.replicas),
         ray_actor_options={
             "num_cpus": options.cpus,
             "num_gpus": options.gpus,
@@ -84,6 +102,22 @@ def bind(replica_class: type, options: DeploymentOptions, *args: Any) -> Applica
     config.version = options.version
     config.__class__ = _OwnVersion
     return deployment.bind(*args)
+
+
+def _replicas(wanted: int | PolicyOptions) -> dict[str, Any]:
+    if isinstance(wanted, int):
+        return {"num_replicas": wanted}
+    config = AutoscalingConfig(
+        min_replicas=wanted.min_replicas,
+        max_replicas=wanted.max_replicas,
+        # Left unset on purpose: Serve would go back to `initial_replicas` whenever the deployment's settings change.
+        initial_replicas=None,
+        # The policy has its own idea of when; Serve would wait on top of it.
+        upscale_delay_s=0.0,
+        downscale_delay_s=0.0,
+        policy=AutoscalingPolicy(policy_function=wanted.policy, policy_kwargs=dict(wanted.arguments)),
+    )
+    return {"num_replicas": None, "autoscaling_config": config}
 
 
 @dataclass(frozen=True, slots=True)
