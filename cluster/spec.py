@@ -251,14 +251,11 @@ class ModelSpec(_Part):
         node_group: the group of machines to grow when it fits nowhere, as `ray.io/node-group` labels them; unset: any.
         start_timeout_s: a replica that is not ready after this long is started anew.
         request_timeout_s: a replica that sends nothing for this long has failed the request.
-<<<<<<< HEAD
         max_wait_s: a request that would wait longer in the gateway is refused with 429 `deadline`; one that brings
             `x-request-timeout-ms` goes by that.
         cold_start_timeout_s: while the model has no replica at all, requests are held so long for the first one; 0:
             they are refused at once with 503 `no_replica`.
-=======
         drain_timeout_s: a replica asked to stop lets running requests finish for this long.
->>>>>>> f3b011d (wip)
     """
 
     name: str
@@ -277,12 +274,9 @@ class ModelSpec(_Part):
     node_group: str = ""
     start_timeout_s: Seconds = 1800.0
     request_timeout_s: Seconds = 600.0
-<<<<<<< HEAD
     max_wait_s: Seconds = 60.0
     cold_start_timeout_s: Annotated[float, Field(ge=0)] = 600.0
-=======
     drain_timeout_s: Seconds = 120.0
->>>>>>> f3b011d (wip)
 
     @field_validator("name")
     @classmethod

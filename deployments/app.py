@@ -12,16 +12,18 @@ import importlib.metadata
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cluster import spec_yaml
+from cluster.autoscaling.targets import AutoscalingTargets
 from cluster.errors import PolicyError, SpecError, SpecProblem
 from cluster.spec import AutoscalingSpec, ClusterSpec, ModelSpec, ReplicaCount
 from deployments import __version__, ray_api
 from deployments.gateway import GatewayReplica
 from deployments.models.builtins import BUILTIN_MODELS
-from deployments.replica import ModelReplica
+from deployments.replica import ModelReplica, replica_config
 from router.policy.registry import policy_named
 
 GATEWAY_DEPLOYMENT = "gateway"
@@ -147,16 +149,44 @@ def _model_application(spec: ClusterSpec, model: ModelSpec) -> ray_api.Applicati
     options = ray_api.DeploymentOptions(
         name=deployment_name(model.name),
         version=_version(identity.model_dump(mode="json")),
-        replicas=model.replicas.min,
+        replicas=_replicas(spec.cluster.name, model),
         cpus=model.cpus,
         gpus=gpus,
         env=model.env,
-        drain_s=spec.gateway.drain_timeout_s,
+        user_config=replica_config(model),
+        drain_s=model.drain_timeout_s,
         # A rolling update starts the new replica before it stops the old one, unless there is no room for both.
         surge=not ray_api.is_connected() or ray_api.fits_now(model.cpus, gpus),
     )
     started = identity.model_copy(update={"start_timeout_s": model.start_timeout_s})
-    return ray_api.bind(ModelReplica, options, started, spec.gateway.drain_timeout_s)
+    return ray_api.bind(ModelReplica, options, started)
+
+
+def _replicas(application: str, model: ModelSpec) -> int | ray_api.PolicyOptions:
+    if not model.replicas.is_autoscaled:
+        return model.replicas.min
+    return ray_api.PolicyOptions(
+        policy="deployments.autoscaling:QueueDepthPolicy",
+        arguments={"application": application, "model": model.name, "targets": asdict(autoscaling_targets(model))},
+        min_replicas=model.replicas.min,
+        max_replicas=model.replicas.max,
+    )
+
+
+def autoscaling_targets(model: ModelSpec) -> AutoscalingTargets:
+    """Return what the cluster file asks of a model's autoscaler."""
+    asked = model.autoscaling
+    return AutoscalingTargets(
+        min_replicas=model.replicas.min,
+        max_replicas=model.replicas.max,
+        target_queue_s=asked.target_queue_seconds,
+        headroom=asked.headroom,
+        scale_down_after_s=asked.scale_down_after_seconds,
+        scale_to_zero_after_s=asked.scale_to_zero_after_seconds,
+        longest_wait_s=model.max_wait_s,
+        first_cold_start_s=asked.expected_start_seconds,
+        first_work_per_s=asked.work_per_replica,
+    )
 
 
 def deployment_name(model: str) -> str:

@@ -14,7 +14,7 @@ import httpx
 
 from cluster.errors import ClusterError, ClusterUnreachableError
 from cluster.spec import ClusterSpec
-from deployments import app, ray_api
+from deployments import app, ray_api, scaling_actor
 from deployments.directory import actor_name, view_now
 from deployments.gateway_process import WILDCARDS
 from deployments.membership import GatewayEndpoint, View
@@ -73,8 +73,8 @@ class Launch:
 
     @property
     def cpus_wanted(self) -> float:
-        """Logical CPUs all replicas take together."""
-        return sum(model.cpus * model.replicas.min for model in self._spec.models)
+        """Logical CPUs all replicas take together, where each model has as many as it may."""
+        return sum(model.cpus * model.replicas.max for model in self._spec.models)
 
     def start(self, is_stopping: Callable[[], bool] = lambda: False) -> None:
         """Start or join Ray, start Serve and hand it the application; `progress` tells how it goes.
@@ -163,6 +163,7 @@ class Launch:
         if self._deployed:
             ray_api.delete_application(self._name)
             ray_api.kill_actor(actor_name(self._name))
+            ray_api.kill_actor(scaling_actor.actor_name(self._name))
             ray_api.forget_secret(self._name)
         if self._started_serve and self._address:
             ray_api.stop_serve()

@@ -1,6 +1,9 @@
 """A model replica as Ray Serve runs it: engine, ports, lease, health and a graceful end."""
 
 import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
 
 import structlog
 
@@ -12,11 +15,17 @@ from deployments.engines.registry import engine_for
 from deployments.logs import configure_logs
 from deployments.loop_thread import LoopThread
 from deployments.replica_server import ReplicaServer
+from deployments.scaling_client import ReplicaPush, ScalingClient
 
 HEALTH_TIMEOUT_S = 8.0
 """Below Serve's own limit, so that a stuck loop is told as such."""
 
 _log = structlog.get_logger("rackserve.replica")
+
+
+def replica_config(model: ModelSpec) -> dict[str, Any]:
+    """Return what of a model's spec its running replicas take up without a restart: `ModelReplica.reconfigure`."""
+    return {"is_autoscaled": model.replicas.is_autoscaled, "drain_timeout_s": model.drain_timeout_s}
 
 
 class ModelReplica:
@@ -26,13 +35,15 @@ class ModelReplica:
 
     Args:
         model: what to serve.
-        drain_s: how long running requests may take to finish when it stops.
     """
 
-    def __init__(self, model: ModelSpec, drain_s: float) -> None:
+    def __init__(self, model: ModelSpec) -> None:
+        self._began_s = time.monotonic()
         configure_logs()
         identity = ray_api.this_replica()
-        self._drain_s = drain_s
+        self._drain_s = model.drain_timeout_s
+        self._scaling = ScalingClient(identity.application)
+        self._push: ReplicaPush | None = None
         self._loop = LoopThread(f"replica {model.name}")
         self._announcement: Announcement | None = None
         self._server = ReplicaServer(
@@ -52,7 +63,16 @@ class ModelReplica:
     async def _start(self, directory: DirectoryClient) -> None:
         endpoint = await self._server.start()
         self._announcement = Announcement(directory, endpoint, self._server.check_health)
+        start_s = time.monotonic() - self._began_s
+        self._push = ReplicaPush(
+            self._scaling, endpoint.replica_id, endpoint.model, lambda: self._server.figures(start_s)
+        )
         _log.info("ready", model=endpoint.model, replica=endpoint.replica_id, port=endpoint.http_port)
+
+    async def reconfigure(self, config: Mapping[str, Any]) -> None:
+        """Take what may change without a restart, at the start and whenever it does: see `replica_config`."""
+        self._drain_s = float(config["drain_timeout_s"])
+        self._scaling.enabled = bool(config["is_autoscaled"])
 
     async def check_health(self) -> None:
         """Serve's question: raises when this replica is to be replaced."""
@@ -70,5 +90,7 @@ class ModelReplica:
     async def _stop(self) -> None:
         if self._announcement is not None:
             await self._announcement.withdraw()
+            if self._push is not None:
+                await self._push.leave()
             await self._server.drain(self._drain_s)
         await self._server.stop()

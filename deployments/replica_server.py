@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 import uvicorn
 
+from cluster.autoscaling.figures import ReplicaFigures
 from cluster.errors import EngineError, EngineStartError
 from cluster.spec import ModelSpec
 from deployments.engines.interface import AsgiApp, Engine
@@ -120,6 +121,17 @@ class ReplicaServer:
             if self._guard is not None:
                 self._guard.closed = True
             raise
+
+    def figures(self, start_s: float) -> ReplicaFigures:
+        """Return what the autoscaler is told, with how long the start took; only while it serves."""
+        stats = self._engine.stats()
+        return ReplicaFigures(
+            in_flight=self._guard.in_flight if self._guard is not None else 0,
+            waiting_tokens=stats.waiting_tokens,
+            prefill_tokens_per_s=stats.prefill_tokens_per_s,
+            kv_usage=stats.kv_usage,
+            start_s=start_s,
+        )
 
     async def drain(self, timeout_s: float) -> None:
         """Wait until no request has run for `QUIET_S`, at most `timeout_s`. Leave the directory first."""

@@ -37,6 +37,8 @@ FORGET_S = 3600.0
 """Time constant with which what was learned from mistakes is forgotten."""
 MOST_HEADROOM = 4.0
 """The headroom grows to so many times what was asked for at the most."""
+OVERDUE_STARTS = 3.0
+"""Replicas that have been starting for so many usual starts may never come, for want of machines: they hold up nothing."""
 KEPT_ORDERS = 32
 AS_NEEDED = ("as needed",)
 
@@ -206,7 +208,8 @@ class Autoscaler:
         would_do = f"{most} {'replica' if most == 1 else 'replicas'} would do"
         if now_s - max(state.began_s, state.scaled_up_s or state.began_s) < self.targets.scale_down_after_s:
             return 0, (f"{would_do}, but not for long enough",)
-        if metrics.starting:
+        patience_s = OVERDUE_STARTS * state.seen.cold_start.expected_s(self.targets.first_cold_start_s)
+        if metrics.starting and now_s - (state.scaled_up_s or state.began_s) < patience_s:
             return 0, (f"{would_do}, but others are still starting",)
         if state.scaled_down_s is not None and now_s - state.scaled_down_s < SCALE_DOWN_EVERY_S:
             return 0, (f"{would_do}, but some were given back just now",)

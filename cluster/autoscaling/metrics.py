@@ -17,7 +17,7 @@ class FleetMetrics:
         waiting_work: their work.
         engine_waiting_work: prompt tokens not yet prefilled in the replicas' engines.
         engine_wait_s: how long a request would wait inside the replica where it would wait least.
-        in_flight: requests on replicas.
+        in_flight: requests on these, not on replicas that are stopping.
         utilisation: share of what the ready replicas can hold at once that is taken, 0 to 1: the largest of batch
             places, prefill time and KV cache.
         offered_requests: requests ever offered, those refused for lack of capacity included.

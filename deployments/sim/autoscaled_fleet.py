@@ -377,7 +377,7 @@ class _Run(Generic[StateT]):
             waiting_work=load.waiting_work,
             engine_waiting_work=float(sum(report.waiting_tokens for report in reports)),
             engine_wait_s=min(waits_s) if waits_s and len(waits_s) == ready else 0.0,
-            in_flight=load.in_flight,
+            in_flight=sum(replica.snapshot.in_flight for replica in staying),
             utilisation=max(load.occupancy if ready else 0.0, min(1.0, prefill_share)),
             offered_requests=load.offered_requests,
             offered_work=load.offered_work,

@@ -11,7 +11,7 @@ import httpx
 from cluster import spec_yaml
 from cluster.errors import ClusterError
 from cluster.spec import ClusterSpec
-from deployments import app, ray_api
+from deployments import app, ray_api, scaling_actor
 from deployments.directory import actor_name, view_now
 from deployments.launch import gateway_url
 from deployments.membership import GatewayEndpoint, View
@@ -130,4 +130,5 @@ class RunningApplication:
         """Take it away, with everything that belongs to it."""
         ray_api.delete_application(self.name)
         ray_api.kill_actor(actor_name(self.name))
+        ray_api.kill_actor(scaling_actor.actor_name(self.name))
         ray_api.forget_secret(self.name)
