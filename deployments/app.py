@@ -129,7 +129,7 @@ def _with_absolute_source(model: ModelSpec, folder: Path) -> ModelSpec:
 
 def compose(spec: ClusterSpec) -> ray_api.Application:
     """Return the Serve application of a deployable spec: the gateways at its root, one deployment a model."""
-    models = [_model_application(spec, model) for model in spec.models]
+    models = [_model_application(model) for model in spec.models]
     options = ray_api.DeploymentOptions(
         name=GATEWAY_DEPLOYMENT,
         version=_version(spec.gateway.model_copy(update={"replicas": 1}).model_dump(mode="json")),
@@ -143,13 +143,13 @@ def compose(spec: ClusterSpec) -> ray_api.Application:
     return ray_api.bind(GatewayReplica, options, spec.gateway, *models)
 
 
-def _model_application(spec: ClusterSpec, model: ModelSpec) -> ray_api.Application:
+def _model_application(model: ModelSpec) -> ray_api.Application:
     identity = model.model_copy(update=_ROUTING_ONLY)
     gpus = gpus_of(model)
     options = ray_api.DeploymentOptions(
         name=deployment_name(model.name),
         version=_version(identity.model_dump(mode="json")),
-        replicas=_replicas(spec.cluster.name, model),
+        replicas=_replicas(model),
         cpus=model.cpus,
         gpus=gpus,
         env=model.env,
@@ -162,12 +162,12 @@ def _model_application(spec: ClusterSpec, model: ModelSpec) -> ray_api.Applicati
     return ray_api.bind(ModelReplica, options, started)
 
 
-def _replicas(application: str, model: ModelSpec) -> int | ray_api.PolicyOptions:
+def _replicas(model: ModelSpec) -> int | ray_api.PolicyOptions:
     if not model.replicas.is_autoscaled:
         return model.replicas.min
     return ray_api.PolicyOptions(
         policy="deployments.autoscaling:QueueDepthPolicy",
-        arguments={"application": application, "model": model.name, "targets": asdict(autoscaling_targets(model))},
+        arguments={"model": model.name, "targets": asdict(autoscaling_targets(model))},
         min_replicas=model.replicas.min,
         max_replicas=model.replicas.max,
     )

@@ -25,13 +25,11 @@ class QueueDepthPolicy:
     Where that is not known (it is starting, or away) the number stays as it is.
 
     Args:
-        application: the Serve application.
         model: the model's name.
         targets: fields of `AutoscalingTargets`.
     """
 
-    def __init__(self, application: str, model: str, targets: Mapping[str, Any]) -> None:
-        self._application = application
+    def __init__(self, model: str, targets: Mapping[str, Any]) -> None:
         self._model = model
         self._targets = AutoscalingTargets(**targets)
         self._since_s = time.time()
@@ -44,8 +42,9 @@ class QueueDepthPolicy:
         self._replicas = int(context.target_num_replicas)
         if self._thread is None:
             # Serve makes a new policy at every deployment and drops the old one, whose thread ends with it.
+            actor = ray_api.durable_actor(ScalingActor, actor_name(context.app_name))
             self._thread = threading.Thread(
-                target=_follow, args=(weakref.ref(self),), name=f"autoscaling {self._model}", daemon=True
+                target=_follow, args=(weakref.ref(self), actor), name=f"autoscaling {self._model}", daemon=True
             )
             self._thread.start()
         return (self._replicas if self._target is None else self._target), {}
@@ -55,27 +54,21 @@ class QueueDepthPolicy:
         """What the actor is asked."""
         return Following(self._model, self._targets, self._since_s, self._replicas, self._target)
 
-    def actor(self) -> ray_api.ActorRef:
-        """Return the application's actor, which is made if there is none."""
-        return ray_api.durable_actor(ScalingActor, actor_name(self._application))
-
     def take(self, target: int) -> None:
         """Go by this target from now on."""
         self._target = target
 
 
-def _follow(of: "weakref.ref[QueueDepthPolicy]") -> None:
-    policy = of()
-    actor = policy.actor() if policy is not None else None
-    while policy is not None and actor is not None:
+def _follow(of: "weakref.ref[QueueDepthPolicy]", actor: ray_api.ActorRef) -> None:
+    while (policy := of()) is not None:
         following = policy.following
-        policy = None  # the call must not keep it alive
+        del policy  # the call must not keep it alive
         try:
             target = int(actor.call_now("follow", following, timeout_s=CALL_TIMEOUT_S))
         except ClusterError:
             time.sleep(RETRY_S)
-            policy = of()
             continue
         policy = of()
         if policy is not None:
             policy.take(target)
+        del policy

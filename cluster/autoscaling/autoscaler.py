@@ -38,7 +38,7 @@ FORGET_S = 3600.0
 MOST_HEADROOM = 4.0
 """The headroom grows to so many times what was asked for at the most."""
 OVERDUE_STARTS = 3.0
-"""Replicas that have been starting for so many usual starts may never come, for want of machines: they hold up nothing."""
+"""After so many usual starts, what still starts may never come, for want of machines: it holds up nothing."""
 KEPT_ORDERS = 32
 AS_NEEDED = ("as needed",)
 

@@ -169,7 +169,7 @@ class FleetFigures:
         )
 
     def _started(self, figures: ReplicaFigures, now_s: float) -> None:
-        """Tell how long a start took from its order, or where it had none of ours, as in a rolling update, by itself."""
+        """Tell how long a start took from its order on; without an order, as in a rolling update, by itself."""
         from_order_s = now_s - self._orders.popleft() if self._orders else 0.0
         taken_s = max(figures.start_s, from_order_s if from_order_s <= LONGEST_START_S else 0.0)
         if taken_s > 0:

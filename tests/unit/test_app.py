@@ -9,6 +9,7 @@ from cluster import spec_yaml
 from cluster.errors import SpecError
 from cluster.spec import ClusterSpec, GatewaySpec, ModelSpec
 from deployments import app
+from deployments.autoscaling import QueueDepthPolicy
 from deployments.launch import reason_in
 
 
@@ -108,9 +109,29 @@ def test_only_what_an_engine_sees_restarts_replicas() -> None:
 
     base = versions(spec())
     assert versions(spec(policy="round_robin", request_timeout_s=5.0, replicas=4)) == base
+    scaled = spec(replicas={"min": 0, "max": 9}, autoscaling={"target_queue_seconds": 3}, drain_timeout_s=7)
+    assert versions(scaled) == base
     assert versions(spec(sim={"kv_blocks": 7}))[1] != base[1]
     assert versions(spec(env={"A": "1"}))[1] != base[1]
     assert versions(spec(sim={"kv_blocks": 7}))[0] == base[0]
+
+
+def test_a_range_of_replicas_is_scaled_by_our_policy() -> None:
+    """Serve gets the bounds and our policy with the file's targets, and adds no delay; one number needs no policy."""
+
+    def config(cluster: ClusterSpec) -> Any:  # noqa: ANN401 - Ray's
+        (model,) = app.compose(cluster)._bound_deployment.init_args[1:]
+        return model._bound_deployment._deployment_config.autoscaling_config
+
+    found = config(spec(replicas={"min": 0, "max": 9}, autoscaling={"target_queue_seconds": 3}, max_wait_s=20))
+    assert (found.min_replicas, found.max_replicas, found.initial_replicas) == (0, 9, None)
+    assert (found.upscale_delay_s, found.downscale_delay_s) == (0.0, 0.0)
+    policy = found.policy.get_policy()(**found.policy.policy_kwargs)
+    assert isinstance(policy, QueueDepthPolicy)
+    targets = policy.following.targets
+    assert (targets.min_replicas, targets.max_replicas) == (0, 9)
+    assert (targets.target_queue_s, targets.longest_wait_s) == (3.0, 20.0)
+    assert config(spec(replicas=3)) is None
 
 
 def test_gpus_of_a_replica() -> None:
