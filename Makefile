@@ -5,7 +5,7 @@ BIN := .venv/bin
 SOURCES := cluster router deployments tests
 
 .PHONY: help setup demo test check format lock clean \
-	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-placement
+	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-autoscaling bench-placement
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -47,6 +47,9 @@ bench-routing: bench-peers ## Cache hits and TTFT: a recorded trace in virtual t
 
 bench-index: setup ## The prefix index: lookup time, memory, updates a second
 	$(BIN)/python -m tests.benchmarks.prefix_index
+
+bench-autoscaling: setup ## Requests in time and GPU-hours: the autoscaler beside a fixed fleet and Serve's policy
+	$(BIN)/python -m tests.benchmarks.bench_autoscaling
 
 bench-placement: setup ## Planner and placement: time, and error against published results
 	$(BIN)/python -m tests.benchmarks.bench_placement

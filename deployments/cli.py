@@ -94,7 +94,7 @@ def status(
     address: RayAddress = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Show what runs: applications, gateways with their URLs, models, replicas and their load."""
+    """Show what runs: applications, gateways with their URLs, models, replicas, their load, and why so many."""
     from deployments.commands.status import status as run
 
     run(address, as_json=as_json, console=Console())

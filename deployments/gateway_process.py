@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -14,6 +15,8 @@ from router.http.gateway import Gateway
 from router.policy.registry import READS_PROMPTS
 from router.snapshot import Endpoint, Signal
 
+FIRST_VIEW_S = 2.0
+"""A directory that is away does not keep a gateway from listening for longer than this."""
 WILDCARDS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not listened on
 
 
@@ -58,14 +61,16 @@ class GatewayProcess:
         self._telemetry: TelemetryClient | None = None
         self._announcement: Announcement | None = None
         self._follower: asyncio.Task[None] | None = None
+        self._has_view = asyncio.Event()
 
     async def start(self) -> GatewayEndpoint:
-        """Listen, then follow and join the directory; returns where it listens.
+        """Follow the directory, then listen and join it; returns where it listens.
+
+        Others may listen on the port already: no request should come here instead before the replicas are known.
 
         Raises:
             OSError: a port is taken.
         """
-        await self._gateway.start()
         self._telemetry = TelemetryClient(
             self._gateway_id,
             self._credential,
@@ -76,6 +81,10 @@ class GatewayProcess:
         self._follower = asyncio.get_running_loop().create_task(
             follow(self._directory, self._apply_view), name="directory"
         )
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_VIEW_S):
+                await self._has_view.wait()
+        await self._gateway.start()
         endpoint = GatewayEndpoint(
             gateway_id=self._gateway_id,
             host=self._host,
@@ -122,6 +131,7 @@ class GatewayProcess:
 
     def _apply_view(self, view: View) -> None:
         self._apply(self._known.apply(view))
+        self._has_view.set()
 
     def _apply(self, replicas: Sequence[Any]) -> None:
         self._gateway.apply_view(replicas)

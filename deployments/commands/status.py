@@ -11,6 +11,7 @@ from rich.table import Table
 from cluster.errors import ClusterError, ClusterUnreachableError
 from deployments import ray_api
 from deployments.app import GATEWAY_DEPLOYMENT
+from deployments.commands.scaling_table import decisions_of, scaling_table
 from deployments.directory import actor_name, view_now
 from deployments.launch import reason_in, why_failed
 from deployments.membership import GatewayEndpoint, View
@@ -46,6 +47,7 @@ def _application(name: str) -> dict[str, Any]:
     view = _view(name)
     gateways = [_gateway(gateway) for gateway in view.gateways]
     seen: dict[str, Any] = next((gateway["state"] for gateway in gateways if gateway["state"]), {"models": {}})
+    decisions = decisions_of(name)
     deployments = dict(state.deployments) if state else {}
     deployments.pop(GATEWAY_DEPLOYMENT, None)
     return {
@@ -62,7 +64,11 @@ def _application(name: str) -> dict[str, Any]:
             for key, deployment in sorted(deployments.items())
         },
         "models": {
-            model: {"policy": seen["models"].get(model, {}).get("policy", ""), "replicas": _replicas(model, view, seen)}
+            model: {
+                "policy": seen["models"].get(model, {}).get("policy", ""),
+                "replicas": _replicas(model, view, seen),
+                "decisions": decisions.get(model, []),
+            }
             for model in sorted({*seen["models"], *(endpoint.model for endpoint in view.replicas)})
         },
     }
@@ -132,3 +138,6 @@ def _print_application(application: Mapping[str, Any], console: Console) -> None
         if not model["replicas"]:
             table.add_row(name, model["policy"], "none", "", "", "", "")
     console.print(table)
+    scaling = scaling_table(application["models"])
+    if scaling is not None:
+        console.print(scaling)

@@ -18,6 +18,9 @@ _log = structlog.get_logger("rackserve.gateway")
 
 MAX_LINGER_BYTES = 64 * 1024 * 1024
 NO_UPGRADE = "this server does not change protocols (Upgrade, CONNECT)"
+LAST_WORD_S = 2.0
+"""A stopping gateway keeps idle connections this long: a request may be on its way, and its answer says that it was the
+last. Closing at once would lose it."""
 LINGER_S = 2.0
 """After an early refusal what the client still sends is dropped for so long: a reset would destroy the answer."""
 
@@ -322,6 +325,11 @@ class ClientConnection(asyncio.Protocol):
 
     # --- time limits
 
+    def gateway_stops(self) -> None:
+        """The gateway stops: a connection that is idle gets a last while for a request."""
+        if self._phase is Phase.IDLE:
+            self._ticks = 0
+
     def tick(self) -> None:
         """Look at this connection's time limits; called every `TICK_S`."""
         spec = self._plane.spec
@@ -331,7 +339,7 @@ class ClientConnection(asyncio.Protocol):
         if self._exchange is not None:
             self._tick_busy(self._exchange)
         elif phase is Phase.IDLE:
-            if waited_s > spec.idle_timeout_s or self._plane.draining:
+            if waited_s > (LAST_WORD_S if self._plane.draining else spec.idle_timeout_s):
                 self.transport.close()
         elif phase is Phase.LINGER:
             if waited_s > LINGER_S:

@@ -15,7 +15,7 @@ from router.http.auth import ApiKeys, Authenticator, OpenAccess, Tenant
 from router.http.client_connection import ClientConnection, Handler, OpenConnections
 from router.http.data_plane import TICK_S, DataPlane
 from router.http.front import Front
-from router.http.listen import first_free_socket, shared_socket
+from router.http.listen import Listener, first_free_socket, shared_socket
 from router.http.pages import Pages
 from router.outlook import ModelOutlook
 from router.policy.registry import READS_PROMPTS, policy_named
@@ -24,9 +24,6 @@ from router.snapshot import Endpoint, LoadReport, ReplicaSnapshot, Signal
 
 if TYPE_CHECKING:
     from router.policy.profile import Profile
-
-BACKLOG = 4096
-"""Connections the kernel may hold for us; it caps this at `net.core.somaxconn`."""
 
 
 class Gateway:
@@ -73,7 +70,7 @@ class Gateway:
             now_s=clock.now_s,
         )
         self._connections = OpenConnections()
-        self._servers: list[asyncio.Server] = []
+        self._listeners: list[Listener] = []
         self._ticker: asyncio.Task[None] | None = None
         self._has_view = False
         self.set_models(models)
@@ -92,12 +89,10 @@ class Gateway:
         self._ticker = loop.create_task(self._tick())
 
     async def _listen(self, sock: socket, handler: Handler) -> int:
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(
-            lambda: ClientConnection(self._plane, handler, self._connections), sock=sock, backlog=BACKLOG
-        )
-        self._servers.append(server)
-        return int(sock.getsockname()[1])
+        listener = Listener(sock, lambda: ClientConnection(self._plane, handler, self._connections))
+        await listener.start()
+        self._listeners.append(listener)
+        return listener.port
 
     def set_models(self, models: Sequence[ModelSpec]) -> None:
         """Serve exactly these models from now on; running requests go on.
@@ -191,10 +186,10 @@ class Gateway:
     async def stop(self, drain_s: float) -> None:
         """Stop accepting, let running answers finish for `drain_s` seconds, then close everything."""
         self._plane.draining = True
-        for server in self._servers:
-            server.close()
+        for listener in self._listeners:
+            await listener.close()
         for connection in list(self._connections):
-            connection.tick()
+            connection.gateway_stops()
         with suppress(TimeoutError):
             async with asyncio.timeout(drain_s):
                 await self._connections.empty.wait()

@@ -1,10 +1,58 @@
 """Listening sockets of a gateway process."""
 
+import asyncio
 import errno
 import socket
+from collections.abc import Callable
 
+BACKLOG = 4096
+"""Connections the kernel may hold for us; it caps this at `net.core.somaxconn`."""
 ADMIN_PORTS_TRIED = 256
 """As many gateway processes as one node may have; each takes its own admin port."""
+
+
+class Listener:
+    """Accepts connections on a socket, until it is closed without losing one.
+
+    Args:
+        sock: bound, not listening yet.
+        new_connection: makes the protocol of each connection.
+
+    Attributes:
+        port: the socket's.
+    """
+
+    def __init__(self, sock: socket.socket, new_connection: Callable[[], asyncio.Protocol]) -> None:
+        self.port = int(sock.getsockname()[1])
+        self._sock = sock
+        self._new_connection = new_connection
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Accept connections from now on."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._new_connection, sock=self._sock, backlog=BACKLOG)
+
+    async def close(self) -> None:
+        """Take the connections the kernel already accepted for us, then listen no more.
+
+        Closing alone would reset them, although others may listen on the same port. What is still in its handshake at
+        this moment is lost, unless Linux hands it over to those others (`sysctl net.ipv4.tcp_migrate_req=1`).
+        """
+        if self._server is None:
+            return
+        accepted: list[socket.socket] = []
+        while True:
+            try:
+                connection, _ = self._sock.accept()
+            except OSError:  # there is none left
+                break
+            accepted.append(connection)
+        self._server.close()
+        loop = asyncio.get_running_loop()
+        for connection in accepted:
+            connection.setblocking(False)  # noqa: FBT003 - the method's own
+            await loop.connect_accepted_socket(self._new_connection, connection)
 
 
 def shared_socket(host: str, port: int) -> socket.socket:

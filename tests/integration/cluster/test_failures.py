@@ -1,17 +1,16 @@
-"""What dies is replaced, and nobody notices: replicas, the directory, and everything at once in a rolling update."""
+"""What dies is replaced, and nobody notices: replicas and the directory."""
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 
 import httpx
 import psutil
 
-from cluster.spec import ClusterSpec
 from deployments import ray_api
 from deployments.directory import actor_name
+from tests.integration.cluster.load import Load
 from tests.integration.cluster.running_application import RunningApplication, wait_for
 
 RunApplication = Callable[..., RunningApplication]
@@ -22,37 +21,6 @@ def listener(port: int) -> psutil.Process:
     pids = [c.pid for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr[1:] == (port,)]
     assert len(pids) == 1, pids
     return psutil.Process(pids[0])
-
-
-class Load:
-    """Keeps asking a model from several threads, and remembers every answer that was not right."""
-
-    def __init__(self, application: RunningApplication, model: str, clients: int = 4) -> None:
-        self._url = f"{application.url}/v1/chat/completions"
-        self._body = {"model": model, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 20}
-        self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
-        self.answers = 0
-        self.failures: list[str] = []
-        for thread in self._threads:
-            thread.start()
-
-    def _ask(self) -> None:
-        with httpx.Client(timeout=30.0) as client:
-            while not self._stopping.is_set():
-                try:
-                    answer = client.post(self._url, json=self._body)
-                    if answer.status_code != 200 or answer.json()["usage"]["completion_tokens"] != 20:
-                        self.failures.append(f"{answer.status_code} {answer.text[:200]}")
-                except httpx.HTTPError as error:
-                    self.failures.append(repr(error))
-                self.answers += 1
-
-    def stop(self) -> None:
-        """Ask no more, and wait for the answers on their way."""
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
 
 
 def test_a_killed_replica_is_replaced_and_no_request_notices(run_application: RunApplication) -> None:
@@ -110,7 +78,7 @@ def test_a_restarted_directory_is_nobodys_loss(run_application: RunApplication) 
     """Kill the directory under load: no request fails, and soon the new one knows everybody again."""
     application = run_application({"name": "m", "replicas": 2})
     before = application.view()
-    load = Load(application, "m")
+    load = Load(application.url, "m")
     try:
         ray_api.kill_actor(actor_name(application.name), restart=True)
 
@@ -126,37 +94,6 @@ def test_a_restarted_directory_is_nobodys_loss(run_application: RunApplication) 
     assert load.answers > 50
     assert application.view().replicas == before.replicas
     assert application.view().gateways == before.gateways
-
-
-def test_a_model_that_changes_and_one_that_comes_lose_no_request(run_application: RunApplication) -> None:
-    """A rolling update under load: replicas are replaced with new settings, a model is added, not one request fails."""
-    application = run_application({"name": "m", "replicas": 2}, {"name": "still"})
-    before = {endpoint.replica_id for endpoint in application.replicas("m")}
-    untouched = application.replicas("still")
-    gateway = application.gateway()
-    load = Load(application, "m")
-    try:
-        changed = application.spec.model_dump(mode="json")
-        changed["models"][0]["sim"]["kv_blocks"] = 77
-        changed["models"].append({**changed["models"][1], "name": "new"})
-        application.deploy(ClusterSpec.model_validate(changed))
-
-        def is_updated() -> bool:
-            now = {endpoint.replica_id for endpoint in application.replicas("m")}
-            return len(now) == 2 and not now & before and len(application.replicas("new")) == 1
-
-        wait_for("the update", is_updated)
-        wait_for("the new model answers", lambda: application.chat("new").is_success, timeout_s=10.0)
-    finally:
-        load.stop()
-    assert load.failures == []
-    assert load.answers > 50
-    assert application.replicas("still") == untouched  # what did not change was not restarted
-    assert application.gateway() == gateway
-    capacity = {
-        row["report"]["kv_capacity_tokens"] for row in application.state()["models"]["m"]["replicas"] if row["report"]
-    }
-    assert capacity == {77 * application.spec.models[0].sim.block_tokens}
 
 
 def test_several_gateways_of_a_node_share_the_port(run_application: RunApplication) -> None:

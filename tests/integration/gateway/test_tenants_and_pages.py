@@ -126,7 +126,7 @@ async def test_stopping_lets_answers_finish() -> None:
         await asyncio.sleep(0.05)
         go_on.set()
         assert await reader.readuntil(b"0\r\n\r\n") == b"3\r\ndef\r\n0\r\n\r\n"
-        await asyncio.wait_for(stopping, 2)
+        await asyncio.wait_for(stopping, 20)
         writer.close()
 
 

@@ -1,0 +1,62 @@
+"""The autoscaler's last decisions, as `rackserve status` shows them: when, how many, why, and what was known."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from cluster.errors import ClusterError
+from deployments import ray_api
+from deployments.scaling_actor import actor_name
+
+SHOWN = 5
+"""Decisions of each model on the screen; `--json` has all that are kept."""
+KEPT = 256
+
+
+def decisions_of(application: str) -> dict[str, list[dict[str, Any]]]:
+    """Return each autoscaled model's decisions, newest first; none where nothing autoscales or nobody answers."""
+    name = actor_name(application)
+    if name not in ray_api.actor_names():
+        return {}
+    try:
+        found: dict[str, list[dict[str, Any]]] = ray_api.existing_actor(name).call_now("history", KEPT)
+    except ClusterError:
+        return {}
+    return found
+
+
+def scaling_table(models: Mapping[str, Mapping[str, Any]]) -> Table | None:
+    """Return the table of a report's models; None: no model has a decision.
+
+    Args:
+        models: by name, as `rackserve status --json` has them.
+    """
+    table = Table("model", "decided", "replicas", "why", "ready", "waiting", "queue", "work for")
+    for name, model in models.items():
+        for row in _told(model["decisions"]):
+            change = row["target"] if row["target"] == row["previous"] else f"{row['previous']} → {row['target']}"
+            known, made = row["metrics"], row["signals"]
+            table.add_row(
+                name,
+                f"{_ago(row['ago_s'])} ago" if row["decisions"] == 1 else f"for {_ago(row['from_ago_s'])}",
+                str(change),
+                "; ".join(row["reasons"]),
+                str(known["ready"]),
+                str(known["waiting_requests"]),
+                f"{made['queue_s']:.1f} s",
+                f"{made['load_replicas']:.1f}",
+            )
+    return table if table.row_count else None
+
+
+def _told(decisions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the present one and the last that changed something."""
+    changes = [row for row in decisions[1:] if row["target"] != row["previous"]]
+    return [*decisions[:1], *changes[: SHOWN - 1]]
+
+
+def _ago(seconds: float) -> str:
+    if seconds < 120:  # noqa: PLR2004 - two minutes
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"  # noqa: PLR2004 - two hours
