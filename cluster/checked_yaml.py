@@ -113,23 +113,29 @@ class FileKind(Generic[Root]):
                     continue  # the same rule, already reported at the exact key
                 if detail["type"] == "too_short" and detail["input"]:
                     continue  # there are items; each one's own problem is reported
-                found.setdefault(where, self._message(detail, where))
+                if detail["type"].startswith("union_tag_"):
+                    where = (*where, detail["ctx"]["discriminator"].strip("'"))
+                found.setdefault(where, self._message(detail, where, tree.data))
         if found or spec is None:
             in_order = sorted(found, key=tree.line_of)
             problems = [SpecProblem(path(where), found[where] + tree.line_note(where)) for where in in_order]
             raise SpecError(source, problems)
         return spec
 
-    def _message(self, detail: Mapping[str, Any], where: Location) -> str:
+    def _message(self, detail: Mapping[str, Any], where: Location, data: object) -> str:
         kind, context = detail["type"], detail.get("ctx", {})
         shorthand = self.shorthands.get(str(where[-1])) if where else None
         match kind:
             case "extra_forbidden":
-                return self._unknown_key(where)
+                return self._unknown_key(where, data)
             case "value_error":
                 return str(detail["msg"]).removeprefix("Value error, ")
             case "missing":
                 return "missing"
+            case "union_tag_not_found":
+                return f"missing: {self._tags_at(where)}"
+            case "union_tag_invalid":
+                return f"must be {self._tags_at(where)}; got {_shown(context['tag'])}"
             case "too_short":
                 return "needs at least one"
             case "literal_error":
@@ -143,23 +149,29 @@ class FileKind(Generic[Root]):
         hint = " (write it in quotes)" if kind == "string_type" and isinstance(detail["input"], (int, float)) else ""
         return f"{wanted}; got {_shown(detail['input'])}{hint}"
 
-    def _unknown_key(self, where: Location) -> str:
-        part = self._part_at(where[:-1])
+    def _unknown_key(self, where: Location, data: object) -> str:
+        part = next(iter(self._parts_at(where[:-1], data)), None)
         known = list(part.model_fields) if part else []
         close = difflib.get_close_matches(str(where[-1]), known, n=1, cutoff=0.6)
         if close:
             return f"unknown key; did you mean {close[0]!r}?"
         return f"unknown key; known here: {', '.join(known)}"
 
-    def _part_at(self, where: Sequence[str | int]) -> type[BaseModel] | None:
-        """Return the class whose keys stand at `where`."""
-        part: type[BaseModel] | None = self.root
+    def _tags_at(self, where: Location) -> str:
+        tags = [tag for part in self._parts_at(where[:-1], None) for tag in _literals(part, str(where[-1]))]
+        return f"one of {', '.join(map(repr, tags))}"
+
+    def _parts_at(self, where: Sequence[str | int], data: object) -> list[type[BaseModel]]:
+        """Return the classes whose keys may stand at `where`; one at most where `data` says which."""
+        parts: list[type[BaseModel]] = [self.root]
         for step in where:
-            if isinstance(step, int):
-                continue
-            known = part.model_fields.get(step) if part else None
-            part = next(_parts_in(known.annotation), None) if known else None
-        return part
+            data = _inside(data, step)
+            if isinstance(step, str):
+                known = next((part.model_fields[step] for part in parts if step in part.model_fields), None)
+                parts = list(_parts_in(known.annotation)) if known else []
+            if len(parts) > 1 and isinstance(data, dict):
+                parts = [part for part in parts if _accepts_literals(part, data)][:1]
+        return parts
 
 
 def path(where: Location) -> str:
@@ -177,6 +189,16 @@ def _parts_in(annotation: object) -> Iterator[type[BaseModel]]:
         yield from _parts_in(argument)
 
 
+def _literals(part: type[BaseModel], key: str) -> tuple[str, ...]:
+    field = part.model_fields.get(key)
+    is_literal = field is not None and typing.get_origin(field.annotation) is typing.Literal
+    return typing.get_args(field.annotation) if field is not None and is_literal else ()
+
+
+def _accepts_literals(part: type[BaseModel], data: Mapping[str, Any]) -> bool:
+    return all(not _literals(part, key) or data.get(key) in _literals(part, key) for key in part.model_fields)
+
+
 def _location_in(data: object, loc: Sequence[str | int]) -> Location:
     """Return `loc` without the steps pydantic adds for its own validators, which no key of the file has."""
     where: list[str | int] = []
@@ -187,8 +209,14 @@ def _location_in(data: object, loc: Sequence[str | int]) -> Location:
         )
         if inside:
             where.append(step)
-            data = data.get(step) if isinstance(data, dict) else data[step] if isinstance(step, int) else None  # type: ignore[index]
+            data = _inside(data, step)
     return tuple(where)
+
+
+def _inside(data: object, step: str | int) -> object:
+    if isinstance(data, dict):
+        return data.get(step)
+    return data[step] if isinstance(data, list) and isinstance(step, int) and step < len(data) else None
 
 
 def _shown(value: object) -> str:

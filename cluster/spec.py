@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from cluster.launch.launch_spec import LaunchSpec
+
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 
 
@@ -89,6 +91,7 @@ class GatewaySpec(_Part):
         max_waiting_requests: so many requests wait in one gateway process at the most, all models together; more are
             refused with 429 `queue_full`.
         max_waiting_bytes: likewise, the bodies of those that wait.
+        node_labels: Ray labels of the nodes that gateways run on; none: any node.
         tenants: who may use the cluster; none: everybody, as one anonymous tenant.
     """
 
@@ -106,6 +109,7 @@ class GatewaySpec(_Part):
     drain_timeout_s: Seconds = 30.0
     max_waiting_requests: Annotated[int, Field(ge=0)] = 10_000
     max_waiting_bytes: Annotated[int, Field(ge=0)] = 1024 * 1024 * 1024
+    node_labels: Mapping[str, str] = Field(default_factory=dict)
     tenants: tuple[TenantSpec, ...] = ()
 
     @model_validator(mode="after")
@@ -304,12 +308,13 @@ class PlacementSpec(_Part):
 
 
 class ClusterSpec(_Part):
-    """A whole cluster file."""
+    """A whole cluster file; `launch` is what `rackserve up` needs."""
 
     cluster: ClusterSettings = ClusterSettings()
     gateway: GatewaySpec = GatewaySpec()
     placement: PlacementSpec = PlacementSpec()
     models: Annotated[tuple[ModelSpec, ...], Field(min_length=1)]
+    launch: LaunchSpec | None = None
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
