@@ -132,10 +132,9 @@ class FileKind(Generic[Root]):
                 return str(detail["msg"]).removeprefix("Value error, ")
             case "missing":
                 return "missing"
-            case "union_tag_not_found":
-                return f"missing: {self._tags_at(where)}"
-            case "union_tag_invalid":
-                return f"must be {self._tags_at(where)}; got {_shown(context['tag'])}"
+            case "union_tag_not_found" | "union_tag_invalid":
+                wanted = f"one of {', '.join(map(repr, self._tags_at(where)))}"
+                return f"must be {wanted}; got {_shown(context['tag'])}" if "tag" in context else f"missing: {wanted}"
             case "too_short":
                 return "needs at least one"
             case "literal_error":
@@ -157,9 +156,8 @@ class FileKind(Generic[Root]):
             return f"unknown key; did you mean {close[0]!r}?"
         return f"unknown key; known here: {', '.join(known)}"
 
-    def _tags_at(self, where: Location) -> str:
-        tags = [tag for part in self._parts_at(where[:-1], None) for tag in _literals(part, str(where[-1]))]
-        return f"one of {', '.join(map(repr, tags))}"
+    def _tags_at(self, where: Location) -> list[str]:
+        return [tag for part in self._parts_at(where[:-1], None) for tag in _literals(part, str(where[-1]))]
 
     def _parts_at(self, where: Sequence[str | int], data: object) -> list[type[BaseModel]]:
         """Return the classes whose keys may stand at `where`; one at most where `data` says which."""

@@ -134,18 +134,32 @@ class CloudHead(_Part):
     image: str | None = None
 
 
-class CloudWorkers(_Workers):
-    """Machines a cloud makes.
+class AwsWorkers(_Workers):
+    """Machines of the type that the provider is named after.
 
     Attributes:
         count: how many. A rack's machines come from one reservation, so a rack is a group.
-        machine: their type; unset: that of the provider's file.
         reservation: of capacity, that they are taken from; a rack of NVL72 cannot be had without.
+        capacity_block: the reservation is a capacity block for ML; false: an on-demand capacity reservation.
     """
 
     count: Annotated[int, Field(ge=1, le=10_000)]
-    machine: Plain | None = None
-    reservation: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")] | None = None
+    reservation: Annotated[str, Field(pattern=r"^cr-[0-9a-f]{8,17}$")] | None = None
+    capacity_block: bool = True
+
+
+class GcpWorkers(_Workers):
+    """Machines of one type.
+
+    Attributes:
+        count: how many.
+        machine: their type.
+        reservation: that they are taken from, by its name.
+    """
+
+    count: Annotated[int, Field(ge=1, le=10_000)]
+    machine: Literal["a3-highgpu-8g", "a3-ultragpu-8g", "a4-highgpu-8g", "a4x-highgpu-4g"] = "a4-highgpu-8g"
+    reservation: Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")] | None = None
 
 
 class AwsLaunch(_Launch):
@@ -168,7 +182,7 @@ class AwsLaunch(_Launch):
     subnet: Annotated[str, Field(pattern=r"^subnet-[0-9a-f]{8,17}$")]
     security_group: Annotated[str, Field(pattern=r"^sg-[0-9a-f]{8,17}$")]
     head: CloudHead
-    workers: Annotated[tuple[CloudWorkers, ...], Field(min_length=1)]
+    workers: Annotated[tuple[AwsWorkers, ...], Field(min_length=1)]
 
 
 class GcpLaunch(_Launch):
@@ -189,7 +203,7 @@ class GcpLaunch(_Launch):
     image: Annotated[str, Field(pattern=r"^projects/[a-z0-9:.-]+/global/images/(family/)?[a-z0-9-]+$")]
     subnet: Annotated[str, Field(pattern=r"^projects/[a-z0-9:.-]+/regions/[a-z0-9-]+/subnetworks/[a-z0-9-]+$")]
     head: CloudHead
-    workers: Annotated[tuple[CloudWorkers, ...], Field(min_length=1)]
+    workers: Annotated[tuple[GcpWorkers, ...], Field(min_length=1)]
 
 
 LaunchSpec = Annotated[OnPremLaunch | AwsLaunch | GcpLaunch, Field(discriminator="provider")]

@@ -1,0 +1,82 @@
+"""The machines a `launch:` section speaks of: their labels, and what placement makes of them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cluster.launch.launch_spec import AwsWorkers, GcpWorkers, LaunchSpec, OnPremWorkers
+from cluster.topology import Node, Topology
+
+DOMAIN_LABEL: Final = "ray.io/gpu-domain"
+RACK_LABEL: Final = "rackserve.io/rack"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A type of machine.
+
+    Attributes:
+        name: as its cloud calls it.
+        cpus: virtual ones.
+        gpus: in it.
+        nodes_per_domain: machines that share an NVLink domain.
+    """
+
+    name: str
+    cpus: int
+    gpus: int
+    nodes_per_domain: int = 1
+
+
+AWS_MACHINES: Final = {
+    "aws-p5": Machine("p5.48xlarge", 192, 8),
+    "aws-gb300": Machine("p6e-gb300.36xlarge", 144, 4, 18),
+}
+"""By provider. Source: aws.amazon.com/ec2/instance-types/p5 and …/p6e."""
+
+GCP_MACHINES: Final = {
+    machine.name: machine
+    for machine in (
+        Machine("a3-highgpu-8g", 208, 8),
+        Machine("a3-ultragpu-8g", 224, 8),
+        Machine("a4-highgpu-8g", 224, 8),
+        Machine("a4x-highgpu-4g", 140, 4, 18),
+    )
+}
+"""By name. Source: cloud.google.com/compute/docs/accelerator-optimized-machines."""
+
+
+def machine_of(launch: LaunchSpec, group: OnPremWorkers | AwsWorkers | GcpWorkers) -> Machine:
+    """Return the type of a group's machines; of machines at hand, with no CPUs where the file does not say how many."""
+    if isinstance(group, OnPremWorkers):
+        return Machine("", group.cpus or 0, group.gpus, group.count)
+    if isinstance(group, GcpWorkers):
+        return GCP_MACHINES[group.machine]
+    return AWS_MACHINES[launch.provider]
+
+
+def labels_of(group: OnPremWorkers | AwsWorkers | GcpWorkers) -> Mapping[str, str]:
+    """Return the Ray labels that all of a group's machines have."""
+    found = dict(group.labels)
+    if group.domain:
+        found[DOMAIN_LABEL] = group.domain
+    if group.rack:
+        found[RACK_LABEL] = group.rack
+    return found
+
+
+def topology_of(launch: LaunchSpec) -> Topology:
+    """Return the workers as placement sees them; those without a GPU are left out.
+
+    Raises:
+        TopologyError: a domain is in two racks.
+    """
+    return Topology.of(node for group in launch.workers for node in _nodes(launch, group))
+
+
+def _nodes(launch: LaunchSpec, group: OnPremWorkers | AwsWorkers | GcpWorkers) -> Iterator[Node]:
+    gpus = machine_of(launch, group).gpus
+    for number in range(group.count if gpus else 0):
+        name = group.hosts[number] if isinstance(group, OnPremWorkers) else f"{group.name}-{number}"
+        domain = group.domain or name
+        yield Node(name, domain, group.rack or domain, gpus)

@@ -1,0 +1,185 @@
+"""Cluster file + one of this folder's YAML files → a `ray up` file without a mark left to fill in.
+
+The YAML files stand for themselves: what is the same in every cluster is written there, in Ray's own form. Here marks
+are replaced and node types multiplied, a group of workers each.
+"""
+
+import copy
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import yaml
+
+from cluster.launch.launch_spec import (
+    AwsLaunch,
+    AwsWorkers,
+    GcpLaunch,
+    GcpWorkers,
+    LaunchSpec,
+    OnPremLaunch,
+    OnPremWorkers,
+)
+from cluster.launch.machines import DOMAIN_LABEL, labels_of, machine_of
+from cluster.launch.package import Package
+
+MARK: Final = re.compile(r"FILL_IN_[A-Z_]+")
+DEFAULT_VENV: Final = "~/rackserve"
+Group = TypeVar("Group", AwsWorkers, GcpWorkers)
+_GROUPS = re.compile(r"FILL_IN_WORKER_ADDRESS\).*?;;")
+
+
+def template_name(launch: LaunchSpec) -> str:
+    """Return which file of this folder `render` wants."""
+    return f"{launch.provider}.yaml"
+
+
+def render(name: str, launch: LaunchSpec, template: str, *, source: str) -> str:
+    """Return the `ray up` file.
+
+    Args:
+        name: the cluster's.
+        launch: the section; a wheel's path and the private key's as `ray up` is to open them.
+        template: content of the file `template_name` names.
+        source: the cluster file, for the first line.
+    """
+    config = yaml.safe_load(template)
+    config["cluster_name"] = name
+    marks = {"FILL_IN_SSH_USER": launch.ssh.user, "FILL_IN_SSH_PRIVATE_KEY": launch.ssh.private_key}
+    if isinstance(launch, OnPremLaunch):
+        _fill_onprem(config, launch)
+        marks["FILL_IN_HEAD_ADDRESS"] = launch.head.address
+    elif isinstance(launch, AwsLaunch):
+        marks |= _fill_aws(config, launch)
+    else:
+        marks |= _fill_gcp(config, launch)
+    if launch.ssh.proxy_command:
+        config["auth"]["ssh_proxy_command"] = launch.ssh.proxy_command
+        config["provider"].pop("use_external_head_ip", None)
+    config = replaced(config, marks)
+    config["setup_commands"] = setup_commands(launch)
+    if mounts := Package.of(launch.package).mounts:
+        config["file_mounts"] = mounts
+    for key in ("head_setup_commands", "head_start_ray_commands", "worker_start_ray_commands"):
+        config[key] = [_on_this_cluster(command, launch) for command in config.get(key, ())]
+    head = f"# `ray up` file of {source}, rendered by `rackserve up {source} --render`: change that and render again.\n"
+    if isinstance(launch, OnPremLaunch):
+        head += "# With Ray's own command: RAY_UP_enable_autoscaler_v2=0 ray up THIS_FILE\n"
+    return head + yaml.dump(config, Dumper=_PlainDumper, sort_keys=False, width=1000, allow_unicode=True)
+
+
+def setup_commands(launch: LaunchSpec) -> list[str]:
+    """Return what makes RackServe's environment on a node, and is quick where it is made already."""
+    commands = list(launch.setup_commands)
+    if not launch.package:
+        missing = f"{launch.venv}/bin/rackserve is not there: install RackServe, or name a launch.package"
+        return [*commands, f'test -x {launch.venv}/bin/rackserve || {{ echo "{missing}" >&2; exit 1; }}']
+    package = Package.of(launch.package)
+    commands.append(f"test -x {launch.venv}/bin/python || {launch.python} -m venv {launch.venv}")
+    commands.append(f'{launch.venv}/bin/pip install --quiet "{package.argument}"')
+    if package.file:  # a wheel built anew has the same version, with which pip is content
+        commands.append(f'{launch.venv}/bin/pip install --quiet --force-reinstall --no-deps "{package.argument}"')
+    return commands
+
+
+def replaced(tree: Any, marks: Mapping[str, str]) -> Any:  # noqa: ANN401 - any YAML
+    """Return `tree` with each mark replaced that `marks` knows, in all of its text."""
+    if isinstance(tree, dict):
+        return {key: replaced(value, marks) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [replaced(value, marks) for value in tree]
+    if isinstance(tree, str):
+        return MARK.sub(lambda found: marks.get(found[0], found[0]), tree)
+    return tree
+
+
+def _on_this_cluster(command: str, launch: LaunchSpec) -> str:
+    command = command.replace(f"{DEFAULT_VENV}/", f"{launch.venv}/")
+    if launch.env and " start " in command:
+        exports = " ".join(f"{key}={shlex.quote(value)}" for key, value in launch.env.items())
+        command = f"export {exports}; {command}"
+    return command
+
+
+def _fill_onprem(config: dict[str, Any], launch: OnPremLaunch) -> None:
+    provider = config["provider"]
+    provider["worker_ips"] = [host for group in launch.workers for host in group.hosts]
+    if launch.head.external_address:
+        provider["external_head_ip"] = launch.head.external_address
+    cases = " ".join(_case(group) for group in launch.workers)
+    config["worker_start_ray_commands"] = [
+        _GROUPS.sub(lambda _found: cases, command) for command in config["worker_start_ray_commands"]
+    ]
+
+
+def _case(group: OnPremWorkers) -> str:
+    labels = {DOMAIN_LABEL: "$3", **labels_of(group)}  # $3 is the node's own address
+    options = [f"--num-gpus={group.gpus}", "--labels=" + ",".join(f"{key}={value}" for key, value in labels.items())]
+    if group.cpus:
+        options.append(f"--num-cpus={group.cpus}")
+    return f'{"|".join(group.hosts)}) group="{" ".join(options)}" ;;'
+
+
+def _fill_aws(config: dict[str, Any], launch: AwsLaunch) -> dict[str, str]:
+    for node_type, group in _node_types(config, launch, launch.workers):
+        node = node_type["node_config"]
+        if group.reservation is None:
+            del node["CapacityReservationSpecification"]
+        if group.reservation is None or not group.capacity_block:
+            del node["InstanceMarketOptions"]
+        node_type["node_config"] = replaced(node, {"FILL_IN_RESERVATION": group.reservation or ""})
+    config["available_node_types"]["head"]["node_config"]["InstanceType"] = launch.head.machine
+    return {
+        "FILL_IN_REGION": launch.region,
+        "FILL_IN_ZONE": launch.zone,
+        "FILL_IN_IMAGE": launch.image,
+        "FILL_IN_HEAD_IMAGE": launch.head.image or launch.image,
+        "FILL_IN_KEY_NAME": launch.key_name,
+        "FILL_IN_SUBNET": launch.subnet,
+        "FILL_IN_SECURITY_GROUP": launch.security_group,
+    }
+
+
+def _fill_gcp(config: dict[str, Any], launch: GcpLaunch) -> dict[str, str]:
+    for node_type, group in _node_types(config, launch, launch.workers):
+        node = node_type["node_config"]
+        node["machineType"] = group.machine
+        if group.reservation is None:
+            del node["reservationAffinity"]
+        node_type["node_config"] = replaced(node, {"FILL_IN_RESERVATION": group.reservation or ""})
+    config["available_node_types"]["head"]["node_config"]["machineType"] = launch.head.machine
+    return {
+        "FILL_IN_PROJECT": launch.project,
+        "FILL_IN_REGION": launch.region,
+        "FILL_IN_ZONE": launch.zone,
+        "FILL_IN_IMAGE": launch.image,
+        "FILL_IN_HEAD_IMAGE": launch.head.image or launch.image,
+        "FILL_IN_SUBNET": launch.subnet,
+    }
+
+
+def _node_types(
+    config: dict[str, Any], launch: LaunchSpec, groups: Sequence[Group]
+) -> list[tuple[dict[str, Any], Group]]:
+    """Put a copy of the file's node type `workers` in its place for each group; return them with their groups."""
+    types = config["available_node_types"]
+    pattern = types.pop("workers")
+    config["max_workers"] = sum(group.count for group in groups)
+    made = []
+    for group in groups:
+        machine = machine_of(launch, group)
+        node_type = copy.deepcopy(pattern)
+        node_type |= {"min_workers": group.count, "max_workers": group.count, "labels": dict(labels_of(group))}
+        node_type["resources"] = {"CPU": machine.cpus, "GPU": machine.gpus}
+        types[group.name] = node_type
+        made.append((node_type, group))
+    return made
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes shared parts out and long commands as blocks, for people to read."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the base class's signature
+        """Never refer back."""
+        return True
