@@ -48,6 +48,8 @@ RayAddress = Annotated[
     ),
 ]
 
+ClusterFile = Annotated[Path, typer.Argument(help="The cluster file (YAML).", show_default=False)]
+
 
 def _version(asked: bool) -> None:  # noqa: FBT001 - Typer's callback protocol
     if asked:
@@ -72,9 +74,12 @@ def _root(
 
 @app.command()
 def serve(
-    file: Annotated[Path, typer.Argument(help="The cluster file (YAML).", show_default=False)],
+    file: ClusterFile,
     address: RayAddress = "",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the workers' logs too.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="With --address: return once it serves, and leave it serving.")
+    ] = False,
 ) -> None:
     """Run a cluster file in the foreground.
 
@@ -84,9 +89,46 @@ def serve(
 
     All mistakes in the file are reported at once. Exit code 2: the file or an option is wrong; 1: anything else failed.
     """
+    from deployments.commands.serve import deploy
     from deployments.commands.serve import serve as run
 
-    run(file, address, verbose=verbose, console=_console)
+    (deploy if detach else run)(file, address, verbose=verbose, console=_console)
+
+
+@app.command()
+def up(
+    file: ClusterFile,
+    render: Annotated[
+        bool, typer.Option("--render", help="Print the `ray up` file of the cluster file, and start nothing.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Stop Ray on the machines first, with all that it serves.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what Ray's own commands print.")] = False,
+) -> None:
+    """Start a whole cluster from one file: `ray up` on its `launch:` section's machines, then its models.
+
+    Machines are looked at first: a wrong value is named by its key before anything is started. Prints `READY http://…`
+    on stdout once every model can be asked. Run again, it brings the running cluster up to date.
+    """
+    from deployments.commands.up import render as run_render
+    from deployments.commands.up import up as run
+
+    if render:
+        run_render(file)
+    else:
+        run(file, restart=restart, verbose=verbose, console=_console)
+
+
+@app.command()
+def down(
+    file: ClusterFile,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what Ray's own commands print.")] = False,
+) -> None:
+    """End what `rackserve up` started: Ray stops on every machine; machines that a cloud made for it go."""
+    from deployments.commands.up import down as run
+
+    run(file, verbose=verbose, console=_console)
 
 
 @app.command()

@@ -56,14 +56,18 @@ class Launch:
         spec: what to run.
         address: of a running Ray cluster; "": start one on this machine, which ends with `stop`.
         quiet: keep the workers' logs out of this terminal.
+        is_url_for_others: give a gateway's address on the network even where it is on this very machine.
 
     Attributes:
         is_abandoned: `stop` found Ray's own processes dead. Threads of this process may wait in Ray for ever, so end it
             by `os._exit`.
     """
 
-    def __init__(self, spec: ClusterSpec, address: str = "", *, quiet: bool = True) -> None:
+    def __init__(
+        self, spec: ClusterSpec, address: str = "", *, quiet: bool = True, is_url_for_others: bool = False
+    ) -> None:
         self._spec = spec
+        self._is_url_for_others = is_url_for_others
         self._address = address
         self._quiet = quiet
         self._name = spec.cluster.name
@@ -144,6 +148,11 @@ class Launch:
             time.sleep(POLL_S)
         return ""
 
+    def leave(self) -> None:
+        """Leave the cluster, and the application on it."""
+        if ray_api.is_connected():
+            ray_api.disconnect()
+
     def stop(self) -> None:
         """Take the application away, and whatever else `start` started. Safe to call at any point."""
         if not ray_api.is_connected():
@@ -176,7 +185,8 @@ class Launch:
 
     def _as_seen_here(self, view: View) -> Sequence[GatewayEndpoint]:
         """Return the gateways; one that listens on all addresses of this very machine is best reached on loopback."""
-        here = ray_api.node_id() if self._spec.gateway.host in WILDCARDS else None
+        is_local = self._spec.gateway.host in WILDCARDS and not self._is_url_for_others
+        here = ray_api.node_id() if is_local else None
         return [replace(gateway, host="127.0.0.1") if gateway.node_id == here else gateway for gateway in view.gateways]
 
     def _check_ports(self) -> None:

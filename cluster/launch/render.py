@@ -72,15 +72,17 @@ def render(name: str, launch: LaunchSpec, template: str, *, source: str) -> str:
 def setup_commands(launch: LaunchSpec) -> list[str]:
     """Return what makes RackServe's environment on a node, and is quick where it is made already."""
     commands = list(launch.setup_commands)
+    # `ray down`, `ray exec` and `ray attach` look for Ray on the PATH of a login shell.
+    path = f"grep -qs {launch.venv}/bin ~/.bashrc || echo export PATH={launch.venv}/bin:\\$PATH >> ~/.bashrc"
     if not launch.package:
         missing = f"{launch.venv}/bin/rackserve is not there: install RackServe, or name a launch.package"
-        return [*commands, f'test -x {launch.venv}/bin/rackserve || {{ echo "{missing}" >&2; exit 1; }}']
+        return [*commands, f'test -x {launch.venv}/bin/rackserve || {{ echo "{missing}" >&2; exit 1; }}', path]
     package = Package.of(launch.package)
     commands.append(f"test -x {launch.venv}/bin/python || {launch.python} -m venv {launch.venv}")
     commands.append(f'{launch.venv}/bin/pip install --quiet "{package.argument}"')
     if package.file:  # a wheel built anew has the same version, with which pip is content
         commands.append(f'{launch.venv}/bin/pip install --quiet --force-reinstall --no-deps "{package.argument}"')
-    return commands
+    return [*commands, path]
 
 
 def replaced(tree: Any, marks: Mapping[str, str]) -> Any:  # noqa: ANN401 - any YAML

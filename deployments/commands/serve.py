@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cluster.errors import ClusterError, ClusterUnreachableError
+from cluster.errors import ClusterError, ClusterUnreachableError, SpecError, SpecProblem
 from cluster.spec import ClusterSpec
 from deployments import app
 from deployments.launch import POLL_S, Launch, Progress
@@ -47,14 +47,47 @@ def serve(file: Path, address: str, *, verbose: bool, console: Console) -> None:
             with progress_lines(console) as report:
                 url = launch.wait_until_ready(report, is_stopping)
             if url:
-                print(f"READY {url}", flush=True)  # noqa: T201 - programs wait for this line on stdout
-                console.print(f"OpenAI base URL: {url}/v1   models: {', '.join(m.name for m in spec.models)}")
+                _say_ready(url, spec, console)
                 watch(launch, console, is_stopping)
         finally:
             console.print("Stopping: running requests may finish …")
             launch.stop()
             console.print("Stopped.")
             end_if_abandoned(launch)
+
+
+def deploy(file: Path, address: str, *, verbose: bool, console: Console) -> None:
+    """Serve `file` on a running Ray cluster and leave it serving; what is there of it when this fails stays, too.
+
+    Args:
+        file: the cluster file.
+        address: of the cluster.
+        verbose: show the workers' logs.
+        console: where progress goes; the READY line goes to stdout.
+
+    Raises:
+        RackServeError: it could not be served.
+    """
+    spec = app.read(file)
+    if not address:
+        raise SpecError("options", [SpecProblem("--detach", "needs --address: a Ray that starts here ends with us")])
+    launch = Launch(spec, address, quiet=not verbose, is_url_for_others=True)
+    with stop_signals() as is_stopping:
+        try:
+            console.print(f"Deploying {spec.cluster.name} on the Ray cluster at {address}")
+            launch.start(is_stopping)
+            with progress_lines(console) as report:
+                url = launch.wait_until_ready(report, is_stopping)
+        finally:
+            launch.leave()
+    if not url:
+        raise ClusterError(f"stopped before {spec.cluster.name} served; what is deployed goes on starting")
+    _say_ready(url, spec, console)
+
+
+def _say_ready(url: str, spec: ClusterSpec, console: Console) -> None:
+    print(f"READY {url}", flush=True)  # noqa: T201 - programs wait for this line on stdout
+    console.print(f"OpenAI base URL: {url}/v1   models: {', '.join(m.name for m in spec.models)}")
 
 
 def end_if_abandoned(launch: Launch) -> None:

@@ -1,0 +1,101 @@
+"""Ray's own `ray up`, `ray exec` and `ray down`, run as programs on one `ray up` file."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from cluster.errors import ClusterError
+
+RAY: Final = str(Path(sys.executable).with_name("ray"))
+TAIL_LINES: Final = 12
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class RayUp:
+    """One `ray up` file's cluster.
+
+    Args:
+        config: the file.
+        is_onprem: its machines are at hand; no cloud makes them.
+        report: told every line that Ray's commands print.
+    """
+
+    def __init__(self, config: Path, *, is_onprem: bool, report: Callable[[str], None]) -> None:
+        self._config = str(config)
+        self._report = report
+        self._env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
+        # Ray 2.60's autoscaler v2 starts no worker under `provider: local`.
+        self._env["RAY_UP_enable_autoscaler_v2"] = "0" if is_onprem else "1"
+
+    def up(self, *, restart: bool) -> None:
+        """Start the head, which starts the workers; on a head that runs, bring its configuration up to date.
+
+        Args:
+            restart: stop a Ray that runs there, with all that it serves, and start it anew.
+
+        Raises:
+            ClusterError: it failed.
+        """
+        self._run("up", "--yes", self._config, *(() if restart else ("--no-restart",)))
+
+    def put(self, file: Path, target: str) -> None:
+        """Copy a file to the head.
+
+        Raises:
+            ClusterError: it failed.
+        """
+        self._run("rsync-up", self._config, str(file), target)
+
+    def on_head(self, command: str) -> Iterator[str]:
+        """Run a command on the head and yield its lines as they come.
+
+        Raises:
+            ClusterError: it failed.
+        """
+        yield from self._lines("exec", self._config, command)
+
+    def head_address(self) -> str:
+        """Return at which address this machine reaches the head.
+
+        Raises:
+            ClusterError: there is no head.
+        """
+        *_, last = ["", *(line for line in self._lines("get-head-ip", self._config) if line.strip())]
+        return last.strip()
+
+    def down(self) -> None:
+        """Stop Ray on the head; a cloud's machines go, too.
+
+        Raises:
+            ClusterError: it failed.
+        """
+        self._run("down", "--yes", self._config)
+
+    def _run(self, *arguments: str) -> None:
+        for _line in self._lines(*arguments):
+            pass
+
+    def _lines(self, *arguments: str) -> Iterator[str]:
+        tail: list[str] = []
+        with subprocess.Popen(  # noqa: S603 - Ray's own program, on a file of ours
+            [RAY, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=self._env,
+        ) as process:
+            assert process.stdout is not None  # noqa: S101 - it is a pipe
+            for raw in process.stdout:
+                line = _ESCAPES.sub("", raw).rstrip()
+                tail = [*tail, line][-TAIL_LINES:] if line else tail
+                self._report(line)
+                yield line
+        if process.returncode:
+            said = "\n  ".join(tail)
+            raise ClusterError(f"`ray {arguments[0]}` failed (exit code {process.returncode}):\n  {said}")
