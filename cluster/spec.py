@@ -91,7 +91,6 @@ class GatewaySpec(_Part):
         max_waiting_requests: so many requests wait in one gateway process at the most, all models together; more are
             refused with 429 `queue_full`.
         max_waiting_bytes: likewise, the bodies of those that wait.
-        node_labels: Ray labels of the nodes that gateways run on; none: any node.
         tenants: who may use the cluster; none: everybody, as one anonymous tenant.
     """
 
@@ -109,7 +108,6 @@ class GatewaySpec(_Part):
     drain_timeout_s: Seconds = 30.0
     max_waiting_requests: Annotated[int, Field(ge=0)] = 10_000
     max_waiting_bytes: Annotated[int, Field(ge=0)] = 1024 * 1024 * 1024
-    node_labels: Mapping[str, str] = Field(default_factory=dict)
     tenants: tuple[TenantSpec, ...] = ()
 
     @model_validator(mode="after")

@@ -89,7 +89,8 @@ def _too_few_machines(spec: ClusterSpec, launch: LaunchSpec) -> Iterator[SpecPro
         return
     position_of = {model.name: position for position, model in enumerate(spec.models)}
     told: set[str] = set()
-    for why in Placement(topology).place_all(gangs).waiting:
+    placement = Placement(topology, spares_per_domain=spec.placement.spares_per_domain)
+    for why in placement.place_all(gangs).waiting:
         if why.gang.model not in told:
             told.add(why.gang.model)
             yield SpecProblem(

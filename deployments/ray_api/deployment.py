@@ -42,7 +42,6 @@ class DeploymentOptions:
         env: environment variables of its process.
         user_config: JSON-like settings handed to `reconfigure`, which may change without a restart.
         drain_s: how long a stopping replica's destructor may take.
-        node_labels: of the nodes its replicas may run on; none: any node.
         surge: start a new replica before stopping an old one in a rolling update; needs room for one more.
         node_labels: only nodes with all of these Ray labels.
         per_node: at most so many replicas on one node; None: no limit.
@@ -56,7 +55,6 @@ class DeploymentOptions:
     env: Mapping[str, str] = field(default_factory=dict)
     user_config: Mapping[str, Any] | None = None
     drain_s: float = 20.0
-    node_labels: Mapping[str, str] = field(default_factory=dict)
     surge: bool = True
     node_labels: Mapping[str, str] = field(default_factory=dict)
     per_node: int | None = None
