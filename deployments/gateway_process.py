@@ -8,6 +8,7 @@ from typing import Any
 
 from cluster.spec import GatewaySpec, ModelSpec
 from deployments.directory import Announcement, DirectoryClient, follow
+from deployments.load_push import LoadPush, LoadSink
 from deployments.machine_clock import MachineClock
 from deployments.membership import GatewayEndpoint, LastKnownReplicas, View
 from deployments.telemetry_client import TelemetryClient
@@ -30,6 +31,7 @@ class GatewayProcess:
         node_id: the Ray node, or "".
         credential: the cluster's internal credential.
         directory: where replicas are found and this gateway is announced.
+        load_sink: who is told of the load of the models, twice a second; None: nobody.
     """
 
     def __init__(  # noqa: PLR0913 - the composition of one process
@@ -42,6 +44,7 @@ class GatewayProcess:
         credential: str,
         directory: DirectoryClient,
         node_id: str = "",
+        load_sink: LoadSink | None = None,
     ) -> None:
         self._gateway_id = gateway_id
         self._host = host if spec.host in WILDCARDS else spec.host
@@ -60,6 +63,8 @@ class GatewayProcess:
         self._known = LastKnownReplicas()
         self._telemetry: TelemetryClient | None = None
         self._announcement: Announcement | None = None
+        self._load_sink = load_sink
+        self._load_push: LoadPush | None = None
         self._follower: asyncio.Task[None] | None = None
         self._has_view = asyncio.Event()
 
@@ -85,6 +90,9 @@ class GatewayProcess:
             async with asyncio.timeout(FIRST_VIEW_S):
                 await self._has_view.wait()
         await self._gateway.start()
+        if self._load_sink is not None:
+            self._load_push = LoadPush(self._load_sink, self._gateway.load)
+            self._gateway.when_held(self._load_push.hurry)
         endpoint = GatewayEndpoint(
             gateway_id=self._gateway_id,
             host=self._host,
@@ -120,6 +128,8 @@ class GatewayProcess:
         if self._announcement is not None:
             await self._announcement.withdraw()
         await self._gateway.stop(drain_s)
+        if self._load_push is not None:
+            await self._load_push.stop()
         if self._follower is not None:
             self._follower.cancel()
             await asyncio.gather(self._follower, return_exceptions=True)

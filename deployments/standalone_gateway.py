@@ -172,7 +172,13 @@ class StandaloneGateway:
         for name in dict.fromkeys(name for _, models in world for name in models):
             self._models.setdefault(
                 name,
-                ModelSpec(name=name, source=name, policy=self._policy, request_timeout_s=self._request_timeout_s),
+                ModelSpec(
+                    name=name,
+                    source=name,
+                    policy=self._policy,
+                    request_timeout_s=self._request_timeout_s,
+                    cold_start_timeout_s=0.0,  # nobody starts another server: who asks is told at once
+                ),
             )
         self.gateway.set_models(tuple(self._models.values()))
         self.gateway.apply_view(

@@ -1,6 +1,6 @@
 """The replicas of every model as one gateway knows them, and the one place where a request is given to one of them."""
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from random import Random
 
 from router.policy.interface import Decision
@@ -12,6 +12,9 @@ SUSPECT_S = 0.5
 """A replica that failed a request is left out this long; doubled with each failure in a row, up to `SUSPECT_MAX_S`."""
 SUSPECT_MAX_S = 8.0
 
+Narrow = Callable[[Sequence[ReplicaSnapshot], float], Sequence[ReplicaSnapshot]]
+"""Returns those of some replicas that have room at a time."""
+
 
 class ModelFleet:
     """One model's replicas and its policy.
@@ -19,7 +22,8 @@ class ModelFleet:
     Attributes:
         policy: how a replica is picked.
         replicas: by id, all that the directory knows.
-        candidates: those that may be picked now, in id order.
+        candidates: those that may be picked now, in id order: that accept requests or, where none does, all that are
+            not leaving.
     """
 
     def __init__(self, name: str, policy: Profile) -> None:
@@ -30,7 +34,12 @@ class ModelFleet:
 
     def refresh(self) -> None:
         """Work out `candidates` anew, after a replica came, left or changed whether it accepts."""
-        self.candidates = [replica for _, replica in sorted(self.replicas.items()) if replica.accepting]
+        staying = self.staying()
+        self.candidates = [replica for replica in staying if replica.accepting] or staying
+
+    def staying(self) -> list[ReplicaSnapshot]:
+        """Return the replicas that are not leaving, in id order."""
+        return [replica for _, replica in sorted(self.replicas.items()) if not replica.leaving]
 
 
 class Fleet:
@@ -38,9 +47,15 @@ class Fleet:
 
     Told of the world by `apply_view` (the directory), `apply_report` (telemetry) and `failed` / `succeeded` (requests);
     asked by `route`. Reads no clock: the caller passes `now_s`.
+
+    Attributes:
+        models: by name.
+        by_id: all models' replicas.
+        on_change: called with a model's name when its replicas, or those that may be picked, have changed.
     """
 
     def __init__(self, rng: Random) -> None:
+        self.on_change: Callable[[str], None] = _nobody
         self._rng = rng
         self.models: dict[str, ModelFleet] = {}
         self.by_id: dict[str, ReplicaSnapshot] = {}
@@ -76,7 +91,7 @@ class Fleet:
             self.by_id[endpoint.replica_id] = replica
             self.models[endpoint.model].replicas[endpoint.replica_id] = replica
         for name in {endpoint.model for endpoint in (*gone, *new)}:
-            self.models[name].refresh()
+            self._refresh(name)
         return new, gone
 
     def apply_report(self, replica_id: str, report: LoadReport | None) -> None:
@@ -85,12 +100,15 @@ class Fleet:
         if replica is not None:
             replica.report = report
 
-    def route(self, request: RoutingRequest, tried: Container[str] = ()) -> Decision | None:
+    def route(
+        self, request: RoutingRequest, tried: Container[str] = (), narrow: Narrow | None = None
+    ) -> Decision | None:
         """Pick a replica and reserve it; the caller must `release` it when the request ends there.
 
         Args:
             request: the request.
             tried: ids of replicas that already failed this request.
+            narrow: leaves of the candidates those that have room; where it leaves none, room does not matter.
 
         Returns:
             None where no replica may take it. A replica that failed others lately is used only where no other is left.
@@ -101,11 +119,12 @@ class Fleet:
         candidates: Sequence[ReplicaSnapshot] = fleet.candidates
         if tried:
             candidates = [replica for replica in candidates if replica.replica_id not in tried]
-        if not candidates:
-            ordered = sorted(fleet.replicas.items())
-            candidates = [replica for replica_id, replica in ordered if replica_id not in tried]
             if not candidates:
-                return None
+                candidates = [replica for replica in fleet.staying() if replica.replica_id not in tried]
+        if not candidates:
+            return None
+        if narrow is not None:
+            candidates = narrow(candidates, request.now_s) or candidates
         decision = fleet.policy.decide(request, candidates, self._rng)
         if decision is not None:
             decision.replica.in_flight += 1
@@ -133,6 +152,12 @@ class Fleet:
             self._suspect_until_s.pop(replica.replica_id, None)
             self._set_accepting(replica, accepting=True)
 
+    def leaving(self, replica: ReplicaSnapshot) -> None:
+        """A replica has said that it takes no more requests."""
+        replica.leaving = True
+        if self.by_id.get(replica.replica_id) is replica:
+            self._refresh(replica.endpoint.model)
+
     def tick(self, now_s: float) -> None:
         """Let replicas back in whose pause is over; call a few times a second."""
         if not self._suspect_until_s:
@@ -144,7 +169,11 @@ class Fleet:
     def _set_accepting(self, replica: ReplicaSnapshot, *, accepting: bool) -> None:
         if replica.accepting != accepting:
             replica.accepting = accepting
-            self.models[replica.endpoint.model].refresh()
+            self._refresh(replica.endpoint.model)
+
+    def _refresh(self, model: str) -> None:
+        self.models[model].refresh()
+        self.on_change(model)
 
     def _forget(self, replica_id: str) -> None:
         self.by_id.pop(replica_id, None)
@@ -160,8 +189,8 @@ class Fleet:
         if listed != self.by_id:
             raise AssertionError("the replicas by id and those by model differ")
         for name, fleet in self.models.items():
-            accepting = [replica for _, replica in sorted(fleet.replicas.items()) if replica.accepting]
-            if fleet.candidates != accepting:
+            staying = [replica for _, replica in sorted(fleet.replicas.items()) if not replica.leaving]
+            if fleet.candidates != ([replica for replica in staying if replica.accepting] or staying):
                 raise AssertionError(f"{name}: the candidates are not the accepting replicas in id order")
         if any(replica.in_flight < 0 for replica in self.by_id.values()):
             raise AssertionError("a replica has been released more often than reserved")
@@ -170,3 +199,7 @@ class Fleet:
         for key, replica in self.by_id.items():
             if not replica.accepting and key not in self._suspect_until_s:
                 raise AssertionError(f"{key} would never be let back in")
+
+
+def _nobody(_model: str) -> None:
+    pass

@@ -16,7 +16,8 @@ class RoutingRequest:
         stream: the client asked for a stream of events.
         body: the body as it came, in bytes.
         session: the client's `x-session-id`, or "".
-        cache_salt: what separates this tenant's prefixes from another's, or "".
+        max_tokens: how long the answer may be, in tokens; None: the request does not say.
+        output_tokens: how long the answer is thought to be, in tokens; 0 where none is generated.
         now_s: when a replica is chosen for it, in the gateway's monotonic seconds.
         chain: its prompt's chunks; empty where the prompt is not understood or no policy asks for it.
     """
@@ -27,6 +28,7 @@ class RoutingRequest:
     stream: bool
     body: bytes
     session: str = ""
-    cache_salt: str = ""
+    max_tokens: int | None = None
+    output_tokens: float = 0.0
     now_s: float = 0.0
     chain: ChunkChain = EMPTY_CHAIN

@@ -48,7 +48,7 @@ class LoadReport:
         kv_capacity_tokens: tokens the KV cache holds.
         prefill_tokens_per_s: prompt tokens computed a second, over the last busy seconds; 0: not known yet.
         decode_tokens_per_s: tokens generated a second, likewise.
-        accepted: requests this replica has accepted from the gateway that is told, since the gateway connected.
+        accepted: requests this replica has accepted from the gateway that is told, over the replica's life.
     """
 
     sequence: int
@@ -70,7 +70,8 @@ class ReplicaSnapshot:
         endpoint: where it is.
         report: the last load report; None before the first, or where it has no telemetry.
         in_flight: requests this gateway has sent there and not yet seen end.
-        accepting: it may be picked; False while it drains or does not answer.
+        accepting: it may be picked; False while it does not answer.
+        leaving: it has said that it takes no more requests: it is never picked again.
         sent: requests this gateway has ever sent there (reservations made).
     """
 
@@ -78,6 +79,7 @@ class ReplicaSnapshot:
     report: LoadReport | None = None
     in_flight: int = 0
     accepting: bool = True
+    leaving: bool = False
     sent: int = 0
     failures: int = field(default=0)
 

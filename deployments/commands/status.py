@@ -1,7 +1,7 @@
 """`rackserve status`: what runs on a Ray cluster, as Serve, the directory and a gateway see it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -66,6 +66,7 @@ def _application(name: str) -> dict[str, Any]:
         "models": {
             model: {
                 "policy": seen["models"].get(model, {}).get("policy", ""),
+                "queue": _queue(model, gateways),
                 "replicas": _replicas(model, view, seen),
                 "decisions": decisions.get(model, []),
             }
@@ -97,6 +98,17 @@ def _gateway(gateway: GatewayEndpoint) -> dict[str, Any]:
     }
 
 
+def _queue(model: str, gateways: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what waits for a model in all gateways, and how long that takes to drain where it is longest."""
+    queues = [
+        queue
+        for gateway in gateways
+        if gateway["state"] and (queue := gateway["state"]["models"].get(model, {}).get("queue"))
+    ]
+    counts = {key: sum(queue[key] for queue in queues) for key in ("waiting", "held", "in_flight", "refused")}
+    return {**counts, "drain_s": max((queue["drain_s"] for queue in queues), default=0.0)}
+
+
 def _replicas(model: str, view: View, seen: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the directory's replicas of a model, with what a gateway knows of each."""
     rows = {row["replica_id"]: row for row in seen["models"].get(model, {}).get("replicas", ())}
@@ -124,6 +136,13 @@ def _print_application(application: Mapping[str, Any], console: Console) -> None
         states = ", ".join(f"{count} {state.lower()}" for state, count in deployment["replicas"].items() if count)
         line = f"deployment {name}: {deployment['status'].lower()} ({states}) {deployment['message']}"
         console.print(line.rstrip(), markup=False, highlight=False)
+    for name, model in application["models"].items():
+        queue = model["queue"]
+        if queue["waiting"] or queue["refused"]:
+            held = f", {queue['held']} of them for a first replica" if queue["held"] else ""
+            drain = f", about {queue['drain_s']:.0f} s of work" if queue["drain_s"] else ""
+            line = f"queue {name}: {queue['waiting']} waiting{held}{drain}; {queue['refused']} refused so far"
+            console.print(line, markup=False, highlight=False)
     table = Table("model", "policy", "replica", "address", "running", "waiting", "KV in use")
     for name, model in application["models"].items():
         for replica in model["replicas"]:

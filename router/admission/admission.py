@@ -15,7 +15,6 @@ here picks a replica: `slots.with_room` narrows the candidates for whoever does.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
@@ -26,39 +25,14 @@ from router.admission.classes import PriorityClasses
 from router.admission.drain_rate import DrainRate
 from router.admission.fair_queue import Flow
 from router.admission.limits import AdmissionLimits, WaitingRoom
+from router.admission.load import AdmissionLoad
+from router.admission.priority import Priority
 from router.admission.rate_limits import RateLimits
 from router.admission.slots import Slots
 from router.admission.verdict import ADMIT, WAIT, Reject, Verdict, reject
 from router.outcome import Outcome
 
 _STALE_DEADLINES = 64
-
-
-@dataclass(frozen=True, slots=True)
-class AdmissionLoad:
-    """What one gateway tells the autoscaler of one model; counts since the gateway started, sums of estimated work.
-
-    Attributes:
-        waiting_requests: waiting now.
-        waiting_work: their work.
-        in_flight: dispatched and not yet ended.
-        offered_requests: ever offered, refused ones included: they are demand too.
-        offered_work: their work.
-        offered_work_squared: the sum of their works' squares: how much chance there is in `offered_work`.
-        dispatched_work: of the requests ever dispatched.
-        occupancy: share of the replicas' learned limits that is taken, 0 to 1.
-        prefill_s: seconds of prefill given to replicas.
-    """
-
-    waiting_requests: int
-    waiting_work: float
-    in_flight: int
-    offered_requests: int
-    offered_work: float
-    offered_work_squared: float
-    dispatched_work: float
-    occupancy: float
-    prefill_s: float
 
 
 class Admission(Generic[OwnerT]):
@@ -168,6 +142,8 @@ class Admission(Generic[OwnerT]):
         self._in_flight -= 1
         self._dispatched_work -= claim.work
         self._classes.put_back(claim)
+        if claim.deadline_s == inf:
+            claim.deadline_s = now_s + self._longest_s()
         self._start_waiting(claim, now_s)
 
     def remove(self, claim: Claim[OwnerT], now_s: float) -> None:
@@ -227,19 +203,36 @@ class Admission(Generic[OwnerT]):
         flow = queue.flow(claim.tenant, self.limits.tenant(claim.tenant).weight)
         return self._classes.expected_wait_s(claim.priority, flow, work_per_s)
 
+    def waiting(self) -> list[Claim[OwnerT]]:
+        """Return all requests that wait."""
+        return list(self._classes.waiting())
+
+    def waiting_by_tenant(self) -> list[tuple[Priority, str, int]]:
+        """Return how many requests wait by class and tenant, of all tenants heard of lately."""
+        return [
+            (priority, tenant, len(flow.waiting))
+            for priority, queue in zip(Priority, self._classes.queues, strict=True)
+            for tenant, flow in queue.flows.items()
+        ]
+
     def load(self, now_s: float) -> AdmissionLoad:
         """Return what the autoscaler is told."""
         self.slots.any_open(now_s)
+        waiting_work = self._classes.waiting_work
+        work_per_s = self._drain.per_s(now_s)
         return AdmissionLoad(
             waiting_requests=len(self._classes),
-            waiting_work=self._classes.waiting_work,
+            held_requests=0 if self.slots.taking else len(self._classes),
+            waiting_work=waiting_work,
             in_flight=self._in_flight,
             offered_requests=self._offered,
             offered_work=self._offered_work,
             offered_work_squared=self._offered_work_squared,
             dispatched_work=self._dispatched_work,
+            refused_requests=self._refused,
             occupancy=self.slots.occupancy(),
             prefill_s=self.slots.prefill_s,
+            drain_s=waiting_work / work_per_s if work_per_s > 0 else 0.0,
         )
 
     def set_limits(self, limits: AdmissionLimits) -> None:
@@ -252,8 +245,14 @@ class Admission(Generic[OwnerT]):
 
     def _wait(self, claim: Claim[OwnerT], flow: Flow[OwnerT], now_s: float) -> Verdict:
         held = not self.slots.taking
-        longest_s = self.limits.cold_start_timeout_s if held else self.limits.max_wait_s
+        longest_s = self._longest_s()
+        if held and longest_s <= 0:
+            self._uncharge_rate(claim)
+            return self._refuse(claim, Outcome.NO_REPLICA, 1.0, "no replica of the model is ready; try again soon")
         patience_s = longest_s if claim.deadline_s == inf else claim.deadline_s - now_s
+        if held and patience_s > longest_s:
+            patience_s = longest_s
+            claim.deadline_s = now_s + longest_s
         wait_s = 0.0 if held else self.expected_wait_s(claim, now_s)
         if wait_s > patience_s or patience_s <= 0:
             self._uncharge_rate(claim)
@@ -271,6 +270,10 @@ class Admission(Generic[OwnerT]):
         self._classes.push(claim, flow)
         self._start_waiting(claim, now_s)
         return WAIT
+
+    def _longest_s(self) -> float:
+        """Return how long a request may wait that says nothing of it itself."""
+        return self.limits.max_wait_s if self.slots.taking else self.limits.cold_start_timeout_s
 
     def _displace(self, claim: Claim[OwnerT], flow: Flow[OwnerT], now_s: float) -> bool:
         victims_of = self._classes.displaceable(claim, flow)

@@ -14,13 +14,15 @@ class TenantLimits:
 
     Attributes:
         weight: its share of a model's capacity against the other tenants' of the same class, above 0.
-        priority: its class, and the most urgent its requests may ask for.
+        priority: the class of its requests that ask for none.
+        max_priority: the most urgent class they may ask for.
         requests_per_minute: of all models together, in one gateway process; infinite: no limit.
         tokens_per_minute: estimated and settled work, likewise.
     """
 
     weight: float = 1.0
     priority: Priority = Priority.NORMAL
+    max_priority: Priority = Priority.NORMAL
     requests_per_minute: float = inf
     tokens_per_minute: float = inf
 
@@ -34,7 +36,7 @@ class AdmissionLimits:
 
     Attributes:
         max_wait_s: a request that names no deadline of its own is refused when it would wait longer.
-        cold_start_timeout_s: how long such a request is held while the model has no replica at all.
+        cold_start_timeout_s: how long any request is held while the model has no replica at all; 0: it is refused.
         ageing_s: a class below others is owed its turn once its oldest request has waited so long.
         tenants: by name; others get `DEFAULT_TENANT`.
     """
@@ -43,6 +45,11 @@ class AdmissionLimits:
     cold_start_timeout_s: float = 600.0
     ageing_s: float = 10.0
     tenants: Mapping[str, TenantLimits] = field(default_factory=lambda: MappingProxyType({}))
+
+    def priority_of(self, tenant: str, asked: Priority | None) -> Priority:
+        """Return the class of a tenant's request that asks for `asked` or, with None, for none."""
+        limits = self.tenant(tenant)
+        return limits.priority if asked is None else max(asked, limits.max_priority)
 
     def tenant(self, name: str) -> TenantLimits:
         """Return a tenant's limits."""

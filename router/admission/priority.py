@@ -24,8 +24,3 @@ def priority_named(name: str) -> Priority:
     if priority is None:
         raise ValueError(f"no priority is called {name!r}; there are: {', '.join(_BY_NAME)}")
     return priority
-
-
-def effective_priority(asked: Priority | None, tenant: Priority) -> Priority:
-    """Return the class a request gets: what it asks for, but never more urgent than its tenant may be."""
-    return tenant if asked is None else max(asked, tenant)

@@ -39,17 +39,17 @@ class ReplicaSlots:
         self.draining = False
         self.is_reported = False
 
+    def has_place(self) -> bool:
+        """Tell whether it may have one more request, as far as their number goes."""
+        return self.in_flight + self.others < self.depth.limit and not self.draining
+
     def has_room(self, now_s: float) -> bool:
         """Tell whether it has room for one more request."""
-        return (
-            self.in_flight + self.others < self.depth.limit
-            and self.prefill_until_s - self.depth.depth_s <= now_s
-            and not self.draining
-        )
+        return self.prefill_until_s - self.depth.depth_s <= now_s and self.has_place()
 
     def opens_s(self, now_s: float) -> float | None:
         """Return when it has room: `now_s` or later; None: only once a request ends or a report comes."""
-        if self.draining or self.in_flight + self.others >= self.depth.limit:
+        if not self.has_place():
             return None
         return max(now_s, self.prefill_until_s - self.depth.depth_s)
 
@@ -159,6 +159,13 @@ class Slots:
             replica.report(load, backlog_s, unacknowledged, now_s, wanted=wanted and was_full)
             self._settle(replica_id, replica, now_s)
 
+    def silent(self, replica_id: str, now_s: float) -> None:
+        """A replica's reports have stopped: what others have there is not known any more."""
+        replica = self.replicas.get(replica_id)
+        if replica is not None:
+            replica.others = 0
+            self._settle(replica_id, replica, now_s)
+
     def any_open(self, now_s: float) -> bool:
         """Tell whether any replica has room."""
         if self._opening and self._opening[0][0] <= now_s:
@@ -171,6 +178,18 @@ class Slots:
         if len(self._open) == len(self.replicas):
             return candidates
         return [candidate for candidate in candidates if candidate.endpoint.replica_id in self._open]
+
+    def with_places(self, candidates: Sequence[ReplicaT], now_s: float) -> Sequence[ReplicaT]:
+        """Return those of `candidates` that may have one more request, however much prefill is ahead of them."""
+        self.any_open(now_s)
+        if len(self._open) == len(self.replicas):
+            return candidates
+        replicas = self.replicas
+        return [
+            candidate
+            for candidate in candidates
+            if (replica := replicas.get(candidate.endpoint.replica_id)) is not None and replica.has_place()
+        ]
 
     def next_opening_s(self) -> float | None:
         """Return when to look again because a replica will have room by then; None: no time is known."""

@@ -3,6 +3,7 @@
 from collections.abc import Container
 
 from router.http.data_plane import DataPlane
+from router.http.model_flow import ModelFlow
 from router.outcome import Outcome
 from router.outlook import ModelOutlook, Ticket, Usage
 from router.policy.interface import Decision
@@ -18,17 +19,19 @@ class Attempt:
         decision: what the policy chose and weighed.
     """
 
-    __slots__ = ("_entry", "_open", "_outlook", "_plane", "_request", "_ticket", "decision")
+    __slots__ = ("_entry", "_flow", "_open", "_outlook", "_plane", "_request", "_ticket", "decision")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what an attempt is made of; made in `begin` alone
         self,
         plane: DataPlane,
+        flow: ModelFlow,
         request: RoutingRequest,
         decision: Decision,
         outlook: ModelOutlook | None,
         ticket: Ticket | None,
     ) -> None:
         self._plane = plane
+        self._flow = flow
         self._request = request
         self._outlook = outlook
         self._ticket = ticket
@@ -45,15 +48,18 @@ class Attempt:
         self.decision = decision
 
     @classmethod
-    def begin(cls, plane: DataPlane, request: RoutingRequest, tried: Container[str]) -> "Attempt | None":
+    def begin(
+        cls, plane: DataPlane, flow: ModelFlow, request: RoutingRequest, tried: Container[str]
+    ) -> "Attempt | None":
         """Pick a replica that is not in `tried` and reserve it; None where there is none."""
         request.now_s = plane.now_s()
-        decision = plane.fleet.route(request, tried)
+        decision = plane.fleet.route(request, tried, flow.narrow)
         if decision is None:
             return None
         outlook = plane.outlooks.get(request.model)
         ticket = outlook.picked(request, decision.replica) if outlook is not None else None
-        return cls(plane, request, decision, outlook, ticket)
+        flow.sent(decision.replica, request, ticket)
+        return cls(plane, flow, request, decision, outlook, ticket)
 
     @property
     def replica_id(self) -> str:
@@ -93,6 +99,7 @@ class Attempt:
             return
         self._open = False
         self._plane.fleet.release(self.decision.replica)
+        self._flow.given_back(self.decision.replica)
         self._plane.journal.ended(
             self._request.request_id,
             Outcome.OK,
@@ -113,6 +120,7 @@ class Attempt:
             return
         self._open = False
         self._plane.fleet.release(self.decision.replica)
+        self._flow.given_back(self.decision.replica)
         self._plane.journal.ended(self._request.request_id, outcome, self._plane.now_s())
         if self._outlook is not None and self._ticket is not None:
             self._outlook.lost(self._ticket, self._plane.now_s())

@@ -13,6 +13,7 @@ from router.chunk_chain import ChunkHasher
 from router.fleet import Fleet
 from router.hash_seed import hash_seed
 from router.http.auth import Authenticator
+from router.http.flow_control import FlowControl
 from router.http.meters import Meters
 from router.http.upstream import UpstreamPool
 from router.journal import Journal
@@ -60,6 +61,7 @@ class DataPlane:
         request_timeouts_s: by model, after how long a silent replica has failed a request.
         hasher: cuts and hashes prompts, as every gateway and replica of the cluster does.
         journal: why each of the last requests went where it went.
+        flow: which requests wait, and which replicas have room.
         outlooks: by model, what is expected of its replicas; models whose policy reads no prompts have none.
     """
 
@@ -77,6 +79,7 @@ class DataPlane:
         self.fleet = fleet
         self.authenticator = authenticator
         self.meters = Meters(fleet)
+        self.flow = FlowControl(spec, fleet, self.meters, now_s)
         self.now_s = now_s
         self.draining = False
         self.request_timeouts_s: dict[str, float] = {}
@@ -123,10 +126,17 @@ class DataPlane:
             _log.warning("replica failed a request", replica=replica.replica_id, reason=reason)
         self.fleet.failed(replica, self.now_s())
 
+    def replica_leaving(self, replica: ReplicaSnapshot) -> None:
+        """A replica sent a request back: it takes no more."""
+        if not replica.leaving:
+            _log.info("replica is leaving", replica=replica.replica_id)
+            self.fleet.leaving(replica)
+
     def tick(self) -> None:
         """Look at the time limits of replicas and their connections."""
         now_s = self.now_s()
         self.fleet.tick(now_s)
+        self.flow.tick()
         for outlook in self.outlooks.values():
             outlook.tick(now_s)
         for route in self._routes.values():

@@ -1,6 +1,7 @@
 """The few fields of a request body that routing needs; the body itself is forwarded as it came."""
 
 from email.message import Message
+from typing import Any
 
 import msgspec
 from python_multipart.exceptions import FormParserError
@@ -20,6 +21,17 @@ class Envelope(msgspec.Struct):
     model: str | None = None
     stream: bool | None = None
     cache_salt: str | None = None
+    max_tokens: Any = None
+    max_completion_tokens: Any = None
+    max_output_tokens: Any = None
+
+    @property
+    def answer_tokens(self) -> int | None:
+        """How long the answer may be, as the request says it in one of three ways; None: it does not."""
+        for limit in (self.max_completion_tokens, self.max_tokens, self.max_output_tokens):
+            if isinstance(limit, int) and limit >= 0:
+                return limit
+        return None
 
 
 _json = msgspec.json.Decoder(Envelope)

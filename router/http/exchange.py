@@ -1,26 +1,28 @@
-"""One request on its way: to a replica, to another if that one fails, and its answer back to the client."""
+"""One request on its way: waiting for room, to a replica, to another if that fails, and its answer to the client."""
 
 import asyncio
 from http import HTTPStatus
+from math import inf
 from typing import Protocol
 
+from router.admission.claim import Claim
+from router.admission.priority import Priority
+from router.admission.verdict import Reject
 from router.http.attempt import Attempt
 from router.http.auth import Tenant
-from router.http.chunked import LAST_CHUNK, chunk, payload
 from router.http.data_plane import MAX_ATTEMPTS, DataPlane, ReplicaRoute
 from router.http.incoming import IncomingRequest
-from router.http.response_head import CHUNKED, UNTIL_CLOSE, ResponseHead
-from router.http.responses import error_body, error_event, response
-from router.http.resume import RESUMABLE_PATHS, ResumedStream, continuation_body
-from router.http.sent_text import SentText
+from router.http.model_flow import ModelFlow, Waiter
+from router.http.relayed_answer import RelayedAnswer
+from router.http.response_head import ResponseHead
+from router.http.responses import error_body, response
 from router.http.upstream import Sink, UpstreamConnection
-from router.http.usage import read_answer
 from router.outcome import HTTP_STATUS, Outcome
 from router.outlook import Usage
 from router.request import RoutingRequest
 
-MAX_KEPT_ANSWER = 64 * 1024
-"""Longer answers that are not streamed are not kept to read their usage from."""
+_FAILED = "every replica that was tried failed before answering"
+_COST_NOTHING = Usage(0, 0, 0)
 
 
 class Client(Protocol):
@@ -40,9 +42,19 @@ class Client(Protocol):
 class Exchange:
     """One request and its answer.
 
-    Its life is `start` → an upstream connection → `upstream_head` → bytes to its sink … → `upstream_done`. A replica
-    that fails before its head sends it back to `start`, and so does one that dies within a stream that another can
-    go on with. The client leaving ends it at any point.
+    Its life is `start` → (a wait) → `dispatch` → an upstream connection → `upstream_head` → bytes to its sink … →
+    `upstream_done`. A replica that fails before its head sends it back to `dispatch` or, where no other has room, to
+    wait; so does one that dies within a stream that another can go on with. The client leaving ends it at any point.
+
+    Args:
+        plane: the gateway's shared state.
+        flow: the model's flow control.
+        client: who asked.
+        incoming: the request as it came.
+        request: the same, as routing sees it.
+        tenant: whose it is.
+        priority: its class.
+        wait_s: how long it may wait for room; infinite: the model's own bounds apply.
 
     Attributes:
         head_request: the method was HEAD: no body follows the head.
@@ -50,32 +62,39 @@ class Exchange:
     """
 
     __slots__ = (
+        "_answer",
         "_attempt",
         "_attempts",
         "_began_s",
         "_body",
+        "_claim",
         "_client",
-        "_collected",
+        "_cost",
         "_ended",
-        "_head",
+        "_flow",
         "_incoming",
-        "_keep_alive",
-        "_kept",
         "_plane",
         "_request",
         "_request_id",
-        "_resumed",
-        "_sent",
         "_tenant",
         "_tried",
         "head_request",
         "upstream",
     )
 
-    def __init__(
-        self, plane: DataPlane, client: Client, incoming: IncomingRequest, request: RoutingRequest, tenant: Tenant
+    def __init__(  # noqa: PLR0913, PLR0917 - what a request is; made in `front` alone
+        self,
+        plane: DataPlane,
+        flow: ModelFlow,
+        client: Client,
+        incoming: IncomingRequest,
+        request: RoutingRequest,
+        tenant: Tenant,
+        priority: Priority = Priority.NORMAL,
+        wait_s: float = inf,
     ) -> None:
         self._plane = plane
+        self._flow = flow
         self._client = client
         self._incoming = incoming
         self._request = request
@@ -84,31 +103,29 @@ class Exchange:
         self._tried: set[str] = set()
         self._attempts = 0
         self._attempt: Attempt | None = None
-        self._head: ResponseHead | None = None
+        self._answer = RelayedAnswer(client.transport, incoming, request)
         self._body = incoming.body
-        self._collected: list[bytes] | None = None
-        self._kept: list[bytes] = []
-        self._sent: SentText | None = None
-        self._resumed: ResumedStream | None = None
+        self._cost = Usage()
         self._ended = False
-        self._keep_alive = incoming.keep_alive
         self._began_s = plane.now_s()
+        work = flow.estimate(request, tenant.name)
+        self._claim: Claim[Waiter] = Claim(
+            self, tenant.name, work, priority, len(incoming.body), self._began_s + wait_s
+        )
         self.head_request = incoming.method == b"HEAD"
         self.upstream: UpstreamConnection | None = None
 
     def start(self) -> None:
+        """Ask for room on a replica: `dispatch` or `refused` follows, at once or later."""
+        self._flow.offer(self._claim)
+
+    def dispatch(self) -> None:
         """Pick a replica and send the request there."""
         plane = self._plane
         self._attempts += 1
-        attempt = Attempt.begin(plane, self._request, self._tried) if self._attempts <= MAX_ATTEMPTS else None
-        self._attempt = attempt
+        attempt = self._attempt = Attempt.begin(plane, self._flow, self._request, self._tried)
         if attempt is None:
-            if self._tried:
-                self._refuse(Outcome.REPLICA_FAILED, "every replica that was tried failed before answering")
-            else:
-                self._refuse(
-                    Outcome.NO_REPLICA, f"no replica of model {self._request.model!r} is ready; try again soon"
-                )
+            self._refuse(Outcome.REPLICA_FAILED, _FAILED)
             return
         route = plane.route_to(attempt.decision.replica)
         upstream = route.pool.take()
@@ -139,28 +156,24 @@ class Exchange:
         self.upstream = upstream
         upstream.send(self, head, self._body)
 
+    # --- the answer
+
     def upstream_head(self, head: ResponseHead, body: bytes) -> Sink:
         """Start the answer to the client with the replica's own head."""
         attempt = self._attempt
-        write = self._client.transport.write
+        answer = self._answer
         if attempt is None:
-            return write
+            return self._client.transport.write
         if head.retry_elsewhere:
-            self._going_away()
-            return write
+            self._going_away(attempt)
+            return self._client.transport.write
         plane = self._plane
         plane.fleet.succeeded(attempt.decision.replica)
-        if self._resumed is not None:
-            return self._resumed_head(head, body, self._resumed)
-        self._head = head
-        if self._incoming.http_1_0 and head.length == CHUNKED:
-            self._collected = [body]
-            return self._collected.append
-        if head.length == UNTIL_CLOSE or plane.draining:
-            self._keep_alive = False
-        connection = b"\r\n" if self._keep_alive else b"connection: close\r\n\r\n"
-        write(b"".join((head.lines, self._own_headers(), connection, body)))
-        sink = self._sink_for(head, body)
+        if answer.is_resumed:
+            return self._resumed_head(head, body)
+        if plane.draining:
+            answer.keep_alive = False
+        sink = answer.begin(head, body, self._own_headers())
         if body or head.length == 0:
             self._first_bytes()
             return sink
@@ -173,25 +186,6 @@ class Exchange:
 
         return first
 
-    def _sink_for(self, head: ResponseHead, body: bytes) -> Sink:
-        """Return where the body goes: to the client, and beside it to whom it is kept for."""
-        write = self._client.transport.write
-        request = self._request
-        if request.stream and head.length == CHUNKED and request.path in RESUMABLE_PATHS and _is_events(head):
-            self._sent = SentText()
-            keep = self._sent.keep
-        elif self._attempt is not None and self._attempt.is_watched and head.length <= MAX_KEPT_ANSWER:
-            keep = self._kept.append
-        else:
-            return write
-        keep(body)
-
-        def write_and_keep(data: bytes) -> None:
-            write(data)
-            keep(data)
-
-        return write_and_keep
-
     def _first_bytes(self) -> None:
         """The body begins: with a stream's first token, or the whole of another answer."""
         plane = self._plane
@@ -202,101 +196,79 @@ class Exchange:
     def _own_headers(self) -> bytes:
         lines = b"x-request-id: " + self._request_id + b"\r\n"
         if self._attempt is not None and b"x-rackserve-explain" in self._incoming.headers:
-            lines += self._attempt.explanation()
+            waited_s = self._request.now_s - self._began_s
+            lines += self._attempt.explanation() + b"x-rackserve-waited-ms: %d\r\n" % round(1000 * waited_s)
         return lines
 
     def upstream_done(self) -> None:
         """The answer is complete."""
-        head = self._head
+        head = self._answer.head
         if self._ended or head is None:
             return
-        if self._resumed is not None:
-            self._client.transport.write(LAST_CHUNK)
-        elif self._collected is not None:
-            body = payload(b"".join(self._collected))
-            lines = head.lines.lower().replace(b"transfer-encoding: chunked\r\n", b"")
-            self._keep_alive = False
-            self._client.transport.write(
-                b"%s%scontent-length: %d\r\nconnection: close\r\n\r\n%s" % (lines, self._own_headers(), len(body), body)
-            )
+        self._answer.complete()
         if head.status < HTTPStatus.BAD_REQUEST:
             self._learn()
             self._end(Outcome.OK)
         else:
+            self._cost = _COST_NOTHING
             self._end(Outcome.UPSTREAM_STATUS)
-        self._client.exchange_ended(keep_alive=self._keep_alive)
+        self._client.exchange_ended(keep_alive=self._answer.keep_alive)
 
     def _learn(self) -> None:
         """Tell how it went to whoever learns from it."""
         attempt = self._attempt
-        if attempt is None:
-            return
-        usage, reply = Usage(), b""
-        if attempt.is_watched and self._resumed is None:
-            usage, reply = read_answer(self._request.path, self._sent, self._kept)
-        attempt.answered(usage, reply, streamed=self._request.stream)
+        if attempt is not None:
+            usage, reply = self._answer.usage(with_reply=attempt.is_watched)
+            self._cost = usage
+            attempt.answered(usage, reply, streamed=self._request.stream)
+
+    # --- failures
 
     def upstream_failed(self, reason: str, *, between_chunks: bool) -> None:
         """The replica broke off: try another, or tell the client that its answer ends here."""
         if self._ended:
             return
-        if self._head is None:
+        if self._answer.head is None:
             self._attempt_failed(reason)
             return
         if self._attempt is not None:
             self._plane.replica_failed(self._attempt.decision.replica, reason)
-        whole = between_chunks or self._resumed is not None
+        whole = between_chunks or self._answer.is_resumed
         if not (whole and self._resume()):
             self._break(f"the replica {reason} before the answer was complete", whole=whole)
 
     def _resume(self) -> bool:
         """Let another replica go on with the stream from the text the client has; tell whether that can be asked."""
-        sent = self._sent
         attempt = self._attempt
-        if sent is None or attempt is None:
+        body = self._answer.resume()
+        if body is None or attempt is None:
             return False
-        sent.fold()
-        if sent.finished:
-            # All the text is there; only the stream's own end is missing.
-            self._client.transport.write(chunk(b"data: [DONE]\n\n") + LAST_CHUNK)
+        if not body:
             self._end(Outcome.OK)
-            self._client.exchange_ended(keep_alive=self._keep_alive)
+            self._client.exchange_ended(keep_alive=self._answer.keep_alive)
             return True
-        body = continuation_body(self._request.path, self._incoming.body, sent)
-        if body is None:
-            return False
         self._body = body
-        self._resumed = ResumedStream(sent)
         self.upstream = None
         self._tried.add(attempt.replica_id)
         attempt.given_up(Outcome.REPLICA_FAILED)
         self._plane.meters.model(self._request.model).resumed += 1
-        self.start()
+        self._go_elsewhere()
         return True
 
-    def _resumed_head(self, head: ResponseHead, body: bytes, resumed: ResumedStream) -> Sink:
+    def _resumed_head(self, head: ResponseHead, body: bytes) -> Sink:
         """The replica that goes on answers: its events follow, its head does not."""
-        write = self._client.transport.write
-        if head.status != HTTPStatus.OK or head.length != CHUNKED:
-            if self.upstream is not None:
-                self.upstream.abandon()
-            self._break(f"the stream could not be resumed: another replica answered {head.status}", whole=True)
-            return write
-
-        def write_rest(data: bytes) -> None:
-            rest = resumed.feed(data)
-            if rest:
-                write(rest)
-
-        write_rest(body)
-        return write_rest
+        sink = self._answer.go_on(head, body)
+        if sink is not None:
+            return sink
+        if self.upstream is not None:
+            self.upstream.abandon()
+        self._break(f"the stream could not be resumed: another replica answered {head.status}", whole=True)
+        return self._client.transport.write
 
     def _break(self, message: str, *, whole: bool) -> None:
         """End an answer that cannot be completed; `whole`: what was sent ends with a whole chunk."""
-        head = self._head
         self._end(Outcome.REPLICA_FAILED)
-        if whole and self._collected is None and head is not None and _is_events(head):
-            self._client.transport.write(chunk(error_event(Outcome.REPLICA_FAILED, message)) + LAST_CHUNK)
+        self._answer.break_off(Outcome.REPLICA_FAILED, message, whole=whole)
         self._client.exchange_broken()
 
     def _attempt_failed(self, reason: str) -> None:
@@ -315,25 +287,38 @@ class Exchange:
         else:
             plane.replica_failed(attempt.decision.replica, reason)
             self._tried.add(attempt.replica_id)
-        self.start()
+        self._go_elsewhere()
 
-    def _going_away(self) -> None:
+    def _going_away(self, attempt: Attempt) -> None:
         """The replica is stopping and has not begun: another takes the request."""
-        attempt = self._attempt
         upstream = self.upstream
         self.upstream = None
         if upstream is not None:
             upstream.abandon()
-        if attempt is not None:
-            attempt.given_up(Outcome.REPLICA_FAILED)
-            self._tried.add(attempt.replica_id)
-            self._attempts -= 1
-            self.start()
+        self._plane.replica_leaving(attempt.decision.replica)
+        attempt.given_up(Outcome.REPLICA_FAILED)
+        self._attempts -= 1
+        self._go_elsewhere()
+
+    def _go_elsewhere(self) -> None:
+        """Go to a replica that has not been tried or, where none has room now, wait for one."""
+        fleet = self._plane.fleet.models.get(self._request.model)
+        staying = fleet.staying() if fleet is not None else []
+        has_room = self._flow.has_room(staying, self._tried)
+        if self._attempts >= MAX_ATTEMPTS or fleet is None:
+            self._refuse(Outcome.REPLICA_FAILED, _FAILED)
+        elif has_room or (has_room is False and self._answer.is_resumed):
+            self.dispatch()  # a stream that is cut has waited before: it goes before those that wait
+        elif has_room is False or (not staying and self._flow.admission.limits.cold_start_timeout_s > 0):
+            self._flow.put_back(self._claim)
+        else:
+            self._refuse(Outcome.REPLICA_FAILED, _FAILED)
+
+    # --- from outside
 
     def fold(self) -> None:
-        """Keep what was sent for a possible resumption as text instead of events; called now and then."""
-        if self._sent is not None:
-            self._sent.fold_if_long()
+        """Bound what is kept of the answer; called now and then."""
+        self._answer.fold()
 
     def timed_out(self, timeout_s: float) -> None:
         """The replica sent nothing for too long."""
@@ -344,7 +329,7 @@ class Exchange:
         reason = f"sent nothing for {timeout_s:g} s"
         between_chunks = upstream.between_chunks
         upstream.abandon()
-        if self._head is not None:
+        if self._answer.head is not None:
             self.upstream_failed(reason, between_chunks=between_chunks)
             return
         self._plane.replica_failed(attempt.decision.replica, reason)
@@ -352,29 +337,43 @@ class Exchange:
 
     def model_timeout_s(self) -> float:
         """Return how long the replica may send nothing."""
-        return self._plane.request_timeouts_s.get(self._request.model, float("inf"))
+        return self._plane.request_timeouts_s.get(self._request.model, inf)
 
     def client_left(self) -> None:
         """Nobody waits for the answer any more: closing the connection makes the engine abort."""
         if self._ended:
             return
         upstream = self.upstream
+        self._cost = Usage(completion_tokens=self._answer.tokens_sent())
         self._end(Outcome.CLIENT_LEFT)
         if upstream is not None:
             upstream.abandon()
 
-    def _refuse(self, outcome: Outcome, message: str) -> None:
-        if self._head is not None:
+    def refused(self, verdict: Reject) -> None:
+        """Admission refuses it."""
+        self._refuse(verdict.outcome, verdict.message, retry_after=verdict.retry_after)
+
+    def failed_inside(self) -> None:
+        """The gateway itself failed with it."""
+        if not self._ended:
+            if self.upstream is not None:
+                self.upstream.abandon()
+            self._refuse(Outcome.INTERNAL, "the gateway failed; it has logged why")
+
+    def _refuse(self, outcome: Outcome, message: str, *, retry_after: int = 1) -> None:
+        if self._answer.head is not None:
             self._break(message, whole=True)
             return
+        self._cost = _COST_NOTHING
         self._end(outcome)
         headers = self._own_headers()
-        if HTTP_STATUS[outcome] == HTTP_STATUS[Outcome.NO_REPLICA]:
-            headers += b"retry-after: 1\r\n"
-        keep_alive = self._keep_alive and not self._plane.draining
+        status = HTTP_STATUS[outcome]
+        if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+            headers += b"retry-after: %d\r\n" % retry_after
+        keep_alive = self._answer.keep_alive and not self._plane.draining
         self._client.transport.write(
             response(
-                HTTP_STATUS[outcome],
+                status,
                 error_body(outcome, message),
                 headers=headers,
                 close=not keep_alive,
@@ -391,6 +390,7 @@ class Exchange:
         upstream = self.upstream
         if self._attempt is not None:
             self._attempt.given_up(outcome)  # unless it was answered
+        self._flow.ended(self._claim, self._request, self._cost)
         plane.meters.ended(model, self._tenant.name, outcome)
         meters = plane.meters.model(model)
         meters.duration_s.observe(plane.now_s() - self._began_s)
@@ -398,7 +398,3 @@ class Exchange:
         if upstream is not None:
             meters.response_bytes += upstream.received
         self.upstream = None
-
-
-def _is_events(head: ResponseHead) -> bool:
-    return b"text/event-stream" in head.lines.lower()

@@ -9,6 +9,7 @@ from router.http.envelope import Envelope, EnvelopeError, read_json, read_multip
 from router.http.exchange import Client, Exchange
 from router.http.incoming import IncomingRequest
 from router.http.pages import READ_ONLY, Pages
+from router.http.urgency import asked_priority, asked_wait_s
 from router.outcome import Outcome
 from router.request import RoutingRequest
 
@@ -86,10 +87,18 @@ class Front:
             stream=bool(envelope.stream),
             body=incoming.body,
             session=incoming.headers.get(b"x-session-id", b"").decode("latin-1"),
+            max_tokens=envelope.answer_tokens,
         )
         if model in self._plane.outlooks:
             request.chain = self._plane.hasher.of_body(request.path, incoming.body, model=model)
-        return Exchange(self._plane, client, incoming, request, tenant)
+        try:
+            asked, wait_s = asked_priority(incoming), asked_wait_s(incoming)
+        except ValueError as error:
+            refuse(client, incoming, Outcome.BAD_REQUEST, str(error), tenant=tenant.name, model=model)
+            return None
+        flow = self._plane.flow.models[model]
+        priority = flow.admission.limits.priority_of(tenant.name, asked)
+        return Exchange(self._plane, flow, client, incoming, request, tenant, priority, wait_s)
 
     def _models(self, client: Writable, incoming: IncomingRequest, tenant: Tenant) -> None:
         """Answer /v1/models and /v1/models/NAME, with the models this tenant may use."""

@@ -1,7 +1,7 @@
 """One gateway process: its sockets, and how the directory and telemetry reach its fleet."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from random import Random
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from cluster.clock import Clock
 from cluster.spec import GatewaySpec, ModelSpec
 from router.fleet import Fleet
+from router.gateway_load import GatewayLoad
 from router.http.auth import ApiKeys, Authenticator, OpenAccess, Tenant
 from router.http.client_connection import ClientConnection, Handler, OpenConnections
 from router.http.data_plane import TICK_S, DataPlane
+from router.http.flow_metrics import queue_state
 from router.http.front import Front
 from router.http.listen import Listener, first_free_socket, shared_socket
 from router.http.pages import Pages
@@ -24,6 +26,10 @@ from router.snapshot import Endpoint, LoadReport, ReplicaSnapshot, Signal
 
 if TYPE_CHECKING:
     from router.policy.profile import Profile
+
+
+FLUSH_S = 0.2
+"""What was answered last gets so long to leave the process."""
 
 
 class Gateway:
@@ -73,6 +79,7 @@ class Gateway:
         self._listeners: list[Listener] = []
         self._ticker: asyncio.Task[None] | None = None
         self._has_view = False
+        self._required: frozenset[str] = frozenset()
         self.set_models(models)
 
     async def start(self) -> None:
@@ -110,9 +117,11 @@ class Gateway:
         fresh = outlooks.keys() - self._plane.outlooks.keys()
         self._plane.outlooks = outlooks
         self._fleet.set_models(policies)
+        self._plane.flow.set_models(models, outlooks)
         for name in fresh:
             for replica in self._fleet.models[name].replicas.values():
                 self._expect(replica.endpoint)
+        self._required = frozenset(model.name for model in models if model.replicas.min)
         self._plane.request_timeouts_s = {model.name: model.request_timeout_s for model in models}
 
     def apply_view(self, endpoints: Sequence[Endpoint]) -> None:
@@ -132,6 +141,17 @@ class Gateway:
         outlook = self._outlook_of(replica_id)
         if outlook is not None:
             outlook.reported(replica_id, report, self._plane.now_s())
+        replica = self._fleet.by_id.get(replica_id)
+        if replica is not None:
+            self._plane.flow.models[replica.endpoint.model].reported(replica_id, report)
+
+    def load(self) -> GatewayLoad:
+        """Return what the autoscaler is told of this gateway's models."""
+        return self._plane.flow.load(self._gateway_id)
+
+    def when_held(self, tell: Callable[[], None]) -> None:
+        """Call `tell` whenever a request is held because its model has no replica."""
+        self._plane.flow.on_held = tell
 
     def apply_residency(self, replica_id: str, delta: ResidencyDelta) -> bool:
         """Take what a replica says became resident in its cache or was evicted; False: ask it for a snapshot."""
@@ -149,12 +169,12 @@ class Gateway:
         return self._plane.outlooks.get(replica.endpoint.model) if replica is not None else None
 
     def readiness(self) -> tuple[bool, str]:
-        """Tell whether every model has a replica, and if not what is missing."""
+        """Tell whether every model that is to have a replica has one, and if not what is missing."""
         if self._plane.draining:
             return False, "the gateway is stopping"
         if not self._has_view:
             return False, "the directory has not been heard of yet"
-        missing = [name for name, fleet in self._fleet.models.items() if not fleet.replicas]
+        missing = [name for name, fleet in self._fleet.models.items() if name in self._required and not fleet.replicas]
         if missing:
             return False, f"no replica yet of: {', '.join(sorted(missing))}"
         return True, "every model has a replica"
@@ -177,6 +197,7 @@ class Gateway:
             "models": {
                 name: {
                     "policy": fleet.policy.name,
+                    "queue": queue_state(self._plane.flow.models[name]),
                     "replicas": [_replica_row(replica) for _, replica in sorted(fleet.replicas.items())],
                 }
                 for name, fleet in self._fleet.models.items()
@@ -192,6 +213,10 @@ class Gateway:
             connection.gateway_stops()
         with suppress(TimeoutError):
             async with asyncio.timeout(drain_s):
+                await self._connections.empty.wait()
+        self._plane.flow.shut_down()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_S):
                 await self._connections.empty.wait()
         for connection in list(self._connections):
             connection.transport.abort()

@@ -18,8 +18,10 @@ READ = frozenset(
         b"traceparent",
         b"tracestate",
         b"x-api-key",
+        b"x-priority",
         b"x-rackserve-explain",
         b"x-request-id",
+        b"x-request-timeout-ms",
         b"x-session-id",
     }
 )

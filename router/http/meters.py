@@ -7,6 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from router.admission.priority import Priority
 from router.fleet import Fleet
 from router.outcome import Outcome
 
@@ -41,7 +42,7 @@ class Histogram:
 class ModelMeters:
     """One model's counts."""
 
-    __slots__ = ("body_bytes", "duration_s", "response_bytes", "resumed", "retries", "ttfb_s")
+    __slots__ = ("body_bytes", "duration_s", "response_bytes", "resumed", "retries", "ttfb_s", "wait_s")
 
     def __init__(self) -> None:
         self.ttfb_s = Histogram()
@@ -50,6 +51,11 @@ class ModelMeters:
         self.response_bytes = 0
         self.retries = 0
         self.resumed = 0
+        self.wait_s = tuple(Histogram() for _ in Priority)
+
+    def dispatched(self, priority: Priority, wait_s: float) -> None:
+        """Count a request that goes to a replica after waiting in the gateway."""
+        self.wait_s[priority].observe(wait_s)
 
 
 class Meters(Collector):

@@ -11,6 +11,7 @@ from router.http.affinity_metrics import AffinityMetrics, residency_modes
 from router.http.answers import Answers
 from router.http.data_plane import DataPlane
 from router.http.exchange import Client
+from router.http.flow_metrics import FlowMetrics
 from router.http.incoming import IncomingRequest
 from router.http.responses import error_body
 from router.journal import Journal, explanation
@@ -44,6 +45,7 @@ class Pages:
         self._answers = Answers(plane)
         registry = CollectorRegistry(auto_describe=False)
         registry.register(plane.meters)
+        registry.register(FlowMetrics(plane.flow, plane.meters))
         registry.register(AffinityMetrics(lambda: plane.outlooks))
 
         def readiness() -> tuple[int, bytes, bytes]:

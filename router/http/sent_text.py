@@ -74,6 +74,10 @@ class SentText:
         """Return what was kept and not folded yet, framing and all."""
         return b"".join(self._kept)
 
+    def tokens_about(self) -> int:
+        """Return how many tokens were sent, counting one an event, without reading any event that is not folded."""
+        return self.tokens + sum(kept.count(b"data: {") for kept in self._kept)
+
     def fold(self) -> None:
         """Read the kept events into `text`; a last one that is not complete stays kept."""
         if not self.resumable:

@@ -7,7 +7,7 @@ from router.admission.claim import Claim
 from router.admission.drain_rate import DrainRate
 from router.admission.engine_depth import FIRST_LIMIT, MIN_DEPTH_S, UNREPORTED_LIMIT, EngineDepth
 from router.admission.limits import AdmissionLimits, TenantLimits, WaitingRoom
-from router.admission.priority import Priority, effective_priority, priority_named
+from router.admission.priority import Priority, priority_named
 from router.admission.rate_limits import RateLimits
 from router.admission.slots import Slots
 from router.admission.token_bucket import TokenBucket
@@ -276,13 +276,16 @@ def test_requests_end_and_are_put_back_only_from_where_they_are() -> None:
 
 
 def test_priorities_by_name() -> None:
-    """Names are read whatever their case; unknown ones are told what there is; nobody gets above their tenant."""
+    """Names are read whatever their case; unknown ones are told what there is; none gets above its tenant's best."""
     assert priority_named(" High ") is Priority.HIGH
     with pytest.raises(ValueError, match="high, normal, low"):
         priority_named("urgent")
-    assert effective_priority(Priority.HIGH, Priority.NORMAL) is Priority.NORMAL
-    assert effective_priority(Priority.LOW, Priority.HIGH) is Priority.LOW
-    assert effective_priority(None, Priority.LOW) is Priority.LOW
+    tenants = {"eve": TenantLimits(), "ann": TenantLimits(priority=Priority.LOW, max_priority=Priority.HIGH)}
+    limits = AdmissionLimits(tenants=tenants)
+    assert limits.priority_of("eve", Priority.HIGH) is Priority.NORMAL
+    assert limits.priority_of("eve", Priority.LOW) is Priority.LOW
+    assert limits.priority_of("ann", None) is Priority.LOW
+    assert limits.priority_of("ann", Priority.HIGH) is Priority.HIGH
 
 
 def test_output_lengths_are_learned() -> None:

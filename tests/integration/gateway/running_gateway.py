@@ -10,6 +10,9 @@ from cluster.spec import GatewaySpec, ModelSpec
 from router.http.gateway import Gateway
 from router.snapshot import Endpoint
 
+NOT_HELD = ModelSpec(name="m", engine="sim", policy="round_robin", cold_start_timeout_s=0.0)
+"""A model whose requests are refused at once while it has no replica."""
+
 
 class WallClock:
     """The machine's monotonic clock."""

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from router.http.chunked import LAST_CHUNK, chunk
-from tests.integration.gateway.running_gateway import ask, read_response, request, running_gateway
+from tests.integration.gateway.running_gateway import NOT_HELD, ask, read_response, request, running_gateway
 from tests.integration.gateway.scripted_replica import SSE_HEAD, Received, ScriptedReplica, plain
 
 
@@ -70,8 +70,8 @@ async def test_a_request_that_kills_replicas_does_not_kill_them_all() -> None:
 
 
 async def test_no_replica_is_503_with_retry_after() -> None:
-    """A model without replicas is said to be so, and the connection stays usable."""
-    async with running_gateway([]) as gateway:
+    """Where nobody starts another, a model without replicas is said to be so, and the connection stays usable."""
+    async with running_gateway([], models=[NOT_HELD]) as gateway:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         for _ in range(2):
             writer.write(request())

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from router.http.chunked import LAST_CHUNK, chunk
-from tests.integration.gateway.running_gateway import ask, read_response, request, running_gateway
+from tests.integration.gateway.running_gateway import NOT_HELD, ask, read_response, request, running_gateway
 from tests.integration.gateway.scripted_replica import SSE_HEAD, Received, ScriptedReplica, plain
 
 
@@ -113,7 +113,7 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
 
 async def test_thousands_of_pipelined_refusals_are_answered() -> None:
     """Answers that need no replica do not pile up on the stack."""
-    async with running_gateway([]) as gateway:
+    async with running_gateway([], models=[NOT_HELD]) as gateway:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(request() * 3000 + b"GET /health HTTP/1.1\r\nhost: t\r\n\r\n")
         for _ in range(3000):
