@@ -121,15 +121,14 @@ class BucketTable:
         homes &= self._wide_mask
         return homes.view(np.int64)
 
-    def place(self, keys: Hashes) -> tuple[Hashes, Slots, Hashes]:
+    def place(self, keys: Hashes) -> Slots:
         """Store keys that are not there yet, each once; their payload is 0 until it is written.
 
         Returns:
-            The keys that were stored and their slots, and those whose two buckets are full.
+            The slot of each, -1 where its two buckets are full; shape (n,).
         """
-        placed_keys: list[Hashes] = []
-        placed_slots: list[Slots] = []
-        full: list[Hashes] = []
+        placed = np.full(len(keys), -1, np.int64)
+        left = np.arange(len(keys))
         while len(keys):
             homes = self._homes(keys)
             empty = self._rows.take(homes, axis=0) == 0
@@ -139,19 +138,16 @@ class BucketTable:
             slots = homes[emptier, each] * BUCKET + empty[emptier, each].argmax(axis=1)
             fits = room.max(axis=0) > 0
             if not fits.all():
-                full.append(keys[~fits])
-                keys, slots = keys[fits], slots[fits]
+                keys, slots, left = keys[fits], slots[fits], left[fits]
             self.keys[slots] = keys  # where two keys chose one slot the last stays, the others choose again
             won = self.keys[slots] == keys
-            placed_keys.append(keys[won])
-            placed_slots.append(slots[won])
-            keys = keys[~won]
-        if len(placed_keys) == 1 and not full:
-            self.used += len(placed_keys[0])
-            return placed_keys[0], placed_slots[0], keys
-        stored = np.concatenate([*placed_keys, keys])
-        self.used += len(stored)
-        return stored, np.concatenate([*placed_slots, np.empty(0, np.int64)]), np.concatenate([*full, keys])
+            if won.all():
+                placed[left] = slots
+                break
+            placed[left[won]] = slots[won]
+            keys, left = keys[~won], left[~won]
+        self.used += int(np.count_nonzero(placed >= 0))
+        return placed
 
     def place_one(self, key: int) -> int:
         """Store a key that is not there yet; return its slot, or -1 where its two buckets are full."""

@@ -102,13 +102,15 @@ class ChunkLru:
             hashes, sizes, places = hashes[keep], sizes[keep], places[keep]
         while self._table.wants_growth(len(hashes)):
             self._table.grow()
-        _, _, left = self._table.place(hashes)
+        slots = self._table.place(hashes)
+        stored = slots >= 0
+        left = hashes[~stored]
         while len(left) and self._table.crowded:
             self._table.grow()
-            _, _, left = self._table.place(left)
-        slots = self._table.find(hashes)
-        if len(left):
+            left = left[self._table.place(left) < 0]
+            slots = self._table.find(hashes)
             stored = slots >= 0
+        if len(left):
             slots, sizes, places = slots[stored], sizes[stored], places[stored]
         self._held += int(sizes.sum())
         self._table.payload[_POSITION][slots] = places

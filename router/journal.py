@@ -4,10 +4,13 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from router.outcome import Outcome
 from router.policy.interface import Decision
+
+if TYPE_CHECKING:
+    from router.snapshot import ReplicaSnapshot
 
 DEFAULT_REQUESTS = 4096
 MAX_CANDIDATES = 16
@@ -109,6 +112,8 @@ class Journal:
             raise ValueError(f"a journal of {max_requests} requests keeps none; 1 or more does")
         self._max_requests = max_requests
         self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._last_candidates: Sequence[ReplicaSnapshot] = ()
+        self._last_ids: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -130,11 +135,40 @@ class Journal:
             entry = self._entries[request_id] = Entry(request_id, model)
             if len(self._entries) > self._max_requests:
                 self._entries.popitem(last=False)
-        attempt = _attempt(decision, now_s, unit, matched_bytes, prompt_bytes)
+        attempt = self._attempt(decision, now_s, unit, matched_bytes, prompt_bytes)
         if len(entry.attempts) == MAX_ATTEMPTS:
             del entry.attempts[0]
         entry.attempts.append(attempt)
         return attempt
+
+    def _attempt(self, decision: Decision, now_s: float, unit: str, matched_bytes: int, prompt_bytes: int) -> Attempt:
+        candidates, costs, terms = decision.candidates, decision.costs, decision.terms
+        flat = array("d")
+        if len(candidates) > MAX_CANDIDATES:
+            kept = _kept(decision)
+            ids = tuple([candidates[at].endpoint.replica_id for at in kept])
+            costs = [costs[at] for at in kept]
+            terms = [terms[at] for at in kept] if terms else ()
+        else:
+            if candidates is not self._last_candidates:  # all of a model's replicas, nearly always
+                self._last_ids = tuple([replica.endpoint.replica_id for replica in candidates])
+                self._last_candidates = candidates
+            ids = self._last_ids
+        for row in terms:
+            flat.extend(row)
+        return Attempt(
+            now_s,
+            decision.policy,
+            unit,
+            decision.replica.endpoint.replica_id,
+            matched_bytes,
+            prompt_bytes,
+            len(candidates),
+            ids,
+            array("d", costs),
+            decision.term_names if terms else (),
+            flat,
+        )
 
     def ended(  # noqa: PLR0913 - what there is to say of an end
         self,
@@ -166,34 +200,14 @@ class Journal:
         return [self._entries[request_id] for request_id in reversed(ids)]
 
 
-def _attempt(decision: Decision, now_s: float, unit: str, matched_bytes: int, prompt_bytes: int) -> Attempt:
-    candidates, costs, terms = decision.candidates, decision.costs, decision.terms
-    count = len(candidates)
-    picked = decision.replica.endpoint.replica_id
-    if count <= MAX_CANDIDATES:
-        kept: Sequence[int] = range(count)
-    else:
-        ordered = sorted(range(count), key=costs.__getitem__)
-        kept = ordered[:MAX_CANDIDATES]
-        if all(candidates[at].endpoint.replica_id != picked for at in kept):
-            kept[-1] = next(at for at in ordered if candidates[at].endpoint.replica_id == picked)
-    flat = array("d")
-    if terms:
-        for at in kept:
-            flat.extend(terms[at])
-    return Attempt(
-        at_s=now_s,
-        policy=decision.policy,
-        unit=unit,
-        picked=picked,
-        matched_bytes=matched_bytes,
-        prompt_bytes=prompt_bytes,
-        weighed_count=count,
-        _replica_ids=tuple([candidates[at].endpoint.replica_id for at in kept]),
-        _costs=array("d", [costs[at] for at in kept]),
-        _term_names=decision.term_names if terms else (),
-        _terms=flat,
-    )
+def _kept(decision: Decision) -> list[int]:
+    """Return where the candidates stand that are written down: the cheapest, and the pick."""
+    candidates, costs = decision.candidates, decision.costs
+    ordered = sorted(range(len(candidates)), key=costs.__getitem__)
+    kept = ordered[:MAX_CANDIDATES]
+    if all(candidates[at] is not decision.replica for at in kept):
+        kept[-1] = next(at for at in ordered if candidates[at] is decision.replica)
+    return kept
 
 
 def explanation(entry: Entry) -> dict[str, Any]:

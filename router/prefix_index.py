@@ -92,6 +92,8 @@ class PrefixIndex:
         tokens, words = self._table.payload[_TOKENS], self._table.payload[_FIRST_WORD:]
         live = self._columns.live
         counts = [0] * self._columns.width
+        if not len(hashes) or self._table.find_one(hashes.item(0)) < 0:
+            return PrefixMatch(counts, self._columns.by_id, 0, ())  # a new prompt: the usual case where chats differ
         if len(hashes) <= _FEW:
             slots = self._leading_slots(hashes)
             token_ends = [tokens.item(slot) for slot in slots]
@@ -179,7 +181,9 @@ class PrefixIndex:
                 break
             while self._table.wants_growth(len(missing)) and self._table.slots < self._max_slots:
                 self._table.grow()
-            _, slots, missing = self._table.place(missing)
+            slots = self._table.place(missing)
+            full = slots < 0
+            missing, slots = missing[full], slots[~full]
             word, bit = self._bit(column)
             word[slots] = bit
             self._table.payload[_STAMP][slots] = self._stamp

@@ -1,11 +1,22 @@
 """Routing regret: how much of what could have been cached was cached, and how evenly the work was spread."""
 
+from collections.abc import Iterable
+
+import numpy as np
+
+from router.bucket_table import Hashes
 from router.chunk_chain import ChunkChain
 
-MAX_SAMPLED = 50_000
-"""Sampled chunks remembered in each of two generations: about 10 MB when full."""
-LAST_SAMPLE_BITS = 6
-"""At the thinnest, one chunk in 64 is sampled; then the oldest are forgotten instead."""
+MAX_SAMPLED = 8192
+"""Sampled chunks remembered in each of two generations: about 2 MB when full. SHARDS finds the hit ratio within
+1 % with as many."""
+LAST_SAMPLE_BITS = 9
+"""At the thinnest, one chunk in 512 is sampled; then the oldest are forgotten instead. A generation then stands for 4
+million chunks."""
+_FEW = 16
+"""Up to so many chunks are looked at one by one: cheaper than numpy's calls."""
+_SAMPLE_SHIFT = 20
+"""The sample goes by bits of the hash that the prefix index's buckets do not go by first."""
 EVEN_CHANCE = 0.5
 PRIOR_REQUESTS = 30.0
 """An even chance weighs as much as so many requests."""
@@ -38,23 +49,28 @@ class ShadowCache:
 
     def visit(self, chain: ChunkChain) -> tuple[int, int]:
         """Let a prompt go through the cache; return bytes that hit and bytes looked at, of the sampled chunks."""
-        mask = (1 << self._bits) - 1
-        hit = seen = start = 0
-        young, old = self._young, self._old
-        for chunk, end in zip(chain.hashes.tolist(), chain.ends, strict=True):
-            if not chunk >> 20 & mask:
-                size = end - start
-                seen += size
-                if chunk in young:
+        hit = seen = 0
+        young, old, ends = self._young, self._old, chain.ends
+        for position, chunk in self._sampled(chain.hashes):
+            size = ends[position] - ends[position - 1] if position else ends[0]
+            seen += size
+            if chunk in young:
+                hit += size
+            else:
+                if chunk in old:
                     hit += size
-                else:
-                    if chunk in old:
-                        hit += size
-                    young.add(chunk)
-            start = end
+                young.add(chunk)
         if len(young) > self._max_sampled:
             self._thin_out()
         return hit, seen
+
+    def _sampled(self, hashes: Hashes) -> Iterable[tuple[int, int]]:
+        """Return where the sampled chunks stand, and their hashes."""
+        mask = (1 << self._bits) - 1
+        if len(hashes) <= _FEW or not mask:
+            return [(at, chunk) for at, chunk in enumerate(hashes.tolist()) if not chunk >> _SAMPLE_SHIFT & mask]
+        positions = ((hashes & np.uint64(mask << _SAMPLE_SHIFT)) == 0).nonzero()[0]
+        return zip(positions.tolist(), hashes[positions].tolist(), strict=True)
 
     def _thin_out(self) -> None:
         if self._bits == LAST_SAMPLE_BITS:
@@ -62,8 +78,8 @@ class ShadowCache:
             return
         self._bits += 1
         mask = (1 << self._bits) - 1
-        self._young = {chunk for chunk in self._young if not chunk >> 20 & mask}
-        self._old = {chunk for chunk in self._old if not chunk >> 20 & mask}
+        self._young = {chunk for chunk in self._young if not chunk >> _SAMPLE_SHIFT & mask}
+        self._old = {chunk for chunk in self._old if not chunk >> _SAMPLE_SHIFT & mask}
 
 
 class RoutingRegret:

@@ -9,6 +9,7 @@ on that replica, the first has been prefilled there.
 from typing import Protocol
 
 from router.chunk_chain import ChunkChain
+from router.deferred_claims import DeferredClaims
 from router.prefix_index import DEFAULT_MAX_SLOTS, PrefixIndex
 from router.prefix_match import PrefixMatch
 from router.residency_exact import ExactReplica, ResidencyDelta
@@ -70,6 +71,7 @@ class Residency:
 
     def __init__(self, max_slots: int = DEFAULT_MAX_SLOTS) -> None:
         self.index = PrefixIndex(max_slots)
+        self._deferred = DeferredClaims(self.index)
         self._sources: dict[str, ReplicaSource] = {}
 
     def add_replica(self, replica_id: str, *, exact: bool, kv_bytes: int) -> None:
@@ -82,11 +84,14 @@ class Residency:
         """
         self.drop_replica(replica_id)
         self.index.add_replica(replica_id)
-        source = ExactReplica if exact else ObservedReplica
-        self._sources[replica_id] = source(self.index, replica_id, kv_bytes)
+        if exact:
+            self._sources[replica_id] = ExactReplica(self.index, replica_id, kv_bytes)
+        else:
+            self._sources[replica_id] = ObservedReplica(self.index, self._deferred, replica_id, kv_bytes)
 
     def drop_replica(self, replica_id: str) -> None:
         """Forget a replica that is gone or has restarted; nothing happens where it is not known."""
+        self._deferred.flush()  # none of its claims may come to light in its next life
         self._sources.pop(replica_id, None)
         self.index.drop_replica(replica_id)
 
@@ -96,6 +101,7 @@ class Residency:
 
     def match(self, chain: ChunkChain) -> PrefixMatch:
         """Return how many leading chunks of a prompt each replica holds."""
+        self._deferred.settle(chain.hashes)
         return self.index.match(chain.hashes)
 
     def apply_delta(self, replica_id: str, delta: ResidencyDelta) -> bool:
@@ -117,6 +123,7 @@ class Residency:
 
     def tick(self, now_s: float) -> None:
         """Do what waits; call about once a second."""
+        self._deferred.flush()
         for source in self._sources.values():
             source.tick(now_s)
         self.index.sweep()
@@ -127,6 +134,7 @@ class Residency:
         Raises:
             AssertionError: it does not; the message says what.
         """
+        self._deferred.flush()
         self.index.check_integrity()
         if set(self._sources) != set(self.index.replicas):
             raise AssertionError("the index and the sources know different replicas")

@@ -7,6 +7,7 @@ import numpy as np
 from router.bucket_table import Hashes
 from router.chunk_chain import ChunkChain
 from router.chunk_lru import ChunkLru
+from router.deferred_claims import DeferredClaims
 from router.prefix_index import PrefixIndex
 
 FLUSH_CHUNKS = 512
@@ -16,16 +17,18 @@ FLUSH_CHUNKS = 512
 class ObservedReplica:
     """What was sent to one replica, aged by its KV capacity.
 
-    Claims are made at once; what they push out is found out up to `FLUSH_CHUNKS` chunks later.
+    Claims count at once; what they push out is found out up to `FLUSH_CHUNKS` chunks later.
 
     Args:
         index: where the claims go.
+        deferred: the way they go there.
         replica_id: whose they are.
         kv_bytes: how many bytes of prompts the replica's KV cache holds.
     """
 
-    def __init__(self, index: PrefixIndex, replica_id: str, kv_bytes: int) -> None:
+    def __init__(self, index: PrefixIndex, deferred: DeferredClaims, replica_id: str, kv_bytes: int) -> None:
         self._index = index
+        self._deferred = deferred
         self._replica_id = replica_id
         self._lru = ChunkLru(kv_bytes)
         self._waiting: list[tuple[ChunkChain, int]] = []
@@ -35,7 +38,7 @@ class ObservedReplica:
         """Claim the prompt."""
         del now_s
         if held < len(chain):
-            self._index.claim(self._replica_id, chain.hashes[held:], distinct=True)
+            self._deferred.claim(self._replica_id, chain.hashes[held:])
         self._use(chain)
         return 0
 
@@ -53,8 +56,9 @@ class ObservedReplica:
 
     def answered(self, chain: ChunkChain, prompt_chunks: int) -> None:
         """Claim the answer too; the prompt is claimed already."""
-        self._index.claim(self._replica_id, chain.hashes[prompt_chunks:], distinct=True)
-        self._use(chain, prompt_chunks)
+        if prompt_chunks < len(chain):
+            self._deferred.claim(self._replica_id, chain.hashes[prompt_chunks:])
+            self._use(chain, prompt_chunks)
 
     def resize(self, kv_bytes: int) -> None:
         """Age claims by another capacity from now on."""
@@ -78,6 +82,7 @@ class ObservedReplica:
 
     def flush(self) -> None:
         """Age the claims by all that was sent."""
+        self._deferred.flush()
         if not self._waiting:
             return
         self._waiting.reverse()  # the LRU takes what stands first for the latest used

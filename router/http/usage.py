@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -14,9 +14,38 @@ from router.outlook import Usage
 MAX_TAIL = 16 * 1024
 """An answer's usage stands near its end; more than this is not looked at."""
 
+_KEY = b'"usage"'
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _CONTENT = re.compile(rb'"content"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _UNKNOWN = Usage()
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Details(msgspec.Struct, gc=False):
+    cached_tokens: _Count | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: _Count
+    completion_tokens: _Count | None = None
+    prompt_tokens_details: _Details | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    message: _Message
+
+
+class _ChatAnswer(msgspec.Struct, gc=False):
+    usage: _Usage
+    choices: list[_Choice]
+
+
+_chat_answer = msgspec.json.Decoder(_ChatAnswer)
 
 
 def read_answer(path: str, sent: SentText | None, kept: Sequence[bytes]) -> tuple[Usage, bytes]:
@@ -31,19 +60,39 @@ def read_answer(path: str, sent: SentText | None, kept: Sequence[bytes]) -> tupl
         Its usage, and the piece the next turn of a chat will hold of it, b"" where it is no chat.
     """
     answer = sent.rest() if sent is not None else b"".join(kept)
+    if answer[:1] == b"{" and path == CHAT:
+        try:
+            return _read_chat(_chat_answer.decode(answer))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass  # an answer of another shape: what can be found in it is taken
     text = ""
     if path == CHAT:
         text = (sent.text if sent is not None else "") + reply_text(answer)
     return read_usage(answer), assistant_piece(text) if text else b""
 
 
+def _read_chat(answer: _ChatAnswer) -> tuple[Usage, bytes]:
+    usage = answer.usage
+    details = usage.prompt_tokens_details
+    text = "".join([choice.message.content or "" for choice in answer.choices])
+    return Usage(
+        prompt_tokens=usage.prompt_tokens,
+        cached_tokens=details.cached_tokens if details is not None else None,
+        completion_tokens=usage.completion_tokens,
+    ), assistant_piece(text) if text else b""
+
+
 def read_usage(tail: bytes) -> Usage:
     """Read the last `usage` object in the end of an answer, streamed or not; all None where there is none."""
     tail = tail[-MAX_TAIL:]
-    found = list(_USAGE.finditer(tail))
-    if not found:
-        return _UNKNOWN
-    text = tail[found[-1].end() - 1 :]
+    found = None
+    at = len(tail)
+    while found is None:
+        at = tail.rfind(_KEY, 0, at)
+        if at < 0:
+            return _UNKNOWN
+        found = _USAGE.match(tail, at)
+    text = tail[found.end() - 1 :]
     end = _end_of_object(text)
     try:
         fields: dict[str, Any] = msgspec.json.decode(text[:end])

@@ -27,7 +27,8 @@ class TableMachine(RuleBasedStateMachine):
         """Store new keys, growing where both their buckets are full; those that collide all the same stay out."""
         left = np.array([key for key in batch if key not in self.model], np.uint64)
         while len(left):
-            stored, slots, left = self.table.place(left)
+            slots = self.table.place(left)
+            stored, left, slots = left[slots >= 0], left[slots < 0], slots[slots >= 0]
             values = np.arange(self.next_value, self.next_value + len(stored))
             self.next_value += len(stored)
             self.table.payload[0][slots] = values

@@ -73,9 +73,9 @@ def test_when_the_memory_is_full_the_older_half_is_remembered_until_then() -> No
     generator = np.random.default_rng(0)
 
     def sampled(count: int) -> list[int]:
-        return [bits << 26 | 1 for bits in generator.integers(1, 2**37, count).tolist()]  # in every sample
+        return [bits << 29 | 1 for bits in generator.integers(1, 2**34, count).tolist()]  # in every sample
 
-    while shadow.sample_rate > 1 / 64:
+    while shadow.sample_rate > 1 / 512:
         shadow.visit(_chain(sampled(50)))
     old, between = sampled(10), sampled(200)
     shadow.visit(_chain(old))
