@@ -1,0 +1,254 @@
+"""The chart's values as pydantic models: the cluster file's own spec, and around it what only Kubernetes knows.
+
+Nothing reads values through these at run time: Helm checks them against the JSON schema that is made from here, and
+`templates/_validate.tpl` checks what no schema can say.
+"""
+
+# ruff: noqa: N815, D101
+# Keys are spelled as Kubernetes and Helm spell theirs; what each part is stands in values.yaml, where it is read.
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cluster.spec import ClusterSpec
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Kubernetes = dict[str, Any]
+"""A piece of a manifest that is passed on as it is; the API server knows its shape."""
+
+Count = Annotated[int, Field(ge=0, le=10_000)]
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$")]
+"""A Kubernetes quantity: `500m`, `16Gi`."""
+ObjectName = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$")]
+"""The name of a Kubernetes object; "": none."""
+GroupName = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")]
+LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")]
+
+
+class Image(_Part):
+    repository: Annotated[str, Field(min_length=1)]
+    tag: str
+    digest: Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64})?$")]
+    pullPolicy: Literal["Always", "IfNotPresent", "Never"]
+    pullSecrets: list[ObjectName]
+
+
+class ModelScale(_Part):
+    min: Annotated[int, Field(ge=0, le=4096)] = 1
+    max: Annotated[int, Field(ge=1, le=4096)] = 1
+
+
+class GroupScale(_Part):
+    replicas: Count = 1
+    min: Count = 1
+    max: Count = 1
+
+
+class Rdma(_Part):
+    resource: Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")]
+    count: Annotated[int, Field(ge=1, le=64)]
+
+
+class Profile(_Part):
+    """What a node of a kind offers and needs."""
+
+    gpus: Annotated[int, Field(ge=0, le=16)] = 0
+    gpuResource: Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")] = "nvidia.com/gpu"
+    cpu: Annotated[int, Field(ge=1, le=1024)] = 1
+    memory: Quantity = "1Gi"
+    shm: Quantity = "1Gi"
+    domainGpus: Annotated[int, Field(ge=1, le=1024)] = 1
+    nodeSelector: dict[str, str] = {}
+    tolerations: list[Kubernetes] = []
+    affinity: Kubernetes = {}
+    computeDomain: bool = False
+    cliqueAffinity: bool = False
+    rdma: Rdma | None = None
+    runtimeClassName: ObjectName = ""
+
+
+class Group(Profile):
+    """One group of equal nodes: a rack."""
+
+    name: GroupName
+    profile: str = ""
+    gpuDomain: LabelValue = ""
+    replicas: Count = 1
+    min: Count = 1
+    max: Count = 1
+    image: str = ""
+    labels: dict[str, LabelValue] = {}
+    env: list[Kubernetes] = []
+    annotations: dict[str, str] = {}
+    priorityClassName: ObjectName = ""
+    idleTimeoutSeconds: Count = 0
+
+
+class Placement(_Part):
+    resources: Kubernetes
+    nodeSelector: dict[str, str]
+    tolerations: list[Kubernetes]
+    affinity: Kubernetes
+    priorityClassName: ObjectName
+
+
+class Head(Placement):
+    env: list[Kubernetes]
+
+
+class Service(_Part):
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer"]
+    annotations: dict[str, str]
+    port: Annotated[int, Field(ge=0, le=65535)]
+    loadBalancerSourceRanges: list[str]
+
+
+class SecretName(_Part):
+    secretName: ObjectName
+
+
+class SecretKey(_Part):
+    name: ObjectName
+    key: Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$")]
+
+
+class Ingress(_Part):
+    enabled: bool
+    className: ObjectName
+    host: str
+    annotations: dict[str, str]
+    tlsSecretName: ObjectName
+
+
+class DisruptionBudget(_Part):
+    maxUnavailable: Count
+
+
+class Gateway(Placement):
+    replicas: Annotated[int, Field(ge=1, le=256)]
+    processes: Annotated[int, Field(ge=1, le=64)]
+    service: Service
+    tls: SecretName
+    tenantKeys: SecretName
+    ingress: Ingress
+    podDisruptionBudget: DisruptionBudget
+
+
+class RocksDb(_Part):
+    size: Quantity
+    storageClassName: ObjectName
+    accessModes: list[Literal["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"]]
+    deletionPolicy: Literal["DeleteWithCluster", "Retain"]
+
+
+class Redis(_Part):
+    address: Annotated[str, Field(pattern=r"^((redis|rediss)://)?[^/]*$")]
+    passwordSecret: SecretKey
+
+
+class Gcs(_Part):
+    backend: Literal["rocksdb", "redis", "none"]
+    rocksdb: RocksDb
+    redis: Redis
+
+
+class Auth(_Part):
+    enabled: bool
+    secretName: ObjectName
+
+
+class Autoscaler(_Part):
+    enabled: bool
+    version: Literal["v1", "v2"]
+    idleTimeoutSeconds: Count
+    resources: Kubernetes
+
+
+class UpgradeStrategy(_Part):
+    type: Literal["None", "NewCluster"]
+
+
+class Drain(_Part):
+    extraSeconds: Annotated[int, Field(ge=30, le=86_400)]
+
+
+class Security(_Part):
+    pod: Kubernetes
+    container: Kubernetes
+
+
+class ServiceAccount(_Part):
+    create: bool
+    name: ObjectName
+    annotations: dict[str, str]
+
+
+class ModelCache(_Part):
+    type: Literal["emptyDir", "hostPath", "pvc"]
+    size: Quantity
+    path: Annotated[str, Field(pattern=r"^/")]
+    claimName: ObjectName
+
+
+class NetworkPolicy(_Part):
+    enabled: bool
+    appsFrom: list[Kubernetes]
+    metricsFrom: list[Kubernetes]
+    operatorFrom: Annotated[list[Kubernetes], Field(min_length=1)]
+    egress: list[Kubernetes]
+
+
+class ServiceMonitor(_Part):
+    enabled: bool
+    labels: dict[str, str]
+    interval: Annotated[str, Field(pattern=r"^[0-9]+(ms|s|m)$")]
+
+
+class PrometheusRule(_Part):
+    enabled: bool
+    labels: dict[str, str]
+
+
+class Dashboards(PrometheusRule):
+    annotations: dict[str, str]
+
+
+class Monitoring(_Part):
+    serviceMonitor: ServiceMonitor
+    prometheusRule: PrometheusRule
+    dashboards: Dashboards
+
+
+class ChartValues(_Part):
+    """All of values.yaml. Every key stands there with its default, so here they are required."""
+
+    nameOverride: str
+    fullnameOverride: str
+    image: Image
+    rayVersion: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")]
+    clusterFile: ClusterSpec
+    models: dict[str, ModelScale]
+    scale: dict[str, GroupScale]
+    groups: Annotated[list[Group], Field(min_length=1)]
+    profiles: dict[str, Profile]
+    head: Head
+    gateway: Gateway
+    gcs: Gcs
+    auth: Auth
+    autoscaler: Autoscaler
+    upgradeStrategy: UpgradeStrategy
+    drain: Drain
+    security: Security
+    serviceAccount: ServiceAccount
+    modelCache: ModelCache
+    hfTokenSecret: SecretKey
+    env: list[Kubernetes]
+    podAnnotations: dict[str, str]
+    networkPolicy: NetworkPolicy
+    podDisruptionBudget: DisruptionBudget
+    monitoring: Monitoring

@@ -1,0 +1,146 @@
+{{/* What head, gateway and replica pods have in common. */}}
+
+{{- define "rackserve.podSpec" -}}
+serviceAccountName: {{ include "rackserve.serviceAccountName" .root }}
+automountServiceAccountToken: {{ and .root.Values.autoscaler.enabled (eq .component "head") }}
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+securityContext:
+  {{- toYaml .root.Values.security.pod | nindent 2 }}
+terminationGracePeriodSeconds: {{ include "rackserve.graceSeconds" .root }}
+enableServiceLinks: false
+{{- end -}}
+
+{{- define "rackserve.graceSeconds" -}}
+{{- add (include "rackserve.ports" . | fromJson).drain (int .Values.drain.extraSeconds) -}}
+{{- end -}}
+
+{{/* A container's security context. Takes {root, rdma}: registering memory with a RDMA device needs IPC_LOCK. */}}
+{{- define "rackserve.containerSecurity" -}}
+{{- $context := deepCopy .root.Values.security.container -}}
+{{- if .rdma -}}
+{{- $capabilities := deepCopy (default dict $context.capabilities) -}}
+{{- $_ := set $capabilities "add" (uniq (append (default list $capabilities.add) "IPC_LOCK")) -}}
+{{- $_ := set $context "capabilities" $capabilities -}}
+{{- end -}}
+{{- toYaml $context -}}
+{{- end -}}
+
+{{/* The root file system is read-only: everything that is written goes to these. Takes {root, component}. */}}
+{{- define "rackserve.volumeMounts" -}}
+- name: tmp
+  mountPath: /tmp
+- name: home
+  mountPath: /home/rackserve
+{{- if eq .component "model" }}
+- name: model-cache
+  mountPath: /var/cache/rackserve
+{{- end }}
+{{- if and (eq .component "gateway") .root.Values.gateway.tls.secretName }}
+- name: tls
+  mountPath: /etc/rackserve/tls
+  readOnly: true
+{{- end }}
+{{- if and (eq .component "gateway") .root.Values.gateway.tenantKeys.secretName }}
+- name: tenant-keys
+  mountPath: /etc/rackserve/tenants
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{/* Takes {root, component, shm}. */}}
+{{- define "rackserve.volumes" -}}
+- name: tmp
+  emptyDir: {}
+- name: home
+  emptyDir: {}
+{{- if .shm }}
+- name: shared-mem
+  emptyDir:
+    medium: Memory
+    sizeLimit: {{ .shm }}
+{{- end }}
+{{- if eq .component "model" }}
+- name: model-cache
+  {{- if eq .root.Values.modelCache.type "pvc" }}
+  persistentVolumeClaim:
+    claimName: {{ .root.Values.modelCache.claimName }}
+  {{- else if eq .root.Values.modelCache.type "hostPath" }}
+  hostPath:
+    path: {{ .root.Values.modelCache.path }}
+    type: DirectoryOrCreate
+  {{- else }}
+  emptyDir:
+    sizeLimit: {{ .root.Values.modelCache.size }}
+  {{- end }}
+{{- end }}
+{{- if and (eq .component "gateway") .root.Values.gateway.tls.secretName }}
+- name: tls
+  secret:
+    secretName: {{ .root.Values.gateway.tls.secretName }}
+    defaultMode: 0440
+{{- end }}
+{{- if and (eq .component "gateway") .root.Values.gateway.tenantKeys.secretName }}
+- name: tenant-keys
+  secret:
+    secretName: {{ .root.Values.gateway.tenantKeys.secretName }}
+    defaultMode: 0440
+{{- end }}
+{{- end -}}
+
+{{/* Takes {root, component, env}. */}}
+{{- define "rackserve.env" -}}
+- name: HOME
+  value: /home/rackserve
+- name: RAY_USAGE_STATS_ENABLED
+  value: "0"
+{{- if eq .component "model" }}
+- name: RACKSERVE_CACHE
+  value: /var/cache/rackserve
+- name: HF_HOME
+  value: /var/cache/rackserve/huggingface
+- name: VLLM_CACHE_ROOT
+  value: /var/cache/rackserve/vllm
+- name: TRITON_CACHE_DIR
+  value: /var/cache/rackserve/triton
+- name: TORCHINDUCTOR_CACHE_DIR
+  value: /var/cache/rackserve/inductor
+{{- with .root.Values.hfTokenSecret }}
+{{- if .name }}
+- name: HF_TOKEN
+  valueFrom:
+    secretKeyRef:
+      name: {{ .name }}
+      key: {{ .key }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with .root.Values.env }}
+{{ toYaml . }}
+{{- end }}
+{{- with .env }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Ray's own health on a node: /api/healthz of its agent needs no token. Given here because KubeRay would otherwise ask
+worker pods for a Serve proxy, which only the head has. Takes {failures}. */}}
+{{- define "rackserve.rayHealth" -}}
+httpGet:
+  path: /api/healthz
+  port: 52365
+periodSeconds: 5
+timeoutSeconds: 5
+failureThreshold: {{ .failures }}
+{{- end -}}
+
+{{/* Before a pod ends, Serve starts what ran here elsewhere and lets running answers finish. */}}
+{{- define "rackserve.drain" -}}
+preStop:
+  exec:
+    command: [rackserve, drain-node, --timeout, {{ sub (include "rackserve.graceSeconds" . | int) 10 | quote }}]
+{{- end -}}

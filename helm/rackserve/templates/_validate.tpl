@@ -1,0 +1,169 @@
+{{/* What no schema can say. Each message names the key, the value and what would be right; all of them come at once. */}}
+
+{{- define "rackserve.validate" -}}
+{{- $problems := concat
+  (include "rackserve.validate.names" . | fromJsonArray)
+  (include "rackserve.validate.groups" . | fromJsonArray)
+  (include "rackserve.validate.models" . | fromJsonArray)
+  (include "rackserve.validate.gateway" . | fromJsonArray)
+  (include "rackserve.validate.cluster" . | fromJsonArray) -}}
+{{- if $problems -}}
+{{- fail (printf "\n\n%d problem(s) in the values:\n  %s\n" (len $problems) (join "\n  " $problems)) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "rackserve.validate.names" -}}
+{{- $problems := list -}}
+{{- $name := include "rackserve.fullname" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
+{{- $problems = append $problems (printf "fullnameOverride: the objects' name would be %q; it must be a DNS-1035 label: lower-case letters, digits and -, starting with a letter" $name) -}}
+{{- end -}}
+{{- if gt (len $name) 40 -}}
+{{- $problems = append $problems (printf "fullnameOverride: the objects' name would be %q, of %d characters; at most 40 leave room for what KubeRay appends" $name (len $name)) -}}
+{{- end -}}
+{{- toJson $problems -}}
+{{- end -}}
+
+{{- define "rackserve.validate.groups" -}}
+{{- $problems := list -}}
+{{- $names := list "gateway" -}}
+{{- range $index, $given := .Values.groups -}}
+{{- $where := printf "groups[%d] (%s)" $index $given.name -}}
+{{- if has $given.name $names -}}
+{{- $problems = append $problems (printf "groups[%d].name: %q is taken; each group needs a name of its own (gateway and head are the chart's)" $index $given.name) -}}
+{{- end -}}
+{{- $names = append $names $given.name -}}
+{{- if and $given.profile (not (hasKey $.Values.profiles $given.profile)) -}}
+{{- $problems = append $problems (printf "groups[%d].profile: there is no profile %q; profiles: %s" $index $given.profile (keys $.Values.profiles | sortAlpha | join ", ")) -}}
+{{- end -}}
+{{- $group := include "rackserve.group" (dict "root" $ "group" $given) | fromJson -}}
+{{- range $key := list "cpu" "memory" -}}
+{{- if not (get $group $key) -}}
+{{- $problems = append $problems (printf "groups[%d].%s: missing; give it, or a profile that has it" $index $key) -}}
+{{- end -}}
+{{- end -}}
+{{- $scale := include "rackserve.scale" (dict "root" $ "group" $given) | fromJson -}}
+{{- $gpus := int $group.gpus -}}
+{{- if and $group.domainGpus (gt $gpus (int $group.domainGpus)) -}}
+{{- $problems = append $problems (printf "groups[%d].gpus: %d is more than the %d GPUs of its NVLink domain (domainGpus)" $index $gpus (int $group.domainGpus)) -}}
+{{- else if and $group.cliqueAffinity $group.domainGpus (gt $gpus 0) -}}
+{{- $most := div (int $group.domainGpus) $gpus -}}
+{{- if gt (int $scale.maxReplicas) (int $most) -}}
+{{- $problems = append $problems (printf "%s: replicas (or max) is %d, but its NVLink domain has %d GPUs, %d a node: at most %d nodes; give each rack a group of its own" $where (int $scale.maxReplicas) (int $group.domainGpus) $gpus $most) -}}
+{{- end -}}
+{{- end -}}
+{{- if hasKey (default dict $group.labels) "ray.io/gpu-domain" -}}
+{{- $problems = append $problems (printf "groups[%d].labels: ray.io/gpu-domain is %q; give it as groups[%d].gpuDomain" $index (get $group.labels "ray.io/gpu-domain") $index) -}}
+{{- end -}}
+{{- if and $group.computeDomain (not $group.cliqueAffinity) -}}
+{{- $problems = append $problems (printf "groups[%d].cliqueAffinity: false with computeDomain true; a ComputeDomain does not keep pods in one rack, so set it to true" $index) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $_ := .Values.scale -}}
+{{- if not (has $name $names) -}}
+{{- $problems = append $problems (printf "scale.%s: there is no such group; groups: %s" $name (join ", " $names)) -}}
+{{- end -}}
+{{- end -}}
+{{- $scaled := prepend .Values.groups (include "rackserve.gatewayGroup" . | fromJson) -}}
+{{- range $group := $scaled -}}
+{{- $scale := include "rackserve.scale" (dict "root" $ "group" $group) | fromJson -}}
+{{- $given := default dict (get $.Values.scale $group.name) -}}
+{{- if not $.Values.autoscaler.enabled -}}
+{{- range $key := list "min" "max" -}}
+{{- if or (hasKey $given $key) (hasKey $group $key) -}}
+{{- $problems = append $problems (printf "scale.%s.%s: %v, but nothing scales nodes while autoscaler.enabled is false; give replicas, or set autoscaler.enabled to true" $group.name $key (default (get $group $key) (get $given $key))) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if or (lt (int $scale.replicas) (int $scale.minReplicas)) (gt (int $scale.replicas) (int $scale.maxReplicas)) -}}
+{{- $problems = append $problems (printf "scale.%s: replicas is %d, min %d and max %d; min <= replicas <= max must hold" $group.name (int $scale.replicas) (int $scale.minReplicas) (int $scale.maxReplicas)) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $problems -}}
+{{- end -}}
+
+{{- define "rackserve.validate.models" -}}
+{{- $problems := list -}}
+{{- $names := list -}}
+{{- $domain := 0 -}}
+{{- $largest := "" -}}
+{{- range $given := .Values.groups -}}
+{{- $group := include "rackserve.group" (dict "root" $ "group" $given) | fromJson -}}
+{{- $gpus := mul (int $group.gpus) (int (include "rackserve.scale" (dict "root" $ "group" $given) | fromJson).maxReplicas) -}}
+{{- if $group.domainGpus -}}{{- $gpus = min $gpus (int $group.domainGpus) -}}{{- end -}}
+{{- if gt (int $gpus) $domain -}}
+{{- $domain = int $gpus -}}
+{{- $largest = $group.name -}}
+{{- end -}}
+{{- end -}}
+{{- range $index, $model := .Values.clusterFile.models -}}
+{{- if has $model.name $names -}}
+{{- $problems = append $problems (printf "clusterFile.models[%d].name: %q is taken; names are unique" $index $model.name) -}}
+{{- end -}}
+{{- $names = append $names $model.name -}}
+{{- if and (eq (default "vllm" $model.engine) "vllm") (not $model.source) -}}
+{{- $problems = append $problems (printf "clusterFile.models[%d].source: missing for %q; a Hugging Face id, a folder or a built-in name" $index $model.name) -}}
+{{- end -}}
+{{- $replicas := include "rackserve.replicas" (dict "root" $ "model" $model) | fromJson -}}
+{{- if or (gt (int $replicas.min) (int $replicas.max)) (lt (int $replicas.max) 1) -}}
+{{- $problems = append $problems (printf "models.%s: min is %d and max %d; min <= max and max >= 1 must hold (clusterFile.models[%d].replicas is what values.models does not give)" $model.name (int $replicas.min) (int $replicas.max) $index) -}}
+{{- end -}}
+{{- $tensor := int (default 1 (default dict $model.parallel).tensor) -}}
+{{- if and (eq (default "vllm" $model.engine) "vllm") (gt $domain 0) (gt $tensor $domain) -}}
+{{- $problems = append $problems (printf "clusterFile.models[%d].parallel.tensor: %d, but the largest NVLink domain of these groups (%s) has %d GPUs; tensor parallelism stays inside one" $index $tensor $largest $domain) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $_ := .Values.models -}}
+{{- if not (has $name $names) -}}
+{{- $problems = append $problems (printf "models.%s: there is no such model; models: %s" $name (join ", " $names)) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $problems -}}
+{{- end -}}
+
+{{- define "rackserve.validate.gateway" -}}
+{{- $problems := list -}}
+{{- $gateway := default dict .Values.clusterFile.gateway -}}
+{{- $owners := dict "host" "it is 0.0.0.0 in a pod" "replicas" "give gateway.replicas and gateway.processes" "per_node" "give gateway.processes" "node_labels" "the gateways' group has them" "tls" "give gateway.tls.secretName" -}}
+{{- range $key := keys $owners | sortAlpha -}}
+{{- if hasKey $gateway $key -}}
+{{- $problems = append $problems (printf "clusterFile.gateway.%s: %s, but the chart sets this key; remove it: %s" $key (get $gateway $key | toJson) (get $owners $key)) -}}
+{{- end -}}
+{{- end -}}
+{{- $ports := include "rackserve.ports" . | fromJson -}}
+{{- $taken := dict "8080" "Ray's metrics" "6379" "Ray's GCS" "8265" "Ray's dashboard" "10001" "Ray's client port" "52365" "Ray's agent" -}}
+{{- $wanted := list (list "gateway.port" $ports.apps) (list "cluster.serve_port" $ports.serve) -}}
+{{- range $k := until (int .Values.gateway.processes) -}}
+{{- $wanted = append $wanted (list "gateway.admin_port" (add (int $ports.admin) $k)) -}}
+{{- end -}}
+{{- range $wanted -}}
+{{- $port := toString (index . 1) -}}
+{{- if hasKey $taken $port -}}
+{{- $problems = append $problems (printf "clusterFile.%s: %s is already %s; give it another port" (index . 0) $port (get $taken $port)) -}}
+{{- end -}}
+{{- $_ := set $taken $port (printf "clusterFile.%s" (index . 0)) -}}
+{{- end -}}
+{{- range $index, $tenant := default list $gateway.tenants -}}
+{{- if not (or $tenant.key_sha256 $tenant.key_file $.Values.gateway.tenantKeys.secretName) -}}
+{{- $problems = append $problems (printf "clusterFile.gateway.tenants[%d]: %q has no key; give key_sha256, or the Secret that has it as gateway.tenantKeys.secretName" $index $tenant.name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.gateway.ingress.enabled (not .Values.gateway.ingress.host) -}}
+{{- $problems = append $problems "gateway.ingress.host: empty with gateway.ingress.enabled true; give the host name apps use" -}}
+{{- end -}}
+{{- toJson $problems -}}
+{{- end -}}
+
+{{- define "rackserve.validate.cluster" -}}
+{{- $problems := list -}}
+{{- if and (eq .Values.gcs.backend "redis") (not .Values.gcs.redis.address) -}}
+{{- $problems = append $problems "gcs.redis.address: empty with gcs.backend redis; give redis://HOST:PORT" -}}
+{{- end -}}
+{{- if and .Values.auth.enabled (semverCompare "<2.52.0-0" .Values.rayVersion) -}}
+{{- $problems = append $problems (printf "rayVersion: %s, but auth.enabled needs Ray 2.52.0 or later" .Values.rayVersion) -}}
+{{- end -}}
+{{- if and (eq .Values.modelCache.type "pvc") (not .Values.modelCache.claimName) -}}
+{{- $problems = append $problems "modelCache.claimName: empty with modelCache.type pvc; give the claim's name" -}}
+{{- end -}}
+{{- toJson $problems -}}
+{{- end -}}
