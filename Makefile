@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 SOURCES := cluster router deployments tests
 
-.PHONY: help setup demo test check format lock clean \
+.PHONY: help setup demo test check format helm-docs lock clean \
 	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-autoscaling bench-placement
 
 help: ## What there is to make
@@ -29,6 +29,9 @@ check: setup ## Format, lint, types, import rules, unit and property tests: unde
 format: setup ## Put the code in its format
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
+
+helm-docs: setup ## The chart's values.schema.json and README table, from the spec and values.yaml
+	$(BIN)/python -m deployments.chart
 
 lock: ## Write what .venv holds to the lock file
 	$(BIN)/pip freeze --exclude-editable | grep -viE '^(torchvision|torchaudio|torchcodec)==' > .setup/constraints.txt

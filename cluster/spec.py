@@ -71,6 +71,13 @@ class TenantSpec(_Part):
         return self
 
 
+class TlsSpec(_Part):
+    """The certificate of the apps' port: PEM files on the gateways' nodes, taken anew when they change."""
+
+    cert_file: Annotated[str, Field(min_length=1)]
+    key_file: Annotated[str, Field(min_length=1)]
+
+
 class GatewaySpec(_Part):
     """The gateways: where apps connect.
 
@@ -80,6 +87,7 @@ class GatewaySpec(_Part):
         admin_port: `/metrics` and `/state` for operators; the k-th gateway process of a node takes the k-th port from
             here; 0 takes free ones.
         replicas: gateway processes in the cluster.
+        tls: the apps' port speaks HTTPS with this certificate; unset: plain HTTP.
         node_labels: only nodes with all of these Ray labels run gateways; none: any node.
         per_node: at most so many gateway processes on one node; unset: no limit.
         max_body_bytes: larger request bodies are refused with 413.
@@ -98,6 +106,7 @@ class GatewaySpec(_Part):
     port: Port = 8000
     admin_port: Port = 8002
     replicas: Annotated[int, Field(ge=1, le=256)] = 1
+    tls: TlsSpec | None = None
     node_labels: dict[str, str] = Field(default_factory=dict)
     per_node: Annotated[int, Field(ge=1, le=256)] | None = None
     max_body_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024

@@ -47,6 +47,7 @@ class GatewayProcess:
         load_sink: LoadSink | None = None,
     ) -> None:
         self._gateway_id = gateway_id
+        self._uses_tls = spec.tls is not None
         self._host = host if spec.host in WILDCARDS else spec.host
         self._node_id = node_id
         self._directory = directory
@@ -99,6 +100,7 @@ class GatewayProcess:
             port=self._gateway.port,
             admin_port=self._gateway.admin_port,
             node_id=self._node_id,
+            scheme="https" if self._uses_tls else "http",
         )
         self._announcement = Announcement(self._directory, endpoint, self.check_health)
         return endpoint

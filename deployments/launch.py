@@ -230,7 +230,7 @@ def while_own_cluster_lives(work: Callable[[], Result]) -> Result:
 def gateway_url(gateway: GatewayEndpoint) -> str:
     """Return where apps connect to a gateway."""
     host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
-    return f"http://{host}:{gateway.port}"
+    return f"{gateway.scheme}://{host}:{gateway.port}"
 
 
 def why_failed(state: ray_api.ApplicationState) -> str:
@@ -257,8 +257,10 @@ def reason_in(message: str) -> str:
 
 
 def _is_ready(gateway: GatewayEndpoint) -> bool:
+    # On the operators' port: the apps' may have a certificate that this machine does not know.
+    admin = replace(gateway, port=gateway.admin_port, scheme="http")
     try:
-        return httpx.get(f"{gateway_url(gateway)}/ready", timeout=2.0).status_code == httpx.codes.OK
+        return httpx.get(f"{gateway_url(admin)}/ready", timeout=2.0).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
 

@@ -15,6 +15,7 @@ class GatewayEndpoint:
         port: the apps' port.
         admin_port: the operators' port, with `/metrics` and `/state`.
         node_id: the Ray node it is on, or "".
+        scheme: what the apps' port speaks: `http` or `https`.
     """
 
     gateway_id: str
@@ -22,6 +23,7 @@ class GatewayEndpoint:
     port: int
     admin_port: int
     node_id: str = ""
+    scheme: str = "http"
 
 
 Member = Endpoint | GatewayEndpoint

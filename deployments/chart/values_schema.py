@@ -18,6 +18,8 @@ def values_schema() -> str:
     for part in (schema, *definitions.values()):
         for node in _nodes(part):
             node.pop("title", None)
+            if isinstance(node.get("default"), dict | list):
+                node.pop("default")  # each key's own default says it
     schema["properties"]["global"] = {"type": "object", "description": "Helm's own, for charts that contain this one."}
     # The shorthand of `ReplicaCount`: a plain number.
     replicas = definitions["ModelSpec"]["properties"]["replicas"]

@@ -90,7 +90,7 @@ def _gateway(gateway: GatewayEndpoint) -> dict[str, Any]:
         state = None
     return {
         "gateway_id": gateway.gateway_id,
-        "url": f"http://{gateway.host}:{gateway.port}",
+        "url": f"{gateway.scheme}://{gateway.host}:{gateway.port}",
         "admin_url": admin,
         "ready": bool(state and state["ready"]),
         "reason": state["reason"] if state else "its admin port does not answer",

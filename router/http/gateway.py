@@ -19,6 +19,7 @@ from router.http.flow_metrics import queue_state
 from router.http.front import Front
 from router.http.listen import Listener, first_free_socket, shared_socket
 from router.http.pages import Pages
+from router.http.server_certificate import ServerCertificate
 from router.outlook import ModelOutlook
 from router.policy.registry import READS_PROMPTS, policy_named
 from router.residency_exact import ResidencyDelta
@@ -75,6 +76,8 @@ class Gateway:
             credential=credential,
             now_s=clock.now_s,
         )
+        self._now_s = clock.now_s
+        self._certificate: ServerCertificate | None = None
         self._connections = OpenConnections()
         self._listeners: list[Listener] = []
         self._ticker: asyncio.Task[None] | None = None
@@ -86,17 +89,24 @@ class Gateway:
         """Listen on both ports.
 
         Raises:
-            OSError: a port is taken by something that does not share it.
+            OSError: a port is taken by something that does not share it, or the certificate cannot be used.
         """
         loop = asyncio.get_running_loop()
+        self._certificate = ServerCertificate(self._spec.tls) if self._spec.tls is not None else None
         front = Front(self._plane, Pages(self._plane, self.readiness))
-        self.port = await self._listen(shared_socket(self._spec.host, self._spec.port), front)
+        apps_socket = shared_socket(self._spec.host, self._spec.port)
+        self.port = await self._listen(apps_socket, front, self._certificate)
         operators = Pages(self._plane, self.readiness, self.state)
         self.admin_port = await self._listen(first_free_socket(self._spec.host, self._spec.admin_port), operators)
         self._ticker = loop.create_task(self._tick())
 
-    async def _listen(self, sock: socket, handler: Handler) -> int:
-        listener = Listener(sock, lambda: ClientConnection(self._plane, handler, self._connections))
+    async def _listen(self, sock: socket, handler: Handler, certificate: ServerCertificate | None = None) -> int:
+        listener = Listener(
+            sock,
+            lambda: ClientConnection(self._plane, handler, self._connections),
+            tls=certificate.context if certificate is not None else None,
+            handshake_timeout_s=self._spec.header_timeout_s,
+        )
         await listener.start()
         self._listeners.append(listener)
         return listener.port
@@ -228,6 +238,8 @@ class Gateway:
         while True:
             await asyncio.sleep(TICK_S)
             self._plane.tick()
+            if self._certificate is not None:
+                self._certificate.refresh(self._now_s())
             for connection in list(self._connections):
                 connection.tick()
 

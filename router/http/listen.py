@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import socket
+import ssl
 from collections.abc import Callable
 
 BACKLOG = 4096
@@ -17,21 +18,38 @@ class Listener:
     Args:
         sock: bound, not listening yet.
         new_connection: makes the protocol of each connection.
+        tls: speak TLS with this context.
+        handshake_timeout_s: for TLS; a client that takes longer is turned away.
 
     Attributes:
         port: the socket's.
     """
 
-    def __init__(self, sock: socket.socket, new_connection: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        new_connection: Callable[[], asyncio.Protocol],
+        *,
+        tls: ssl.SSLContext | None = None,
+        handshake_timeout_s: float = 30.0,
+    ) -> None:
         self.port = int(sock.getsockname()[1])
         self._sock = sock
         self._new_connection = new_connection
+        self._tls = tls
+        self._handshake_timeout_s = handshake_timeout_s if tls is not None else None
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
         """Accept connections from now on."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._new_connection, sock=self._sock, backlog=BACKLOG)
+        self._server = await loop.create_server(
+            self._new_connection,
+            sock=self._sock,
+            backlog=BACKLOG,
+            ssl=self._tls,
+            ssl_handshake_timeout=self._handshake_timeout_s,
+        )
 
     async def close(self) -> None:
         """Take the connections the kernel already accepted for us, then listen no more.
@@ -49,10 +67,15 @@ class Listener:
                 break
             accepted.append(connection)
         self._server.close()
-        loop = asyncio.get_running_loop()
         for connection in accepted:
             connection.setblocking(False)  # noqa: FBT003 - the method's own
-            await loop.connect_accepted_socket(self._new_connection, connection)
+        # Together, because a client may be slow to shake hands; one that fails to has left of its own accord.
+        await asyncio.gather(*map(self._take, accepted), return_exceptions=True)
+
+    async def _take(self, connection: socket.socket) -> None:
+        await asyncio.get_running_loop().connect_accepted_socket(
+            self._new_connection, connection, ssl=self._tls, ssl_handshake_timeout=self._handshake_timeout_s
+        )
 
 
 def shared_socket(host: str, port: int) -> socket.socket:

@@ -51,13 +51,18 @@
 
 {{/* Ports and times of the cluster file with the spec's defaults, as JSON. */}}
 {{- define "rackserve.ports" -}}
+{{- $modelDrain := 0 -}}
+{{- range .Values.clusterFile.models -}}
+{{- $modelDrain = max $modelDrain (int (ceil (default 120 .drain_timeout_s))) -}}
+{{- end -}}
 {{- $gateway := default dict .Values.clusterFile.gateway -}}
 {{- $cluster := default dict .Values.clusterFile.cluster -}}
 {{- toJson (dict
   "apps" (int (default 8000 $gateway.port))
   "admin" (int (default 8002 $gateway.admin_port))
   "serve" (int (default 8001 $cluster.serve_port))
-  "drain" (int (ceil (default 30 $gateway.drain_timeout_s)))
+  "gatewayDrain" (int (ceil (default 30 $gateway.drain_timeout_s)))
+  "modelDrain" $modelDrain
   "name" (default "rackserve" $cluster.name)) -}}
 {{- end -}}
 

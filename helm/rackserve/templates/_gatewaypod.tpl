@@ -64,7 +64,7 @@ spec:
         timeoutSeconds: 2
         failureThreshold: 3
       lifecycle:
-        {{- include "rackserve.drain" .root | nindent 8 }}
+        {{- include "rackserve.drain" (dict "root" .root "component" "gateway") | nindent 8 }}
       volumeMounts:
         {{- include "rackserve.volumeMounts" (dict "root" .root "component" "gateway") | nindent 8 }}
   volumes:

@@ -79,7 +79,7 @@ spec:
       readinessProbe:
         {{- include "rackserve.rayHealth" (dict "failures" 3) | nindent 8 }}
       lifecycle:
-        {{- include "rackserve.drain" .root | nindent 8 }}
+        {{- include "rackserve.drain" (dict "root" .root "component" "model") | nindent 8 }}
       volumeMounts:
         - name: shared-mem
           mountPath: /dev/shm

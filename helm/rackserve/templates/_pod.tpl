@@ -11,12 +11,15 @@ imagePullSecrets:
 {{- end }}
 securityContext:
   {{- toYaml .root.Values.security.pod | nindent 2 }}
-terminationGracePeriodSeconds: {{ include "rackserve.graceSeconds" .root }}
+terminationGracePeriodSeconds: {{ include "rackserve.graceSeconds" . }}
 enableServiceLinks: false
 {{- end -}}
 
+{{/* Longer than anything in the pod takes to finish its answers. Takes {root, component}. */}}
 {{- define "rackserve.graceSeconds" -}}
-{{- add (include "rackserve.ports" . | fromJson).drain (int .Values.drain.extraSeconds) -}}
+{{- $times := include "rackserve.ports" .root | fromJson -}}
+{{- $drain := get (dict "head" 0 "gateway" $times.gatewayDrain "model" $times.modelDrain) .component -}}
+{{- add (int $drain) (int .root.Values.drain.extraSeconds) -}}
 {{- end -}}
 
 {{/* A container's security context. Takes {root, rdma}: registering memory with a RDMA device needs IPC_LOCK. */}}
@@ -138,7 +141,7 @@ timeoutSeconds: 5
 failureThreshold: {{ .failures }}
 {{- end -}}
 
-{{/* Before a pod ends, Serve starts what ran here elsewhere and lets running answers finish. */}}
+{{/* Before a pod ends, Serve starts what ran here elsewhere and lets running answers finish. Takes {root, component}. */}}
 {{- define "rackserve.drain" -}}
 preStop:
   exec:

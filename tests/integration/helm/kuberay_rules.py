@@ -132,19 +132,23 @@ def _fault_tolerance(cluster: Manifest, head: Manifest, gates: frozenset[str]) -
     if env & {"RAY_REDIS_ADDRESS", "REDIS_PASSWORD", "REDIS_USERNAME"}:
         yield "Redis settings stand in the head's env; give them in gcsFaultToleranceOptions"
     if options.get("backend") == "rocksdb":
-        if "GCSFaultToleranceEmbeddedStorage" not in gates:
-            yield "backend rocksdb requires the GCSFaultToleranceEmbeddedStorage feature gate"
-        if {"redisAddress", "redisUsername", "redisPassword", "externalStorageNamespace"} & options.keys():
-            yield "Redis settings with backend rocksdb"
-        storage = options.get("storage") or {}
-        if storage.get("claimName") and {"size", "storageClassName", "accessModes"} & storage.keys():
-            yield "storage.claimName excludes size, storageClassName and accessModes"
-        if env & {"RAY_gcs_storage", "RAY_gcs_storage_path"}:
-            yield "RAY_gcs_storage is KubeRay's to set"
-        if any(mount["mountPath"] == "/data/gcs" for mount in container.get("volumeMounts", ())):
-            yield "/data/gcs is KubeRay's to mount"
+        yield from _rocksdb(options, env, container, gates)
     elif options.get("storage"):
         yield "storage applies to backend rocksdb alone"
+
+
+def _rocksdb(options: Manifest, env: set[str], head: Manifest, gates: frozenset[str]) -> Iterator[str]:
+    if "GCSFaultToleranceEmbeddedStorage" not in gates:
+        yield "backend rocksdb requires the GCSFaultToleranceEmbeddedStorage feature gate"
+    if {"redisAddress", "redisUsername", "redisPassword", "externalStorageNamespace"} & options.keys():
+        yield "Redis settings with backend rocksdb"
+    storage = options.get("storage") or {}
+    if storage.get("claimName") and {"size", "storageClassName", "accessModes"} & storage.keys():
+        yield "storage.claimName excludes size, storageClassName and accessModes"
+    if env & {"RAY_gcs_storage", "RAY_gcs_storage_path"}:
+        yield "RAY_gcs_storage is KubeRay's to set"
+    if any(mount["mountPath"] == "/data/gcs" for mount in head.get("volumeMounts", ())):
+        yield "/data/gcs is KubeRay's to mount"
 
 
 def _auth(cluster: Manifest) -> Iterator[str]:
