@@ -17,6 +17,7 @@ from deployments.loop_thread import LoopThread
 from deployments.replica_server import ReplicaServer
 from deployments.scaling_client import ReplicaPush, ScalingClient
 
+DOMAIN_LABEL = "ray.io/gpu-domain"
 HEALTH_TIMEOUT_S = 8.0
 """Below Serve's own limit, so that a stuck loop is told as such."""
 
@@ -52,6 +53,7 @@ class ModelReplica:
             replica_id=identity.unique_id,
             host=ray_api.node_address(),
             node_id=ray_api.node_id(),
+            domain=ray_api.node_labels().get(DOMAIN_LABEL, ""),
             credential=ray_api.shared_secret(identity.application),
         )
         try:

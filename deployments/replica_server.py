@@ -51,17 +51,27 @@ class ReplicaServer:
         replica_id: this life of this replica.
         host: the address of its node, which its ports are bound to.
         node_id: the Ray node, or "".
+        domain: its NVLink domain, or "".
         credential: what gateways must show.
     """
 
     def __init__(  # noqa: PLR0913 - the composition of one replica
-        self, model: ModelSpec, engine: Engine, *, replica_id: str, host: str, credential: str, node_id: str = ""
+        self,
+        model: ModelSpec,
+        engine: Engine,
+        *,
+        replica_id: str,
+        host: str,
+        credential: str,
+        node_id: str = "",
+        domain: str = "",
     ) -> None:
         self._model = model
         self._engine = engine
         self._replica_id = replica_id
         self._host = host
         self._node_id = node_id
+        self._domain = domain
         self._credential = credential
         self._hasher = ChunkHasher(hash_seed(credential))
         self._guard: ReplicaGuard | None = None
@@ -105,6 +115,7 @@ class ReplicaServer:
             telemetry_port=self._telemetry.port,
             signals=frozenset({Signal.LOAD, Signal.RATES} | ({Signal.RESIDENCY} if is_exact else set())),
             node_id=self._node_id,
+            domain=self._domain,
         )
 
     async def check_health(self) -> None:

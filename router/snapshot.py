@@ -24,6 +24,7 @@ class Endpoint:
         telemetry_port: its gRPC telemetry port; 0: it has none.
         signals: the telemetry it provides.
         node_id: the Ray node it is on, or "".
+        domain: the NVLink domain it is in (`a+b` for a gang in two), or "".
     """
 
     replica_id: str
@@ -33,6 +34,7 @@ class Endpoint:
     telemetry_port: int = 0
     signals: frozenset[Signal] = frozenset()
     node_id: str = ""
+    domain: str = ""
 
 
 @dataclass(frozen=True, slots=True)

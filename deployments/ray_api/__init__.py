@@ -24,6 +24,7 @@ from deployments.ray_api.cluster import (
     is_connected,
     node_address,
     node_id,
+    node_labels,
     start_local,
 )
 from deployments.ray_api.deployment import (
@@ -68,6 +69,7 @@ __all__ = [
     "kill_actor",
     "node_address",
     "node_id",
+    "node_labels",
     "serve_http_port",
     "shared_secret",
     "start_local",

@@ -124,3 +124,8 @@ def node_address() -> str:
 def node_id() -> str:
     """Return the id of the Ray node this process is on."""
     return str(ray.get_runtime_context().get_node_id())
+
+
+def node_labels() -> dict[str, str]:
+    """Return the labels of the Ray node this process is on: Ray's and its operator's."""
+    return dict(ray.get_runtime_context().get_node_labels())

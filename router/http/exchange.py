@@ -1,6 +1,7 @@
 """One request on its way: waiting for room, to a replica, to another if that fails, and its answer to the client."""
 
 import asyncio
+from dataclasses import replace
 from http import HTTPStatus
 from math import inf
 from typing import Protocol
@@ -392,6 +393,10 @@ class Exchange:
             self._attempt.given_up(outcome)  # unless it was answered
         self._flow.ended(self._claim, self._request, self._cost)
         plane.meters.ended(model, self._tenant.name, outcome)
+        usage = self._cost
+        if usage.completion_tokens is None:
+            usage = replace(usage, completion_tokens=self._answer.tokens_sent())
+        plane.meters.used(model, self._tenant.name, usage)
         meters = plane.meters.model(model)
         meters.duration_s.observe(plane.now_s() - self._began_s)
         meters.body_bytes += len(self._incoming.body)

@@ -10,9 +10,12 @@ from prometheus_client.registry import Collector
 from router.admission.priority import Priority
 from router.fleet import Fleet
 from router.outcome import Outcome
+from router.outlook import Usage
 
 SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """Upper bounds of the time histograms, in seconds: from a cached prefix's TTFT to a long generation."""
+
+TOKEN_KINDS = ("prompt", "cached", "completion")
 
 
 class Histogram:
@@ -64,12 +67,14 @@ class Meters(Collector):
     Attributes:
         outcomes: requests by (model, tenant, outcome); the model is "" where it is not one of ours, so that clients
             cannot grow this.
+        tokens: prompt, cached and completion tokens of ended requests, by (model, tenant).
         connections: client connections open now.
     """
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self.outcomes: dict[tuple[str, str, Outcome], int] = {}
+        self.tokens: dict[tuple[str, str], list[int]] = {}
         self.models: dict[str, ModelMeters] = {}
         self.connections = 0
 
@@ -85,6 +90,15 @@ class Meters(Collector):
         key = (model, tenant, outcome)
         self.outcomes[key] = self.outcomes.get(key, 0) + 1
 
+    def used(self, model: str, tenant: str, usage: Usage) -> None:
+        """Count the tokens of one request that ended; what its answer does not tell counts as none."""
+        counts = self.tokens.get((model, tenant))
+        if counts is None:
+            counts = self.tokens[model, tenant] = [0] * len(TOKEN_KINDS)
+        counts[0] += usage.prompt_tokens or 0
+        counts[1] += usage.cached_tokens or 0
+        counts[2] += usage.completion_tokens or 0
+
     def collect(self) -> Iterator[Metric]:
         """Yield everything in Prometheus' terms."""
         requests = CounterMetricFamily(
@@ -93,6 +107,15 @@ class Meters(Collector):
         for (model, tenant, outcome), count in list(self.outcomes.items()):
             requests.add_metric([model, tenant, outcome], count)
         yield requests
+        tokens = CounterMetricFamily(
+            "rackserve_tokens",
+            "Tokens of ended requests: prompt, cached (of those), completion; streams without usage count events.",
+            labels=["model", "tenant", "kind"],
+        )
+        for (model, tenant), counts in list(self.tokens.items()):
+            for kind, count in zip(TOKEN_KINDS, counts, strict=True):
+                tokens.add_metric([model, tenant, kind], count)
+        yield tokens
         yield self._histogram(
             "rackserve_time_to_first_byte_seconds",
             "From the request's last byte to the answer's first, at the gateway.",

@@ -6,10 +6,12 @@ from typing import Any
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.registry import Collector
 
 from router.http.affinity_metrics import AffinityMetrics, residency_modes
 from router.http.answers import Answers
 from router.http.data_plane import DataPlane
+from router.http.engine_metrics import EngineMetrics
 from router.http.exchange import Client
 from router.http.flow_metrics import FlowMetrics
 from router.http.incoming import IncomingRequest
@@ -25,6 +27,16 @@ _METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 Page = Callable[[], tuple[int, bytes, bytes]]
 """Returns status, content type and body."""
+
+
+def collectors(plane: DataPlane) -> tuple[Collector, ...]:
+    """Return all that /metrics is made of."""
+    return (
+        plane.meters,
+        FlowMetrics(plane.flow, plane.meters),
+        AffinityMetrics(lambda: plane.outlooks),
+        EngineMetrics(plane.fleet),
+    )
 
 
 class Pages:
@@ -44,9 +56,8 @@ class Pages:
     ) -> None:
         self._answers = Answers(plane)
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(plane.meters)
-        registry.register(FlowMetrics(plane.flow, plane.meters))
-        registry.register(AffinityMetrics(lambda: plane.outlooks))
+        for collector in collectors(plane):
+            registry.register(collector)
 
         def readiness() -> tuple[int, bytes, bytes]:
             is_ready, reason = ready()
