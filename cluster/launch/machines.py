@@ -9,6 +9,8 @@ from cluster.topology import Node, Topology
 
 DOMAIN_LABEL: Final = "ray.io/gpu-domain"
 RACK_LABEL: Final = "rackserve.io/rack"
+NODE_GROUP_LABEL: Final = "ray.io/node-group"
+"""Ray's own; it sets it where a cloud makes the machines."""
 
 
 @dataclass(frozen=True, slots=True)

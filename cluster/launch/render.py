@@ -21,7 +21,7 @@ from cluster.launch.launch_spec import (
     OnPremLaunch,
     OnPremWorkers,
 )
-from cluster.launch.machines import DOMAIN_LABEL, labels_of, machine_of
+from cluster.launch.machines import DOMAIN_LABEL, NODE_GROUP_LABEL, labels_of, machine_of
 from cluster.launch.package import Package
 
 MARK: Final = re.compile(r"FILL_IN_[A-Z_]+")
@@ -116,7 +116,7 @@ def _fill_onprem(config: dict[str, Any], launch: OnPremLaunch) -> None:
 
 
 def _case(group: OnPremWorkers) -> str:
-    labels = {DOMAIN_LABEL: "$3", **labels_of(group)}  # $3 is the node's own address
+    labels = {NODE_GROUP_LABEL: group.name, DOMAIN_LABEL: "$3", **labels_of(group)}  # $3 is the node's own address
     options = [f"--num-gpus={group.gpus}", "--labels=" + ",".join(f"{key}={value}" for key, value in labels.items())]
     if group.cpus:
         options.append(f"--num-cpus={group.cpus}")

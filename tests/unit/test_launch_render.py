@@ -148,8 +148,9 @@ def test_a_worker_on_premises_finds_its_group_by_its_own_address() -> None:
 
     rack = started_at("10.0.0.12").stdout
     assert "start --address=10.0.0.1:6379 --node-ip-address=10.0.0.12" in rack
-    assert "--num-gpus=4 --labels=ray.io/gpu-domain=rack-0,rackserve.io/rack=row-1" in rack
-    assert "--num-gpus=8 --labels=ray.io/gpu-domain=10.0.0.21,pool=small" in started_at("10.0.0.21").stdout
+    assert "--num-gpus=4 --labels=ray.io/node-group=r0,ray.io/gpu-domain=rack-0,rackserve.io/rack=row-1" in rack
+    box = started_at("10.0.0.21").stdout
+    assert "--num-gpus=8 --labels=ray.io/node-group=boxes,ray.io/gpu-domain=10.0.0.21,pool=small" in box
     stranger = started_at("10.0.0.99")
     assert stranger.returncode == 1
     assert "10.0.0.99 is in no group of workers" in stranger.stderr

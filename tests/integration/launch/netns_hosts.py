@@ -24,7 +24,7 @@ from tests.integration.launch.ssh_programs import SshPrograms
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CLONE_NEWNET = 0x40000000
-NETWORK = "10.77.0"
+NETWORK = "10.0.0"
 SSHD_S = 20.0
 Result = TypeVar("Result")
 
