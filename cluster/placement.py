@@ -37,21 +37,30 @@ class Placement:
         topology: the machines.
         spares_per_domain: nodes of each domain that only rebuilt gangs may take.
         lost: nodes that are down.
+        small_domains_keep_fewer: a domain of too few nodes keeps all but one, in place of an error.
 
     Raises:
         TopologyError: a lost node is not there, or so many spares would leave nothing of a domain.
     """
 
-    def __init__(self, topology: Topology, *, spares_per_domain: int = 0, lost: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        *,
+        spares_per_domain: int = 0,
+        lost: Iterable[str] = (),
+        small_domains_keep_fewer: bool = False,
+    ) -> None:
         self.topology = topology
         self.spares_per_domain = spares_per_domain
         self.placed: dict[str, PlacedGang] = {}
         self.rooms: dict[str, DomainRoom] = {}
+        self._others = Counter[str]()
         for order, domain in enumerate(topology.domains.values()):
-            if spares_per_domain >= len(domain.nodes):
+            if spares_per_domain >= len(domain.nodes) and not small_domains_keep_fewer:
                 nodes = f"{len(domain.nodes)} node{'s' if len(domain.nodes) > 1 else ''}"
                 raise TopologyError(f"{spares_per_domain} spares leave nothing of domain {domain.name!r}, of {nodes}")
-            self.rooms[domain.name] = DomainRoom(domain, order, spares_per_domain)
+            self.rooms[domain.name] = DomainRoom(domain, order, min(spares_per_domain, len(domain.nodes) - 1))
         self._domain_of = {node.name: node.domain for node in topology.nodes}
         for node in lost:
             self.lose(node)
@@ -101,6 +110,30 @@ class Placement:
                 nodes[rank] = node
         self.placed[gang.name] = PlacedGang(gang, tuple(nodes))
         return self.placed[gang.name]
+
+    def adopt(self, placed: PlacedGang) -> None:
+        """Enter a gang that stands already.
+
+        Raises:
+            TopologyError: there is no such node.
+            ValueError: a gang of that name is placed already, or its GPUs are not free.
+        """
+        if placed.gang.name in self.placed:
+            raise ValueError(f"gang {placed.gang.name!r} is placed already")
+        for node, gpus in Counter(placed.nodes).items():
+            self._room_of(node).take_on(node, gpus)
+        self.placed[placed.gang.name] = placed
+
+    def occupy(self, node: str, gpus: int) -> None:
+        """Enter GPUs of a node that somebody else uses, as many as are free at most.
+
+        Raises:
+            TopologyError: there is no such node.
+        """
+        room = self._room_of(node)
+        taken = min(gpus, room.free[node])
+        room.take_on(node, taken)
+        self._others[node] += taken
 
     def release(self, name: str) -> Gang:
         """Give back all GPUs of the gang called `name`, and return it.
@@ -161,7 +194,7 @@ class Placement:
                 used[taken] += 1
         for node in self.topology.nodes:
             room = self.rooms[node.domain]
-            expected = 0 if node.name in room.lost else node.gpus
+            expected = 0 if node.name in room.lost else node.gpus - self._others[node.name]
             if room.free[node.name] + used[node.name] != expected:
                 raise AssertionError(f"{node.name}: {used[node.name]} used and {room.free[node.name]} free")
 

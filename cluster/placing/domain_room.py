@@ -65,6 +65,17 @@ class DomainRoom:
         self._refresh()
         return taken
 
+    def take_on(self, node: str, count: int) -> None:
+        """Take `count` GPUs of a node, spare or not: somebody has them already.
+
+        Raises:
+            ValueError: there are not as many.
+        """
+        if count > self.free[node]:
+            raise ValueError(f"{node} has {self.free[node]} GPUs free, not {count}")
+        self.free[node] -= count
+        self._refresh()
+
     def give_back(self, node: str, gpus: int) -> None:
         """Give GPUs of `node` back; on a lost node they stay gone."""
         if node not in self.lost:
