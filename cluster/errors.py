@@ -8,6 +8,7 @@
     ├── EngineError
     │   ├── EngineStartError      an engine did not come up
     │   └── EngineDeadError       an engine that ran has died; its replica must be replaced
+    │       └── GangLostError     a node of its gang is gone
     ├── ClusterError              Ray or Ray Serve did not do what was asked
     │   └── ClusterUnreachableError
     ├── TraceError                a trace of requests cannot be read
@@ -80,6 +81,10 @@ class EngineStartError(EngineError):
 
 class EngineDeadError(EngineError):
     """An engine that ran has died; its replica must be replaced."""
+
+
+class GangLostError(EngineDeadError):
+    """A node of a replica's gang is gone: the gang is torn down whole and built anew."""
 
 
 class ClusterError(RackServeError):

@@ -35,6 +35,8 @@ from deployments.ray_api.deployment import (
     bind,
     this_replica,
 )
+from deployments.ray_api.gang_bundles import GangBundles, StandingGang, standing_gangs
+from deployments.ray_api.machines import Machine, ask_autoscaler, machines
 from deployments.ray_api.serve import default_serve_port, is_serve_running, serve_http_port, start_serve, stop_serve
 from deployments.ray_api.shared_secrets import forget_secret, shared_secret
 
@@ -44,13 +46,17 @@ __all__ = [
     "ApplicationState",
     "DeploymentOptions",
     "DeploymentState",
+    "GangBundles",
+    "Machine",
     "PolicyOptions",
     "ReplicaIdentity",
+    "StandingGang",
     "abandon_own_cluster",
     "actor_names",
     "address",
     "application_names",
     "application_state",
+    "ask_autoscaler",
     "bind",
     "cluster_resources",
     "connect",
@@ -67,11 +73,13 @@ __all__ = [
     "is_connected",
     "is_serve_running",
     "kill_actor",
+    "machines",
     "node_address",
     "node_id",
     "node_labels",
     "serve_http_port",
     "shared_secret",
+    "standing_gangs",
     "start_local",
     "start_serve",
     "stop_serve",

@@ -1,0 +1,52 @@
+"""Ray's nodes and placement groups as `cluster.placing` sees them."""
+
+from dataclasses import asdict
+
+from cluster.placing.gang import Gang, PlacedGang
+from cluster.placing.gang_ledger import LiveNode
+from cluster.placing.node_labels import DOMAIN, HOST, live_node, neighbours_adjacent
+from deployments import ray_api
+
+
+def live_nodes() -> list[LiveNode]:
+    """Return the machines with GPUs, neighbours adjacent.
+
+    Raises:
+        ClusterError: Ray does not answer.
+    """
+    machines = [machine for machine in ray_api.machines() if machine.gpus]
+    nodes = [live_node(each.node_id, each.labels, each.gpus, each.free_gpus) for each in machines]
+    return neighbours_adjacent(nodes, {each.node_id: host_of(each) for each in machines})
+
+
+def host_of(machine: ray_api.Machine) -> str:
+    """Return what people call a machine: its label, or its address."""
+    return machine.labels.get(HOST) or machine.address
+
+
+def standing_gangs() -> dict[str, PlacedGang]:
+    """Return the gangs whose placement groups exist, by name; a node that was lost is "".
+
+    Raises:
+        ClusterError: Ray does not answer.
+    """
+    found = {}
+    for standing in ray_api.standing_gangs():
+        gang = Gang(**standing.about)
+        found[gang.name] = PlacedGang(gang, standing.nodes)
+    return found
+
+
+def stand(placed: PlacedGang) -> ray_api.GangBundles:
+    """Make the placement group of a gang on the nodes it was given.
+
+    Where it stands in one labelled domain, Ray is told so as well: a gang that must not leave its domain says it
+    itself, whoever moves it.
+
+    Raises:
+        ClusterError: Ray does not answer.
+    """
+    domains = {machine.node_id: machine.labels.get(DOMAIN, "") for machine in ray_api.machines()}
+    its_domains = {domains.get(node, "") for node in placed.nodes}
+    is_in_one = len(its_domains) == 1 and its_domains != {""}
+    return ray_api.GangBundles(asdict(placed.gang), placed.nodes, {DOMAIN: "STRICT_PACK"} if is_in_one else {})

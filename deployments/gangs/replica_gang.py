@@ -1,0 +1,82 @@
+"""A replica's own gang: asked for, stood up, watched, given back."""
+
+import asyncio
+from typing import Any, Final
+
+import structlog
+
+from cluster.errors import ClusterError, GangLostError
+from cluster.placing.gang import WhyNot
+from cluster.placing.gang_ledger import Request
+from cluster.placing.gang_of_model import gang_of_model
+from cluster.spec import ModelSpec
+from deployments import ray_api
+from deployments.gangs.live_cluster import stand
+from deployments.gangs.placer import PlacerClient
+
+ASK_S: Final = 1.0
+STAND_S: Final = 15.0
+"""Ray makes a placement group of 72 GPUs in well under a second; one that takes this long met GPUs somebody else took."""
+
+_log = structlog.get_logger("rackserve.gang")
+
+
+class ReplicaGang:
+    """The gang of one life of one replica.
+
+    Args:
+        model: what the replica serves.
+        replica_id: this life of this replica.
+        spares_per_domain: as the cluster file has it.
+    """
+
+    def __init__(self, model: ModelSpec, replica_id: str, spares_per_domain: int) -> None:
+        self._request = Request(gang_of_model(model, f"{model.name}#{replica_id}"), model.node_group)
+        self._spares_per_domain = spares_per_domain
+        self._placer = PlacerClient()
+        self._bundles: ray_api.GangBundles | None = None
+
+    @property
+    def placement_group(self) -> Any:  # noqa: ANN401 - Ray's own; engines hand it on
+        """Ray's placement group, one GPU a bundle in rank order; None before `acquire`."""
+        return self._bundles.handle if self._bundles is not None else None
+
+    async def acquire(self) -> None:
+        """Wait for a place, for as long as it takes, and take it."""
+        said = ""
+        while True:
+            try:
+                answer = await self._placer.ask(self._request, self._spares_per_domain)
+                if isinstance(answer, WhyNot):
+                    if answer.message != said:
+                        _log.warning("waits for a place", gang=self._request.gang.name, why=answer.message)
+                    said = answer.message
+                else:
+                    bundles = await asyncio.to_thread(stand, answer)
+                    if await asyncio.to_thread(bundles.wait, STAND_S):
+                        self._bundles = bundles
+                        return
+                    await asyncio.to_thread(bundles.remove)
+                    await self._placer.forget(self._request.gang.name)
+                    _log.warning("the place was taken by others", gang=self._request.gang.name)
+            except ClusterError as error:
+                _log.warning("no answer about a place", gang=self._request.gang.name, reason=str(error))
+            await asyncio.sleep(ASK_S)
+
+    async def check(self) -> None:
+        """Return while every rank has its node.
+
+        Raises:
+            GangLostError: one is gone; the gang must be torn down whole.
+        """
+        if self._bundles is None:
+            return
+        broken = await asyncio.to_thread(self._bundles.why_broken)
+        if broken:
+            raise GangLostError(f"the gang {self._request.gang.name}: {broken}")
+
+    async def release(self) -> None:
+        """Give its GPUs back; Ray does so by itself when this process ends."""
+        bundles, self._bundles = self._bundles, None
+        if bundles is not None:
+            await asyncio.to_thread(bundles.remove)
