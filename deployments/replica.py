@@ -7,11 +7,13 @@ from typing import Any
 
 import structlog
 
-from cluster.errors import EngineError
+from cluster.errors import EngineError, GangLostError
+from cluster.placing.gang_of_model import needs_gang
 from cluster.spec import ModelSpec
 from deployments import ray_api
 from deployments.directory import Announcement, DirectoryClient
 from deployments.engines.registry import engine_for
+from deployments.gangs.replica_gang import ReplicaGang
 from deployments.logs import configure_logs
 from deployments.loop_thread import LoopThread
 from deployments.replica_server import ReplicaServer
@@ -34,11 +36,15 @@ class ModelReplica:
 
     SIGKILL needs no care here: Ray ends the whole process group of a worker that died, engine processes included.
 
+    A replica of several GPUs is a gang: it waits for its GPUs before it starts its engine, and when one of their nodes
+    is gone it ends at once, so that Serve starts a new one and Ray gives the other GPUs back.
+
     Args:
         model: what to serve.
+        spares_per_domain: nodes of each domain kept for gangs that lost one.
     """
 
-    def __init__(self, model: ModelSpec) -> None:
+    def __init__(self, model: ModelSpec, spares_per_domain: int = 0) -> None:
         self._began_s = time.monotonic()
         configure_logs()
         identity = ray_api.this_replica()
@@ -47,14 +53,19 @@ class ModelReplica:
         self._push: ReplicaPush | None = None
         self._loop = LoopThread(f"replica {model.name}")
         self._announcement: Announcement | None = None
+        gang = ReplicaGang(model, identity.unique_id, spares_per_domain) if needs_gang(model) else None
+        if gang is not None:
+            self._loop.run(gang.acquire())
+            self._began_s = time.monotonic()  # waiting for GPUs is no part of a cold start
         self._server = ReplicaServer(
             model,
-            engine_for(model),
+            engine_for(model, gang.placement_group if gang is not None else None),
             replica_id=identity.unique_id,
             host=ray_api.node_address(),
             node_id=ray_api.node_id(),
             domain=ray_api.node_labels().get(DOMAIN_LABEL, ""),
             credential=ray_api.shared_secret(identity.application),
+            check_gang=gang.check if gang is not None else None,
         )
         try:
             self._loop.run(self._start(DirectoryClient.of(identity.application)))
@@ -83,6 +94,16 @@ class ModelReplica:
                 await self._loop.run_async(self._server.check_health())
         except TimeoutError as error:
             raise EngineError(f"the replica's event loop is stuck: {error}") from error
+        except GangLostError as error:
+            _log.error("gang lost; ending", reason=str(error))
+            await self._loop.run_async(self._leave_at_once())
+            ray_api.end_this_actor()  # Serve would call again, and once more, before it replaced this replica
+            raise
+
+    async def _leave_at_once(self) -> None:
+        if self._announcement is not None:
+            await self._announcement.withdraw()
+        await self._server.stop()
 
     async def __del__(self) -> None:
         """Serve's order to end: leave the directory first, let running requests finish, then stop the engine."""

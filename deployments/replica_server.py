@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 import structlog
@@ -53,6 +53,7 @@ class ReplicaServer:
         node_id: the Ray node, or "".
         domain: its NVLink domain, or "".
         credential: what gateways must show.
+        check_gang: raises EngineDeadError when a GPU of the replica is gone; None: it is no gang.
     """
 
     def __init__(  # noqa: PLR0913 - the composition of one replica
@@ -65,8 +66,10 @@ class ReplicaServer:
         credential: str,
         node_id: str = "",
         domain: str = "",
+        check_gang: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._model = model
+        self._check_gang = check_gang
         self._engine = engine
         self._replica_id = replica_id
         self._host = host
@@ -127,6 +130,8 @@ class ReplicaServer:
         if self._http_task is None or self._http_task.done():
             raise EngineError("the replica's HTTP server is not running")
         try:
+            if self._check_gang is not None:
+                await self._check_gang()
             await self._engine.check_health()
         except EngineError:
             if self._guard is not None:

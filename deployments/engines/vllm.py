@@ -15,7 +15,7 @@ from argparse import Namespace
 from http import HTTPStatus
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -46,8 +46,9 @@ STOP_TIMEOUT_S = 5.0
 class VllmEngine:
     """Implements `interface.Engine` with vLLM 0.32."""
 
-    def __init__(self, model: ModelSpec) -> None:
+    def __init__(self, model: ModelSpec, placement_group: Any = None) -> None:  # noqa: ANN401 - Ray's own type
         self._model = model
+        self._placement_group = placement_group
         self._hub = KvEventHub()
         self._meter = LoadMeter()
         self._listener: KvEventListener | None = None

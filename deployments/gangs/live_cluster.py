@@ -2,9 +2,12 @@
 
 from dataclasses import asdict
 
+from cluster.errors import TopologyError
 from cluster.placing.gang import Gang, PlacedGang
-from cluster.placing.gang_ledger import LiveNode
+from cluster.placing.gang_ledger import GangLedger, LiveNode
+from cluster.placing.gang_of_model import gang_of_model
 from cluster.placing.node_labels import DOMAIN, HOST, live_node, neighbours_adjacent
+from cluster.spec import ModelSpec
 from deployments import ray_api
 
 
@@ -35,6 +38,20 @@ def standing_gangs() -> dict[str, PlacedGang]:
         gang = Gang(**standing.about)
         found[gang.name] = PlacedGang(gang, standing.nodes)
     return found
+
+
+def has_room_for(model: ModelSpec, spares_per_domain: int) -> bool:
+    """Tell whether one more replica of a model would find its GPUs now.
+
+    Raises:
+        ClusterError: Ray does not answer.
+    """
+    ledger = GangLedger(spares_per_domain)
+    ledger.look(live_nodes(), standing_gangs(), 0.0)
+    try:
+        return isinstance(ledger.placement().place(gang_of_model(model, "one more")), PlacedGang)
+    except TopologyError:
+        return False
 
 
 def stand(placed: PlacedGang) -> ray_api.GangBundles:

@@ -19,7 +19,7 @@ class PlacerClient:
     """Calls the placer, which is made if there is none; every method raises ClusterError while it is away."""
 
     def __init__(self) -> None:
-        self._actor = ray_api.durable_actor(Placer, ACTOR)
+        self._actor = ray_api.durable_actor(Placer, ACTOR, on_head=True)
 
     async def ask(self, request: Request, spares_per_domain: int) -> PlacedGang | WhyNot:
         """Return the gang's place, or why it has none; ask again every second then."""

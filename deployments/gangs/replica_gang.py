@@ -1,7 +1,7 @@
 """A replica's own gang: asked for, stood up, watched, given back."""
 
 import asyncio
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -10,13 +10,15 @@ from cluster.placing.gang import WhyNot
 from cluster.placing.gang_ledger import Request
 from cluster.placing.gang_of_model import gang_of_model
 from cluster.spec import ModelSpec
-from deployments import ray_api
 from deployments.gangs.live_cluster import stand
 from deployments.gangs.placer import PlacerClient
 
+if TYPE_CHECKING:
+    from deployments.ray_api import GangBundles
+
 ASK_S: Final = 1.0
 STAND_S: Final = 15.0
-"""Ray makes a placement group of 72 GPUs in well under a second; one that takes this long met GPUs somebody else took."""
+"""Ray makes a placement group of 72 GPUs in a tenth of a second; after this long somebody else has taken its GPUs."""
 
 _log = structlog.get_logger("rackserve.gang")
 
@@ -34,7 +36,7 @@ class ReplicaGang:
         self._request = Request(gang_of_model(model, f"{model.name}#{replica_id}"), model.node_group)
         self._spares_per_domain = spares_per_domain
         self._placer = PlacerClient()
-        self._bundles: ray_api.GangBundles | None = None
+        self._bundles: GangBundles | None = None
 
     @property
     def placement_group(self) -> Any:  # noqa: ANN401 - Ray's own; engines hand it on

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import ray
 from ray.exceptions import RayActorError, RayError
@@ -10,6 +10,9 @@ from ray.exceptions import RayActorError, RayError
 from cluster.errors import ClusterError
 from deployments.ray_api.cluster import NAMESPACE
 from deployments.ray_api.errors import first_line, ray_errors
+
+HEAD_NODE: Final = "node:__internal_head__"
+"""The resource that only Ray's head node has."""
 
 
 class ActorRef:
@@ -51,10 +54,11 @@ class ActorRef:
             raise ClusterError(f"{self._name}.{method} failed: {first_line(error)}") from error
 
 
-def durable_actor(actor_class: type, name: str, *args: Any) -> ActorRef:  # noqa: ANN401 - the constructor's own
+def durable_actor(actor_class: type, name: str, *args: Any, on_head: bool = False) -> ActorRef:  # noqa: ANN401 - the constructor's own
     """Return the actor `name`, made when it does not exist: it outlives its maker and restarts whenever it dies.
 
-    Takes no CPU of Ray's accounting. Its methods must be coroutines; thousands of calls may wait in it at once.
+    Takes no CPU of Ray's accounting. Its methods must be coroutines; thousands of calls may wait in it at once. With
+    `on_head` it lives on the head node, whose loss leaves it nothing to do anyway, and no other node's loss ends it.
     """
 
     def make() -> Any:  # noqa: ANN401 - a Ray handle
@@ -68,6 +72,7 @@ def durable_actor(actor_class: type, name: str, *args: Any) -> ActorRef:  # noqa
                 max_restarts=-1,
                 num_cpus=0,
                 max_concurrency=10_000,
+                resources={HEAD_NODE: 0.001} if on_head else None,
             )
             .remote(*args)
         )

@@ -1,0 +1,99 @@
+"""Racks of Ray nodes on one machine: real raylets with logical GPUs and labels, light enough for dozens."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ray._private.services as ray_services
+from ray.cluster_utils import Cluster
+
+from cluster.placing.node_labels import ACCELERATOR, DOMAIN, HOST, NODE_GROUP
+
+OBJECT_STORE_BYTES = 80_000_000
+GPUS_PER_NODE = 4
+
+_STANDIN = """import os, sys
+words = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
+for name in {ports}:
+    path = os.path.join(words["--session-dir"], name + "_" + words["--node-id"])
+    open(path + ".new", "w").write("1")
+    os.rename(path + ".new", path)
+os.execvp("sleep", ["sleep", "infinity"])
+"""
+_AGENTS = {
+    "dashboard/agent.py": ["dashboard_agent_listen_port", "metrics_agent_port", "metrics_export_port"],
+    "_private/runtime_env/agent/main.py": ["runtime_env_agent_port"],
+}
+
+
+class Racks:
+    """A Ray cluster of a head node with CPUs and racks of nodes with logical GPUs.
+
+    Nodes with `workers=False` hold GPUs for placement groups but start no process of ours; Ray's two Python agents,
+    which would take most of the time and memory, are stood in for by `sleep` there. The raylets are Ray's own.
+    """
+
+    def __init__(self, head_cpus: int) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="rackserve-agents-"))
+        for path, ports in _AGENTS.items():
+            file = self._folder / path
+            file.parent.mkdir(parents=True)
+            file.write_text(_STANDIN.format(ports=ports))
+        self._cluster = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": head_cpus,
+                "num_gpus": 0,
+                "object_store_memory": OBJECT_STORE_BYTES,
+                "include_dashboard": False,
+                "labels": {"rackserve.io/role": "head"},
+            },
+        )
+        self._nodes: dict[str, Any] = {}
+
+    @property
+    def address(self) -> str:
+        """The head's address."""
+        return str(self._cluster.address)
+
+    def add(
+        self, rack: str, nodes: int, *, gpus: int = GPUS_PER_NODE, kind: str = "GB300", workers: bool = False
+    ) -> None:
+        """Add nodes `RACK-n0` … of one domain; `wait` for them."""
+        first = sum(1 for name in self._nodes if name.rpartition("-n")[0] == rack)
+        for number in range(first, first + nodes):
+            host = f"{rack}-n{number}"
+            with contextlib.nullcontext() if workers else self._stood_in_agents():
+                self._nodes[host] = self._cluster.add_node(
+                    wait=False,
+                    num_cpus=0,
+                    num_gpus=gpus,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    include_dashboard=False,
+                    labels={DOMAIN: rack, HOST: host, ACCELERATOR: kind, NODE_GROUP: kind.lower()},
+                )
+
+    def wait(self) -> None:
+        """Wait until all nodes are alive."""
+        self._cluster.wait_for_nodes()
+
+    def kill(self, host: str) -> None:
+        """Kill a node's processes, as a power cut would."""
+        self._cluster.remove_node(self._nodes.pop(host), allow_graceful=False)
+
+    def shut_down(self) -> None:
+        """End all nodes."""
+        self._cluster.shutdown()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _stood_in_agents(self) -> Iterator[None]:
+        real = ray_services.RAY_PATH
+        ray_services.RAY_PATH = str(self._folder)
+        try:
+            yield
+        finally:
+            ray_services.RAY_PATH = real
