@@ -135,11 +135,12 @@ def test_a_range_of_replicas_is_scaled_by_our_policy() -> None:
 
 
 def test_gpus_of_a_replica() -> None:
-    """None for the simulator; as many as the spec says; otherwise one for each part the model is cut in."""
+    """None for the simulator; as many as the spec says; none of its own where its gang has one for each rank."""
     assert app.gpus_of(ModelSpec(name="m", engine="sim")) == 0.0
-    cut = {"tensor": 2, "pipeline": 3}
-    asked = ModelSpec.model_validate({"name": "m", "source": "x", "parallel": cut, "gpus_per_replica": 0.5})
+    asked = ModelSpec.model_validate({"name": "m", "source": "x", "gpus_per_replica": 0.5})
     assert app.gpus_of(asked) == 0.5
+    cut = {"tensor": 2, "pipeline": 3}
+    assert app.gpus_of(ModelSpec.model_validate({"name": "m", "source": "x", "parallel": cut})) == 0.0
 
 
 @pytest.mark.parametrize(
