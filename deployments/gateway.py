@@ -11,6 +11,7 @@ from deployments.directory import DirectoryClient, actor_name
 from deployments.gateway_process import GatewayProcess
 from deployments.logs import configure_logs
 from deployments.loop_thread import LoopThread
+from deployments.scaling_client import ScalingClient
 from deployments.tenant_keys import with_keys_read
 
 HEALTH_TIMEOUT_S = 5.0
@@ -31,11 +32,13 @@ class GatewayReplica:
         configure_logs()
         self._spec = spec
         self._loop = LoopThread("gateway")
+        self._scaling = ScalingClient(ray_api.this_replica().application)
         self._process: GatewayProcess | None = None
 
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
         """Take the models to serve, at the start and whenever they change: `{"models": [...]}` as JSON-like specs."""
         models = [ModelSpec.model_validate(model) for model in config["models"]]
+        self._scaling.enabled = any(model.replicas.is_autoscaled for model in models)
         if self._process is None:
             self._process = await self._loop.run_async(self._start(models))
         else:
@@ -58,6 +61,7 @@ class GatewayReplica:
             node_id=ray_api.node_id(),
             credential=ray_api.shared_secret(identity.application),
             directory=DirectoryClient.of(identity.application),
+            load_sink=self._scaling.gateway,
         )
         await process.start()
         return process

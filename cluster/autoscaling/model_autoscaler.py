@@ -5,7 +5,7 @@ from cluster.autoscaling.decision import Decision, DecisionHistory
 from cluster.autoscaling.fleet_figures import FleetFigures
 from cluster.autoscaling.targets import AutoscalingTargets
 
-DECIDE_EVERY_S = 0.2
+DECIDE_EVERY_S = 0.05
 """Two decisions are no closer together than this: several gateways tell at different moments."""
 
 
