@@ -1,4 +1,4 @@
-"""A model's replicas follow its load: on real Ray, with gateways and replicas that tell their figures, on sim engines."""
+"""A model's replicas follow its load: real Ray, gateways and replicas that tell their figures, sim engines."""
 
 import json
 import threading
