@@ -56,7 +56,8 @@ def serves_own_default() -> Iterator[Callable[[], float]]:
 
             await asyncio.sleep(1.0)
 
-    handle = serve.run(Sleeper.bind(), name=name, route_prefix=f"/{name}")
+    sleeper: Any = Sleeper  # Serve has made a deployment of the class
+    handle = serve.run(sleeper.bind(), name=name, route_prefix=f"/{name}")
     stopping, began_s = threading.Event(), time.monotonic()
 
     def ask() -> None:
