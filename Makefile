@@ -17,6 +17,7 @@ demo: setup ## Two replicas of a real model on this machine, one question, the a
 	@$(BIN)/rackserve demo $(if $(KEEP),--keep)
 
 test: setup check ## Every test; about 20 minutes on two cores
+	@.setup/prometheus
 	$(BIN)/pytest tests/contract tests/integration tests/e2e tests/benchmarks
 
 check: setup ## Format, lint, types, import rules, unit and property tests: under two minutes

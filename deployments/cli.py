@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -140,6 +141,25 @@ def status(
     from deployments.commands.status import status as run
 
     run(address, as_json=as_json, console=Console())
+
+
+@app.command()
+def top(
+    admin: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="RACKSERVE_ADMIN_URL", help="A gateway's admin address, repeatable; without it, Ray is asked."
+        ),
+    ] = None,
+    address: RayAddress = "auto",
+    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Print one screen and end.")] = False,
+) -> None:
+    """Watch the cluster live: racks, replicas, queues, hit ratios, tokens a second. Ctrl-C ends it."""
+    from deployments.commands.top import top as run
+
+    with suppress(KeyboardInterrupt):
+        run(admin or [], address, interval_s=interval, once=once, console=Console())
 
 
 @app.command()

@@ -1,0 +1,130 @@
+"""For each alert: series under which it fires, with which labels, and series under which it must be quiet."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class AlertCase:
+    """One minute between samples; values in promtool's notation (`a+bxn`: n more samples, each b above the last).
+
+    Attributes:
+        alert: its name.
+        fires: series → values; at `at` the alert fires.
+        labels: what it fires with, besides `severity`.
+        quiet: series → values under which it does not fire at `at`, though they come close.
+        at: when to look.
+    """
+
+    alert: str
+    fires: Mapping[str, str]
+    quiet: Mapping[str, str]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    at: str = "20m"
+
+
+MODEL = {"model": "m"}
+REPLICA = {"model": "m", "replica": "m-1"}
+PLACED = {**REPLICA, "domain": "rack-0"}
+
+
+def _outcomes(bad: str, per_minute: int, of: int = 600) -> dict[str, str]:
+    return {
+        'rackserve_requests_total{model="m",tenant="t",outcome="ok"}': f"0+{of - per_minute}x40",
+        f'rackserve_requests_total{{model="m",tenant="t",outcome="{bad}"}}': f"0+{per_minute}x40",
+    }
+
+
+def _first_bytes(slow_per_minute: int) -> dict[str, str]:
+    series = 'rackserve_time_to_first_byte_seconds_bucket{{model="m",le="{}"}}'
+    return {
+        series.format("10.0"): f"0+{100 - slow_per_minute}x40",
+        series.format("30.0"): "0+100x40",
+        series.format("+Inf"): "0+100x40",
+    }
+
+
+def _engine(name: str) -> str:
+    return f'rackserve_engine_{name}{{model="m",replica="m-1",domain="rack-0"}}'
+
+
+CASES = (
+    AlertCase("RackServeNoGateway", {}, {"rackserve_client_connections": "0x40"}),
+    AlertCase(
+        "RackServeModelUnserved",
+        fires={
+            'rackserve_waiting_requests{model="m",tenant="t",priority="normal"}': "3x40",
+            'rackserve_replica_accepting{model="m",replica="m-1"}': "0x40",
+            'rackserve_replica_accepting{model="other",replica="o-1"}': "1x40",
+        },
+        quiet={
+            'rackserve_waiting_requests{model="m",tenant="t",priority="normal"}': "3x40",
+            'rackserve_replica_accepting{model="m",replica="m-1"}': "1x40",
+        },
+        labels=MODEL,
+    ),
+    AlertCase("RackServeRequestsFail", _outcomes("replica_failed", 12), _outcomes("replica_failed", 3), labels=MODEL),
+    AlertCase("RackServeFirstByteSlow", _first_bytes(8), _first_bytes(2), labels=MODEL),
+    AlertCase(
+        "RackServeQueueLong",
+        fires={'rackserve_expected_wait_seconds{model="m",instance="a"}': "45x40"},
+        quiet={'rackserve_expected_wait_seconds{model="m",instance="a"}': "45x14 2x26"},
+        labels=MODEL,
+    ),
+    AlertCase("RackServeRequestsRefused", _outcomes("queue_full", 60), _outcomes("rate_limited", 60), labels=MODEL),
+    AlertCase(
+        "RackServeTenantLimited",
+        _outcomes("rate_limited", 200),
+        _outcomes("rate_limited", 60),
+        labels={"tenant": "t"},
+        at="35m",
+    ),
+    AlertCase(
+        "RackServeReplicaSilent",
+        fires={_engine("reporting"): "0x40"},
+        quiet={
+            'rackserve_engine_reporting{model="m",replica="m-1",domain="rack-0",instance="a"}': "0x40",
+            'rackserve_engine_reporting{model="m",replica="m-1",domain="rack-0",instance="b"}': "1x40",
+        },
+        labels=PLACED,
+    ),
+    AlertCase(
+        "RackServeReplicaFailing",
+        fires={'rackserve_replica_accepting{model="m",replica="m-1"}': "0x40"},
+        quiet={'rackserve_replica_accepting{model="m",replica="m-1"}': "0 0 1 0 0 1 0 0 1 0 0 1 0 0 1 0 0 1 0 0 1"},
+        labels=REPLICA,
+    ),
+    AlertCase(
+        "RackServeKvCacheFull",
+        fires={_engine("kv_usage_ratio"): "0.99x40", _engine("waiting_requests"): "4x40"},
+        quiet={_engine("kv_usage_ratio"): "0.99x40", _engine("waiting_requests"): "0x40"},
+        labels=PLACED,
+    ),
+    AlertCase(
+        "RackServeStreamsResumed",
+        fires={'rackserve_resumed_streams_total{model="m"}': "0+1x40"},
+        quiet={'rackserve_resumed_streams_total{model="m"}': "7x40"},
+        labels=MODEL,
+    ),
+    AlertCase(
+        "RackServeRoutingRegret",
+        fires={
+            'rackserve_prefix_hits_achieved{model="m",instance="a"}': "0.4x60",
+            'rackserve_prefix_hits_achieved{model="m",instance="b"}': "0.5x60",
+            'rackserve_prefix_hit_ratio_ideal{model="m"}': "0.7x60",
+        },
+        quiet={
+            'rackserve_prefix_hits_achieved{model="m"}': "0.4x60",
+            'rackserve_prefix_hit_ratio_ideal{model="m"}': "0.1x60",
+        },
+        labels=MODEL,
+        at="50m",
+    ),
+    AlertCase(
+        "RackServePrefillImbalance",
+        fires={'rackserve_prefill_imbalance{model="m"}': "2.5x60"},
+        quiet={'rackserve_prefill_imbalance{model="m"}': "1.8x60"},
+        labels=MODEL,
+        at="50m",
+    ),
+)
