@@ -3,7 +3,6 @@
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -11,22 +10,27 @@ from typing import Final
 from rich.table import Table
 
 from tests.benchmarks.bars import Bar
-from tests.benchmarks.grouped_chats import ChatLoad, run_chats
+from tests.benchmarks.grouped_chats import ChatLoad, ChatsSeen, run_chats
 from tests.benchmarks.one_replica_cluster import MODEL
 from tests.benchmarks.peers import peer_command
 from tests.benchmarks.plain_engines import ENGINES, empty_caches, plain_engines
+from tests.benchmarks.ray_serve_llm_peer import ray_serve_llm
 from tests.benchmarks.rounds import Figures, interleaved
-from tests.benchmarks.routed_cluster import RoutedCluster, routed_cluster
+from tests.benchmarks.routed_cluster import routed_cluster
 from tests.benchmarks.server_process import ServerProcess, free_port
 from tests.benchmarks.token_streams import Target
 
 POLICY: Final = "expected_ttft"
 OURS: Final = f"rackserve {POLICY}"
 BASELINE: Final = "rackserve round_robin"
-PEERS: Final = ("vllm-router cache_aware",)
+VLLM_ROUTER: Final = "vllm-router cache_aware"
+RAY_SERVE_LLM: Final = "ray-serve-llm prefix_aware"
+"""Starts replicas of its own, of the same vLLM with the same options; they come up once all others are gone."""
+PEERS: Final = (VLLM_ROUTER, RAY_SERVE_LLM)
 CLUSTER: Final = "rackserve cluster"
 """The whole cluster with our default policy, in front of replicas of its own that tell what they cache."""
-CONTESTANTS: Final = (BASELINE, "rackserve least_load", OURS, *PEERS)
+CONTESTANTS: Final = (BASELINE, "rackserve least_load", OURS, VLLM_ROUTER)
+"""Those in front of the same plain engines, in turns."""
 
 
 @dataclass(slots=True)
@@ -43,12 +47,11 @@ class EngineRouting:
 
 
 def measure_engines(rounds: int, load: ChatLoad, report: Callable[[str], None], *, with_cluster: bool) -> EngineRouting:
-    """Send the chats through each contestant in turn, in front of the same engines, round after round.
+    """Send the same chats through each contestant, round after round; each round has a seed of its own.
 
-    Before each turn the engines' caches are emptied and the contestant starts anew, so that nobody finds what another
-    left behind. All contestants of a round send the same chats; each round has a seed of its own.
-
-    A cluster goes on running between its turns.
+    Those in front of plain engines take turns. Before each turn the engines' caches are emptied and the contestant
+    starts anew, so that nobody finds what another left behind. Then come, one after the other because memory does not
+    hold them all, those that bring replicas of their own: Ray Serve LLM and, with `with_cluster`, our whole cluster.
 
     Raises:
         ClusterError: the cluster did not come up.
@@ -56,39 +59,75 @@ def measure_engines(rounds: int, load: ChatLoad, report: Callable[[str], None], 
         RuntimeError: a server did not come up.
         BrokenStreamError: an answer was not complete.
     """
-    measured = EngineRouting()
-    with ExitStack() as stack:
-        log_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-routing-")))
-        report(f"starting {ENGINES} vLLM engines")
-        ports = [engine.port for engine in stack.enter_context(plain_engines(log_dir))]
-        engines = [Target("127.0.0.1", port, "", MODEL) for port in ports]
-        cluster: RoutedCluster | None = None
-        if with_cluster:
-            report(f"starting a cluster of {ENGINES} vLLM replicas")
-            cluster = stack.enter_context(routed_cluster(POLICY, lambda _progress: None))
+    run = _Run(rounds, load, report)
+    with tempfile.TemporaryDirectory(prefix="bench-routing-") as logs:
+        _in_turns(run, Path(logs))
+        _ray_serve_llm(run, Path(logs))
+    if with_cluster:
+        _cluster(run)
+    return run.measured
+
+
+@dataclass(slots=True)
+class _Run:
+    """The rounds and what came of them so far."""
+
+    rounds: int
+    load: ChatLoad
+    report: Callable[[str], None]
+    measured: EngineRouting = field(default_factory=EngineRouting)
+
+    def rounds_of(self, names: Sequence[str], chats: Callable[[str, ChatLoad], ChatsSeen]) -> None:
+        """Let each of `names` take its turn in each round; `chats` sends a load through one of them."""
 
         def turn(name: str, number: int) -> dict[str, tuple[float, str]]:
-            # The warm-up round only has to make every part run once.
-            shape = replace(load, seed=load.seed + number)
-            if not number:
-                shape = replace(shape, chats=load.at_a_time, turns=1)
-            if cluster is not None and name == CLUSTER:
-                empty_caches(cluster.replicas)
-                seen = run_chats(cluster.gateway, shape)
-            else:
-                empty_caches(engines)
-                with _contestant(name, ports, log_dir) as gateway:
-                    seen = run_chats(Target("127.0.0.1", gateway.port, "", MODEL), shape)
+            shape = replace(self.load, seed=self.load.seed + number)
+            if not number:  # the warm-up round only has to make every part run once
+                shape = replace(shape, chats=self.load.at_a_time, turns=1)
+            seen = chats(name, shape)
             if number:
-                measured.ttft_s.setdefault(name, []).extend(seen.ttft_s)
+                self.measured.ttft_s.setdefault(name, []).extend(seen.ttft_s)
             figures = seen.figures()
             shown = ", ".join(f"{figure} {value:.3f}" for figure, (value, _) in figures.items())
-            report(f"round {number} of {rounds}, {name}: {shown}")
+            self.report(f"round {number} of {self.rounds}, {name}: {shown}")
             return figures
 
-        names = (*CONTESTANTS, CLUSTER) if with_cluster else CONTESTANTS
-        measured.figures = interleaved(names, rounds, turn)
-    return measured
+        self.measured.figures |= interleaved(names, self.rounds, turn)
+
+
+def _in_turns(run: _Run, log_dir: Path) -> None:
+    """Measure everybody who stands in front of plain engines."""
+    run.report(f"starting {ENGINES} vLLM engines")
+    with plain_engines(log_dir) as servers:
+        ports = [engine.port for engine in servers]
+        engines = [Target("127.0.0.1", port, "", MODEL) for port in ports]
+
+        def chats(name: str, load: ChatLoad) -> ChatsSeen:
+            empty_caches(engines)
+            with _contestant(name, ports, log_dir) as gateway:
+                return run_chats(Target("127.0.0.1", gateway.port, "", MODEL), load)
+
+        run.rounds_of(CONTESTANTS, chats)
+
+
+def _ray_serve_llm(run: _Run, log_dir: Path) -> None:
+    """Measure Ray Serve LLM. It goes on between rounds: new words find nothing of the last round's in its caches."""
+    run.report(f"starting Ray Serve LLM with {ENGINES} vLLM replicas")
+    with ray_serve_llm(log_dir) as server:
+        target = Target("127.0.0.1", server.port, "", MODEL)
+        run.rounds_of((RAY_SERVE_LLM,), lambda _name, load: run_chats(target, load))
+
+
+def _cluster(run: _Run) -> None:
+    """Measure our whole cluster. It goes on between rounds."""
+    run.report(f"starting a cluster of {ENGINES} vLLM replicas")
+    with routed_cluster(POLICY, lambda _progress: None) as cluster:
+
+        def chats(_name: str, load: ChatLoad) -> ChatsSeen:
+            empty_caches(cluster.replicas)
+            return run_chats(cluster.gateway, load)
+
+        run.rounds_of((CLUSTER,), chats)
 
 
 def _contestant(name: str, ports: Sequence[int], log_dir: Path) -> ServerProcess:

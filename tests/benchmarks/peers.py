@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Final
 
@@ -11,8 +12,19 @@ PEERS: Final = ROOT / ".cache" / "peers"
 
 REQUIREMENTS: Final[dict[str, tuple[str, ...]]] = {
     "vllm-router": ("vllm-router==0.1.17",),
+    # What the `llm` extra of Ray asks for beyond ours, without vllm and nixl, which it pins to CUDA builds.
+    "ray-serve-llm": (
+        "hf_transfer==0.1.9",
+        "jsonref==1.1.0",
+        "meson==1.12.1",
+        "pandas==3.1.1",
+        "pyarrow==26.0.1",
+        "pybind11==3.1.0",
+    ),
 }
 """What each peer's environment holds."""
+ON_TOP_OF_OURS: Final = frozenset({"ray-serve-llm"})
+"""Peers that see our environment's packages too: the same Ray and the same vLLM that we run on."""
 
 
 class PeerMissingError(Exception):
@@ -43,6 +55,9 @@ def install(peer: str) -> Path:
     if stamp.exists() and stamp.read_text() == wanted:
         return environment
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
+    if peer in ON_TOP_OF_OURS:
+        inside = Path("lib") / f"python3.{sys.version_info.minor}" / "site-packages"
+        (environment / inside / "rackserve_environment.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, *REQUIREMENTS[peer]], check=True)
     stamp.write_text(wanted)

@@ -1,0 +1,48 @@
+"""Ray Serve LLM with its prefix-aware router, as a peer: runs under the peer's own Python, imports nothing of ours.
+
+`python ray_serve_llm.py OPTIONS.json`, where the options are `port`, `model_id`, `model_source`, `replicas`,
+`engine_kwargs`, `env`. Serves until SIGTERM.
+"""
+
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import ray
+from ray import serve
+from ray.serve.config import RequestRouterConfig
+from ray.serve.llm import LLMConfig, build_openai_app
+
+ROUTER = "ray.serve.llm.request_router:PrefixCacheAffinityRouter"
+
+
+def main() -> None:
+    """Start Ray and the application; end both on SIGTERM."""
+    options = json.loads(Path(sys.argv[1]).read_text())
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    ray.init(address="local", include_dashboard=False, num_cpus=16, object_store_memory=200 * 1024 * 1024)
+    serve.start(http_options={"host": "127.0.0.1", "port": options["port"]})
+    config = LLMConfig(
+        model_loading_config={"model_id": options["model_id"], "model_source": options["model_source"]},
+        deployment_config={
+            "num_replicas": options["replicas"],
+            "max_ongoing_requests": 64,
+            "request_router_config": RequestRouterConfig(request_router_class=ROUTER),
+        },
+        engine_kwargs=options["engine_kwargs"],
+        accelerator_type=None,
+        placement_group_config={"bundles": [{"CPU": 0.5}]},
+        runtime_env={"env_vars": options["env"]},
+    )
+    serve.run(build_openai_app({"llm_configs": [config]}), name="peer", route_prefix="/")
+    stopped.wait()
+    serve.shutdown()
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()
