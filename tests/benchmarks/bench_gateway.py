@@ -162,7 +162,7 @@ def _table(scenario: Scenario, figures: Figures) -> Table:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count; the median of them is reported")
-    parser.add_argument("--policy", default="least_load", help="our gateway's policy")
+    parser.add_argument("--policy", default="expected_ttft", help="our gateway's policy")
     parser.add_argument(
         "--prompt-api",
         type=PromptApi,
