@@ -1,17 +1,21 @@
 """Planning and placing: `make bench-placement`.
 
 Placement time at 10, 100 and 1 000 nodes, planner time for each model, and the cost model's error against published
-MLPerf rows. Needs neither Ray nor a GPU; times are CPU time of one process.
+MLPerf rows: CPU time of one process. Then, on three network-namespace hosts where this machine can make them, wall time
+of a launch by `ray up` and of a gang's move after a cut link. Needs no GPU.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.bars import Bar, report_bars
+from tests.benchmarks.launch_figures import LaunchTimes, launch_times, medians
 from tests.benchmarks.placement_figures import (
     PlacementTime,
     placement_times,
@@ -23,6 +27,14 @@ from tests.benchmarks.result_file import RESULTS, our_versions, write_result
 
 PLACEMENT_BOUND_S = 1.0
 GB300_BOUND = 0.25
+LAUNCHES = 2
+LAUNCH_STEPS = {
+    "to_sim_s": ("rackserve up", "first token of the sim gang"),
+    "to_vllm_s": ("rackserve up", "first token of SmolLM2 on vLLM"),
+    "to_ready_s": ("rackserve up", "READY"),
+    "moved_s": ("a rack's link cut", "first token of the rebuilt gang"),
+    "down_s": ("rackserve down", "its end"),
+}
 
 
 def main() -> int:
@@ -46,6 +58,8 @@ def main() -> int:
     predicted = [row for row in published if not row["calibrated_on"]]
     mean_error = sum(abs(row["error"]) for row in predicted) / len(predicted)
     console.print(f"mean error over {len(predicted)} offline rows nothing was fitted to: {mean_error:.0%}")
+    launches = "left out of a quick run" if options.quick else launch_times(LAUNCHES)
+    _print_launches(launches, console)
     bars = _bars(placements, predicted)
     figures_json = {
         "placement": [{key: getattr(each, key) for key in each.__slots__} for each in placements],
@@ -53,11 +67,24 @@ def main() -> int:
         "mlperf_offline": published,
         "mlperf_server": server,
         "mlperf_mean_error": mean_error,
+        "launches": launches if isinstance(launches, str) else [asdict(each) for each in launches],
     }
     path = write_result("bench-placement", figures_json, bars, versions=our_versions(), directory=options.results)
     console.print(f"results: {path}", highlight=False)
     short = report_bars(bars)
     return 0 if options.quick else short
+
+
+def _print_launches(launches: Sequence[LaunchTimes] | str, console: Console) -> None:
+    if isinstance(launches, str):
+        console.print(f"launching: {launches}")
+        return
+    table = Table("from", "to", "median s", "each", title="launching on 3 hosts", title_justify="left")
+    middle = medians(launches)
+    for name, (start, end) in LAUNCH_STEPS.items():
+        each = ", ".join(f"{getattr(times, name):.1f}" for times in launches)
+        table.add_row(start, end, f"{middle[name]:.1f}", each)
+    console.print(table)
 
 
 def _bars(placements: list[PlacementTime], predicted: list[dict[str, object]]) -> list[Bar]:
