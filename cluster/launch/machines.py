@@ -5,12 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from cluster.launch.launch_spec import AwsWorkers, GcpWorkers, LaunchSpec, OnPremWorkers
+from cluster.placing.node_labels import DOMAIN, RACK
 from cluster.topology import Node, Topology
-
-DOMAIN_LABEL: Final = "ray.io/gpu-domain"
-RACK_LABEL: Final = "rackserve.io/rack"
-NODE_GROUP_LABEL: Final = "ray.io/node-group"
-"""Ray's own; it sets it where a cloud makes the machines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +57,9 @@ def labels_of(group: OnPremWorkers | AwsWorkers | GcpWorkers) -> Mapping[str, st
     """Return the Ray labels that all of a group's machines have."""
     found = dict(group.labels)
     if group.domain:
-        found[DOMAIN_LABEL] = group.domain
+        found[DOMAIN] = group.domain
     if group.rack:
-        found[RACK_LABEL] = group.rack
+        found[RACK] = group.rack
     return found
 
 

@@ -21,8 +21,9 @@ from cluster.launch.launch_spec import (
     OnPremLaunch,
     OnPremWorkers,
 )
-from cluster.launch.machines import DOMAIN_LABEL, NODE_GROUP_LABEL, labels_of, machine_of
+from cluster.launch.machines import labels_of, machine_of
 from cluster.launch.package import Package
+from cluster.placing.node_labels import DOMAIN, NODE_GROUP
 
 MARK: Final = re.compile(r"FILL_IN_[A-Z_]+")
 DEFAULT_VENV: Final = "~/rackserve"
@@ -116,7 +117,7 @@ def _fill_onprem(config: dict[str, Any], launch: OnPremLaunch) -> None:
 
 
 def _case(group: OnPremWorkers) -> str:
-    labels = {NODE_GROUP_LABEL: group.name, DOMAIN_LABEL: "$3", **labels_of(group)}  # $3 is the node's own address
+    labels = {NODE_GROUP: group.name, DOMAIN: "$3", **labels_of(group)}  # $3 is the node's own address
     options = [f"--num-gpus={group.gpus}", "--labels=" + ",".join(f"{key}={value}" for key, value in labels.items())]
     if group.cpus:
         options.append(f"--num-cpus={group.cpus}")
