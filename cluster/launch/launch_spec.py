@@ -89,10 +89,12 @@ class OnPremHead(_Part):
     Attributes:
         address: at which the workers reach it.
         external_address: at which this machine reaches it, where that is another one.
+        cpus: that replicas may use; 0: they run on workers only.
     """
 
     address: Address
     external_address: Address | None = None
+    cpus: Annotated[int, Field(ge=0, le=4096)] = 0
 
 
 class OnPremWorkers(_Workers):

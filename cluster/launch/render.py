@@ -110,6 +110,10 @@ def _fill_onprem(config: dict[str, Any], launch: OnPremLaunch) -> None:
     provider["worker_ips"] = [host for group in launch.workers for host in group.hosts]
     if launch.head.external_address:
         provider["external_head_ip"] = launch.head.external_address
+    config["head_start_ray_commands"] = [
+        command.replace("--num-cpus=0", f"--num-cpus={launch.head.cpus}")
+        for command in config["head_start_ray_commands"]
+    ]
     cases = " ".join(_case(group) for group in launch.workers)
     config["worker_start_ray_commands"] = [
         _GROUPS.sub(lambda _found: cases, command) for command in config["worker_start_ray_commands"]

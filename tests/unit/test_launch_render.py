@@ -163,6 +163,13 @@ def test_on_premises_addresses_and_the_launchers_own_way_to_the_head() -> None:
     assert (provider["head_ip"], provider["external_head_ip"]) == ("10.0.0.1", "192.0.2.1")
 
 
+@pytest.mark.parametrize(("put", "cpus"), [("", 0), (", cpus: 3", 3)])
+def test_the_head_on_premises_runs_replicas_only_where_it_is_given_cpus(put: str, cpus: int) -> None:
+    """By default it keeps itself to Ray's control plane and the gateways."""
+    spec = spec_of("onprem", was="external_address: 192.0.2.1", put=f"external_address: 192.0.2.1{put}")
+    assert f"--num-cpus={cpus} --num-gpus=0" in rendered(spec)[1]["head_start_ray_commands"][-1]
+
+
 def test_a_rack_of_gb300_is_a_node_type_of_its_own() -> None:
     """18 machines of its own capacity block, labelled as one NVLink domain, with all of their network cards."""
     config = rendered(spec_of("aws-gb300"))[1]

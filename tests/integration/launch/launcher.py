@@ -1,5 +1,7 @@
 """`rackserve up` and `down` on namespace hosts, and what apps then get from the endpoint."""
 
+import json
+import shlex
 import subprocess
 import sys
 import time
@@ -17,6 +19,15 @@ GANG = "gang-of-4"
 REAL_MODEL = "smollm2-135m-instruct"
 MODEL_CACHE = str(Path("~/.cache/rackserve").expanduser())
 COMMAND_S = 400.0
+WHERE_GANGS_STAND = """
+import json
+from deployments import ray_api
+from deployments.gangs.live_cluster import standing_gangs
+ray_api.connect("auto")
+address = {machine.node_id: machine.address for machine in ray_api.machines()}
+print(json.dumps({name: [address.get(node, "") for node in gang.nodes] for name, gang in standing_gangs().items()}))
+ray_api.disconnect()
+"""
 
 
 class Launcher:
@@ -82,7 +93,8 @@ class Launcher:
         """Ask a model once, as an app does."""
         body = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 8, **more}
         url = f"{self.url}/v1/chat/completions"
-        return self.hosts.inside(httpx.post, url, json=body, timeout=timeout_s)
+        headers = {"x-rackserve-explain": "1"}
+        return self.hosts.inside(httpx.post, url, json=body, headers=headers, timeout=timeout_s)
 
     def replicas(self, model: str) -> list[Mapping[str, Any]]:
         """Return a model's replicas as the gateway sees them."""
@@ -90,20 +102,40 @@ class Launcher:
         found: list[Mapping[str, Any]] = state["models"][model]["replicas"]
         return found
 
-    def host_of(self, model: str) -> Host:
-        """Return where a model's only replica answers from."""
+    def replica_of(self, model: str) -> str:
+        """Return the id of a model's only replica."""
         (replica,) = self.replicas(model)
-        return next(host for host in self.hosts.hosts if host.address == replica["host"])
+        return str(replica["replica_id"])
 
-    def seconds_to_first_token(self, model: str, timeout_s: float) -> float:
-        """Ask again and again until a model answers with a token; return the seconds that took."""
+    def hosts_of_gang(self, model: str) -> list[Host]:
+        """Return the hosts that a model's only gang has its GPUs on, as Ray's own tables have it."""
+        login = ["ssh", "-i", str(self.hosts.key), "-o", "StrictHostKeyChecking=no", "-o", "LogLevel=ERROR"]
+        login += ["-o", "UserKnownHostsFile=/dev/null", f"root@{self.head.address}"]
+        command = self.hosts.command(*login, shlex.join([sys.executable, "-c", WHERE_GANGS_STAND]))
+        ended = subprocess.run(command, env=self.hosts.env(), capture_output=True, text=True, timeout=60, check=False)
+        assert ended.returncode == 0, ended.stderr
+        (addresses,) = (at for name, at in json.loads(ended.stdout).items() if name.startswith(f"{model}#"))
+        return [host for host in self.hosts.hosts if host.address in addresses]
+
+    def seconds_to_first_token(self, model: str, timeout_s: float, *, other_than: str = "") -> float:
+        """Ask again and again until a model answers with a token; return the seconds that took.
+
+        Args:
+            model: to ask.
+            timeout_s: after which it is given up.
+            other_than: a replica whose answers do not count.
+        """
         started_s = time.monotonic()
         while True:
             left_s = timeout_s - (time.monotonic() - started_s)
             assert left_s > 0, f"{model} did not answer within {timeout_s:g} s"
             try:
                 answer = self.chat(model, timeout_s=min(left_s, 5.0), max_tokens=1)
-                if answer.status_code == httpx.codes.OK and answer.json()["usage"]["completion_tokens"] == 1:
+                if (
+                    answer.status_code == httpx.codes.OK
+                    and answer.json()["usage"]["completion_tokens"] == 1
+                    and answer.headers["x-rackserve-replica"] != other_than
+                ):
                     return time.monotonic() - started_s
             except httpx.HTTPError:
                 pass

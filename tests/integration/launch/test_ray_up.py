@@ -43,20 +43,18 @@ def test_from_one_file_to_an_answer_through_a_cut_link_and_back_to_nothing(hosts
     assert "Paris" in answer["choices"][0]["message"]["content"]
     assert launcher.chat(GANG).json()["usage"]["completion_tokens"] == 8
 
-    first = launcher.host_of(GANG)
-    assert first in launcher.workers
+    (first,) = launcher.hosts_of_gang(GANG)
+    broken = launcher.replica_of(GANG)
     hosts.cut(first)
     assert launcher.chat(REAL_MODEL, question, max_tokens=1).is_success
-    launcher.seconds_to_first_token(GANG, MOVED_S)
-    second = launcher.host_of(GANG)
-    assert second in launcher.workers
-    assert second is not first
+    launcher.seconds_to_first_token(GANG, MOVED_S, other_than=broken)
+    (second,) = launcher.hosts_of_gang(GANG)
+    assert {first, second} == set(launcher.workers)
 
     hosts.heal(first)
-    before = [launcher.replicas(model) for model in (GANG, REAL_MODEL)]
+    before = [launcher.replica_of(model) for model in (GANG, REAL_MODEL)]
     assert launcher.up() == launcher.url
-    after = [launcher.replicas(model) for model in (GANG, REAL_MODEL)]
-    assert [rows[0]["replica_id"] for rows in after] == [rows[0]["replica_id"] for rows in before]
+    assert [launcher.replica_of(model) for model in (GANG, REAL_MODEL)] == before
 
     launcher.down()
     assert [host.processes() for host in hosts.hosts] == [[], [], []]
