@@ -55,7 +55,7 @@ bench-index: setup ## The prefix index: lookup time, memory, updates a second
 bench-autoscaling: setup ## Requests in time and GPU-hours: the autoscaler beside a fixed fleet and Serve's policy
 	$(BIN)/python -m tests.benchmarks.bench_autoscaling
 
-bench-placement: setup ## Planner and placement: time, and error against published results
+bench-placement: setup ## Planner and placement: time, error against published results, seconds from `ray up` to first tokens
 	$(BIN)/python -m tests.benchmarks.bench_placement
 
 clean: ## Remove the environment and all caches of this folder

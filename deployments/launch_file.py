@@ -18,8 +18,13 @@ from deployments.commands.read_file import read_text
 from deployments.models.builtins import BUILTIN_MODELS
 from deployments.models.source import cache_folder
 
-_CLIENTS = {"aws-p5": "boto3", "aws-gb300": "boto3", "gcp": "googleapiclient"}
-"""What Ray's provider imports on this machine; RackServe's extras `aws` and `gcp` bring it."""
+_AWS_CLIENT = ("boto3", "boto3")
+_CLIENTS = {
+    "aws-p5": _AWS_CLIENT,
+    "aws-gb300": _AWS_CLIENT,
+    "gcp": ("googleapiclient", "google-api-python-client google-auth-httplib2"),
+}
+"""What Ray's provider imports on this machine, and what to install for it (RackServe's extras `aws` and `gcp`)."""
 
 
 class LaunchFile:
@@ -102,8 +107,7 @@ def _missing_here(launch: LaunchSpec) -> Iterator[SpecProblem]:
     for program in ("ssh", "rsync"):
         if which(program) is None:
             yield SpecProblem("launch.provider", f"needs the program {program}, which is not on this machine's PATH")
-    client = _CLIENTS.get(launch.provider)
-    if client and find_spec(client) is None:
-        extra = launch.provider.partition("-")[0]
-        message = f"{launch.provider} needs the Python package {client} here: pip install 'rackserve[{extra}]'"
+    module, packages = _CLIENTS.get(launch.provider, ("", ""))
+    if module and find_spec(module) is None:
+        message = f"{launch.provider} needs the Python package {module} here: pip install {packages}"
         yield SpecProblem("launch.provider", message)

@@ -18,7 +18,7 @@ EXAMPLE = REPOSITORY / "deployments" / "examples" / "racks.yaml"
 GANG = "gang-of-4"
 REAL_MODEL = "smollm2-135m-instruct"
 MODEL_CACHE = str(Path("~/.cache/rackserve").expanduser())
-COMMAND_S = 400.0
+COMMAND_S = 600.0
 WHERE_GANGS_STAND = """
 import json
 from deployments import ray_api

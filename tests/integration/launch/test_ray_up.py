@@ -28,7 +28,7 @@ def test_a_machine_that_cannot_be_reached_is_named_before_anything_starts(hosts:
 
 @pytest.mark.ray
 @pytest.mark.vllm
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_from_one_file_to_an_answer_through_a_cut_link_and_back_to_nothing(hosts: NetnsHosts) -> None:
     """A gang of four GPUs and a real model, launched on two racks, asked through the head's address.
 
