@@ -19,8 +19,8 @@ class GlooCommunicator(CpuCommunicator):
 class StageWorker(CPUWorker):
     """A worker of a pipeline that may run without compilation.
 
-    Stages after the first receive activations in a buffer that vLLM 0.32 makes during its warm-up run, which it skips on
-    CPUs in eager mode. It is made here, where the warm-up would.
+    Stages after the first receive activations in a buffer that vLLM 0.32 makes during its warm-up run, which it skips
+    on CPUs in eager mode. It is made here, where the warm-up would.
     """
 
     def determine_available_memory(self) -> int:
