@@ -281,6 +281,34 @@ def place(
 
 
 @app.command()
+def topology(
+    address: RayAddress = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Draw racks, nodes, GPUs and the replicas on them as they are now, and what waits for a place."""
+    from deployments.commands.topology import topology as run
+
+    run(address, as_json=as_json, console=Console())
+
+
+@app.command("node-labels")
+def node_labels(
+    domain: Annotated[str, typer.Option(help="The NVLink domain; by default as the GPUs' fabric has it.")] = "",
+    rack: Annotated[str, typer.Option(help="The rack, where it holds several domains.")] = "",
+    host: Annotated[str, typer.Option(help="What people call this machine; by default its host name.")] = "",
+) -> None:
+    """Print this machine's `--labels` for `ray start`: its NVLink domain (cluster id and clique of the GPUs' fabric).
+
+    ```
+    ray start --address HEAD:6379 $(rackserve node-labels)
+    ```
+    """
+    from deployments.commands.node_labels import node_labels as run
+
+    run(domain, rack, host)
+
+
+@app.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave it serving until Ctrl-C, and print what to try.")] = False,
 ) -> None:

@@ -22,8 +22,8 @@ class ModelFleet:
     Attributes:
         policy: how a replica is picked.
         replicas: by id, all that the directory knows.
-        candidates: those that may be picked now, in id order: that accept requests or, where none does, all that are
-            not leaving.
+        candidates: those that may be picked now, in id order: that accept requests and are not silent or, where there
+            is none, all that are not leaving.
     """
 
     def __init__(self, name: str, policy: Profile) -> None:
@@ -35,7 +35,7 @@ class ModelFleet:
     def refresh(self) -> None:
         """Work out `candidates` anew, after a replica came, left or changed whether it accepts."""
         staying = self.staying()
-        self.candidates = [replica for replica in staying if replica.accepting] or staying
+        self.candidates = [replica for replica in staying if replica.usable] or staying
 
     def staying(self) -> list[ReplicaSnapshot]:
         """Return the replicas that are not leaving, in id order."""
@@ -95,10 +95,14 @@ class Fleet:
         return new, gone
 
     def apply_report(self, replica_id: str, report: LoadReport | None) -> None:
-        """Take a replica's load report; None: its telemetry went silent, so nothing is known of its load."""
+        """Take a replica's load report; None: its telemetry went silent, so others are picked while there are any."""
         replica = self.by_id.get(replica_id)
-        if replica is not None:
-            replica.report = report
+        if replica is None:
+            return
+        replica.report = report
+        if replica.silent != (report is None):
+            replica.silent = report is None
+            self._refresh(replica.endpoint.model)
 
     def route(
         self, request: RoutingRequest, tried: Container[str] = (), narrow: Narrow | None = None
@@ -190,8 +194,8 @@ class Fleet:
             raise AssertionError("the replicas by id and those by model differ")
         for name, fleet in self.models.items():
             staying = [replica for _, replica in sorted(fleet.replicas.items()) if not replica.leaving]
-            if fleet.candidates != ([replica for replica in staying if replica.accepting] or staying):
-                raise AssertionError(f"{name}: the candidates are not the accepting replicas in id order")
+            if fleet.candidates != ([replica for replica in staying if replica.usable] or staying):
+                raise AssertionError(f"{name}: the candidates are not the usable replicas in id order")
         if any(replica.in_flight < 0 for replica in self.by_id.values()):
             raise AssertionError("a replica has been released more often than reserved")
         if any(self.by_id[key].accepting for key in self._suspect_until_s):

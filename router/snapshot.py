@@ -74,6 +74,7 @@ class ReplicaSnapshot:
         in_flight: requests this gateway has sent there and not yet seen end.
         accepting: it may be picked; False while it does not answer.
         leaving: it has said that it takes no more requests: it is never picked again.
+        silent: its telemetry was heard and is no more: it may be dead, and is picked only where no other is left.
         sent: requests this gateway has ever sent there (reservations made).
     """
 
@@ -82,8 +83,14 @@ class ReplicaSnapshot:
     in_flight: int = 0
     accepting: bool = True
     leaving: bool = False
+    silent: bool = False
     sent: int = 0
     failures: int = field(default=0)
+
+    @property
+    def usable(self) -> bool:
+        """Whether it should be picked before others that are not."""
+        return self.accepting and not self.silent
 
     @property
     def replica_id(self) -> str:

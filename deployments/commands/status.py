@@ -12,6 +12,7 @@ from cluster.errors import ClusterError, ClusterUnreachableError
 from deployments import ray_api
 from deployments.app import GATEWAY_DEPLOYMENT
 from deployments.commands.scaling_table import decisions_of, scaling_table
+from deployments.commands.waiting_gangs import print_waiting, waiting_gangs
 from deployments.directory import actor_name, view_now
 from deployments.launch import reason_in, why_failed
 from deployments.membership import GatewayEndpoint, View
@@ -32,7 +33,8 @@ def status(address: str, *, as_json: bool, console: Console) -> None:
         if not applications:
             raise ClusterUnreachableError(f"no RackServe on the Ray cluster at {ray_api.address()}")
         reports = [_application(name) for name in applications]
-        report = {"ray_address": ray_api.address(), "applications": reports}
+        waiting = waiting_gangs()
+        report = {"ray_address": ray_api.address(), "applications": reports, "waiting": waiting}
     finally:
         ray_api.disconnect()
     if as_json:
@@ -40,6 +42,7 @@ def status(address: str, *, as_json: bool, console: Console) -> None:
         return
     for application in reports:
         _print_application(application, console)
+    print_waiting(waiting, console)
 
 
 def _application(name: str) -> dict[str, Any]:

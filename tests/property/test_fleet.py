@@ -68,6 +68,17 @@ class FleetMachine(RuleBasedStateMachine):
         """Telemetry comes, also of replicas nobody knows."""
         self.fleet.apply_report(f"{model}{number}", LoadReport(1, running, 0, 0, 0.0, 0, 0.0, 0.0))
 
+    @rule(number=replica_ids, model=models)
+    def silence(self, number: int, model: str) -> None:
+        """Telemetry goes silent: nothing is sent there while another replica of the model may be picked."""
+        name = f"{model}{number}"
+        self.fleet.apply_report(name, None)
+        others = [each for each in self.fleet.models[model].replicas.values() if each.usable]
+        decision = self.fleet.route(_request(model))
+        if decision is not None:
+            assert decision.replica.replica_id != name or not others
+            self.running.append(decision.replica)
+
     @rule(delta_s=st.floats(0, 2 * SUSPECT_MAX_S))
     def time(self, delta_s: float) -> None:
         """Time passes."""

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import ray._private.services as ray_services
+from ray._private.authentication.authentication_token_setup import (
+    enable_token_auth_by_default,
+    ensure_token_if_auth_enabled,
+)
 from ray.cluster_utils import Cluster
 
 from cluster.placing.node_labels import ACCELERATOR, DOMAIN, HOST, NODE_GROUP
@@ -42,6 +46,9 @@ class Racks:
             file = self._folder / path
             file.parent.mkdir(parents=True)
             file.write_text(_STANDIN.format(ports=ports))
+        # As `ray.init` does for a cluster of its own; `Cluster` does not, and processes would differ about tokens.
+        enable_token_auth_by_default()
+        ensure_token_if_auth_enabled()
         self._cluster = Cluster(
             initialize_head=True,
             head_node_args={

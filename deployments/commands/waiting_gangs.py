@@ -1,0 +1,39 @@
+"""What replicas wait for: the part of `rackserve status` and `rackserve topology` about gangs without a place."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from cluster.errors import ClusterError
+from deployments.gangs.placer import waiting_now
+
+
+def waiting_gangs() -> list[dict[str, Any]]:
+    """Return the gangs that wait, the longest waiting first; none where the placer does not answer."""
+    try:
+        waiting = waiting_now()
+    except ClusterError:
+        return []
+    return [
+        {
+            "replica": each.gang.name,
+            "model": each.gang.model,
+            "gpus": each.gang.gpus,
+            "why_not": each.message,
+            "waited_s": each.waited_s,
+            "autoscaler_asked_for": {"gpus": each.gang.gpus, "node_group": each.node_group},
+        }
+        for each in waiting
+    ]
+
+
+def print_waiting(waiting: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """Say of each what is missing, and what the autoscaler was asked for."""
+    for each in waiting:
+        asked = each["autoscaler_asked_for"]
+        group = f" of node group {asked['node_group']}" if asked["node_group"] else ""
+        line = f"{each['model']} waits for {each['waited_s']:.0f} s: {each['why_not']}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        told = f"  the autoscaler was asked for {asked['gpus']} GPUs{group}"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
