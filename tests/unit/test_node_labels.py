@@ -1,11 +1,12 @@
 """`rackserve node-labels`, and machines from their labels."""
 
+import shutil
+
 import pytest
 
 from cluster.errors import TopologyError
 from cluster.placing.node_labels import live_node, neighbours_adjacent
-from deployments.commands import node_labels as command
-from deployments.commands.node_labels import node_labels
+from deployments.commands.node_labels import NVIDIA_SMI, node_labels
 
 
 def test_it_prints_what_ray_start_takes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,7 +25,7 @@ def test_what_cannot_be_a_label_is_refused() -> None:
         node_labels("rack 3", "", "tray-7")
 
 
-@pytest.mark.skipif(command.shutil.which(command.NVIDIA_SMI) is not None, reason="this machine has GPUs to ask")
+@pytest.mark.skipif(shutil.which(NVIDIA_SMI) is not None, reason="this machine has GPUs to ask")
 def test_without_gpus_and_without_a_flag_it_says_what_to_do() -> None:
     """Nothing is guessed."""
     with pytest.raises(TopologyError, match="give it: --domain NAME"):
