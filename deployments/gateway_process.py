@@ -12,6 +12,7 @@ from deployments.load_push import LoadPush, LoadSink
 from deployments.machine_clock import MachineClock
 from deployments.membership import GatewayEndpoint, LastKnownReplicas, View
 from deployments.telemetry_client import TelemetryClient
+from deployments.tracing.wiring import close, gateway_tracer
 from router.http.gateway import Gateway
 from router.policy.registry import READS_PROMPTS
 from router.snapshot import Endpoint, Signal
@@ -46,6 +47,7 @@ class GatewayProcess:
         node_id: str = "",
         load_sink: LoadSink | None = None,
     ) -> None:
+        self._tracer = gateway_tracer()
         self._gateway_id = gateway_id
         self._uses_tls = spec.tls is not None
         self._host = host if spec.host in WILDCARDS else spec.host
@@ -58,6 +60,7 @@ class GatewayProcess:
             credential=credential,
             clock=MachineClock(),
             rng=Random(),  # noqa: S311 - breaks ties
+            tracer=self._tracer,
         )
         self._prompt_models = _reading_prompts(models)
         self._credential = credential
@@ -137,6 +140,7 @@ class GatewayProcess:
             await asyncio.gather(self._follower, return_exceptions=True)
         if self._telemetry is not None:
             await self._telemetry.stop()
+        await close(self._tracer)
 
     def _wants_residency(self, endpoint: Endpoint) -> bool:
         return Signal.RESIDENCY in endpoint.signals and endpoint.model in self._prompt_models

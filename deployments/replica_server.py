@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 import uvicorn
@@ -18,9 +18,13 @@ from deployments.residency.replica_residency import ReplicaResidency
 from deployments.residency.request_bodies import RequestBodies
 from deployments.residency.self_test import AffinitySelfTest
 from deployments.telemetry_service import TelemetryServer, TelemetryService
+from deployments.tracing.wiring import app_spans, close
 from router.chunk_chain import ChunkHasher
 from router.hash_seed import hash_seed
 from router.snapshot import Endpoint, Signal
+
+if TYPE_CHECKING:
+    from deployments.tracing.traced_app import AppSpans
 
 KEEP_ALIVE_S: Final = 75
 """An idle connection is left open this long; gateways close theirs sooner, so none is closed under a request."""
@@ -82,6 +86,7 @@ class ReplicaServer:
         self._http_task: asyncio.Task[None] | None = None
         self._telemetry: TelemetryServer | None = None
         self._residency: ReplicaResidency | None = None
+        self._spans: AppSpans | None = None
 
     async def start(self) -> Endpoint:
         """Start the engine, open both ports and test affinity; returns where the ports are.
@@ -97,6 +102,9 @@ class ReplicaServer:
             limit_s = self._model.start_timeout_s
             raise EngineStartError(f"{self._model.name} was not ready after start_timeout_s = {limit_s:g} s") from error
         app = self._follow_residency()
+        self._spans = app_spans("rackserve-replica", "replica", **self._span_attributes())
+        if self._spans is not None:
+            app = self._spans.around(app)
         self._guard = ReplicaGuard(app, self._credential)
         http_port = await self._start_http(self._guard)
         is_exact = await self._is_exact(app)
@@ -138,6 +146,9 @@ class ReplicaServer:
                 self._guard.closed = True
             raise
 
+    def _span_attributes(self) -> dict[str, str]:
+        return {"gen_ai.request.model": self._model.name, "rackserve.replica": self._replica_id}
+
     def figures(self, start_s: float) -> ReplicaFigures:
         """Return what the autoscaler is told, with how long the start took; only while it serves."""
         stats = self._engine.stats()
@@ -175,6 +186,8 @@ class ReplicaServer:
             self._http.force_exit = True
             await asyncio.wait({self._http_task}, timeout=5.0)
         await self._engine.stop()
+        spans, self._spans = self._spans, None
+        await close(spans)
 
     def _follow_residency(self) -> AsgiApp:
         """Follow the engine's KV events, where it has any; returns the app to serve."""

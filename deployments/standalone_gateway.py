@@ -14,6 +14,7 @@ import structlog
 from cluster.errors import ClusterError
 from cluster.spec import MODEL_NAME, GatewaySpec, ModelSpec
 from deployments.machine_clock import MachineClock
+from deployments.tracing.wiring import close, gateway_tracer
 from router.http.gateway import Gateway
 from router.snapshot import Endpoint
 
@@ -96,6 +97,7 @@ class StandaloneGateway:
         headers = {"authorization": f"Bearer {credential}"} if credential else {}
         self._client = httpx.AsyncClient(headers=headers, timeout=POLL_TIMEOUT_S)
         self._poller: asyncio.Task[None] | None = None
+        self._tracer = gateway_tracer()
         self.gateway = Gateway(
             spec,
             (),
@@ -103,6 +105,7 @@ class StandaloneGateway:
             credential=credential,
             clock=MachineClock(),
             rng=Random(),  # noqa: S311 - breaks ties
+            tracer=self._tracer,
         )
 
     async def start(self) -> None:
@@ -127,6 +130,7 @@ class StandaloneGateway:
             await asyncio.gather(self._poller, return_exceptions=True)
         await self._client.aclose()
         await self.gateway.stop(drain_s)
+        await close(self._tracer)
 
     async def _keep_polling(self) -> None:
         while True:

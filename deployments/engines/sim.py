@@ -8,6 +8,7 @@ from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AsgiApp, EngineStats
 from deployments.engines.sim_app import SimApp
 from deployments.engines.sim_core import SimCore
+from deployments.tracing.wiring import app_spans, close
 
 
 class SimEngine:
@@ -17,7 +18,9 @@ class SimEngine:
         self._model = model
         self._kv_events = KvEventHub(model.sim.block_tokens)
         self._core = SimCore(model.sim, self._kv_events)
-        self._app = SimApp(self._core, model)
+        self._spans = app_spans("rackserve-sim-engine", "llm_request")
+        app = SimApp(self._core, model)
+        self._app: AsgiApp = self._spans.around(app) if self._spans is not None else app
 
     @property
     def app(self) -> AsgiApp:
@@ -50,3 +53,5 @@ class SimEngine:
     async def stop(self) -> None:
         """Stop at once; requests under way end with an error."""
         self._core.halt()
+        spans, self._spans = self._spans, None
+        await close(spans)

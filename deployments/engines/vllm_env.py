@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.spec import ModelSpec
+from deployments.tracing.exporter import configured_target
 
 KV_CACHE_BYTES = 1 << 30
 """KV cache of a replica on a CPU where nothing else is asked for: 46 000 tokens of SmolLM2-135M."""
@@ -52,6 +53,9 @@ def engine_arguments(model: ModelSpec, env: Mapping[str, str], *, cpu: bool) -> 
     """
     asked = {key.replace("-", "_"): value for key, value in model.engine_args.items()}
     found: dict[str, Any] = {"enable_prompt_tokens_details": True}
+    target = configured_target(env)
+    if target is not None:
+        found["otlp_traces_endpoint"] = target.endpoint  # vLLM adds its own spans to the replica's
     if cpu:
         found["block_size"] = 32
         if asked.get("enforce_eager", True):

@@ -22,6 +22,7 @@ from router.snapshot import Endpoint, ReplicaSnapshot
 if TYPE_CHECKING:
     import asyncio
 
+    from router.http.spans import Tracer
     from router.outlook import ModelOutlook
 
 TICK_S = 0.25
@@ -62,6 +63,7 @@ class DataPlane:
         hasher: cuts and hashes prompts, as every gateway and replica of the cluster does.
         journal: why each of the last requests went where it went.
         flow: which requests wait, and which replicas have room.
+        tracer: makes spans of requests; None: no traces are wanted.
         outlooks: by model, what is expected of its replicas; models whose policy reads no prompts have none.
     """
 
@@ -86,6 +88,7 @@ class DataPlane:
         self.hasher = ChunkHasher(hash_seed(credential))
         self.outlooks: dict[str, ModelOutlook] = {}
         self.journal = Journal()
+        self.tracer: Tracer | None = None
         self.tasks: set[asyncio.Task[None]] = set()
         self._routes: dict[str, ReplicaRoute] = {}
         self._gateway_id = gateway_id

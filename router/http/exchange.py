@@ -77,6 +77,7 @@ class Exchange:
         "_plane",
         "_request",
         "_request_id",
+        "_span",
         "_tenant",
         "_tried",
         "head_request",
@@ -109,6 +110,7 @@ class Exchange:
         self._cost = Usage()
         self._ended = False
         self._began_s = plane.now_s()
+        self._span = plane.tracer.begin(incoming, request, tenant.name) if plane.tracer is not None else None
         work = flow.estimate(request, tenant.name)
         self._claim: Claim[Waiter] = Claim(
             self, tenant.name, work, priority, len(incoming.body), self._began_s + wait_s
@@ -128,6 +130,8 @@ class Exchange:
         if attempt is None:
             self._refuse(Outcome.REPLICA_FAILED, _FAILED)
             return
+        if self._span is not None:
+            self._span.dispatched(attempt)
         route = plane.route_to(attempt.decision.replica)
         upstream = route.pool.take()
         if upstream is None:
@@ -193,6 +197,8 @@ class Exchange:
         plane.meters.model(self._request.model).ttfb_s.observe(plane.now_s() - self._began_s)
         if self._attempt is not None:
             self._attempt.first_bytes()
+        if self._span is not None:
+            self._span.first_bytes()
 
     def _own_headers(self) -> bytes:
         lines = b"x-request-id: " + self._request_id + b"\r\n"
@@ -397,6 +403,8 @@ class Exchange:
         if usage.completion_tokens is None:
             usage = replace(usage, completion_tokens=self._answer.tokens_sent())
         plane.meters.used(model, self._tenant.name, usage)
+        if self._span is not None:
+            self._span.ended(outcome, usage)
         meters = plane.meters.model(model)
         meters.duration_s.observe(plane.now_s() - self._began_s)
         meters.body_bytes += len(self._incoming.body)

@@ -20,6 +20,7 @@ from router.http.front import Front
 from router.http.listen import Listener, first_free_socket, shared_socket
 from router.http.pages import Pages
 from router.http.server_certificate import ServerCertificate
+from router.http.spans import Tracer
 from router.outlook import ModelOutlook
 from router.policy.registry import READS_PROMPTS, policy_named
 from router.residency_exact import ResidencyDelta
@@ -45,6 +46,7 @@ class Gateway:
         credential: the cluster's internal credential; "" sends none.
         clock: monotonic time.
         rng: breaks ties.
+        tracer: makes spans of requests; None: no traces are wanted.
         authenticator: maps API keys to tenants; by default the tenants of `spec`, or open access where it has none.
 
     Attributes:
@@ -62,6 +64,7 @@ class Gateway:
         clock: Clock,
         rng: Random,
         authenticator: Authenticator | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.port = 0
         self.admin_port = 0
@@ -78,6 +81,7 @@ class Gateway:
         )
         self._now_s = clock.now_s
         self._certificate: ServerCertificate | None = None
+        self._plane.tracer = tracer
         self._connections = OpenConnections()
         self._listeners: list[Listener] = []
         self._ticker: asyncio.Task[None] | None = None

@@ -1,0 +1,1 @@
+"""OpenTelemetry traces, where an exporter is configured: gateway → replica → engine."""

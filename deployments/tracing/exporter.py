@@ -1,0 +1,81 @@
+"""Whether and where traces go, by OpenTelemetry's own environment variables. Imported only if asked for.
+
+`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or `OTEL_EXPORTER_OTLP_ENDPOINT` turns traces on;
+`OTEL_EXPORTER_OTLP_TRACES_PROTOCOL` is `grpc` or `http/protobuf`, as vLLM reads it too. Headers, resource and
+sampler are those of the other variables (a parent's decision is kept; by default all that has no parent is sampled).
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+# ruff: noqa: PLC0415
+# Imports inside: OpenTelemetry is loaded only where traces are wanted.
+from cluster.errors import ClusterError
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+GRPC: Final = "grpc"
+HTTP: Final = "http/protobuf"
+PROTOCOL: Final = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
+
+
+@dataclass(frozen=True, slots=True)
+class TracesTarget:
+    """Where spans go.
+
+    Attributes:
+        endpoint: the collector, with the path where the protocol is HTTP.
+        protocol: `grpc` or `http/protobuf`.
+    """
+
+    endpoint: str
+    protocol: str
+
+
+def configured_target(environ: Mapping[str, str] = os.environ) -> TracesTarget | None:
+    """Return where traces are to go, or None where none are wanted.
+
+    Raises:
+        ClusterError: the protocol is none that is spoken here.
+    """
+    if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    exact, base = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    if not exact and not base:
+        return None
+    protocol = environ.get(PROTOCOL) or GRPC
+    if protocol not in (GRPC, HTTP):
+        raise ClusterError(f"{PROTOCOL} is {protocol!r}; give {GRPC} or {HTTP}")
+    if exact:
+        return TracesTarget(exact, protocol)
+    path = "/v1/traces" if protocol == HTTP else ""
+    return TracesTarget(str(base).rstrip("/") + path, protocol)
+
+
+def provider(target: TracesTarget, service: str) -> "TracerProvider":
+    """Return a source of spans that sends them in batches from a thread of its own.
+
+    Args:
+        target: where to.
+        service: `service.name`, unless `OTEL_SERVICE_NAME` or the resource attributes name another.
+    """
+    from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+
+    exporter: SpanExporter
+    if target.protocol == HTTP:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as OverHttp
+
+        exporter = OverHttp(endpoint=target.endpoint)
+    else:
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as OverGrpc
+
+        exporter = OverGrpc(endpoint=target.endpoint, insecure=not target.endpoint.startswith("https://"))
+    resource = Resource({SERVICE_NAME: service}).merge(OTELResourceDetector().detect())
+    made = TracerProvider(resource=resource)
+    made.add_span_processor(BatchSpanProcessor(exporter))
+    return made

@@ -1,0 +1,92 @@
+"""The gateway's spans: a request's way from its last byte, over its wait and its replicas, to its answer's end."""
+
+from typing import Final
+
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from router.http.attempt import Attempt
+from router.http.incoming import IncomingRequest
+from router.outcome import Outcome
+from router.outlook import Usage
+from router.request import RoutingRequest
+
+W3C: Final = TraceContextTextMapPropagator()
+FINE: Final = frozenset({Outcome.OK, Outcome.CLIENT_LEFT})
+
+
+class GatewaySpan:
+    """One request; `router.http.spans.RequestSpan`."""
+
+    __slots__ = ("_span",)
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def dispatched(self, attempt: Attempt) -> None:
+        """Note the replica, by which policy, and what it is believed to hold of the prompt."""
+        attributes = {"rackserve.replica": attempt.replica_id, "rackserve.policy": attempt.decision.policy}
+        self._span.set_attributes(attributes)
+        self._span.add_event("dispatched", attributes)
+
+    def first_bytes(self) -> None:
+        """Note when the answer began."""
+        self._span.add_event("first byte")
+
+    def ended(self, outcome: Outcome, usage: Usage) -> None:
+        """Note how it ended and what it cost, and end."""
+        span = self._span
+        span.set_attribute("rackserve.outcome", str(outcome))
+        for name, count in (
+            ("gen_ai.usage.input_tokens", usage.prompt_tokens),
+            ("rackserve.cached_tokens", usage.cached_tokens),
+            ("gen_ai.usage.output_tokens", usage.completion_tokens),
+        ):
+            if count is not None:
+                span.set_attribute(name, count)
+        if outcome not in FINE:
+            span.set_status(Status(StatusCode.ERROR, str(outcome)))
+        span.end()
+
+
+class GatewayTracer:
+    """Makes the gateway's spans; `router.http.spans.Tracer`.
+
+    Args:
+        provider: where they go.
+    """
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self._provider = provider
+        self._tracer = provider.get_tracer("rackserve.gateway")
+
+    def begin(self, incoming: IncomingRequest, request: RoutingRequest, tenant: str) -> GatewaySpan | None:
+        """Begin a request's span, and hand its context on to the replica."""
+        headers = incoming.headers
+        carrier = {
+            name: headers[name.encode()].decode("latin-1")
+            for name in ("traceparent", "tracestate")
+            if name.encode() in headers
+        }
+        span = self._tracer.start_span(
+            f"{incoming.method.decode()} {request.path}",
+            context=W3C.extract(carrier),
+            kind=SpanKind.SERVER,
+            attributes={
+                "gen_ai.request.model": request.model,
+                "rackserve.request_id": request.request_id,
+                "rackserve.tenant": tenant,
+                "rackserve.stream": request.stream,
+            },
+        )
+        if not span.is_recording():
+            return None
+        carrier.clear()
+        W3C.inject(carrier, set_span_in_context(span))
+        headers.update({name.encode(): value.encode() for name, value in carrier.items()})
+        return GatewaySpan(span)
+
+    def close(self) -> None:
+        """Send what is left."""
+        self._provider.shutdown()

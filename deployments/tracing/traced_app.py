@@ -1,0 +1,92 @@
+"""An ASGI app whose requests become spans: a replica's, and within it a simulated engine's."""
+
+from collections.abc import MutableMapping
+from http import HTTPStatus
+from typing import Any
+
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
+
+from deployments.engines.interface import AsgiApp, Receive, Scope, Send
+from deployments.tracing.gateway_spans import W3C
+
+CONTEXT_HEADERS = (b"traceparent", b"tracestate")
+
+
+class AppSpans:
+    """The spans of one process' app.
+
+    Args:
+        provider: where they go.
+        name: theirs.
+        attributes: of each.
+    """
+
+    def __init__(self, provider: TracerProvider, name: str, attributes: dict[str, str]) -> None:
+        self._provider = provider
+        self._name = name
+        self._attributes = attributes
+
+    def around(self, app: AsgiApp) -> AsgiApp:
+        """Return `app` with a span for each request that has a context."""
+        return TracedApp(app, self._provider, self._name, self._attributes)
+
+    def close(self) -> None:
+        """Send what is left; may take seconds where nobody takes it."""
+        self._provider.shutdown()
+
+
+class TracedApp:
+    """Passes requests on with a span's context in place of the one they came with.
+
+    Args:
+        app: the app inside.
+        provider: where spans go.
+        name: the spans' name.
+        attributes: of every span.
+    """
+
+    def __init__(self, app: AsgiApp, provider: TracerProvider, name: str, attributes: dict[str, str]) -> None:
+        self._app = app
+        self._tracer = provider.get_tracer("rackserve.replica")
+        self._name = name
+        self._attributes = attributes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request as one span."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        carrier, others = {}, []
+        for name, value in scope["headers"]:
+            if name in CONTEXT_HEADERS:
+                carrier[name.decode()] = value.decode("latin-1")
+            else:
+                others.append((name, value))
+        # Without a context there is nothing to be a part of: self-tests and health checks are no traces.
+        if not carrier:
+            await self._app(scope, receive, send)
+            return
+        span = self._tracer.start_span(
+            self._name, context=W3C.extract(carrier), kind=SpanKind.SERVER, attributes=self._attributes
+        )
+        carrier.clear()
+        W3C.inject(carrier, set_span_in_context(span))
+        others += [(name.encode(), value.encode()) for name, value in carrier.items()]
+        begun = False
+
+        async def send_and_note(message: MutableMapping[str, Any]) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                span.set_attribute("http.response.status_code", message["status"])
+                if message["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                    span.set_status(Status(StatusCode.ERROR))
+            elif not begun:
+                begun = True
+                span.add_event("first byte")
+            await send(message)
+
+        try:
+            await self._app({**scope, "headers": others}, receive, send_and_note)
+        finally:
+            span.end()
