@@ -26,6 +26,9 @@ class Load:
             "min_tokens": tokens,
             "temperature": 0.0,
         }
+        # One client: each would read the machine's certificates anew.
+        limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
+        self._client = httpx.Client(timeout=120.0, limits=limits)
         self._stopping = threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
         self.answers = 0
@@ -35,19 +38,18 @@ class Load:
             thread.start()
 
     def _ask(self) -> None:
-        with httpx.Client(timeout=120.0) as client:
-            while not self._stopping.is_set():
-                began_s = time.monotonic()
-                try:
-                    answer = client.post(self._url, json=self._body)
-                    if answer.status_code != httpx.codes.OK:
-                        self.failures.append(f"{answer.status_code} {answer.text[:200]}")
-                    elif answer.json()["usage"]["completion_tokens"] != self._tokens:
-                        self.failures.append(f"cut short: {answer.text[-200:]}")
-                except httpx.HTTPError as error:
-                    self.failures.append(repr(error))
-                self.answers += 1
-                self.longest_s = max(self.longest_s, time.monotonic() - began_s)
+        while not self._stopping.is_set():
+            began_s = time.monotonic()
+            try:
+                answer = self._client.post(self._url, json=self._body)
+                if answer.status_code != httpx.codes.OK:
+                    self.failures.append(f"{answer.status_code} {answer.text[:200]}")
+                elif answer.json()["usage"]["completion_tokens"] != self._tokens:
+                    self.failures.append(f"cut short: {answer.text[-200:]}")
+            except httpx.HTTPError as error:
+                self.failures.append(repr(error))
+            self.answers += 1
+            self.longest_s = max(self.longest_s, time.monotonic() - began_s)
 
     def more(self, answers: int, timeout_s: float = 60.0) -> None:
         """Wait until so many more requests have been answered.
@@ -65,3 +67,4 @@ class Load:
         self._stopping.set()
         for thread in self._threads:
             thread.join()
+        self._client.close()

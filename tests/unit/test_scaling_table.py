@@ -1,0 +1,39 @@
+"""`rackserve status` shows the autoscaler's present decision and the last changes, with reasons and inputs."""
+
+from rich.console import Console
+
+from cluster.autoscaling.figures import GatewayFigures
+from cluster.autoscaling.model_autoscaler import ModelAutoscaler
+from cluster.autoscaling.targets import AutoscalingTargets
+from deployments.commands.scaling_table import SHOWN, scaling_table
+
+
+def test_the_present_decision_and_the_last_changes_are_shown() -> None:
+    """Of a model that went from zero to one and back, in words: when, how many, why, and what waited."""
+    autoscaler = ModelAutoscaler(AutoscalingTargets(min_replicas=0, max_replicas=3, scale_to_zero_after_s=30.0), 0)
+    for step in range(400):
+        now_s = step * 0.5
+        held = 2 if step == 20 else 0
+        figures = GatewayFigures(waiting_requests=held, waiting_work=100.0 * held)
+        autoscaler.figures.hear_gateway("g", figures, now_s, now_s)
+        autoscaler.decide(now_s)
+    now_s = 200.0
+    rows = [
+        {**row, "from_ago_s": now_s - row["from_s"], "ago_s": now_s - row["until_s"]}
+        for row in autoscaler.history.rows()
+    ]
+    table = scaling_table({"chat": {"decisions": rows}, "fixed": {"decisions": []}})
+    assert table is not None
+    assert table.row_count == 3 <= SHOWN
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(table)
+    now, down, up = [line for line in capture.get().splitlines() if "chat" in line]
+    assert "0" in now
+    assert "for 159 s" in now or "for 3 min" in now
+    assert "1 → 0" in down
+    assert "there has been nothing to do" in down
+    assert "0 → 1" in up
+    assert "2 requests are held and no replica is ready" in up
+    assert "fixed" not in capture.get()
+    assert scaling_table({"fixed": {"decisions": []}}) is None
