@@ -398,6 +398,7 @@ class Exchange:
         if self._attempt is not None:
             self._attempt.given_up(outcome)  # unless it was answered
         self._flow.ended(self._claim, self._request, self._cost)
+        del self._claim  # it holds this exchange: a circle that only the garbage collector would find
         plane.meters.ended(model, self._tenant.name, outcome)
         usage = self._cost
         if usage.completion_tokens is None:
