@@ -71,6 +71,11 @@ class Admission(Generic[OwnerT]):
         self._in_flight = 0
         self._ended = 0
 
+    @property
+    def someone_waits(self) -> bool:
+        """At least one request waits."""
+        return self._classes.count > 0
+
     def __len__(self) -> int:
         """Return how many requests wait."""
         return len(self._classes)
@@ -109,7 +114,7 @@ class Admission(Generic[OwnerT]):
         flow = queue.flows.get(claim.tenant)
         if flow is None:
             flow = queue.flow(claim.tenant, self.limits.tenant(claim.tenant).weight)
-        if not self._classes and self.slots.any_open(now_s):
+        if not self._classes.count and self.slots.any_open(now_s):
             queue.charge(claim, flow)
             self._in_flight += 1
             self._dispatched_work += work

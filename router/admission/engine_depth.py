@@ -6,7 +6,8 @@ let it run dry between two dispatches. Both bounds follow from its load reports:
 
 - `limit`, in requests: grows while the engine takes all it is given at once (batch places and KV blocks are free) and
   falls to what it runs, plus a small margin, when requests wait inside it. Doubling first, then by a twentieth, like
-  TCP's congestion window.
+  TCP's congestion window. An engine takes requests in once a step, so those that came since its last step always wait:
+  at a rate of 100 a second and 0.05 s a step that is 5 of them (Little's law), and no sign of a full batch.
 - `depth_s`, in seconds of prompts not yet prefilled: grows when the engine has nothing left to prefill although
   requests wait for it, and shrinks slowly while that doesn't happen.
 """
@@ -17,6 +18,8 @@ UNREPORTED_LIMIT = 256.0
 MIN_DEPTH_S = 0.1
 MAX_DEPTH_S = 2.0
 FIRST_DEPTH_S = 0.25
+STEP_S = 0.05
+"""An engine takes new requests in once in so long, about: a step with a full batch."""
 _GROWTH = 0.05
 _DEPTH_GROWTH = 1.25
 _DEPTH_DECAY = 0.99
@@ -41,7 +44,7 @@ class EngineDepth:
         """The replica has telemetry: start low and learn."""
         self.limit = FIRST_LIMIT
 
-    def observe(self, *, running: int, waiting: int, backlog_s: float, wanted: bool) -> None:
+    def observe(self, *, running: int, waiting: int, backlog_s: float, wanted: bool, per_s: float = 0.0) -> None:
         """Learn from one report.
 
         Args:
@@ -49,12 +52,14 @@ class EngineDepth:
             waiting: requests in the engine's queue.
             backlog_s: seconds of prefill it has ahead of it.
             wanted: requests wait in the gateway because of this replica's bounds, among others.
+            per_s: requests that pass through the engine a second.
         """
-        margin = 1.0 + _GROWTH * running
+        turnover = per_s * STEP_S
+        margin = 1.0 + _GROWTH * running + turnover
         if waiting > margin:
             self._slow_start = False
             self.limit = max(1.0, running + margin)
-        elif waiting == 0 and running + 1 >= self.limit - margin:
+        elif waiting <= turnover and running + waiting + 1 >= self.limit - margin:
             self.limit += max(self.limit, FIRST_LIMIT) if self._slow_start else max(1.0, _GROWTH * self.limit)
         if wanted and backlog_s <= 0.0:
             self.depth_s = min(MAX_DEPTH_S, self.depth_s * _DEPTH_GROWTH)

@@ -7,12 +7,14 @@ in between it falls as time passes.
 
 from collections.abc import Sequence
 from heapq import heappop, heappush
+from math import exp
 from typing import TypeVar
 
 from router.admission.engine_depth import EngineDepth
 from router.snapshot import LoadReport, ReplicaSnapshot
 
 _STALE_OPENINGS = 64
+_RATE_TAU_S = 1.0
 
 ReplicaT = TypeVar("ReplicaT", bound=ReplicaSnapshot)
 
@@ -27,9 +29,13 @@ class ReplicaSlots:
         prefill_until_s: when it will have prefilled what it was given.
         draining: it takes no more requests.
         is_reported: it has telemetry.
+        ended: this gateway's requests that ended there since its last report.
+        per_s: requests of all gateways that end there a second, about.
     """
 
-    __slots__ = ("depth", "draining", "in_flight", "is_reported", "others", "prefill_until_s")
+    __slots__ = (
+        "depth", "draining", "ended", "in_flight", "is_reported", "others", "per_s", "prefill_until_s", "reported_s",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.depth = EngineDepth()
@@ -38,6 +44,9 @@ class ReplicaSlots:
         self.prefill_until_s = 0.0
         self.draining = False
         self.is_reported = False
+        self.ended = 0
+        self.per_s = 0.0
+        self.reported_s = 0.0
 
     def has_place(self) -> bool:
         """Tell whether it may have one more request, as far as their number goes."""
@@ -53,19 +62,27 @@ class ReplicaSlots:
             return None
         return max(now_s, self.prefill_until_s - self.depth.depth_s)
 
-    def take(self, prefill_s: float, now_s: float) -> None:
-        """Count a request in."""
-        self.in_flight += 1
-        self.prefill_until_s = max(now_s, self.prefill_until_s) + prefill_s
-
     def report(self, load: LoadReport, backlog_s: float, unacknowledged: int, now_s: float, *, wanted: bool) -> None:
         """Take the replica's word for its load; for the arguments see `Slots.report`."""
         if not self.is_reported:
             self.is_reported = True
             self.depth.first_report()
+        else:
+            self._learn_rate(load.running + load.waiting, now_s)
+        self.reported_s = now_s
+        self.ended = 0
         self.others = max(0, load.running + load.waiting - max(0, self.in_flight - unacknowledged))
         self.prefill_until_s = now_s + backlog_s
-        self.depth.observe(running=load.running, waiting=load.waiting, backlog_s=backlog_s, wanted=wanted)
+        self.depth.observe(
+            running=load.running, waiting=load.waiting, backlog_s=backlog_s, wanted=wanted, per_s=self.per_s
+        )
+
+    def _learn_rate(self, on_replica: int, now_s: float) -> None:
+        passed_s = now_s - self.reported_s
+        if passed_s > 0:
+            keep = exp(-passed_s / _RATE_TAU_S)
+            share = (self.in_flight + self.ended) / max(1, max(self.in_flight, on_replica) + self.ended)
+            self.per_s = keep * self.per_s + (1.0 - keep) * (self.ended / passed_s / share if self.ended else 0.0)
 
     def occupancy(self) -> float:
         """Return the share of its limit that is taken, 0 to 1."""
@@ -120,8 +137,10 @@ class Slots:
         """
         replica = self.replicas.get(replica_id)
         if replica is not None:
-            self.prefill_s += prefill_s
-            replica.take(prefill_s, now_s)
+            replica.in_flight += 1
+            if prefill_s > 0:
+                self.prefill_s += prefill_s
+                replica.prefill_until_s = max(now_s, replica.prefill_until_s) + prefill_s
             if not replica.has_room(now_s):
                 self._settle(replica_id, replica, now_s)
 
@@ -129,7 +148,9 @@ class Slots:
         """A request on a replica ended."""
         replica = self.replicas.get(replica_id)
         if replica is not None:
-            replica.in_flight = max(0, replica.in_flight - 1)
+            if replica.in_flight:
+                replica.in_flight -= 1
+                replica.ended += 1
             if replica_id not in self._open:
                 self._settle(replica_id, replica, now_s)
 
@@ -174,14 +195,16 @@ class Slots:
 
     def with_room(self, candidates: Sequence[ReplicaT], now_s: float) -> Sequence[ReplicaT]:
         """Return those of `candidates` that have room, in their order."""
-        self.any_open(now_s)
+        if self._opening:
+            self.any_open(now_s)
         if len(self._open) == len(self.replicas):
             return candidates
         return [candidate for candidate in candidates if candidate.endpoint.replica_id in self._open]
 
     def with_places(self, candidates: Sequence[ReplicaT], now_s: float) -> Sequence[ReplicaT]:
         """Return those of `candidates` that may have one more request, however much prefill is ahead of them."""
-        self.any_open(now_s)
+        if self._opening:
+            self.any_open(now_s)
         if len(self._open) == len(self.replicas):
             return candidates
         replicas = self.replicas

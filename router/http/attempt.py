@@ -98,12 +98,13 @@ class Attempt:
         if not self._open:
             return
         self._open = False
+        now_s = self._plane.now_s()
         self._plane.fleet.release(self.decision.replica)
-        self._flow.given_back(self.decision.replica)
+        self._flow.given_back(self.decision.replica, now_s)
         self._plane.journal.ended(
             self._request.request_id,
             Outcome.OK,
-            self._plane.now_s(),
+            now_s,
             prompt_tokens=usage.prompt_tokens,
             cached_tokens=usage.cached_tokens,
             completion_tokens=usage.completion_tokens,
@@ -112,15 +113,16 @@ class Attempt:
             return
         chain = self._ticket.chain
         longer = self._plane.hasher.extended(chain, reply) if reply and len(chain) else None
-        self._outlook.finished(self._ticket, usage, self._plane.now_s(), streamed=streamed, answer=longer)
+        self._outlook.finished(self._ticket, usage, now_s, streamed=streamed, answer=longer)
 
     def given_up(self, outcome: Outcome) -> None:
         """The attempt ended otherwise: the replica failed, or nobody waits any more."""
         if not self._open:
             return
         self._open = False
+        now_s = self._plane.now_s()
         self._plane.fleet.release(self.decision.replica)
-        self._flow.given_back(self.decision.replica)
-        self._plane.journal.ended(self._request.request_id, outcome, self._plane.now_s())
+        self._flow.given_back(self.decision.replica, now_s)
+        self._plane.journal.ended(self._request.request_id, outcome, now_s)
         if self._outlook is not None and self._ticket is not None:
-            self._outlook.lost(self._ticket, self._plane.now_s())
+            self._outlook.lost(self._ticket, now_s)

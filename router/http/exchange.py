@@ -227,6 +227,8 @@ class Exchange:
         if attempt is not None:
             usage, reply = self._answer.usage(with_reply=attempt.is_watched)
             self._cost = usage
+            if usage.completion_tokens is None:
+                self._cost = Usage(usage.prompt_tokens, usage.cached_tokens, self._answer.tokens_sent())
             attempt.answered(usage, reply, streamed=self._request.stream)
 
     # --- failures

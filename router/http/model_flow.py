@@ -199,10 +199,10 @@ class ModelFlow:
             unacknowledged.sent += 1
         slots.take(replica_id, prefill_s, request.now_s)
 
-    def given_back(self, replica: ReplicaSnapshot) -> None:
+    def given_back(self, replica: ReplicaSnapshot, now_s: float) -> None:
         """A request is no longer on a replica."""
-        self.admission.slots.give(replica.endpoint.replica_id, self.now_s())
-        if len(self.admission):
+        self.admission.slots.give(replica.endpoint.replica_id, now_s)
+        if self.admission.someone_waits:
             self.room_opened()
 
     # --- replicas

@@ -10,7 +10,7 @@ from router.http.responses import error_event
 from router.http.resume import RESUMABLE_PATHS, ResumedStream, continuation_body
 from router.http.sent_text import FOLD_EVENTS, SentText
 from router.http.upstream import Sink
-from router.http.usage import read_answer, read_usage
+from router.http.usage import read_answer, read_counts
 from router.outcome import Outcome
 from router.outlook import Usage
 from router.request import RoutingRequest
@@ -167,7 +167,7 @@ class RelayedAnswer:
             return Usage(), b""
         if with_reply:
             return read_answer(self._request.path, self._sent, self._kept)
-        return read_usage(self._sent.rest() if self._sent is not None else b"".join(self._kept)), b""
+        return read_counts(self._sent, self._kept), b""
 
     def tokens_sent(self) -> int | None:
         """Return how many tokens the client has got of a stream, about; None: it is no stream that is read."""

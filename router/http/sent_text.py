@@ -75,8 +75,8 @@ class SentText:
         return b"".join(self._kept)
 
     def tokens_about(self) -> int:
-        """Return how many tokens were sent, counting one an event, without reading any event that is not folded."""
-        return self.tokens + sum(kept.count(b"data: {") for kept in self._kept)
+        """Return how many tokens were sent: one an event but the first and the last; events are not read for that."""
+        return max(0, self.tokens + self.rest().count(b"data: {") - 2)
 
     def fold(self) -> None:
         """Read the kept events into `text`; a last one that is not complete stays kept."""

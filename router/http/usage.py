@@ -45,7 +45,12 @@ class _ChatAnswer(msgspec.Struct, gc=False):
     choices: list[_Choice]
 
 
+class _AnyAnswer(msgspec.Struct, gc=False):
+    usage: _Usage
+
+
 _chat_answer = msgspec.json.Decoder(_ChatAnswer)
+_any_answer = msgspec.json.Decoder(_AnyAnswer)
 
 
 def read_answer(path: str, sent: SentText | None, kept: Sequence[bytes]) -> tuple[Usage, bytes]:
@@ -72,14 +77,25 @@ def read_answer(path: str, sent: SentText | None, kept: Sequence[bytes]) -> tupl
 
 
 def _read_chat(answer: _ChatAnswer) -> tuple[Usage, bytes]:
-    usage = answer.usage
-    details = usage.prompt_tokens_details
     text = "".join([choice.message.content or "" for choice in answer.choices])
-    return Usage(
-        prompt_tokens=usage.prompt_tokens,
-        cached_tokens=details.cached_tokens if details is not None else None,
-        completion_tokens=usage.completion_tokens,
-    ), assistant_piece(text) if text else b""
+    return _told(answer.usage), assistant_piece(text) if text else b""
+
+
+def _told(usage: _Usage) -> Usage:
+    details = usage.prompt_tokens_details
+    cached_tokens = details.cached_tokens if details is not None else None
+    return Usage(usage.prompt_tokens, cached_tokens, usage.completion_tokens)
+
+
+def read_counts(sent: SentText | None, kept: Sequence[bytes]) -> Usage:
+    """Read an answer's usage alone; for the arguments see `read_answer`."""
+    answer = sent.rest() if sent is not None else b"".join(kept)
+    if answer[:1] == b"{":
+        try:
+            return _told(_any_answer.decode(answer).usage)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass  # an answer of another shape
+    return read_usage(answer)
 
 
 def read_usage(tail: bytes) -> Usage:

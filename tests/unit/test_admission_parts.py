@@ -11,6 +11,7 @@ from router.admission.priority import Priority, priority_named
 from router.admission.rate_limits import RateLimits
 from router.admission.slots import Slots
 from router.admission.token_bucket import TokenBucket
+from router.admission.unacknowledged import Unacknowledged
 from router.admission.verdict import ADMIT, WAIT, Reject
 from router.admission.work import OutputEstimate, work_of
 from router.outcome import Outcome
@@ -47,6 +48,40 @@ def test_a_limit_follows_what_the_engine_takes() -> None:
     assert depth.limit == pytest.approx(43.0)
     depth.observe(running=43, waiting=0, backlog_s=0.0, wanted=True)
     assert depth.limit == pytest.approx(43.0 * 1.05)
+
+
+def test_requests_that_came_since_the_last_step_are_no_queue() -> None:
+    """At 100 requests a second some always wait for the next step: the limit grows on, until the batch is full."""
+    slots = Slots()
+    slots.join("a")
+    slots.report("a", report(), 0.0)
+    now_s, batch = 0.0, 32
+    for _ in range(100):
+        now_s += 0.1
+        for _ in range(10):
+            slots.give("a", now_s)
+            while slots.any_open(now_s):
+                slots.take("a", 0.0, now_s)
+        here = slots.replicas["a"].in_flight
+        running = max(0, min(batch, here - 4))
+        slots.report("a", report(running=running, waiting=here - running), now_s, wanted=True)
+    assert batch <= slots.replicas["a"].depth.limit <= batch + 15
+
+
+def test_requests_on_their_way_are_not_taken_for_others() -> None:
+    """A report contains the first of ours it has accepted; one that never arrived is given up after a second."""
+    sent = Unacknowledged()
+    for number in range(5):
+        sent.add(number * 0.01)
+    assert sent.reported(3, 0.1) == 2
+    assert sent.reported(5, 0.2) == 0
+    sent.add(0.3)  # is lost on its way
+    sent.add(0.4)
+    assert sent.reported(6, 0.5) == 1
+    assert sent.reported(6, 1.45) == 0
+    sent.add(1.5)
+    assert sent.reported(6, 1.55) == 1
+    assert sent.reported(7, 1.6) == 0
 
 
 def test_depth_grows_when_an_engine_runs_dry_and_shrinks_otherwise() -> None:
