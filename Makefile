@@ -5,7 +5,7 @@ BIN := .venv/bin
 SOURCES := cluster router deployments tests
 
 .PHONY: help setup demo test check format helm-docs lock clean \
-	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-autoscaling bench-placement
+	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-autoscaling bench-admission bench-placement
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -51,6 +51,9 @@ bench-routing: bench-peers ## Cache hits and TTFT: a recorded trace in virtual t
 
 bench-index: setup ## The prefix index: lookup time, memory, updates a second
 	$(BIN)/python -m tests.benchmarks.prefix_index
+
+bench-admission: setup ## What flow control costs a request, and bursts of 15 000 at a real gateway
+	$(BIN)/python -m tests.benchmarks.bench_admission
 
 bench-autoscaling: setup ## Requests in time and GPU-hours: the autoscaler beside a fixed fleet and Serve's policy
 	$(BIN)/python -m tests.benchmarks.bench_autoscaling

@@ -1,5 +1,7 @@
 """Finding the end of a chunked body while its bytes pass through untouched (RFC 9112, section 7.1)."""
 
+import sys
+
 MAX_LINE = 4096
 """A chunk-size line or trailer section longer than this is an error; real ones have a dozen bytes."""
 
@@ -104,10 +106,11 @@ def chunk(data: bytes) -> bytes:
 LAST_CHUNK = b"0\r\n\r\n"
 
 
-def whole_chunks(framed: bytes) -> int:
-    """Return how many bytes of `framed`, which starts with a chunk, are whole chunks."""
+def whole_chunks(framed: bytes, at_most: int = sys.maxsize) -> int:
+    """Return how many bytes of `framed`, which starts with a chunk, are whole chunks; of the first `at_most` ones."""
     position = 0
-    while (line_end := framed.find(b"\r\n", position)) >= 0:
+    while at_most and (line_end := framed.find(b"\r\n", position)) >= 0:
+        at_most -= 1
         end = line_end + 4 + _size_with_extension(framed[position:line_end])
         if end > len(framed):
             break

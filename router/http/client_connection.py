@@ -8,8 +8,9 @@ from typing import Protocol, cast
 import structlog
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+from router.http.client import Client
 from router.http.data_plane import TICK_S, DataPlane
-from router.http.exchange import Client, Exchange
+from router.http.exchange import Exchange
 from router.http.incoming import READ, IncomingRequest, RefusedRequest
 from router.http.responses import error_body, response
 from router.outcome import HTTP_STATUS, Outcome
@@ -357,7 +358,7 @@ class ClientConnection(asyncio.Protocol):
         upstream = exchange.upstream
         if upstream is None:
             return
-        exchange.fold()
+        exchange.answer.fold()
         upstream.quiet_ticks += 1
         timeout_s = exchange.model_timeout_s()
         if upstream.quiet_ticks * TICK_S > timeout_s:

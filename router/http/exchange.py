@@ -4,13 +4,13 @@ import asyncio
 from dataclasses import replace
 from http import HTTPStatus
 from math import inf
-from typing import Protocol
 
 from router.admission.claim import Claim
 from router.admission.priority import Priority
 from router.admission.verdict import Reject
 from router.http.attempt import Attempt
 from router.http.auth import Tenant
+from router.http.client import Client
 from router.http.data_plane import MAX_ATTEMPTS, DataPlane, ReplicaRoute
 from router.http.incoming import IncomingRequest
 from router.http.model_flow import ModelFlow, Waiter
@@ -22,22 +22,8 @@ from router.outcome import HTTP_STATUS, Outcome
 from router.outlook import Usage
 from router.request import RoutingRequest
 
-_FAILED = "every replica that was tried failed before answering"
 _COST_NOTHING = Usage(0, 0, 0)
-
-
-class Client(Protocol):
-    """The client's side of an exchange."""
-
-    transport: asyncio.Transport
-
-    def exchange_ended(self, *, keep_alive: bool) -> None:
-        """The answer has been written; the next request may be served unless the connection must close."""
-        ...
-
-    def exchange_broken(self) -> None:
-        """The answer cannot be completed: the connection must break, so that the client sees it."""
-        ...
+_FAILED = "every replica that was tried failed before answering"
 
 
 class Exchange:
@@ -58,12 +44,12 @@ class Exchange:
         wait_s: how long it may wait for room; infinite: the model's own bounds apply.
 
     Attributes:
+        answer: what the client gets.
         head_request: the method was HEAD: no body follows the head.
         upstream: the connection that carries it now, None while there is none.
     """
 
     __slots__ = (
-        "_answer",
         "_attempt",
         "_attempts",
         "_began_s",
@@ -80,6 +66,7 @@ class Exchange:
         "_span",
         "_tenant",
         "_tried",
+        "answer",
         "head_request",
         "upstream",
     )
@@ -105,7 +92,7 @@ class Exchange:
         self._tried: set[str] = set()
         self._attempts = 0
         self._attempt: Attempt | None = None
-        self._answer = RelayedAnswer(client.transport, incoming, request)
+        self.answer = RelayedAnswer(client.transport, incoming, request)
         self._body = incoming.body
         self._cost = Usage()
         self._ended = False
@@ -166,7 +153,7 @@ class Exchange:
     def upstream_head(self, head: ResponseHead, body: bytes) -> Sink:
         """Start the answer to the client with the replica's own head."""
         attempt = self._attempt
-        answer = self._answer
+        answer = self.answer
         if attempt is None:
             return self._client.transport.write
         if head.retry_elsewhere:
@@ -178,7 +165,7 @@ class Exchange:
             return self._resumed_head(head, body)
         if plane.draining:
             answer.keep_alive = False
-        sink = answer.begin(head, body, self._own_headers())
+        sink = answer.begin(head, body, self._own_headers(), self._engine_gave_up)
         if body or head.length == 0:
             self._first_bytes()
             return sink
@@ -209,26 +196,26 @@ class Exchange:
 
     def upstream_done(self) -> None:
         """The answer is complete."""
-        head = self._answer.head
+        head = self.answer.head
         if self._ended or head is None:
             return
-        self._answer.complete()
+        self.answer.complete()
         if head.status < HTTPStatus.BAD_REQUEST:
             self._learn()
             self._end(Outcome.OK)
         else:
             self._cost = _COST_NOTHING
             self._end(Outcome.UPSTREAM_STATUS)
-        self._client.exchange_ended(keep_alive=self._answer.keep_alive)
+        self._client.exchange_ended(keep_alive=self.answer.keep_alive)
 
     def _learn(self) -> None:
         """Tell how it went to whoever learns from it."""
         attempt = self._attempt
         if attempt is not None:
-            usage, reply = self._answer.usage(with_reply=attempt.is_watched)
+            usage, reply = self.answer.usage(with_reply=attempt.is_watched)
             self._cost = usage
             if usage.completion_tokens is None:
-                self._cost = Usage(usage.prompt_tokens, usage.cached_tokens, self._answer.tokens_sent())
+                self._cost = Usage(usage.prompt_tokens, usage.cached_tokens, self.answer.tokens_sent())
             attempt.answered(usage, reply, streamed=self._request.stream)
 
     # --- failures
@@ -237,24 +224,32 @@ class Exchange:
         """The replica broke off: try another, or tell the client that its answer ends here."""
         if self._ended:
             return
-        if self._answer.head is None:
+        if self.answer.head is None:
             self._attempt_failed(reason)
             return
         if self._attempt is not None:
             self._plane.replica_failed(self._attempt.decision.replica, reason)
-        whole = between_chunks or self._answer.is_resumed
+        whole = between_chunks or self.answer.is_resumed
         if not (whole and self._resume()):
             self._break(f"the replica {reason} before the answer was complete", whole=whole)
+
+    def _engine_gave_up(self) -> bool:
+        """The engine says in its stream that it cannot go on; tell whether another replica will, instead."""
+        upstream = self.upstream
+        gone_on = not self._ended and self._resume()
+        if gone_on and upstream is not None:
+            upstream.abandon()
+        return gone_on
 
     def _resume(self) -> bool:
         """Let another replica go on with the stream from the text the client has; tell whether that can be asked."""
         attempt = self._attempt
-        body = self._answer.resume()
+        body = self.answer.resume()
         if body is None or attempt is None:
             return False
         if not body:
             self._end(Outcome.OK)
-            self._client.exchange_ended(keep_alive=self._answer.keep_alive)
+            self._client.exchange_ended(keep_alive=self.answer.keep_alive)
             return True
         self._body = body
         self.upstream = None
@@ -266,7 +261,7 @@ class Exchange:
 
     def _resumed_head(self, head: ResponseHead, body: bytes) -> Sink:
         """The replica that goes on answers: its events follow, its head does not."""
-        sink = self._answer.go_on(head, body)
+        sink = self.answer.go_on(head, body, self._engine_gave_up)
         if sink is not None:
             return sink
         if self.upstream is not None:
@@ -277,7 +272,7 @@ class Exchange:
     def _break(self, message: str, *, whole: bool) -> None:
         """End an answer that cannot be completed; `whole`: what was sent ends with a whole chunk."""
         self._end(Outcome.REPLICA_FAILED)
-        self._answer.break_off(Outcome.REPLICA_FAILED, message, whole=whole)
+        self.answer.break_off(Outcome.REPLICA_FAILED, message, whole=whole)
         self._client.exchange_broken()
 
     def _attempt_failed(self, reason: str) -> None:
@@ -316,7 +311,7 @@ class Exchange:
         has_room = self._flow.has_room(staying, self._tried)
         if self._attempts >= MAX_ATTEMPTS or fleet is None:
             self._refuse(Outcome.REPLICA_FAILED, _FAILED)
-        elif has_room or (has_room is False and self._answer.is_resumed):
+        elif has_room or (has_room is False and self.answer.is_resumed):
             self.dispatch()  # a stream that is cut has waited before: it goes before those that wait
         elif has_room is False or (not staying and self._flow.admission.limits.cold_start_timeout_s > 0):
             self._flow.put_back(self._claim)
@@ -324,10 +319,6 @@ class Exchange:
             self._refuse(Outcome.REPLICA_FAILED, _FAILED)
 
     # --- from outside
-
-    def fold(self) -> None:
-        """Bound what is kept of the answer; called now and then."""
-        self._answer.fold()
 
     def timed_out(self, timeout_s: float) -> None:
         """The replica sent nothing for too long."""
@@ -338,7 +329,7 @@ class Exchange:
         reason = f"sent nothing for {timeout_s:g} s"
         between_chunks = upstream.between_chunks
         upstream.abandon()
-        if self._answer.head is not None:
+        if self.answer.head is not None:
             self.upstream_failed(reason, between_chunks=between_chunks)
             return
         self._plane.replica_failed(attempt.decision.replica, reason)
@@ -353,7 +344,7 @@ class Exchange:
         if self._ended:
             return
         upstream = self.upstream
-        self._cost = Usage(completion_tokens=self._answer.tokens_sent())
+        self._cost = Usage(completion_tokens=self.answer.tokens_sent())
         self._end(Outcome.CLIENT_LEFT)
         if upstream is not None:
             upstream.abandon()
@@ -370,7 +361,7 @@ class Exchange:
             self._refuse(Outcome.INTERNAL, "the gateway failed; it has logged why")
 
     def _refuse(self, outcome: Outcome, message: str, *, retry_after: int = 1) -> None:
-        if self._answer.head is not None:
+        if self.answer.head is not None:
             self._break(message, whole=True)
             return
         self._cost = _COST_NOTHING
@@ -379,7 +370,7 @@ class Exchange:
         status = HTTP_STATUS[outcome]
         if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
             headers += b"retry-after: %d\r\n" % retry_after
-        keep_alive = self._answer.keep_alive and not self._plane.draining
+        keep_alive = self.answer.keep_alive and not self._plane.draining
         self._client.transport.write(
             response(
                 status,
@@ -404,7 +395,7 @@ class Exchange:
         plane.meters.ended(model, self._tenant.name, outcome)
         usage = self._cost
         if usage.completion_tokens is None:
-            usage = replace(usage, completion_tokens=self._answer.tokens_sent())
+            usage = replace(usage, completion_tokens=self.answer.tokens_sent())
         plane.meters.used(model, self._tenant.name, usage)
         if self._span is not None:
             self._span.ended(outcome, usage)

@@ -10,9 +10,9 @@ from prometheus_client.registry import Collector
 
 from router.http.affinity_metrics import AffinityMetrics, residency_modes
 from router.http.answers import Answers
+from router.http.client import Client
 from router.http.data_plane import DataPlane
 from router.http.engine_metrics import EngineMetrics
-from router.http.exchange import Client
 from router.http.flow_metrics import FlowMetrics
 from router.http.incoming import IncomingRequest
 from router.http.responses import error_body

@@ -1,6 +1,7 @@
 """A replica's answer on its way to the client: its head made ours, its bytes passed on, and what is kept of them."""
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 
 from router.http.chunked import LAST_CHUNK, chunk, payload
@@ -8,7 +9,7 @@ from router.http.incoming import IncomingRequest
 from router.http.response_head import CHUNKED, UNTIL_CLOSE, ResponseHead
 from router.http.responses import error_event
 from router.http.resume import RESUMABLE_PATHS, ResumedStream, continuation_body
-from router.http.sent_text import FOLD_EVENTS, SentText
+from router.http.sent_text import ABORT, ERROR, FOLD_EVENTS, SentText
 from router.http.upstream import Sink
 from router.http.usage import read_answer, read_counts
 from router.outcome import Outcome
@@ -62,13 +63,14 @@ class RelayedAnswer:
         """Another replica goes on with the stream."""
         return self._resumed is not None
 
-    def begin(self, head: ResponseHead, body: bytes, own_headers: bytes) -> Sink:
+    def begin(self, head: ResponseHead, body: bytes, own_headers: bytes, gave_up: Callable[[], bool]) -> Sink:
         """Send the head and what came of the body with it.
 
         Args:
             head: the replica's.
             body: what came with it.
             own_headers: header lines the gateway adds.
+            gave_up: called where the engine says within a stream that it cannot go on; returns whether another will.
 
         Returns:
             Where the rest of the body goes.
@@ -82,22 +84,40 @@ class RelayedAnswer:
             self.keep_alive = False
         connection = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
         self._transport.write(b"".join((head.lines, own_headers, connection, body)))
-        return self._sink_for(head, body)
+        return self._sink_for(head, body, gave_up)
 
-    def _sink_for(self, head: ResponseHead, body: bytes) -> Sink:
+    def _sink_for(self, head: ResponseHead, body: bytes, gave_up: Callable[[], bool]) -> Sink:
         """Return where the body goes: to the client, and beside it to whom it is kept for."""
         write = self._transport.write
         request = self._request
         if request.stream and head.length == CHUNKED and request.path in RESUMABLE_PATHS and _is_events(head):
-            self._sent = SentText()
-            keep = self._sent.keep
-        elif head.length <= MAX_KEPT_ANSWER:
-            keep = self._kept.append
-        else:
+            return self._stream_sink(body, gave_up)
+        if head.length > MAX_KEPT_ANSWER:
             return write
+        keep = self._kept.append
         keep(body)
 
         def write_and_keep(data: bytes) -> None:
+            write(data)
+            keep(data)
+
+        return write_and_keep
+
+    def _stream_sink(self, body: bytes, gave_up: Callable[[], bool]) -> Sink:
+        """Return where a stream goes that another replica may go on with."""
+        write = self._transport.write
+        sent = self._sent = SentText()
+        keep = sent.keep
+        keep(body)
+
+        def write_and_keep(data: bytes) -> None:
+            if (ERROR in data or ABORT in data) and (whole := sent.before_giving_up(data)) is not None:
+                if whole:
+                    write(whole)
+                    keep(whole)
+                if gave_up():
+                    return
+                data = data[len(whole) :]
             write(data)
             keep(data)
 
@@ -137,7 +157,7 @@ class RelayedAnswer:
             self._resumed = ResumedStream(sent)
         return body
 
-    def go_on(self, head: ResponseHead, body: bytes) -> Sink | None:
+    def go_on(self, head: ResponseHead, body: bytes, gave_up: Callable[[], bool]) -> Sink | None:
         """The replica that goes on answers: its events follow, its head does not; None: it does not go on."""
         resumed = self._resumed
         if resumed is None or head.status != HTTPStatus.OK or head.length != CHUNKED:
@@ -148,6 +168,9 @@ class RelayedAnswer:
             rest = resumed.feed(data)
             if rest:
                 write(rest)
+            if resumed.gave_up is not None and not gave_up():
+                write(chunk(resumed.gave_up))
+                resumed.gave_up = None
 
         write_rest(body)
         return write_rest

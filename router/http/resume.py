@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from router.http.chunked import chunk, payload, whole_chunks
-from router.http.sent_text import DONE, EVENT_END, SentText
+from router.http.sent_text import ABORT, DONE, ERROR, EVENT_END, SentText, gives_up
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
@@ -74,19 +74,31 @@ class ResumedStream:
     """
 
     def __init__(self, sent: SentText) -> None:
+        self.gave_up: bytes | None = None
         self._sent = sent
         self._framed = b""
         self._events = b""
         self._before = sent.tokens
 
     def feed(self, framed: bytes) -> bytes:
-        """Take framed bytes from the new replica; return framed bytes for the client: whole events, or b""."""
+        """Take framed bytes from the new replica; return framed bytes for the client: whole events, or b"".
+
+        Where the engine gives up in one of them, those before it are returned and `gave_up` is that event.
+        """
         self._framed += framed
         whole = whole_chunks(self._framed)
         self._events += payload(self._framed[:whole])
         self._framed = self._framed[whole:]
         *events, self._events = self._events.split(EVENT_END)
-        return b"".join(chunk(out + EVENT_END) for event in events if (out := self._rewritten(event)))
+        rewritten = []
+        for event in events:
+            if (ERROR in event or ABORT in event) and gives_up(event):
+                self.gave_up = event + EVENT_END
+                break
+            out = self._rewritten(event)
+            if out:
+                rewritten.append(chunk(out + EVENT_END))
+        return b"".join(rewritten)
 
     def _rewritten(self, event: bytes) -> bytes:
         data = event.removeprefix(b"data:").strip()

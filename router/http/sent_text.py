@@ -1,5 +1,6 @@
 """What a client has been sent of a streamed answer, kept so that another replica can go on from there."""
 
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -10,6 +11,8 @@ FOLD_EVENTS = 256
 """Reads kept as they came; more are folded into their text, so a stream's memory is its text and about these."""
 
 EVENT_END = b"\n\n"
+ERROR, ABORT = b'"error"', b'"abort"'
+"""What the bytes of an event contain in which an engine says that it gives up. Quotes within text are escaped."""
 DONE = b"[DONE]"
 
 
@@ -28,10 +31,15 @@ class _Choice(msgspec.Struct):
     logprobs: msgspec.Raw | None = None
 
 
+class _Error(msgspec.Struct):
+    code: int | str | None = None
+
+
 class _Event(msgspec.Struct):
     id: str = ""
     created: int = 0
     choices: list[_Choice] = []
+    error: _Error | None = None
 
 
 _decoder = msgspec.json.Decoder(_Event)
@@ -73,6 +81,23 @@ class SentText:
     def rest(self) -> bytes:
         """Return what was kept and not folded yet, framing and all."""
         return b"".join(self._kept)
+
+    def before_giving_up(self, data: bytes) -> bytes | None:
+        """Return what of newly read bytes precedes the event in which the engine gives up; None: there is none.
+
+        That is an error that is not the request's own fault, or a generation ended as `abort`. Looked for only in whole
+        chunks of one event each, as engines write them.
+        """
+        self.fold()
+        if not self.resumable or any(self._kept):
+            return None
+        whole = 0
+        while (end := whole_chunks(data[whole:], at_most=1)) > 0:
+            event = payload(data[whole : whole + end])
+            if event.endswith(EVENT_END) and gives_up(event.removesuffix(EVENT_END)):
+                return data[:whole]
+            whole += end
+        return None
 
     def tokens_about(self) -> int:
         """Return how many tokens were sent: one an event but the first and the last; events are not read for that."""
@@ -122,3 +147,17 @@ class SentText:
 
 def _present(raw: msgspec.Raw | None) -> bool:
     return raw is not None and bytes(raw) not in (_NULL, b"[]")
+
+
+def gives_up(event: bytes) -> bool:
+    """Tell whether an engine says in an event that it cannot go on, for a reason that another replica may not have."""
+    if not event.startswith(b"data:"):
+        return False
+    try:
+        decoded = _decoder.decode(event.removeprefix(b"data:"))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    if decoded.error is not None:
+        code = decoded.error.code
+        return not isinstance(code, int) or code >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return any(choice.finish_reason == "abort" for choice in decoded.choices)

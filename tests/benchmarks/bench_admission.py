@@ -1,8 +1,10 @@
-"""What admission costs a request: CPU time of each of its calls, with nothing and with 100 000 requests waiting."""
+"""Flow control: CPU time of each of admission's calls, and bursts at a real gateway in front of simulated replicas."""
 
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 from rich.console import Console
@@ -13,12 +15,15 @@ from router.admission.claim import Claim
 from router.admission.limits import AdmissionLimits, WaitingRoom
 from router.admission.priority import Priority
 from tests.benchmarks.bars import Bar, report_bars
+from tests.benchmarks.burst import PRIORITIES, BurstResult, burst_cluster
 from tests.benchmarks.result_file import our_versions, write_result
 
 ROUNDS = 5
 FAST_CALLS = 50_000
 TENANTS = 100
 SIZES = (1_000, 10_000, 100_000)
+BURSTS = 3
+BURST_REQUESTS = 15_000
 
 
 def cpu_us(call: Callable[[], int]) -> float:
@@ -80,6 +85,41 @@ def loaded(size: int) -> dict[str, float]:
     return costs
 
 
+def bursts(console: Console) -> tuple[list[dict[str, float]], list[Bar]]:
+    """Send the same gateway one burst after the other; return what came of each, and the bars."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        burst_cluster(Path(folder), max_waiting_requests=BURST_REQUESTS) as cluster,
+    ):
+        results = [cluster.run(BURST_REQUESTS, seed) for seed in range(BURSTS)]
+    rows = [_figures(result) for result in results]
+    table = Table(title=f"bursts of {BURST_REQUESTS} requests, 5 tenants, 4 simulated replicas", title_justify="left")
+    for name in rows[0]:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*(f"{value:.4g}" for value in row.values()))
+    console.print(table)
+    last = rows[-1]
+    return rows, [
+        Bar("burst_answered_share", min(row["answered"] for row in rows) / BURST_REQUESTS, ">=", 1.0),
+        Bar("burst_jain", min(row["jain"] for row in rows), ">=", 0.98),
+        Bar("burst_high_over_low_p99", max(row["high_p99_s"] / row["low_p99_s"] for row in rows), "<=", 0.2),
+        Bar("burst_memory_growth", last["rss_mib"] / rows[0]["rss_mib"] - 1.0, "<=", 0.1),
+    ]
+
+
+def _figures(result: BurstResult) -> dict[str, float]:
+    p99_s = {f"{name}_p99_s": result.quantile_s(name, 0.99) for name in PRIORITIES}
+    return {
+        "answered": float(result.outcomes["ok"]),
+        "most_waiting": float(result.most_waiting),
+        "jain": min(result.jain("normal"), result.jain("low")),
+        **p99_s,
+        "rss_mib": result.peak_rss_bytes / 2**20,
+        "gateway_cpu_us": result.gateway_cpu_s / len(result.asked) * 1e6,
+    }
+
+
 def main() -> int:
     """Run; return the exit code: 0 if all bars hold."""
     fast_us = min(cpu_us(fast_path) for _ in range(ROUNDS))
@@ -95,7 +135,10 @@ def main() -> int:
     console.print(f"nothing waits: {fast_us:.2f} for offer, take, give and ended together", highlight=False)
     bars = [Bar("admission_fast_path_us", fast_us, "<=", 4.0, aim=2.0)]
     bars += [Bar(f"admission_{name}_100k_waiting_us", cost, "<=", 15.0) for name, cost in figures[SIZES[-1]].items()]
-    result = {"fast_path_us": fast_us, "waiting": {str(size): costs for size, costs in figures.items()}}
+    burst_rows, burst_bars = bursts(console)
+    bars += burst_bars
+    waiting = {str(size): costs for size, costs in figures.items()}
+    result = {"fast_path_us": fast_us, "waiting": waiting, "bursts": burst_rows}
     console.print(f"results: {write_result('bench-admission', result, bars, versions=our_versions())}", highlight=False)
     return report_bars(bars)
 

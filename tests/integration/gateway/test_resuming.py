@@ -3,6 +3,8 @@
 import asyncio
 import json
 
+import pytest
+
 from router.http.chunked import LAST_CHUNK, chunk
 from tests.integration.gateway.running_gateway import ask, request, running_gateway
 from tests.integration.gateway.scripted_replica import SSE_HEAD, Received, ScriptedReplica
@@ -70,6 +72,77 @@ async def test_a_death_after_the_last_word_needs_no_other_replica() -> None:
 
     async with ScriptedReplica(almost_done) as replica, running_gateway([replica.port]) as gateway:
         assert _text((await ask(gateway.port, request(BODY)))[2]) == "all"
+
+
+def _gives_up(words: int, last: bytes) -> object:
+    """Return a script that says some words, and then `last` and a proper end instead of the rest, if any is left."""
+
+    async def speak(received: Received, writer: asyncio.StreamWriter) -> None:
+        asked = json.loads(received.body)
+        end = asked["messages"][-1]
+        said = end["content"].count("w") if end["role"] == "assistant" else 0
+        writer.write(SSE_HEAD + b"".join(map(_event, WORDS[said : said + words - 1])))
+        await writer.drain()
+        await asyncio.sleep(0.02)
+        # The last word, the failure and the end come in one read.
+        rest = WORDS[said + words - 1 : said + words]
+        end_of_it = last if said + words < len(WORDS) else _event("", "stop")
+        writer.write(b"".join(map(_event, rest)) + end_of_it + chunk(b"data: [DONE]\n\n") + LAST_CHUNK)
+
+    return speak
+
+
+ENGINE_ERROR = chunk(b'data: {"error": {"message": "EngineCore died", "type": "InternalServerError", "code": 500}}\n\n')
+BAD_REQUEST = chunk(b'data: {"error": {"message": "too long", "type": "BadRequestError", "code": 400}}\n\n')
+
+
+@pytest.mark.parametrize("last", [ENGINE_ERROR, _event("", "abort")])
+async def test_an_engine_that_gives_up_in_words_is_a_death_too(last: bytes) -> None:
+    """An error event or `abort` never reaches the client: another replica goes on, and another with what that left."""
+    replicas = [ScriptedReplica(_gives_up(5, last)) for _ in range(3)]  # type: ignore[arg-type]
+    async with (
+        replicas[0], replicas[1], replicas[2],
+        running_gateway([replica.port for replica in replicas]) as gateway,
+    ):  # fmt: skip
+        status, _, body = await ask(gateway.port, request(BODY))
+        assert status == 200
+        assert _text(body) == "".join(WORDS)
+        assert [len(replica.received) for replica in replicas] == [1, 1, 1]
+        assert [row["outcome"] for row in gateway.state()["outcomes"]] == ["ok"]
+        assert all(row["in_flight"] == 0 for row in gateway.state()["models"]["m"]["replicas"])
+
+
+async def test_an_error_that_is_the_requests_own_is_passed_on() -> None:
+    """What another replica would refuse as well reaches the client as the engine said it."""
+    async with (
+        ScriptedReplica(_gives_up(4, BAD_REQUEST)) as one,  # type: ignore[arg-type]
+        ScriptedReplica(_speaker(12)) as two,  # type: ignore[arg-type]
+        running_gateway([one.port, two.port]) as gateway,
+    ):
+        _, _, body = await ask(gateway.port, request(BODY))
+        assert b"too long" in body
+        assert body.endswith(b"data: [DONE]\n\n")
+        assert not two.received
+
+
+async def test_words_about_errors_are_words() -> None:
+    """Text that looks like a failure is text."""
+
+    async def speak(_: Received, writer: asyncio.StreamWriter) -> None:
+        for word in ("abort", '{"error": 1}', '"finish_reason":"abort"'):
+            writer.write((SSE_HEAD if word == "abort" else b"") + _event(word))
+            await writer.drain()
+            await asyncio.sleep(0.01)
+        writer.write(_event("", "stop") + chunk(b"data: [DONE]\n\n") + LAST_CHUNK)
+
+    async with (
+        ScriptedReplica(speak) as one,
+        ScriptedReplica(speak) as two,
+        running_gateway([one.port, two.port]) as gateway,
+    ):
+        _, _, body = await ask(gateway.port, request(BODY))
+        assert _text(body) == 'abort{"error": 1}"finish_reason":"abort"'
+        assert len(one.received) + len(two.received) == 1
 
 
 async def test_with_nobody_left_the_stream_ends_with_an_error() -> None:
