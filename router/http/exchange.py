@@ -1,7 +1,6 @@
 """One request on its way: waiting for room, to a replica, to another if that fails, and its answer to the client."""
 
 import asyncio
-from dataclasses import replace
 from http import HTTPStatus
 from math import inf
 
@@ -214,8 +213,6 @@ class Exchange:
         if attempt is not None:
             usage, reply = self.answer.usage(with_reply=attempt.is_watched)
             self._cost = usage
-            if usage.completion_tokens is None:
-                self._cost = Usage(usage.prompt_tokens, usage.cached_tokens, self.answer.tokens_sent())
             attempt.answered(usage, reply, streamed=self._request.stream)
 
     # --- failures
@@ -344,7 +341,6 @@ class Exchange:
         if self._ended:
             return
         upstream = self.upstream
-        self._cost = Usage(completion_tokens=self.answer.tokens_sent())
         self._end(Outcome.CLIENT_LEFT)
         if upstream is not None:
             upstream.abandon()
@@ -371,14 +367,9 @@ class Exchange:
         if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
             headers += b"retry-after: %d\r\n" % retry_after
         keep_alive = self.answer.keep_alive and not self._plane.draining
+        body = error_body(outcome, message)
         self._client.transport.write(
-            response(
-                status,
-                error_body(outcome, message),
-                headers=headers,
-                close=not keep_alive,
-                head_only=self.head_request,
-            )
+            response(status, body, headers=headers, close=not keep_alive, head_only=self.head_request)
         )
         self._client.exchange_ended(keep_alive=keep_alive)
 
@@ -390,12 +381,12 @@ class Exchange:
         upstream = self.upstream
         if self._attempt is not None:
             self._attempt.given_up(outcome)  # unless it was answered
-        self._flow.ended(self._claim, self._request, self._cost)
-        del self._claim  # it holds this exchange: a circle that only the garbage collector would find
-        plane.meters.ended(model, self._tenant.name, outcome)
         usage = self._cost
         if usage.completion_tokens is None:
-            usage = replace(usage, completion_tokens=self.answer.tokens_sent())
+            usage = Usage(usage.prompt_tokens, usage.cached_tokens, self.answer.tokens_sent())
+        self._flow.ended(self._claim, self._request, usage)
+        del self._claim  # it holds this exchange: a circle that only the garbage collector would find
+        plane.meters.ended(model, self._tenant.name, outcome)
         plane.meters.used(model, self._tenant.name, usage)
         if self._span is not None:
             self._span.ended(outcome, usage)

@@ -267,10 +267,14 @@ async def test_a_retry_waits_for_room() -> None:
         await eventually(lambda: len(good.received) == 1)
         both = [Endpoint("r0", "m", "127.0.0.1", good.port), Endpoint("r1", "m", "127.0.0.1", bad.port)]
         gateway.apply_view(both)
+        gateway.apply_report(
+            "r0", LoadReport(2, 1, 3, 0, 0.0, 0, 0.0, 0.0, accepted=1)
+        )  # three of another gateway's wait
         second = asyncio.create_task(ask(gateway.port, request(body(1))))
         await eventually(lambda: len(bad.received) == 1 and waiting(gateway) == 1)
         assert len(good.received) == 1
         turnstile.let_through(2)
+        gateway.apply_report("r0", LoadReport(3, 1, 0, 0, 0.0, 0, 0.0, 0.0, accepted=1))
         assert [(await task)[0] for task in (first, second)] == [200, 200]
         assert numbers(good) == [0, 1]
 
