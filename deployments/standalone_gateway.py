@@ -14,6 +14,7 @@ import structlog
 from cluster.errors import ClusterError
 from cluster.spec import MODEL_NAME, GatewaySpec, ModelSpec
 from deployments.machine_clock import MachineClock
+from deployments.server_kv import kv_tokens_of
 from deployments.tracing.wiring import close, gateway_tracer
 from router.http.gateway import Gateway
 from router.snapshot import Endpoint
@@ -33,18 +34,26 @@ class _Server:
     Attributes:
         models: what it last said it serves.
         misses: polls in a row it did not answer.
+        kv_tokens: what its KV cache holds, as it said when it came up; 0: it did not say.
     """
 
     host: str
     port: int
     models: tuple[str, ...] = ()
     misses: int = MISSES
+    kv_tokens: int = 0
     told: set[str] = field(default_factory=set)
 
     @property
     def name(self) -> str:
         """Return `host:port`."""
         return f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Return where it answers."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
 
     @property
     def is_up(self) -> bool:
@@ -145,9 +154,8 @@ class StandaloneGateway:
             self._apply(world)
 
     async def _poll(self, server: _Server) -> None:
-        host = f"[{server.host}]" if ":" in server.host else server.host
         try:
-            response = await self._client.get(f"http://{host}:{server.port}/v1/models")
+            response = await self._client.get(f"{server.url}/v1/models")
             response.raise_for_status()
             names = [str(model["id"]) for model in response.json()["data"]]
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
@@ -158,7 +166,8 @@ class StandaloneGateway:
                 )
             return
         if not server.is_up:
-            _log.info("a replica answers", replica=server.name, models=names)
+            server.kv_tokens = await self._kv_tokens(server)
+            _log.info("a replica answers", replica=server.name, models=names, kv_tokens=server.kv_tokens or None)
         server.misses = 0
         for name in set(names) - server.told:
             server.told.add(name)
@@ -167,6 +176,13 @@ class StandaloneGateway:
                     "a model's name cannot be routed; rename it on its server", replica=server.name, model=name
                 )
         server.models = tuple(name for name in names if MODEL_NAME.fullmatch(name))
+
+    async def _kv_tokens(self, server: _Server) -> int:
+        try:
+            response = await self._client.get(f"{server.url}/metrics", follow_redirects=True)
+            return kv_tokens_of(response.text) if response.is_success else 0
+        except httpx.HTTPError:
+            return 0
 
     def _world(self) -> list[tuple[str, tuple[str, ...]]]:
         return [(server.name, server.models) for server in self._servers if server.is_up]
@@ -192,6 +208,7 @@ class StandaloneGateway:
                     model=name,
                     host=server.host,
                     http_port=server.port,
+                    kv_tokens=server.kv_tokens // max(1, len(server.models)),
                 )
                 for server in self._servers
                 if server.is_up

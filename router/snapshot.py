@@ -25,6 +25,7 @@ class Endpoint:
         signals: the telemetry it provides.
         node_id: the Ray node it is on, or "".
         domain: the NVLink domain it is in (`a+b` for a gang in two), or "".
+        kv_tokens: tokens its KV cache holds, where that is known before any load report; 0: it is not.
     """
 
     replica_id: str
@@ -35,6 +36,7 @@ class Endpoint:
     signals: frozenset[Signal] = frozenset()
     node_id: str = ""
     domain: str = ""
+    kv_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ class SimMetrics(Collector):
 
     Args:
         core: the simulation.
-        model: the served name, the metrics' only label.
+        model: the served name, a label of all that changes.
     """
 
     def __init__(self, core: SimCore, model: str) -> None:
@@ -50,6 +50,14 @@ class SimMetrics(Collector):
             counter = CounterMetricFamily(f"vllm:{name}", text, labels=["model_name"])
             counter.add_metric([self._model], value)
             yield counter
+        spec = self._core.spec
+        config = GaugeMetricFamily(
+            "vllm:cache_config_info",
+            "Information of the LLMEngine CacheConfig",
+            labels=["block_size", "engine", "num_gpu_blocks"],
+        )
+        config.add_metric([str(spec.block_tokens), "0", str(spec.kv_blocks)], 1)
+        yield config
         ended = CounterMetricFamily(
             "vllm:request_success", "Count of processed requests.", labels=["model_name", "finished_reason"]
         )

@@ -176,7 +176,8 @@ class Gateway:
         """Learn about a replica from now on, where its model's policy wants that."""
         outlook = self._plane.outlooks.get(endpoint.model)
         if outlook is not None:
-            outlook.add_replica(endpoint.replica_id, exact=Signal.RESIDENCY in endpoint.signals)
+            is_exact = Signal.RESIDENCY in endpoint.signals
+            outlook.add_replica(endpoint.replica_id, exact=is_exact, kv_tokens=endpoint.kv_tokens)
 
     def _outlook_of(self, replica_id: str) -> ModelOutlook | None:
         replica = self._fleet.by_id.get(replica_id)

@@ -5,6 +5,7 @@ import asyncio
 import httpx
 import pytest
 
+from deployments.server_kv import kv_tokens_of
 from tests.contract.served_engine import ServedEngine, events_of
 
 
@@ -76,3 +77,4 @@ def test_metrics_are_prometheus_text(engine: ServedEngine) -> None:
         "vllm:prefix_cache_hits_total",
         "vllm:request_success_total",
     } <= samples
+    assert kv_tokens_of(text) == 64 * 32
