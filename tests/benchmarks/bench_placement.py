@@ -58,7 +58,7 @@ def main() -> int:
     predicted = [row for row in published if not row["calibrated_on"]]
     mean_error = sum(abs(row["error"]) for row in predicted) / len(predicted)
     console.print(f"mean error over {len(predicted)} offline rows nothing was fitted to: {mean_error:.0%}")
-    launches = "left out of a quick run" if options.quick else launch_times(LAUNCHES)
+    launches = "left out of a quick run" if options.quick else launch_times(options.launches)
     _print_launches(launches, console)
     bars = _bars(placements, predicted)
     figures_json = {
@@ -109,6 +109,7 @@ def _placement_table(placements: list[PlacementTime]) -> Table:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench-placement", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one run of each; bars are printed but not enforced")
+    parser.add_argument("--launches", type=int, default=LAUNCHES, help="how often to launch a cluster")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result file")
     return parser.parse_args()
 
