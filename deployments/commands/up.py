@@ -16,6 +16,7 @@ from deployments.ray_up import RayUp
 from deployments.ssh_hosts import on_head, on_workers, workers_by_key
 
 REMOTE_FILE = "~/rackserve-cluster.yaml"
+STARTING_S = 60
 HEAD_LABELS = {"ray.io/node-group": "head"}
 """What the head has in every file of `cluster/launch/`."""
 
@@ -118,7 +119,11 @@ def down(file: Path, *, verbose: bool, console: Console) -> None:
 
 
 def _stop_everywhere(launch: OnPremLaunch) -> None:
-    stop = f"{launch.venv}/bin/ray stop || {launch.venv}/bin/ray stop --force"
+    # The autoscaler that is gone may have been starting Ray on a worker: what it began over SSH goes on to its end.
+    stop = (
+        f"timeout {STARTING_S} bash -c 'while pgrep -f \"[r]ay start --address\" >/dev/null; do sleep 0.2; done'; "
+        f"{launch.venv}/bin/ray stop || {launch.venv}/bin/ray stop --force"
+    )
     hosts = {"launch.head.address": launch.head.address, **workers_by_key(launch)}
     said = {"launch.head.address": on_head(launch, stop), **on_workers(launch, stop)}
     missed = [f"{hosts[key]} ({key}): {ended.text}" for key, ended in said.items() if ended.code]
