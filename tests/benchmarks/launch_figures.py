@@ -69,6 +69,7 @@ def _one_launch(launcher: Launcher) -> LaunchTimes:
     (rack,) = launcher.hosts_of_gang(GANG)
     launcher.hosts.cut(rack)
     moved_s = launcher.seconds_to_first_token(GANG, FIRST_TOKEN_S, other_than=broken)
+    launcher.hosts.heal(rack)
     started_s = time.monotonic()
     launcher.down()
     return LaunchTimes(first[GANG], first[REAL_MODEL], to_ready_s, moved_s, time.monotonic() - started_s)
