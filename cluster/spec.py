@@ -89,7 +89,7 @@ class GatewaySpec(_Part):
         replicas: gateway processes in the cluster.
         tls: the apps' port speaks HTTPS with this certificate; unset: plain HTTP.
         node_labels: only nodes with all of these Ray labels run gateways; none: any node.
-        per_node: at most so many gateway processes on one node; unset: no limit.
+        per_node: at most so many gateway processes on one node, and one more while an update rolls; unset: no limit.
         max_body_bytes: larger request bodies are refused with 413.
         max_header_bytes: larger request heads are refused with 431.
         header_timeout_s: a head that takes longer is refused with 408.

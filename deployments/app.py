@@ -140,7 +140,8 @@ def compose(spec: ClusterSpec) -> ray_api.Application:
         user_config={"models": [model.model_dump(mode="json") for model in spec.models]},
         drain_s=spec.gateway.drain_timeout_s,
         node_labels=spec.gateway.node_labels,
-        per_node=spec.gateway.per_node,
+        # One more: a rolling update starts the new process before it stops the old one, if need be on the same node.
+        per_node=spec.gateway.per_node + 1 if spec.gateway.per_node else None,
     )
     return ray_api.bind(GatewayReplica, options, spec.gateway, *models)
 

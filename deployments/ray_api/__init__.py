@@ -35,6 +35,7 @@ from deployments.ray_api.deployment import (
     bind,
     this_replica,
 )
+from deployments.ray_api.draining import drain_this_node, replicas_on
 from deployments.ray_api.gang_bundles import GangBundles, StandingGang, standing_gangs
 from deployments.ray_api.machines import Machine, ask_autoscaler, machines
 from deployments.ray_api.serve import default_serve_port, is_serve_running, serve_http_port, start_serve, stop_serve
@@ -64,6 +65,7 @@ __all__ = [
     "delete_application",
     "deploy",
     "disconnect",
+    "drain_this_node",
     "durable_actor",
     "end_this_actor",
     "existing_actor",
@@ -77,6 +79,7 @@ __all__ = [
     "node_address",
     "node_id",
     "node_labels",
+    "replicas_on",
     "serve_http_port",
     "shared_secret",
     "standing_gangs",

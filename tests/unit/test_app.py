@@ -176,7 +176,7 @@ def test_a_deployments_version_is_its_own() -> None:
 
 
 def test_gateways_keep_to_their_nodes() -> None:
-    """`node_labels` and `per_node` reach Serve; without them any node will do."""
+    """`node_labels` and `per_node`, with room for a rolling update, reach Serve; without them any node will do."""
 
     def placed(**gateway: object) -> tuple[object, object]:
         bound = app.compose(
@@ -185,4 +185,4 @@ def test_gateways_keep_to_their_nodes() -> None:
         return bound.ray_actor_options.get("label_selector"), bound._replica_config.max_replicas_per_node
 
     assert placed() == (None, None)
-    assert placed(node_labels={"role": "gateway"}, per_node=2) == ({"role": "gateway"}, 2)
+    assert placed(node_labels={"role": "gateway"}, per_node=2) == ({"role": "gateway"}, 3)

@@ -81,8 +81,10 @@ spec:
       lifecycle:
         {{- include "rackserve.drain" (dict "root" .root "component" "model") | nindent 8 }}
       volumeMounts:
+        {{- if $group.shm }}
         - name: shared-mem
           mountPath: /dev/shm
+        {{- end }}
         {{- include "rackserve.volumeMounts" (dict "root" .root "component" "model") | nindent 8 }}
   volumes:
     {{- include "rackserve.volumes" (dict "root" .root "component" "model" "shm" $group.shm) | nindent 4 }}

@@ -1,0 +1,50 @@
+"""Emptying a node before its machine goes away: Ray places nothing new there and Serve moves what runs."""
+
+import time
+
+import ray
+from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+from ray.serve.context import _get_global_client
+
+from cluster.errors import ClusterError
+from deployments.ray_api.cluster import node_id
+from deployments.ray_api.errors import ray_errors
+
+
+def drain_this_node(within_s: float) -> None:
+    """Ask Ray to empty this node: replicas start elsewhere first, then those here finish their requests and stop.
+
+    What finds no other place is stopped in time all the same. Ray's own call for it is internal.
+
+    Args:
+        within_s: the node ends after so long; nothing here enforces it.
+
+    Raises:
+        ClusterError: Ray refused, or its head is away.
+    """
+    deadline_ms = int((time.time() + within_s) * 1000)
+    reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")  # the other reason is refused while a node works
+    with ray_errors("draining this node"):
+        gcs = ray._private.worker.global_worker.gcs_client  # noqa: SLF001
+        accepted, why_not = gcs.drain_node(node_id(), reason, "the machine is asked to end", deadline_ms)
+    if not accepted:
+        raise ClusterError(f"Ray does not drain this node: {why_not}")
+
+
+def replicas_on(node: str) -> int:
+    """Return how many Serve replicas are on a node, those that are stopping included.
+
+    Raises:
+        ClusterError: Serve cannot be asked.
+    """
+    with ray_errors("asking Ray Serve for its replicas"):
+        client = _get_global_client(raise_if_no_controller_running=False)
+        if client is None:
+            return 0
+        details = ray.get(client._controller.get_serve_instance_details.remote(), timeout=5.0)  # noqa: SLF001
+    return sum(
+        replica["node_id"] == node
+        for application in details["applications"].values()
+        for deployment in application["deployments"].values()
+        for replica in deployment["replicas"]
+    )

@@ -1,0 +1,223 @@
+"""What the pods are: racks with their NVLink domains, gateways, the head; and what they may not do."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cluster.spec import ClusterSpec
+from deployments import app
+from tests.integration.helm.chart import (
+    ALL_VALUES,
+    CHART,
+    Manifest,
+    of_kind,
+    pods,
+    ray_service,
+    render,
+    scenario,
+    worker_groups,
+)
+
+every_values_file = pytest.mark.parametrize("values", ALL_VALUES, ids=lambda file: file.stem)
+
+
+def spec_of(service: Manifest) -> ClusterSpec:
+    """Return the spec that Serve's builder makes of a RayService, as the head does."""
+    (application,) = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"]
+    assert application["import_path"] == "deployments.app:build"
+    return app.spec_from(application["args"])
+
+
+@every_values_file
+def test_the_cluster_file_is_one_that_runs(values: Path) -> None:
+    """What is rendered passes the very checks of `rackserve serve`, and as many gateways run as pods hold."""
+    service = ray_service(values)
+    spec = spec_of(service)
+    gateways = worker_groups(service)["gateway"]
+    assert spec.gateway.replicas == gateways["replicas"] * (spec.gateway.per_node or 0)
+    assert spec.gateway.node_labels.items() <= gateways["labels"].items()
+    assert yaml.safe_load(service["spec"]["serveConfigV2"])["http_options"]["port"] == spec.cluster.serve_port
+    ports = {port["name"]: port["containerPort"] for port in pods(service)["head"]["containers"][0]["ports"]}
+    assert ports["serve"] == spec.cluster.serve_port
+
+
+def test_every_key_survives_the_rendering() -> None:
+    """Nothing of the cluster file is lost, renamed or turned into another type on its way through Helm."""
+    given = yaml.safe_load(scenario("gpu").read_text())["clusterFile"]["models"]
+    rendered = spec_of(ray_service(scenario("gpu"), "clusterFile.gateway.max_body_bytes=1073741824"))
+    assert rendered.gateway.max_body_bytes == 1024**3
+    assert [model.model_dump(include=set(raw)) for model, raw in zip(rendered.models, given, strict=True)] == [
+        ClusterSpec.model_validate({"models": given}).models[n].model_dump(include=set(raw))
+        for n, raw in enumerate(given)
+    ]
+
+
+def test_a_group_a_rack_each_with_its_domain() -> None:
+    """Ray learns a node's NVLink domain from its group's labels, and from nowhere else."""
+    groups = worker_groups(ray_service(scenario("gb300-two-racks")))
+    assert list(groups) == ["gateway", "rack-0", "rack-1"]
+    assert [groups[name]["labels"].get("ray.io/gpu-domain") for name in groups] == [
+        None,
+        "cluster-7f3a.0",
+        "cluster-7f3a.1",
+    ]
+    one_rack = worker_groups(ray_service(scenario("gb300-rack")))
+    assert one_rack["rack-0"]["labels"]["ray.io/gpu-domain"] == "rack-0"
+    assert "ray.io/gpu-domain" not in worker_groups(ray_service(CHART / "values-cpu.yaml"))["cpu"]["labels"]
+
+
+def test_a_gb300_pod_claims_its_rack() -> None:
+    """Four GPUs, RDMA, the rack's compute domain, Arm nodes, and all pods of a group in one NVLink clique."""
+    values = scenario("gb300-two-racks")
+    for name in ("rack-0", "rack-1"):
+        pod = pods(ray_service(values))[name]
+        (container,) = pod["containers"]
+        assert container["resources"]["limits"] == {"cpu": 128, "memory": "800Gi", "nvidia.com/gpu": 4, "rdma/ib": 4}
+        (claim,) = pod["resourceClaims"]
+        assert container["resources"]["claims"] == [{"name": claim["name"]}]
+        (domain,) = (
+            d for d in of_kind("ComputeDomain", values) if d["metadata"]["labels"]["rackserve.io/group"] == name
+        )
+        assert domain["apiVersion"] == "resource.nvidia.com/v1beta1"
+        assert domain["spec"]["numNodes"] == 0
+        assert domain["spec"]["channel"]["resourceClaimTemplate"]["name"] == claim["resourceClaimTemplateName"]
+        (term,) = pod["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        labels = worker_groups(ray_service(values))[name]["template"]["metadata"]["labels"]
+        assert term["topologyKey"] == "nvidia.com/gpu.clique"
+        assert term["labelSelector"]["matchLabels"].items() <= labels.items()
+        assert term["labelSelector"]["matchLabels"]["rackserve.io/group"] == name
+        assert pod["nodeSelector"]["kubernetes.io/arch"] == "arm64"
+        assert {"key": "kubernetes.io/arch", "operator": "Equal", "value": "arm64", "effect": "NoSchedule"} in pod[
+            "tolerations"
+        ]
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["IPC_LOCK"]}
+
+
+def test_plain_and_cpu_nodes_claim_nothing_special() -> None:
+    """Neither compute domains nor RDMA where a profile has none; no GPU on a laptop."""
+    for values, name, gpus in ((scenario("gpu"), "l40s", 1), (CHART / "values-cpu.yaml", "cpu", None)):
+        assert not of_kind("ComputeDomain", values)
+        pod = pods(ray_service(values))[name]
+        assert "resourceClaims" not in pod
+        limits = pod["containers"][0]["resources"]["limits"]
+        assert limits.get("nvidia.com/gpu") == gpus
+        assert not [resource for resource in limits if resource.startswith("rdma/")]
+
+
+def test_a_groups_own_keys_win_over_its_profile() -> None:
+    """False, zero and null count as given."""
+    service = ray_service(scenario("gb200-autoscaler"))
+    assert "rdma/ib" in pods(service)["rack-0"]["containers"][0]["resources"]["limits"]
+    assert "rdma/ib" not in pods(service)["burst"]["containers"][0]["resources"]["limits"]
+    settings = [
+        f"groups[0].{setting}" for setting in ("name=a", "profile=gb300", "computeDomain=false", "cliqueAffinity=false")
+    ]
+    pod = pods(ray_service(CHART / "values.yaml", *settings))["a"]
+    assert "resourceClaims" not in pod
+    assert "affinity" not in pod
+
+
+@every_values_file
+def test_every_container_is_confined(values: Path) -> None:
+    """Not root, no new privileges, a read-only root file system with /tmp beside it, the default seccomp profile."""
+    for name, pod in pods(ray_service(values)).items():
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            context = container["securityContext"]
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["capabilities"]["drop"] == ["ALL"]
+            mounted = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+            assert {"tmp", "home"} <= set(mounted.values())
+            assert set(mounted.values()) <= {volume["name"] for volume in pod["volumes"]}
+
+
+@every_values_file
+def test_a_pod_outlives_its_answers(values: Path) -> None:
+    """Kubernetes' grace is longer than any drain within the pod, and the hook that drains ends before it."""
+    service = ray_service(values)
+    spec = spec_of(service)
+    for name, pod in pods(service).items():
+        if name == "head":
+            continue
+        drain_s = spec.gateway.drain_timeout_s if name == "gateway" else max(m.drain_timeout_s for m in spec.models)
+        command = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+        assert command[:3] == ["rackserve", "drain-node", "--timeout"]
+        # Serve itself gives a stopping replica 10 s more than its drain time.
+        assert drain_s + 10 < int(command[3]) < pod["terminationGracePeriodSeconds"]
+
+
+@every_values_file
+def test_traffic_reaches_ready_gateways_only(values: Path) -> None:
+    """The Service selects the gateways' pods and no others; they are ready when their gateway says so."""
+    service = ray_service(values)
+    (front,) = (s for s in of_kind("Service", values) if s["metadata"]["name"].endswith("-gateway"))
+    config = service["spec"]["rayClusterConfig"]
+    selected = {
+        group.get("groupName", "head")
+        for group in (config["headGroupSpec"], *config["workerGroupSpecs"])
+        if front["spec"]["selector"].items() <= group["template"]["metadata"]["labels"].items()
+    }
+    assert selected == {"gateway"}
+    container = pods(service)["gateway"]["containers"][0]
+    assert container["readinessProbe"]["httpGet"]["path"] == "/ready"
+    (port,) = (port for port in container["ports"] if port["name"] == front["spec"]["ports"][0]["targetPort"])
+    assert port["containerPort"] == spec_of(service).gateway.port
+
+
+def test_keys_and_certificates_come_from_secrets() -> None:
+    """A tenant's key and the certificate are files of mounted Secrets; no value holds either."""
+    values = scenario("tenants-tls")
+    service = ray_service(values)
+    spec = spec_of(service)
+    pod = pods(service)["gateway"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+    secrets = {v["name"]: v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v}
+    acme, root = spec.gateway.tenants
+    assert secrets[mounts[str(Path(acme.key_file).parent)]] == "llm-tenants"
+    assert Path(acme.key_file).name == "acme"
+    assert root.key_sha256
+    assert spec.gateway.tls is not None
+    assert secrets[mounts[str(Path(spec.gateway.tls.cert_file).parent)]] == "llm-tls"
+    assert pod["containers"][0]["readinessProbe"]["httpGet"]["scheme"] == "HTTPS"
+    for name in ("head", "gpu"):
+        assert not [volume for volume in pods(service)[name]["volumes"] if "secret" in volume]
+
+
+def test_budgets_are_what_kubernetes_can_count() -> None:
+    """A number that must stay, since KubeRay's pods have no scale: one less than run; none where that is zero."""
+    budgets = {b["metadata"]["name"]: b["spec"] for b in of_kind("PodDisruptionBudget", scenario("gb300-two-racks"))}
+    assert {name: spec["minAvailable"] for name, spec in budgets.items()} == {
+        "demo-rackserve-gateway": 3,
+        "demo-rackserve-rack-0": 17,
+        "demo-rackserve-rack-1": 8,
+    }
+    assert not of_kind("PodDisruptionBudget", scenario("bare"))
+
+
+def test_who_may_reach_what() -> None:
+    """Apps: the gateways' port. Monitoring: metrics. The operator: the head. Everybody else: nothing."""
+    policies = {p["metadata"]["name"]: p["spec"] for p in of_kind("NetworkPolicy", scenario("tenants-tls"))}
+    assert set(policies) == {"llm-cluster", "llm-head", "llm-gateway"}
+    reach = {
+        name: [(rule.get("from", "anybody"), [p["port"] for p in rule.get("ports", ())]) for rule in spec["ingress"]]
+        for name, spec in policies.items()
+    }
+    ingress_controller = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}]
+    assert reach["llm-gateway"][0] == (ingress_controller, [8000])
+    assert [ports for _, ports in reach["llm-gateway"]] == [[8000], [8002]]
+    assert [ports for _, ports in reach["llm-head"]] == [[8265, 8001]]
+    assert reach["llm-cluster"][0] == ([{"podSelector": policies["llm-cluster"]["podSelector"]}], [])
+    assert "anybody" not in [peers for rules in reach.values() for peers, _ in rules]
+    assert len(policies["llm-cluster"]["egress"]) == 2  # each other and DNS: `egress: []`
+
+
+def test_no_secret_is_rendered() -> None:
+    """The chart makes no Secret and writes no password into a pod: it only names Secrets."""
+    for values in ALL_VALUES:
+        assert not [manifest for manifest in render("4.1", values) if manifest["kind"] == "Secret"]
+    head = json.dumps(ray_service(scenario("hgx-redis"))["spec"]["rayClusterConfig"]["gcsFaultToleranceOptions"])
+    assert json.loads(head)["redisPassword"] == {"valueFrom": {"secretKeyRef": {"name": "redis", "key": "password"}}}
