@@ -122,7 +122,8 @@ class Launch:
             ready = found.replicas.get("RUNNING", 0) if found else 0
             # Serve remarks on engines that load for more than 30 s; that is what engines do.
             message = found.message if found and "to initialize" not in found.message else ""
-            models[model.name] = ModelProgress(ready, model.replicas.min, reason_in(message))
+            wanted = found.wanted if found and model.replicas.is_autoscaled else model.replicas.min
+            models[model.name] = ModelProgress(ready, wanted, reason_in(message))
         view = self._view()
         url = ""
         if state.status == "RUNNING" and view is not None:

@@ -106,7 +106,7 @@ class ScalingActor:
         """Return each model's last decisions, newest first, at most so many, with how many seconds ago each was."""
         now_s = time.monotonic()
         told: dict[str, list[dict[str, Any]]] = {}
-        for name, model in self._models.items():
+        for name, model in list(self._models.items()):
             rows = model.autoscaler.history.rows()[:most]
             told[name] = [{**row, "from_ago_s": now_s - row["from_s"], "ago_s": now_s - row["until_s"]} for row in rows]
         return told
