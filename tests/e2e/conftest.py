@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+import yaml
 from openai import OpenAI
 
 MODEL = "smollm2"
@@ -44,11 +46,13 @@ class RunningCluster:
         process: the `rackserve serve` process.
         port: the apps' port.
         admin_port: the operators' port.
+        file: its cluster file.
     """
 
     process: subprocess.Popen[str]
     port: int
     admin_port: int
+    file: Path
 
     @property
     def url(self) -> str:
@@ -59,9 +63,26 @@ class RunningCluster:
         """Return an OpenAI client that does not retry: a retry would hide a failure."""
         return OpenAI(base_url=f"{self.url}/v1", api_key="any", max_retries=0, timeout=120)
 
-    def state(self) -> dict[str, Any]:
-        """Return the gateway's /state."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/state", timeout=10) as answer:
+    def deploy(self, spec: dict[str, Any]) -> None:
+        """Hand the running application another content of its cluster file."""
+        changed = self.file.with_name("changed.yaml")
+        changed.write_text(yaml.safe_dump(spec))
+        children = [child.cmdline() for child in psutil.Process(self.process.pid).children()]
+        addresses = [word for command in children for word in command if word.startswith("--gcs-address=")]
+        ray_address = addresses[0].removeprefix("--gcs-address=")
+        script = (
+            "import sys; from pathlib import Path; from deployments import app, ray_api; ray_api.connect(sys.argv[1]); "
+            "ray_api.deploy(app.compose(app.read(Path(sys.argv[2]))), 'e2e')"
+        )
+        # In a process of its own: this one may be part of another test's Ray cluster.
+        command = [sys.executable, "-c", script, ray_address, str(changed)]
+        env = {**os.environ, "RAY_AUTH_MODE": "token"}  # as Ray does by itself for clusters it finds by itself
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+
+    def state(self, admin_port: int = 0) -> dict[str, Any]:
+        """Return the /state of the gateway, or of the one with another admin port."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{admin_port or self.admin_port}/state", timeout=10) as answer:
             state: dict[str, Any] = json.load(answer)
             return state
 
@@ -106,7 +127,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
     ):
         try:
             _wait_ready(process, folder)
-            yield RunningCluster(process, ports["data"], ports["admin"])
+            yield RunningCluster(process, ports["data"], ports["admin"], file)
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0, "rackserve serve did not stop cleanly"
         finally:
