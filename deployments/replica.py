@@ -9,6 +9,7 @@ import structlog
 
 from cluster.errors import EngineError, GangLostError
 from cluster.placing.gang_of_model import needs_gang
+from cluster.placing.node_labels import DOMAIN
 from cluster.spec import ModelSpec
 from deployments import ray_api
 from deployments.directory import Announcement, DirectoryClient
@@ -19,7 +20,6 @@ from deployments.loop_thread import LoopThread
 from deployments.replica_server import ReplicaServer
 from deployments.scaling_client import ReplicaPush, ScalingClient
 
-DOMAIN_LABEL = "ray.io/gpu-domain"
 HEALTH_TIMEOUT_S = 8.0
 """Below Serve's own limit, so that a stuck loop is told as such."""
 
@@ -63,7 +63,7 @@ class ModelReplica:
             replica_id=identity.unique_id,
             host=ray_api.node_address(),
             node_id=ray_api.node_id(),
-            domain=ray_api.node_labels().get(DOMAIN_LABEL, ""),
+            domain=gang.domain if gang is not None else ray_api.node_labels().get(DOMAIN, ""),
             credential=ray_api.shared_secret(identity.application),
             check_gang=gang.check if gang is not None else None,
         )

@@ -54,8 +54,8 @@ def has_room_for(model: ModelSpec, spares_per_domain: int) -> bool:
         return False
 
 
-def stand(placed: PlacedGang) -> ray_api.GangBundles:
-    """Make the placement group of a gang on the nodes it was given.
+def stand(placed: PlacedGang) -> tuple[ray_api.GangBundles, str]:
+    """Make the placement group of a gang on the nodes it was given; returns it and the domain of the first rank, or "".
 
     Where it stands in one labelled domain, Ray is told so as well: a gang that must not leave its domain says it
     itself, whoever moves it.
@@ -66,4 +66,5 @@ def stand(placed: PlacedGang) -> ray_api.GangBundles:
     domains = {machine.node_id: machine.labels.get(DOMAIN, "") for machine in ray_api.machines()}
     its_domains = {domains.get(node, "") for node in placed.nodes}
     is_in_one = len(its_domains) == 1 and its_domains != {""}
-    return ray_api.GangBundles(asdict(placed.gang), placed.nodes, {DOMAIN: "STRICT_PACK"} if is_in_one else {})
+    bundles = ray_api.GangBundles(asdict(placed.gang), placed.nodes, {DOMAIN: "STRICT_PACK"} if is_in_one else {})
+    return bundles, domains.get(placed.nodes[0], "")

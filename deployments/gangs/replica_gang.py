@@ -30,6 +30,9 @@ class ReplicaGang:
         model: what the replica serves.
         replica_id: this life of this replica.
         spares_per_domain: as the cluster file has it.
+
+    Attributes:
+        domain: the NVLink domain its first rank is in; "" before `acquire`, and where nodes have no such label.
     """
 
     def __init__(self, model: ModelSpec, replica_id: str, spares_per_domain: int) -> None:
@@ -37,6 +40,7 @@ class ReplicaGang:
         self._spares_per_domain = spares_per_domain
         self._placer = PlacerClient()
         self._bundles: GangBundles | None = None
+        self.domain = ""
 
     @property
     def placement_group(self) -> Any:  # noqa: ANN401 - Ray's own; engines hand it on
@@ -54,9 +58,9 @@ class ReplicaGang:
                         _log.warning("waits for a place", gang=self._request.gang.name, why=answer.message)
                     said = answer.message
                 else:
-                    bundles = await asyncio.to_thread(stand, answer)
+                    bundles, domain = await asyncio.to_thread(stand, answer)
                     if await asyncio.to_thread(bundles.wait, STAND_S):
-                        self._bundles = bundles
+                        self._bundles, self.domain = bundles, domain
                         return
                     await asyncio.to_thread(bundles.remove)
                     await self._placer.forget(self._request.gang.name)

@@ -1,8 +1,9 @@
 """Planning and placing: `make bench-placement`.
 
 Placement time at 10, 100 and 1 000 nodes, planner time for each model, and the cost model's error against published
-MLPerf rows: CPU time of one process. Then, on three network-namespace hosts where this machine can make them, wall time
-of a launch by `ray up` and of a gang's move after a cut link. Needs no GPU.
+MLPerf rows: CPU time of one process. On light Ray nodes of this machine, wall time from a killed node to the first
+token of the rebuilt gang. On three network-namespace hosts where this machine can make them, wall time of a launch by
+`ray up` and of a gang's move after a cut link. Needs no GPU.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from tests.benchmarks.placement_figures import (
     published_errors,
     server_errors,
 )
+from tests.benchmarks.rebuilt_gang import rebuilt_gang
 from tests.benchmarks.result_file import RESULTS, our_versions, write_result
 
 PLACEMENT_BOUND_S = 1.0
@@ -58,6 +60,17 @@ def main() -> int:
     predicted = [row for row in published if not row["calibrated_on"]]
     mean_error = sum(abs(row["error"]) for row in predicted) / len(predicted)
     console.print(f"mean error over {len(predicted)} offline rows nothing was fitted to: {mean_error:.0%}")
+    rebuilt = None if options.quick else rebuilt_gang()
+    if rebuilt is not None:
+        shown = {key: f"{seconds:.1f} s" for key, seconds in rebuilt.items()}
+        console.print(
+            f"a gang of two nodes: first token {shown['first_token_s']} after it was deployed", highlight=False
+        )
+        console.print(
+            f"a node killed: out of the directory after {shown['left_directory_s']}, "
+            f"first token of the new gang after {shown['rebuilt_s']}",
+            highlight=False,
+        )
     launches = "left out of a quick run" if options.quick else launch_times(options.launches)
     _print_launches(launches, console)
     bars = _bars(placements, predicted)
@@ -68,6 +81,7 @@ def main() -> int:
         "mlperf_server": server,
         "mlperf_mean_error": mean_error,
         "launches": launches if isinstance(launches, str) else [asdict(each) for each in launches],
+        "rebuilt_gang": rebuilt,
     }
     path = write_result("bench-placement", figures_json, bars, versions=our_versions(), directory=options.results)
     console.print(f"results: {path}", highlight=False)
@@ -108,7 +122,7 @@ def _placement_table(placements: list[PlacementTime]) -> Table:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench-placement", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one run of each; bars are printed but not enforced")
+    parser.add_argument("--quick", action="store_true", help="one run of each, without Ray; bars are not enforced")
     parser.add_argument("--launches", type=int, default=LAUNCHES, help="how often to launch a cluster")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result file")
     return parser.parse_args()

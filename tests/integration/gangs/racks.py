@@ -12,7 +12,9 @@ from ray._private.authentication.authentication_token_setup import (
     enable_token_auth_by_default,
     ensure_token_if_auth_enabled,
 )
+from ray.autoscaler.v2.sdk import get_cluster_resource_state
 from ray.cluster_utils import Cluster
+from ray.experimental.internal_kv import internal_kv_get_gcs_client
 
 from cluster.placing.node_labels import ACCELERATOR, DOMAIN, HOST, NODE_GROUP
 
@@ -104,3 +106,19 @@ class Racks:
             yield
         finally:
             ray_services.RAY_PATH = real
+
+
+def autoscaler_wants() -> dict[tuple[tuple[str, str], ...], int]:
+    """Return what Ray's autoscaler is asked for: GPUs by the labels their nodes must have, as sorted pairs."""
+    state = get_cluster_resource_state(internal_kv_get_gcs_client())
+    wanted: dict[tuple[tuple[str, str], ...], int] = {}
+    for constraint in state.cluster_resource_constraints:
+        for each in constraint.resource_requests:
+            labels = {
+                label.label_key: label.label_values[0]
+                for selector in each.request.label_selectors
+                for label in selector.label_constraints
+            }
+            key = tuple(sorted(labels.items()))
+            wanted[key] = wanted.get(key, 0) + each.count * int(each.request.resources_bundle.get("GPU", 0))
+    return wanted

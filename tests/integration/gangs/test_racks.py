@@ -1,9 +1,11 @@
 """Gangs of sim engines on two racks of 72 GPUs: where they stand, what waits, and what a lost node takes with it."""
 
 import itertools
+import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,12 @@ from cluster.spec import ClusterSpec
 from cluster.topology import Node, Topology
 from deployments import ray_api
 from deployments.gangs.live_cluster import host_of, standing_gangs
-from tests.integration.cluster.running_application import RunningApplication, sim_spec, wait_for
+from deployments.gangs.placer import waiting_now
+from tests.integration.cluster.load import Load
+from tests.integration.cluster.running_application import RunningApplication, free_port, sim_spec, wait_for
+from tests.integration.cluster.test_failures import listener
 from tests.integration.gangs.conftest import NODES
-from tests.integration.gangs.racks import GPUS_PER_NODE, Racks
+from tests.integration.gangs.racks import GPUS_PER_NODE, Racks, autoscaler_wants
 
 HEAD: Mapping[str, Any] = {"node_labels": {"rackserve.io/role": "head"}}
 MODELS: Sequence[Mapping[str, Any]] = (
@@ -27,6 +32,7 @@ MODELS: Sequence[Mapping[str, Any]] = (
     {"name": "sixteen", "parallel": {"tensor": 8, "pipeline": 2}},
     {"name": "rack", "parallel": {"tensor": 72}},
 )
+PORT = free_port()
 ROOT = Path(__file__).parents[3]
 
 
@@ -44,7 +50,7 @@ def model_of(gang: str) -> str:
 def rackserve(*arguments: str) -> str:
     """Run the command on the tests' cluster."""
     environment = {**os.environ, "RAY_ADDRESS": ray_api.address(), "COLUMNS": "80"}
-    command = [sys.executable, "-m", "deployments.cli", *arguments]
+    command = [str(Path(sys.executable).with_name("rackserve")), *arguments]
     ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
@@ -52,7 +58,7 @@ def rackserve(*arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def application(racks: Racks) -> Iterator[RunningApplication]:  # noqa: ARG001 - must be up
-    """Gangs of 8, 8, 16 and 72 GPUs, with a spare node in each domain."""
+    """Gangs of 8, 8, 16 and 72 GPUs."""
     spec = spec_of(*MODELS)
     running = RunningApplication(spec)
     try:
@@ -66,8 +72,7 @@ def application(racks: Racks) -> Iterator[RunningApplication]:  # noqa: ARG001 -
 
 def spec_of(*models: Mapping[str, Any]) -> ClusterSpec:
     """Return the spec with these models."""
-    spec = sim_spec(*models, name="racks", **HEAD)
-    return ClusterSpec.model_validate({**spec.model_dump(mode="json"), "placement": {"spares_per_domain": 0}})
+    return sim_spec(*models, name="racks", port=PORT, **HEAD)
 
 
 def test_gangs_land_where_the_pure_placement_says(application: RunningApplication) -> None:
@@ -92,3 +97,71 @@ def placed_in_order(topology: Topology, gangs: Sequence[Gang]) -> list[tuple[str
     placement = Placement(topology)
     placed = [placement.place(gang) for gang in gangs]
     return sorted((each.gang.model, each.nodes) for each in placed if isinstance(each, PlacedGang))
+
+
+def test_what_fits_nowhere_waits_and_says_what_is_missing(application: RunningApplication) -> None:
+    """`rackserve status` has the sentence, the autoscaler hears the right machines, `topology` draws the racks."""
+    with_late = {"name": "late", "parallel": {"tensor": 48}, "accelerator": "GB300", "drain_timeout_s": 0.1}
+    application.deploy(spec_of(*MODELS, with_late))
+    wait_for("it waits", waiting_now)
+    rack = "rack-0" if hosts_by_model()["rack"][0].startswith("rack-1") else "rack-1"
+    status = json.loads(rackserve("status", "--json"))["waiting"]
+    assert [each["why_not"] for each in status] == [f"needs 48 GPUs in one domain; best domain {rack} has 40 free"]
+    assert status[0]["autoscaler_asked_for"] == {"gpus": 48, "node_group": "gb300"}
+    assert autoscaler_wants() == {
+        (("ray.io/accelerator-type", "GB300"), ("ray.io/node-group", "gb300")): 48,
+        (): 104,
+    }
+    drawing = rackserve("topology")
+    assert max(map(len, drawing.splitlines()[:-2])) <= 80
+    assert "rack rack-0: 18 nodes, 72 GPUs" in drawing
+    assert f"needs 48 GPUs in one domain; best domain {rack} has 40 free" in drawing
+
+
+def hosts_by_model() -> dict[str, tuple[str, ...]]:
+    """Return the hosts of a gang of each model."""
+    return {model_of(name): hosts for name, hosts in hosts_by_gang().items()}
+
+
+def test_a_silent_replica_gets_nothing_after_a_second(application: RunningApplication) -> None:
+    """Stop a replica's process: connections stay open, but a second later every request goes to the other one."""
+    stopped, other = application.replicas("two")
+    process = listener(stopped.http_port)
+    process.suspend()
+    try:
+        time.sleep(1.0)
+        answers = [application.chat("two", f"hello {number}") for number in range(20)]
+        assert [answer.status_code for answer in answers] == [200] * 20
+        assert {answer.headers["x-rackserve-replica"] for answer in answers} == {other.replica_id}
+    finally:
+        process.resume()
+
+
+def test_a_lost_node_takes_its_gang_and_nothing_else(application: RunningApplication, racks: Racks) -> None:
+    """The gang is torn down whole and built anew on healthy nodes of one domain; the others' requests never notice."""
+    before = hosts_by_gang()
+    lost = next(name for name in before if model_of(name) == "two")
+    load = Load(application.url, "sixteen", clients=2)
+    try:
+        node = before[lost][0]
+        racks.kill(node)
+
+        def is_rebuilt() -> bool:
+            now = hosts_by_gang()
+            return lost not in now and sum(model_of(name) == "two" for name in now) == 2
+
+        wait_for("the gang stands anew", is_rebuilt)
+        wait_for("it serves", lambda: len(application.replicas("two")) == 2)
+        replica_id = lost.partition("#")[2]
+        assert replica_id not in {endpoint.replica_id for endpoint in application.replicas("two")}
+    finally:
+        load.stop()
+    assert load.failures == []
+    assert load.answers > 20
+    after = hosts_by_gang()
+    new = next(hosts for name, hosts in after.items() if name not in before)
+    assert node not in new
+    assert len({host.rpartition("-n")[0] for host in new}) == 1
+    assert {name: hosts for name, hosts in before.items() if name != lost} == {
+        name: hosts for name, hosts in after.items() if name in before
+    }

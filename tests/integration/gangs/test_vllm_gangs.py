@@ -12,17 +12,15 @@ from deployments.gangs.live_cluster import host_of, standing_gangs
 from tests.integration.cluster.running_application import RunningApplication, free_port, wait_for
 from tests.integration.gangs.racks import Racks
 
-QUESTIONS = (
-    "What is the capital of France?",
-    "Count from one to ten in words.",
-    "Write one sentence about a red bicycle and a small dog that live in a town by the sea.",
-)
+QUESTIONS = ("What is the capital of France?", "What is the capital of Italy?", "Say hello.")
 SMOLLM: Mapping[str, Any] = {
     "source": "smollm2-135m-instruct",
     "cpus": 0.5,
     # Sums over ranks come in another order than on one; in float32 that changes no token.
     "engine_args": {"dtype": "float32", "max_model_len": 512, "kv_cache_memory_bytes": 1 << 27},
 }
+LOADING_S = 600.0
+"""Four processes load vLLM and the model at once: a minute on two idle cores, several on busy ones."""
 ONE = {"name": "one", **SMOLLM}
 TENSOR = {"name": "tensor", **SMOLLM, "parallel": {"tensor": 3}, "accelerator": "LAB"}
 PIPELINE = {"name": "pipeline", **SMOLLM, "parallel": {"pipeline": 2}, "accelerator": "HALL"}
@@ -47,6 +45,7 @@ def application(racks: Racks) -> Iterator[RunningApplication]:
     running = RunningApplication(spec)
     try:
         running.deploy(spec)
+        wait_for("vLLM is up", lambda: running.status() == "RUNNING", timeout_s=LOADING_S)
         running.wait_until_ready()
         yield running
     finally:
@@ -57,7 +56,8 @@ def application(racks: Racks) -> Iterator[RunningApplication]:
 def reference(application: RunningApplication) -> list[list[int]]:
     """What one process answers."""
     answers = [tokens(application, "one", question) for question in QUESTIONS]
-    assert "Paris" in application.chat("one", QUESTIONS[0], max_tokens=24).json()["choices"][0]["message"]["content"]
+    answer = application.chat("one", QUESTIONS[0], max_tokens=24, temperature=0)
+    assert "Paris" in answer.json()["choices"][0]["message"]["content"]
     return answers
 
 
@@ -82,7 +82,8 @@ def test_a_tensor_group_over_two_nodes_answers_as_one_process(
 ) -> None:
     """TP 3 on two nodes of one domain: the same tokens."""
     assert hosts_of("tensor") == ("lab-n0", "lab-n0", "lab-n1")
-    assert [tokens(application, "tensor", question) for question in QUESTIONS] == reference
+    answers = [tokens(application, "tensor", question) for question in QUESTIONS]
+    assert answers == reference
 
 
 def test_a_pipeline_over_two_domains_answers_as_one_process(
@@ -91,8 +92,9 @@ def test_a_pipeline_over_two_domains_answers_as_one_process(
     """PP 2, each stage in a domain of its own, in order: the same tokens. `one` was not restarted for it."""
     before = application.replicas("one")
     application.deploy(spec_of(ONE, PIPELINE).model_copy(update={"gateway": application.spec.gateway}))
-    wait_for("the pipeline", lambda: application.replicas("pipeline"))
+    wait_for("the pipeline", lambda: application.replicas("pipeline"), timeout_s=LOADING_S)
     application.wait_until_ready()
     assert hosts_of("pipeline") == ("hall-a-n0", "hall-b-n0")
-    assert [tokens(application, "pipeline", question) for question in QUESTIONS] == reference
+    answers = [tokens(application, "pipeline", question) for question in QUESTIONS]
+    assert answers == reference
     assert application.replicas("one") == before
