@@ -62,6 +62,7 @@ class GatewayReplica:
             credential=ray_api.shared_secret(identity.application),
             directory=DirectoryClient.of(identity.application),
             load_sink=self._scaling.gateway,
+            scaling_views=lambda: self._scaling.views,
         )
         await process.start()
         return process

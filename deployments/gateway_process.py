@@ -1,11 +1,12 @@
 """One gateway process: the data plane, fed by the directory and by every replica's telemetry. Knows no Serve."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 from typing import Any
 
+from cluster.autoscaling.scaling_view import ScalingView
 from cluster.spec import GatewaySpec, ModelSpec
 from deployments.directory import Announcement, DirectoryClient, follow
 from deployments.load_push import LoadPush, LoadSink
@@ -33,6 +34,7 @@ class GatewayProcess:
         credential: the cluster's internal credential.
         directory: where replicas are found and this gateway is announced.
         load_sink: who is told of the load of the models, twice a second; None: nobody.
+        scaling_views: returns how models are scaled, for the metrics.
     """
 
     def __init__(  # noqa: PLR0913 - the composition of one process
@@ -46,6 +48,7 @@ class GatewayProcess:
         directory: DirectoryClient,
         node_id: str = "",
         load_sink: LoadSink | None = None,
+        scaling_views: Callable[[], Mapping[str, ScalingView]] = dict,
     ) -> None:
         self._tracer = gateway_tracer()
         self._gateway_id = gateway_id
@@ -62,6 +65,7 @@ class GatewayProcess:
             rng=Random(),  # noqa: S311 - breaks ties
             tracer=self._tracer,
         )
+        self._gateway.tell_scaling(scaling_views)
         self._prompt_models = _reading_prompts(models)
         self._credential = credential
         self._known = LastKnownReplicas()

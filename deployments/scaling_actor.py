@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from cluster.autoscaling.figures import GatewayFigures, ReplicaFigures
 from cluster.autoscaling.model_autoscaler import ModelAutoscaler
+from cluster.autoscaling.scaling_view import ScalingView
 from cluster.autoscaling.targets import AutoscalingTargets
 
 POLL_S: Final = 5.0
@@ -62,14 +63,23 @@ class ScalingActor:
         self._began_s = time.monotonic()
         threading.Thread(target=self._end_when_unused, args=(linger_s,), name="linger", daemon=True).start()
 
-    async def gateway(self, gateway_id: str, sent_s: float, models: Mapping[str, GatewayFigures]) -> None:
-        """A gateway tells its figures of each model; `sent_s` is monotonic time on its machine."""
+    async def gateway(
+        self, gateway_id: str, sent_s: float, models: Mapping[str, GatewayFigures]
+    ) -> dict[str, ScalingView]:
+        """A gateway tells its figures of each model, and hears how those that autoscale are scaled.
+
+        Args:
+            gateway_id: which.
+            sent_s: monotonic time on its machine.
+            models: its figures.
+        """
         now_s = time.monotonic()
         for name, figures in models.items():
             model = self._models.get(name)
             if model is not None:
                 model.autoscaler.figures.hear_gateway(gateway_id, figures, sent_s, now_s)
                 self._decide(model, now_s)
+        return {name: model.autoscaler.view() for name, model in self._models.items()}
 
     async def replica(self, replica_id: str, model: str, figures: ReplicaFigures) -> None:
         """A replica that takes requests tells its figures."""

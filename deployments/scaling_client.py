@@ -2,15 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cluster.autoscaling.figures import GatewayFigures, ReplicaFigures
 from cluster.errors import ClusterError
 from deployments import ray_api
 from deployments.scaling_actor import actor_name
 from router.gateway_load import GatewayLoad
+
+if TYPE_CHECKING:
+    from cluster.autoscaling.scaling_view import ScalingView
 
 PUSH_S: Final = 0.5
 CALL_TIMEOUT_S: Final = 2.0
@@ -26,11 +29,13 @@ class ScalingClient:
 
     Attributes:
         enabled: some model autoscales; while none does, nothing is told.
+        views: how models are scaled, as a gateway was last told.
     """
 
     def __init__(self, application: str) -> None:
         self._actor = ray_api.existing_actor(actor_name(application))
         self.enabled = False
+        self.views: Mapping[str, ScalingView] = {}
 
     async def gateway(self, load: GatewayLoad) -> None:
         """Tell what a gateway knows; a `LoadSink`.
@@ -53,7 +58,7 @@ class ScalingClient:
             )
             for model in load.models
         }
-        await self._call("gateway", load.gateway_id, time.monotonic(), models)
+        self.views = await self._call("gateway", load.gateway_id, time.monotonic(), models)
 
     async def replica(self, replica_id: str, model: str, figures: ReplicaFigures) -> None:
         """Tell what a replica that takes requests knows of itself.
@@ -70,8 +75,8 @@ class ScalingClient:
             with suppress(ClusterError):
                 await self._call("replica_left", replica_id, model)
 
-    async def _call(self, method: str, *args: object) -> None:
-        await asyncio.to_thread(self._actor.call_now, method, *args, timeout_s=CALL_TIMEOUT_S)
+    async def _call(self, method: str, *args: object) -> Any:  # noqa: ANN401 - whatever that method returns
+        return await asyncio.to_thread(self._actor.call_now, method, *args, timeout_s=CALL_TIMEOUT_S)
 
 
 class ReplicaPush:

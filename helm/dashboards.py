@@ -211,7 +211,22 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
                 "As learned: more would wait inside the engine.",
             ),
             Panel("Tokens waiting in engines", "short", [of_replicas("rackserve_engine_waiting_tokens")]),
-            Panel("Replicas that take requests", "short", [of_replicas("rackserve_engine_reporting")]),
+            Panel(
+                "Replicas asked for, there, and needed",
+                "short",
+                [
+                    (f"max by (model) (rackserve_target_replicas{{{OURS}}})", "{{model}} asked for"),
+                    (of_replicas("rackserve_engine_reporting")[0], "{{model}} there"),
+                    (f"max by (model) (rackserve_load_replicas{{{OURS}}})", "{{model}} the load takes"),
+                    (f"max by (model) (rackserve_max_replicas{{{OURS}}})", "{{model}} at most"),
+                ],
+                "Why the autoscaler asks for so many: `rackserve status`.",
+            ),
+            Panel(
+                "Queue, in seconds of work",
+                "s",
+                [(f"max by (model) (rackserve_queue_seconds{{{OURS}}})", "{{model}}")],
+            ),
         ],
     ),
     "racks": (

@@ -61,6 +61,11 @@ class DecisionHistory:
         """Yield the stretches, oldest first."""
         return iter(self._stretches)
 
+    @property
+    def last(self) -> Decision | None:
+        """The last decision; None before the first."""
+        return self._stretches[-1].last if self._stretches else None
+
     def add(self, decision: Decision) -> None:
         """Keep a decision."""
         if self._stretches:

@@ -3,6 +3,7 @@
 from cluster.autoscaling.autoscaler import Autoscaler
 from cluster.autoscaling.decision import Decision, DecisionHistory
 from cluster.autoscaling.fleet_figures import FleetFigures
+from cluster.autoscaling.scaling_view import ScalingView
 from cluster.autoscaling.targets import AutoscalingTargets
 
 DECIDE_EVERY_S = 0.05
@@ -37,6 +38,14 @@ class ModelAutoscaler:
     def targets(self) -> AutoscalingTargets:
         """Bounds and aims."""
         return self._policy.targets
+
+    def view(self) -> ScalingView:
+        """Return what gateways tell of it."""
+        last = self.history.last
+        signals = last.signals if last is not None else {}
+        return ScalingView(
+            self.target, self.targets.max_replicas, signals.get("queue_s", 0.0), signals.get("load_replicas", 0.0)
+        )
 
     def set_targets(self, targets: AutoscalingTargets) -> None:
         """Go by other bounds and aims from the next decision on; what was learned stays."""

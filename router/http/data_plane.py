@@ -1,7 +1,7 @@
 """What all connections of one gateway process share: the fleet, the pools, the meters and the limits."""
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from router.snapshot import Endpoint, ReplicaSnapshot
 if TYPE_CHECKING:
     import asyncio
 
+    from cluster.autoscaling.scaling_view import ScalingView
     from router.http.spans import Tracer
     from router.outlook import ModelOutlook
 
@@ -63,6 +64,7 @@ class DataPlane:
         hasher: cuts and hashes prompts, as every gateway and replica of the cluster does.
         journal: why each of the last requests went where it went.
         flow: which requests wait, and which replicas have room.
+        scaling_views: returns how models are scaled, for the metrics.
         tracer: makes spans of requests; None: no traces are wanted.
         outlooks: by model, what is expected of its replicas; models whose policy reads no prompts have none.
     """
@@ -88,6 +90,7 @@ class DataPlane:
         self.hasher = ChunkHasher(hash_seed(credential))
         self.outlooks: dict[str, ModelOutlook] = {}
         self.journal = Journal()
+        self.scaling_views: Callable[[], Mapping[str, ScalingView]] = dict
         self.tracer: Tracer | None = None
         self.tasks: set[asyncio.Task[None]] = set()
         self._routes: dict[str, ReplicaRoute] = {}

@@ -1,13 +1,14 @@
 """One gateway process: its sockets, and how the directory and telemetry reach its fleet."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from random import Random
 from socket import socket
 from typing import TYPE_CHECKING, Any
 
+from cluster.autoscaling.scaling_view import ScalingView
 from cluster.clock import Clock
 from cluster.spec import GatewaySpec, ModelSpec
 from router.fleet import Fleet
@@ -162,6 +163,10 @@ class Gateway:
     def load(self) -> GatewayLoad:
         """Return what the autoscaler is told of this gateway's models."""
         return self._plane.flow.load(self._gateway_id)
+
+    def tell_scaling(self, views: Callable[[], Mapping[str, ScalingView]]) -> None:
+        """Have the metrics tell how models are scaled, as `views` returns it."""
+        self._plane.scaling_views = views
 
     def when_held(self, tell: Callable[[], None]) -> None:
         """Call `tell` whenever a request is held because its model has no replica."""

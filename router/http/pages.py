@@ -16,6 +16,7 @@ from router.http.engine_metrics import EngineMetrics
 from router.http.flow_metrics import FlowMetrics
 from router.http.incoming import IncomingRequest
 from router.http.responses import error_body
+from router.http.scaling_metrics import ScalingMetrics
 from router.journal import Journal, explanation
 from router.outcome import Outcome
 
@@ -36,6 +37,7 @@ def collectors(plane: DataPlane) -> tuple[Collector, ...]:
         FlowMetrics(plane.flow, plane.meters),
         AffinityMetrics(lambda: plane.outlooks),
         EngineMetrics(plane.fleet),
+        ScalingMetrics(plane.scaling_views),
     )
 
 

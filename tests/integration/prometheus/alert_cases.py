@@ -80,6 +80,27 @@ CASES = (
         at="35m",
     ),
     AlertCase(
+        "RackServeReplicasMissing",
+        fires={'rackserve_target_replicas{model="m",instance="a"}': "3x40", _engine("reporting"): "1x40"},
+        quiet={'rackserve_target_replicas{model="m",instance="a"}': "1x40", _engine("reporting"): "1x40"},
+        labels=MODEL,
+        at="30m",
+    ),
+    AlertCase(
+        "RackServeAutoscalerAtMaximum",
+        fires={
+            'rackserve_target_replicas{model="m"}': "4x40",
+            'rackserve_max_replicas{model="m"}': "4x40",
+            'rackserve_queue_seconds{model="m"}': "25x40",
+        },
+        quiet={
+            'rackserve_target_replicas{model="m"}': "4x40",
+            'rackserve_max_replicas{model="m"}': "4x40",
+            'rackserve_queue_seconds{model="m"}': "2x40",
+        },
+        labels=MODEL,
+    ),
+    AlertCase(
         "RackServeReplicaSilent",
         fires={_engine("reporting"): "0x40"},
         quiet={
