@@ -27,7 +27,7 @@ def screen(recent: Recent, *, now: str, height: int) -> RenderableType:
     head = Text.assemble(
         ("rackserve top", "bold"),
         f"  {now}  {reading.gateways} gateway{'' if reading.gateways == 1 else 's'}, ",
-        f"{len(reading.replicas)} replicas, {reading.connections:.0f} connections, {running:.0f} requests running",
+        f"{len(reading.replicas)} replicas, {running:.0f} running, {reading.connections:.0f} connections",
     )
     if not reading.gateways:
         head = Text.assemble(("rackserve top", "bold"), f"  {now}  ", ("no gateway answers", "bold red"))
