@@ -110,3 +110,11 @@ def test_the_environment_suits_shared_cores_and_offline_folders(tmp_path: object
     assert environment(model(cpus=2.5), "org/model", cpu=True)["OMP_NUM_THREADS"] == "2"
     assert environment(model(cpus=0.5), "org/model", cpu=True)["OMP_NUM_THREADS"] == "1"
     assert "HF_HUB_OFFLINE" not in environment(model(), "org/model", cpu=False)
+
+
+def test_traces_reach_the_engine() -> None:
+    """Where an exporter is configured vLLM sends its spans there too, unless the cluster file names another place."""
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317"}
+    assert engine_arguments(model(), env, cpu=False)["otlp_traces_endpoint"] == "http://collector:4317"
+    asked = model(engine_args={"otlp-traces-endpoint": "http://other:4317"})
+    assert engine_arguments(asked, env, cpu=False)["otlp_traces_endpoint"] == "http://other:4317"
