@@ -24,7 +24,7 @@ class Endpoint:
         telemetry_port: its gRPC telemetry port; 0: it has none.
         signals: the telemetry it provides.
         node_id: the Ray node it is on, or "".
-        domain: the NVLink domain it is in (`a+b` for a gang in two), or "".
+        domain: the NVLink domain it is in (of a gang, its first rank), or "".
         kv_tokens: tokens its KV cache holds, where that is known before any load report; 0: it is not.
     """
 
