@@ -11,6 +11,8 @@ from tests.benchmarks.peers import peer_command
 from tests.benchmarks.server_process import ServerProcess, free_port
 
 OURS = "rackserve"
+LOAD_ONLY = "rackserve least_load"
+"""Ours too, with a policy that reads no prompts: what the gateway costs without affinity."""
 DIRECT = "direct"
 ROUND_ROBIN = "vllm-router round_robin"
 CACHE_AWARE = "vllm-router cache_aware"
@@ -28,19 +30,24 @@ class Contestant:
     name: str
     policy: str = ""
 
+    @property
+    def is_ours(self) -> bool:
+        """It is our gateway."""
+        return self.name in {OURS, LOAD_ONLY}
+
     def start(self, engines: Sequence[ServerProcess], cores: Cores, log_dir: Path) -> ServerProcess:
         """Start it in front of `engines`, on the measured core; `direct` is the first engine itself."""
         if self.name == DIRECT:
             return engines[0]
         port = free_port()
         urls = [f"http://127.0.0.1:{engine.port}" for engine in engines]
-        command = self._ours(port, urls) if self.name == OURS else self._vllm_router(port, urls)
+        command = self._ours(port, urls) if self.is_ours else self._vllm_router(port, urls)
         return ServerProcess(
             self.name.replace(" ", "-"),
             pinned(command, cores.measured),
             port=port,
             log_dir=log_dir,
-            ready_path="/ready" if self.name == OURS else "/health",
+            ready_path="/ready" if self.is_ours else "/health",
         )
 
     def _ours(self, port: int, urls: list[str]) -> list[str]:
@@ -58,4 +65,6 @@ class Contestant:
 def contestants(policy: str, *, with_peers: bool) -> list[Contestant]:
     """Return everybody, the baseline first; `policy` is ours."""
     peers = [Contestant(ROUND_ROBIN, "round_robin"), Contestant(CACHE_AWARE, "cache_aware")] if with_peers else []
+    if with_peers:
+        peers.insert(0, Contestant(LOAD_ONLY, "least_load"))
     return [Contestant(DIRECT), Contestant(OURS, policy), *peers]
