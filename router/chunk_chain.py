@@ -117,6 +117,17 @@ class ChunkHasher:
             link=hashes[-1] if hashes else chain.link,
         )
 
+    def extension(self, chain: ChunkChain, piece: bytes) -> ChunkChain | None:
+        """Return the chunks alone that `extended` would add, with ends counted from the chain's last; None: no chunk.
+
+        It is no prompt: there is nothing to go on from at its end.
+        """
+        hashes: list[int] = []
+        ends: list[int] = []
+        start = chain.size_bytes - len(chain.tail)
+        data, _ = _cut([chain.tail + piece], chain.link, hashes, ends, offset=start)
+        return ChunkChain(np.array(hashes, np.uint64), ends, len(data)) if ends else None
+
     def _salted_seed(self, *salt: str) -> int:
         return xxh3_64_intdigest(FIELD.join(part.encode("utf-8", "surrogatepass") for part in salt), self._seed)
 

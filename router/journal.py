@@ -1,6 +1,5 @@
 """The decision journal: why each of the last requests went where it went, and what came of it."""
 
-from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -56,21 +55,17 @@ class Attempt:
     prompt_bytes: int
     weighed_count: int
     _replica_ids: tuple[str, ...]
-    _costs: "array[float]"
+    _costs: Sequence[float]
     _term_names: Sequence[str]
-    _terms: "array[float]"
+    _terms: Sequence[Sequence[float]]
     ttft_s: float | None = None
 
     def candidates(self) -> list[Weighed]:
         """Return the candidates that were kept, the cheapest first."""
-        width = len(self._term_names)
+        terms = self._terms or [()] * len(self._costs)
         rows = [
-            Weighed(
-                replica_id,
-                cost,
-                dict(zip(self._term_names, self._terms[at * width : (at + 1) * width], strict=True)),
-            )
-            for at, (replica_id, cost) in enumerate(zip(self._replica_ids, self._costs, strict=True))
+            Weighed(replica_id, cost, dict(zip(self._term_names, row, strict=True)))
+            for replica_id, cost, row in zip(self._replica_ids, self._costs, terms, strict=True)
         ]
         return sorted(rows, key=lambda row: row.cost)
 
@@ -143,7 +138,6 @@ class Journal:
 
     def _attempt(self, decision: Decision, now_s: float, unit: str, matched_bytes: int, prompt_bytes: int) -> Attempt:
         candidates, costs, terms = decision.candidates, decision.costs, decision.terms
-        flat = array("d")
         if len(candidates) > MAX_CANDIDATES:
             kept = _kept(decision)
             ids = tuple([candidates[at].endpoint.replica_id for at in kept])
@@ -154,8 +148,6 @@ class Journal:
                 self._last_ids = tuple([replica.endpoint.replica_id for replica in candidates])
                 self._last_candidates = candidates
             ids = self._last_ids
-        for row in terms:
-            flat.extend(row)
         return Attempt(
             now_s,
             decision.policy,
@@ -165,9 +157,9 @@ class Journal:
             prompt_bytes,
             len(candidates),
             ids,
-            array("d", costs),
+            costs,
             decision.term_names if terms else (),
-            flat,
+            terms,
         )
 
     def ended(  # noqa: PLR0913 - what there is to say of an end

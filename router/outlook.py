@@ -319,7 +319,7 @@ class ModelOutlook:
             usage: what the answer said of its tokens.
             now_s: when.
             streamed: the first token's time was seen, so the replica's rates can be learned from it.
-            answer: the prompt's chain with the answer behind it, where the answer was read.
+            answer: the chunks that the answer adds to the prompt's chain, where it was read and adds any.
         """
         if ticket.ended:
             return
@@ -342,7 +342,7 @@ class ModelOutlook:
                 outlook.rates.learn(ticket.prefilled_s - ticket.picked_s, tokens, ticket.running)
         source = self.residency.source(ticket.replica_id)
         if source is not None and answer is not None:
-            source.answered(answer, len(chain))
+            source.answered(answer)
             self._match = None
 
     def _learn_bytes_per_token(self, size_bytes: int, tokens: int) -> None:

@@ -35,8 +35,8 @@ class ReplicaSource(Protocol):
         """The prompt ended before the replica prefilled it: nothing of it beyond `held` chunks is there."""
         ...
 
-    def answered(self, chain: ChunkChain, prompt_chunks: int) -> None:
-        """The replica also holds the answer: `chain` is the prompt's, with the answer behind its `prompt_chunks`."""
+    def answered(self, answer: ChunkChain) -> None:
+        """The replica also holds an answer: these chunks, which go on where its prompt's chain ended."""
         ...
 
     def resize(self, kv_bytes: int) -> None:

@@ -123,7 +123,7 @@ class ExactReplica:
         del chain, held
         self._take_back(prompt)
 
-    def answered(self, chain: ChunkChain, prompt_chunks: int) -> None:
+    def answered(self, answer: ChunkChain) -> None:
         """Do nothing: the replica will say so itself."""
 
     def resize(self, kv_bytes: int) -> None:

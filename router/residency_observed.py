@@ -31,7 +31,7 @@ class ObservedReplica:
         self._deferred = deferred
         self._replica_id = replica_id
         self._lru = ChunkLru(kv_bytes)
-        self._waiting: list[tuple[ChunkChain, int]] = []
+        self._waiting: list[ChunkChain] = []
         self._waiting_chunks = 0
 
     def sent(self, chain: ChunkChain, held: int, now_s: float) -> int:
@@ -54,11 +54,10 @@ class ObservedReplica:
             self._lru.remove(unique)
             self._index.evict(self._replica_id, unique)
 
-    def answered(self, chain: ChunkChain, prompt_chunks: int) -> None:
+    def answered(self, answer: ChunkChain) -> None:
         """Claim the answer too; the prompt is claimed already."""
-        if prompt_chunks < len(chain):
-            self._deferred.claim(self._replica_id, chain.hashes[prompt_chunks:])
-            self._use(chain, prompt_chunks)
+        self._deferred.claim(self._replica_id, answer.hashes)
+        self._use(answer)
 
     def resize(self, kv_bytes: int) -> None:
         """Age claims by another capacity from now on."""
@@ -70,13 +69,12 @@ class ObservedReplica:
         del now_s
         self.flush()
 
-    def _use(self, chain: ChunkChain, start: int = 0) -> None:
-        """Let the chunks from `start` on be used, soon."""
-        count = len(chain) - start
-        if count <= 0:
+    def _use(self, chain: ChunkChain) -> None:
+        """Let the chunks be used, soon."""
+        if not len(chain):
             return
-        self._waiting.append((chain, start))
-        self._waiting_chunks += count
+        self._waiting.append(chain)
+        self._waiting_chunks += len(chain)
         if self._waiting_chunks >= FLUSH_CHUNKS:
             self.flush()
 
@@ -86,7 +84,7 @@ class ObservedReplica:
         if not self._waiting:
             return
         self._waiting.reverse()  # the LRU takes what stands first for the latest used
-        hashes = np.concatenate([chain.hashes[start:] for chain, start in self._waiting])
+        hashes = np.concatenate([chain.hashes for chain in self._waiting])
         sizes = np.fromiter(_sizes(self._waiting), np.int64, len(hashes))
         self._waiting.clear()
         self._waiting_chunks = 0
@@ -109,10 +107,10 @@ class ObservedReplica:
             raise AssertionError(f"{self._replica_id}: claims that nothing ages")
 
 
-def _sizes(waiting: Iterable[tuple[ChunkChain, int]]) -> Iterator[int]:
+def _sizes(waiting: Iterable[ChunkChain]) -> Iterator[int]:
     """Yield the bytes of each chunk."""
-    for chain, start in waiting:
-        before = chain.prefix_bytes(start)
-        for end in chain.ends[start:]:
+    for chain in waiting:
+        before = 0
+        for end in chain.ends:
             yield end - before
             before = end

@@ -112,8 +112,8 @@ class Attempt:
         if self._outlook is None or self._ticket is None:
             return
         chain = self._ticket.chain
-        longer = self._plane.hasher.extended(chain, reply) if reply and len(chain) else None
-        self._outlook.finished(self._ticket, usage, now_s, streamed=streamed, answer=longer)
+        answer = self._plane.hasher.extension(chain, reply) if reply and len(chain) else None
+        self._outlook.finished(self._ticket, usage, now_s, streamed=streamed, answer=answer)
 
     def given_up(self, outcome: Outcome) -> None:
         """The attempt ended otherwise: the replica failed, or nobody waits any more."""

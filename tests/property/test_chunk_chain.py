@@ -74,6 +74,11 @@ def test_an_answer_extends_the_chain_to_the_next_turns(chat: list[dict[str, str]
     assert extended.hashes.tolist() == expected.hashes.tolist()
     assert list(extended.ends) == list(expected.ends)
     assert (extended.size_bytes, extended.tail, extended.link) == (expected.size_bytes, expected.tail, expected.link)
+    chain = _chain(chat)
+    added = HASHER.extension(chain, assistant_piece(answer))
+    assert (added.hashes.tolist() if added else []) == expected.hashes.tolist()[len(chain) :]
+    start = chain.prefix_bytes(len(chain))
+    assert ([start + end for end in added.ends] if added else []) == list(expected.ends)[len(chain) :]
 
 
 @given(chat=st.lists(messages, min_size=1, max_size=2), salt=st.sampled_from(["model", "adapter", "cache_salt"]))

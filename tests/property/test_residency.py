@@ -182,7 +182,7 @@ def test_an_answer_is_held_too() -> None:
     source = residency.source("r")
     assert source is not None
     source.sent(_chain([1, 2]), 0, 0.0)
-    source.answered(_chain([1, 2, 3]), 0)
+    source.answered(_chain([3]))
     assert residency.match(_chain([1, 2, 3, 4])).count("r") == 3
 
 

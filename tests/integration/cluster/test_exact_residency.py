@@ -40,8 +40,8 @@ class ObservingGateway:
         request = RoutingRequest("r", model="m", path="", stream=False, body=body, chain=chain, now_s=now_s)
         replica = ReplicaSnapshot(Endpoint(replica_id, model="m", host="h", http_port=1))
         ticket = self._outlook.picked(request, replica)
-        longer = self._hasher.extended(chain, assistant_piece(text)) if text else None
-        self._outlook.finished(ticket, Usage(usage["prompt_tokens"]), now_s, streamed=False, answer=longer)
+        added = self._hasher.extension(chain, assistant_piece(text)) if text else None
+        self._outlook.finished(ticket, Usage(usage["prompt_tokens"]), now_s, streamed=False, answer=added)
         self._outlook.tick(now_s)
         return float(usage["prompt_tokens"]) * ticket.matched_bytes / chain.size_bytes
 
