@@ -129,6 +129,7 @@ class ModelOutlook:
         self._sharing: dict[int, int] = {}
         self._matched_chain: ChunkChain | None = None
         self._match: PrefixMatch | None = None
+        self._tokens = 0.0  # of the prompt that was matched last; 0: not asked for yet
 
     # --- replicas
 
@@ -202,6 +203,7 @@ class ModelOutlook:
         if self._match is None or self._matched_chain is not chain:
             self._match = match = self.residency.match(chain)
             self._matched_chain = chain
+            self._tokens = 0.0
             ends = match.token_ends
             if match.longest and ends[0] and not ends[match.longest - 1]:
                 match.token_ends = self._filled(chain, ends)
@@ -230,10 +232,13 @@ class ModelOutlook:
         if chain.tokens:
             return chain.tokens
         match = self.match(chain)
+        if self._tokens:
+            return self._tokens
         longest = match.longest
         known = match.token_ends[longest - 1] if longest else 0
         unknown_bytes = chain.size_bytes - chain.ends[longest - 1] if known else chain.size_bytes
-        return known + unknown_bytes / self.bytes_per_token
+        self._tokens = known + unknown_bytes / self.bytes_per_token
+        return self._tokens
 
     def cached_tokens(self, chain: ChunkChain, chunks: int) -> float:
         """Return how many tokens a prompt's first `chunks` chunks have, as best known."""
