@@ -19,9 +19,6 @@ SMOLLM: Mapping[str, Any] = {
     # Sums over ranks come in another order than on one; in float32 that changes no token.
     "engine_args": {"dtype": "float32", "max_model_len": 512, "kv_cache_memory_bytes": 1 << 27},
 }
-pytestmark = pytest.mark.xfail(
-    strict=False, reason="TP 3 over two nodes starts and serves; the tokens have not been compared yet: no machine time"
-)
 LOADING_S = 600.0
 """Four processes load vLLM and the model at once: a minute on two idle cores, several on busy ones."""
 ONE = {"name": "one", **SMOLLM}
