@@ -38,9 +38,11 @@ class ServeApi:
     Args:
         url: the dashboard's.
         token: Ray's, which the operator has from its Secret.
+        env: of a process inside the pod.
     """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, env: Mapping[str, str]) -> None:
+        self._env = dict(env)
         self._url = f"{url}/api/serve/applications/"
         self._headers = {"authorization": f"Bearer {token}"}
 
@@ -48,6 +50,13 @@ class ServeApi:
         """Send a `serveConfigV2`: the operator turns it into JSON and PUTs it."""
         body = yaml.safe_load(config)
         httpx.put(self._url, json=body, headers=self._headers, timeout=60.0).raise_for_status()
+
+    def run_in_pod(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of ours as `kubectl exec` would, or a `preStop` hook."""
+        program = str(Path(sys.executable).parent / command[0])
+        return subprocess.run(
+            [program, *command[1:]], env=self._env, capture_output=True, text=True, timeout=90.0, check=False
+        )
 
     def details(self) -> dict[str, Any]:
         """Return what Serve says of all applications."""
@@ -103,9 +112,9 @@ def ray_with_dashboard() -> Iterator[ServeApi]:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            started = process.stdout.readline()
-            assert started, (Path(folder) / "driver.log").read_text()[-3000:]
-            yield ServeApi(f"http://127.0.0.1:{port}", token)
+            address = process.stdout.readline().strip()
+            assert address, (Path(folder) / "driver.log").read_text()[-3000:]
+            yield ServeApi(f"http://127.0.0.1:{port}", token, {**env, "RAY_ADDRESS": address})
         finally:
             process.stdin.close()
             try:

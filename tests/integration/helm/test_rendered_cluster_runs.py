@@ -10,7 +10,7 @@ import yaml
 
 from deployments.app import deployment_name
 from tests.integration.cluster.running_application import free_port, wait_for
-from tests.integration.helm.chart import ray_service, scenario
+from tests.integration.helm.chart import pods, ray_service, scenario
 from tests.integration.helm.chat_load import asking
 from tests.integration.helm.serve_api import ServeApi, ray_with_dashboard
 
@@ -107,3 +107,28 @@ def test_changed_values_lose_no_request(release: Release) -> None:
         assert release.replicas(BETA) == beta
     assert answers.failures == []
     assert all(answers.good[model] > 20 for model in MODELS), answers.good
+
+
+def test_a_draining_pods_answers_are_finished(release: Release) -> None:
+    """The pods' `preStop` hook empties the node, and a stream that was running when it began arrives whole.
+
+    Stands last: there is no other node here, so nothing serves afterwards.
+    """
+    hook = pods(ray_service(scenario("sim")))["gateway"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    body = {
+        "model": "alpha",
+        "messages": [{"role": "user", "content": "a long story"}],
+        "max_tokens": 600,
+        "ignore_eos": True,
+        "stream": True,
+    }
+    with httpx.stream("POST", f"{release.url}/v1/chat/completions", json=body, timeout=60.0) as answer:
+        lines = answer.iter_lines()
+        assert next(lines).startswith("data: ")
+        # A short time, so that Serve does not wait for a node to move things to.
+        done = release.api.run_in_pod(*hook[:-1], "40")
+        rest = [line for line in lines if line]
+    assert rest[-1] == "data: [DONE]"
+    assert len(rest) > 500
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "replicas on this node: 0" in done.stderr
