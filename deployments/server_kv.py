@@ -18,7 +18,8 @@ def kv_tokens_of(metrics: str) -> int:
     try:
         for family in text_string_to_metric_families("\n".join([*lines, ""])):
             for sample in family.samples:
-                tokens += int(sample.labels["num_gpu_blocks"]) * int(sample.labels["block_size"])
+                # One line an engine, and each line has the blocks of all engines.
+                tokens = max(tokens, int(sample.labels["num_gpu_blocks"]) * int(sample.labels["block_size"]))
     except (ValueError, KeyError):
         return 0  # some other server's metric of that name, or an engine that has not measured its memory yet
     return tokens
