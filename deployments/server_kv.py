@@ -18,8 +18,9 @@ def kv_tokens_of(metrics: str) -> int:
     try:
         for family in text_string_to_metric_families("\n".join([*lines, ""])):
             for sample in family.samples:
-                # One line an engine, and each line has the blocks of all engines.
-                tokens = max(tokens, int(sample.labels["num_gpu_blocks"]) * int(sample.labels["block_size"]))
+                # One line an engine, each with the blocks of all engines; each engine's first block holds nothing.
+                blocks = int(sample.labels["num_gpu_blocks"]) - len(lines)
+                tokens = max(tokens, blocks * int(sample.labels["block_size"]))
     except (ValueError, KeyError):
         return 0  # some other server's metric of that name, or an engine that has not measured its memory yet
     return tokens

@@ -56,7 +56,8 @@ class SimMetrics(Collector):
             "Information of the LLMEngine CacheConfig",
             labels=["block_size", "engine", "num_gpu_blocks"],
         )
-        config.add_metric([str(spec.block_tokens), "0", str(spec.kv_blocks)], 1)
+        # vLLM counts the block that it always keeps empty.
+        config.add_metric([str(spec.block_tokens), "0", str(spec.kv_blocks + 1)], 1)
         yield config
         ended = CounterMetricFamily(
             "vllm:request_success", "Count of processed requests.", labels=["model_name", "finished_reason"]

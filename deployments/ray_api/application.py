@@ -7,6 +7,7 @@ from ray import serve
 
 from deployments.ray_api.deployment import Application
 from deployments.ray_api.errors import ray_errors
+from deployments.ray_api.serve_configs import SERVE_CONFIGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,13 @@ def deploy(application: Application, name: str) -> None:
     Raises:
         ClusterError: Serve refused it.
     """
-    with ray_errors(f"deploying {name}"):
+    with ray_errors(f"deploying {name}"), SERVE_CONFIGS:
         serve.api._run(application, _blocking=False, name=name, route_prefix=f"/{name}")  # noqa: SLF001
 
 
 def application_state(name: str) -> ApplicationState | None:
     """Return what Serve says of the application `name`; None: it does not exist."""
-    with ray_errors("asking Ray Serve for its status"):
+    with ray_errors("asking Ray Serve for its status"), SERVE_CONFIGS:
         found = serve.status().applications.get(name)
     if found is None:
         return None

@@ -8,6 +8,8 @@ from ray import serve
 from ray.serve._private.config import DeploymentConfig
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
+from deployments.ray_api.serve_configs import SERVE_CONFIGS
+
 Application = Any
 """A bound Serve application; only Serve looks inside."""
 
@@ -75,27 +77,28 @@ class _OwnVersion(DeploymentConfig):  # type: ignore[misc] # Ray is untyped here
 
 def bind(replica_class: type, options: DeploymentOptions, *args: Any) -> Application:  # noqa: ANN401 - the constructor's own
     """Return a Serve application of one deployment; applications among `args` become part of it."""
-    deployment = serve.deployment(replica_class).options(
-        name=options.name,
-        **_replicas(options.replicas),
-        ray_actor_options={
-            "num_cpus": options.cpus,
-            "num_gpus": options.gpus,
-            "runtime_env": {"env_vars": dict(options.env)},
-            **({"label_selector": dict(options.node_labels)} if options.node_labels else {}),
-        },
-        max_replicas_per_node=options.per_node,
-        user_config=dict(options.user_config) if options.user_config is not None else None,
-        # Serve waits for its own requests only, of which there are none, and does so at least once.
-        graceful_shutdown_wait_loop_s=0.05,
-        graceful_shutdown_timeout_s=options.drain_s + 10.0,
-        # A dead process is found by the next check; one that says it is unhealthy by the third (Serve's threshold).
-        health_check_period_s=1.0,
-        health_check_timeout_s=10.0,
-        # Serve's default of 0 stops old replicas before new ones are ready. 1 % rounds up to one replica.
-        max_surge_percent=1 if options.surge else 0,
-        logging_config={"log_level": "WARNING", "enable_access_log": False},
-    )
+    with SERVE_CONFIGS:
+        deployment = serve.deployment(replica_class).options(
+            name=options.name,
+            **_replicas(options.replicas),
+            ray_actor_options={
+                "num_cpus": options.cpus,
+                "num_gpus": options.gpus,
+                "runtime_env": {"env_vars": dict(options.env)},
+                **({"label_selector": dict(options.node_labels)} if options.node_labels else {}),
+            },
+            max_replicas_per_node=options.per_node,
+            user_config=dict(options.user_config) if options.user_config is not None else None,
+            # Serve waits for its own requests only, of which there are none, and does so at least once.
+            graceful_shutdown_wait_loop_s=0.05,
+            graceful_shutdown_timeout_s=options.drain_s + 10.0,
+            # A dead process is found by the next check; one that says it is unhealthy by the third (Serve's threshold).
+            health_check_period_s=1.0,
+            health_check_timeout_s=10.0,
+            # Serve's default of 0 stops old replicas before new ones are ready. 1 % rounds up to one replica.
+            max_surge_percent=1 if options.surge else 0,
+            logging_config={"log_level": "WARNING", "enable_access_log": False},
+        )
     # Serve would make up a new version at every `run`, and so restart everything. It reads this attribute (internal).
     deployment._version = options.version  # noqa: SLF001
     config = deployment._deployment_config  # noqa: SLF001 - likewise, where Serve has a config file
