@@ -11,7 +11,7 @@ vllm:num_requests_running{engine="0",model_name="m"} 0.0
 
 
 def test_the_blocks_of_all_engines_count_once() -> None:
-    """Two data-parallel engines have 256 blocks of 32 tokens together, each one's line says so, each keeps one empty."""
+    """Each of two engines says 256 blocks of 32 tokens for both together, and each keeps one block empty."""
     assert kv_tokens_of(_VLLM) == 254 * 32
 
 
