@@ -14,7 +14,6 @@ and reserves on `slots` what it sends: `slots.take` after every pick, `slots.giv
 here picks a replica: `slots.with_room` narrows the candidates for whoever does.
 """
 
-from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
@@ -122,15 +121,10 @@ class Admission(Generic[OwnerT]):
             return ADMIT
         return self._wait(claim, flow, now_s)
 
-    def next(self, now_s: float, prefer: Callable[[Claim[OwnerT]], float] | None = None) -> Claim[OwnerT] | None:
-        """Return the request to dispatch now, charged; None: no replica has room or nothing waits.
-
-        Args:
-            now_s: the time.
-            prefer: how well a request suits the replicas that have room, the higher the better; see `FairQueue.pop`.
-        """
+    def next(self, now_s: float) -> Claim[OwnerT] | None:
+        """Return the request to dispatch now, charged; None: no replica has room or nothing waits."""
         while self._classes and self.slots.any_open(now_s):
-            claim = self._classes.pop(now_s, prefer)
+            claim = self._classes.pop(now_s)
             if claim is None:
                 break
             self._stop_waiting(claim, now_s, dispatched=True)

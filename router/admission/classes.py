@@ -5,7 +5,7 @@ The most urgent class that has requests waiting is served. A class whose oldest 
 keep nine tenths of the capacity however long the queue below has become.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Generic
 
 from router.admission.claim import Claim, OwnerT
@@ -46,12 +46,12 @@ class PriorityClasses(Generic[OwnerT]):
         self.queues[claim.priority].push(claim, flow)
         self.count += 1
 
-    def pop(self, now_s: float, prefer: Callable[[Claim[OwnerT]], float] | None = None) -> Claim[OwnerT] | None:
-        """Take the next request out; None: nothing waits. For `prefer` see `FairQueue.pop`."""
+    def pop(self, now_s: float) -> Claim[OwnerT] | None:
+        """Take the next request out; None: nothing waits."""
         if not self.count:
             return None
         self.count -= 1
-        return self._next_queue(now_s).pop(prefer)
+        return self._next_queue(now_s).pop()
 
     def remove(self, claim: Claim[OwnerT]) -> None:
         """Take a waiting request out uncharged."""

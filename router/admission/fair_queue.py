@@ -8,17 +8,12 @@ tenant's tag: over time a tenant gets its share of real work however wrong the e
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush, heapreplace
-from itertools import islice
 from typing import Generic
 
 from router.admission.claim import Claim, OwnerT
 
-LOOK_AHEAD = 8
-"""How many of a tenant's first requests are looked at for the one that suits the open replica best."""
-MAX_BYPASSES = 16
-"""A tenant's first request is passed over so many times in a row at the most."""
 _STALE_ENTRIES = 64
 _KEPT_FLOWS = 1024
 _NO_ENTRY = -1
@@ -35,10 +30,9 @@ class Flow(Generic[OwnerT]):
         waiting_work: their work.
         in_flight: requests dispatched and not yet ended.
         entry: which heap entry of it is the valid one; -1: none.
-        bypassed: times its first request has been passed over in a row.
     """
 
-    __slots__ = ("bypassed", "entry", "in_flight", "tag", "tenant", "waiting", "waiting_work", "weight")
+    __slots__ = ("entry", "in_flight", "tag", "tenant", "waiting", "waiting_work", "weight")
 
     def __init__(self, tenant: str, weight: float) -> None:
         self.tenant = tenant
@@ -48,7 +42,6 @@ class Flow(Generic[OwnerT]):
         self.waiting_work = 0.0
         self.in_flight = 0
         self.entry = _NO_ENTRY
-        self.bypassed = 0
 
 
 class FairQueue(Generic[OwnerT]):
@@ -110,13 +103,8 @@ class FairQueue(Generic[OwnerT]):
         flow.waiting_work += claim.work
         self.waiting_work += claim.work
 
-    def pop(self, prefer: Callable[[Claim[OwnerT]], float] | None = None) -> Claim[OwnerT] | None:
-        """Take the next request out and charge its tenant for it.
-
-        Args:
-            prefer: how well a request suits what is free now, the higher the better. It chooses among the first
-                `LOOK_AHEAD` requests of the tenant whose turn it is, never between tenants.
-        """
+    def pop(self) -> Claim[OwnerT] | None:
+        """Take the next request out and charge its tenant for it."""
         heap = self._heap
         while heap:
             tag, entry, flow = heap[0]
@@ -125,7 +113,7 @@ class FairQueue(Generic[OwnerT]):
             heappop(heap)
         else:
             return None
-        claim = self._choose(flow, prefer)
+        claim = next(iter(flow.waiting))
         self._virtual_time = max(self._virtual_time, tag)
         flow.tag = tag + claim.work / flow.weight
         flow.in_flight += 1
@@ -141,8 +129,6 @@ class FairQueue(Generic[OwnerT]):
     def remove(self, claim: Claim[OwnerT]) -> None:
         """Take a waiting request out uncharged."""
         flow = self._flow_of(claim)
-        if next(iter(flow.waiting)) is claim:
-            flow.bypassed = 0
         self._take_out(claim, flow)
         if len(self._heap) > 2 * self._active + _STALE_ENTRIES:
             self._compact()
@@ -177,15 +163,6 @@ class FairQueue(Generic[OwnerT]):
         weight = self.waiting_weight if flow.waiting else self.waiting_weight + flow.weight
         return min(self.waiting_work, flow.waiting_work * weight / flow.weight)
 
-    def _choose(self, flow: Flow[OwnerT], prefer: Callable[[Claim[OwnerT]], float] | None) -> Claim[OwnerT]:
-        first = next(iter(flow.waiting))
-        if prefer is None or len(flow.waiting) == 1 or flow.bypassed >= MAX_BYPASSES:
-            flow.bypassed = 0
-            return first
-        best = max(islice(flow.waiting, LOOK_AHEAD), key=prefer)
-        flow.bypassed = 0 if best is first else flow.bypassed + 1
-        return best
-
     def _take_out(self, claim: Claim[OwnerT], flow: Flow[OwnerT]) -> None:
         del flow.waiting[claim]
         del self.arrivals[claim]
@@ -198,7 +175,6 @@ class FairQueue(Generic[OwnerT]):
             self.waiting_weight = self.waiting_weight - flow.weight if self.arrivals else 0.0
             flow.waiting_work = 0.0
             flow.entry = _NO_ENTRY
-            flow.bypassed = 0
             self._active -= 1
 
     def _activate(self, flow: Flow[OwnerT]) -> None:
@@ -251,8 +227,8 @@ class FairQueue(Generic[OwnerT]):
                 raise AssertionError(f"{flow.tenant}: the heap has the tag {valid[flow.tenant]}, the flow {flow.tag}")
             if not _close(flow.waiting_work, sum(claim.work for claim in flow.waiting)):
                 raise AssertionError(f"{flow.tenant}: waiting work is {flow.waiting_work}")
-            if flow.in_flight < 0 or not 0 <= flow.bypassed <= MAX_BYPASSES:
-                raise AssertionError(f"{flow.tenant}: {flow.in_flight} in flight, {flow.bypassed} bypasses")
+            if flow.in_flight < 0:
+                raise AssertionError(f"{flow.tenant}: {flow.in_flight} in flight")
         if not _close(self.waiting_work, sum(claim.work for claim in waiting)):
             raise AssertionError(f"the class's waiting work is {self.waiting_work}")
         active = [flow for flow in self.flows.values() if flow.waiting]

@@ -3,6 +3,8 @@
 import asyncio
 import socket
 
+import pytest
+
 from router.http.client_connection import LAST_WORD_S
 from tests.integration.gateway.running_gateway import read_response, request, running_gateway
 from tests.integration.gateway.scripted_replica import SSE_HEAD, Received, ScriptedReplica
@@ -48,7 +50,10 @@ async def test_an_idle_connection_gets_one_more_answer() -> None:
 
 
 async def test_a_connection_promised_to_stay_open_is_kept_for_one_more_request() -> None:
-    """An answer begun before the stop has said keep-alive: the next request on its connection is answered too."""
+    """An answer under way is completed. It has said keep-alive: the next request on its connection is answered too.
+
+    New connections are refused from then on.
+    """
     go_on = asyncio.Event()
 
     async def slow(_: Received, writer: asyncio.StreamWriter) -> None:
@@ -70,3 +75,5 @@ async def test_a_connection_promised_to_stay_open_is_kept_for_one_more_request()
         assert (status, headers["connection"]) == (200, "close")
         await asyncio.wait_for(stopping, 10)
         writer.close()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", gateway.port)

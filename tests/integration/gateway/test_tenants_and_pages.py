@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cluster.spec import ModelSpec
 from router.http.gateway import Gateway
 from tests.integration.gateway.running_gateway import ask, read_response, request, running_gateway
-from tests.integration.gateway.scripted_replica import SSE_HEAD, Received, ScriptedReplica, plain
+from tests.integration.gateway.scripted_replica import Received, ScriptedReplica, plain
 
 MODELS = [ModelSpec(name=name, engine="sim", policy="round_robin") for name in ("m", "org/secret")]
 TENANTS = [
@@ -106,28 +106,6 @@ async def test_explain_names_the_replica() -> None:
         _, headers, _ = await ask(gateway.port, request(headers=b"x-rackserve-explain: 1\r\n"))
         assert (headers["x-rackserve-replica"], headers["x-rackserve-policy"]) == ("r0", "round_robin")
         assert "x-rackserve-replica" not in (await ask(gateway.port, request()))[1]
-
-
-async def test_stopping_lets_answers_finish() -> None:
-    """A running answer is completed while the gateway stops; new connections are refused."""
-    go_on = asyncio.Event()
-
-    async def slow(_: Received, writer: asyncio.StreamWriter) -> None:
-        writer.write(SSE_HEAD + b"3\r\nabc\r\n")
-        await writer.drain()
-        await go_on.wait()
-        writer.write(b"3\r\ndef\r\n0\r\n\r\n")
-
-    async with ScriptedReplica(slow) as replica, running_gateway([replica.port]) as gateway:
-        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        writer.write(request())
-        await reader.readuntil(b"abc\r\n")
-        stopping = asyncio.create_task(gateway.stop(5.0))
-        await asyncio.sleep(0.05)
-        go_on.set()
-        assert await reader.readuntil(b"0\r\n\r\n") == b"3\r\ndef\r\n0\r\n\r\n"
-        await asyncio.wait_for(stopping, 20)
-        writer.close()
 
 
 async def test_head_requests_get_no_body() -> None:
