@@ -18,10 +18,11 @@ from tests.integration.cluster.running_application import eventually
 class OpenAiServer:
     """A small OpenAI-compatible server that can stop and start again on its port."""
 
-    def __init__(self, *models: str, key: str = "") -> None:
+    def __init__(self, *models: str, key: str = "", kv_blocks: int = 0) -> None:
         self.port = 0
         self._models = models
         self._key = key
+        self._kv_blocks = kv_blocks
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -69,6 +70,8 @@ class OpenAiServer:
             body = {"object": "list", "data": [{"id": name} for name in self._models]}
         is_allowed = not self._key or f"Bearer {self._key}\r\n".encode() in head
         data = json.dumps(body).encode()
+        if b"GET /metrics" in head and self._kv_blocks:
+            data = b'vllm:cache_config_info{block_size="16",engine="0",num_gpu_blocks="%d"} 1.0\n' % self._kv_blocks
         writer.write(b"HTTP/1.1 %s\r\n" % (b"200 OK" if is_allowed else b"401 Unauthorized"))
         writer.write(b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(data), data))
 
@@ -159,6 +162,28 @@ async def test_it_waits_for_servers_that_are_not_there_yet() -> None:
                     return (await ask(client, url, "a")).status_code == 200
 
                 await eventually("the model is served", is_served)
+            assert await stopped(command) == 0
+
+
+@pytest.mark.parametrize(("kv_blocks", "holds_all"), [(0, True), (17, False)])
+async def test_what_a_server_is_thought_to_hold_is_bounded_by_the_cache_it_tells_of(
+    kv_blocks: int,
+    holds_all: bool,  # noqa: FBT001 - parametrized
+) -> None:
+    """16 blocks of 16 tokens hold 1 000 characters: of a longer prompt no more is expected there a while later."""
+    body = {"model": "a", "messages": [{"role": "user", "content": " ".join(f"word{n}" for n in range(600))}]}
+    async with httpx.AsyncClient() as client, OpenAiServer("a", kv_blocks=kv_blocks) as server:
+        with start(server) as command:
+            url = await url_of(command)
+            for _ in range(4):
+                await client.post(f"{url}/v1/chat/completions", json=body)
+                await asyncio.sleep(1.5)  # claims are aged once a second
+                explained = {"x-rackserve-explain": "1"}
+                again = await client.post(f"{url}/v1/chat/completions", json=body, headers=explained)
+                matched = int(again.headers["x-rackserve-matched-chars"])
+                if holds_all == (matched > 4000):
+                    break
+            assert matched > 4000 if holds_all else matched <= 1100
             assert await stopped(command) == 0
 
 
