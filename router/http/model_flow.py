@@ -85,7 +85,8 @@ class ModelFlow:
         self._outputs: dict[str, OutputEstimate] = {}
         self._unacknowledged: dict[str, Unacknowledged] = {}
         self._pump_is_due = False
-        self._opening: asyncio.TimerHandle | None = None
+        self._opening: asyncio.Handle | None = None
+        self._opening_due_s = 0.0
 
     # --- a request's life
 
@@ -296,10 +297,12 @@ class ModelFlow:
         loop = asyncio.get_running_loop()
         due_s = loop.time() + max(0.0, opens_s - now_s)
         if self._opening is not None:
-            if self._opening.when() <= due_s:
+            if self._opening_due_s <= due_s:
                 return
             self._opening.cancel()
+        # Its own `when` is not to be asked: uvloop makes no timer of what is due within half a millisecond.
         self._opening = loop.call_at(due_s, self._opened)
+        self._opening_due_s = due_s
 
     def _opened(self) -> None:
         self._opening = None
