@@ -207,4 +207,5 @@ def _load_report(report: pb.Report) -> LoadReport:
         prefill_tokens_per_s=load.prefill_tokens_per_s,
         decode_tokens_per_s=load.decode_tokens_per_s,
         accepted=load.accepted,
+        step_tokens=load.step_tokens,
     )

@@ -101,6 +101,7 @@ class TelemetryService(pb_grpc.TelemetryServicer):
             prefill_tokens_per_s=stats.prefill_tokens_per_s,
             decode_tokens_per_s=stats.decode_tokens_per_s,
             accepted=self._accepted(gateway_id),
+            step_tokens=stats.step_tokens,
         )
 
     async def _check_credential(self, context: "grpc.aio.ServicerContext[pb.WatchRequest, pb.Report]") -> None:

@@ -53,6 +53,7 @@ class LoadReport:
         prefill_tokens_per_s: prompt tokens computed a second, over the last busy seconds; 0: not known yet.
         decode_tokens_per_s: tokens generated a second, likewise.
         accepted: requests this replica has accepted from the gateway that is told, over the replica's life.
+        step_tokens: the most tokens the engine computes in one step; 0: not known.
     """
 
     sequence: int
@@ -64,6 +65,7 @@ class LoadReport:
     prefill_tokens_per_s: float
     decode_tokens_per_s: float
     accepted: int = 0
+    step_tokens: int = 0
 
 
 @dataclass(slots=True)

@@ -30,6 +30,7 @@ class EngineStats:
     kv_capacity_tokens: int
     prefill_tokens_per_s: float
     decode_tokens_per_s: float
+    step_tokens: int
 
 
 @dataclass(frozen=True, slots=True)

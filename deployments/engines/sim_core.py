@@ -13,7 +13,7 @@ from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AllCleared, AnswerSeen, EngineStats, PromptSeen
 from deployments.engines.sim_answer import Answer
 from deployments.engines.sim_prompt import SimPrompt, boundary, token_ids
-from deployments.engines.sim_scheduler import SimScheduler
+from deployments.engines.sim_scheduler import MAX_BATCHED_TOKENS, SimScheduler
 from deployments.engines.sim_sequence import Sequence
 from deployments.engines.sim_text import TAIL_CHARS
 from deployments.engines.sim_vocabulary import SimVocabulary
@@ -122,6 +122,7 @@ class SimCore:
             kv_capacity_tokens=self.max_model_len,
             prefill_tokens_per_s=scheduler.prefill_rate.per_s,
             decode_tokens_per_s=scheduler.decode_rate.per_s,
+            step_tokens=MAX_BATCHED_TOKENS,
         )
 
     def submit(self, request_id: str, prompts: Many[SimPrompt], answers: Many[Answer]) -> Generation:

@@ -56,6 +56,7 @@ class VllmEngine:
         self._iterations: IterationLogger | None = None
         self._app: AsgiApp | None = None
         self._kv_capacity_tokens = 0
+        self._step_tokens = 0
         self._folder = tempfile.TemporaryDirectory(prefix="rackserve-vllm-")
         self._failure = Path(self._folder.name) / "failure"
 
@@ -131,6 +132,7 @@ class VllmEngine:
             kv_capacity_tokens=self._kv_capacity_tokens,
             prefill_tokens_per_s=self._meter.prefill_rate.per_s,
             decode_tokens_per_s=self._meter.decode_rate.per_s,
+            step_tokens=self._step_tokens,
         )
 
     async def check_health(self) -> None:
@@ -189,6 +191,7 @@ class VllmEngine:
         self._hub.block_tokens = cache.block_size
         # One block is vLLM's null block and never holds anything.
         self._kv_capacity_tokens = max(0, (cache.num_gpu_blocks or 0) - 1) * cache.block_size
+        self._step_tokens = config.scheduler_config.max_num_batched_tokens
         return args, llm
 
     def _parse(self, source: str, *, cpu: bool) -> Namespace:

@@ -313,10 +313,16 @@ class _Run(Generic[StateT]):
             if not replica.is_ready or replica.reported_idle:
                 continue
             report = replica.machine.report(now_s)
-            rate = report.prefill_tokens_per_s
-            backlog_s = report.waiting_tokens / rate if rate > 0 else 0.0
+            s_per_token = 1.0 / report.prefill_tokens_per_s if report.prefill_tokens_per_s > 0 else 0.0
             replica.snapshot.report = report
-            slots.report(name, report, now_s, backlog_s=backlog_s, wanted=wanted)
+            slots.report(
+                name,
+                report,
+                now_s,
+                backlog_s=report.waiting_tokens * s_per_token,
+                step_s=report.step_tokens * s_per_token,
+                wanted=wanted,
+            )
             replica.reported_idle = replica.machine.next_s is None
         if wanted:
             self._dispatch(now_s)

@@ -129,6 +129,7 @@ class BatchingReplica(Generic[OwnerT]):
             prefill_tokens_per_s=self._rate.per_s,
             decode_tokens_per_s=0.0,
             accepted=self._accepted,
+            step_tokens=MAX_BATCHED_TOKENS,
         )
 
     def _is_full(self) -> bool:

@@ -7,9 +7,11 @@ let it run dry between two dispatches. Both bounds follow from its load reports:
 - `limit`, in requests: grows while the engine takes all it is given at once (batch places and KV blocks are free) and
   falls to what it runs, plus a small margin, when requests wait inside it. Doubling first, then by a twentieth, like
   TCP's congestion window. An engine takes requests in once a step, so those that came since its last step always wait:
-  at a rate of 100 a second and 0.05 s a step that is 5 of them (Little's law), and no sign of a full batch.
+  at a rate of 100 a second and 0.05 s a step that is 5 of them (Little's law), and no sign of a full batch. Many that
+  came at once are none either, as long as the engine takes more of them in at each step.
 - `depth_s`, in seconds of prompts not yet prefilled: grows when the engine has nothing left to prefill although
-  requests wait for it, and shrinks slowly while that doesn't happen.
+  requests wait for it, and shrinks slowly while that doesn't happen. It is never less than the longest prefill of one
+  step: what fits into the engine's next step does not wait in it, and given in two steps it would take longer.
 """
 
 FIRST_LIMIT = 8.0
@@ -33,35 +35,63 @@ class EngineDepth:
         depth_s: seconds of prefill it may have ahead of it.
     """
 
-    __slots__ = ("_slow_start", "depth_s", "limit")
+    __slots__ = ("_learned_s", "_most_running", "_slow_start", "_stuck_since_s", "depth_s", "limit")
 
     def __init__(self) -> None:
         self.limit = UNREPORTED_LIMIT
         self.depth_s = FIRST_DEPTH_S
+        self._learned_s = FIRST_DEPTH_S
         self._slow_start = True
+        self._most_running = 0
+        self._stuck_since_s: float | None = None
 
     def first_report(self) -> None:
         """The replica has telemetry: start low and learn."""
         self.limit = FIRST_LIMIT
 
-    def observe(self, *, running: int, waiting: int, backlog_s: float, wanted: bool, per_s: float = 0.0) -> None:
+    def observe(  # noqa: PLR0913 - what there is to know of one report
+        self,
+        *,
+        now_s: float,
+        running: int,
+        waiting: int,
+        backlog_s: float,
+        wanted: bool,
+        per_s: float = 0.0,
+        step_s: float = 0.0,
+    ) -> None:
         """Learn from one report.
 
         Args:
+            now_s: the time.
             running: requests in the engine's batch.
             waiting: requests in the engine's queue.
             backlog_s: seconds of prefill it has ahead of it.
             wanted: requests wait in the gateway because of this replica's bounds, among others.
             per_s: requests that pass through the engine a second.
+            step_s: the longest prefill of one step.
         """
-        turnover = per_s * STEP_S
+        self._learn_limit(now_s, running, waiting, per_s * STEP_S, step_s)
+        if wanted and backlog_s <= 0.0:
+            self._learned_s = min(MAX_DEPTH_S, self._learned_s * _DEPTH_GROWTH)
+        else:
+            self._learned_s = max(MIN_DEPTH_S, self._learned_s * _DEPTH_DECAY)
+        self.depth_s = max(self._learned_s, min(step_s, MAX_DEPTH_S))
+
+    def _learn_limit(self, now_s: float, running: int, waiting: int, turnover: float, step_s: float) -> None:
         margin = 1.0 + _GROWTH * running + turnover
         if waiting > margin:
-            self._slow_start = False
-            self.limit = max(1.0, running + margin)
-        elif waiting <= turnover and running + waiting + 1 >= self.limit - margin:
+            if self._is_stuck(now_s, running, step_s):
+                self._slow_start = False
+                self.limit = max(1.0, running + margin)
+            return
+        self._stuck_since_s = None
+        if waiting <= turnover and running + waiting + 1 >= self.limit - margin:
             self.limit += max(self.limit, FIRST_LIMIT) if self._slow_start else max(1.0, _GROWTH * self.limit)
-        if wanted and backlog_s <= 0.0:
-            self.depth_s = min(MAX_DEPTH_S, self.depth_s * _DEPTH_GROWTH)
-        else:
-            self.depth_s = max(MIN_DEPTH_S, self.depth_s * _DEPTH_DECAY)
+
+    def _is_stuck(self, now_s: float, running: int, step_s: float) -> bool:
+        """Tell whether requests have waited in the engine for longer than a step and it took in no more of them."""
+        if self._stuck_since_s is None or running > self._most_running:
+            self._stuck_since_s = now_s
+            self._most_running = running
+        return now_s - self._stuck_since_s >= STEP_S + step_s

@@ -62,7 +62,9 @@ class ReplicaSlots:
             return None
         return max(now_s, self.prefill_until_s - self.depth.depth_s)
 
-    def report(self, load: LoadReport, backlog_s: float, unacknowledged: int, now_s: float, *, wanted: bool) -> None:
+    def report(  # noqa: PLR0913 - what there is to know of one report
+        self, load: LoadReport, backlog_s: float, step_s: float, unacknowledged: int, now_s: float, *, wanted: bool
+    ) -> None:
         """Take the replica's word for its load; for the arguments see `Slots.report`."""
         if not self.is_reported:
             self.is_reported = True
@@ -74,7 +76,13 @@ class ReplicaSlots:
         self.others = max(0, load.running + load.waiting - max(0, self.in_flight - unacknowledged))
         self.prefill_until_s = now_s + backlog_s
         self.depth.observe(
-            running=load.running, waiting=load.waiting, backlog_s=backlog_s, wanted=wanted, per_s=self.per_s
+            now_s=now_s,
+            running=load.running,
+            waiting=load.waiting,
+            backlog_s=backlog_s,
+            wanted=wanted,
+            per_s=self.per_s,
+            step_s=step_s,
         )
 
     def _learn_rate(self, on_replica: int, now_s: float) -> None:
@@ -161,6 +169,7 @@ class Slots:
         now_s: float,
         *,
         backlog_s: float = 0.0,
+        step_s: float = 0.0,
         unacknowledged: int = 0,
         wanted: bool = False,
     ) -> None:
@@ -171,13 +180,14 @@ class Slots:
             load: the report.
             now_s: the time.
             backlog_s: seconds of prefill ahead of it, those of unacknowledged requests included.
+            step_s: the longest prefill of one step of its engine.
             unacknowledged: requests sent there that the report does not know of yet.
             wanted: requests of the model wait in this gateway.
         """
         replica = self.replicas.get(replica_id)
         if replica is not None:
             was_full = replica_id not in self._open
-            replica.report(load, backlog_s, unacknowledged, now_s, wanted=wanted and was_full)
+            replica.report(load, backlog_s, step_s, unacknowledged, now_s, wanted=wanted and was_full)
             self._settle(replica_id, replica, now_s)
 
     def silent(self, replica_id: str, now_s: float) -> None:

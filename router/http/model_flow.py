@@ -236,18 +236,29 @@ class ModelFlow:
             slots.silent(replica_id, now_s)
         else:
             wanted = bool(len(self.admission))
-            backlog_s = self._backlog_s(replica_id, report, now_s)
+            backlog_s, s_per_token = self._backlog(replica_id, report, now_s)
+            step_s = report.step_tokens * s_per_token
             missing = unacknowledged.reported(report.accepted, now_s)
-            slots.report(replica_id, report, now_s, backlog_s=backlog_s, unacknowledged=missing, wanted=wanted)
+            slots.report(
+                replica_id,
+                report,
+                now_s,
+                backlog_s=backlog_s,
+                step_s=step_s,
+                unacknowledged=missing,
+                wanted=wanted,
+            )
         if len(self.admission):
             self.room_opened()
 
-    def _backlog_s(self, replica_id: str, report: LoadReport, now_s: float) -> float:
+    def _backlog(self, replica_id: str, report: LoadReport, now_s: float) -> tuple[float, float]:
+        """Return how long a replica will prefill what it has, and how long it takes for a token (0: not known)."""
         outlook = self.outlook.replicas.get(replica_id) if self.outlook is not None else None
         if outlook is not None:
-            return outlook.pending.wait_s(now_s, outlook.rates.now.s_per_token)
-        rate = report.prefill_tokens_per_s
-        return report.waiting_tokens / rate if rate > 0 else 0.0
+            s_per_token = outlook.rates.now.s_per_token
+            return outlook.pending.wait_s(now_s, s_per_token), s_per_token
+        s_per_token = 1.0 / report.prefill_tokens_per_s if report.prefill_tokens_per_s > 0 else 0.0
+        return report.waiting_tokens * s_per_token, s_per_token
 
     # --- time
 

@@ -22,6 +22,7 @@ async def test_stats_follow_a_request(engine: ServedEngine, client: httpx.AsyncC
     assert (during["running"], during["waiting"], during["waiting_tokens"]) == (1, 0, 0)
     assert 0 < during["kv_usage"] < 1
     assert during["kv_capacity_tokens"] == 64 * 32
+    assert during["step_tokens"] >= 2048
     after = engine.wait_stats(lambda stats: stats["running"] == 0, within_s=1)
     assert (after["waiting"], after["waiting_tokens"], after["kv_usage"]) == (0, 0, 0)
     assert 50 < after["prefill_tokens_per_s"] < 100_000

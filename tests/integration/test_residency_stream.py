@@ -226,7 +226,7 @@ async def test_a_hundred_thousand_chunks_and_a_gateway_that_was_away() -> None:
         replica_id="r",
         model="m",
         credential=CREDENTIAL,
-        stats=lambda: EngineStats(0, 0, 0, 0.0, 0, 0.0, 0.0),
+        stats=lambda: EngineStats(0, 0, 0, 0.0, 0, 0.0, 0.0, 0),
         accepted=lambda _: 0,
         residency=residency,
     )

@@ -31,7 +31,7 @@ class World:
 
     def stats(self) -> EngineStats:
         """Return the engine's state."""
-        return EngineStats(self.running, 2, 300, 0.5, 4096, 1000.0, 50.0)
+        return EngineStats(self.running, 2, 300, 0.5, 4096, 1000.0, 50.0, 2048)
 
     def server(self, replica_id: str = "r1", credential: str = "secret") -> TelemetryServer:
         """Return a telemetry server of this world's replica."""
@@ -77,7 +77,7 @@ async def test_every_change_is_heard_and_nothing_is_repeated_needlessly() -> Non
     client.follow([endpoint(server.port)])
     try:
         await until(lambda: world.last)
-        assert world.heard == [("r1", LoadReport(2, 0, 2, 300, 0.5, 4096, 1000.0, 50.0, 0))]
+        assert world.heard == [("r1", LoadReport(2, 0, 2, 300, 0.5, 4096, 1000.0, 50.0, 0, 2048))]
         world.running, world.accepted = 7, 9
         took_s = await until(lambda: world.last and world.last.running == 7 and world.last.accepted == 9)
         assert took_s < 0.5
