@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -71,6 +71,22 @@ class TenantSpec(_Part):
         return self
 
 
+def check_tenants_differ(tenants: Iterable[TenantSpec]) -> None:
+    """Check that no two tenants have the same name or key.
+
+    Raises:
+        ValueError: two have; the message says which.
+    """
+    known = list(tenants)
+    for what, values in (
+        ("named", [tenant.name for tenant in known]),
+        ("known by the key_sha256", [tenant.key_sha256 for tenant in known if tenant.key_sha256]),
+    ):
+        twice = sorted({value for value in values if values.count(value) > 1})
+        if twice:
+            raise ValueError(f"two tenants are {what} {twice[0]!r}; each must have its own")
+
+
 class TlsSpec(_Part):
     """The certificate of the apps' port: PEM files on the gateways' nodes, taken anew when they change."""
 
@@ -121,13 +137,7 @@ class GatewaySpec(_Part):
 
     @model_validator(mode="after")
     def _tenants_are_told_apart(self) -> Self:
-        for what, values in (
-            ("named", [tenant.name for tenant in self.tenants]),
-            ("known by the key_sha256", [tenant.key_sha256 for tenant in self.tenants if tenant.key_sha256]),
-        ):
-            twice = sorted({value for value in values if values.count(value) > 1})
-            if twice:
-                raise ValueError(f"two tenants are {what} {twice[0]!r}; each must have its own")
+        check_tenants_differ(self.tenants)
         return self
 
 

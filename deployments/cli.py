@@ -228,6 +228,10 @@ def gateway(
     drain_timeout: Annotated[
         float, typer.Option(min=0.001, help="At the end, running answers get so many seconds.")
     ] = 30.0,
+    tenants: Annotated[
+        Path | None,
+        typer.Option(help="Who may use it: a YAML file of a `tenants:` list as in the cluster file; without it, all."),
+    ] = None,
 ) -> None:
     """Run the gateway alone, without Ray, in front of any OpenAI-compatible servers.
 
@@ -236,6 +240,15 @@ def gateway(
 
     ```
     rackserve gateway --port 8000 --replica http://10.0.0.1:8000 --replica http://10.0.0.2:8000
+    ```
+
+    `--tenants FILE` asks apps for API keys. The file's `tenants:` list is that of a cluster file's `gateway:`, with the
+    same keys (models, weight, priority, limits):
+
+    ```
+    tenants:
+      - {name: acme, key_sha256: 5f70…, models: [chat], requests_per_minute: 600}
+      - {name: beta, key_file: /run/secrets/beta}
     ```
     """
     from deployments.commands.gateway import gateway as run
@@ -247,6 +260,7 @@ def gateway(
         policy=policy,
         replica_key=replica_key,
         request_timeout_s=request_timeout,
+        tenants=tenants,
         console=_console,
     )
 

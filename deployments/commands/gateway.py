@@ -3,13 +3,17 @@
 import asyncio
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 
 import uvloop
 from rich.console import Console
 
 from cluster.errors import ClusterError
 from cluster.spec import GatewaySpec
+from cluster.tenants_file import TENANTS_FILE
+from deployments.commands.read_file import read_text
 from deployments.standalone_gateway import StandaloneGateway, server_at
+from deployments.tenant_keys import with_keys_read
 from router.policy.registry import policy_named
 
 
@@ -20,15 +24,20 @@ def gateway(  # noqa: PLR0913 - the command's options
     policy: str,
     replica_key: str,
     request_timeout_s: float,
+    tenants: Path | None,
     console: Console,
 ) -> None:
     """Run a gateway in front of `replicas` until SIGINT or SIGTERM.
 
     Raises:
+        SpecError: the tenants file or a key file it names cannot be read or is wrong; with every problem.
         ClusterError: a URL is wrong or a port is taken.
         PolicyError: there is no such policy.
     """
     policy_named(policy)
+    if tenants is not None:
+        listed = TENANTS_FILE.load(read_text(tenants), str(tenants)).tenants
+        spec = with_keys_read(spec.model_copy(update={"tenants": listed}), str(tenants), "tenants")
     servers = [server_at(url) for url in replicas]
     process = StandaloneGateway(
         spec, servers, policy=policy, credential=replica_key, request_timeout_s=request_timeout_s

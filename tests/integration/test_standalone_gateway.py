@@ -4,10 +4,13 @@ import asyncio
 import json
 import signal
 import sys
+from hashlib import sha256
+from pathlib import Path
 from typing import Self
 
 import httpx
 import pytest
+import yaml
 
 from cluster.errors import ClusterError
 from deployments.standalone_gateway import server_at
@@ -185,6 +188,47 @@ async def test_what_a_server_is_thought_to_hold_is_bounded_by_the_cache_it_tells
                     break
             assert matched > 4000 if holds_all else matched <= 1100
             assert await stopped(command) == 0
+
+
+async def test_tenants_come_from_a_file(tmp_path: Path) -> None:
+    """Keys of the file, given as digest and as file, let in to the models they name; limits hold; others get 401."""
+    (tmp_path / "beta").write_text("sk-beta\n")
+    tenants: list[dict[str, object]] = [
+        {"name": "acme", "key_sha256": sha256(b"sk-acme").hexdigest(), "models": ["a"], "requests_per_minute": 1},
+        {"name": "beta", "key_file": str(tmp_path / "beta")},
+    ]
+    file = tmp_path / "tenants.yaml"
+    file.write_text(yaml.safe_dump({"tenants": tenants}))
+    async with httpx.AsyncClient() as client, OpenAiServer("a", "b") as server:
+        with start(server, tenants=str(file)) as command:
+            url = await url_of(command)
+
+            async def answered(key: str, model: str) -> tuple[int, str]:
+                client.headers["authorization"] = f"Bearer {key}"
+                answer = await ask(client, url, model)
+                return answer.status_code, answer.json().get("error", {}).get("code", "")
+
+            assert await answered("sk-nobody", "a") == (401, "unauthorized")
+            assert await answered("sk-beta", "b") == (200, "")
+            assert await answered("sk-acme", "a") == (200, "")
+            assert await answered("sk-acme", "a") == (429, "rate_limited")
+            assert await answered("sk-acme", "b") == (403, "forbidden_model")
+            assert await answered("sk-beta", "a") == (200, "")
+            assert await stopped(command) == 0
+
+
+def test_mistakes_in_a_tenants_file_are_told_with_their_lines(tmp_path: Path) -> None:
+    """Each with its path, and what would be right; nothing listens."""
+    file = tmp_path / "tenants.yaml"
+    file.write_text(f"tenants:\n  - {{name: a, key_sha256: {'0' * 64}, model: [x]}}\n  - {{name: b, weight: -1}}\n")
+    failed = run(RACKSERVE, "gateway", "--port", "0", "--replica", "127.0.0.1:1", "--tenants", str(file))
+    assert failed.returncode == 2
+    for words in (str(file), "tenants[0].model", "did you mean 'models'?", "tenants[1].weight", "line 3"):
+        assert words in failed.stderr
+    file.write_text("tenants:\n  - {name: a, key_file: /no/such/key}\n")
+    failed = run(RACKSERVE, "gateway", "--port", "0", "--replica", "127.0.0.1:1", "--tenants", str(file))
+    assert failed.returncode == 2
+    assert "tenants[0].key_file: /no/such/key cannot be read" in failed.stderr
 
 
 def test_it_imports_no_ray() -> None:
