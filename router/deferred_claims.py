@@ -4,16 +4,17 @@ import numpy as np
 
 from router.bucket_table import Hashes
 from router.prefix_index import PrefixIndex
+from router.prefix_match import PrefixMatch
 
-FLUSH_CHUNKS = 512
+FLUSH_CHUNKS = 2048
+"""Written after so many: about a millisecond."""
 
 
 class DeferredClaims:
     """What observed replicas are believed to hold from now on, not written to the index yet.
 
-    Nobody can tell: before a prompt is looked up, `settle` writes everything down if the prompt shares a chunk with
-    what waits. It does so exactly if it shares the first chunk of a claim, because a chunk's hash stands for all before
-    it too: who has a later chunk of a chain has its first.
+    Nobody can tell: a look-up reads what waits beside the index, the way a log-structured store reads its youngest
+    entries from a table of their own (O'Neil et al., "The log-structured merge-tree", 1996).
 
     Args:
         index: where the claims go.
@@ -22,24 +23,38 @@ class DeferredClaims:
     def __init__(self, index: PrefixIndex) -> None:
         self._index = index
         self._waiting: dict[str, list[Hashes]] = {}
-        self._firsts: set[int] = set()
+        self._masks: dict[int, int] = {}
         self._chunks = 0
 
     def claim(self, replica_id: str, hashes: Hashes) -> None:
-        """Note that a replica holds these chunks, one or more, which follow one another in a prompt."""
-        self._firsts.add(hashes.item(0))
+        """Note that a replica holds these chunks; nothing happens where the index doesn't know the replica."""
+        bit = self._index.bit(replica_id)
+        if not bit:
+            return
+        masks = self._masks
+        for key in hashes.tolist():
+            masks[key] = masks.get(key, 0) | bit
         self._waiting.setdefault(replica_id, []).append(hashes)
         self._chunks += len(hashes)
         if self._chunks >= FLUSH_CHUNKS:
             self.flush()
 
-    def settle(self, hashes: Hashes) -> None:
-        """Make the index good for a look-up of this prompt; shape (n,)."""
-        if self._firsts and not self._firsts.isdisjoint(hashes.tolist()):
+    def match(self, hashes: Hashes) -> PrefixMatch:
+        """Return how many leading chunks of a prompt each replica holds; shape (n,)."""
+        if self._masks:
+            keys: list[int] = hashes.tolist()
+            if not self._masks.keys().isdisjoint(keys):
+                return self._index.match_beside(hashes, keys, self._masks)
+        return self._index.match(hashes)
+
+    def evict(self, replica_id: str, hashes: Hashes) -> None:
+        """Note that a replica no longer holds these chunks, each named once."""
+        if self._masks and not self._masks.keys().isdisjoint(hashes.tolist()):
             self.flush()
+        self._index.evict(replica_id, hashes, distinct=True)
 
     def flush(self) -> None:
-        """Write all that waits to the index; replicas that are no longer known are passed over."""
+        """Write all that waits to the index. Must come before a replica is dropped: its bit becomes another's."""
         if not self._chunks:
             return
         for replica_id, claims in self._waiting.items():
@@ -48,5 +63,5 @@ class DeferredClaims:
             else:
                 self._index.claim(replica_id, np.concatenate(claims))
         self._waiting.clear()
-        self._firsts.clear()
+        self._masks.clear()
         self._chunks = 0

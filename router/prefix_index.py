@@ -1,6 +1,6 @@
 """Which replicas hold which prompt chunks: chunk hash → set of replicas, for every replica of one model at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,11 @@ class PrefixIndex:
         """Forget a replica and every claim for it; nothing happens where it is not known."""
         self._columns.retire(replica_id)
 
+    def bit(self, replica_id: str) -> int:
+        """Return what stands for a replica in the masks of `match_beside`; 0 where it is not known."""
+        column = self._columns.by_id.get(replica_id)
+        return 0 if column is None else 1 << column
+
     def column(self, replica_id: str) -> int:
         """Return where `PrefixMatch.counts` has this replica.
 
@@ -109,6 +114,53 @@ class PrefixIndex:
                 else:
                     leading_run(word[found], live[position], counts, position * WORD)
         return PrefixMatch(counts, self._columns.by_id, max(counts, default=0), token_ends)
+
+    def match_beside(self, hashes: Hashes, keys: Sequence[int], recent: Mapping[int, int]) -> PrefixMatch:
+        """Do the same with claims beside those that are stored.
+
+        Args:
+            hashes: a prompt's chain, shape (n,).
+            keys: the same as integers.
+            recent: further claims: chunk → the `bit` of each replica that holds it.
+        """
+        slots, masks = self._slots_and_masks(hashes, keys)
+        tokens = self._table.payload[_TOKENS]
+        token_ends = []
+        for at, key in enumerate(keys):
+            mask = masks[at] | recent.get(key, 0)
+            if not mask:
+                del masks[at:]
+                break
+            masks[at] = mask
+            token_ends.append(tokens.item(slots[at]) if slots[at] >= 0 else 0)
+        live = 0
+        for position, part in enumerate(self._columns.live):
+            live |= part << position * WORD
+        counts = [0] * self._columns.width
+        leading_run_of_few(masks, live, counts, 0)
+        return PrefixMatch(counts, self._columns.by_id, max(counts, default=0), token_ends)
+
+    def _slots_and_masks(self, hashes: Hashes, keys: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Return each chunk's slot, or -1, and which replicas hold it, whatever stands before it."""
+        words = self._table.payload[_FIRST_WORD:]
+        masks = [0] * len(keys)
+        if len(keys) <= _FEW:
+            find_one = self._table.find_one
+            slots = [find_one(key) for key in keys]
+            for position, word in enumerate(words):
+                for at, slot in enumerate(slots):
+                    if slot >= 0:
+                        masks[at] |= word.item(slot) << position * WORD
+            return slots, masks
+        found = self._table.find(hashes)
+        stored = found >= 0
+        for position, word in enumerate(words):
+            held = np.where(stored, word[found], np.uint64(0)).tolist()
+            masks = (
+                [mask | part << position * WORD for mask, part in zip(masks, held, strict=True)] if position else held
+            )
+        slots = found.tolist()
+        return slots, masks
 
     def _leading_found(self, hashes: Hashes) -> Slots:
         """Return the slots of the leading chunks that anyone holds; a new prompt is known by its first few."""
@@ -234,13 +286,19 @@ class PrefixIndex:
         age = self._stamp - self._table.payload[_STAMP][slots].astype(np.int64) & 0xFFFF_FFFF
         self._forget(np.unique(slots[np.arange(len(slots)), age.argmax(axis=1)]))
 
-    def evict(self, replica_id: str, hashes: Hashes) -> None:
-        """Note that a replica no longer holds these chunks; unknown ones and unknown replicas are passed over."""
+    def evict(self, replica_id: str, hashes: Hashes, *, distinct: bool = False) -> None:
+        """Note that a replica no longer holds these chunks; unknown ones and unknown replicas are passed over.
+
+        Args:
+            replica_id: which.
+            hashes: the chunks.
+            distinct: no chunk stands there twice; saves looking.
+        """
         column = self._columns.by_id.get(replica_id)
         if column is None or not len(hashes):
             return
         slots = self._table.find(hashes)
-        self._clear(column, slots[slots >= 0])
+        self._clear(column, slots[slots >= 0], distinct=distinct)
 
     def replace(self, replica_id: str, hashes: Hashes, tokens: NDArray[np.uint32] | None = None) -> None:
         """Resync: a replica holds exactly these chunks. What was claimed for it before is gone at once."""
@@ -250,12 +308,12 @@ class PrefixIndex:
         self.add_replica(replica_id)
         self.claim(replica_id, hashes, tokens=tokens)
 
-    def _clear(self, column: int, slots: Slots) -> None:
+    def _clear(self, column: int, slots: Slots, *, distinct: bool) -> None:
         word, bit = self._bit(column)
         held = slots[(word[slots] & bit) != 0]
         if not len(held):
             return
-        if len(held) > 1:
+        if len(held) > 1 and not distinct:
             held = np.unique(held)
         word[held] &= ~bit
         self._columns.claims[column] -= len(held)

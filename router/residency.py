@@ -101,8 +101,7 @@ class Residency:
 
     def match(self, chain: ChunkChain) -> PrefixMatch:
         """Return how many leading chunks of a prompt each replica holds."""
-        self._deferred.settle(chain.hashes)
-        return self.index.match(chain.hashes)
+        return self._deferred.match(chain.hashes)
 
     def apply_delta(self, replica_id: str, delta: ResidencyDelta) -> bool:
         """Take what a replica says of its cache.

@@ -5,19 +5,24 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from router.bucket_table import Hashes
-from router.chunk_chain import ChunkChain
+from router.chunk_chain import CHUNK_BYTES, ChunkChain
 from router.chunk_lru import ChunkLru
 from router.deferred_claims import DeferredClaims
 from router.prefix_index import PrefixIndex
+from router.small_lru import SmallLru
 
-FLUSH_CHUNKS = 512
-"""Uses are handed to the LRU in batches of so many chunks: one chunk costs a tenth of what it costs alone."""
+SMALL_BYTES = 1 << 20
+"""Up to this capacity, a quarter of a million tokens, `SmallLru` is the quicker one; 64 of them take 60 MB."""
+LATE = 4
+"""What is pushed out is found out at the latest once a quarter of the capacity has been used."""
+MOST_LATE_CHUNKS = 2048
+LEAST_LATE_CHUNKS = 32
 
 
 class ObservedReplica:
     """What was sent to one replica, aged by its KV capacity.
 
-    Claims count at once; what they push out is found out up to `FLUSH_CHUNKS` chunks later.
+    Claims count at once; what they push out is found out a little later, for many chunks together.
 
     Args:
         index: where the claims go.
@@ -30,7 +35,8 @@ class ObservedReplica:
         self._index = index
         self._deferred = deferred
         self._replica_id = replica_id
-        self._lru = ChunkLru(kv_bytes)
+        self._lru: SmallLru | ChunkLru = SmallLru(kv_bytes) if kv_bytes <= SMALL_BYTES else ChunkLru(kv_bytes)
+        self._late_chunks = _late_chunks(kv_bytes)
         self._waiting: list[ChunkChain] = []
         self._waiting_chunks = 0
 
@@ -52,7 +58,7 @@ class ObservedReplica:
             self.flush()
             unique = np.unique(chain.hashes[held:])
             self._lru.remove(unique)
-            self._index.evict(self._replica_id, unique)
+            self._deferred.evict(self._replica_id, unique)
 
     def answered(self, answer: ChunkChain) -> None:
         """Claim the answer too; the prompt is claimed already."""
@@ -62,7 +68,11 @@ class ObservedReplica:
     def resize(self, kv_bytes: int) -> None:
         """Age claims by another capacity from now on."""
         self.flush()
-        self._index.evict(self._replica_id, self._lru.resize(kv_bytes))
+        self._late_chunks = _late_chunks(kv_bytes)
+        self._evict(self._lru.resize(kv_bytes))
+        if kv_bytes > SMALL_BYTES and isinstance(self._lru, SmallLru):
+            small, self._lru = self._lru, ChunkLru(kv_bytes)
+            self._evict(self._lru.use(small.hashes(), small.sizes()))
 
     def tick(self, now_s: float) -> None:
         """Age the claims."""
@@ -75,12 +85,11 @@ class ObservedReplica:
             return
         self._waiting.append(chain)
         self._waiting_chunks += len(chain)
-        if self._waiting_chunks >= FLUSH_CHUNKS:
+        if self._waiting_chunks >= self._late_chunks:
             self.flush()
 
     def flush(self) -> None:
         """Age the claims by all that was sent."""
-        self._deferred.flush()
         if not self._waiting:
             return
         self._waiting.reverse()  # the LRU takes what stands first for the latest used
@@ -88,7 +97,11 @@ class ObservedReplica:
         sizes = np.fromiter(_sizes(self._waiting), np.int64, len(hashes))
         self._waiting.clear()
         self._waiting_chunks = 0
-        self._index.evict(self._replica_id, self._lru.use(hashes, sizes))
+        self._evict(self._lru.use(hashes, sizes))
+
+    def _evict(self, hashes: Hashes) -> None:
+        if len(hashes):
+            self._deferred.evict(self._replica_id, hashes)
 
     def held(self) -> Hashes:
         """Return the chunks claimed, in no order."""
@@ -102,9 +115,14 @@ class ObservedReplica:
             AssertionError: they do not.
         """
         self._lru.check_integrity()
+        self._deferred.flush()
         held = self._lru.hashes()
         if not self._waiting and self._index.claims(self._replica_id) > len(held):
             raise AssertionError(f"{self._replica_id}: claims that nothing ages")
+
+
+def _late_chunks(kv_bytes: int) -> int:
+    return min(MOST_LATE_CHUNKS, max(LEAST_LATE_CHUNKS, kv_bytes // (LATE * CHUNK_BYTES)))
 
 
 def _sizes(waiting: Iterable[ChunkChain]) -> Iterator[int]:

@@ -1,13 +1,15 @@
-"""The chunk LRU holds what the plainest LRU would hold, in memory that follows what it holds."""
+"""Both chunk LRUs hold what the plainest LRU would hold, the large one in memory that follows what it holds."""
 
 from collections import OrderedDict
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from router.chunk_lru import ChunkLru
+from router.small_lru import SmallLru
 
 prompts = st.lists(st.integers(1, 40), unique=True, min_size=0, max_size=20)
 
@@ -19,10 +21,12 @@ def _size(chunk: int) -> int:
 class LruMachine(RuleBasedStateMachine):
     """Drives a chunk LRU beside an ordered dict."""
 
+    kind: type[ChunkLru | SmallLru] = ChunkLru
+
     def __init__(self) -> None:
         super().__init__()
         self.capacity = 40
-        self.lru = ChunkLru(self.capacity)
+        self.lru = self.kind(self.capacity)
         self.model: OrderedDict[int, None] = OrderedDict()
 
     def _shrink(self) -> set[int]:
@@ -64,8 +68,16 @@ class LruMachine(RuleBasedStateMachine):
         assert self.lru.held == sum(map(_size, self.model))
 
 
+class SmallLruMachine(LruMachine):
+    """The same for the small one."""
+
+    kind = SmallLru
+
+
 TestChunkLru = LruMachine.TestCase
 TestChunkLru.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestSmallLru = SmallLruMachine.TestCase
+TestSmallLru.settings = TestChunkLru.settings
 
 
 def test_memory_follows_what_is_held_not_what_went_through() -> None:
@@ -80,9 +92,10 @@ def test_memory_follows_what_is_held_not_what_went_through() -> None:
     assert lru.nbytes < 100 * 10_000
 
 
-def test_a_chunk_that_comes_twice_in_a_batch_counts_once() -> None:
+@pytest.mark.parametrize("kind", [ChunkLru, SmallLru])
+def test_a_chunk_that_comes_twice_in_a_batch_counts_once(kind: type[ChunkLru | SmallLru]) -> None:
     """Uses are handed over in batches in which a chunk may come again: its latest use decides its age."""
-    lru = ChunkLru(3)
+    lru = kind(3)
     ones = np.ones(4, np.int64)
     lru.use(np.array([1, 2, 3, 1], np.uint64), ones)  # within a batch the front is the youngest
     assert lru.held == 3
