@@ -9,11 +9,9 @@ reads its environment when it is imported, and that is set first.
 import asyncio
 import json
 import os
-import tempfile
 import time
 from argparse import Namespace
 from http import HTTPStatus
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +19,7 @@ import structlog
 
 from cluster.errors import EngineDeadError, EngineStartError, RackServeError
 from cluster.spec import ModelSpec
+from deployments.engines.engine_folder import EngineFolder, remove_abandoned
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AsgiApp, EngineStats, PromptSeen
 from deployments.engines.token_texts import token_texts
@@ -57,8 +56,9 @@ class VllmEngine:
         self._app: AsgiApp | None = None
         self._kv_capacity_tokens = 0
         self._step_tokens = 0
-        self._folder = tempfile.TemporaryDirectory(prefix="rackserve-vllm-")
-        self._failure = Path(self._folder.name) / "failure"
+        remove_abandoned()
+        self._folder = EngineFolder()
+        self._failure = self._folder.path / "failure"
 
     @property
     def app(self) -> AsgiApp:
@@ -95,7 +95,7 @@ class VllmEngine:
                 os.environ.setdefault(name, value)
         os.environ[FAILURE_FILE] = str(self._failure)
         if self.kv_events is not None:
-            self._listener = KvEventListener(self._hub, f"ipc://{self._folder.name}/kv-events")
+            self._listener = KvEventListener(self._hub, f"ipc://{self._folder.path}/kv-events")
             self._listener.start()
         # In a thread: it takes half a minute or more, and this loop answers health checks meanwhile.
         building = asyncio.ensure_future(asyncio.to_thread(self._build, source, cpu=cpu))
@@ -114,6 +114,9 @@ class VllmEngine:
             cause = self._failure.read_text().strip() if self._failure.exists() else str(exc)
             await self.stop()
             raise EngineStartError(f"vLLM did not start for {self._model.name!r}: {cause}") from exc
+        await asyncio.to_thread(
+            remove_abandoned
+        )  # once more: when this start began, a killed one's processes still ended
         log.info("engine_started", model=self._model.name, kv_capacity_tokens=self._kv_capacity_tokens)
 
     def stats(self) -> EngineStats:
@@ -154,7 +157,7 @@ class VllmEngine:
         listener, self._listener = self._listener, None
         if listener is not None:
             await listener.stop()
-        self._folder.cleanup()
+        self._folder.remove()
 
     def _build(self, source: str, *, cpu: bool) -> tuple[Namespace, "ObservedLLM"]:
         from vllm.engine.arg_utils import AsyncEngineArgs

@@ -4,12 +4,15 @@ import contextlib
 import os
 import signal
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 from openai import OpenAI
 
+from deployments.engines.engine_folder import OWNER, PREFIX
 from tests.e2e.conftest import MODEL, RunningCluster, until
 
 pytestmark = [pytest.mark.vllm, pytest.mark.ray, pytest.mark.timeout(600)]
@@ -37,7 +40,10 @@ def test_a_client_that_leaves_aborts_the_engines_request(cluster: RunningCluster
 
 
 def test_a_killed_replica_costs_nothing(cluster: RunningCluster, client: OpenAI) -> None:
-    """A stream whose replica is killed goes on elsewhere; the next requests succeed; Serve restores the count."""
+    """A stream whose replica is killed goes on elsewhere; the next requests succeed; Serve restores the count.
+
+    The replica that takes its place removes what the killed engine left on the disk.
+    """
     before = {row["replica_id"]: row["in_flight"] for row in cluster.replicas()}
     assert len(before) == 2
     whole = client.completions.create(
@@ -48,8 +54,10 @@ def test_a_killed_replica_costs_nothing(cluster: RunningCluster, client: OpenAI)
     )
     pieces = [next(stream).choices[0].text for _ in range(5)]
     [busy] = [row for row in cluster.replicas() if row["in_flight"]]
+    killed = _process_listening_on(busy["http_port"])
+    folder = _folder_of(killed)
     with contextlib.suppress(ProcessLookupError):
-        os.kill(_process_listening_on(busy["http_port"]), signal.SIGKILL)
+        os.kill(killed, signal.SIGKILL)
     pieces += [chunk.choices[0].text for chunk in stream]
     assert "".join(pieces) == whole.choices[0].text
     for _ in range(4):
@@ -57,6 +65,14 @@ def test_a_killed_replica_costs_nothing(cluster: RunningCluster, client: OpenAI)
         assert answer.choices[0].text.startswith(" 7")
     until(lambda: busy["replica_id"] not in {row["replica_id"] for row in cluster.replicas()}, 30, "it to be forgotten")
     until(lambda: len(cluster.replicas()) == 2, 240, "Serve to restore the count")
+    assert not folder.exists(), "its successor left the killed engine's folder where it was"
+
+
+def _folder_of(process_id: int) -> Path:
+    """Return the temporary folder of a replica's engine."""
+    owners = Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{OWNER}")
+    [found] = [owner.parent for owner in owners if owner.read_text() == str(process_id)]
+    return found
 
 
 def _process_listening_on(port: int) -> int:
