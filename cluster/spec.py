@@ -235,6 +235,7 @@ class SimSpec(_Part):
         max_num_seqs: sequences decoded at once; more wait.
         kv_blocks: KV-cache capacity, in blocks.
         block_tokens: tokens in one KV block.
+        prefix_caching: blocks stay for the next prompt that begins alike.
         chars_per_token: characters of prompt one token stands for.
         answer_tokens: length of a typical chat answer; each is from half to one and a half times that.
         start_s: how long the engine takes to start.
@@ -246,6 +247,7 @@ class SimSpec(_Part):
     max_num_seqs: Annotated[int, Field(ge=1)] = 256
     kv_blocks: Annotated[int, Field(ge=1)] = 4096
     block_tokens: Annotated[int, Field(ge=1)] = 32
+    prefix_caching: bool = True
     chars_per_token: Annotated[float, Field(ge=1)] = 4.0
     answer_tokens: Annotated[int, Field(ge=1)] = 128
     start_s: Annotated[float, Field(ge=0)] = 0.0

@@ -15,7 +15,7 @@ from deployments.membership import GatewayEndpoint, LastKnownReplicas, View
 from deployments.telemetry_client import TelemetryClient
 from deployments.tracing.wiring import close, gateway_tracer
 from router.http.gateway import Gateway
-from router.policy.registry import READS_PROMPTS
+from router.policy.registry import reads_prompts
 from router.snapshot import Endpoint, Signal
 
 FIRST_VIEW_S = 2.0
@@ -160,4 +160,4 @@ class GatewayProcess:
 
 
 def _reading_prompts(models: Sequence[ModelSpec]) -> frozenset[str]:
-    return frozenset(model.name for model in models if model.policy in READS_PROMPTS)
+    return frozenset(model.name for model in models if reads_prompts(model.policy))

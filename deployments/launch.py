@@ -127,7 +127,13 @@ class Launch:
         view = self._view()
         url = ""
         if state.status == "RUNNING" and view is not None:
-            url = next((gateway_url(gateway) for gateway in self._as_seen_here(view) if _is_ready(gateway)), "")
+            for gateway in self._as_seen_here(view):
+                is_ready, unmet = _readiness(gateway)
+                if unmet:
+                    raise ClusterError(f"{self._name} cannot serve as its file says: {'; '.join(unmet)}")
+                if is_ready:
+                    url = gateway_url(gateway)
+                    break
         return Progress(models, len(view.gateways) if view else 0, url)
 
     def wait_until_ready(self, report: Callable[[Progress], None], is_stopping: Callable[[], bool]) -> str:
@@ -257,13 +263,15 @@ def reason_in(message: str) -> str:
     return message.strip().split("\n")[0]
 
 
-def _is_ready(gateway: GatewayEndpoint) -> bool:
+def _readiness(gateway: GatewayEndpoint) -> tuple[bool, list[str]]:
+    """Return whether a gateway can serve, and for which models it never will: nothing they wait for would help."""
     # On the operators' port: the apps' may have a certificate that this machine does not know.
     admin = replace(gateway, port=gateway.admin_port, scheme="http")
     try:
-        return httpx.get(f"{gateway_url(admin)}/ready", timeout=2.0).status_code == httpx.codes.OK
-    except httpx.HTTPError:
-        return False
+        answer = httpx.get(f"{gateway_url(admin)}/ready", timeout=2.0)
+        return answer.status_code == httpx.codes.OK, [str(why) for why in answer.json().get("unmet", ())]
+    except (httpx.HTTPError, ValueError):
+        return False, []
 
 
 def _is_free(host: str, port: int) -> bool:

@@ -16,7 +16,7 @@ from deployments.engines.interface import AsgiApp, Engine
 from deployments.replica_guard import ReplicaGuard
 from deployments.residency.replica_residency import ReplicaResidency
 from deployments.residency.request_bodies import RequestBodies
-from deployments.residency.self_test import AffinitySelfTest
+from deployments.residency.self_test import AffinityProof, AffinitySelfTest
 from deployments.telemetry_service import TelemetryServer, TelemetryService
 from deployments.tracing.wiring import app_spans, close
 from router.chunk_chain import ChunkHasher
@@ -107,7 +107,7 @@ class ReplicaServer:
             app = self._spans.around(app)
         self._guard = ReplicaGuard(app, self._credential)
         http_port = await self._start_http(self._guard)
-        is_exact = await self._is_exact(app)
+        proof = await self._prove_affinity(app)
         service = TelemetryService(
             replica_id=self._replica_id,
             model=self._model.name,
@@ -124,9 +124,11 @@ class ReplicaServer:
             host=self._host,
             http_port=http_port,
             telemetry_port=self._telemetry.port,
-            signals=frozenset({Signal.LOAD, Signal.RATES} | ({Signal.RESIDENCY} if is_exact else set())),
+            signals=frozenset({Signal.LOAD, Signal.RATES} | ({Signal.RESIDENCY} if proof.is_exact else set())),
             node_id=self._node_id,
             domain=self._domain,
+            caches_prefixes=proof.caches is not False,
+            affinity_proof=proof.reason,
         )
 
     async def check_health(self) -> None:
@@ -198,7 +200,7 @@ class ReplicaServer:
         self._residency = ReplicaResidency(events, self._hasher, self._model.name, capacity_tokens)
         return RequestBodies(app)
 
-    async def _is_exact(self, app: AsgiApp) -> bool:
+    async def _prove_affinity(self, app: AsgiApp) -> AffinityProof:
         """Test whether equal prompts are cached, and known to be; if not, residency is not followed any further."""
         events = self._engine.kv_events
         block_tokens = events.block_tokens if events is not None else 0
@@ -210,13 +212,13 @@ class ReplicaServer:
         log(
             "affinity self-test",
             replica=self._replica_id,
-            residency="exact" if proof.is_exact else "observed" if proof.caches else "unknown",
+            residency=proof.mode,
             found=proof.reason,
         )
         if self._residency is not None and not proof.is_exact:
             self._residency.close()
             self._residency = None
-        return proof.is_exact
+        return proof
 
     async def _start_http(self, guard: ReplicaGuard) -> int:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET

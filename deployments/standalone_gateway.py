@@ -11,12 +11,14 @@ from urllib.parse import urlsplit
 import httpx
 import structlog
 
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, PolicyError
 from cluster.spec import MODEL_NAME, GatewaySpec, ModelSpec
 from deployments.machine_clock import MachineClock
 from deployments.server_kv import kv_tokens_of
 from deployments.tracing.wiring import close, gateway_tracer
 from router.http.gateway import Gateway
+from router.policy.needed_telemetry import why_unmet
+from router.policy.registry import policy_named
 from router.snapshot import Endpoint
 
 POLL_S: Final = 1.0
@@ -82,6 +84,9 @@ def server_at(url: str) -> tuple[str, int]:
 class StandaloneGateway:
     """Runs a gateway over a fixed list of servers; used from one event loop as `start`, then `stop`.
 
+    Raises:
+        PolicyError: there is no such policy, or it needs telemetry, which plain servers do not have.
+
     Args:
         spec: where to listen and the limits.
         servers: host and port of each.
@@ -100,6 +105,11 @@ class StandaloneGateway:
         request_timeout_s: float = 600.0,
     ) -> None:
         self._servers = [_Server(host, port) for host, port in dict.fromkeys(servers)]
+        unmet = why_unmet(
+            policy_named(policy), [Endpoint(each.name, "", each.host, each.port) for each in self._servers]
+        )
+        if unmet:
+            raise PolicyError(unmet)
         self._policy = policy
         self._request_timeout_s = request_timeout_s
         self._models: dict[str, ModelSpec] = {}

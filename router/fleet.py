@@ -22,8 +22,9 @@ class ModelFleet:
     Attributes:
         policy: how a replica is picked.
         replicas: by id, all that the directory knows.
-        candidates: those that may be picked now, in id order: that accept requests and are not silent or, where there
-            is none, all that are not leaving.
+        candidates: those that may be picked now, in id order: that accept requests, are not silent and provide the
+            telemetry the policy needs; where there is none, those that accept and are not silent; where there is none
+            of these either, all that are not leaving.
     """
 
     def __init__(self, name: str, policy: Profile) -> None:
@@ -35,7 +36,9 @@ class ModelFleet:
     def refresh(self) -> None:
         """Work out `candidates` anew, after a replica came, left or changed whether it accepts."""
         staying = self.staying()
-        self.candidates = [replica for replica in staying if replica.usable] or staying
+        needs = self.policy.needs
+        usable = [replica for replica in staying if replica.usable]
+        self.candidates = [replica for replica in usable if needs <= replica.endpoint.signals] or usable or staying
 
     def staying(self) -> list[ReplicaSnapshot]:
         """Return the replicas that are not leaving, in id order."""
@@ -72,6 +75,7 @@ class Fleet:
                 self.models[name] = ModelFleet(name, policy)
             elif known.policy.name != policy.name:
                 known.policy = policy
+                self._refresh(name)
 
     def apply_view(self, endpoints: Iterable[Endpoint]) -> tuple[list[Endpoint], list[Endpoint]]:
         """Take the directory's word: these replicas exist, no others.
@@ -194,7 +198,9 @@ class Fleet:
             raise AssertionError("the replicas by id and those by model differ")
         for name, fleet in self.models.items():
             staying = [replica for _, replica in sorted(fleet.replicas.items()) if not replica.leaving]
-            if fleet.candidates != ([replica for replica in staying if replica.usable] or staying):
+            usable = [replica for replica in staying if replica.usable]
+            telling = [replica for replica in usable if fleet.policy.needs <= replica.endpoint.signals]
+            if fleet.candidates != (telling or usable or staying):
                 raise AssertionError(f"{name}: the candidates are not the usable replicas in id order")
         if any(replica.in_flight < 0 for replica in self.by_id.values()):
             raise AssertionError("a replica has been released more often than reserved")

@@ -133,20 +133,23 @@ class ModelOutlook:
 
     # --- replicas
 
-    def add_replica(self, replica_id: str, *, exact: bool = False, kv_tokens: int = 0) -> ReplicaOutlook:
+    def add_replica(
+        self, replica_id: str, *, exact: bool = False, kv_tokens: int = 0, caches: bool = True
+    ) -> ReplicaOutlook:
         """Know a replica; one that is known already starts anew, knowing nothing.
 
         Args:
             replica_id: unique for one life of one replica.
             exact: it streams its residency.
             kv_tokens: tokens its KV cache holds; 0: not known, a report may say.
+            caches: False: it caches no prompt.
         """
         self._match = None
         outlook = ReplicaOutlook(self._shared_rates() or rates_of())
         outlook.kv_tokens = kv_tokens
         self.replicas[replica_id] = outlook
         kv_bytes = int((kv_tokens or UNKNOWN_KV_TOKENS) * self.bytes_per_token)
-        self.residency.add_replica(replica_id, exact=exact, kv_bytes=kv_bytes)
+        self.residency.add_replica(replica_id, exact=exact, kv_bytes=kv_bytes, caches=caches)
         return outlook
 
     def _shared_rates(self) -> Rates | None:

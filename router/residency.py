@@ -3,7 +3,8 @@
 Two sources fill it. `ObservedReplica` infers: what was sent there is cached there, until the replica's KV capacity has
 been used up by later prompts. `ExactReplica` is told: the replica streams what became resident and what was evicted.
 Both count a prompt as resident from the moment it is sent: by the time a second one with the same prefix gets its turn
-on that replica, the first has been prefilled there.
+on that replica, the first has been prefilled there. For a replica that caches nothing (`UncachedReplica`) nothing is
+claimed.
 """
 
 from typing import Protocol
@@ -13,6 +14,7 @@ from router.deferred_claims import DeferredClaims
 from router.prefix_index import DEFAULT_MAX_SLOTS, PrefixIndex
 from router.prefix_match import PrefixMatch
 from router.residency_exact import ExactReplica, ResidencyDelta
+from router.residency_none import UncachedReplica
 from router.residency_observed import ObservedReplica
 
 
@@ -57,6 +59,7 @@ class Mode:
 
     EXACT = "exact"
     OBSERVED = "observed"
+    NONE = "none"
 
 
 class Residency:
@@ -74,17 +77,20 @@ class Residency:
         self._deferred = DeferredClaims(self.index)
         self._sources: dict[str, ReplicaSource] = {}
 
-    def add_replica(self, replica_id: str, *, exact: bool, kv_bytes: int) -> None:
+    def add_replica(self, replica_id: str, *, exact: bool, kv_bytes: int, caches: bool = True) -> None:
         """Know a replica; one that is known already starts anew, without claims.
 
         Args:
             replica_id: unique for one life of one replica.
             exact: it streams its residency.
             kv_bytes: how many bytes of prompts its KV cache holds.
+            caches: False: it caches no prompt at all.
         """
         self.drop_replica(replica_id)
         self.index.add_replica(replica_id)
-        if exact:
+        if not caches:
+            self._sources[replica_id] = UncachedReplica()
+        elif exact:
             self._sources[replica_id] = ExactReplica(self.index, replica_id, kv_bytes)
         else:
             self._sources[replica_id] = ObservedReplica(self.index, self._deferred, replica_id, kv_bytes)
@@ -115,10 +121,7 @@ class Residency:
 
     def modes(self) -> dict[str, str]:
         """Return how each replica's residency is known: `Mode.EXACT` once its first snapshot has come."""
-        return {
-            replica_id: Mode.EXACT if isinstance(source, ExactReplica) and source.synced else Mode.OBSERVED
-            for replica_id, source in self._sources.items()
-        }
+        return {replica_id: _mode_of(source) for replica_id, source in self._sources.items()}
 
     def tick(self, now_s: float) -> None:
         """Do what waits; call about once a second."""
@@ -149,3 +152,9 @@ __all__ = [
     "Residency",
     "ResidencyDelta",
 ]
+
+
+def _mode_of(source: ReplicaSource) -> str:
+    if isinstance(source, UncachedReplica):
+        return Mode.NONE
+    return Mode.EXACT if isinstance(source, ExactReplica) and source.synced else Mode.OBSERVED

@@ -26,6 +26,8 @@ class Endpoint:
         node_id: the Ray node it is on, or "".
         domain: the NVLink domain it is in (of a gang, its first rank), or "".
         kv_tokens: tokens its KV cache holds, where that is known before any load report; 0: it is not.
+        caches_prefixes: False: its self-test has shown that it caches no prompt.
+        affinity_proof: what its self-test found, in words; "": none was made.
     """
 
     replica_id: str
@@ -37,6 +39,8 @@ class Endpoint:
     node_id: str = ""
     domain: str = ""
     kv_tokens: int = 0
+    caches_prefixes: bool = True
+    affinity_proof: str = ""
 
 
 @dataclass(frozen=True, slots=True)

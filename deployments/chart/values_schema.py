@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from deployments.chart.values import ChartValues
-from router.policy.registry import POLICIES
+from router.policy.registry import policy_names
 
 DIALECT: Final = "http://json-schema.org/draft-07/schema#"
 """What both Helm 3 and Helm 4 know."""
@@ -26,7 +26,7 @@ def values_schema() -> str:
     definitions["ModelSpec"]["properties"]["replicas"] = {
         "anyOf": [{"type": "integer", "minimum": 0, "maximum": 4096}, {"$ref": replicas["$ref"]}]
     }
-    definitions["ModelSpec"]["properties"]["policy"] = {"type": "string", "enum": sorted(POLICIES)}
+    definitions["ModelSpec"]["properties"]["policy"] = {"type": "string", "enum": policy_names()}
     return json.dumps({"$schema": DIALECT, **schema}, indent=1, sort_keys=True) + "\n"
 
 

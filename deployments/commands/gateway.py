@@ -14,7 +14,6 @@ from cluster.tenants_file import TENANTS_FILE
 from deployments.commands.read_file import read_text
 from deployments.standalone_gateway import StandaloneGateway, server_at
 from deployments.tenant_keys import with_keys_read
-from router.policy.registry import policy_named
 
 
 def gateway(  # noqa: PLR0913 - the command's options
@@ -32,9 +31,8 @@ def gateway(  # noqa: PLR0913 - the command's options
     Raises:
         SpecError: the tenants file or a key file it names cannot be read or is wrong; with every problem.
         ClusterError: a URL is wrong or a port is taken.
-        PolicyError: there is no such policy.
+        PolicyError: there is no such policy, or it needs telemetry, which plain servers do not have.
     """
-    policy_named(policy)
     if tenants is not None:
         listed = TENANTS_FILE.load(read_text(tenants), str(tenants)).tenants
         spec = with_keys_read(spec.model_copy(update={"tenants": listed}), str(tenants), "tenants")

@@ -28,9 +28,9 @@ class SimEngine:
         return self._app
 
     @property
-    def kv_events(self) -> KvEventHub:
-        """The prefix cache's events."""
-        return self._kv_events
+    def kv_events(self) -> KvEventHub | None:
+        """The prefix cache's events; None: it is off."""
+        return self._kv_events if self._model.sim.prefix_caching else None
 
     async def start(self) -> None:
         """Take as long as the spec says a start takes."""

@@ -152,6 +152,8 @@ class SimScheduler:
         return True
 
     def _commit(self, sequence: Sequence, full_blocks: int) -> None:
+        if not self._spec.prefix_caching:
+            return  # blocks stay private, and are free again when the sequence ends
         first = new_from = sequence.held
         for index in range(first, min(full_blocks, len(sequence.hashes))):
             if not self.cache.commit(sequence.hashes[index]):

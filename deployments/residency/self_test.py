@@ -15,6 +15,7 @@ import httpx
 from deployments.engines.interface import AsgiApp
 from deployments.residency.replica_residency import ReplicaResidency
 from router.chunk_chain import ChunkHasher
+from router.residency import Mode
 
 PATH: Final = "/v1/completions"
 PROBE_BLOCKS: Final = 3
@@ -42,6 +43,13 @@ class AffinityProof:
     caches: bool | None
     is_exact: bool
     reason: str
+
+    @property
+    def mode(self) -> str:
+        """How gateways are to know what is cached: exact, observed, or none where nothing is."""
+        if self.caches is False:
+            return Mode.NONE
+        return Mode.EXACT if self.is_exact else Mode.OBSERVED
 
 
 class AffinitySelfTest:

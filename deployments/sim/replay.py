@@ -6,16 +6,17 @@ from heapq import heappop, heappush
 from math import ceil, floor
 from random import Random
 
+from cluster.errors import PolicyError
 from deployments.sim.prefill_replica import PrefillReplica
 from deployments.sim.trace import BLOCK_TOKENS, TraceRequest, chunk_chain
 from router.fleet import Fleet
 from router.outlook import ModelOutlook, Ticket, Usage
+from router.policy.needed_telemetry import why_unmet
 from router.policy.registry import policy_named
 from router.request import RoutingRequest
 from router.snapshot import Endpoint, ReplicaSnapshot, Signal
 
 MODEL = "trace"
-SIGNALS = frozenset({Signal.LOAD, Signal.RESIDENCY})
 TICK_S = 1.0
 
 
@@ -73,7 +74,7 @@ def replay(trace: Sequence[TraceRequest], settings: ReplaySettings) -> ReplayRes
     """Send a trace's requests to simulated replicas as the live policy code decides.
 
     Raises:
-        PolicyError: there is no policy of that name.
+        PolicyError: there is no policy of that name, or it needs residency and replicas do not tell it.
     """
     run = _Replay(settings)
     ttfts_s = [run.request(number, request) for number, request in enumerate(trace)]
@@ -118,7 +119,12 @@ class _Replay:
             f"replica-{number:04d}": PrefillReplica(settings.kv_blocks, settings.prefill_rate)
             for number in range(settings.replicas)
         }
-        self._fleet.apply_view(Endpoint(name, MODEL, "sim", 0, signals=SIGNALS) for name in self.machines)
+        signals = frozenset({Signal.LOAD, Signal.RESIDENCY} if settings.exact else {Signal.LOAD})
+        endpoints = [Endpoint(name, MODEL, "sim", 0, signals=signals) for name in self.machines]
+        unmet = why_unmet(self._fleet.models[MODEL].policy, endpoints)
+        if unmet:
+            raise PolicyError(unmet)
+        self._fleet.apply_view(endpoints)
         for name, machine in self.machines.items():
             kv_tokens = settings.kv_blocks * BLOCK_TOKENS
             self._outlook.add_replica(name, exact=settings.exact, kv_tokens=kv_tokens)

@@ -51,7 +51,7 @@ class AffinityMetrics(Collector):
         cached = CounterMetricFamily("rackserve_cached_tokens", "Of those, what replicas had cached.", labels=["model"])
         modes = GaugeMetricFamily(
             "rackserve_residency_replicas",
-            "Replicas by how their cache is known: told by the engine (exact) or inferred (observed).",
+            "Replicas whose cache is told by the engine (exact), inferred (observed) or not there (none).",
             labels=["model", "mode"],
         )
         for model, outlook in outlooks.items():
@@ -72,4 +72,4 @@ class AffinityMetrics(Collector):
 def residency_modes(outlook: ModelOutlook) -> dict[str, int]:
     """Return how many replicas' caches are known in each mode."""
     modes = list(outlook.residency.modes().values())
-    return {mode: modes.count(mode) for mode in (Mode.EXACT, Mode.OBSERVED)}
+    return {mode: modes.count(mode) for mode in (Mode.EXACT, Mode.OBSERVED, Mode.NONE)}

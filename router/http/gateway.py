@@ -8,6 +8,8 @@ from random import Random
 from socket import socket
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from cluster.autoscaling.scaling_view import ScalingView
 from cluster.clock import Clock
 from cluster.spec import GatewaySpec, ModelSpec
@@ -20,10 +22,12 @@ from router.http.flow_metrics import queue_state
 from router.http.front import Front
 from router.http.listen import Listener, first_free_socket, shared_socket
 from router.http.pages import Pages
+from router.http.readiness import Readiness, readiness_of
 from router.http.server_certificate import ServerCertificate
 from router.http.spans import Tracer
 from router.outlook import ModelOutlook
-from router.policy.registry import READS_PROMPTS, policy_named
+from router.policy.needed_telemetry import lack, provides
+from router.policy.registry import policy_named, reads_prompts
 from router.residency_exact import ResidencyDelta
 from router.snapshot import Endpoint, LoadReport, ReplicaSnapshot, Signal
 
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
 
 FLUSH_S = 0.2
 """What was answered last gets so long to leave the process."""
+
+_log = structlog.get_logger("rackserve.gateway")
 
 
 class Gateway:
@@ -127,7 +133,7 @@ class Gateway:
         for model in models:
             outlook = self._plane.outlooks.get(model.name) or ModelOutlook()
             policies[model.name] = policy_named(model.policy, outlook)
-            if model.policy in READS_PROMPTS:
+            if reads_prompts(model.policy):
                 outlooks[model.name] = outlook
         fresh = outlooks.keys() - self._plane.outlooks.keys()
         self._plane.outlooks = outlooks
@@ -149,6 +155,9 @@ class Gateway:
                 self._plane.outlooks[endpoint.model].drop_replica(endpoint.replica_id)
         for endpoint in new:
             self._expect(endpoint)
+            policy = self._fleet.models[endpoint.model].policy
+            if not provides(endpoint, policy):
+                _log.warning("a replica gets requests only where no other is left", why=lack(policy, endpoint))
 
     def apply_report(self, replica_id: str, report: LoadReport | None) -> None:
         """Take a replica's load report; None: its telemetry went silent."""
@@ -182,33 +191,32 @@ class Gateway:
         outlook = self._plane.outlooks.get(endpoint.model)
         if outlook is not None:
             is_exact = Signal.RESIDENCY in endpoint.signals
-            outlook.add_replica(endpoint.replica_id, exact=is_exact, kv_tokens=endpoint.kv_tokens)
+            outlook.add_replica(
+                endpoint.replica_id, exact=is_exact, kv_tokens=endpoint.kv_tokens, caches=endpoint.caches_prefixes
+            )
 
     def _outlook_of(self, replica_id: str) -> ModelOutlook | None:
         replica = self._fleet.by_id.get(replica_id)
         return self._plane.outlooks.get(replica.endpoint.model) if replica is not None else None
 
-    def readiness(self) -> tuple[bool, str]:
+    def readiness(self) -> Readiness:
         """Tell whether every model that is to have a replica has one, and if not what is missing."""
         if self._plane.draining:
-            return False, "the gateway is stopping"
+            return Readiness(is_ready=False, reason="the gateway is stopping")
         if not self._has_view:
-            return False, "the directory has not been heard of yet"
-        missing = [name for name, fleet in self._fleet.models.items() if name in self._required and not fleet.replicas]
-        if missing:
-            return False, f"no replica yet of: {', '.join(sorted(missing))}"
-        return True, "every model has a replica"
+            return Readiness(is_ready=False, reason="the directory has not been heard of yet")
+        return readiness_of(self._fleet.models, self._required)
 
     def state(self) -> dict[str, Any]:
         """Return what this process knows, for `rackserve status`: plain JSON values."""
-        is_ready, reason = self.readiness()
+        ready = self.readiness()
         meters = self._plane.meters
         return {
             "gateway_id": self._gateway_id,
             "port": self.port,
             "admin_port": self.admin_port,
-            "ready": is_ready,
-            "reason": reason,
+            "ready": ready.is_ready,
+            "reason": ready.reason,
             "connections": meters.connections,
             "outcomes": [
                 {"model": model, "tenant": tenant, "outcome": str(outcome), "count": count}

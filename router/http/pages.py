@@ -8,13 +8,15 @@ import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 
-from router.http.affinity_metrics import AffinityMetrics, residency_modes
+from router.http.affinity_metrics import AffinityMetrics
+from router.http.affinity_page import affinity_of
 from router.http.answers import Answers
 from router.http.client import Client
 from router.http.data_plane import DataPlane
 from router.http.engine_metrics import EngineMetrics
 from router.http.flow_metrics import FlowMetrics
 from router.http.incoming import IncomingRequest
+from router.http.readiness import Readiness
 from router.http.responses import error_body
 from router.http.scaling_metrics import ScalingMetrics
 from router.journal import Journal, explanation
@@ -46,14 +48,14 @@ class Pages:
 
     Args:
         plane: the gateway's shared state.
-        ready: tells whether requests can be served, and why or why not.
+        readiness: tells whether requests can be served, and why or why not.
         state: what the operators' port shows at /state; None on the apps' port, where it is not shown.
     """
 
     def __init__(
         self,
         plane: DataPlane,
-        ready: Callable[[], tuple[bool, str]],
+        readiness: Callable[[], Readiness],
         state: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
         self._answers = Answers(plane)
@@ -61,15 +63,17 @@ class Pages:
         for collector in collectors(plane):
             registry.register(collector)
 
-        def readiness() -> tuple[int, bytes, bytes]:
-            is_ready, reason = ready()
-            affinity = {model: residency_modes(outlook) for model, outlook in plane.outlooks.items()}
-            body = msgspec.json.encode({"ready": is_ready, "reason": reason, "affinity": affinity})
-            return (200 if is_ready else 503), _JSON, body
+        def ready() -> tuple[int, bytes, bytes]:
+            now = readiness()
+            affinity = {
+                name: affinity_of(fleet, plane.outlooks.get(name)) for name, fleet in plane.fleet.models.items()
+            }
+            body = {"ready": now.is_ready, "reason": now.reason, "unmet": now.unmet, "affinity": affinity}
+            return (200 if now.is_ready else 503), _JSON, msgspec.json.encode(body)
 
         pages: dict[bytes, Page] = {
             b"/health": lambda: (200, _JSON, b'{"status":"ok"}'),
-            b"/ready": readiness,
+            b"/ready": ready,
             b"/metrics": lambda: (200, _METRICS_TYPE, generate_latest(registry)),
         }
         if state is not None:

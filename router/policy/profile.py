@@ -11,6 +11,9 @@ from router.snapshot import ReplicaSnapshot, Signal
 class Profile:
     """Filter → score → pick.
 
+    Attributes:
+        needs: the telemetry every replica must provide for this policy to work.
+
     Args:
         name: what the cluster file calls it.
         filters: run in order, each on what the one before left.
@@ -23,12 +26,14 @@ class Profile:
         self.filters = tuple(filters)
         self.scorer = scorer
         self.picker = picker
+        self.needs = scorer.needs
         self._explained = scorer if isinstance(scorer, ExplainedScorer) else None
 
-    @property
-    def needs(self) -> frozenset[Signal]:
-        """The telemetry every replica must provide for this policy to work."""
-        return self.scorer.needs
+    def insisting(self, name: str, signals: frozenset[Signal]) -> "Profile":
+        """Return this policy under another name, needing `signals` too."""
+        other = Profile(name, filters=self.filters, scorer=self.scorer, picker=self.picker)
+        other.needs |= signals
+        return other
 
     def decide(self, request: RoutingRequest, candidates: Sequence[ReplicaSnapshot], rng: Random) -> Decision | None:
         """Choose one of `candidates` (in id order), or None where the filters leave none."""

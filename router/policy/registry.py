@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import cache
 
 from cluster.errors import PolicyError
 from router.outlook import ModelOutlook
@@ -12,6 +13,7 @@ from router.policy.pickers import Lowest, Rotation
 from router.policy.prefix_affinity import UncachedBytes
 from router.policy.profile import Profile
 from router.policy.scorers import Even, Load
+from router.snapshot import Signal
 
 
 def _round_robin(outlook: ModelOutlook) -> Profile:
@@ -52,23 +54,49 @@ POLICIES: dict[str, Callable[[ModelOutlook], Profile]] = {
 }
 
 
-READS_PROMPTS = frozenset({"consistent_hash", "expected_ttft", "prefix_affinity"})
+GOES_BY_CACHES = frozenset({"expected_ttft", "prefix_affinity"})
+"""Policies that go by what caches hold: told where replicas tell it, inferred where not, unless `EXACT` is asked."""
+EXACT = ":exact"
+"""After the name of one of those: every replica must tell what its cache holds."""
+READS_PROMPTS = GOES_BY_CACHES | {"consistent_hash"}
 """Policies that look at prompts: for the others the gateway neither hashes prompts nor learns from answers."""
+
+
+def policy_names() -> list[str]:
+    """Return every name that `policy_named` takes."""
+    return sorted([*POLICIES, *(name + EXACT for name in GOES_BY_CACHES)])
+
+
+def base_of(name: str) -> str:
+    """Return a policy's name without `EXACT`."""
+    return name.removesuffix(EXACT)
+
+
+def reads_prompts(name: str) -> bool:
+    """Tell whether a policy looks at prompts."""
+    return base_of(name) in READS_PROMPTS
+
+
+@cache
+def needs_of(name: str) -> frozenset[Signal]:
+    """Return the telemetry that a policy needs of every replica."""
+    return policy_named(name).needs
 
 
 def policy_named(name: str, outlook: ModelOutlook | None = None) -> Profile:
     """Make a new policy; policies keep state (whose turn it is), so each model has its own.
 
     Args:
-        name: one of `POLICIES`.
+        name: one of `policy_names()`.
         outlook: what is expected of the model's replicas; one that nobody tells anything where it is None.
 
     Raises:
         PolicyError: there is no policy of that name.
     """
-    make = POLICIES.get(name)
-    if make is None:
-        close = get_close_matches(name, POLICIES, n=1)
+    names = policy_names()
+    if name not in names:
+        close = get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise PolicyError(f"no routing policy is called {name!r}; {hint}there are: {', '.join(sorted(POLICIES))}")
-    return make(outlook or ModelOutlook())
+        raise PolicyError(f"no routing policy is called {name!r}; {hint}there are: {', '.join(names)}")
+    policy = POLICIES[base_of(name)](outlook or ModelOutlook())
+    return policy if name in POLICIES else policy.insisting(name, frozenset({Signal.RESIDENCY}))

@@ -270,6 +270,10 @@ def test_urls_that_cannot_work_are_refused(url: str) -> None:
     [
         (("--replica", "https://a:1"), "plain HTTP"),
         (("--replica", "127.0.0.1:1", "--policy", "least-load"), "did you mean 'least_load'?"),
+        (
+            ("--replica", "127.0.0.1:1", "--policy", "prefix_affinity:exact"),
+            "needs residency of every replica; 127.0.0.1:1 provides no telemetry; choose a policy that does without: ",
+        ),
     ],
 )
 def test_wrong_options_are_one_clear_message(arguments: tuple[str, ...], words: str) -> None:

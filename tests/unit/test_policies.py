@@ -6,9 +6,11 @@ from random import Random
 import pytest
 
 from cluster.errors import PolicyError
-from router.policy.registry import POLICIES, policy_named
+from router.fleet import Fleet
+from router.policy.needed_telemetry import why_unmet
+from router.policy.registry import POLICIES, policy_named, policy_names
 from router.request import RoutingRequest
-from router.snapshot import Endpoint, LoadReport, ReplicaSnapshot
+from router.snapshot import Endpoint, LoadReport, ReplicaSnapshot, Signal
 
 REQUEST = RoutingRequest("id", "m", "/v1/completions", stream=False, body=b"{}")
 
@@ -52,16 +54,58 @@ def test_power_of_two_never_takes_the_worst_and_spreads_over_the_rest() -> None:
     assert counts["r0"] == pytest.approx(2000, rel=0.1)
 
 
-@pytest.mark.parametrize("name", sorted(POLICIES))
+@pytest.mark.parametrize("name", policy_names())
 def test_a_run_can_be_replayed(name: str) -> None:
     """The same seed makes the same choices."""
     assert _picks(name, _replicas(0, 0, 0, 0), 50, seed=3) == _picks(name, _replicas(0, 0, 0, 0), 50, seed=3)
 
 
-@pytest.mark.parametrize("name", sorted(POLICIES))
+@pytest.mark.parametrize("name", policy_names())
 def test_no_candidate_no_decision(name: str) -> None:
     """With nothing to choose from a policy says so."""
     assert policy_named(name).decide(REQUEST, [], Random(0)) is None
+
+
+def test_a_policy_that_insists_on_telemetry_says_what_is_missing_and_what_to_take_instead() -> None:
+    """Which policy, which signal, which replica, what that one provides and why, and the policies that would do."""
+    exact = policy_named("expected_ttft:exact")
+    signals = frozenset({Signal.LOAD, Signal.RATES})
+    bare = Endpoint("r0", "m", "h", 1, signals=signals, affinity_proof="a prompt sent twice was not cached")
+    why = why_unmet(exact, [bare])
+    for words in ("'expected_ttft:exact' needs residency of", "r0 provides load, rates (a prompt sent twice was not"):
+        assert words in why
+    assert "choose a policy that does without: expected_ttft, consistent_hash, least_load" in why
+    assert ":exact" not in why.partition("without:")[2]
+    telling = Endpoint("r1", "m", "h", 1, signals=signals | {Signal.RESIDENCY})
+    assert why_unmet(exact, [bare, telling]) == ""
+    assert why_unmet(exact, []) == ""
+    assert all(why_unmet(policy_named(name), [bare]) == "" for name in POLICIES)
+
+
+def test_a_replica_that_lacks_what_the_policy_needs_is_used_only_where_no_other_is_left() -> None:
+    """Exact replicas come first; when they fail a request, one that tells nothing is better than none."""
+    fleet = Fleet(Random(0))
+    fleet.set_models({"m": policy_named("prefix_affinity:exact")})
+    telling = Endpoint("a", "m", "h", 1, signals=frozenset({Signal.RESIDENCY}))
+    fleet.apply_view([telling, Endpoint("b", "m", "h", 2)])
+    picked = [fleet.route(REQUEST) for _ in range(4)]
+    assert [decision.replica.replica_id for decision in picked if decision is not None] == ["a"] * 4
+    fleet.failed(fleet.by_id["a"], 0.0)
+    fleet.check_integrity()
+    decision = fleet.route(REQUEST)
+    assert decision is not None
+    assert decision.replica.replica_id == "b"
+    fleet.set_models({"m": policy_named("round_robin")})
+    fleet.succeeded(fleet.by_id["a"])
+    fleet.check_integrity()
+    assert len(fleet.models["m"].candidates) == 2
+
+
+@pytest.mark.parametrize("name", ["round_robin:exact", "expected_ttft:exakt", "expected_ttft:"])
+def test_only_policies_that_go_by_caches_can_insist(name: str) -> None:
+    """Nothing else is taken for one of them."""
+    with pytest.raises(PolicyError, match="did you mean"):
+        policy_named(name)
 
 
 def test_an_unknown_policy_names_the_known_ones() -> None:

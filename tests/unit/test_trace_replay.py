@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,15 @@ def test_a_replay_repeats_to_the_digit(policy: str, exact: bool) -> None:  # noq
     assert 1.0 <= result.imbalance <= 4.0
     assert result.ttft_p50_s <= result.ttft_p90_s <= result.ttft_p99_s
     assert result.requests == 120
+
+
+def test_a_policy_that_insists_on_residency_is_not_replayed_without() -> None:
+    """Told what caches hold it gives the figures of its relative; without it fails before the first request."""
+    trace = _conversations(count=4, turns=2, gap_s=0.02)
+    exact = replay(trace, ReplaySettings(policy="expected_ttft:exact", replicas=2))
+    assert replace(exact, policy="expected_ttft") == replay(trace, ReplaySettings(replicas=2))
+    with pytest.raises(PolicyError, match="needs residency of every replica"):
+        replay(trace, ReplaySettings(policy="expected_ttft:exact", exact=False))
 
 
 def test_the_ideal_is_counted_by_hand() -> None:

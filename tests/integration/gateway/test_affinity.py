@@ -2,10 +2,19 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
 
+import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.spec import ModelSpec
+from deployments.engines.registry import engine_for
+from deployments.replica_server import ReplicaServer
+from router.http.gateway import Gateway
+from router.residency_exact import ResidencyDelta
+from router.snapshot import Endpoint
 from tests.integration.gateway.running_gateway import ask, request, running_gateway
 from tests.integration.gateway.scripted_replica import Received, ScriptedReplica, plain
 
@@ -61,6 +70,92 @@ async def test_a_hot_prefix_spreads() -> None:
         assert min(len(one.received), len(two.received)) >= 4
 
 
+@asynccontextmanager
+async def _sim_replicas(*specs: Mapping[str, object]) -> AsyncIterator[list[Endpoint]]:
+    """Run a real replica of a sim engine for each spec."""
+    servers: list[ReplicaServer] = []
+    try:
+        endpoints = []
+        for number, sim in enumerate(specs):
+            model = ModelSpec.model_validate({"name": "m", "engine": "sim", "sim": {"inter_token_s": 0.001, **sim}})
+            engine = engine_for(model)
+            servers.append(ReplicaServer(model, engine, replica_id=f"sim-{number}", host="127.0.0.1", credential="c"))
+            endpoints.append(await servers[-1].start())
+        yield endpoints
+    finally:
+        for server in servers:
+            await server.stop()
+
+
+async def _ready(gateway: Gateway) -> tuple[int, dict[str, Any]]:
+    status, _, body = await ask(gateway.port, b"GET /ready HTTP/1.1\r\nhost: t\r\n\r\n")
+    return status, json.loads(body)
+
+
+async def test_ready_tells_that_an_engine_caches_nothing() -> None:
+    """What the self-test of an engine without a prefix cache found is at /ready, and no hit is expected there."""
+    off = {"prefix_caching": False}
+    async with _sim_replicas(off, off) as endpoints, running_gateway([], models=MODELS, credential="c") as gateway:
+        gateway.apply_view(endpoints)
+        status, ready = await _ready(gateway)
+        why = {"none": "sim-0: a prompt sent twice was not cached"}
+        assert (status, ready["unmet"]) == (200, [])
+        assert ready["affinity"] == {"m": {"mode": "none", "exact": 0, "observed": 0, "none": 2, "why": why}}
+        body = _body("a system prompt that comes back " * 30, "hi")
+        for _ in range(3):
+            status, headers, answer = await ask(gateway.port, request(body, headers=EXPLAIN))
+            assert (status, headers["x-rackserve-matched-chars"]) == (200, "0")
+            assert json.loads(answer)["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
+
+
+async def test_ready_tells_of_replicas_that_differ() -> None:
+    """One that told what it caches, one that caches nothing: both are counted, and each has its reason."""
+    async with (
+        _sim_replicas({}, {"prefix_caching": False}) as endpoints,
+        running_gateway([], models=MODELS, credential="c") as gateway,
+    ):
+        gateway.apply_view(endpoints)
+        affinity = (await _ready(gateway))[1]["affinity"]["m"]
+        assert (affinity["mode"], affinity["observed"], affinity["none"]) == ("mixed", 1, 1)
+        assert affinity["why"]["observed"] == "sim-0: its snapshot has not come yet"
+        empty = np.empty(0, np.uint64)
+        gateway.apply_residency("sim-0", ResidencyDelta(1, empty, empty, snapshot=True))
+        affinity = (await _ready(gateway))[1]["affinity"]["m"]
+        assert (affinity["mode"], affinity["exact"], affinity["none"]) == ("mixed", 1, 1)
+        assert "tokens cached" in affinity["why"]["exact"]
+        gateway.set_models([ModelSpec(name="m", engine="sim", policy="round_robin")])
+        affinity = (await _ready(gateway))[1]["affinity"]["m"]
+        assert (affinity["mode"], affinity["why"]) == ("none", {"none": "the policy round_robin reads no prompts"})
+
+
+async def test_a_policy_whose_telemetry_is_missing_is_never_ready() -> None:
+    """503 with which policy, signal and replica, and what to choose; one replica that provides it is enough."""
+    insisting = [ModelSpec(name="m", engine="sim", policy="expected_ttft:exact")]
+    async with (
+        _sim_replicas({"prefix_caching": False}, {}) as [uncached, exact],
+        running_gateway([], models=insisting, credential="c") as gateway,
+    ):
+        gateway.apply_view([])
+        assert (await _ready(gateway))[1]["unmet"] == []
+        gateway.apply_view([uncached])
+        status, ready = await _ready(gateway)
+        assert status == 503
+        [why] = ready["unmet"]
+        assert why == ready["reason"]
+        for words in (
+            "model m: the policy 'expected_ttft:exact' needs residency",
+            "sim-0",
+            "sent twice was not cached",
+        ):
+            assert words in why
+        assert "does without: expected_ttft, " in why
+        gateway.apply_view([uncached, exact])
+        assert (await _ready(gateway))[0] == 200
+        for _ in range(3):
+            _, headers, _ = await ask(gateway.port, request(_body("hello", "you"), headers=EXPLAIN))
+            assert headers["x-rackserve-replica"] == "sim-1"
+
+
 async def test_a_body_that_is_no_prompt_is_routed_all_the_same() -> None:
     """Without a prompt that is understood there is no affinity, but an answer."""
     async with ScriptedReplica(_chat) as one, running_gateway([one.port], models=MODELS) as gateway:
@@ -109,4 +204,5 @@ async def test_metrics_tell_the_regret() -> None:
         assert samples["rackserve_prefill_imbalance"] == 1.0
         assert samples["rackserve_prompt_tokens_total"] > 900
         ready = json.loads((await ask(gateway.port, page % b"/ready"))[2])
-        assert ready["affinity"] == {"m": {"exact": 0, "observed": 1}}
+        why = {"observed": "r0: no self-test; inferred from what is sent there"}
+        assert ready["affinity"] == {"m": {"mode": "observed", "exact": 0, "observed": 1, "none": 0, "why": why}}
