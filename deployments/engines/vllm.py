@@ -29,6 +29,7 @@ from deployments.engines.vllm_kv_events import KvEventListener
 from deployments.engines.vllm_load import LoadMeter
 from deployments.engines.vllm_process import FAILURE_FILE
 from deployments.models.source import resolve
+from deployments.tracing.exporter import service_named
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -177,15 +178,16 @@ class VllmEngine:
         config.parallel_config.placement_group = self._placement_group
         executor = Executor.get_class(config)
         self._iterations = plugin.IterationLogger(self._meter, self._is_prefilling)
-        llm = plugin.ObservedLLM(
-            vllm_config=config,
-            executor_class=plugin.GUARDED.get(executor, executor),
-            log_stats=not engine_args.disable_log_stats,
-            log_requests=engine_args.enable_log_requests,
-            usage_context=UsageContext.OPENAI_API_SERVER,
-            stat_loggers=[lambda _config, _engine: self._iterations],
-            aggregate_engine_logging=engine_args.aggregate_engine_logging,
-        )
+        with service_named("rackserve-vllm"):
+            llm = plugin.ObservedLLM(
+                vllm_config=config,
+                executor_class=plugin.GUARDED.get(executor, executor),
+                log_stats=not engine_args.disable_log_stats,
+                log_requests=engine_args.enable_log_requests,
+                usage_context=UsageContext.OPENAI_API_SERVER,
+                stat_loggers=[lambda _config, _engine: self._iterations],
+                aggregate_engine_logging=engine_args.aggregate_engine_logging,
+            )
         llm.on_prompt = self._on_prompt
         if self._listener is not None:
             llm.on_answer = self._hub.emit

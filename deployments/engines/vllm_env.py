@@ -1,12 +1,13 @@
 """What vLLM is told before it is imported: it reads its environment then and never again."""
 
+import os
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from cluster.spec import ModelSpec
-from deployments.tracing.exporter import configured_target
+from deployments.tracing.exporter import PROTOCOL, configured_target
 
 KV_CACHE_BYTES = 1 << 30
 """KV cache of a replica on a CPU where nothing else is asked for: 46 000 tokens of SmolLM2-135M."""
@@ -35,6 +36,9 @@ def environment(model: ModelSpec, source: str, *, cpu: bool) -> dict[str, str]:
     found = {"VLLM_NO_USAGE_STATS": "1"}
     if Path(source).is_dir():
         found["HF_HUB_OFFLINE"] = "1"
+    target = configured_target(os.environ | model.env)
+    if target is not None:
+        found[PROTOCOL] = target.protocol  # also where it was given by the variable that vLLM does not read
     if cpu:
         # Replicas share the machine's cores: binding each to all of them, or starting a thread for each core in every
         # replica, has them wait for one another (measured: 2 tokens/s in place of 28).

@@ -1,12 +1,14 @@
 """Whether and where traces go, by OpenTelemetry's own environment variables. Imported only if asked for.
 
 `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or `OTEL_EXPORTER_OTLP_ENDPOINT` turns traces on;
-`OTEL_EXPORTER_OTLP_TRACES_PROTOCOL` is `grpc` or `http/protobuf`, as vLLM reads it too. Headers, resource and
-sampler are those of the other variables (a parent's decision is kept; by default all that has no parent is sampled).
+`OTEL_EXPORTER_OTLP_TRACES_PROTOCOL` or `OTEL_EXPORTER_OTLP_PROTOCOL` is `grpc` or `http/protobuf`.
+Headers, resource and sampler are those of the other variables: a parent's decision is kept; by default all that has no
+parent is sampled.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 GRPC: Final = "grpc"
 HTTP: Final = "http/protobuf"
 PROTOCOL: Final = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
+"""The one of the two that vLLM reads."""
+EITHER_PROTOCOL: Final = "OTEL_EXPORTER_OTLP_PROTOCOL"
+SERVICE: Final = "OTEL_SERVICE_NAME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +51,27 @@ def configured_target(environ: Mapping[str, str] = os.environ) -> TracesTarget |
     exact, base = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     if not exact and not base:
         return None
-    protocol = environ.get(PROTOCOL) or GRPC
+    asked = PROTOCOL if environ.get(PROTOCOL) else EITHER_PROTOCOL
+    protocol = environ.get(asked) or GRPC
     if protocol not in (GRPC, HTTP):
-        raise ClusterError(f"{PROTOCOL} is {protocol!r}; give {GRPC} or {HTTP}")
+        raise ClusterError(f"{asked} is {protocol!r}; give {GRPC} or {HTTP}")
     if exact:
         return TracesTarget(exact, protocol)
     path = "/v1/traces" if protocol == HTTP else ""
     return TracesTarget(str(base).rstrip("/") + path, protocol)
+
+
+@contextmanager
+def service_named(service: str) -> Iterator[None]:
+    """Give tracers that others make within, also in processes they start, this `service.name` if none is set."""
+    if os.environ.get(SERVICE):
+        yield
+        return
+    os.environ[SERVICE] = service
+    try:
+        yield
+    finally:
+        del os.environ[SERVICE]
 
 
 def provider(target: TracesTarget, service: str) -> "TracerProvider":

@@ -1,5 +1,6 @@
 """An ASGI app whose requests become spans: a replica's, and within it a simulated engine's."""
 
+import secrets
 from collections.abc import MutableMapping
 from http import HTTPStatus
 from typing import Any
@@ -63,9 +64,10 @@ class TracedApp:
                 carrier[name.decode()] = value.decode("latin-1")
             else:
                 others.append((name, value))
-        # Without a context there is nothing to be a part of: self-tests and health checks are no traces.
+        # Without a context there is nothing to be a part of: self-tests and health checks are no traces, and neither is
+        # what the gateway did not sample. vLLM would begin a trace of its own, so it is told that this is not sampled.
         if not carrier:
-            await self._app(scope, receive, send)
+            await self._app({**scope, "headers": [*others, (b"traceparent", _not_sampled())]}, receive, send)
             return
         span = self._tracer.start_span(
             self._name, context=W3C.extract(carrier), kind=SpanKind.SERVER, attributes=self._attributes
@@ -90,3 +92,8 @@ class TracedApp:
             await self._app({**scope, "headers": others}, receive, send_and_note)
         finally:
             span.end()
+
+
+def _not_sampled() -> bytes:
+    """Return a W3C context of its own whose last field says: not sampled."""
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00".encode()

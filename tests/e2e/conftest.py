@@ -18,6 +18,8 @@ import pytest
 import yaml
 from openai import OpenAI
 
+from tests.integration.trace_collector import TraceCollector
+
 MODEL = "smollm2"
 START_TIMEOUT_S = 300
 
@@ -108,7 +110,14 @@ def until(condition: Any, timeout_s: float, what: str) -> None:  # noqa: ANN401 
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
+def collector() -> Iterator[TraceCollector]:
+    """Collect every trace of the cluster."""
+    with TraceCollector() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory, collector: TraceCollector) -> Iterator[RunningCluster]:
     """Run `rackserve serve` until the session ends, then check that it stops cleanly."""
     folder = tmp_path_factory.mktemp("e2e")
     ports = {"data": free_port(), "admin": free_port(), "serve": free_port()}
@@ -121,7 +130,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env={key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"},
+            env={key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+            | {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+                "OTEL_BSP_SCHEDULE_DELAY": "500",
+            },
             start_new_session=True,
         ) as process,
     ):

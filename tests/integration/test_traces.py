@@ -2,19 +2,24 @@
 
 import asyncio
 import json
+import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 
 from cluster.errors import ClusterError
 from cluster.spec import GatewaySpec, ModelSpec
+from deployments.engines.interface import Scope, Send
 from deployments.engines.registry import engine_for
 from deployments.replica_server import ReplicaServer
 from deployments.standalone_gateway import StandaloneGateway
-from deployments.tracing.exporter import TracesTarget, configured_target
+from deployments.tracing.exporter import TracesTarget, configured_target, service_named
+from deployments.tracing.wiring import app_spans, close
 from tests.integration.gateway.running_gateway import ask, request
 from tests.integration.trace_collector import TraceCollector, attributes
 
@@ -86,6 +91,41 @@ async def test_a_refusal_is_an_error_span(monkeypatch: pytest.MonkeyPatch) -> No
         assert spans["rackserve-gateway"].status.code == spans["rackserve-gateway"].status.STATUS_CODE_ERROR
 
 
+async def test_an_engine_is_told_not_to_trace_what_is_in_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no context came in, an engine that traces by itself (vLLM does) is given one that is not sampled."""
+    given: list[bytes] = []
+
+    async def engine(scope: Scope, _receive: object, send: Send) -> None:
+        given.extend(value for name, value in scope["headers"] if name == b"traceparent")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    with TraceCollector() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+        spans = app_spans("rackserve-replica", "replica")
+        assert spans is not None
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(spans.around(engine))) as client:
+            for _ in range(2):
+                await client.get("http://replica/health", headers={"x-request-id": "self-test"})
+        await close(spans)
+        assert collector.spans == []
+    assert len(set(given)) == 2
+    assert all(re.fullmatch(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-00", context) for context in given)
+
+
+def test_tracers_made_by_others_have_a_service_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is theirs alone, and gives way to one that was set."""
+    monkeypatch.delenv("OTEL_SERVICE_NAME", raising=False)
+    with service_named("rackserve-vllm"):
+        assert os.environ["OTEL_SERVICE_NAME"] == "rackserve-vllm"
+    assert "OTEL_SERVICE_NAME" not in os.environ
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "mine")
+    with service_named("rackserve-vllm"):
+        assert os.environ["OTEL_SERVICE_NAME"] == "mine"
+    assert os.environ["OTEL_SERVICE_NAME"] == "mine"
+
+
 def test_without_an_exporter_nothing_is_imported() -> None:
     """A gateway and a replica start without loading any of OpenTelemetry's SDK."""
     program = (
@@ -105,6 +145,8 @@ def test_where_traces_go() -> None:
     assert configured_target(base | {"OTEL_SDK_DISABLED": "true"}) is None
     assert configured_target(base) == TracesTarget("http://collector:4318", "grpc")
     assert configured_target(base | http) == TracesTarget("http://collector:4318/v1/traces", "http/protobuf")
+    assert configured_target(base | {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}) == configured_target(base | http)
+    assert configured_target(base | http | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}) == configured_target(base | http)
     exact = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://other/spans"}
     assert configured_target(base | http | exact) == TracesTarget("http://other/spans", "http/protobuf")
     with pytest.raises(ClusterError, match="kafka"):
