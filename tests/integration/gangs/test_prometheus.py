@@ -1,10 +1,12 @@
-"""A real Prometheus scrapes two gateways of a running cluster under load: what it knows is what the clients saw."""
+"""A real Prometheus scrapes two gateways of gangs on two racks under load: what it knows is what the clients saw."""
 
 import hashlib
-from collections.abc import Callable
+import time
 from pathlib import Path
 
-from tests.integration.cluster.running_application import RunningApplication, wait_for
+from cluster.spec import ClusterSpec
+from tests.integration.cluster.running_application import RunningApplication, sim_spec, wait_for
+from tests.integration.gangs.racks import Racks
 from tests.integration.prometheus.counted_load import CountedLoad
 from tests.integration.prometheus.dashboard_queries import queries
 from tests.integration.prometheus.programs import program
@@ -15,26 +17,41 @@ DATA_S = 60.0
 """The queries need two scrapes under load; a busy machine takes its time."""
 
 
-def test_dashboards_alerts_and_counts(run_application: Callable[..., RunningApplication], tmp_path: Path) -> None:
-    """Every dashboard query returns data, no rule is broken or fires, and the counts equal the clients' own."""
-    program("prometheus")  # or skip before anything is started
+def _spec() -> ClusterSpec:
     tenants: list[dict[str, object]] = [
         {"name": name, "key_sha256": hashlib.sha256(key.encode()).hexdigest()} for name, key in KEYS.items()
     ]
     tenants[-1]["requests_per_minute"] = 2
-    application = run_application({"name": "m", "replicas": {"min": 2, "max": 3}}, replicas=2, tenants=tenants)
-    wait_for("two gateways", lambda: (view := application.try_view()) and len(view.gateways) == 2)
-    targets = [f"{gateway.host}:{gateway.admin_port}" for gateway in application.view().gateways]
-    with PrometheusServer(targets, tmp_path) as prometheus:
-        prometheus.next_scrape()  # counters are there before the load: rates see all of it
-        load = CountedLoad(application.url, "m", KEYS)
-        try:
-            _every_query_has_data(prometheus)
-            _rules_are_well(prometheus)
-        finally:
-            load.stop()
-        prometheus.next_scrape()
-        _counts_are_the_clients(prometheus, load)
+    # 40 of a rack's 72 GPUs: two gangs do not fit into one rack.
+    model = {"name": "m", "parallel": {"tensor": 40}, "replicas": {"min": 2, "max": 3}}
+    labels = {"rackserve.io/role": "head"}
+    return sim_spec(model, name=f"seen-{time.monotonic_ns()}", replicas=2, tenants=tenants, node_labels=labels)
+
+
+def test_dashboards_alerts_and_counts(racks: Racks, tmp_path: Path) -> None:
+    """Every query has data, those by rack for both racks, no rule is broken or fires, the counts are the clients'."""
+    del racks
+    program("prometheus")  # or skip before anything is started
+    application = RunningApplication(_spec())
+    try:
+        application.deploy(application.spec)
+        application.wait_until_ready()
+        wait_for("two gateways", lambda: (view := application.try_view()) and len(view.gateways) == 2)
+        wait_for("two replicas", lambda: len(application.replicas("m")) == 2)
+        targets = [f"{gateway.host}:{gateway.admin_port}" for gateway in application.view().gateways]
+        with PrometheusServer(targets, tmp_path) as prometheus:
+            prometheus.next_scrape()  # counters are there before the load: rates see all of it
+            load = CountedLoad(application.url, "m", KEYS)
+            try:
+                _every_query_has_data(prometheus)
+                _every_panel_of_racks_shows_both(prometheus)
+                _rules_are_well(prometheus)
+            finally:
+                load.stop()
+            prometheus.next_scrape()
+            _counts_are_the_clients(prometheus, load)
+    finally:
+        application.delete()
 
 
 def _every_query_has_data(prometheus: PrometheusServer) -> None:
@@ -49,6 +66,15 @@ def _every_query_has_data(prometheus: PrometheusServer) -> None:
         wait_for("data for every query", ask_again, DATA_S)
     except AssertionError as error:
         raise AssertionError(f"no data for: {missing}") from error
+
+
+def _every_panel_of_racks_shows_both(prometheus: PrometheusServer) -> None:
+    panels = {name: expression for name, expression in queries().items() if name.startswith("racks /")}
+    assert len(panels) >= 8
+    for name, expression in panels.items():
+        assert {labels.get("domain") for labels, _ in prometheus.query(expression)} == {"rack-0", "rack-1"}, name
+    replicas = prometheus.query(panels["racks / Replicas / A"])
+    assert {labels["domain"]: value for labels, value in replicas} == {"rack-0": 1.0, "rack-1": 1.0}
 
 
 def _rules_are_well(prometheus: PrometheusServer) -> None:
