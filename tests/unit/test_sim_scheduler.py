@@ -189,3 +189,18 @@ def test_rates_are_those_of_the_spec() -> None:
     for _ in range(5):
         step(scheduler)
     assert scheduler.decode_rate.per_s == pytest.approx(3 / 0.014)
+
+
+def test_without_a_prefix_cache_no_block_stays() -> None:
+    """The same prompt is prefilled whole again; nothing is told; what it took is free once it has ended."""
+    scheduler, events = scheduler_of(SPEC.model_copy(update={"prefix_caching": False}))
+    for _ in range(2):
+        one = sequence(0, 50)
+        scheduler.add(one)
+        assert step(scheduler) == (pytest.approx(0.050), [one])
+        assert one.cached_tokens == 0
+        for _ in range(30):
+            step(scheduler)
+        scheduler.finish(one)
+        assert scheduler.cache.free_blocks == SPEC.kv_blocks
+    assert events == []
