@@ -30,6 +30,7 @@ from deployments.engines.vllm_load import LoadMeter
 from deployments.engines.vllm_process import FAILURE_FILE
 from deployments.models.source import resolve
 from deployments.tracing.exporter import service_named
+from deployments.tracing.wiring import flush_engine_spans
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -154,6 +155,7 @@ class VllmEngine:
         """End the engine's processes; requests under way end with an error."""
         llm, self._llm = self._llm, None
         if llm is not None:
+            await flush_engine_spans()
             await asyncio.to_thread(llm.shutdown, timeout=STOP_TIMEOUT_S)
         listener, self._listener = self._listener, None
         if listener is not None:

@@ -37,6 +37,22 @@ def app_spans(service: str, name: str, **attributes: str) -> "AppSpans | None":
     return AppSpans(provider(target, service), name, attributes)
 
 
+async def flush_engine_spans() -> None:
+    """Send what an engine's own tracer has kept (vLLM's sends every 5 s), if that takes no longer than `CLOSE_S`.
+
+    Serve ends a replica's process without letting it exit: nothing else would.
+    """
+    if configured_target() is None:
+        return
+    from opentelemetry import trace
+
+    flush = getattr(trace.get_tracer_provider(), "force_flush", None)
+    if flush is not None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await asyncio.to_thread(flush)
+
+
 async def close(spans: "AppSpans | GatewayTracer | None") -> None:
     """Send what is left, if that takes no longer than `CLOSE_S`."""
     if spans is not None:

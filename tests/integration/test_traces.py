@@ -114,6 +114,23 @@ async def test_an_engine_is_told_not_to_trace_what_is_in_no_trace(monkeypatch: p
     assert all(re.fullmatch(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-00", context) for context in given)
 
 
+def test_what_an_engine_has_kept_is_sent_before_its_process_is_killed() -> None:
+    """An engine's tracer is the process's own; its spans of the last seconds are not lost with a replica that stops."""
+    program = (
+        "import asyncio, os; from opentelemetry import trace; "
+        "from deployments.tracing.exporter import configured_target, provider; "
+        "from deployments.tracing.wiring import flush_engine_spans; "
+        "trace.set_tracer_provider(provider(configured_target(), 'rackserve-vllm')); "
+        "trace.get_tracer('vllm').start_span('llm_request').end(); "
+        "asyncio.run(flush_engine_spans()); os._exit(0)"
+    )
+    with TraceCollector() as collector:
+        env = {"PATH": "/usr/bin", "PYTHONPATH": os.pathsep.join(sys.path), "OTEL_BSP_SCHEDULE_DELAY": "600000"}
+        env |= {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
+        assert subprocess.run([sys.executable, "-c", program], env=env, check=False).returncode == 0
+        assert [(service, span.name) for service, span in collector.spans] == [("rackserve-vllm", "llm_request")]
+
+
 def test_tracers_made_by_others_have_a_service_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is theirs alone, and gives way to one that was set."""
     monkeypatch.delenv("OTEL_SERVICE_NAME", raising=False)
