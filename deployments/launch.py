@@ -42,11 +42,13 @@ class Progress:
         models: by name.
         gateways: how many listen.
         url: where apps connect; "" until every model has a replica and a gateway says it is ready.
+        unmet: what models' policies need and no replica of theirs provides; one that serves goes on all the same.
     """
 
     models: Mapping[str, ModelProgress]
     gateways: int
     url: str = ""
+    unmet: tuple[str, ...] = ()
 
 
 class Launch:
@@ -126,15 +128,15 @@ class Launch:
             models[model.name] = ModelProgress(ready, wanted, reason_in(message))
         view = self._view()
         url = ""
+        unmet: tuple[str, ...] = ()
         if state.status == "RUNNING" and view is not None:
             for gateway in self._as_seen_here(view):
                 is_ready, unmet = _readiness(gateway)
-                if unmet:
-                    raise ClusterError(f"{self._name} cannot serve as its file says: {'; '.join(unmet)}")
                 if is_ready:
                     url = gateway_url(gateway)
+                if is_ready or unmet:
                     break
-        return Progress(models, len(view.gateways) if view else 0, url)
+        return Progress(models, len(view.gateways) if view else 0, url, unmet)
 
     def wait_until_ready(self, report: Callable[[Progress], None], is_stopping: Callable[[], bool]) -> str:
         """Wait until the application serves; returns where apps connect, or "" if `is_stopping` turned true.
@@ -150,6 +152,8 @@ class Launch:
                     break
                 raise
             report(progress)
+            if progress.unmet:
+                raise ClusterError(f"{self._name} cannot serve as its file says: {'; '.join(progress.unmet)}")
             if progress.url:
                 return progress.url
             time.sleep(POLL_S)
@@ -263,15 +267,15 @@ def reason_in(message: str) -> str:
     return message.strip().split("\n")[0]
 
 
-def _readiness(gateway: GatewayEndpoint) -> tuple[bool, list[str]]:
-    """Return whether a gateway can serve, and for which models it never will: nothing they wait for would help."""
+def _readiness(gateway: GatewayEndpoint) -> tuple[bool, tuple[str, ...]]:
+    """Return whether a gateway can serve, and what its models' policies need and no replica provides."""
     # On the operators' port: the apps' may have a certificate that this machine does not know.
     admin = replace(gateway, port=gateway.admin_port, scheme="http")
     try:
         answer = httpx.get(f"{gateway_url(admin)}/ready", timeout=2.0)
-        return answer.status_code == httpx.codes.OK, [str(why) for why in answer.json().get("unmet", ())]
+        return answer.status_code == httpx.codes.OK, tuple(answer.json().get("unmet", ()))
     except (httpx.HTTPError, ValueError):
-        return False, []
+        return False, ()
 
 
 def _is_free(host: str, port: int) -> bool:

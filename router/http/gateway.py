@@ -93,6 +93,7 @@ class Gateway:
         self._listeners: list[Listener] = []
         self._ticker: asyncio.Task[None] | None = None
         self._has_view = False
+        self._has_been_ready = False
         self._required: frozenset[str] = frozenset()
         self.set_models(models)
 
@@ -205,7 +206,9 @@ class Gateway:
             return Readiness(is_ready=False, reason="the gateway is stopping")
         if not self._has_view:
             return Readiness(is_ready=False, reason="the directory has not been heard of yet")
-        return readiness_of(self._fleet.models, self._required)
+        now = readiness_of(self._fleet.models, self._required, has_been_ready=self._has_been_ready)
+        self._has_been_ready |= now.is_ready
+        return now
 
     def state(self) -> dict[str, Any]:
         """Return what this process knows, for `rackserve status`: plain JSON values."""

@@ -154,6 +154,9 @@ async def test_a_policy_whose_telemetry_is_missing_is_never_ready() -> None:
         for _ in range(3):
             _, headers, _ = await ask(gateway.port, request(_body("hello", "you"), headers=EXPLAIN))
             assert headers["x-rackserve-replica"] == "sim-1"
+        gateway.apply_view([uncached])
+        status, ready = await _ready(gateway)
+        assert (status, ready["unmet"]) == (200, [why]), "what serves goes on serving"
 
 
 async def test_a_body_that_is_no_prompt_is_routed_all_the_same() -> None:
