@@ -144,6 +144,12 @@ class Residency:
             source.check_integrity()
 
 
+def _mode_of(source: ReplicaSource) -> str:
+    if isinstance(source, UncachedReplica):
+        return Mode.NONE
+    return Mode.EXACT if isinstance(source, ExactReplica) and source.synced else Mode.OBSERVED
+
+
 __all__ = [
     "ExactReplica",
     "Mode",
@@ -152,9 +158,3 @@ __all__ = [
     "Residency",
     "ResidencyDelta",
 ]
-
-
-def _mode_of(source: ReplicaSource) -> str:
-    if isinstance(source, UncachedReplica):
-        return Mode.NONE
-    return Mode.EXACT if isinstance(source, ExactReplica) and source.synced else Mode.OBSERVED
