@@ -50,11 +50,12 @@ def _context(flags: str) -> bytes:
     return f"traceparent: 00-{TRACE}-{PARENT}-{flags}\r\ntracestate: vendor=1\r\n".encode()
 
 
-async def test_gateway_replica_and_engine_are_one_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("protocol", ["http/protobuf", ""])
+async def test_gateway_replica_and_engine_are_one_trace(monkeypatch: pytest.MonkeyPatch, protocol: str) -> None:
     """Each span is the child of the one before, the first of the client's; outcome and tokens are noted."""
     with TraceCollector() as collector:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url if protocol else collector.grpc_url)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", protocol)  # "": gRPC is the default
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
         async with _cluster() as port:
             status, _, body = await ask(port, request(BODY, headers=_context("01")))
