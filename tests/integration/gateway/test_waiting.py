@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.spec import ModelSpec
+from router.admission.engine_depth import STEP_S
 from router.http.gateway import Gateway
 from router.snapshot import Endpoint, LoadReport
 from tests.integration.gateway.running_gateway import ask, request, running_gateway
@@ -48,9 +49,11 @@ def waiting(gateway: Gateway) -> int:
     return int(gateway.state()["models"]["m"]["queue"]["waiting"])
 
 
-def one_place(gateway: Gateway, replica_id: str = "r0") -> None:
-    """Let a replica say that requests queue inside it while none runs: it is then given one at a time."""
-    gateway.apply_report(replica_id, LoadReport(1, 0, 2, 0, 0.0, 0, 0.0, 0.0))
+async def one_place(gateway: Gateway, replica_id: str = "r0") -> None:
+    """Let a replica say for longer than a step that requests queue inside it while none runs: it is then given one."""
+    for sequence in (1, 2):
+        gateway.apply_report(replica_id, LoadReport(sequence, 0, 2, 0, 0.0, 0, 0.0, 0.0))
+        await asyncio.sleep(1.1 * STEP_S)
     gateway.apply_report(replica_id, None)
 
 
@@ -59,7 +62,7 @@ async def narrow_gateway(**settings: object) -> AsyncIterator[tuple[Gateway, Scr
     """Run a gateway in front of one replica that takes one request at a time."""
     turnstile = Turnstile()
     async with ScriptedReplica(turnstile) as replica, running_gateway([replica.port], **settings) as gateway:  # type: ignore[arg-type]
-        one_place(gateway)
+        await one_place(gateway)
         yield gateway, replica, turnstile
 
 
@@ -137,7 +140,7 @@ async def test_who_would_wait_too_long_is_told_so_at_once() -> None:
         writer.write(plain(b"{}"))
 
     async with ScriptedReplica(tenth) as replica, running_gateway([replica.port]) as gateway:
-        one_place(gateway)
+        await one_place(gateway)
         asks = [asyncio.create_task(ask(gateway.port, request(body(number)))) for number in range(60)]
         await eventually(lambda: 20 <= waiting(gateway) <= 30 and len(replica.received) >= 30)
         drain_s = gateway.state()["models"]["m"]["queue"]["drain_s"]
@@ -262,7 +265,7 @@ async def test_a_retry_waits_for_room() -> None:
 
     turnstile = Turnstile()
     async with ScriptedReplica(turnstile) as good, ScriptedReplica(die) as bad, running_gateway([good.port]) as gateway:
-        one_place(gateway)
+        await one_place(gateway)
         first = asyncio.create_task(ask(gateway.port, request(body(0))))
         await eventually(lambda: len(good.received) == 1)
         both = [Endpoint("r0", "m", "127.0.0.1", good.port), Endpoint("r1", "m", "127.0.0.1", bad.port)]
