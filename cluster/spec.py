@@ -263,7 +263,7 @@ class ModelSpec(_Part):
         replicas: how many.
         autoscaling: how their number follows the load, where `replicas` leaves it a choice.
         parallel: how one replica is cut over GPUs.
-        policy: how the gateway picks a replica.
+        policy: how the gateway picks a replica; `NAME:exact`: only where every replica tells what its cache holds.
         engine_args: passed to vLLM's `AsyncEngineArgs` as they are.
         env: environment variables of the replica's process.
         sim: the simulated engine's settings.
