@@ -47,7 +47,7 @@ bench-overhead: setup ## Tokens per second through the cluster and straight at a
 	$(BIN)/python -m tests.benchmarks.bench_overhead
 
 bench-routing: bench-peers ## Cache hits and TTFT: a recorded trace in virtual time, and real engines beside peers
-	$(BIN)/python -m tests.benchmarks.bench_routing
+	$(BIN)/python -m tests.benchmarks.bench_routing --cluster
 
 bench-index: setup ## The prefix index: lookup time, memory, updates a second
 	$(BIN)/python -m tests.benchmarks.prefix_index
