@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from cluster.launch.launch_spec import LaunchSpec
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
+PLAIN_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+"""A Ray label's value; in selectors Ray also knows `!value` and `in(a,b)`."""
 
 
 class _Part(BaseModel):
@@ -102,10 +104,12 @@ class GatewaySpec(_Part):
         port: the apps' port; 0 takes a free one. Gateway processes of one node share it (SO_REUSEPORT).
         admin_port: `/metrics` and `/state` for operators; the k-th gateway process of a node takes the k-th port from
             here; 0 takes free ones.
-        replicas: gateway processes in the cluster.
+        replicas: gateway processes in the cluster; `every_node`: `per_node` of them (unset: one) on each node with
+            `node_labels`, as such nodes come and go.
         tls: the apps' port speaks HTTPS with this certificate; unset: plain HTTP.
         node_labels: only nodes with all of these Ray labels run gateways; none: any node.
-        per_node: at most so many gateway processes on one node, and one more while an update rolls; unset: no limit.
+        per_node: at most so many gateway processes on one node, and as many new ones while an update rolls; unset: no
+            limit.
         max_body_bytes: larger request bodies are refused with 413.
         max_header_bytes: larger request heads are refused with 431.
         header_timeout_s: a head that takes longer is refused with 408.
@@ -121,10 +125,10 @@ class GatewaySpec(_Part):
     host: str = "0.0.0.0"  # noqa: S104 - apps come from other machines
     port: Port = 8000
     admin_port: Port = 8002
-    replicas: Annotated[int, Field(ge=1, le=256)] = 1
+    replicas: Annotated[int, Field(ge=1, le=256)] | Literal["every_node"] = 1
     tls: TlsSpec | None = None
     node_labels: dict[str, str] = Field(default_factory=dict)
-    per_node: Annotated[int, Field(ge=1, le=256)] | None = None
+    per_node: Annotated[int, Field(ge=1, le=64)] | None = None
     max_body_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
     max_header_bytes: Annotated[int, Field(ge=1024, le=1024 * 1024)] = 64 * 1024
     header_timeout_s: Seconds = 30.0
@@ -134,6 +138,16 @@ class GatewaySpec(_Part):
     max_waiting_requests: Annotated[int, Field(ge=0)] = 10_000
     max_waiting_bytes: Annotated[int, Field(ge=0)] = 1024 * 1024 * 1024
     tenants: tuple[TenantSpec, ...] = ()
+
+    @model_validator(mode="after")
+    def _nodes_can_be_counted(self) -> Self:
+        unclear = sorted(key for key, value in self.node_labels.items() if not PLAIN_LABEL.fullmatch(value))
+        if self.replicas == "every_node" and unclear:
+            raise ValueError(
+                f"node_labels: {unclear[0]} is {self.node_labels[unclear[0]]!r}, but with replicas: every_node "
+                "each label must have one plain value"
+            )
+        return self
 
     @model_validator(mode="after")
     def _tenants_are_told_apart(self) -> Self:

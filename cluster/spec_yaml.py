@@ -33,6 +33,10 @@ def from_data(data: object, source: str) -> ClusterSpec:
 
 
 def _rules(data: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
+    gateway = data.get("gateway")
+    gateways = gateway.get("replicas") if isinstance(gateway, dict) else None
+    if isinstance(gateways, str) and gateways != "every_node":
+        yield ("gateway", "replicas"), f"must be a whole number, or every_node; got {gateways!r}"
     models = data.get("models")
     first_with_name: dict[str, int] = {}
     for position, model in enumerate(models if isinstance(models, list) else ()):

@@ -20,8 +20,9 @@ from cluster import spec_yaml
 from cluster.autoscaling.targets import AutoscalingTargets
 from cluster.errors import PolicyError, SpecError, SpecProblem
 from cluster.placing.gang_of_model import needs_gang
-from cluster.spec import AutoscalingSpec, ClusterSpec, ModelSpec, ReplicaCount
+from cluster.spec import AutoscalingSpec, ClusterSpec, GatewaySpec, ModelSpec, ReplicaCount
 from deployments import __version__, ray_api
+from deployments.every_node import NODE_LEAVES_S
 from deployments.gangs.live_cluster import has_room_for
 from deployments.gateway import GatewayReplica
 from deployments.models.builtins import BUILTIN_MODELS
@@ -29,6 +30,7 @@ from deployments.replica import ModelReplica, replica_config
 from router.policy.registry import policy_named
 
 GATEWAY_DEPLOYMENT = "gateway"
+MAX_GATEWAYS = 4096
 _ROUTING_ONLY = {
     "replicas": ReplicaCount(),
     "autoscaling": AutoscalingSpec(),
@@ -134,16 +136,31 @@ def compose(spec: ClusterSpec) -> ray_api.Application:
     models = [_model_application(model, spec.placement.spares_per_domain) for model in spec.models]
     options = ray_api.DeploymentOptions(
         name=GATEWAY_DEPLOYMENT,
-        version=_version(spec.gateway.model_copy(update={"replicas": 1}).model_dump(mode="json")),
-        replicas=spec.gateway.replicas,
+        version=_version(
+            {"cluster": spec.cluster.name, **spec.gateway.model_copy(update={"replicas": 1}).model_dump(mode="json")}
+        ),
+        replicas=_gateways(spec.gateway),
         cpus=0.0,  # like Serve's own proxies, gateways are part of the infrastructure, not of the load
         user_config={"models": [model.model_dump(mode="json") for model in spec.models]},
         drain_s=spec.gateway.drain_timeout_s,
+        # A node's gateways share the apps' port: with all new ones started first, no node is without for long.
+        surge_percent=100 if spec.gateway.replicas == "every_node" else 1,
         node_labels=spec.gateway.node_labels,
-        # One more: a rolling update starts the new process before it stops the old one, if need be on the same node.
-        per_node=spec.gateway.per_node + 1 if spec.gateway.per_node else None,
+        per_node=spec.gateway.per_node or (1 if spec.gateway.replicas == "every_node" else None),
     )
     return ray_api.bind(GatewayReplica, options, spec.gateway, *models)
+
+
+def _gateways(gateway: GatewaySpec) -> int | ray_api.PolicyOptions:
+    if gateway.replicas != "every_node":
+        return gateway.replicas
+    return ray_api.PolicyOptions(
+        policy="deployments.every_node:EveryNodePolicy",
+        arguments={"labels": dict(gateway.node_labels), "per_node": gateway.per_node or 1},
+        min_replicas=1,  # without a node for it, it waits for one
+        max_replicas=MAX_GATEWAYS,
+        down_after_s=NODE_LEAVES_S,
+    )
 
 
 def _model_application(model: ModelSpec, spares_per_domain: int) -> ray_api.Application:
@@ -159,7 +176,7 @@ def _model_application(model: ModelSpec, spares_per_domain: int) -> ray_api.Appl
         user_config=replica_config(model),
         drain_s=model.drain_timeout_s,
         # A rolling update starts the new replica before it stops the old one, unless there is no room for both.
-        surge=not ray_api.is_connected() or _fits_now(model, gpus, spares_per_domain),
+        surge_percent=1 if not ray_api.is_connected() or _fits_now(model, gpus, spares_per_domain) else 0,
     )
     started = identity.model_copy(update={"start_timeout_s": model.start_timeout_s})
     return ray_api.bind(ModelReplica, options, started, spares_per_domain)

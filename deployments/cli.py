@@ -298,15 +298,16 @@ def place(
 def drain_node(
     address: RayAddress = "auto",
     timeout: Annotated[float, typer.Option(min=1, help="The machine ends after so many seconds.")] = 120.0,
+    node: Annotated[str, typer.Option(help="Ray's id of the node (`ray list nodes`); by default this one.")] = "",
 ) -> None:
-    """Empty this Ray node of replicas and gateways before its machine ends: Kubernetes' `preStop`.
+    """Empty a Ray node of replicas and gateways before its machine ends: Kubernetes' `preStop`.
 
-    What runs here is started elsewhere first where there is room, and finishes its requests. Exit code 1: something was
-    still running at the end of the time.
+    What runs there is started elsewhere first where there is room, and finishes its requests. Exit code 1: something
+    was still running at the end of the time.
     """
     from deployments.commands.drain_node import drain_node as run
 
-    raise typer.Exit(0 if run(address, timeout_s=timeout, console=_console) else 1)
+    raise typer.Exit(0 if run(address, node, timeout_s=timeout, console=_console) else 1)
 
 
 @app.command()

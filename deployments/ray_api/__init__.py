@@ -35,9 +35,9 @@ from deployments.ray_api.deployment import (
     bind,
     this_replica,
 )
-from deployments.ray_api.draining import drain_this_node, replicas_on
+from deployments.ray_api.draining import drain_node, replicas_on
 from deployments.ray_api.gang_bundles import GangBundles, StandingGang, standing_gangs
-from deployments.ray_api.machines import Machine, ask_autoscaler, machines
+from deployments.ray_api.machines import Machine, ask_autoscaler, lasting_nodes, machines
 from deployments.ray_api.serve import default_serve_port, is_serve_running, serve_http_port, start_serve, stop_serve
 from deployments.ray_api.shared_secrets import forget_secret, shared_secret
 
@@ -65,7 +65,7 @@ __all__ = [
     "delete_application",
     "deploy",
     "disconnect",
-    "drain_this_node",
+    "drain_node",
     "durable_actor",
     "end_this_actor",
     "existing_actor",
@@ -75,6 +75,7 @@ __all__ = [
     "is_connected",
     "is_serve_running",
     "kill_actor",
+    "lasting_nodes",
     "machines",
     "node_address",
     "node_id",

@@ -1,10 +1,12 @@
 """What Serve is told of one deployment, and what a replica knows of itself."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ray import serve
+from ray._raylet import IMPLICIT_RESOURCE_PREFIX  # type: ignore[attr-defined] # Ray is untyped here
 from ray.serve._private.config import DeploymentConfig
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
@@ -23,12 +25,14 @@ class PolicyOptions:
         arguments: JSON-like.
         min_replicas: no fewer, whatever it decides.
         max_replicas: no more.
+        down_after_s: it must have wanted fewer for so long.
     """
 
     policy: str
     arguments: Mapping[str, Any]
     min_replicas: int
     max_replicas: int
+    down_after_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +48,10 @@ class DeploymentOptions:
         env: environment variables of its process.
         user_config: JSON-like settings handed to `reconfigure`, which may change without a restart.
         drain_s: how long a stopping replica's destructor may take.
-        surge: start a new replica before stopping an old one in a rolling update; needs room for one more.
+        surge_percent: of the replicas, so many new ones start before old ones stop in a rolling update, and one at the
+            least; needs room for them. 0: old ones stop first.
         node_labels: only nodes with all of these Ray labels.
-        per_node: at most so many replicas on one node; None: no limit.
+        per_node: at most so many replicas of one version on one node; None: no limit.
     """
 
     name: str
@@ -57,7 +62,7 @@ class DeploymentOptions:
     env: Mapping[str, str] = field(default_factory=dict)
     user_config: Mapping[str, Any] | None = None
     drain_s: float = 20.0
-    surge: bool = True
+    surge_percent: int = 1
     node_labels: Mapping[str, str] = field(default_factory=dict)
     per_node: int | None = None
 
@@ -86,8 +91,8 @@ def bind(replica_class: type, options: DeploymentOptions, *args: Any) -> Applica
                 "num_gpus": options.gpus,
                 "runtime_env": {"env_vars": dict(options.env)},
                 **({"label_selector": dict(options.node_labels)} if options.node_labels else {}),
+                **({"resources": {_slot(options): _share(options.per_node)}} if options.per_node else {}),
             },
-            max_replicas_per_node=options.per_node,
             user_config=dict(options.user_config) if options.user_config is not None else None,
             # Serve waits for its own requests only, of which there are none, and does so at least once.
             graceful_shutdown_wait_loop_s=0.05,
@@ -96,7 +101,7 @@ def bind(replica_class: type, options: DeploymentOptions, *args: Any) -> Applica
             health_check_period_s=1.0,
             health_check_timeout_s=10.0,
             # Serve's default of 0 stops old replicas before new ones are ready. 1 % rounds up to one replica.
-            max_surge_percent=1 if options.surge else 0,
+            max_surge_percent=options.surge_percent,
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
     # Serve would make up a new version at every `run`, and so restart everything. It reads this attribute (internal).
@@ -105,6 +110,19 @@ def bind(replica_class: type, options: DeploymentOptions, *args: Any) -> Applica
     config.version = options.version
     config.__class__ = _OwnVersion
     return deployment.bind(*args)
+
+
+def _slot(options: DeploymentOptions) -> str:
+    """Return the resource by which Ray counts a version's replicas on a node: every node has 1 of any such resource.
+
+    Serve's own `max_replicas_per_node` uses one too, but for all versions together: with room for an update's new
+    replica it would also put two on one node and none on another.
+    """
+    return f"{IMPLICIT_RESOURCE_PREFIX}{options.name}:{options.version}"
+
+
+def _share(per_node: int) -> float:
+    return math.floor(10_000 / per_node) / 10_000  # what Ray counts in: never a bit more than the node's 1 in all
 
 
 def _replicas(wanted: int | PolicyOptions) -> dict[str, Any]:
@@ -117,7 +135,7 @@ def _replicas(wanted: int | PolicyOptions) -> dict[str, Any]:
         initial_replicas=None,
         # The policy has its own idea of when; Serve would wait on top of it.
         upscale_delay_s=0.0,
-        downscale_delay_s=0.0,
+        downscale_delay_s=wanted.down_after_s,
         policy=AutoscalingPolicy(policy_function=wanted.policy, policy_kwargs=dict(wanted.arguments)),
     )
     return {"num_replicas": None, "autoscaling_config": config}

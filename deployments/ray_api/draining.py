@@ -7,16 +7,16 @@ from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 from ray.serve.context import _get_global_client
 
 from cluster.errors import ClusterError
-from deployments.ray_api.cluster import node_id
 from deployments.ray_api.errors import ray_errors
 
 
-def drain_this_node(within_s: float) -> None:
-    """Ask Ray to empty this node: replicas start elsewhere first, then those here finish their requests and stop.
+def drain_node(node: str, within_s: float) -> None:
+    """Ask Ray to empty a node: replicas start elsewhere first, then those there finish their requests and stop.
 
     What finds no other place is stopped in time all the same. Ray's own call for it is internal.
 
     Args:
+        node: Ray's id of it.
         within_s: the node ends after so long; nothing here enforces it.
 
     Raises:
@@ -24,11 +24,11 @@ def drain_this_node(within_s: float) -> None:
     """
     deadline_ms = int((time.time() + within_s) * 1000)
     reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")  # the other reason is refused while a node works
-    with ray_errors("draining this node"):
+    with ray_errors("draining the node"):
         gcs = ray._private.worker.global_worker.gcs_client  # noqa: SLF001
-        accepted, why_not = gcs.drain_node(node_id(), reason, "the machine is asked to end", deadline_ms)
+        accepted, why_not = gcs.drain_node(node, reason, "the machine is asked to end", deadline_ms)
     if not accepted:
-        raise ClusterError(f"Ray does not drain this node: {why_not}")
+        raise ClusterError(f"Ray does not drain the node: {why_not}")
 
 
 def replicas_on(node: str) -> int:

@@ -46,6 +46,19 @@ def machines() -> list[Machine]:
     ]
 
 
+def lasting_nodes() -> list[Mapping[str, str]]:
+    """Return the labels of each node that is alive and is not being emptied.
+
+    Raises:
+        ClusterError: Ray's head is away.
+    """
+    with ray_errors("asking for the cluster's nodes"):
+        nodes = ray.nodes()
+        # After the nodes: one that joined in between does not count as emptied. Ray has no public call for it.
+        leaving = ray._private.worker.global_worker.gcs_client.get_draining_nodes()  # noqa: SLF001
+    return [node["Labels"] for node in nodes if node["Alive"] and node["NodeID"] not in leaving]
+
+
 def ask_autoscaler(gpus: Sequence[tuple[int, Mapping[str, str]]]) -> None:
     """Have the autoscaler keep a cluster that could hold these GPUs all at once, in place of what was asked before.
 

@@ -176,13 +176,35 @@ def test_a_deployments_version_is_its_own() -> None:
 
 
 def test_gateways_keep_to_their_nodes() -> None:
-    """`node_labels` and `per_node`, with room for a rolling update, reach Serve; without them any node will do."""
+    """`node_labels` reach Serve, and `per_node` as a share of what each node has one of, for each version anew.
 
-    def placed(**gateway: object) -> tuple[object, object]:
-        bound = app.compose(
-            spec().model_copy(update={"gateway": GatewaySpec.model_validate(gateway)})
-        )._bound_deployment
-        return bound.ray_actor_options.get("label_selector"), bound._replica_config.max_replicas_per_node
+    So an update's new process finds room beside the old one, yet no node gets two where another has none.
+    """
+    assert gateways()._replica_config.ray_actor_options.keys().isdisjoint({"label_selector", "resources"})
+    kept = gateways(node_labels={"role": "gateway"}, per_node=3)
+    assert kept.ray_actor_options["label_selector"] == {"role": "gateway"}
+    ((slot, share),) = kept.ray_actor_options["resources"].items()
+    assert 3 * share <= 1 < 4 * share
+    changed = gateways(node_labels={"role": "gateway"}, per_node=3, idle_timeout_s=5)
+    assert changed.ray_actor_options["resources"].keys() != {slot}
 
-    assert placed() == (None, None)
-    assert placed(node_labels={"role": "gateway"}, per_node=2) == ({"role": "gateway"}, 3)
+
+def test_gateways_follow_the_nodes_where_asked() -> None:
+    """`replicas: every_node` hands their number to our policy; `per_node` unset means one.
+
+    A number in its place restarts nothing.
+    """
+    fixed, following = gateways(per_node=1), gateways(per_node=1, replicas="every_node")
+    assert fixed._deployment_config.autoscaling_config is None
+    config = following._deployment_config.autoscaling_config
+    assert config.policy.policy_kwargs == {"labels": {}, "per_node": 1}
+    assert (config.min_replicas, config.max_replicas >= 1024) == (1, True)
+    assert config.policy.get_policy().__name__ == "EveryNodePolicy"
+    assert following.version == fixed.version
+    assert gateways(replicas="every_node").ray_actor_options["resources"]
+
+
+def gateways(**gateway: object) -> Any:  # noqa: ANN401 - Serve's, untyped
+    """Return Serve's deployment of gateways."""
+    asked = spec().model_copy(update={"gateway": GatewaySpec.model_validate(gateway)})
+    return app.compose(asked)._bound_deployment

@@ -126,6 +126,12 @@ extra: 1
         (MINIMAL + "gateway: {port: 65536}", "gateway.port", "65535"),
         (MINIMAL + "gateway: {port: '80'}", "gateway.port", "whole number"),
         (MINIMAL + "gateway: {idle_timeout_s: 0}", "gateway.idle_timeout_s", "greater than 0"),
+        (MINIMAL + "gateway: {replicas: each_node}", "gateway.replicas", "a whole number, or every_node"),
+        (
+            MINIMAL + "gateway: {replicas: every_node, node_labels: {role: '!head'}}",
+            "gateway",
+            "role is '!head', but with replicas: every_node each label must have one plain value",
+        ),
         (MINIMAL + "gatway: {}", "gatway", "did you mean 'gateway'?"),
     ],
 )

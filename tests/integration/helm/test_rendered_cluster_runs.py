@@ -131,4 +131,4 @@ def test_a_draining_pods_answers_are_finished(release: Release) -> None:
     assert rest[-1] == "data: [DONE]"
     assert len(rest) > 500
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "replicas on this node: 0" in done.stderr
+    assert "replicas on the node: 0" in done.stderr
