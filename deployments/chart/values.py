@@ -129,7 +129,26 @@ class DisruptionBudget(_Part):
     maxUnavailable: Count
 
 
+class Keda(_Part):
+    serverAddress: Annotated[str, Field(pattern=r"^(https?://.+)?$")]
+    query: str
+    threshold: Annotated[float, Field(gt=0)]
+    pollingIntervalSeconds: Annotated[int, Field(ge=1, le=3600)]
+    authenticationRef: ObjectName
+
+
+class GatewayAutoscaling(_Part):
+    by: Literal["none", "hpa", "keda"]
+    min: Annotated[int, Field(ge=1, le=1024)]
+    max: Annotated[int, Field(ge=1, le=1024)]
+    cpuPercent: Annotated[int, Field(ge=1, le=99)]
+    scaleDownAfterSeconds: Annotated[int, Field(ge=0, le=3600)]
+    keda: Keda
+
+
 class Gateway(Placement):
+    workload: Literal["WorkerGroup", "Deployment"]
+    autoscaling: GatewayAutoscaling
     replicas: Annotated[int, Field(ge=1, le=256)]
     processes: Annotated[int, Field(ge=1, le=64)]
     service: Service

@@ -11,11 +11,11 @@
 {{- end -}}
 {{- $_ := set $file "models" $models -}}
 {{- $gateway := deepCopy (default dict $file.gateway) -}}
-{{- $pods := (include "rackserve.scale" (dict "root" . "group" (include "rackserve.gatewayGroup" . | fromJson)) | fromJson).replicas -}}
 {{- $_ := set $gateway "host" "0.0.0.0" -}}
-{{- $_ := set $gateway "replicas" (mul (int $pods) (int .Values.gateway.processes)) -}}
+{{- /* Not a number: that would have to change with the pods, and whoever scales them knows nothing of this file. */ -}}
+{{- $_ := set $gateway "replicas" "every_node" -}}
 {{- $_ := set $gateway "per_node" (int .Values.gateway.processes) -}}
-{{- $_ := set $gateway "node_labels" (dict "rackserve.io/role" "gateway") -}}
+{{- $_ := set $gateway "node_labels" (pick (include "rackserve.gatewayLabels" . | fromJson) "rackserve.io/role") -}}
 {{- if .Values.gateway.tls.secretName -}}
 {{- $_ := set $gateway "tls" (dict "cert_file" "/etc/rackserve/tls/tls.crt" "key_file" "/etc/rackserve/tls/tls.key") -}}
 {{- end -}}

@@ -1,4 +1,5 @@
-{{/* A gateway pod: ready when its gateway is, so that the Service sends it nothing earlier. Takes {root, ports}. */}}
+{{/* A gateway pod: ready when its gateway is, so that the Service sends it nothing earlier.
+Takes {root, ports, joins}; joins: the pod starts Ray by itself, else KubeRay has it do so. */}}
 {{- define "rackserve.gatewayPod" -}}
 metadata:
   labels:
@@ -35,10 +36,31 @@ spec:
                 {{- include "rackserve.podLabels" .root | nindent 16 }}
                 app.kubernetes.io/component: gateway
     {{- end }}
+  {{- if .joins }}
+  initContainers:
+    - name: wait-for-head
+      image: {{ include "rackserve.image" .root }}
+      imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+      command: [/bin/bash, -c, --]
+      args: ['until ray health-check --address="$RAY_ADDRESS"; do echo "waiting for Ray at $RAY_ADDRESS"; sleep 2; done']
+      resources:
+        limits: {cpu: 500m, memory: 512Mi}
+      securityContext:
+        {{- include "rackserve.containerSecurity" (dict "root" .root "rdma" false) | nindent 8 }}
+      env:
+        {{- include "rackserve.env" (dict "root" .root "component" "gateway") | nindent 8 }}
+        {{- include "rackserve.joinEnv" .root | nindent 8 }}
+      volumeMounts:
+        {{- include "rackserve.volumeMounts" (dict "root" .root "component" "gateway") | nindent 8 }}
+  {{- end }}
   containers:
     - name: ray-worker
       image: {{ include "rackserve.image" .root }}
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+      {{- if .joins }}
+      command: [/bin/bash, -c, --]
+      args: [{{ include "rackserve.joinCommand" .root | quote }}]
+      {{- end }}
       ports:
         - {name: apps, containerPort: {{ int .ports.apps }}}
         {{- range $k := until (int .root.Values.gateway.processes) }}
@@ -51,6 +73,9 @@ spec:
         {{- include "rackserve.containerSecurity" (dict "root" .root "rdma" false) | nindent 8 }}
       env:
         {{- include "rackserve.env" (dict "root" .root "component" "gateway") | nindent 8 }}
+        {{- if .joins }}
+        {{- include "rackserve.joinEnv" .root | nindent 8 }}
+        {{- end }}
       startupProbe:
         {{- include "rackserve.rayHealth" (dict "failures" 60) | nindent 8 }}
       livenessProbe:

@@ -33,3 +33,12 @@
 {{- define "rackserve.gatewayGroup" -}}
 {{- toJson (dict "name" "gateway" "replicas" (int .Values.gateway.replicas)) -}}
 {{- end -}}
+
+{{/* How a gateway's Ray node starts and what it is called in Ray, as JSON: the same for a worker group and a Deployment. */}}
+{{- define "rackserve.gatewayStart" -}}
+{{- toJson (dict "num-cpus" "0" "num-gpus" "0" "object-store-memory" "100000000") -}}
+{{- end -}}
+
+{{- define "rackserve.gatewayLabels" -}}
+{{- toJson (dict "rackserve.io/role" "gateway" "rackserve.io/group" "gateway") -}}
+{{- end -}}

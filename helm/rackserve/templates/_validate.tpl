@@ -6,6 +6,7 @@
   (include "rackserve.validate.groups" . | fromJsonArray)
   (include "rackserve.validate.models" . | fromJsonArray)
   (include "rackserve.validate.gateway" . | fromJsonArray)
+  (include "rackserve.validate.gatewayScaling" . | fromJsonArray)
   (include "rackserve.validate.cluster" . | fromJsonArray) -}}
 {{- if $problems -}}
 {{- fail (printf "\n\n%d problem(s) in the values:\n  %s\n" (len $problems) (join "\n  " $problems)) -}}
@@ -124,7 +125,7 @@
 {{- define "rackserve.validate.gateway" -}}
 {{- $problems := list -}}
 {{- $gateway := default dict .Values.clusterFile.gateway -}}
-{{- $owners := dict "host" "it is 0.0.0.0 in a pod" "replicas" "give gateway.replicas and gateway.processes" "per_node" "give gateway.processes" "node_labels" "the gateways' group has them" "tls" "give gateway.tls.secretName" -}}
+{{- $owners := dict "host" "it is 0.0.0.0 in a pod" "replicas" "it is every_node, so that gateways follow their pods; give gateway.replicas and gateway.processes" "per_node" "give gateway.processes" "node_labels" "the gateways' group has them" "tls" "give gateway.tls.secretName" -}}
 {{- range $key := keys $owners | sortAlpha -}}
 {{- if hasKey $gateway $key -}}
 {{- $problems = append $problems (printf "clusterFile.gateway.%s: %s, but the chart sets this key; remove it: %s" $key (get $gateway $key | toJson) (get $owners $key)) -}}
@@ -150,6 +151,47 @@
 {{- end -}}
 {{- if and .Values.gateway.ingress.enabled (not .Values.gateway.ingress.host) -}}
 {{- $problems = append $problems "gateway.ingress.host: empty with gateway.ingress.enabled true; give the host name apps use" -}}
+{{- end -}}
+{{- toJson $problems -}}
+{{- end -}}
+
+{{- define "rackserve.validate.gatewayScaling" -}}
+{{- $problems := list -}}
+{{- $gateway := .Values.gateway -}}
+{{- $scaling := $gateway.autoscaling -}}
+{{- $given := default dict .Values.scale.gateway -}}
+{{- if eq $gateway.workload "Deployment" -}}
+{{- if and .Values.auth.enabled (not .Values.auth.secretName) -}}
+{{- $problems = append $problems "auth.secretName: empty with gateway.workload Deployment; KubeRay would make a Secret under a name that gateway pods cannot know: make one with auth_token and name it" -}}
+{{- end -}}
+{{- if ne .Values.upgradeStrategy.type "None" -}}
+{{- $problems = append $problems (printf "upgradeStrategy.type: %s with gateway.workload Deployment; a second cluster would wait for gateways that are in the first, so set it to None" .Values.upgradeStrategy.type) -}}
+{{- end -}}
+{{- if or (hasKey $given "min") (hasKey $given "max") -}}
+{{- $problems = append $problems "scale.gateway: min and max are for Ray's autoscaler, which does not scale a Deployment (gateway.workload); give gateway.autoscaling.min and max" -}}
+{{- end -}}
+{{- end -}}
+{{- if ne $scaling.by "none" -}}
+{{- if ne $gateway.workload "Deployment" -}}
+{{- $problems = append $problems (printf "gateway.autoscaling.by: %s, but nothing but KubeRay can scale a worker group; set gateway.workload to Deployment" $scaling.by) -}}
+{{- end -}}
+{{- if hasKey $given "replicas" -}}
+{{- $problems = append $problems (printf "scale.gateway.replicas: %d, but gateway.autoscaling.by is %s, which sets their number; give gateway.autoscaling.min" (int $given.replicas) $scaling.by) -}}
+{{- end -}}
+{{- if gt (int $scaling.min) (int $scaling.max) -}}
+{{- $problems = append $problems (printf "gateway.autoscaling: min is %d and max %d; min <= max must hold" (int $scaling.min) (int $scaling.max)) -}}
+{{- end -}}
+{{- end -}}
+{{- if eq $scaling.by "hpa" -}}
+{{- $limit := toString (default "" (default dict $gateway.resources.limits).cpu) -}}
+{{- $millis := ternary (trimSuffix "m" $limit | float64) (mulf (float64 $limit) 1000) (hasSuffix "m" $limit) -}}
+{{- $wanted := mul (int $gateway.processes) (int $scaling.cpuPercent) 10 -}}
+{{- if and $limit (le $millis (float64 $wanted)) -}}
+{{- $problems = append $problems (printf "gateway.resources.limits.cpu: %s, but more pods are asked for at %dm (gateway.processes x gateway.autoscaling.cpuPercent), which is never passed; allow more" $limit (int $wanted)) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq $scaling.by "keda") (not $scaling.keda.serverAddress) -}}
+{{- $problems = append $problems "gateway.autoscaling.keda.serverAddress: empty with gateway.autoscaling.by keda; give Prometheus' address" -}}
 {{- end -}}
 {{- toJson $problems -}}
 {{- end -}}

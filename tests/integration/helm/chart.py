@@ -1,5 +1,6 @@
 """The chart as real Helm binaries render it."""
 
+import copy
 import functools
 import json
 import subprocess
@@ -65,8 +66,16 @@ def worker_groups(service: Manifest) -> dict[str, Manifest]:
     return {group["groupName"]: group for group in service["spec"]["rayClusterConfig"]["workerGroupSpecs"]}
 
 
-def pods(service: Manifest) -> dict[str, Manifest]:
-    """Return the pod specs of a RayService by group; the head's is `head`."""
-    config = service["spec"]["rayClusterConfig"]
-    head = {"head": config["headGroupSpec"]["template"]["spec"]}
-    return head | {name: group["template"]["spec"] for name, group in worker_groups(service).items()}
+def pod_templates(values: Path, *settings: str) -> dict[str, Manifest]:
+    """Return the pods' templates by group, `head` the head's; gateways are `gateway`, whatever runs them. A copy."""
+    service = ray_service(values, *settings)
+    templates = {name: group["template"] for name, group in worker_groups(service).items()}
+    templates["head"] = service["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]
+    for deployment in of_kind("Deployment", values, *settings):
+        templates["gateway"] = copy.deepcopy(deployment["spec"]["template"])
+    return templates
+
+
+def pods(values: Path, *settings: str) -> dict[str, Manifest]:
+    """Return the pods' specs by group, as `pod_templates`."""
+    return {name: template["spec"] for name, template in pod_templates(values, *settings).items()}

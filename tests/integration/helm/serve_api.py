@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,13 @@ class ServeApi:
         url: the dashboard's.
         token: Ray's, which the operator has from its Secret.
         env: of a process inside the pod.
+
+    Attributes:
+        env: likewise.
     """
 
     def __init__(self, url: str, token: str, env: Mapping[str, str]) -> None:
-        self._env = dict(env)
+        self.env = dict(env)
         self._url = f"{url}/api/serve/applications/"
         self._headers = {"authorization": f"Bearer {token}"}
 
@@ -55,7 +59,7 @@ class ServeApi:
         """Run a command of ours as `kubectl exec` would, or a `preStop` hook."""
         program = str(Path(sys.executable).parent / command[0])
         return subprocess.run(
-            [program, *command[1:]], env=self._env, capture_output=True, text=True, timeout=90.0, check=False
+            [program, *command[1:]], env=self.env, capture_output=True, text=True, timeout=90.0, check=False
         )
 
     def details(self) -> dict[str, Any]:
@@ -83,8 +87,15 @@ class ServeApi:
 
     def replica_ids(self, application: str, deployment: str) -> set[str]:
         """Return the ids of a deployment's running replicas."""
-        rows = self.details()[application]["deployments"][deployment]["replicas"]
-        return {row["replica_id"] for row in rows if row["state"] == "RUNNING"}
+        return {row["replica_id"] for row in self._rows(application, deployment) if row["state"] == "RUNNING"}
+
+    def replicas_by_node(self, application: str, deployment: str) -> Counter[str]:
+        """Return how many replicas of a deployment run on each node, by Ray's id of it."""
+        return Counter(row["node_id"] for row in self._rows(application, deployment) if row["state"] == "RUNNING")
+
+    def _rows(self, application: str, deployment: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.details()[application]["deployments"][deployment]["replicas"]
+        return rows
 
     @staticmethod
     def _running(deployment: Mapping[str, Any]) -> int:

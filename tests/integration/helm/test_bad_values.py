@@ -53,7 +53,7 @@ SEMANTIC: dict[str, tuple[str, list[str], str]] = {
     "what the chart sets itself": (
         "gpu",
         ["clusterFile.gateway.replicas=4"],
-        "clusterFile.gateway.replicas: 4, but the chart sets this key; remove it: give gateway.replicas and",
+        "clusterFile.gateway.replicas: 4, but the chart sets this key; remove it: it is every_node, so that gateways",
     ),
     "a port that is taken": (
         "gpu",
@@ -115,6 +115,46 @@ SEMANTIC: dict[str, tuple[str, list[str], str]] = {
         ["groups[0].name=a,groups[0].profile=gb300,groups[0].cliqueAffinity=false"],
         "groups[0].cliqueAffinity: false with computeDomain true; a ComputeDomain does not keep pods in one rack",
     ),
+    "a Deployment under a secret that KubeRay names": (
+        "gateway-hpa",
+        ["auth.secretName="],
+        "auth.secretName: empty with gateway.workload Deployment; KubeRay would make a Secret under a name that",
+    ),
+    "a Deployment between two clusters": (
+        "gateway-hpa",
+        ["upgradeStrategy.type=NewCluster"],
+        "upgradeStrategy.type: NewCluster with gateway.workload Deployment; a second cluster would wait for gateways",
+    ),
+    "an HPA for a worker group": (
+        "gpu",
+        ["gateway.autoscaling.by=hpa"],
+        "gateway.autoscaling.by: hpa, but nothing but KubeRay can scale a worker group; set gateway.workload to",
+    ),
+    "a number beside an autoscaler": (
+        "gateway-keda",
+        ["scale.gateway.replicas=5"],
+        "scale.gateway.replicas: 5, but gateway.autoscaling.by is keda, which sets their number; give",
+    ),
+    "bounds in the wrong place": (
+        "gateway-hpa",
+        ["autoscaler.enabled=true,scale.gateway.max=5"],
+        "scale.gateway: min and max are for Ray's autoscaler, which does not scale a Deployment",
+    ),
+    "gateways' bounds crossed": (
+        "gateway-hpa",
+        ["gateway.autoscaling.min=13"],
+        "gateway.autoscaling: min is 13 and max 12; min <= max must hold",
+    ),
+    "CPU that is never used": (
+        "gateway-hpa",
+        ["gateway.resources.limits.cpu=1400m"],
+        "gateway.resources.limits.cpu: 1400m, but more pods are asked for at 1400m (gateway.processes x",
+    ),
+    "KEDA without Prometheus": (
+        "gateway-keda",
+        ["gateway.autoscaling.keda.serverAddress="],
+        "gateway.autoscaling.keda.serverAddress: empty with gateway.autoscaling.by keda; give Prometheus' address",
+    ),
 }
 """What is wrong → scenario, settings, and what the message must say."""
 
@@ -129,6 +169,8 @@ TYPED: dict[str, tuple[str, tuple[str, str]]] = {
     "an unknown engine": ("clusterFile.models[0].name=a,clusterFile.models[0].engine=tgi", ("engine", "vllm")),
     "an upgrade KubeRay does not know": ("upgradeStrategy.type=Rolling", ("upgradeStrategy", "NewCluster")),
     "a port out of range": ("clusterFile.gateway.port=70000", ("port", "535")),
+    "an unknown workload": ("gateway.workload=DaemonSet", ("workload", "Deployment")),
+    "an unknown autoscaler": ("gateway.autoscaling.by=cron", ("by", "keda")),
     "a negative count": ("scale.gpu.replicas=-1", ("replicas", "0")),
 }
 """What the schema finds: the setting, and the key and the expectation that both Helm versions must name."""

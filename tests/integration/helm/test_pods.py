@@ -13,6 +13,7 @@ from tests.integration.helm.chart import (
     CHART,
     Manifest,
     of_kind,
+    pod_templates,
     pods,
     ray_service,
     render,
@@ -32,14 +33,17 @@ def spec_of(service: Manifest) -> ClusterSpec:
 
 @every_values_file
 def test_the_cluster_file_is_one_that_runs(values: Path) -> None:
-    """What is rendered passes the very checks of `rackserve serve`, and as many gateways run as pods hold."""
+    """It passes the very checks of `rackserve serve`, and a pod has a port for each gateway that it gets."""
     service = ray_service(values)
     spec = spec_of(service)
-    gateways = worker_groups(service)["gateway"]
-    assert spec.gateway.replicas == gateways["replicas"] * (spec.gateway.per_node or 0)
-    assert spec.gateway.node_labels.items() <= gateways["labels"].items()
+    ports = {port["name"]: port["containerPort"] for port in pods(values)["gateway"]["containers"][0]["ports"]}
+    first = spec.gateway.admin_port
+    assert spec.gateway.replicas == "every_node"
+    assert [port for name, port in ports.items() if name.startswith("admin-")] == [
+        first + process for process in range(spec.gateway.per_node or 0)
+    ]
     assert yaml.safe_load(service["spec"]["serveConfigV2"])["http_options"]["port"] == spec.cluster.serve_port
-    ports = {port["name"]: port["containerPort"] for port in pods(service)["head"]["containers"][0]["ports"]}
+    ports = {port["name"]: port["containerPort"] for port in pods(values)["head"]["containers"][0]["ports"]}
     assert ports["serve"] == spec.cluster.serve_port
 
 
@@ -72,7 +76,7 @@ def test_a_gb300_pod_claims_its_rack() -> None:
     """Four GPUs, RDMA, the rack's compute domain, Arm nodes, and all pods of a group in one NVLink clique."""
     values = scenario("gb300-two-racks")
     for name in ("rack-0", "rack-1"):
-        pod = pods(ray_service(values))[name]
+        pod = pods(values)[name]
         (container,) = pod["containers"]
         assert container["resources"]["limits"] == {"cpu": 128, "memory": "800Gi", "nvidia.com/gpu": 4, "rdma/ib": 4}
         (claim,) = pod["resourceClaims"]
@@ -99,7 +103,7 @@ def test_plain_and_cpu_nodes_claim_nothing_special() -> None:
     """Neither compute domains nor RDMA where a profile has none; no GPU on a laptop."""
     for values, name, gpus in ((scenario("gpu"), "l40s", 1), (CHART / "values-cpu.yaml", "cpu", None)):
         assert not of_kind("ComputeDomain", values)
-        pod = pods(ray_service(values))[name]
+        pod = pods(values)[name]
         assert "resourceClaims" not in pod
         limits = pod["containers"][0]["resources"]["limits"]
         assert limits.get("nvidia.com/gpu") == gpus
@@ -108,13 +112,13 @@ def test_plain_and_cpu_nodes_claim_nothing_special() -> None:
 
 def test_a_groups_own_keys_win_over_its_profile() -> None:
     """False, zero and null count as given."""
-    service = ray_service(scenario("gb200-autoscaler"))
-    assert "rdma/ib" in pods(service)["rack-0"]["containers"][0]["resources"]["limits"]
-    assert "rdma/ib" not in pods(service)["burst"]["containers"][0]["resources"]["limits"]
+    found = pods(scenario("gb200-autoscaler"))
+    assert "rdma/ib" in found["rack-0"]["containers"][0]["resources"]["limits"]
+    assert "rdma/ib" not in found["burst"]["containers"][0]["resources"]["limits"]
     settings = [
         f"groups[0].{setting}" for setting in ("name=a", "profile=gb300", "computeDomain=false", "cliqueAffinity=false")
     ]
-    pod = pods(ray_service(CHART / "values.yaml", *settings))["a"]
+    pod = pods(CHART / "values.yaml", *settings)["a"]
     assert "resourceClaims" not in pod
     assert "affinity" not in pod
 
@@ -122,10 +126,10 @@ def test_a_groups_own_keys_win_over_its_profile() -> None:
 @every_values_file
 def test_every_container_is_confined(values: Path) -> None:
     """Not root, no new privileges, a read-only root file system with /tmp beside it, the default seccomp profile."""
-    for name, pod in pods(ray_service(values)).items():
+    for name, pod in pods(values).items():
         assert pod["securityContext"]["runAsNonRoot"] is True, name
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        for container in pod["containers"]:
+        for container in (*pod["containers"], *pod.get("initContainers", ())):
             context = container["securityContext"]
             assert context["readOnlyRootFilesystem"] is True
             assert context["allowPrivilegeEscalation"] is False
@@ -138,9 +142,8 @@ def test_every_container_is_confined(values: Path) -> None:
 @every_values_file
 def test_a_pod_outlives_its_answers(values: Path) -> None:
     """Kubernetes' grace is longer than any drain within the pod, and the hook that drains ends before it."""
-    service = ray_service(values)
-    spec = spec_of(service)
-    for name, pod in pods(service).items():
+    spec = spec_of(ray_service(values))
+    for name, pod in pods(values).items():
         if name == "head":
             continue
         drain_s = spec.gateway.drain_timeout_s if name == "gateway" else max(m.drain_timeout_s for m in spec.models)
@@ -153,19 +156,18 @@ def test_a_pod_outlives_its_answers(values: Path) -> None:
 @every_values_file
 def test_traffic_reaches_ready_gateways_only(values: Path) -> None:
     """The Service selects the gateways' pods and no others; they are ready when their gateway says so."""
-    service = ray_service(values)
     (front,) = (s for s in of_kind("Service", values) if s["metadata"]["name"].endswith("-gateway"))
-    config = service["spec"]["rayClusterConfig"]
-    selected = {
-        group.get("groupName", "head")
-        for group in (config["headGroupSpec"], *config["workerGroupSpecs"])
-        if front["spec"]["selector"].items() <= group["template"]["metadata"]["labels"].items()
-    }
-    assert selected == {"gateway"}
-    container = pods(service)["gateway"]["containers"][0]
+    assert selected_pods(front, values) == {"gateway"}
+    container = pods(values)["gateway"]["containers"][0]
     assert container["readinessProbe"]["httpGet"]["path"] == "/ready"
     (port,) = (port for port in container["ports"] if port["name"] == front["spec"]["ports"][0]["targetPort"])
-    assert port["containerPort"] == spec_of(service).gateway.port
+    assert port["containerPort"] == spec_of(ray_service(values)).gateway.port
+
+
+def selected_pods(service: Manifest, values: Path) -> set[str]:
+    """Return the groups whose pods a Service selects."""
+    selector = service["spec"]["selector"].items()
+    return {name for name, pod in pod_templates(values).items() if selector <= pod["metadata"]["labels"].items()}
 
 
 def test_keys_and_certificates_come_from_secrets() -> None:
@@ -173,7 +175,7 @@ def test_keys_and_certificates_come_from_secrets() -> None:
     values = scenario("tenants-tls")
     service = ray_service(values)
     spec = spec_of(service)
-    pod = pods(service)["gateway"]
+    pod = pods(values)["gateway"]
     mounts = {mount["mountPath"]: mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
     secrets = {v["name"]: v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v}
     acme, root = spec.gateway.tenants
@@ -184,7 +186,7 @@ def test_keys_and_certificates_come_from_secrets() -> None:
     assert secrets[mounts[str(Path(spec.gateway.tls.cert_file).parent)]] == "llm-tls"
     assert pod["containers"][0]["readinessProbe"]["httpGet"]["scheme"] == "HTTPS"
     for name in ("head", "gpu"):
-        assert not [volume for volume in pods(service)[name]["volumes"] if "secret" in volume]
+        assert not [volume for volume in pods(values)[name]["volumes"] if "secret" in volume]
 
 
 def test_budgets_are_what_kubernetes_can_count() -> None:

@@ -1,5 +1,7 @@
 """What the chart renders runs: its `serveConfigV2` on a real Ray with simulated engines, sent as KubeRay sends it."""
 
+import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from deployments.app import deployment_name
 from tests.integration.cluster.running_application import free_port, wait_for
 from tests.integration.helm.chart import pods, ray_service, scenario
 from tests.integration.helm.chat_load import asking
+from tests.integration.helm.joining_pod import joining_pod
 from tests.integration.helm.serve_api import ServeApi, ray_with_dashboard
 
 MODELS = ("alpha", "org/beta.1")
@@ -54,6 +57,18 @@ class Release:
     def replicas(self, deployment: str) -> set[str]:
         """Return the ids of a deployment's replicas."""
         return self.api.replica_ids("sim", deployment)
+
+    def gateways(self) -> Counter[str]:
+        """Return how many gateways run on each node."""
+        return self.api.replicas_by_node("sim", "gateway")
+
+    def answering(self) -> int:
+        """Return how many gateway processes have answered apps, by their metrics: each takes the next admin port."""
+        pages = []
+        for number in range(8):
+            with contextlib.suppress(httpx.TransportError):
+                pages.append(httpx.get(f"http://127.0.0.1:{self._gateway['admin_port'] + number}/metrics").text)
+        return sum('outcome="ok"' in page for page in pages)
 
     def is_ready(self) -> bool:
         """Tell whether a gateway says so."""
@@ -109,12 +124,34 @@ def test_changed_values_lose_no_request(release: Release) -> None:
     assert all(answers.good[model] > 20 for model in MODELS), answers.good
 
 
+def test_gateways_follow_a_deployments_pods(release: Release) -> None:
+    """A pod of the gateways' Deployment joins as a Ray node: it gets its two gateways, and they answer apps.
+
+    Then its `preStop` hook empties it under load: its gateways end and no others, and no request is lost.
+    """
+    before = release.gateways()
+    (first,) = before
+    with asking(release.url, MODELS) as answers, joining_pod(release.api, scenario("gateway-hpa")):
+        wait_for("two gateways on each node", lambda: sorted(release.gateways().values()) == [2, 2])
+        (node,) = release.gateways().keys() - {first}
+        wait_for("each of the four answers", lambda: release.answering() == 4)
+        kept = release.replicas("gateway")
+
+        done = release.api.run_in_pod("rackserve", "drain-node", "--timeout", "40", "--node", node)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert release.gateways() == before
+        assert release.replicas("gateway") < kept
+    assert answers.failures == []
+    assert all(answers.good[model] > 20 for model in MODELS), answers.good
+    release.api.wait_until_running("sim", {"gateway": 2, "alpha": 2, BETA: 1})
+
+
 def test_a_draining_pods_answers_are_finished(release: Release) -> None:
     """The pods' `preStop` hook empties the node, and a stream that was running when it began arrives whole.
 
     Stands last: there is no other node here, so nothing serves afterwards.
     """
-    hook = pods(ray_service(scenario("sim")))["gateway"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    hook = pods(scenario("sim"))["gateway"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
     body = {
         "model": "alpha",
         "messages": [{"role": "user", "content": "a long story"}],

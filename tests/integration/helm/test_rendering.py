@@ -19,14 +19,16 @@ from tests.integration.helm.chart import (
     Manifest,
     helm,
     of_kind,
+    pods,
     ray_service,
     render,
     render_text,
     scenario,
 )
+from tests.integration.helm.test_pods import selected_pods
 
 KUBERNETES = "1.34"
-CORE_GROUPS = frozenset({"v1", "apps/v1", "networking.k8s.io/v1", "policy/v1"})
+CORE_GROUPS = frozenset({"v1", "apps/v1", "autoscaling/v2", "networking.k8s.io/v1", "policy/v1"})
 OPERATOR_VALUES = ROOT / "helm" / "kuberay-operator-values.yaml"
 RAYSERVICE_SCHEMA = ROOT.parent / "shared" / "schemas" / "kuberay-1.7.0-rayservice-v1.schema.json"
 
@@ -123,6 +125,24 @@ def test_dashboards_and_alerts_are_the_charts_files() -> None:
     rules = [manifest["spec"] for manifest in of_kind("PrometheusRule", values)]
     assert rules == [yaml.safe_load(file.read_text()) for file in sorted((CHART / "alerts").glob("*.yaml"))]
     assert not of_kind("ConfigMap", scenario("bare"))
+
+
+def test_prometheus_finds_every_gateway_process() -> None:
+    """The ServiceMonitor selects the headless Service of the gateways' admin ports alone, and each port of it."""
+    values = scenario("monitoring")
+    (monitor,) = of_kind("ServiceMonitor", values)
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    (service,) = (found for found in of_kind("Service", values) if wanted <= found["metadata"]["labels"].items())
+    assert monitor["metadata"]["namespace"] == service["metadata"]["namespace"]
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert selected_pods(service, values) == {"gateway"}
+    ports = {port["name"]: port["targetPort"] for port in service["spec"]["ports"]}
+    assert {(end["port"], end["path"], end["interval"]) for end in monitor["spec"]["endpoints"]} == {
+        (name, "/metrics", "5s") for name in ports
+    }
+    container = {port["name"]: port["containerPort"] for port in pods(values)["gateway"]["containers"][0]["ports"]}
+    assert [container[target] for target in ports.values()] == [8002, 8003]
+    assert not of_kind("ServiceMonitor", scenario("bare"))
 
 
 def test_the_notes_render() -> None:
