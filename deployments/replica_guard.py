@@ -27,7 +27,6 @@ class ReplicaGuard:
         credential: the cluster's internal credential; every request must carry it as a bearer token.
 
     Attributes:
-        in_flight: requests now inside the engine's app.
         closed: set it, and further requests are sent back to their gateway, which tries another replica.
     """
 
@@ -35,8 +34,18 @@ class ReplicaGuard:
         self._app = app
         self._authorization = f"Bearer {credential}".encode()
         self._accepted: OrderedDict[bytes, int] = OrderedDict()
-        self.in_flight = 0
+        self._in_flight: dict[bytes, int] = {}
         self.closed = False
+
+    @property
+    def in_flight(self) -> int:
+        """Requests now inside the engine's app."""
+        return sum(self._in_flight.values())
+
+    @property
+    def gateways(self) -> int:
+        """Gateways that have requests inside the engine's app now."""
+        return len(self._in_flight)
 
     def accepted(self, gateway_id: str) -> int:
         """Return how many requests of that gateway have come in."""
@@ -61,11 +70,13 @@ class ReplicaGuard:
             await _refuse(send, 503, _CLOSED, (b"x-rackserve-retry", b"1"))
             return
         self._count(gateway_id)
-        self.in_flight += 1
+        self._in_flight[gateway_id] = self._in_flight.get(gateway_id, 0) + 1
         try:
             await self._app(scope, receive, send)
         finally:
-            self.in_flight -= 1
+            left = self._in_flight.pop(gateway_id) - 1
+            if left:
+                self._in_flight[gateway_id] = left
 
     def _count(self, gateway_id: bytes) -> None:
         self._accepted[gateway_id] = self._accepted.get(gateway_id, 0) + 1

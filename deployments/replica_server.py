@@ -114,6 +114,7 @@ class ReplicaServer:
             credential=self._credential,
             stats=self._engine.stats,
             accepted=self._guard.accepted,
+            gateways=lambda: self._guard.gateways if self._guard is not None else 0,
             residency=self._residency,
         )
         self._telemetry = TelemetryServer(service, self._host)

@@ -208,4 +208,5 @@ def _load_report(report: pb.Report) -> LoadReport:
         decode_tokens_per_s=load.decode_tokens_per_s,
         accepted=load.accepted,
         step_tokens=load.step_tokens,
+        gateways=load.gateways,
     )

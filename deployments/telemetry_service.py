@@ -33,6 +33,7 @@ class TelemetryService(pb_grpc.TelemetryServicer):
         credential: what gateways must show.
         stats: the engine's state now; called up to 20 times a second for each gateway.
         accepted: requests accepted from the gateway of that id.
+        gateways: how many gateways have requests there now.
         residency: which prompt chunks the engine's cache holds; None: not known.
     """
 
@@ -44,6 +45,7 @@ class TelemetryService(pb_grpc.TelemetryServicer):
         credential: str,
         stats: Callable[[], EngineStats],
         accepted: Callable[[str], int],
+        gateways: Callable[[], int],
         residency: ReplicaResidency | None = None,
     ) -> None:
         self._replica_id = replica_id
@@ -51,6 +53,7 @@ class TelemetryService(pb_grpc.TelemetryServicer):
         self._authorization = f"Bearer {credential}".encode()
         self._stats = stats
         self._accepted = accepted
+        self._gateways = gateways
         self._residency = residency
 
     async def Watch(  # noqa: N802 - the name in the .proto
@@ -102,6 +105,7 @@ class TelemetryService(pb_grpc.TelemetryServicer):
             decode_tokens_per_s=stats.decode_tokens_per_s,
             accepted=self._accepted(gateway_id),
             step_tokens=stats.step_tokens,
+            gateways=self._gateways(),
         )
 
     async def _check_credential(self, context: "grpc.aio.ServicerContext[pb.WatchRequest, pb.Report]") -> None:

@@ -58,6 +58,7 @@ class LoadReport:
         decode_tokens_per_s: tokens generated a second, likewise.
         accepted: requests this replica has accepted from the gateway that is told, over the replica's life.
         step_tokens: the most tokens the engine computes in one step; 0: not known.
+        gateways: gateways that have requests there; 0: not known.
     """
 
     sequence: int
@@ -70,6 +71,7 @@ class LoadReport:
     decode_tokens_per_s: float
     accepted: int = 0
     step_tokens: int = 0
+    gateways: int = 0
 
 
 @dataclass(slots=True)

@@ -35,11 +35,12 @@ class EngineDepth:
         depth_s: seconds of prefill it may have ahead of it.
     """
 
-    __slots__ = ("_learned_s", "_most_running", "_slow_start", "_stuck_since_s", "depth_s", "limit")
+    __slots__ = ("_learned_s", "_margin", "_most_running", "_slow_start", "_stuck_since_s", "depth_s", "limit")
 
     def __init__(self) -> None:
         self.limit = UNREPORTED_LIMIT
         self.depth_s = FIRST_DEPTH_S
+        self._margin = 1.0
         self._learned_s = FIRST_DEPTH_S
         self._slow_start = True
         self._most_running = 0
@@ -79,15 +80,19 @@ class EngineDepth:
         self.depth_s = max(self._learned_s, min(step_s, MAX_DEPTH_S))
 
     def _learn_limit(self, now_s: float, running: int, waiting: int, turnover: float, step_s: float) -> None:
-        margin = 1.0 + _GROWTH * running + turnover
+        self._margin = margin = 1.0 + _GROWTH * running + turnover
         if waiting > margin:
             if self._is_stuck(now_s, running, step_s):
                 self._slow_start = False
                 self.limit = max(1.0, running + margin)
             return
         self._stuck_since_s = None
-        if waiting <= turnover and running + waiting + 1 >= self.limit - margin:
+        if waiting <= turnover and self.is_near(running + waiting):
             self.limit += max(self.limit, FIRST_LIMIT) if self._slow_start else max(1.0, _GROWTH * self.limit)
+
+    def is_near(self, requests: int) -> bool:
+        """Tell whether an engine with so many requests is about full."""
+        return requests + 1 >= self.limit - self._margin
 
     def _is_stuck(self, now_s: float, running: int, step_s: float) -> bool:
         """Tell whether requests have waited in the engine for longer than a step and it took in no more of them."""

@@ -7,7 +7,7 @@ in between it falls as time passes.
 
 from collections.abc import Sequence
 from heapq import heappop, heappush
-from math import exp
+from math import exp, inf
 from typing import TypeVar
 
 from router.admission.engine_depth import EngineDepth
@@ -31,10 +31,14 @@ class ReplicaSlots:
         is_reported: it has telemetry.
         ended: this gateway's requests that ended there since its last report.
         per_s: requests of all gateways that end there a second, about.
+        fair: an equal part of a full replica for each gateway with requests there; infinite where it is not full, or
+            this gateway's alone.
+        batch: requests that ran there, as last reported.
     """
 
     __slots__ = (
-        "depth", "draining", "ended", "in_flight", "is_reported", "others", "per_s", "prefill_until_s", "reported_s",
+        "batch", "depth", "draining", "ended", "fair", "in_flight", "is_reported", "others", "per_s", "prefill_until_s",
+        "reported_s",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -47,10 +51,18 @@ class ReplicaSlots:
         self.ended = 0
         self.per_s = 0.0
         self.reported_s = 0.0
+        self.fair = inf
+        self.batch = 0
 
     def has_place(self) -> bool:
-        """Tell whether it may have one more request, as far as their number goes."""
-        return self.in_flight + self.others < self.depth.limit and not self.draining
+        """Tell whether it may have one more request, as far as their number goes.
+
+        Whose request ends sees the place first, so whoever has the places would keep them. Therefore a gateway with its
+        fair part or more only fills the batch, and leaves what is beyond to those that have less; and each may always
+        have one request there, by which the others learn that it wants a part.
+        """
+        limit = self.depth.limit if self.in_flight < self.fair else self.batch
+        return (self.in_flight + self.others < limit or not self.in_flight) and not self.draining
 
     def has_room(self, now_s: float) -> bool:
         """Tell whether it has room for one more request."""
@@ -83,6 +95,13 @@ class ReplicaSlots:
             wanted=wanted,
             per_s=self.per_s,
             step_s=step_s,
+        )
+        sharers = load.gateways + (not self.in_flight)
+        self.batch = load.running
+        self.fair = (
+            (load.running + load.waiting) / sharers
+            if sharers > 1 and self.depth.is_near(load.running + load.waiting)
+            else inf
         )
 
     def _learn_rate(self, on_replica: int, now_s: float) -> None:
@@ -195,6 +214,7 @@ class Slots:
         replica = self.replicas.get(replica_id)
         if replica is not None:
             replica.others = 0
+            replica.fair = inf
             self._settle(replica_id, replica, now_s)
 
     def any_open(self, now_s: float) -> bool:

@@ -228,6 +228,7 @@ async def test_a_hundred_thousand_chunks_and_a_gateway_that_was_away() -> None:
         credential=CREDENTIAL,
         stats=lambda: EngineStats(0, 0, 0, 0.0, 0, 0.0, 0.0, 0),
         accepted=lambda _: 0,
+        gateways=lambda: 0,
         residency=residency,
     )
     server = TelemetryServer(service, "127.0.0.1")

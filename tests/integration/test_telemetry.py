@@ -41,6 +41,7 @@ class World:
             credential=credential,
             stats=self.stats,
             accepted=lambda gateway_id: self.accepted if gateway_id == "g1" else 0,
+            gateways=lambda: 3,
         )
         return TelemetryServer(service, "127.0.0.1")
 
@@ -77,7 +78,7 @@ async def test_every_change_is_heard_and_nothing_is_repeated_needlessly() -> Non
     client.follow([endpoint(server.port)])
     try:
         await until(lambda: world.last)
-        assert world.heard == [("r1", LoadReport(2, 0, 2, 300, 0.5, 4096, 1000.0, 50.0, 0, 2048))]
+        assert world.heard == [("r1", LoadReport(2, 0, 2, 300, 0.5, 4096, 1000.0, 50.0, 0, 2048, 3))]
         world.running, world.accepted = 7, 9
         took_s = await until(lambda: world.last and world.last.running == 7 and world.last.accepted == 9)
         assert took_s < 0.5

@@ -1,5 +1,8 @@
 """Admission's parts: room on replicas, learned depth, drain rate, rate limits, who waits and who makes way."""
 
+import random
+from dataclasses import replace
+
 import pytest
 
 from router.admission.admission import Admission
@@ -164,6 +167,35 @@ def test_other_gateways_requests_take_room_too() -> None:
     assert not slots.any_open(0.0)
     slots.give("a", 0.0)
     assert slots.any_open(0.0)
+
+
+def test_gateways_come_to_equal_shares_of_a_replica() -> None:
+    """One has all twenty places when a second and then a third one come: soon each has its third, and none is idle."""
+    gateways = [Slots() for _ in range(3)]
+    for slots in gateways:
+        slots.join("a")
+    at = [slots.replicas["a"] for slots in gateways]
+    chance = random.Random(1)
+    for tenth in range(300):
+        now_s = tenth / 10
+        busy = 1 + min(2, tenth // 100)
+        told = sum(replica.in_flight for replica in at)
+        load = replace(
+            report(running=min(20, told), waiting=max(0, told - 20)), gateways=sum(r.in_flight > 0 for r in at)
+        )
+        for slots in gateways[:busy]:
+            slots.report("a", load, now_s, wanted=True)
+        for _ in range(10):  # a tenth of a second: half of what runs ends, each place goes to whoever sees it first
+            for slots, replica in zip(gateways, at, strict=True):
+                if replica.in_flight and chance.random() < replica.in_flight / 20:
+                    slots.give("a", now_s)
+                while slots in gateways[:busy] and slots.any_open(now_s):
+                    slots.take("a", 0.0, now_s)
+        if tenth % 100 == 99:
+            assert sum(replica.in_flight for replica in at) >= 20
+            assert min(replica.in_flight for replica in at[:busy]) >= 0.6 * max(
+                replica.in_flight for replica in at[:busy]
+            )
 
 
 # --- how fast it drains
