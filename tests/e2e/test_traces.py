@@ -68,10 +68,8 @@ def test_vllms_span_is_the_child_of_the_replicas(
 def test_vllm_begins_no_trace_of_its_own(client: OpenAI, collector: TraceCollector) -> None:
     """What a client does not want traced is not, and neither are self-tests: each request of vLLM's is a replica's."""
     unwanted, wanted = secrets.token_hex(16), secrets.token_hex(16)
-    for trace_id, flags in (
-        (unwanted, "00"),
-        (wanted, "01"),
-    ):  # the second goes where the first did: its prefix is there
+    # The second goes where the first did: its prefix is there.
+    for trace_id, flags in ((unwanted, "00"), (wanted, "01")):
         client.chat.completions.create(
             model=MODEL, messages=MESSAGES, max_tokens=4, extra_headers=_headers(trace_id, flags)
         )
