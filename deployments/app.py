@@ -27,6 +27,7 @@ from deployments.gangs.live_cluster import has_room_for
 from deployments.gateway import GatewayReplica
 from deployments.models.builtins import BUILTIN_MODELS
 from deployments.replica import ModelReplica, replica_config
+from deployments.succession import SUCCESSOR_S
 from router.policy.registry import policy_named
 
 GATEWAY_DEPLOYMENT = "gateway"
@@ -142,7 +143,7 @@ def compose(spec: ClusterSpec) -> ray_api.Application:
         replicas=_gateways(spec.gateway),
         cpus=0.0,  # like Serve's own proxies, gateways are part of the infrastructure, not of the load
         user_config={"models": [model.model_dump(mode="json") for model in spec.models]},
-        drain_s=spec.gateway.drain_timeout_s,
+        drain_s=spec.gateway.drain_timeout_s + SUCCESSOR_S,
         # A node's gateways share the apps' port: with all new ones started first, no node is without for long.
         surge_percent=100 if spec.gateway.replicas == "every_node" else 1,
         node_labels=spec.gateway.node_labels,

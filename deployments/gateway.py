@@ -1,6 +1,7 @@
 """A gateway as Ray Serve runs it. Apps connect to its own port; Serve only starts, checks and stops it."""
 
 import asyncio
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,6 +60,7 @@ class GatewayReplica:
             gateway_id=identity.unique_id,
             host=self._spec.host if self._spec.host not in EVERY_ADDRESS else ray_api.node_address(),
             node_id=ray_api.node_id(),
+            settings=_digest(self._spec),
             credential=ray_api.shared_secret(identity.application),
             directory=DirectoryClient.of(identity.application),
             load_sink=self._scaling.gateway,
@@ -87,6 +89,11 @@ class GatewayReplica:
         if self._process is not None:
             await self._loop.run_async(self._process.stop(self._spec.drain_timeout_s))
         self._loop.close()
+
+
+def _digest(spec: GatewaySpec) -> str:
+    """Name what a gateway is started with; how many there are is no part of it."""
+    return hashlib.sha256(spec.model_copy(update={"replicas": 1}).model_dump_json().encode()).hexdigest()[:16]
 
 
 async def _check_port_is_ours(port: int, application: str) -> None:

@@ -12,6 +12,7 @@ from deployments.directory import Announcement, DirectoryClient, follow
 from deployments.load_push import LoadPush, LoadSink
 from deployments.machine_clock import MachineClock
 from deployments.membership import GatewayEndpoint, LastKnownReplicas, View
+from deployments.succession import SUCCESSOR_S, may_leave
 from deployments.telemetry_client import TelemetryClient
 from deployments.tracing.wiring import close, gateway_tracer
 from router.http.gateway import Gateway
@@ -31,6 +32,7 @@ class GatewayProcess:
         gateway_id: this life of this process.
         host: the address of its node, told in the directory where `spec.host` is no address but all of them.
         node_id: the Ray node, or "".
+        settings: a digest of what this gateway is started with.
         credential: the cluster's internal credential.
         directory: where replicas are found and this gateway is announced.
         load_sink: who is told of the load of the models, twice a second; None: nobody.
@@ -47,6 +49,7 @@ class GatewayProcess:
         credential: str,
         directory: DirectoryClient,
         node_id: str = "",
+        settings: str = "",
         load_sink: LoadSink | None = None,
         scaling_views: Callable[[], Mapping[str, ScalingView]] = dict,
     ) -> None:
@@ -55,6 +58,10 @@ class GatewayProcess:
         self._uses_tls = spec.tls is not None
         self._host = host if spec.host in WILDCARDS else spec.host
         self._node_id = node_id
+        self._settings = settings
+        self._endpoint: GatewayEndpoint | None = None
+        self._may_leave = asyncio.Event()
+        self._may_leave.set()
         self._directory = directory
         self._gateway = Gateway(
             spec,
@@ -101,13 +108,14 @@ class GatewayProcess:
         if self._load_sink is not None:
             self._load_push = LoadPush(self._load_sink, self._gateway.load)
             self._gateway.when_held(self._load_push.hurry)
-        endpoint = GatewayEndpoint(
+        self._endpoint = endpoint = GatewayEndpoint(
             gateway_id=self._gateway_id,
             host=self._host,
             port=self._gateway.port,
             admin_port=self._gateway.admin_port,
             node_id=self._node_id,
             scheme="https" if self._uses_tls else "http",
+            settings=self._settings,
         )
         self._announcement = Announcement(self._directory, endpoint, self.check_health)
         return endpoint
@@ -133,7 +141,13 @@ class GatewayProcess:
             raise RuntimeError("the gateway no longer follows the directory") from self._follower.exception()
 
     async def stop(self, drain_s: float) -> None:
-        """Leave the directory, stop accepting, let running answers finish for `drain_s`, then end everything."""
+        """Leave the directory, stop accepting, let running answers finish for `drain_s`, then end everything.
+
+        In an update it goes on as ever until its node has a new gateway.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SUCCESSOR_S):
+                await self._may_leave.wait()
         if self._announcement is not None:
             await self._announcement.withdraw()
         await self._gateway.stop(drain_s)
@@ -150,6 +164,10 @@ class GatewayProcess:
         return Signal.RESIDENCY in endpoint.signals and endpoint.model in self._prompt_models
 
     def _apply_view(self, view: View) -> None:
+        if self._endpoint is None or may_leave(self._endpoint, view):
+            self._may_leave.set()
+        else:
+            self._may_leave.clear()
         self._apply(self._known.apply(view))
         self._has_view.set()
 

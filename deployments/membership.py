@@ -16,6 +16,7 @@ class GatewayEndpoint:
         admin_port: the operators' port, with `/metrics` and `/state`.
         node_id: the Ray node it is on, or "".
         scheme: what the apps' port speaks: `http` or `https`.
+        settings: a digest of what the process was started with; others have others while an update rolls.
     """
 
     gateway_id: str
@@ -24,6 +25,7 @@ class GatewayEndpoint:
     admin_port: int
     node_id: str = ""
     scheme: str = "http"
+    settings: str = ""
 
 
 Member = Endpoint | GatewayEndpoint

@@ -12,7 +12,7 @@ changes, and one with the RayService's, which it makes only once the application
 {{- range $key, $value := include "rackserve.gatewayLabels" . | fromJson -}}
 {{- $labels = append $labels (printf "%s=%s" $key $value) -}}
 {{- end -}}
-ulimit -n 65536; exec ray start --address="$RAY_ADDRESS" --labels={{ join "," $labels }}
+ulimit -n 65536 || ulimit -n $(ulimit -Hn); exec ray start --address="$RAY_ADDRESS" --labels={{ join "," $labels }}
 {{- range $key, $value := include "rackserve.gatewayStart" . | fromJson }} --{{ $key }}={{ $value }}{{ end }} --metrics-export-port=8080 --dashboard-agent-listen-port=52365 --block
 {{- end -}}
 

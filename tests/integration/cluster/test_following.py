@@ -4,6 +4,7 @@ import asyncio
 import statistics
 import uuid
 
+import httpx
 import pytest
 
 from cluster.errors import ClusterError
@@ -93,6 +94,43 @@ async def test_gateways_follow_changes_within_100_ms(application: str) -> None:
             await process.stop(0.1)
         ray_api.kill_actor(actor_name(application))
     assert min(rounds) < FOLLOW_S
+
+
+async def test_an_update_leaves_no_node_without_a_gateway(application: str) -> None:
+    """An old gateway that is to stop goes on answering until a new one listens on its node; then it ends at once."""
+
+    def gateway(node: str, settings: str) -> GatewayProcess:
+        return GatewayProcess(
+            GatewaySpec(host="127.0.0.1", port=0, admin_port=0),
+            [ModelSpec(name="m", engine="sim")],
+            gateway_id=f"{node}-{settings}",
+            host="127.0.0.1",
+            credential="x",
+            node_id=node,
+            settings=settings,
+            directory=DirectoryClient.of(application),
+        )
+
+    directory = await directory_of(application)
+    old, elsewhere, successor = gateway("a", "old"), gateway("b", "new"), gateway("a", "new")
+    started = [await process.start() for process in (old, elsewhere)]
+    try:
+
+        async def are_announced() -> bool:
+            return len((await directory.watch("", -1)).gateways) == len(started)
+
+        await eventually("both are announced", are_announced)
+        leaving = asyncio.create_task(old.stop(0.1))
+        await asyncio.sleep(0.5)
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(f"http://127.0.0.1:{started[0].port}/v1/models")
+        assert answer.is_success
+        await successor.start()
+        await asyncio.wait_for(leaving, 5.0)
+    finally:
+        for process in (elsewhere, successor):
+            await process.stop(0.1)
+        ray_api.kill_actor(actor_name(application))
 
 
 class Watcher:
