@@ -20,6 +20,7 @@ from cluster import spec_yaml
 from cluster.autoscaling.targets import AutoscalingTargets
 from cluster.errors import PolicyError, SpecError, SpecProblem
 from cluster.placing.gang_of_model import needs_gang
+from cluster.placing.node_labels import ACCELERATOR, NODE_GROUP
 from cluster.spec import AutoscalingSpec, ClusterSpec, GatewaySpec, ModelSpec, ReplicaCount
 from deployments import __version__, ray_api
 from deployments.every_node import NODE_LEAVES_S
@@ -32,6 +33,8 @@ from router.policy.registry import policy_named
 
 GATEWAY_DEPLOYMENT = "gateway"
 MAX_GATEWAYS = 4096
+HEAD_GROUPS = "head,headgroup"
+"""What the head's node group is called by `cluster/launch/` and by KubeRay."""
 _ROUTING_ONLY = {
     "replicas": ReplicaCount(),
     "autoscaling": AutoscalingSpec(),
@@ -178,9 +181,19 @@ def _model_application(model: ModelSpec, spares_per_domain: int) -> ray_api.Appl
         drain_s=model.drain_timeout_s,
         # A rolling update starts the new replica before it stops the old one, unless there is no room for both.
         surge_percent=1 if not ray_api.is_connected() or _fits_now(model, gpus, spares_per_domain) else 0,
+        liked=_liked(model),
     )
     started = identity.model_copy(update={"start_timeout_s": model.start_timeout_s})
     return ray_api.bind(ModelReplica, options, started, spares_per_domain)
+
+
+def _liked(model: ModelSpec) -> ray_api.LikedNodes | None:
+    """Return where a gang's own process had best be, for the gang begins there if it can: among GPUs of its kind."""
+    if not needs_gang(model):
+        return None
+    if model.accelerator:
+        return ray_api.LikedNodes(ACCELERATOR, model.accelerator, f"!{model.accelerator}")
+    return ray_api.LikedNodes(NODE_GROUP, f"!in({HEAD_GROUPS})", f"in({HEAD_GROUPS})")
 
 
 def _fits_now(model: ModelSpec, gpus: float, spares_per_domain: int) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from cluster.errors import EngineError, GangLostError
+from cluster.errors import EngineError, EngineStartError, GangLostError
 from cluster.placing.gang_of_model import needs_gang
 from cluster.placing.node_labels import DOMAIN
 from cluster.spec import ModelSpec
@@ -45,50 +45,69 @@ class ModelReplica:
     """
 
     def __init__(self, model: ModelSpec, spares_per_domain: int = 0) -> None:
-        self._began_s = time.monotonic()
         configure_logs()
-        identity = ray_api.this_replica()
+        self._model = model
+        self._spares_per_domain = spares_per_domain
+        self._identity = ray_api.this_replica()
         self._drain_s = model.drain_timeout_s
-        self._scaling = ScalingClient(identity.application)
+        self._scaling = ScalingClient(self._identity.application)
         self._push: ReplicaPush | None = None
         self._loop = LoopThread(f"replica {model.name}")
+        self._starting: asyncio.Task[None] | None = None
+        self._server: ReplicaServer | None = None
         self._announcement: Announcement | None = None
-        gang = ReplicaGang(model, identity.unique_id, spares_per_domain) if needs_gang(model) else None
-        if gang is not None:
-            self._loop.run(gang.acquire())
-            self._began_s = time.monotonic()  # waiting for GPUs is no part of a cold start
-        self._server = ReplicaServer(
+
+    async def _started(self) -> None:
+        """Start at the first call; return when that is done."""
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+        try:
+            await asyncio.shield(self._starting)
+        except asyncio.CancelledError:
+            raise EngineStartError(f"{self._model.name}: told to end before it had started") from None
+
+    async def _start(self) -> None:
+        began_s = time.monotonic()
+        model, identity = self._model, self._identity
+        node_id, host = ray_api.node_id(), ray_api.node_address()
+        gang: ReplicaGang | None = None
+        if needs_gang(model):
+            gang = ReplicaGang(model, identity.unique_id, self._spares_per_domain, node_id, host)
+            await gang.acquire()
+            began_s = time.monotonic()  # waiting for GPUs is no part of a cold start
+        server = self._server = ReplicaServer(
             model,
-            engine_for(model, gang.placement_group if gang is not None else None),
+            engine_for(model, gang.place if gang is not None else None),
             replica_id=identity.unique_id,
-            host=ray_api.node_address(),
-            node_id=ray_api.node_id(),
+            host=host,
+            node_id=node_id,
             domain=gang.domain if gang is not None else ray_api.node_labels().get(DOMAIN, ""),
             credential=ray_api.shared_secret(identity.application),
             check_gang=gang.check if gang is not None else None,
         )
         try:
-            self._loop.run(self._start(DirectoryClient.of(identity.application)))
+            endpoint = await server.start()
         except BaseException:
-            self._loop.run(self._server.stop())
+            await server.stop()
             raise
-
-    async def _start(self, directory: DirectoryClient) -> None:
-        endpoint = await self._server.start()
-        self._announcement = Announcement(directory, endpoint, self._server.check_health)
-        start_s = time.monotonic() - self._began_s
-        self._push = ReplicaPush(
-            self._scaling, endpoint.replica_id, endpoint.model, lambda: self._server.figures(start_s)
-        )
+        self._announcement = Announcement(DirectoryClient.of(identity.application), endpoint, server.check_health)
+        start_s = time.monotonic() - began_s
+        self._push = ReplicaPush(self._scaling, endpoint.replica_id, endpoint.model, lambda: server.figures(start_s))
         _log.info("ready", model=endpoint.model, replica=endpoint.replica_id, port=endpoint.http_port)
 
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
-        """Take what may change without a restart, at the start and whenever it does: see `replica_config`."""
+        """Take what may change without a restart, at the start and whenever it does: see `replica_config`.
+
+        The first call starts the replica. The constructor cannot: while it runs, Serve's order to end would wait.
+        """
         self._drain_s = float(config["drain_timeout_s"])
         self._scaling.enabled = bool(config["is_autoscaled"])
+        await self._loop.run_async(self._started())
 
     async def check_health(self) -> None:
         """Serve's question: raises when this replica is to be replaced."""
+        if self._server is None:
+            raise EngineError("the replica was not started")
         try:
             async with asyncio.timeout(HEALTH_TIMEOUT_S):
                 await self._loop.run_async(self._server.check_health())
@@ -103,7 +122,8 @@ class ModelReplica:
     async def _leave_at_once(self) -> None:
         if self._announcement is not None:
             await self._announcement.withdraw()
-        await self._server.stop()
+        if self._server is not None:
+            await self._server.stop()
 
     async def __del__(self) -> None:
         """Serve's order to end: leave the directory first, let running requests finish, then stop the engine."""
@@ -111,9 +131,14 @@ class ModelReplica:
         self._loop.close()
 
     async def _stop(self) -> None:
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
         if self._announcement is not None:
             await self._announcement.withdraw()
             if self._push is not None:
                 await self._push.leave()
-            await self._server.drain(self._drain_s)
-        await self._server.stop()
+            if self._server is not None:
+                await self._server.drain(self._drain_s)
+        if self._server is not None:
+            await self._server.stop()

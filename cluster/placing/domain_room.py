@@ -1,5 +1,6 @@
 """One NVLink domain's free GPUs, node by node, and which of its nodes are kept as spares."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cluster.topology import Domain
@@ -42,10 +43,29 @@ class DomainRoom:
         """Return GPUs that may be taken."""
         return self._free_gpus if with_spares else self._open_gpus
 
-    def take(self, count: int, *, with_spares: bool) -> list[str]:
+    @property
+    def is_unused(self) -> bool:
+        """Whether all of it is free."""
+        return self._free_gpus == self.domain.gpus
+
+    def starts_well_on(self, node: str, count: int, *, with_spares: bool) -> bool:
+        """Tell whether `count` GPUs can be taken beginning on `node`, on no more nodes than elsewhere here."""
+        usable = {name: free for name, free in self.free.items() if with_spares or name not in self.spares}
+        first = usable.pop(node, 0)
+        if not first:
+            return False
+        rest = sorted(usable.values(), reverse=True)
+        return 1 + _nodes_for(count - first, rest) <= _nodes_for(count, sorted([first, *rest], reverse=True))
+
+    def take(self, count: int, *, with_spares: bool, front: str = "") -> list[str]:
         """Take `count` GPUs and return the node of each, on as few nodes as possible.
 
         One node that just holds them is best; else whole nodes in order, and the remainder where it leaves least over.
+
+        Args:
+            count: how many.
+            with_spares: spares may be taken too.
+            front: the node to begin on, if it `starts_well_on` it.
 
         Raises:
             ValueError: there are not as many.
@@ -54,6 +74,9 @@ class DomainRoom:
             raise ValueError(f"{self.domain.name} has no {count} GPUs to take")
         closed = frozenset() if with_spares else self.spares
         taken: list[str] = []
+        if front and self.starts_well_on(front, count, with_spares=with_spares):
+            taken += [front] * min(count, self.free[front])
+            self.free[front] -= len(taken)
         while len(taken) < count:
             wanted = count - len(taken)
             usable = [(free, name) for name, free in self.free.items() if free and name not in closed]
@@ -100,6 +123,15 @@ class DomainRoom:
         self._spares = frozenset(node.name for node in kept)
         self._free_gpus = sum(self.free.values())
         self._open_gpus = self._free_gpus - sum(node.gpus for node in kept)
+
+
+def _nodes_for(count: int, free: Sequence[int]) -> int:
+    """Return how many nodes `count` GPUs take at least; `free`: of each, the most first."""
+    nodes = 0
+    while count > 0 and nodes < len(free):
+        count -= free[nodes]
+        nodes += 1
+    return nodes if count <= 0 else len(free) + 1
 
 
 def _free_gpus(entry: tuple[int, str]) -> int:

@@ -43,10 +43,12 @@ class Request:
     Attributes:
         gang: named as no other.
         node_group: the machines to grow where it fits nowhere; "": where most is free.
+        front: the node the replica's own process is on, which its gang had best begin on; "": not known.
     """
 
     gang: Gang
     node_group: str = ""
+    front: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,14 @@ class GangLedger:
             self._grant_what_fits(now_s)
         return self._grants[name].placed if name in self._grants else self.waiting[name].why
 
+    def stands(self, name: str) -> None:
+        """Take word of a gang that its placement group exists: without one from now on, it has ended.
+
+        Else one that stood and ended between two looks would count as on its way until its grant is void.
+        """
+        if name in self._grants:
+            self._grants[name].is_standing = True
+
     def forget(self, name: str) -> None:
         """Take back a grant that came to nothing, or a request."""
         self._grants.pop(name, None)
@@ -231,10 +241,10 @@ class GangLedger:
             key=lambda item: (-item[1].request.gang.unit_gpus, -item[1].request.gang.gpus, item[1].since_s),
         )
         for name, waiting in hardest_first:
-            gang = waiting.request.gang
-            result = placement.place(gang)
+            gang, front = waiting.request.gang, waiting.request.front
+            result = placement.place(gang, front=front)
             if isinstance(result, WhyNot) and self._owed[gang.model]:
-                result = placement.place(gang, rebuild=True)
+                result = placement.place(gang, rebuild=True, front=front)
             if isinstance(result, WhyNot):
                 self.waiting[name] = Waiting(waiting.request, result, waiting.since_s, waiting.heard_s)
                 continue

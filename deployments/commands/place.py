@@ -162,7 +162,7 @@ def _show(state: dict[str, Any], console: Console, verb: str) -> None:
     console.print(table)
     pieces = state["fragmentation"]
     console.print(
-        f"{pieces['free']} GPUs free; {pieces['whole_racks']} racks and {pieces['whole_domains']} domains unused; "
+        f"{pieces['free']} GPUs free; unused racks {pieces['whole_racks']}, domains {pieces['whole_domains']}; "
         f"largest block {pieces['largest_block']}; {pieces['stranded']} ({pieces['share']:.0%}) of no use to groups of "
         f"{pieces['group']}"
     )

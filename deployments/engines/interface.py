@@ -20,6 +20,21 @@ BlockHash = int | bytes
 
 
 @dataclass(frozen=True, slots=True)
+class GangPlace:
+    """Where the ranks of an engine are that takes several GPUs.
+
+    Attributes:
+        placement_group: Ray's own, one GPU a bundle in rank order.
+        address: of the node this process is on, as other nodes reach it.
+        begins_here: the first rank is on that node.
+    """
+
+    placement_group: Any
+    address: str
+    begins_here: bool
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStats:
     """An engine's state at one moment; the fields of `router.snapshot.LoadReport` an engine itself knows."""
 

@@ -13,7 +13,7 @@ import time
 from argparse import Namespace
 from http import HTTPStatus
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -21,9 +21,9 @@ from cluster.errors import EngineDeadError, EngineStartError, RackServeError
 from cluster.spec import ModelSpec
 from deployments.engines.engine_folder import EngineFolder, remove_abandoned
 from deployments.engines.events import KvEventHub
-from deployments.engines.interface import AsgiApp, EngineStats, PromptSeen
+from deployments.engines.interface import AsgiApp, EngineStats, GangPlace, PromptSeen
 from deployments.engines.token_texts import token_texts
-from deployments.engines.vllm_args import argv
+from deployments.engines.vllm_args import argv, parallel_words
 from deployments.engines.vllm_env import engine_arguments, environment, is_cpu_build
 from deployments.engines.vllm_kv_events import KvEventListener
 from deployments.engines.vllm_load import LoadMeter
@@ -35,6 +35,7 @@ from deployments.tracing.wiring import flush_engine_spans
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
+    from vllm.config import VllmConfig
 
     from deployments.engines.vllm_plugin import IterationLogger, ObservedLLM
 
@@ -47,9 +48,9 @@ STOP_TIMEOUT_S = 5.0
 class VllmEngine:
     """Implements `interface.Engine` with vLLM 0.32."""
 
-    def __init__(self, model: ModelSpec, placement_group: Any = None) -> None:  # noqa: ANN401 - Ray's own type
+    def __init__(self, model: ModelSpec, place: GangPlace | None = None) -> None:
         self._model = model
-        self._placement_group = placement_group
+        self._place = place
         self._hub = KvEventHub()
         self._meter = LoadMeter()
         self._listener: KvEventListener | None = None
@@ -75,9 +76,12 @@ class VllmEngine:
 
     @property
     def kv_events(self) -> KvEventHub | None:
-        """The prefix cache's events; None: there is no such cache, or `engine_args` send its events elsewhere."""
+        """The prefix cache's events; None: there is no such cache, several, or `engine_args` send its events elsewhere.
+
+        Data-parallel ranks have a cache each, and a prompt goes to any of them: what one holds says nothing of others.
+        """
         args = {key.replace("-", "_"): value for key, value in self._model.engine_args.items()}
-        if "kv_events_config" in args or args.get("enable_prefix_caching") is False:
+        if "kv_events_config" in args or args.get("enable_prefix_caching") is False or self._model.parallel.data > 1:
             return None
         return self._hub
 
@@ -125,15 +129,15 @@ class VllmEngine:
         """Return the engine's state now."""
         llm = self._llm
         unfinished = llm.output_processor.get_num_unfinished_requests() if llm is not None else 0
-        scheduler = self._iterations.scheduler if self._iterations is not None else None
-        # The scheduler's numbers are of its last step; after the last request was aborted there is no further one.
-        queued = scheduler.num_waiting_reqs + scheduler.num_skipped_waiting_reqs if scheduler is not None else 0
-        waiting = min(queued, unfinished)
+        # A scheduler's numbers are of its last step; after the last request was aborted there is no further one.
+        schedulers = self._iterations.schedulers.values() if self._iterations is not None else ()
+        waiting = min(sum(each.num_waiting_reqs + each.num_skipped_waiting_reqs for each in schedulers), unfinished)
+        usage = sum(each.kv_cache_usage for each in schedulers) / self._model.parallel.data
         return EngineStats(
             running=unfinished - waiting,
             waiting=waiting,
             waiting_tokens=llm.get_num_queued_tokens() if llm is not None else 0,
-            kv_usage=scheduler.kv_cache_usage if scheduler is not None and unfinished else 0.0,
+            kv_usage=usage if unfinished else 0.0,
             kv_capacity_tokens=self._kv_capacity_tokens,
             prefill_tokens_per_s=self._meter.prefill_rate.per_s,
             decode_tokens_per_s=self._meter.decode_rate.per_s,
@@ -171,13 +175,15 @@ class VllmEngine:
 
         args = self._parse(source, cpu=cpu)
         engine_args = AsyncEngineArgs.from_cli_args(args)
-        if self._placement_group is not None:
+        if self._place is not None:
             engine_args.distributed_executor_backend = "ray"
         elif cpu and engine_args.distributed_executor_backend is None and self._model.parallel.gpus == 1:
             # On a CPU vLLM would put the model into a third process, to bind that to cores, which we don't: 0.5 GB.
             engine_args.distributed_executor_backend = plugin.GuardedUniProcExecutor
         config = engine_args.create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
-        config.parallel_config.placement_group = self._placement_group
+        if self._place is not None:
+            _check_where_ranks_meet(self._place, config)
+            config.parallel_config.placement_group = self._place.placement_group
         executor = Executor.get_class(config)
         self._iterations = plugin.IterationLogger(self._meter, self._is_prefilling)
         with service_named("rackserve-vllm"):
@@ -196,9 +202,10 @@ class VllmEngine:
             self._hub.token_texts = self._token_texts(llm)
         cache = config.cache_config
         self._hub.block_tokens = cache.block_size
-        # One block is vLLM's null block and never holds anything.
-        self._kv_capacity_tokens = max(0, (cache.num_gpu_blocks or 0) - 1) * cache.block_size
-        self._step_tokens = config.scheduler_config.max_num_batched_tokens
+        # Of all data-parallel ranks; one block of each is vLLM's null block and never holds anything.
+        data = self._model.parallel.data
+        self._kv_capacity_tokens = max(0, (cache.num_gpu_blocks or 0) - data) * cache.block_size
+        self._step_tokens = config.scheduler_config.max_num_batched_tokens * data
         return args, llm
 
     def _parse(self, source: str, *, cpu: bool) -> Namespace:
@@ -213,10 +220,7 @@ class VllmEngine:
         actions = parser._actions  # noqa: SLF001 - argparse tells in no other way what it knows
         words = argv(engine_arguments(self._model, os.environ, cpu=cpu), actions)
         words += [f"--model={source}", f"--served-model-name={self._model.name}"]
-        words += [f"--tensor-parallel-size={self._model.parallel.tensor}"]
-        words += [f"--pipeline-parallel-size={self._model.parallel.pipeline}"]
-        words += [f"--data-parallel-size={self._model.parallel.data}"]
-        words += ["--enable-expert-parallel"] if self._model.parallel.experts_whole else []
+        words += parallel_words(self._model.parallel, self._place.address if self._place is not None else "")
         if self._listener is not None:
             events = {"enable_kv_cache_events": True, "publisher": "zmq", "endpoint": self._listener.endpoint}
             words += [f"--kv-events-config={json.dumps(events)}"]
@@ -264,6 +268,19 @@ class VllmEngine:
         except Exception as exc:  # noqa: BLE001 - a tokenizer of any kind, or none: residency is a little less exact
             log.warning("tokens_without_text", model=self._model.name, reason=str(exc))
             return None
+
+
+def _check_where_ranks_meet(place: GangPlace, config: "VllmConfig") -> None:
+    """Raise EngineStartError where data-parallel ranks would wait for one another in vain.
+
+    Ranks with experts meet at one address, which this process and the first rank both open ports of.
+    """
+    if config.parallel_config.data_parallel_size > 1 and config.model_config.is_moe and not place.begins_here:
+        raise EngineStartError(
+            "parallel.data: ranks that share experts meet on the node of the first, where this replica's own process "
+            "must be too, and it is on another: start nodes with GPUs with CPUs for it, and name their kind as the "
+            "model's accelerator"
+        )
 
 
 def _discard(building: "asyncio.Future[tuple[Namespace, ObservedLLM]]") -> None:

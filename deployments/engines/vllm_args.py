@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cluster.errors import EngineStartError
+from cluster.spec import Parallelism
 
 RESERVED = {
     "model": "the model's `source`",
@@ -15,6 +16,14 @@ RESERVED = {
     "tensor_parallel_size": "`parallel.tensor`",
     "pipeline_parallel_size": "`parallel.pipeline`",
     "data_parallel_size": "`parallel.data`",
+    "data_parallel_size_local": "`parallel.data`",
+    "data_parallel_rank": "`parallel.data`",
+    "data_parallel_start_rank": "`parallel.data`",
+    "data_parallel_address": "RackServe",
+    "data_parallel_backend": "RackServe",
+    "data_parallel_hybrid_lb": "`parallel.data`",
+    "data_parallel_external_lb": "`parallel.data`",
+    "data_parallel_multi_port_external_lb": "`parallel.data`",
     "enable_expert_parallel": "`parallel.expert`",
     "host": "RackServe",
     "port": "RackServe",
@@ -30,6 +39,23 @@ RESERVED = {
     "help": "`vllm serve --help`",
 }
 """Arguments that are not `engine_args`, and what decides them."""
+
+
+def parallel_words(parallel: Parallelism, address: str) -> list[str]:
+    """Return how a replica is cut over GPUs as command-line arguments.
+
+    Args:
+        parallel: how.
+        address: of this node, as other nodes reach it, where ranks may be on those; "": all are on this machine.
+    """
+    words = [
+        f"--tensor-parallel-size={parallel.tensor}",
+        f"--pipeline-parallel-size={parallel.pipeline}",
+        f"--data-parallel-size={parallel.data}",
+    ]
+    if parallel.data > 1 and address:
+        words.append(f"--data-parallel-address={address}")  # vLLM's default: this machine itself
+    return [*words, "--enable-expert-parallel"] if parallel.experts_whole else words
 
 
 def argv(engine_args: Mapping[str, Any], actions: Iterable[Action]) -> list[str]:

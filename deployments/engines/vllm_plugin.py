@@ -81,14 +81,14 @@ class EngineArgParser(FlexibleArgumentParser):
 
 
 class IterationLogger(StatLoggerBase):
-    """Keeps what the last iteration reported.
+    """Keeps what the last iteration of each data-parallel rank reported.
 
     Attributes:
-        scheduler: the scheduler's numbers; None before the first iteration.
+        schedulers: their schedulers' numbers, by rank; none before its first iteration.
     """
 
     def __init__(self, meter: LoadMeter, prefilling: Callable[[], bool]) -> None:
-        self.scheduler: SchedulerStats | None = None
+        self.schedulers: dict[int, SchedulerStats] = {}
         self._meter = meter
         self._prefilling = prefilling
 
@@ -97,11 +97,11 @@ class IterationLogger(StatLoggerBase):
         scheduler_stats: SchedulerStats | None,
         iteration_stats: IterationStats | None,
         mm_cache_stats: object = None,  # noqa: ARG002 - the base class's signature
-        engine_idx: int = 0,  # noqa: ARG002 - likewise
+        engine_idx: int = 0,
     ) -> None:
         """Take an iteration's numbers."""
         if scheduler_stats is not None:
-            self.scheduler = scheduler_stats
+            self.schedulers[engine_idx] = scheduler_stats
         if iteration_stats is not None:
             self._meter.iterated(
                 time.monotonic(),

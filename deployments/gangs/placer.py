@@ -28,6 +28,10 @@ class PlacerClient:
             raise ClusterError(f"the placer answered with a {type(answer).__name__}")
         return answer
 
+    async def stands(self, name: str) -> None:
+        """Tell it that a gang took the place it was given."""
+        await self._call("stands", name)
+
     async def forget(self, name: str) -> None:
         """Take back a place that came to nothing, or a request."""
         await self._call("forget", name)

@@ -1,6 +1,7 @@
 """The placer: one small Ray actor that decides where gangs go, so that two of them never reach for the same GPUs.
 
-It holds nothing that Ray's own tables do not: it may die at any time, and starts anew from them.
+It holds nothing that Ray's own tables do not, but for who may take spares: it may die at any time, and starts anew from
+them.
 """
 
 import asyncio
@@ -22,7 +23,10 @@ from deployments.gangs.live_cluster import live_nodes, standing_gangs
 LOOK_S: Final = 0.25
 """What Ray said this long ago is still believed: many replicas may ask at once."""
 LINGER_S: Final = 60.0
-"""A placer that nobody has asked for this long ends itself; the next who asks makes another."""
+"""A placer that nobody has asked for this long ends itself; the next who asks makes another.
+
+Not where spares are kept and gangs stand: only who saw a gang before its node was lost knows that it may take one.
+"""
 
 _log = structlog.get_logger("rackserve.placer")
 
@@ -67,6 +71,11 @@ class Placer:
             await asyncio.to_thread(self._tell_autoscaler)
             return answer
 
+    async def stands(self, name: str) -> None:
+        """Hear that a gang's placement group exists: nobody may look before it ends."""
+        async with self._lock:
+            self._ledger.stands(name)
+
     async def forget(self, name: str) -> None:
         """Take back a place that came to nothing, or a request."""
         async with self._lock:
@@ -89,7 +98,8 @@ class Placer:
     def _look(self) -> None:
         now_s = time.monotonic()
         if now_s - self._looked_s >= LOOK_S:
-            self._ledger.look(live_nodes(), standing_gangs(), now_s)
+            standing = standing_gangs()  # before the nodes: else one that ends with its node would seem to be given up
+            self._ledger.look(live_nodes(), standing, now_s)
             self._looked_s = now_s
 
     def _tell_autoscaler(self) -> None:
@@ -104,9 +114,15 @@ class Placer:
         self._wanted = wanted
 
     def _end_when_unused(self, linger_s: float) -> None:
-        while time.monotonic() - self._asked_s < linger_s or self._ledger.waiting:
+        while time.monotonic() - self._asked_s < linger_s or self._ledger.waiting or self._keeps_spares():
             time.sleep(linger_s / 10)
         ray_api.end_this_actor()
+
+    def _keeps_spares(self) -> bool:
+        try:
+            return bool(self._ledger.spares_per_domain and standing_gangs())
+        except ClusterError:
+            return True
 
 
 def _labels(wanted: WantedGpus) -> dict[str, str]:

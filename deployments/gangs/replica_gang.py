@@ -1,7 +1,8 @@
 """A replica's own gang: asked for, stood up, watched, given back."""
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+import contextlib
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -10,6 +11,7 @@ from cluster.placing.gang import WhyNot
 from cluster.placing.gang_ledger import Request
 from cluster.placing.gang_of_model import gang_of_model
 from cluster.spec import ModelSpec
+from deployments.engines.interface import GangPlace
 from deployments.gangs.live_cluster import stand
 from deployments.gangs.placer import PlacerClient
 
@@ -30,25 +32,38 @@ class ReplicaGang:
         model: what the replica serves.
         replica_id: this life of this replica.
         spares_per_domain: as the cluster file has it.
+        node_id: the node this process is on.
+        address: of that node, as other nodes reach it.
 
     Attributes:
         domain: the NVLink domain its first rank is in; "" before `acquire`, and where nodes have no such label.
     """
 
-    def __init__(self, model: ModelSpec, replica_id: str, spares_per_domain: int) -> None:
-        self._request = Request(gang_of_model(model, f"{model.name}#{replica_id}"), model.node_group)
+    def __init__(self, model: ModelSpec, replica_id: str, spares_per_domain: int, node_id: str, address: str) -> None:
+        self._request = Request(gang_of_model(model, f"{model.name}#{replica_id}"), model.node_group, node_id)
         self._spares_per_domain = spares_per_domain
+        self._address = address
         self._placer = PlacerClient()
         self._bundles: GangBundles | None = None
         self.domain = ""
 
     @property
-    def placement_group(self) -> Any:  # noqa: ANN401 - Ray's own; engines hand it on
-        """Ray's placement group, one GPU a bundle in rank order; None before `acquire`."""
-        return self._bundles.handle if self._bundles is not None else None
+    def place(self) -> GangPlace | None:
+        """Where its ranks are; None before `acquire`."""
+        if self._bundles is None:
+            return None
+        return GangPlace(self._bundles.handle, self._address, self._bundles.nodes[0] == self._request.front)
 
     async def acquire(self) -> None:
-        """Wait for a place, for as long as it takes, and take it."""
+        """Wait for a place, for as long as it takes, and take it; one that is cancelled waits no more."""
+        try:
+            await self._acquire()
+        except asyncio.CancelledError:
+            with contextlib.suppress(ClusterError):
+                await self._placer.forget(self._request.gang.name)
+            raise
+
+    async def _acquire(self) -> None:
         said = ""
         while True:
             try:
@@ -61,6 +76,8 @@ class ReplicaGang:
                     bundles, domain = await asyncio.to_thread(stand, answer)
                     if await asyncio.to_thread(bundles.wait, STAND_S):
                         self._bundles, self.domain = bundles, domain
+                        with contextlib.suppress(ClusterError):
+                            await self._placer.stands(self._request.gang.name)
                         return
                     await asyncio.to_thread(bundles.remove)
                     await self._placer.forget(self._request.gang.name)

@@ -30,6 +30,7 @@ from deployments.ray_api.cluster import (
 from deployments.ray_api.deployment import (
     Application,
     DeploymentOptions,
+    LikedNodes,
     PolicyOptions,
     ReplicaIdentity,
     bind,
@@ -48,6 +49,7 @@ __all__ = [
     "DeploymentOptions",
     "DeploymentState",
     "GangBundles",
+    "LikedNodes",
     "Machine",
     "PolicyOptions",
     "ReplicaIdentity",

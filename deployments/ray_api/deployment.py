@@ -36,6 +36,21 @@ class PolicyOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class LikedNodes:
+    """Nodes that are better than others, by a Ray label.
+
+    Attributes:
+        label: its key.
+        values: that they have, as Ray's selectors are written: `x`, `!x`, `in(x,y)`, `!in(x,y)`.
+        others: likewise, of all others; nodes without the label are among those with `!`.
+    """
+
+    label: str
+    values: str
+    others: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentOptions:
     """How Serve runs one deployment.
 
@@ -51,6 +66,7 @@ class DeploymentOptions:
         surge_percent: of the replicas, so many new ones start before old ones stop in a rolling update, and one at the
             least; needs room for them. 0: old ones stop first.
         node_labels: only nodes with all of these Ray labels.
+        liked: nodes that it had best be on, where they have the CPUs; None: all alike.
         per_node: at most so many replicas of one version on one node; None: no limit.
     """
 
@@ -64,6 +80,7 @@ class DeploymentOptions:
     drain_s: float = 20.0
     surge_percent: int = 1
     node_labels: Mapping[str, str] = field(default_factory=dict)
+    liked: LikedNodes | None = None
     per_node: int | None = None
 
 
@@ -90,7 +107,7 @@ def bind(replica_class: type, options: DeploymentOptions, *args: Any) -> Applica
                 "num_cpus": options.cpus,
                 "num_gpus": options.gpus,
                 "runtime_env": {"env_vars": dict(options.env)},
-                **({"label_selector": dict(options.node_labels)} if options.node_labels else {}),
+                **_selectors(options),
                 **({"resources": {_slot(options): _share(options.per_node)}} if options.per_node else {}),
             },
             user_config=dict(options.user_config) if options.user_config is not None else None,
@@ -123,6 +140,17 @@ def _slot(options: DeploymentOptions) -> str:
 
 def _share(per_node: int) -> float:
     return math.floor(10_000 / per_node) / 10_000  # what Ray counts in: never a bit more than the node's 1 in all
+
+
+def _selectors(options: DeploymentOptions) -> dict[str, Any]:
+    required = dict(options.node_labels)
+    liked = options.liked
+    if liked is None:
+        return {"label_selector": required} if required else {}
+    return {
+        "label_selector": {**required, liked.label: liked.values},
+        "fallback_strategy": [{"label_selector": {**required, liked.label: liked.others}}],
+    }
 
 
 def _replicas(wanted: int | PolicyOptions) -> dict[str, Any]:

@@ -84,12 +84,12 @@ class PlacementMachine(RuleBasedStateMachine):
             1 for node in self.topology.domains[domain].nodes if node.name not in self.lost and not used[node.name]
         )
 
-    def try_to_place(self, gang: Gang, *, rebuild: bool) -> bool:
-        """A gang is placed if and only if its groups fit, and then as tightly as can be."""
+    def try_to_place(self, gang: Gang, *, rebuild: bool, front: str = "") -> bool:
+        """A gang is placed if and only if its groups fit, and then as tightly as can be, or beginning at its front."""
         kinds = [name for name, each in self.topology.domains.items() if gang.accelerator in {"", each.accelerator}]
         room = {name: self.free(name, with_spares=rebuild) for name in kinds}
         groups = sum(free // gang.unit_gpus for free in room.values())
-        result = self.placement.place(gang, rebuild=rebuild)
+        result = self.placement.place(gang, rebuild=rebuild, front=front)
         assert isinstance(result, PlacedGang) == (groups >= gang.units)
         if isinstance(result, WhyNot):
             assert result.message.startswith("needs ")
@@ -100,7 +100,7 @@ class PlacementMachine(RuleBasedStateMachine):
         fitting = [free for free in room.values() if free >= gang.gpus]
         if fitting:  # one domain holds it all: the tightest is taken
             assert len(domains) == 1
-            assert room[domains[0]] == min(fitting)
+            assert room[domains[0]] == min(fitting) or result.nodes[0] == front
         else:  # stages follow one another: no domain is left and entered again
             assert len(domains) > 1
         return True
@@ -113,6 +113,33 @@ class PlacementMachine(RuleBasedStateMachine):
         self.try_to_place(named(shape, f"g{self.count}"), rebuild=False)
         for name, whole in before.items():
             assert self.whole_nodes(name) >= min(self.placement.spares_per_domain, whole)
+
+    @rule(shape=gang_shapes(), position=st.integers(0, 1000))
+    def place_at_front(self, shape: Gang, position: int) -> None:
+        """A replica whose front is on some node: blocks stay as whole as without it, groups on as few nodes."""
+        front = self.topology.nodes[position % len(self.topology.nodes)].name
+        self.count += 1
+        gang = named(shape, f"g{self.count}")
+        plain = self.placement.place(gang)
+        without, nodes = fragmentation(self.placement), self.nodes_of_first_group(plain)
+        if isinstance(plain, PlacedGang):
+            self.placement.release(gang.name)
+        if self.try_to_place(gang, rebuild=False, front=front):
+            placed = self.placement.placed[gang.name]
+            pieces = fragmentation(self.placement)
+            if gang.data == 1:
+                assert pieces.largest_block >= without.largest_block
+                assert pieces.whole_domains >= without.whole_domains
+                assert pieces.whole_racks >= without.whole_racks
+            same_domain = isinstance(plain, PlacedGang) and self.placement.domains_of(placed) == (
+                self.placement.domains_of(plain)
+            )
+            assert not same_domain or self.nodes_of_first_group(placed) <= nodes
+
+    @staticmethod
+    def nodes_of_first_group(placed: PlacedGang | WhyNot) -> int:
+        """Return how many nodes the first tensor group is on."""
+        return len(set(placed.nodes[: placed.gang.tensor])) if isinstance(placed, PlacedGang) else 0
 
     @precondition(lambda self: self.torn)
     @rule()

@@ -208,3 +208,22 @@ def gateways(**gateway: object) -> Any:  # noqa: ANN401 - Serve's, untyped
     """Return Serve's deployment of gateways."""
     asked = spec().model_copy(update={"gateway": GatewaySpec.model_validate(gateway)})
     return app.compose(asked)._bound_deployment
+
+
+def test_a_gangs_own_process_is_started_among_gpus_of_its_kind() -> None:
+    """Where such nodes have CPUs; else on any other. Any kind will do: not on the head. No gang: anywhere."""
+
+    def wished(**model: object) -> tuple[object, object]:
+        (bound,) = app.compose(spec(**model))._bound_deployment.init_args[1:]
+        asked = bound._bound_deployment.ray_actor_options
+        return asked.get("label_selector"), asked.get("fallback_strategy")
+
+    key = "ray.io/accelerator-type"
+    there, elsewhere = {key: "GB300"}, [{"label_selector": {key: "!GB300"}}]
+    assert wished(parallel={"tensor": 8}, accelerator="GB300") == (there, elsewhere)
+    group = "ray.io/node-group"
+    assert wished(parallel={"tensor": 8}) == (
+        {group: "!in(head,headgroup)"},
+        [{"label_selector": {group: "in(head,headgroup)"}}],
+    )
+    assert wished(accelerator="GB300") == (None, None)

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from cluster.errors import EngineStartError
-from cluster.spec import ModelSpec
-from deployments.engines.vllm_args import argv
+from cluster.spec import ModelSpec, Parallelism
+from deployments.engines.vllm_args import argv, parallel_words
 from deployments.engines.vllm_env import KV_CACHE_BYTES, engine_arguments, environment
 
 
@@ -50,6 +50,25 @@ def test_values_arrive_as_they_are(name: str, value: object) -> None:
     """YAML's numbers, switches, mappings, lists and texts mean what they say; null leaves the default."""
     assert parsed(**{name: value}) == {name: value}
     assert list(parsed(**{name.replace("_", "-"): value}).values()) == [value]
+
+
+def test_how_a_replica_is_cut_reaches_vllm() -> None:
+    """Every size; ranks on several machines meet at this one's address, not at vLLM's default of 127.0.0.1."""
+    sizes = ["--tensor-parallel-size=2", "--pipeline-parallel-size=1", "--data-parallel-size=4"]
+    experts = Parallelism(tensor=2, data=4, expert=8)
+    assert parallel_words(experts, "10.0.0.7") == [
+        *sizes,
+        "--data-parallel-address=10.0.0.7",
+        "--enable-expert-parallel",
+    ]
+    assert parallel_words(Parallelism(tensor=2, data=4), "") == sizes
+    assert parallel_words(Parallelism(tensor=8, pipeline=2), "10.0.0.7") == [
+        "--tensor-parallel-size=8",
+        "--pipeline-parallel-size=2",
+        "--data-parallel-size=1",
+    ]
+    with pytest.raises(EngineStartError, match=r"data_parallel_rank: not set here; `parallel\.data` decides it"):
+        parsed(data_parallel_rank=1)
 
 
 def test_an_unknown_name_is_told_with_what_it_may_have_meant() -> None:

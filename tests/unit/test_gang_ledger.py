@@ -89,6 +89,21 @@ def test_only_a_gang_that_lost_a_node_takes_the_spare() -> None:
     assert isinstance(asked(ledger, "m#4", 4, 2.0), WhyNot)  # one gang was lost, not two
 
 
+def test_a_gang_begins_where_its_replica_is() -> None:
+    """When it asks, and when it has waited; a replica on the head, which has no GPU, changes nothing."""
+    nodes = racks()
+    ledger = ledger_of(nodes[:1])
+    request = Request(Gang("a#1", "a", tensor=8), front="rack-0-n1")
+    assert isinstance(ledger.ask(request, 0.0), WhyNot)
+    ledger.look(nodes, {}, 1.0)
+    first = ledger.ask(request, 1.0)
+    assert isinstance(first, PlacedGang)
+    assert first.nodes == ("rack-0-n1",) * 4 + ("rack-0-n0",) * 4
+    second = ledger.ask(Request(Gang("b#1", "b", tensor=4), front="head"), 1.0)
+    assert isinstance(second, PlacedGang)
+    assert second.nodes == ("rack-1-n0",) * 4
+
+
 def test_a_machine_that_starts_again_is_not_counted_twice() -> None:
     """It has a new name; its domain is as large as before, and one without machines is forgotten."""
     nodes = racks()
@@ -113,6 +128,16 @@ def test_a_grant_that_comes_to_nothing_and_a_replica_that_died_waiting_are_forgo
     assert ledger.placed
     ledger.look(racks(), {}, GRANT_S)
     assert not ledger.placed
+
+
+def test_a_gang_that_stood_and_ended_between_two_looks_gives_its_gpus_back() -> None:
+    """Nobody asked meanwhile, so nobody looked; it said itself that it stood."""
+    ledger = ledger_of(racks()[:2])
+    assert isinstance(asked(ledger, "a#1", 8), PlacedGang)
+    assert isinstance(asked(ledger, "a#2", 8), WhyNot)
+    ledger.stands("a#1")
+    ledger.look(racks()[:2], {}, 1.0)
+    assert isinstance(asked(ledger, "a#2", 8, 1.0), PlacedGang)
 
 
 def test_labels_that_contradict_each_other_are_said_so() -> None:

@@ -73,7 +73,7 @@ def test_people_see_where_each_gang_goes(tmp_path: Path) -> None:
     assert code == 0
     assert "TP 8 × PP 2" in text  # noqa: RUF001 - the field's own sign
     assert "rack-0-n0 x4, rack-0-n1 x4" in text
-    assert "102 GPUs free; 1 racks and 1 domains unused" in text
+    assert "102 GPUs free; unused racks 1, domains 1; largest block" in text
     assert "worst domain to lose: rack-0 takes 4 replicas" in text
     assert "left out: sim: its replicas take no GPU" in text
 

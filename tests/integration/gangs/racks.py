@@ -38,7 +38,7 @@ _AGENTS = {
 class Racks:
     """A Ray cluster of a head node with CPUs and racks of nodes with logical GPUs.
 
-    Nodes with `workers=False` hold GPUs for placement groups but start no process of ours; Ray's two Python agents,
+    Nodes without `cpus` hold GPUs for placement groups but start no process of ours; Ray's two Python agents,
     which would take most of the time and memory, are stood in for by `sleep` there. The raylets are Ray's own.
     """
 
@@ -69,16 +69,22 @@ class Racks:
         return str(self._cluster.address)
 
     def add(
-        self, rack: str, nodes: int, *, gpus: int = GPUS_PER_NODE, kind: str = "GB300", workers: bool = False
+        self,
+        rack: str,
+        nodes: int,
+        *,
+        gpus: int = GPUS_PER_NODE,
+        kind: str = "GB300",
+        cpus: int | None = None,
     ) -> None:
-        """Add nodes `RACK-n0` … of one domain; `wait` for them."""
+        """Add nodes `RACK-n0` … of one domain, or the next of them; `wait` for them."""
         first = sum(1 for name in self._nodes if name.rpartition("-n")[0] == rack)
         for number in range(first, first + nodes):
             host = f"{rack}-n{number}"
-            with contextlib.nullcontext() if workers else self._stood_in_agents():
+            with contextlib.nullcontext() if cpus is not None else self._stood_in_agents():
                 self._nodes[host] = self._cluster.add_node(
                     wait=False,
-                    num_cpus=0,
+                    num_cpus=cpus or 0,
                     num_gpus=gpus,
                     object_store_memory=OBJECT_STORE_BYTES,
                     include_dashboard=False,

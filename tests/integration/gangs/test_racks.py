@@ -15,11 +15,13 @@ import pytest
 from cluster.placement import Placement
 from cluster.placing.gang import Gang, PlacedGang
 from cluster.placing.gang_file import gangs_of_spec
-from cluster.spec import ClusterSpec
+from cluster.placing.gang_ledger import Request
+from cluster.spec import ClusterSpec, PlacementSpec
 from cluster.topology import Node, Topology
 from deployments import ray_api
 from deployments.gangs.live_cluster import host_of, standing_gangs
 from deployments.gangs.placer import waiting_now
+from deployments.gangs.placer_actor import Placer
 from tests.integration.cluster.load import Load
 from tests.integration.cluster.running_application import RunningApplication, free_port, sim_spec, wait_for
 from tests.integration.cluster.test_failures import listener
@@ -70,9 +72,10 @@ def application(racks: Racks) -> Iterator[RunningApplication]:  # noqa: ARG001 -
         running.delete()
 
 
-def spec_of(*models: Mapping[str, Any]) -> ClusterSpec:
-    """Return the spec with these models."""
-    return sim_spec(*models, name="racks", port=PORT, **HEAD)
+def spec_of(*models: Mapping[str, Any], spares: int = 0) -> ClusterSpec:
+    """Return the spec with these models, and so many nodes of each domain kept as spares."""
+    spec = sim_spec(*models, name="racks", port=PORT, **HEAD)
+    return spec.model_copy(update={"placement": PlacementSpec(spares_per_domain=spares)})
 
 
 def test_gangs_land_where_the_pure_placement_says(application: RunningApplication) -> None:
@@ -100,8 +103,11 @@ def placed_in_order(topology: Topology, gangs: Sequence[Gang]) -> list[tuple[str
 
 
 def test_what_fits_nowhere_waits_and_says_what_is_missing(application: RunningApplication) -> None:
-    """`rackserve status` has the sentence, the autoscaler hears the right machines, `topology` draws the racks."""
-    with_late = {"name": "late", "parallel": {"tensor": 48}, "accelerator": "GB300", "drain_timeout_s": 0.1}
+    """`rackserve status` has the sentence, the autoscaler hears the right machines, `topology` draws the racks.
+
+    A model that is taken away ends to wait at once, though its requests would have had two minutes to finish.
+    """
+    with_late = {"name": "late", "parallel": {"tensor": 48}, "accelerator": "GB300"}
     application.deploy(spec_of(*MODELS, with_late))
     wait_for("it waits", waiting_now)
     rack = "rack-0" if hosts_by_model()["rack"][0].startswith("rack-1") else "rack-1"
@@ -116,6 +122,9 @@ def test_what_fits_nowhere_waits_and_says_what_is_missing(application: RunningAp
     assert max(map(len, drawing.splitlines()[:-2])) <= 80
     assert "rack rack-0: 18 nodes, 72 GPUs" in drawing
     assert f"needs 48 GPUs in one domain; best domain {rack} has 40 free" in drawing
+    application.deploy(spec_of(*MODELS))
+    wait_for("nothing waits", lambda: not waiting_now(), timeout_s=20.0)
+    assert not autoscaler_wants()
 
 
 def hosts_by_model() -> dict[str, tuple[str, ...]]:
@@ -165,3 +174,62 @@ def test_a_lost_node_takes_its_gang_and_nothing_else(application: RunningApplica
     assert {name: hosts for name, hosts in before.items() if name != lost} == {
         name: hosts for name, hosts in after.items() if name in before
     }
+
+
+def desk(tensor: int, **more: Any) -> Mapping[str, Any]:  # noqa: ANN401 - spec values
+    """Return a model whose gangs fit the desks only."""
+    return {"name": "desk", "parallel": {"tensor": tensor}, "accelerator": "DESK", "drain_timeout_s": 0.1, **more}
+
+
+def test_a_gang_begins_on_the_node_of_its_own_process(application: RunningApplication, racks: Racks) -> None:
+    """Serve starts that where there are such GPUs and CPUs, which is not the node that a gang else begins on."""
+    racks.add("desk", 1, kind="DESK")
+    racks.add("desk", 1, kind="DESK", cpus=1)
+    racks.wait()
+    application.deploy(spec_of(*MODELS, desk(8)))
+    wait_for("it serves", lambda: application.replicas("desk"))
+    assert hosts_by_model()["desk"] == ("desk-n1",) * 4 + ("desk-n0",) * 4
+    (endpoint,) = application.replicas("desk")
+    assert endpoint.node_id == standing_gangs()[f"desk#{endpoint.replica_id}"].nodes[0]
+
+
+def test_a_rolling_update_without_room_for_both_lets_the_old_gang_go_first(application: RunningApplication) -> None:
+    """The only machines of its kind are full with it; the new one takes their place."""
+    (before,) = application.replicas("desk")
+    application.deploy(spec_of(*MODELS, desk(8, sim={"answer_tokens": 4})))
+    wait_for("the new one", lambda: application.replicas("desk") not in ([], [before]))
+    application.wait_until_ready()
+    assert [model_of(name) for name in hosts_by_gang()].count("desk") == 1
+    assert application.chat("desk").status_code == 200
+
+
+def test_a_placer_goes_when_unused_but_not_while_it_keeps_spares_for_gangs_that_stand(
+    application: RunningApplication,  # noqa: ARG001 - whose gangs stand
+) -> None:
+    """One that is made after a node was lost could not tell who had been there, and may have the spare."""
+    names = ("placer-with-spares", "placer-without")
+    for spares, name in enumerate(reversed(names)):
+        placer = ray_api.durable_actor(Placer, name, 0.5, on_head=True)
+        placer.call_now("ask", Request(Gang("idle#1", "idle", accelerator="none")), spares, timeout_s=60.0)
+        placer.call_now("forget", "idle#1")
+    try:
+        wait_for("the one without spares has gone", lambda: names[1] not in ray_api.actor_names())
+        time.sleep(1.0)
+        assert names[0] in ray_api.actor_names()
+    finally:
+        ray_api.kill_actor(names[0])
+
+
+def test_a_lost_gang_is_rebuilt_on_the_spare_of_its_own_domain(application: RunningApplication, racks: Racks) -> None:
+    """A gang that waits for just such a node is not given it; the one that lost its own is."""
+    application.deploy(spec_of(*MODELS, desk(4), spares=1))
+    wait_for("half as large", lambda: hosts_by_model().get("desk") == ("desk-n0",) * 4)
+    application.wait_until_ready()
+    other = {**desk(4), "name": "other"}
+    application.deploy(spec_of(*MODELS, desk(4), other, spares=1))
+    wait_for("the other waits", waiting_now)
+    assert waiting_now()[0].message.endswith("best domain desk has 0 free (4 more are kept as spares)")
+    racks.kill("desk-n0")
+    wait_for("on the spare", lambda: hosts_by_model().get("desk") == ("desk-n1",) * 4)
+    wait_for("it serves", lambda: application.chat("desk").status_code == 200)
+    assert [waiting.gang.model for waiting in waiting_now()] == ["other"]

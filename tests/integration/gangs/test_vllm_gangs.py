@@ -37,9 +37,9 @@ def spec_of(*models: Mapping[str, Any]) -> ClusterSpec:
 @pytest.fixture(scope="module")
 def application(racks: Racks) -> Iterator[RunningApplication]:
     """A domain of two nodes with two GPUs each, two domains of one node with one; vLLM on one process there already."""
-    racks.add("lab", 2, gpus=2, kind="LAB", workers=True)
-    racks.add("hall-a", 1, gpus=1, kind="HALL", workers=True)
-    racks.add("hall-b", 1, gpus=1, kind="HALL", workers=True)
+    racks.add("lab", 2, gpus=2, kind="LAB", cpus=0)
+    racks.add("hall-a", 1, gpus=1, kind="HALL", cpus=0)
+    racks.add("hall-b", 1, gpus=1, kind="HALL", cpus=0)
     racks.wait()
     spec = spec_of(ONE, TENSOR)
     running = RunningApplication(spec)
