@@ -41,7 +41,7 @@ class UnknownPromptError(Exception):
     """The body holds no prompt that can be read."""
 
 
-class Prompt(msgspec.Struct, frozen=True):
+class Prompt(msgspec.Struct, frozen=True, gc=False):
     """A prompt in canonical form.
 
     Attributes:

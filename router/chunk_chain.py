@@ -8,9 +8,9 @@ a hash a word.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
+import msgspec
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
@@ -25,8 +25,7 @@ TIERS = ((16 * 1024, CHUNK_BYTES), (64 * 1024, 2 * CHUNK_BYTES), (1 << 62, 4 * C
 MIN_CHUNK_BYTES = 64
 
 
-@dataclass(slots=True, eq=False)
-class ChunkChain:
+class ChunkChain(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The chunks of one prompt.
 
     Attributes:

@@ -2,8 +2,10 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from router.outcome import Outcome
 from router.policy.interface import Decision
@@ -32,8 +34,7 @@ class Weighed:
     terms: dict[str, float]
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, gc=False):
     """One decision for a request. A request that had to be sent again has several.
 
     Attributes:
@@ -70,8 +71,7 @@ class Attempt:
         return sorted(rows, key=lambda row: row.cost)
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(msgspec.Struct, gc=False):
     """All that is known of one request's routing.
 
     Attributes:
@@ -87,7 +87,7 @@ class Entry:
 
     request_id: str
     model: str
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Attempt] = msgspec.field(default_factory=list)
     outcome: Outcome | None = None
     total_s: float | None = None
     prompt_tokens: int | None = None

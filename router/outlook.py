@@ -5,8 +5,9 @@ Policies ask it (`match`, `replicas`); whoever runs requests tells it what happe
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import exp
+
+import msgspec
 
 from router.chunk_chain import ChunkChain
 from router.decayed import DecayedSums
@@ -54,8 +55,7 @@ class ReplicaOutlook:
         self.kv_freed = DecayedSums(KV_TAU_S, 1)
 
 
-@dataclass(slots=True)
-class Ticket:
+class Ticket(msgspec.Struct, eq=False, gc=False):
     """One request on one replica, from the pick to its end.
 
     Attributes:
@@ -89,8 +89,7 @@ class Ticket:
     ended: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """What an answer's `usage` says; None where it doesn't."""
 
     prompt_tokens: int | None = None

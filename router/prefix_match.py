@@ -1,15 +1,14 @@
 """How far each replica's cached prefix reaches into one prompt, from the claims on each of the prompt's chunks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from router.bucket_table import Hashes
 
 
-@dataclass(slots=True)
-class PrefixMatch:
+class PrefixMatch(msgspec.Struct, gc=False):
     """Leading chunks held, for every replica at once.
 
     Attributes:

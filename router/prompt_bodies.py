@@ -10,7 +10,7 @@ import msgspec
 _MISSING = msgspec.Raw(b"")
 
 
-class Media(msgspec.Struct):
+class Media(msgspec.Struct, gc=False):
     """An image, audio, video or file, by reference or inline."""
 
     url: msgspec.Raw = _MISSING
@@ -37,7 +37,7 @@ MEDIA_FIELDS = (
 """The fields of a `Part` that hold media."""
 
 
-class Part(msgspec.Struct):
+class Part(msgspec.Struct, gc=False):
     """One part of a message's content: text, media, or a tool's use or result."""
 
     type: str = ""
@@ -64,7 +64,7 @@ class Part(msgspec.Struct):
 Content = str | list[Part | str] | None
 
 
-class Message(msgspec.Struct):
+class Message(msgspec.Struct, gc=False):
     """One message of a chat."""
 
     role: str
@@ -75,7 +75,7 @@ class Message(msgspec.Struct):
     tool_calls: msgspec.Raw = _MISSING
 
 
-class ChatBody(msgspec.Struct):
+class ChatBody(msgspec.Struct, gc=False):
     """`POST /v1/chat/completions`."""
 
     messages: list[Message]
@@ -87,7 +87,7 @@ class ChatBody(msgspec.Struct):
     cache_salt: str | None = None
 
 
-class AnthropicBody(msgspec.Struct):
+class AnthropicBody(msgspec.Struct, gc=False):
     """`POST /v1/messages`."""
 
     messages: list[Message]
@@ -96,7 +96,7 @@ class AnthropicBody(msgspec.Struct):
     cache_salt: str | None = None
 
 
-class Item(msgspec.Struct):
+class Item(msgspec.Struct, gc=False):
     """One item of a Responses API input: a message, a tool call, its output, or reasoning."""
 
     type: str = ""
@@ -110,7 +110,7 @@ class Item(msgspec.Struct):
     output: msgspec.Raw = _MISSING
 
 
-class ResponsesBody(msgspec.Struct):
+class ResponsesBody(msgspec.Struct, gc=False):
     """`POST /v1/responses`."""
 
     input: str | list[Item]
@@ -120,14 +120,14 @@ class ResponsesBody(msgspec.Struct):
     cache_salt: str | None = None
 
 
-class TextBody(msgspec.Struct):
+class TextBody(msgspec.Struct, gc=False):
     """`POST /v1/completions`."""
 
     prompt: msgspec.Raw
     cache_salt: str | None = None
 
 
-class EmbeddingBody(msgspec.Struct):
+class EmbeddingBody(msgspec.Struct, gc=False):
     """`POST /v1/embeddings`."""
 
     input: msgspec.Raw = _MISSING

@@ -1,12 +1,11 @@
 """What routing knows of a request: only what it needs, everything else stays opaque bytes."""
 
-from dataclasses import dataclass
+import msgspec
 
 from router.chunk_chain import EMPTY_CHAIN, ChunkChain
 
 
-@dataclass(slots=True)
-class RoutingRequest:
+class RoutingRequest(msgspec.Struct, gc=False):
     """One request, as a policy sees it.
 
     Attributes:

@@ -15,7 +15,7 @@ class EnvelopeError(Exception):
     """The body cannot be read; the message is for the client."""
 
 
-class Envelope(msgspec.Struct):
+class Envelope(msgspec.Struct, gc=False):
     """What the gateway reads of a JSON body. Other fields are skipped, not checked: the engine does that."""
 
     model: str | None = None

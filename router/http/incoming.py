@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+import msgspec
+
 from router.outcome import Outcome
 
 READ = frozenset(
@@ -33,8 +35,7 @@ FORWARDED = (b"content-type", b"accept", b"traceparent", b"tracestate", b"anthro
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
 
-@dataclass(slots=True)
-class IncomingRequest:
+class IncomingRequest(msgspec.Struct, gc=False):
     """One request, complete with its body.
 
     Attributes:

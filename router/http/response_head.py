@@ -1,6 +1,6 @@
 """Reading the head of a replica's answer: its status, how its body ends, and which headers the client gets."""
 
-from dataclasses import dataclass
+import msgspec
 
 HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"upgrade", b"te", b"trailer"})
 """Headers that speak of one connection only (RFC 9110, section 7.6.1) and are not passed on."""
@@ -13,8 +13,7 @@ class HeadError(Exception):
     """The bytes are not the head of an HTTP/1.1 response."""
 
 
-@dataclass(slots=True)
-class ResponseHead:
+class ResponseHead(msgspec.Struct, gc=False):
     """A response head.
 
     Attributes:

@@ -16,14 +16,14 @@ ERROR, ABORT = b'"error"', b'"abort"'
 DONE = b"[DONE]"
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     content: str | None = None
     tool_calls: msgspec.Raw | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     index: int = 0
     delta: _Delta | None = None
     text: str | None = None
@@ -31,11 +31,11 @@ class _Choice(msgspec.Struct):
     logprobs: msgspec.Raw | None = None
 
 
-class _Error(msgspec.Struct):
+class _Error(msgspec.Struct, gc=False):
     code: int | str | None = None
 
 
-class _Event(msgspec.Struct):
+class _Event(msgspec.Struct, gc=False):
     id: str = ""
     created: int = 0
     choices: list[_Choice] = []

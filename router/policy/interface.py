@@ -5,9 +5,10 @@ touches no globals. Ties are broken by the generator, so a run with the same see
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from random import Random
 from typing import Protocol, runtime_checkable
+
+import msgspec
 
 from router.request import RoutingRequest
 from router.snapshot import ReplicaSnapshot, Signal
@@ -65,8 +66,7 @@ class Picker(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Decision:
+class Decision(msgspec.Struct, gc=False):
     """What a policy chose and what it weighed.
 
     Attributes:
