@@ -109,16 +109,16 @@ def until(condition: Any, timeout_s: float, what: str) -> None:  # noqa: ANN401 
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def collector() -> Iterator[TraceCollector]:
     """Collect every trace of the cluster."""
     with TraceCollector() as collector:
         yield collector
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(tmp_path_factory: pytest.TempPathFactory, collector: TraceCollector) -> Iterator[RunningCluster]:
-    """Run `rackserve serve` until the session ends, then check that it stops cleanly."""
+    """Run `rackserve serve` until the folder's tests are done, then check that it stops cleanly."""
     folder = tmp_path_factory.mktemp("e2e")
     ports = {"data": free_port(), "admin": free_port(), "serve": free_port()}
     file = folder / "rackserve.yaml"
@@ -159,7 +159,7 @@ def _wait_ready(process: subprocess.Popen[str], folder: Path) -> None:
     pytest.fail(f"rackserve serve ended before READY:\n{(folder / 'serve.log').read_text()[-4000:]}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def client(cluster: RunningCluster) -> Iterator[OpenAI]:
     """Return an OpenAI client of the cluster."""
     with cluster.client() as client:

@@ -1,6 +1,6 @@
 """Real engines go and come anew, and gateways are exchanged, while requests keep coming: not one of them fails.
 
-It leaves the session's cluster with one replica and another admin port, so its name comes last.
+It leaves the cluster with one replica and another admin port, so its name comes last.
 """
 
 import contextlib

@@ -15,7 +15,7 @@ from tests.integration.cluster.running_application import RunningApplication, fr
 LOGICAL_CPUS = 16
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ray_cluster() -> Iterator[str]:
     """Start a Ray cluster with Serve in a folder of its own; gives the address of its head."""
     folder = tempfile.mkdtemp(prefix="rackserve-", dir="/tmp")

@@ -16,7 +16,7 @@ HEAD_CPUS = 16
 NODES = 18
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def racks() -> Iterator[Racks]:
     """Two racks of 18 nodes with 4 logical GPUs each, Ray Serve, and this process connected."""
     ray_api.disconnect()  # from the cluster of other tests, if they came before: a process has one
