@@ -3,15 +3,17 @@
 from pathlib import Path
 from typing import Final
 
-from deployments.chart.values_schema import values_schema
+from deployments.chart.values_schema import helm_schema, values_schema
 from deployments.chart.values_table import values_table, with_table
 
 CHART: Final = Path(__file__).parents[2] / "helm" / "rackserve"
 
 
 def main() -> None:
-    """Write values.schema.json and the table in the chart's README."""
-    (CHART / "values.schema.json").write_text(values_schema(), encoding="utf-8")
+    """Write both schemas and the table in the chart's README."""
+    (CHART / "schema").mkdir(exist_ok=True)
+    (CHART / "schema" / "values.json").write_text(values_schema(), encoding="utf-8")
+    (CHART / "values.schema.json").write_text(helm_schema(), encoding="utf-8")
     readme = CHART / "README.md"
     table = values_table((CHART / "values.yaml").read_text(encoding="utf-8"))
     readme.write_text(with_table(readme.read_text(encoding="utf-8"), table), encoding="utf-8")

@@ -246,6 +246,7 @@ class Monitoring(_Part):
 class ChartValues(_Part):
     """All of values.yaml. Every key stands there with its default, so here they are required."""
 
+    valuesCheckedBy: Literal["chart", "helm"]
     nameOverride: str
     fullnameOverride: str
     image: Image

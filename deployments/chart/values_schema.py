@@ -1,4 +1,9 @@
-"""`values.schema.json`, with which Helm checks values: made from the spec, so that it follows when the spec changes."""
+"""The chart's schemas, with which values are checked: made from the spec, so that they follow when the spec changes.
+
+`schema/values.json` is what values must be; the chart's templates check them by it, with messages of our own. Helm finds
+the same in `values.schema.json`, as editors do for values files, but for values that say `valuesCheckedBy: chart`, as
+the chart's own do: its check comes first, and its messages don't name the value.
+"""
 
 import json
 from collections.abc import Iterator
@@ -11,8 +16,19 @@ DIALECT: Final = "http://json-schema.org/draft-07/schema#"
 """What both Helm 3 and Helm 4 know."""
 
 
+def helm_schema() -> str:
+    """Return the text of `values.schema.json`."""
+    schema = json.loads(values_schema())
+    definitions = schema.pop("$defs")
+    dialect = schema.pop("$schema")
+    definitions["ChartValues"] = schema
+    by_chart = {"required": ["valuesCheckedBy"], "properties": {"valuesCheckedBy": {"const": "chart"}}}
+    chosen = {"if": by_chart, "then": True, "else": {"$ref": "#/$defs/ChartValues"}}
+    return _text({"$schema": dialect, "$defs": definitions, **chosen})
+
+
 def values_schema() -> str:
-    """Return the schema's text: sorted, indented, ending with a newline."""
+    """Return the text of `schema/values.json`: sorted, indented, ending with a newline."""
     schema = ChartValues.model_json_schema(mode="validation")
     definitions = schema["$defs"]
     for part in (schema, *definitions.values()):
@@ -27,7 +43,11 @@ def values_schema() -> str:
         "anyOf": [{"type": "integer", "minimum": 0, "maximum": 4096}, {"$ref": replicas["$ref"]}]
     }
     definitions["ModelSpec"]["properties"]["policy"] = {"type": "string", "enum": policy_names()}
-    return json.dumps({"$schema": DIALECT, **schema}, indent=1, sort_keys=True) + "\n"
+    return _text({"$schema": DIALECT, **schema})
+
+
+def _text(schema: dict[str, Any]) -> str:
+    return json.dumps(schema, indent=1, sort_keys=True) + "\n"
 
 
 def _nodes(schema: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - any part of a JSON schema

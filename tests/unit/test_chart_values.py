@@ -11,7 +11,7 @@ from cluster.errors import SpecError
 from cluster.spec import ClusterSpec, GatewaySpec, ModelSpec, TenantSpec
 from deployments import app
 from deployments.chart.values import ChartValues
-from deployments.chart.values_schema import values_schema
+from deployments.chart.values_schema import helm_schema, values_schema
 from deployments.chart.values_table import documented_values, values_table, with_table
 
 CHART = Path(__file__).parents[2] / "helm" / "rackserve"
@@ -20,8 +20,21 @@ EXAMPLES = sorted((Path(app.__file__).parent / "examples").glob("*.yaml"))
 
 
 def test_the_schema_is_the_specs() -> None:
-    """values.schema.json follows the spec; `make helm-docs` writes it."""
-    assert (CHART / "values.schema.json").read_text() == values_schema(), REMEDY
+    """Both schemas follow the spec; `make helm-docs` writes them."""
+    assert (CHART / "schema" / "values.json").read_text() == values_schema(), REMEDY
+    assert (CHART / "values.schema.json").read_text() == helm_schema(), REMEDY
+
+
+@pytest.mark.parametrize("checked_by", ["chart", "helm"])
+def test_helm_checks_what_the_chart_does_not(checked_by: str) -> None:
+    """Helm's own check steps back only for values that the chart's templates check."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text()) | {"valuesCheckedBy": checked_by}
+    validator = jsonschema.Draft7Validator(json.loads(helm_schema()))
+    validator.validate(values)
+    values["gateway"]["processes"] = "x"
+    assert validator.is_valid(values) is (checked_by == "chart")
+    del values["valuesCheckedBy"]
+    assert not validator.is_valid(values)
 
 
 def test_the_readmes_table_is_that_of_the_values() -> None:

@@ -1,6 +1,19 @@
-{{/* What no schema can say. Each message names the key, the value and what would be right; all of them come at once. */}}
+{{/* What the schema says (_schema.tpl) and, where that holds, what no schema can say. Each message names the key, the value and what would be right; all of them come at once. */}}
 
 {{- define "rackserve.validate" -}}
+{{- $problems := list -}}
+{{- if ne (toString .Values.valuesCheckedBy) "helm" -}}
+{{- $problems = include "rackserve.validate.schema" . | fromJsonArray -}}
+{{- end -}}
+{{- if not $problems -}}
+{{- $problems = include "rackserve.validate.meaning" . | fromJsonArray -}}
+{{- end -}}
+{{- if $problems -}}
+{{- fail (printf "\n\n%d problem(s) in the values:\n  %s\n" (len $problems) (join "\n  " $problems)) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "rackserve.validate.meaning" -}}
 {{- $problems := concat
   (include "rackserve.validate.names" . | fromJsonArray)
   (include "rackserve.validate.groups" . | fromJsonArray)
@@ -8,9 +21,7 @@
   (include "rackserve.validate.gateway" . | fromJsonArray)
   (include "rackserve.validate.gatewayScaling" . | fromJsonArray)
   (include "rackserve.validate.cluster" . | fromJsonArray) -}}
-{{- if $problems -}}
-{{- fail (printf "\n\n%d problem(s) in the values:\n  %s\n" (len $problems) (join "\n  " $problems)) -}}
-{{- end -}}
+{{- toJson $problems -}}
 {{- end -}}
 
 {{- define "rackserve.validate.names" -}}

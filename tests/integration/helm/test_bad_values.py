@@ -1,6 +1,14 @@
 """Bad values fail at render, and the message says which key, what it is and what would be right."""
 
+import copy
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import jsonschema
 import pytest
+import yaml
 
 from tests.integration.helm.chart import CHART, HELM_VERSIONS, helm, scenario
 
@@ -158,22 +166,53 @@ SEMANTIC: dict[str, tuple[str, list[str], str]] = {
 }
 """What is wrong → scenario, settings, and what the message must say."""
 
-TYPED: dict[str, tuple[str, tuple[str, str]]] = {
-    "text for a number": ("gateway.processes=x", ("processes", "integer")),
-    "an unknown key": ("clusterFile.gateway.prot=1", ("clusterFile", "prot")),
-    "an unknown key of the chart": ("gatway.replicas=1", ("gatway", "not allowed")),
+TYPED: dict[str, tuple[str, str]] = {
+    "text for a number": ("gateway.processes=x", 'gateway.processes: "x"; must be a whole number from 1 to 64'),
+    "an unknown key": (
+        "clusterFile.gateway.prot=1",
+        "clusterFile.gateway.prot: 1; there is no such key; keys: admin_port,",
+    ),
+    "an unknown key of the chart": ("gatway.replicas=1", 'gatway: {"replicas":1}; there is no such key; keys: auth,'),
     "an unknown policy": (
         "clusterFile.models[0].name=a,clusterFile.models[0].policy=magic",
-        ("policy", "expected_ttft"),
+        'clusterFile.models[0].policy: "magic"; must be one of consistent_hash, expected_ttft,',
     ),
-    "an unknown engine": ("clusterFile.models[0].name=a,clusterFile.models[0].engine=tgi", ("engine", "vllm")),
-    "an upgrade KubeRay does not know": ("upgradeStrategy.type=Rolling", ("upgradeStrategy", "NewCluster")),
-    "a port out of range": ("clusterFile.gateway.port=70000", ("port", "535")),
-    "an unknown workload": ("gateway.workload=DaemonSet", ("workload", "Deployment")),
-    "an unknown autoscaler": ("gateway.autoscaling.by=cron", ("by", "keda")),
-    "a negative count": ("scale.gpu.replicas=-1", ("replicas", "0")),
+    "an unknown engine": (
+        "clusterFile.models[0].name=a,clusterFile.models[0].engine=tgi",
+        'clusterFile.models[0].engine: "tgi"; must be one of vllm, sim',
+    ),
+    "neither a number nor the word": (
+        "clusterFile.gateway.replicas=some",
+        'clusterFile.gateway.replicas: "some"; must be a whole number from 1 to 256, or every_node',
+    ),
+    "the wrong keys for a cloud": (
+        "clusterFile.launch.provider=gcp,clusterFile.launch.project=7",
+        "clusterFile.launch.project: 7; must be text that matches",
+    ),
+    "an upgrade KubeRay does not know": (
+        "upgradeStrategy.type=Rolling",
+        'upgradeStrategy.type: "Rolling"; must be one of None, NewCluster',
+    ),
+    "a port out of range": (
+        "clusterFile.gateway.port=70000",
+        "clusterFile.gateway.port: 70000; must be a whole number from 0 to 65535",
+    ),
+    "an unknown workload": (
+        "gateway.workload=DaemonSet",
+        'gateway.workload: "DaemonSet"; must be one of WorkerGroup, Deployment',
+    ),
+    "an unknown autoscaler": (
+        "gateway.autoscaling.by=cron",
+        'gateway.autoscaling.by: "cron"; must be one of none, hpa, keda',
+    ),
+    "a negative count": ("scale.gpu.replicas=-1", "scale.gpu.replicas: -1; must be a whole number from 0 to 10000"),
+    "a name Kubernetes would refuse": (
+        "groups[0].name=Rack_0",
+        'groups[0].name: "Rack_0"; must be text that matches ^[a-z]',
+    ),
+    "a number for a mapping": ("serviceAccount=3", "serviceAccount: 3; must be a mapping"),
 }
-"""What the schema finds: the setting, and the key and the expectation that both Helm versions must name."""
+"""What the schema finds: the setting, and what the chart must say."""
 
 
 @pytest.mark.parametrize("version", HELM_VERSIONS)
@@ -189,11 +228,66 @@ def test_values_that_cannot_work_are_told(version: str, name: str) -> None:
 @pytest.mark.parametrize("version", HELM_VERSIONS)
 @pytest.mark.parametrize("name", TYPED)
 def test_values_of_the_wrong_kind_are_told(version: str, name: str) -> None:
-    """Helm itself names the key and what the schema wants there."""
-    setting, words = TYPED[name]
+    """The key, its value, and what would be right, here too."""
+    setting, message = TYPED[name]
     done = helm(version, "template", "demo", CHART, "--set", setting)
     assert done.returncode != 0
-    assert all(word in done.stderr for word in words), done.stderr
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize("version", HELM_VERSIONS)
+def test_helms_own_check_is_there_for_who_wants_it(version: str) -> None:
+    """With `valuesCheckedBy: helm` Helm refuses by the same schema, in its own words."""
+    done = helm(version, "template", "demo", CHART, "--set", "valuesCheckedBy=helm,gateway.processes=x")
+    assert done.returncode != 0
+    assert "values don't meet the specifications of the schema" in done.stderr
+    assert "processes" in done.stderr
+
+
+def test_the_chart_refuses_what_the_schema_refuses(tmp_path: Path) -> None:
+    """Sixty values files with one thing changed at random: the chart's templates judge each as `jsonschema` does."""
+    rng = random.Random(4)
+    schema = json.loads((CHART / "schema" / "values.json").read_text())
+    sound = yaml.safe_load(scenario("gateway-hpa").read_text()) | {"valuesCheckedBy": "chart"}
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    refused = 0
+    for number in range(60):
+        values = copy.deepcopy(defaults)
+        merge(values, copy.deepcopy(sound))
+        where = change(values, rng)
+        problems = [error.message for error in jsonschema.Draft7Validator(schema).iter_errors(values)]
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(yaml.safe_dump(values))
+        done = helm("4.1", "template", "demo", CHART, "-f", file)
+        told = f"\n  {where}" in done.stderr and "; must be " in done.stderr
+        assert told is bool(problems), (where, problems, done.stderr)
+        refused += told
+    assert 20 <= refused <= 50
+
+
+def merge(into: dict[str, Any], other: dict[str, Any]) -> None:
+    """Lay one mapping over another, as Helm does with values files."""
+    for key, value in other.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def change(values: dict[str, Any], rng: random.Random) -> str:
+    """Put something else in place of one value that is no mapping, perhaps something sound; return where."""
+    here: Any = values
+    where = ""
+    while True:
+        keys = sorted(here.keys() - {"valuesCheckedBy"}) if isinstance(here, dict) else list(range(len(here)))
+        key = rng.choice(keys)
+        where += f"[{key}]" if isinstance(key, int) else f".{key}" if where else key
+        if not isinstance(here[key], dict | list):
+            here[key] = rng.choice([7, -3, 1.5, "x y", "some-text", True, [], {"a": 1}, 99_999_999])
+            return where
+        if not here[key]:
+            return where
+        here = here[key]
 
 
 def test_all_mistakes_are_told_at_once() -> None:
