@@ -133,11 +133,8 @@ class PrefixIndex:
                 break
             masks[at] = mask
             token_ends.append(tokens.item(slots[at]) if slots[at] >= 0 else 0)
-        live = 0
-        for position, part in enumerate(self._columns.live):
-            live |= part << position * WORD
         counts = [0] * self._columns.width
-        leading_run_of_few(masks, live, counts, 0)
+        leading_run_of_few(masks, self._columns.live_bits, counts, 0)
         return PrefixMatch(counts, self._columns.by_id, max(counts, default=0), token_ends)
 
     def _slots_and_masks(self, hashes: Hashes, keys: Sequence[int]) -> tuple[list[int], list[int]]:

@@ -39,6 +39,14 @@ class ReplicaColumns:
             masks[column // WORD] |= 1 << column % WORD
         return masks
 
+    @property
+    def live_bits(self) -> int:
+        """The columns in use as one mask, however many words it takes."""
+        bits = 0
+        for position, mask in enumerate(self.live):
+            bits |= mask << position * WORD
+        return bits
+
     def has_free(self) -> bool:
         """Tell whether a column is free without one more mask word."""
         return bool(self._free) or self.width < WORD * len(self.live)
