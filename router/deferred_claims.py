@@ -43,7 +43,7 @@ class DeferredClaims:
         """Return how many leading chunks of a prompt each replica holds; shape (n,)."""
         if self._masks:
             keys: list[int] = hashes.tolist()
-            if not self._masks.keys().isdisjoint(keys):
+            if (keys and keys[0] in self._masks) or not self._masks.keys().isdisjoint(keys):
                 return self._index.match_beside(hashes, keys, self._masks)
         return self._index.match(hashes)
 

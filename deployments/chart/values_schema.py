@@ -1,8 +1,8 @@
 """The chart's schemas, with which values are checked: made from the spec, so that they follow when the spec changes.
 
 `schema/values.json` is what values must be; the chart's templates check them by it, with messages of our own. Helm
-finds the same in `values.schema.json`, as editors do for values files, but for values that say `valuesCheckedBy: chart`,
-as the chart's own do: its check comes first, and its messages don't name the value.
+finds the same in `values.schema.json`, as editors do for values files, but not for values that say `valuesCheckedBy:
+chart`, as the chart's own do: its check comes first, and its messages don't name the value.
 """
 
 import json
