@@ -16,7 +16,7 @@ setup: ## The environment (.venv) and the small real model; quick when nothing c
 demo: setup ## Two replicas of a real model on this machine, one question, the answer (KEEP=1: leave it serving)
 	@$(BIN)/rackserve demo $(if $(KEEP),--keep)
 
-test: setup check ## Every test; about 40 minutes on two cores
+test: setup check ## Every test; about 35 minutes on two cores
 	@.setup/prometheus
 	$(BIN)/pytest tests/contract tests/integration tests/e2e tests/benchmarks
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -24,6 +26,7 @@ from router.prefix_index import PrefixIndex
 from router.request import RoutingRequest
 from router.snapshot import Endpoint, LoadReport, ReplicaSnapshot
 from tests.benchmarks.bars import Bar, report_bars
+from tests.benchmarks.result_file import our_versions, write_result
 
 PROMPT_CHARS = 100_000
 REPLICAS = 64
@@ -146,5 +149,17 @@ def _pick_us(outlook: ModelOutlook, policy: Profile, replicas: list[ReplicaSnaps
     return best_us
 
 
+def main() -> int:
+    """Measure and write the result; return the exit code: 0 if every bar holds."""
+    bars = index_bars() + pick_bars()
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    table = Table("figure", "value", "bound", title=f"prefix index, {REPLICAS} replicas", title_justify="left")
+    for bar in bars:
+        table.add_row(bar.name, f"{bar.value:,.4g}", f"{bar.op} {bar.bound:,.4g}")
+    console.print(table)
+    console.print(f"results: {write_result('bench-index', {}, bars, versions=our_versions())}", highlight=False)
+    return report_bars(bars)
+
+
 if __name__ == "__main__":
-    sys.exit(report_bars(index_bars() + pick_bars()))
+    sys.exit(main())
