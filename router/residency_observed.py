@@ -12,9 +12,9 @@ from router.prefix_index import PrefixIndex
 from router.small_lru import SmallLru
 
 SMALL_BYTES = 1 << 20
-"""Up to this capacity, a quarter of a million tokens, `SmallLru` is the quicker one; 64 of them take 60 MB."""
+"""Up to this capacity, a quarter of a million tokens, `SmallLru` is the quicker one; 64 of them take 46 MB."""
 LATE = 4
-"""What is pushed out is found out at the latest once a quarter of the capacity has been used."""
+"""What is pushed out is found out once a quarter of the capacity has been used, or at a tick; within these bounds."""
 MOST_LATE_CHUNKS = 2048
 LEAST_LATE_CHUNKS = 32
 

@@ -12,6 +12,7 @@ from router.bucket_table import Hashes
 from router.chunk_chain import ChunkChain
 from router.residency import Residency, ResidencyDelta
 from router.residency_exact import CONFIRM_S
+from router.residency_observed import SMALL_BYTES
 
 NOTHING = np.empty(0, np.uint64)
 chunks = st.integers(1, 30)
@@ -22,8 +23,8 @@ def _array(values: set[int] | list[int]) -> Hashes:
     return np.array(sorted(values), np.uint64)
 
 
-def _chain(values: list[int]) -> ChunkChain:
-    ends = [100 * (at + 1) for at in range(len(values))]
+def _chain(values: list[int], chunk_bytes: int = 100) -> ChunkChain:
+    ends = [chunk_bytes * (at + 1) for at in range(len(values))]
     return ChunkChain(np.array(values, np.uint64), ends, ends[-1] if ends else 0)
 
 
@@ -144,15 +145,21 @@ TestExactResidency.settings = settings(max_examples=100, stateful_step_count=40,
 @given(
     prompts=st.lists(st.lists(chunks, unique=True, min_size=1, max_size=8), max_size=40),
     capacity_chunks=st.integers(1, 20),
+    chunk_bytes=st.sampled_from([100, SMALL_BYTES]),
 )
-def test_observed_claims_stay_within_the_capacity(prompts: list[list[int]], capacity_chunks: int) -> None:
-    """What is believed of a replica is never more than its cache can hold, and the last prompt's start is in it."""
+def test_observed_claims_stay_within_the_capacity(
+    prompts: list[list[int]], capacity_chunks: int, chunk_bytes: int
+) -> None:
+    """What is believed of a replica is never more than its cache can hold, and the last prompt's start is in it.
+
+    Small caches and large ones are aged by different LRUs.
+    """
     residency = Residency()
-    residency.add_replica("r", exact=False, kv_bytes=100 * capacity_chunks)
+    residency.add_replica("r", exact=False, kv_bytes=chunk_bytes * capacity_chunks)
     source = residency.source("r")
     assert source is not None
     for prompt in prompts:
-        chain = _chain(prompt)
+        chain = _chain(prompt, chunk_bytes)
         source.sent(chain, residency.match(chain).count("r"), 0.0)
         residency.tick(0.0)
         assert residency.index.claims("r") <= capacity_chunks
@@ -213,6 +220,23 @@ def test_a_smaller_cache_ages_at_once() -> None:
     source.sent(chain, 0, 0.0)
     source.resize(500)
     assert residency.match(chain).count("r") == 5  # its start: an engine frees the end first
+
+
+def test_a_cache_that_turns_out_large_keeps_what_it_holds_in_order() -> None:
+    """Once a replica says that it holds more than was thought, its claims and their ages go over to the large LRU."""
+    residency = Residency()
+    residency.add_replica("r", exact=False, kv_bytes=SMALL_BYTES)
+    source = residency.source("r")
+    assert source is not None
+    old, young = (_chain(values, SMALL_BYTES // 4) for values in ([1, 2], [3, 4]))
+    for chain in (old, young):
+        source.sent(chain, 0, 0.0)
+    source.resize(2 * SMALL_BYTES)
+    assert [residency.match(chain).count("r") for chain in (old, young)] == [2, 2]
+    source.sent(_chain([5, 6, 7, 8, 9], SMALL_BYTES // 4), 0, 0.0)
+    residency.tick(0.0)
+    assert [residency.match(chain).count("r") for chain in (old, young)] == [1, 2]
+    residency.check_integrity()
 
 
 def test_a_claim_nobody_confirms_is_taken_back() -> None:
