@@ -13,6 +13,8 @@ FORGET_TAU_S = 120.0
 """Time constant at which outcomes fade, so that a replica nobody dared to use is tried again."""
 PRIOR_TOKENS = 256.0
 """The prior weighs as much as one outcome of so many tokens: the first real ones outweigh it."""
+SHARED_OUTCOMES = 4.0
+"""What all replicas have learned weighs as much as so many outcomes where it is the prior."""
 SURPRISE = 4.0
 """An outcome counts as at most so many times (or fractions of) what was expected, so that one hiccup is no new rate."""
 KEEP_SURPRISED = 0.5
@@ -52,7 +54,8 @@ class LearnedRates:
 
     Tokens are those prefilled before the first token came: the request's own uncached ones and those that waited before
     it. Running are the sequences that were being decoded: each takes its share of every step. Fitted by least squares
-    over exponentially weighted outcomes, no rate below 0, with the prior as one more outcome for each term.
+    over exponentially weighted outcomes, no rate below 0, with the prior as one more outcome for each term, or as
+    `SHARED_OUTCOMES` where it is what all replicas have learned.
 
     Attributes:
         now: the rates to expect: the fitted ones, or the prior's where the two differ no more than `SAME`.
@@ -60,14 +63,20 @@ class LearnedRates:
         outcomes: how many were learned from.
     """
 
-    __slots__ = ("_prior", "_sums", "fitted", "now", "outcomes")
+    __slots__ = ("_prior", "_prior_outcomes", "_sums", "fitted", "now", "outcomes")
 
     def __init__(self, prior: Rates) -> None:
         self.now = prior
         self.fitted = prior
         self.outcomes = 0
         self._prior = prior
+        self._prior_outcomes = 1.0
         self._sums = _Sums()
+
+    @property
+    def is_new(self) -> bool:
+        """So little was learned here that what other replicas have learned says more."""
+        return self.outcomes < FIT_EACH_UNTIL
 
     @property
     def weight(self) -> float:
@@ -109,10 +118,15 @@ class LearnedRates:
         if self.outcomes < FIT_EACH_UNTIL or not self.outcomes % FIT_EVERY:
             self._fit()
 
-    def relax(self, passed_s: float, prior: Rates) -> None:
-        """Let time pass: what was learned gives way to `prior`, what is known of all replicas."""
-        self._prior = prior
+    def relax(self, passed_s: float, shared: Rates) -> None:
+        """Let time pass: what was learned gives way to `shared`, what is known of all replicas."""
         self._fade(exp(-passed_s / FORGET_TAU_S))
+        self.expect(shared)
+
+    def expect(self, shared: Rates) -> None:
+        """Take what is known of all replicas for the prior."""
+        self._prior = shared
+        self._prior_outcomes = SHARED_OUTCOMES
         self._fit()
 
     def _fade(self, keep: float) -> None:
@@ -129,16 +143,17 @@ class LearnedRates:
 
     def _fit(self) -> None:
         sums, prior = self._sums, self._prior
-        squared = PRIOR_TOKENS**2
+        ones = self._prior_outcomes
+        squared = ones * PRIOR_TOKENS**2
         moments = [
-            [sums.weight + 1.0, sums.tokens, sums.running],
+            [sums.weight + ones, sums.tokens, sums.running],
             [sums.tokens, sums.tokens_tokens + squared, sums.tokens_running],
-            [sums.running, sums.tokens_running, sums.running_running + 1.0],
+            [sums.running, sums.tokens_running, sums.running_running + ones],
         ]
         xy = [
-            sums.ttft + prior.overhead_s,
+            sums.ttft + ones * prior.overhead_s,
             sums.tokens_ttft + squared * prior.s_per_token,
-            sums.running_ttft + prior.s_per_running,
+            sums.running_ttft + ones * prior.s_per_running,
         ]
         overhead_s, s_per_token, s_per_running = nonnegative_fit(moments, xy)
         self.fitted = Rates(overhead_s, max(s_per_token, FASTEST_S_PER_TOKEN), s_per_running)

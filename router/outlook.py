@@ -190,13 +190,18 @@ class ModelOutlook:
         self.residency.tick(now_s)
         self.forgotten = self.regret.forgotten
         passed_s = now_s - self._relaxed_s
-        if passed_s < RELAX_EVERY_S:
-            return
-        self._relaxed_s = now_s
+        relaxes = passed_s >= RELAX_EVERY_S
+        if relaxes:
+            self._relaxed_s = now_s
         shared = self._shared_rates()
-        if shared is not None:
-            for replica in self.replicas.values():
+        if shared is None:
+            return
+        for replica in self.replicas.values():
+            if relaxes:
                 replica.rates.relax(min(passed_s, MOST_RELAXED_S), shared)
+            elif replica.rates.is_new:
+                # Until now it had its own guess, and whoever has not been asked yet would look fastest.
+                replica.rates.expect(shared)
 
     # --- what policies ask
 

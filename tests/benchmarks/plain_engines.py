@@ -17,6 +17,9 @@ from tests.benchmarks.token_streams import Target
 ENGINES: Final = 3
 KV_BLOCKS: Final = 256
 BLOCK_TOKENS: Final = 32
+EXECUTOR: Final = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+"""Everybody's engines run the model in the engine's own process, as our replicas do. By its name: on the CPU vLLM turns
+`uni` into `mp`, a worker process more for each engine."""
 START_WAIT_S: Final = 420.0
 _RESET_WAIT_S: Final = 30.0
 ENGINE_ENV: Final = {
@@ -41,7 +44,7 @@ def _command(port: int) -> list[str]:
         "num-gpu-blocks-override": KV_BLOCKS,
         "kv-cache-memory-bytes": 1 << 30,
         "compilation-config": json.dumps({"custom_ops": ["none"]}),
-        "distributed-executor-backend": "uni",
+        "distributed-executor-backend": EXECUTOR,
     }
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     return [*server, *words, "--enforce-eager", "--enable-prompt-tokens-details", "--disable-uvicorn-access-log"]

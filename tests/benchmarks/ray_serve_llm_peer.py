@@ -8,7 +8,7 @@ from pathlib import Path
 from deployments.models.source import resolve
 from tests.benchmarks.one_replica_cluster import MODEL
 from tests.benchmarks.peers import peer_command
-from tests.benchmarks.plain_engines import BLOCK_TOKENS, ENGINE_ENV, ENGINES, KV_BLOCKS, START_WAIT_S
+from tests.benchmarks.plain_engines import BLOCK_TOKENS, ENGINE_ENV, ENGINES, EXECUTOR, KV_BLOCKS, START_WAIT_S
 from tests.benchmarks.server_process import ROOT, ServerProcess, free_port
 
 
@@ -33,6 +33,7 @@ def ray_serve_llm(log_dir: Path) -> Iterator[ServerProcess]:
             "num_gpu_blocks_override": KV_BLOCKS,
             "kv_cache_memory_bytes": 1 << 30,
             "compilation_config": {"custom_ops": ["none"]},
+            "distributed_executor_backend": EXECUTOR,
             "enforce_eager": True,
             "enable_prompt_tokens_details": True,
         },

@@ -199,6 +199,23 @@ def test_noise_in_learned_rates_sends_nobody_astray() -> None:
     assert all(70 < count < 130 for count in picks.values())
 
 
+def test_a_replica_nobody_asked_yet_is_no_faster_than_those_that_were() -> None:
+    """A chat stays where it is cached: what its replica's outcomes taught is soon expected of a new one, too.
+
+    Seen on real engines: they were 8 times slower than the prior, and the one that had had no outcome looked cheapest.
+    """
+    gateway = Gateway("expected_ttft", 2)
+    chats = [_prompt(name, 600) for name in "abcd"]
+    for number, chat in enumerate(chats):
+        gateway.serve(_request(chat, now_s=0.1 * number), 0.8, replica=0)
+    gateway.outlook.tick(1.5)
+    for chat in chats:
+        decision = gateway.decide(_request(chat, now_s=2.0))
+        assert decision.replica.replica_id == "r0"
+        gateway.outlook.picked(_request(chat, now_s=2.0), decision.replica)
+        decision.replica.in_flight += 1
+
+
 def test_a_replica_that_failed_is_not_believed_to_hold_anything() -> None:
     """A request lost before its first token leaves no claim and no waiting work behind."""
     gateway = Gateway("expected_ttft", 2)

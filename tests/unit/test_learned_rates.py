@@ -78,6 +78,15 @@ def test_what_all_share_is_their_mean_by_what_they_learned() -> None:
     assert 1 / shared.s_per_token == pytest.approx(20_000.0 / 3, rel=0.05)
 
 
+def test_what_others_learned_is_expected_at_once_and_own_outcomes_still_count() -> None:
+    """A new replica follows its peers from the first second on; where it differs, twenty outcomes show it."""
+    rates = LearnedRates(rates_of(8000.0))
+    rates.expect(rates_of(1000.0))
+    assert rates.tokens_per_s == pytest.approx(1000.0)
+    _learn(rates, rates_of(4000.0), 20, noise=0.05)
+    assert rates.tokens_per_s == pytest.approx(4000.0, rel=0.15)
+
+
 def test_noise_is_no_difference() -> None:
     """Rates a little beside what all replicas have are taken to be the same; on other hardware they are not."""
     shared = Rates(0.01, 1 / 8000.0, 0.001)
