@@ -10,7 +10,7 @@ from typing import Final
 from rich.table import Table
 
 from tests.benchmarks.bars import Bar
-from tests.benchmarks.grouped_chats import ChatLoad, ChatsSeen, run_chats
+from tests.benchmarks.grouped_chats import ChatLoad, ChatsSeen, run_chats, run_chats_by_group
 from tests.benchmarks.one_replica_cluster import MODEL
 from tests.benchmarks.peers import peer_command
 from tests.benchmarks.plain_engines import ENGINES, empty_caches, plain_engines
@@ -26,13 +26,16 @@ BASELINE: Final = "rackserve round_robin"
 VLLM_ROUTER: Final = "vllm-router cache_aware"
 RAY_SERVE_LLM: Final = "ray-serve-llm prefix_aware"
 """Starts replicas of its own, of the same vLLM with the same options; they come up once all others are gone."""
+PINNED: Final = {"no gateway, 3 engines": 3, "no gateway, 2 engines": 2}
+"""No gateway at all, each group of chats on one engine, new groups on so many engines in turns: what affinity can come
+to. With two, an engine idles, and each of the others has a core of this machine for itself."""
 PEERS: Final = (VLLM_ROUTER, RAY_SERVE_LLM)
 CLUSTER: Final = "rackserve cluster"
 """The whole cluster with our default policy, in front of replicas of its own that tell what they cache."""
 CLUSTER_BASELINE: Final = "rackserve cluster round_robin"
 """The same cluster with replicas in turns: Ray's own processes take their part of the same cores in both."""
 CONTESTANTS: Final = (BASELINE, "rackserve least_load", OURS, VLLM_ROUTER)
-"""Those in front of the same plain engines, in turns."""
+"""Those in front of the same plain engines, in turns, with `PINNED`."""
 
 
 @dataclass(slots=True)
@@ -106,10 +109,12 @@ def _in_turns(run: _Run, log_dir: Path) -> None:
 
         def chats(name: str, load: ChatLoad) -> ChatsSeen:
             empty_caches(engines)
+            if name in PINNED:
+                return run_chats_by_group(engines[: PINNED[name]], load)
             with _contestant(name, ports, log_dir) as gateway:
                 return run_chats(Target("127.0.0.1", gateway.port, "", MODEL), load)
 
-        run.rounds_of(CONTESTANTS, chats)
+        run.rounds_of((*CONTESTANTS, *PINNED), chats)
 
 
 def _ray_serve_llm(run: _Run, log_dir: Path) -> None:

@@ -4,7 +4,8 @@ import asyncio
 import random
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 import httpx
@@ -113,31 +114,42 @@ def run_chats(target: Target, load: ChatLoad) -> ChatsSeen:
     Raises:
         BrokenStreamError: an answer was refused, cut or not as long as asked for; there is no figure then.
     """
-    return asyncio.run(_all_chats(target, load))
+    return asyncio.run(_all_chats((target,), load))
 
 
-async def _all_chats(target: Target, load: ChatLoad) -> ChatsSeen:
+def run_chats_by_group(targets: Sequence[Target], load: ChatLoad) -> ChatsSeen:
+    """Send every group's chats to one target, each new group to the next; for the errors see `run_chats`."""
+    return asyncio.run(_all_chats(targets, load))
+
+
+async def _all_chats(targets: Sequence[Target], load: ChatLoad) -> ChatsSeen:
     seen = ChatsSeen()
-    waiting = iter(load.openings())
     began_s = time.perf_counter()
-    headers = {"authorization": f"Bearer {target.bearer}"} if target.bearer else {}
-    async with (
-        httpx.AsyncClient(
-            base_url=f"http://{target.host}:{target.port}", headers=headers, timeout=_TIMEOUT_S, trust_env=False
-        ) as client,
-        asyncio.TaskGroup() as group,
-    ):
-        for _ in range(load.at_a_time):
-            group.create_task(_chats_in_turn(client, target.model, load, waiting, seen))
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(_client(target)) for target in targets]
+        chats = load.openings()
+        groups = list(dict.fromkeys(system for system, _ in chats))
+        homes = {system: clients[number % len(clients)] for number, system in enumerate(groups)}
+        waiting = ((homes[system], system, questions) for system, questions in chats)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(load.at_a_time):
+                group.create_task(_chats_in_turn(targets[0].model, load, waiting, seen))
     seen.wall_s = time.perf_counter() - began_s
     return seen
 
 
+def _client(target: Target) -> httpx.AsyncClient:
+    headers = {"authorization": f"Bearer {target.bearer}"} if target.bearer else {}
+    return httpx.AsyncClient(
+        base_url=f"http://{target.host}:{target.port}", headers=headers, timeout=_TIMEOUT_S, trust_env=False
+    )
+
+
 async def _chats_in_turn(
-    client: httpx.AsyncClient, model: str, load: ChatLoad, waiting: Iterator[tuple[str, list[str]]], seen: ChatsSeen
+    model: str, load: ChatLoad, waiting: Iterator[tuple[httpx.AsyncClient, str, list[str]]], seen: ChatsSeen
 ) -> None:
     """Hold the next chat that waits, and so on until none does."""
-    for system, questions in waiting:
+    for client, system, questions in waiting:
         messages = [{"role": "system", "content": system}]
         for question in questions:
             messages.append({"role": "user", "content": question})
