@@ -151,7 +151,9 @@ def _contestant(name: str, ports: Sequence[int], log_dir: Path) -> ServerProcess
         command = [peer_command(who, who), "--log-level", "warning", "--host", "127.0.0.1", "--port", str(port)]
         command += ["--prometheus-port", str(free_port()), "--policy", policy, "--worker-urls", *urls]
     ready = "/ready" if who == "rackserve" else "/health"
-    return ServerProcess(name.replace(" ", "-"), command, port=port, log_dir=log_dir, ready_path=ready)
+    return ServerProcess(
+        name.replace(" ", "-"), command, port=port, log_dir=log_dir, ready_path=ready, own_session=False
+    )
 
 
 def engine_bars(figures: Figures) -> list[Bar]:

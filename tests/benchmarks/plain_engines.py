@@ -68,6 +68,7 @@ def plain_engines(log_dir: Path) -> Iterator[list[ServerProcess]]:
                 log_dir=log_dir,
                 start_wait_s=START_WAIT_S,
                 env=ENGINE_ENV,
+                own_session=False,
             )
             stack.callback(engine.stop)
             engines.append(engine)

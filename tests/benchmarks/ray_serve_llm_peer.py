@@ -44,7 +44,13 @@ def ray_serve_llm(log_dir: Path) -> Iterator[ServerProcess]:
     python = peer_command("ray-serve-llm", "python")
     command = [python, str(ROOT / "tests" / "benchmarks" / "ray_serve_llm.py"), str(file)]
     server = ServerProcess(
-        "ray-serve-llm", command, port=port, log_dir=log_dir, ready_path="/v1/models", start_wait_s=START_WAIT_S
+        "ray-serve-llm",
+        command,
+        port=port,
+        log_dir=log_dir,
+        ready_path="/v1/models",
+        start_wait_s=START_WAIT_S,
+        own_session=False,
     )
     with server:
         yield server

@@ -44,6 +44,9 @@ class ServerProcess:
         log_dir: where the log goes.
         start_wait_s: how long it may take to be ready.
         env: additions to the environment.
+        own_session: Linux shares cores among sessions first (autogroups), and among processes only then. False where
+            more processes compute than there are cores: three engines in sessions of their own on two cores were
+            starved for up to two seconds at a time; Ray's processes, all in one session, never were.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of a process
@@ -56,6 +59,7 @@ class ServerProcess:
         ready_path: str = "/health",
         start_wait_s: float = 60.0,
         env: dict[str, str] | None = None,
+        own_session: bool = True,
     ) -> None:
         self.name = name
         self.port = port
@@ -68,10 +72,9 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # A group of its own, to end it with, but no session: Linux shares the cores among sessions first
-                # (autogroups) and among processes only then. Engines in sessions of their own, three on two cores, were
-                # starved for up to two seconds at a time; Ray's processes, all in one session, never were.
-                process_group=0,
+                # A group of its own either way, to end it with.
+                start_new_session=own_session,
+                process_group=None if own_session else 0,
                 env=os.environ | (env or {}),
             )
         self._deadline = time.monotonic() + start_wait_s
