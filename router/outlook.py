@@ -12,9 +12,9 @@ import msgspec
 from router.chunk_chain import ChunkChain
 from router.decayed import DecayedSums
 from router.learned_rates import LearnedRates, Rates, rates_of, shared_rates
-from router.pending_prefill import PendingPrefill
 from router.prefix_match import PrefixMatch
 from router.regret import RoutingRegret
+from router.replica_outlook import ReplicaOutlook
 from router.request import RoutingRequest
 from router.residency import Residency, ResidencyDelta
 from router.snapshot import LoadReport, ReplicaSnapshot
@@ -27,32 +27,9 @@ ARRIVALS_AT_LEAST_S = 5.0
 WORK_TAU_S = 600.0
 WORK_FADE_EVERY_S = 1.0
 MAX_UTILISATION = 0.95
-KV_TAU_S = 30.0
 RELAX_EVERY_S = 10.0
 MOST_RELAXED_S = 60.0
 _KEEP_BYTES = 0.995
-
-
-class ReplicaOutlook:
-    """One replica, as one gateway expects it to behave.
-
-    Attributes:
-        pending: the work that waits there.
-        rates: how long it takes to its first token.
-        report: its last load report; None before the first, or since it fell silent.
-        work_s: prefill seconds given to it lately, fading over `WORK_TAU_S`.
-        kv_freed: tokens of KV cache that ended requests gave back, fading.
-    """
-
-    __slots__ = ("kv_freed", "kv_tokens", "pending", "rates", "report", "work_s")
-
-    def __init__(self, prior: Rates) -> None:
-        self.pending = PendingPrefill()
-        self.rates = LearnedRates(prior)
-        self.report: LoadReport | None = None
-        self.work_s = 0.0
-        self.kv_tokens = 0
-        self.kv_freed = DecayedSums(KV_TAU_S, 1)
 
 
 class Ticket(msgspec.Struct, eq=False, gc=False):
@@ -171,7 +148,7 @@ class ModelOutlook:
             replica.pending.silent()
             return
         replica.pending.reported(report.waiting_tokens, report.accepted, now_s)
-        if report.prefill_tokens_per_s > 0.0 and not replica.rates.outcomes:
+        if replica.tells_rate and not replica.rates.outcomes:
             replica.rates = LearnedRates(rates_of(report.prefill_tokens_per_s))
         if report.kv_capacity_tokens > 0 and report.kv_capacity_tokens != replica.kv_tokens:
             replica.kv_tokens = report.kv_capacity_tokens
@@ -199,8 +176,8 @@ class ModelOutlook:
         for replica in self.replicas.values():
             if relaxes:
                 replica.rates.relax(min(passed_s, MOST_RELAXED_S), shared)
-            elif replica.rates.is_new:
-                # Until now it had its own guess, and whoever has not been asked yet would look fastest.
+            elif replica.rates.is_new and not replica.tells_rate:
+                # With a guess of its own, whoever has not been asked yet would look fastest.
                 replica.rates.expect(shared)
 
     # --- what policies ask
@@ -270,7 +247,7 @@ class ModelOutlook:
         s_per_token = outlook.rates.now.s_per_token
         ahead = outlook.pending.wait_s(now_s, s_per_token) / s_per_token
         held = matched, chain.prefix_bytes(matched), matched_tokens
-        ticket = Ticket(replica_id, chain, *held, tokens, uncached, ahead, running(outlook, replica), now_s)
+        ticket = Ticket(replica_id, chain, *held, tokens, uncached, ahead, outlook.running(replica), now_s)
         if longest:
             ticket.shares = chain.hashes.item(longest - 1)
             self._sharing[ticket.shares] = self._sharing.get(ticket.shares, 0) + 1
@@ -394,9 +371,3 @@ class ModelOutlook:
             raise AssertionError("the outlook and the index know different replicas")
         for replica in self.replicas.values():
             replica.pending.check_integrity()
-
-
-def running(outlook: ReplicaOutlook, replica: ReplicaSnapshot) -> int:
-    """Return the sequences being decoded on a replica, as best known."""
-    report = outlook.report
-    return report.running if report is not None else replica.in_flight

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from router.outlook import ModelOutlook, ReplicaOutlook
+from router.outlook import ModelOutlook
+from router.replica_outlook import ReplicaOutlook
 from router.request import RoutingRequest
 from router.snapshot import LoadReport, ReplicaSnapshot, Signal
 

@@ -165,6 +165,16 @@ def test_a_report_gives_the_rate_before_the_first_outcome() -> None:
     assert gateway.decide(_request(_prompt("a", 8000))).costs == pytest.approx([0.5, 1.0])
 
 
+def test_what_a_replica_reports_of_itself_outlasts_what_its_peers_learned() -> None:
+    """A slower GPU that says so, and has not been asked yet, is not taken to be as fast as its peers a second later."""
+    gateway = Gateway("expected_ttft", 2)
+    for number in range(5):
+        gateway.serve(_request(_prompt(f"p{number}", 4000), now_s=float(number)), 0.5, replica=0)
+    gateway.outlook.reported("r1", _report(rate=1000.0), 5.0)
+    gateway.outlook.tick(5.5)
+    assert gateway.outlook.replicas["r1"].rates.tokens_per_s == pytest.approx(1000.0)
+
+
 def test_a_full_cache_costs_its_wait() -> None:
     """A prompt that does not fit in what running sequences leave of the KV cache has to wait for some to end."""
     gateway = Gateway("expected_ttft", 2)
