@@ -18,7 +18,7 @@ demo: setup ## Two replicas of a real model on this machine, one question, the a
 
 test: setup check ## Every test; about 35 minutes on two cores
 	@.setup/prometheus
-	$(BIN)/pytest tests/contract tests/integration tests/e2e tests/benchmarks
+	$(BIN)/pytest tests/engine_contract tests/integration tests/e2e tests/benchmarks
 
 check: setup ## Format, lint, types, import rules, unit and property tests: under two minutes
 	$(BIN)/ruff format --check $(SOURCES)

@@ -16,20 +16,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cluster import spec_yaml
+import deployments.ray_api as ray_api
 from cluster.autoscaling.targets import AutoscalingTargets
 from cluster.errors import PolicyError, SpecError, SpecProblem
-from cluster.placing.gang_of_model import needs_gang
-from cluster.placing.node_labels import ACCELERATOR, NODE_GROUP
-from cluster.spec import AutoscalingSpec, ClusterSpec, GatewaySpec, ModelSpec, ReplicaCount
-from deployments import __version__, ray_api
-from deployments.every_node import NODE_LEAVES_S
-from deployments.gangs.live_cluster import has_room_for
-from deployments.gateway import GatewayReplica
+from cluster.placement.gang_of_model import needs_gang
+from cluster.placement.node_labels import ACCELERATOR, NODE_GROUP
+from cluster.spec import cluster_file
+from cluster.spec.cluster_spec import AutoscalingSpec, ClusterSpec, GatewaySpec, ModelSpec, ReplicaCount
+from deployments import __version__
+from deployments.gang_placement.live_cluster import has_room_for
+from deployments.gateway.deployment import GatewayReplica
+from deployments.gateway.every_node_policy import NODE_LEAVES_S
+from deployments.gateway.rolling_update import SUCCESSOR_S
 from deployments.models.builtins import BUILTIN_MODELS
-from deployments.replica import ModelReplica, replica_config
-from deployments.succession import SUCCESSOR_S
-from router.policy.registry import policy_named
+from deployments.replica.deployment import ModelReplica, replica_config
+from router.scheduling.registry import policy_named
 
 GATEWAY_DEPLOYMENT = "gateway"
 MAX_GATEWAYS = 4096
@@ -76,7 +77,7 @@ def spec_from(args: Mapping[str, Any]) -> ClusterSpec:
             [SpecProblem(unknown[0] if unknown else "", "give either file=PATH or spec={...}, nothing else")],
         )
     if "spec" in args:
-        return deployable(spec_yaml.from_data(args["spec"], "spec"), "spec")
+        return deployable(cluster_file.from_data(args["spec"], "spec"), "spec")
     return read(Path(str(args["file"])))
 
 
@@ -93,7 +94,7 @@ def read(file: Path) -> ClusterSpec:
     except OSError as error:
         reason = error.strerror or str(error)
         raise SpecError(str(file), [SpecProblem("", f"cannot be read from {Path.cwd()}: {reason}")]) from error
-    spec = deployable(spec_yaml.load(text, str(file)), str(file))
+    spec = deployable(cluster_file.load(text, str(file)), str(file))
     models = tuple(_with_absolute_source(model, file.resolve().parent) for model in spec.models)
     return spec.model_copy(update={"models": models})
 
@@ -159,7 +160,7 @@ def _gateways(gateway: GatewaySpec) -> int | ray_api.PolicyOptions:
     if gateway.replicas != "every_node":
         return gateway.replicas
     return ray_api.PolicyOptions(
-        policy="deployments.every_node:EveryNodePolicy",
+        policy="deployments.gateway.every_node_policy:EveryNodePolicy",
         arguments={"labels": dict(gateway.node_labels), "per_node": gateway.per_node or 1},
         min_replicas=1,  # without a node for it, it waits for one
         max_replicas=MAX_GATEWAYS,
@@ -204,7 +205,7 @@ def _replicas(model: ModelSpec) -> int | ray_api.PolicyOptions:
     if not model.replicas.is_autoscaled:
         return model.replicas.min
     return ray_api.PolicyOptions(
-        policy="deployments.autoscaling:QueueDepthPolicy",
+        policy="deployments.autoscaling.serve_policy:QueueDepthPolicy",
         arguments={"model": model.name, "targets": asdict(autoscaling_targets(model))},
         min_replicas=model.replicas.min,
         max_replicas=model.replicas.max,

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from router.chunk_chain import EMPTY_CHAIN, ChunkChain
+from router.prompt.chunk_chain import EMPTY_CHAIN, ChunkChain
 
 
 class RoutingRequest(msgspec.Struct, gc=False):

@@ -19,7 +19,7 @@ Every number follows from `(state, metrics, now)`: a recorded run can be replaye
 from dataclasses import dataclass, field, replace
 from math import ceil, exp, sqrt
 
-from cluster.autoscaling.decision import Decision
+from cluster.autoscaling.decision import ScalingDecision
 from cluster.autoscaling.metrics import FleetMetrics
 from cluster.autoscaling.observation import Observation
 from cluster.autoscaling.outlook import Orders, Outlook, look_ahead
@@ -99,7 +99,9 @@ class Autoscaler:
         seen = Observation(rate=ReplicaRate.believed(targets.first_work_per_s))
         return AutoscalerState(targets.bounded(replicas), targets.headroom, seen)
 
-    def decide(self, state: AutoscalerState, metrics: FleetMetrics, now_s: float) -> tuple[AutoscalerState, Decision]:
+    def decide(
+        self, state: AutoscalerState, metrics: FleetMetrics, now_s: float
+    ) -> tuple[AutoscalerState, ScalingDecision]:
         """Return the next state and the decision."""
         targets, previous = self.targets, state.target
         seen = state.seen.observe(metrics, now_s)
@@ -132,7 +134,7 @@ class Autoscaler:
             "needed_replicas": float(need),
             "headroom": state.headroom,
         }
-        return state, Decision(now_s, state.target, previous, reasons or AS_NEEDED, metrics, signals)
+        return state, ScalingDecision(now_s, state.target, previous, reasons or AS_NEEDED, metrics, signals)
 
     def _forget(self, state: AutoscalerState, now_s: float) -> AutoscalerState:
         targets = self.targets

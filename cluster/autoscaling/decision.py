@@ -9,7 +9,7 @@ from cluster.autoscaling.metrics import FleetMetrics
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class ScalingDecision:
     """How many replicas a model is to have.
 
     Attributes:
@@ -39,8 +39,8 @@ class Stretch:
         count: how many.
     """
 
-    first: Decision
-    last: Decision
+    first: ScalingDecision
+    last: ScalingDecision
     count: int
 
 
@@ -62,11 +62,11 @@ class DecisionHistory:
         return iter(self._stretches)
 
     @property
-    def last(self) -> Decision | None:
+    def last(self) -> ScalingDecision | None:
         """The last decision; None before the first."""
         return self._stretches[-1].last if self._stretches else None
 
-    def add(self, decision: Decision) -> None:
+    def add(self, decision: ScalingDecision) -> None:
         """Keep a decision."""
         if self._stretches:
             last = self._stretches[-1]

@@ -1,6 +1,6 @@
 """A fleet that never changes."""
 
-from cluster.autoscaling.decision import Decision
+from cluster.autoscaling.decision import ScalingDecision
 from cluster.autoscaling.metrics import FleetMetrics
 
 
@@ -16,6 +16,6 @@ class FixedFleet:
         """Return the number there is."""
         return replicas
 
-    def decide(self, state: int, metrics: FleetMetrics, now_s: float) -> tuple[int, Decision]:
+    def decide(self, state: int, metrics: FleetMetrics, now_s: float) -> tuple[int, ScalingDecision]:
         """Return the fixed number."""
-        return self._replicas, Decision(now_s, self._replicas, state, ("fixed",), metrics)
+        return self._replicas, ScalingDecision(now_s, self._replicas, state, ("fixed",), metrics)

@@ -2,7 +2,7 @@
 
 from typing import Protocol, TypeVar
 
-from cluster.autoscaling.decision import Decision
+from cluster.autoscaling.decision import ScalingDecision
 from cluster.autoscaling.metrics import FleetMetrics
 
 StateT = TypeVar("StateT")
@@ -17,6 +17,6 @@ class AutoscalingPolicy(Protocol[StateT]):
         """Return the state of a model that has `replicas` replicas and no past."""
         ...
 
-    def decide(self, state: StateT, metrics: FleetMetrics, now_s: float) -> tuple[StateT, Decision]:
+    def decide(self, state: StateT, metrics: FleetMetrics, now_s: float) -> tuple[StateT, ScalingDecision]:
         """Return the next state and the decision; call every second or so, with `now_s` never going back."""
         ...

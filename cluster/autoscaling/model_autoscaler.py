@@ -1,7 +1,7 @@
 """The autoscaler of one model as it runs: figures in, decisions out, the last of them kept."""
 
 from cluster.autoscaling.autoscaler import Autoscaler
-from cluster.autoscaling.decision import Decision, DecisionHistory
+from cluster.autoscaling.decision import DecisionHistory, ScalingDecision
 from cluster.autoscaling.fleet_figures import FleetFigures
 from cluster.autoscaling.scaling_view import ScalingView
 from cluster.autoscaling.targets import AutoscalingTargets
@@ -51,7 +51,7 @@ class ModelAutoscaler:
         """Go by other bounds and aims from the next decision on; what was learned stays."""
         self._policy = Autoscaler(targets)
 
-    def decide(self, now_s: float) -> Decision | None:
+    def decide(self, now_s: float) -> ScalingDecision | None:
         """Return a decision if there is news to decide on; call whenever figures came."""
         as_of_s = self.figures.as_of_s(now_s)
         if as_of_s is None or (self._decided_s is not None and as_of_s - self._decided_s < DECIDE_EVERY_S):

@@ -4,13 +4,14 @@ Restated from `ray/serve/autoscaling_policy.py` (`replica_queue_length_autoscali
 `_apply_delay_logic`) and, for what it is fed with, `ray/serve/_private/router.py` and `autoscaling_state.py`: the
 ongoing requests (queued and running) are recorded every `look_back_s / 5`, pushed every 10 s with all that was recorded
 within the look-back, and averaged over time from the first of these records until now. With no replica, a waiting
-request starts the first one at once. `tests/property/test_autoscaler_serve_default.py` holds it against Ray's own code.
+request starts the first one at once. `tests/property/cluster/autoscaling/test_serve_default.py` holds it against Ray's
+own code.
 """
 
 from dataclasses import dataclass, replace
 from math import ceil
 
-from cluster.autoscaling.decision import Decision
+from cluster.autoscaling.decision import ScalingDecision
 from cluster.autoscaling.metrics import FleetMetrics
 
 RECORDS_PER_LOOK_BACK = 5
@@ -91,7 +92,7 @@ class ServeDefault:
         """Return the state of a model that has `replicas` replicas and no past."""
         return ServeState(replicas)
 
-    def decide(self, state: ServeState, metrics: FleetMetrics, now_s: float) -> tuple[ServeState, Decision]:
+    def decide(self, state: ServeState, metrics: FleetMetrics, now_s: float) -> tuple[ServeState, ScalingDecision]:
         """Return the next state and the decision; call every half second or so."""
         settings = self.settings
         state = self._record(state, metrics, now_s)
@@ -101,7 +102,7 @@ class ServeDefault:
         target = max(settings.min_replicas, min(settings.max_replicas, desired))
         state = replace(state, target=target, delay=delay)
         reason = f"{ongoing:.1f} ongoing requests on {metrics.ready} replicas"
-        return state, Decision(now_s, target, previous, (reason,), metrics, {"ongoing_requests": ongoing})
+        return state, ScalingDecision(now_s, target, previous, (reason,), metrics, {"ongoing_requests": ongoing})
 
     def _record(self, state: ServeState, metrics: FleetMetrics, now_s: float) -> ServeState:
         settings = self.settings

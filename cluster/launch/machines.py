@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from cluster.launch.launch_spec import AwsWorkers, GcpWorkers, LaunchSpec, OnPremWorkers
-from cluster.placing.node_labels import DOMAIN, RACK
-from cluster.topology import Node, Topology
+from cluster.placement.node_labels import DOMAIN, RACK
+from cluster.placement.topology import Node, Topology
+from cluster.spec.launch_spec import AwsWorkers, GcpWorkers, LaunchSpec, OnPremWorkers
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class MachineType:
     """A type of machine.
 
     Attributes:
@@ -27,27 +27,27 @@ class Machine:
 
 
 AWS_MACHINES: Final = {
-    "aws-p5": Machine("p5.48xlarge", 192, 8),
-    "aws-gb300": Machine("p6e-gb300.36xlarge", 144, 4, 18),
+    "aws-p5": MachineType("p5.48xlarge", 192, 8),
+    "aws-gb300": MachineType("p6e-gb300.36xlarge", 144, 4, 18),
 }
 """By provider. Source: aws.amazon.com/ec2/instance-types/p5 and …/p6e."""
 
 GCP_MACHINES: Final = {
     machine.name: machine
     for machine in (
-        Machine("a3-highgpu-8g", 208, 8),
-        Machine("a3-ultragpu-8g", 224, 8),
-        Machine("a4-highgpu-8g", 224, 8),
-        Machine("a4x-highgpu-4g", 140, 4, 18),
+        MachineType("a3-highgpu-8g", 208, 8),
+        MachineType("a3-ultragpu-8g", 224, 8),
+        MachineType("a4-highgpu-8g", 224, 8),
+        MachineType("a4x-highgpu-4g", 140, 4, 18),
     )
 }
 """By name. Source: cloud.google.com/compute/docs/accelerator-optimized-machines."""
 
 
-def machine_of(launch: LaunchSpec, group: OnPremWorkers | AwsWorkers | GcpWorkers) -> Machine:
+def machine_of(launch: LaunchSpec, group: OnPremWorkers | AwsWorkers | GcpWorkers) -> MachineType:
     """Return the type of a group's machines; of machines at hand, with no CPUs where the file does not say how many."""
     if isinstance(group, OnPremWorkers):
-        return Machine("", group.cpus or 0, group.gpus, group.count)
+        return MachineType("", group.cpus or 0, group.gpus, group.count)
     if isinstance(group, GcpWorkers):
         return GCP_MACHINES[group.machine]
     return AWS_MACHINES[launch.provider]

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 
 from cluster.errors import SpecProblem, TopologyError
-from cluster.launch.launch_spec import AwsLaunch, AwsWorkers, GcpLaunch, GcpWorkers, LaunchSpec, OnPremLaunch
 from cluster.launch.machines import machine_of, topology_of
-from cluster.placement import Placement
-from cluster.placing.gang_file import gangs_of_spec
-from cluster.spec import ClusterSpec
+from cluster.placement.gang_file import gangs_of_spec
+from cluster.placement.placement import Placement
+from cluster.spec.cluster_spec import ClusterSpec
+from cluster.spec.launch_spec import AwsLaunch, AwsWorkers, GcpLaunch, GcpWorkers, LaunchSpec, OnPremLaunch
 
 RESERVED_NAMES = frozenset({"head"})
 

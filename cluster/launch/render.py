@@ -12,7 +12,10 @@ from typing import Any, Final, TypeVar
 
 import yaml
 
-from cluster.launch.launch_spec import (
+from cluster.launch.machines import labels_of, machine_of
+from cluster.launch.package import Package
+from cluster.placement.node_labels import DOMAIN, NODE_GROUP
+from cluster.spec.launch_spec import (
     AwsLaunch,
     AwsWorkers,
     GcpLaunch,
@@ -21,9 +24,6 @@ from cluster.launch.launch_spec import (
     OnPremLaunch,
     OnPremWorkers,
 )
-from cluster.launch.machines import labels_of, machine_of
-from cluster.launch.package import Package
-from cluster.placing.node_labels import DOMAIN, NODE_GROUP
 
 MARK: Final = re.compile(r"FILL_IN_[A-Z_]+")
 DEFAULT_VENV: Final = "~/rackserve"

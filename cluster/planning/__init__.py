@@ -1,1 +1,1 @@
-"""What `cluster.planner` stands on: number formats, HF configs, layouts, memory, communication, published results."""
+"""From a model's shape, the hardware and an SLO to tensor, pipeline, expert and data parallelism, and why not."""

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from cluster.planner import Plan
 from cluster.planning.known_models import CHECKPOINTS
 from cluster.planning.option import Option
+from cluster.planning.planner import Plan
 
 
 def plan_data(plan: Plan) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from cluster.hardware import Accelerator
-from cluster.model_shape import ModelShape
+from cluster.planning.hardware import Accelerator
+from cluster.planning.model_shape import ModelShape
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Final
 
-from cluster.hardware import Accelerator
-from cluster.model_shape import ModelShape, Part
+from cluster.planning.hardware import Accelerator
 from cluster.planning.layout import Layout
+from cluster.planning.model_shape import ModelShape, WeightGroup
 from cluster.planning.precision import BF16, Precision
 
 USABLE_SHARE: Final = 0.92
@@ -68,14 +68,16 @@ def weights_on_one_gpu(shape: ModelShape, layout: Layout) -> float:
     """Return the bytes of weights on the fullest GPU: of the stage with the most layers, and the larger table."""
     parts = shape.parameters_by_part
     stage = shape.stage_layers(layout.pipeline) / shape.layers
-    size = {part: parts[part] * shape.precision(part).bytes for part in Part}
-    cut = stage * (size[Part.ATTENTION] + size[Part.MLP] + size[Part.SHARED_EXPERTS]) / layout.tensor
-    whole = stage * (size[Part.ROUTER] + size[Part.SMALL])
-    tables = (size[Part.EMBEDDING], size[Part.HEAD])
+    size = {part: parts[part] * shape.precision(part).bytes for part in WeightGroup}
+    cut = (
+        stage * (size[WeightGroup.ATTENTION] + size[WeightGroup.MLP] + size[WeightGroup.SHARED_EXPERTS]) / layout.tensor
+    )
+    whole = stage * (size[WeightGroup.ROUTER] + size[WeightGroup.SMALL])
+    tables = (size[WeightGroup.EMBEDDING], size[WeightGroup.HEAD])
     table = (sum(tables) if layout.pipeline == 1 else max(tables)) / layout.tensor
     experts = 0.0
     if shape.experts:
-        experts = stage * size[Part.EXPERTS] * expert_share_of_one_gpu(shape, layout)
+        experts = stage * size[WeightGroup.EXPERTS] * expert_share_of_one_gpu(shape, layout)
     return cut + whole + table + experts
 
 

@@ -1,7 +1,7 @@
 """A Hugging Face `config.json` → `ModelShape`.
 
 Knows the families below, each checked against the parameter counts of `transformers`' own classes in
-tests/contract/test_model_shapes.py. A family it does not know is refused rather than guessed.
+tests/engine_contract/test_model_shapes.py. A family it does not know is refused rather than guessed.
 """
 
 from collections import Counter
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from cluster.errors import ModelShapeError
-from cluster.model_shape import QUANTISED_LINEARS, Attention, Experts, Latent, ModelShape, Part
+from cluster.planning.model_shape import QUANTISED_LINEARS, Attention, Experts, Latent, ModelShape, WeightGroup
 from cluster.planning.precision import FP8, INT4, INT8, MXFP4, NVFP4, Precision
 
 FAMILIES: Final = (
@@ -223,7 +223,7 @@ def _windows(keys: _Keys, family: str, layers: int) -> tuple[int | None, ...]:
     return tuple(window if kind == "sliding_attention" else None for kind in kinds)
 
 
-def _quantisation(keys: _Keys) -> tuple[dict[Part, Precision], int]:
+def _quantisation(keys: _Keys) -> tuple[dict[WeightGroup, Precision], int]:
     """Return the format of each quantised part, and how many rows and columns share a scale."""
     config = keys.part("quantization_config")
     if not config:
@@ -244,9 +244,9 @@ def _quantisation(keys: _Keys) -> tuple[dict[Part, Precision], int]:
     )
     parts = set(QUANTISED_LINEARS)
     if "attn" in left_out:
-        parts.discard(Part.ATTENTION)
+        parts.discard(WeightGroup.ATTENTION)
     if "shared_expert" in left_out:
-        parts.discard(Part.SHARED_EXPERTS)
+        parts.discard(WeightGroup.SHARED_EXPERTS)
     block = inside.items("weight_block_size") or [1]
     if any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in block):
         raise inside.refuse(f"weight_block_size must be two whole numbers; got {block!r}")

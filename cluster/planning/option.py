@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from cluster.cost_model import ReplicaCost, Steady, Work
-from cluster.hardware import ACCELERATORS, Accelerator
-from cluster.model_shape import ModelShape
+from cluster.planning.cost_model import ReplicaCost, Steady, Work
+from cluster.planning.hardware import ACCELERATORS, Accelerator
 from cluster.planning.layout import Layout
 from cluster.planning.memory import MemoryUse, kv_bytes_on_one_gpu
+from cluster.planning.model_shape import ModelShape
 from cluster.planning.plan_file import PlanFile, Slo
 from cluster.planning.precision import PRECISIONS
 

@@ -13,11 +13,11 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from cluster.checked_yaml import FileKind
-from cluster.cost_model import Work
-from cluster.hardware import ACCELERATORS
+from cluster.planning.cost_model import Work
+from cluster.planning.hardware import ACCELERATORS
 from cluster.planning.memory import USABLE_SHARE
-from cluster.yaml_tree import Location
+from cluster.spec.checked_yaml import FileKind
+from cluster.spec.yaml_tree import Location
 
 PrecisionName = Literal["bf16", "fp8", "int8", "nvfp4", "mxfp4", "int4"]
 
@@ -96,7 +96,7 @@ class PlanFile(_Part):
 
     Attributes:
         model: known by name (`cluster.planning.known_models`), or the path of a `config.json` or of its folder.
-        hardware: an accelerator's name (`cluster.hardware`).
+        hardware: an accelerator's name (`cluster.planning.hardware`).
         workload: what apps will ask for.
         slo: how quick answers must be.
         precisions: number formats the weights may be served in; none: as the checkpoint has them.

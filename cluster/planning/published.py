@@ -9,8 +9,8 @@ the reference reports), Llama-3.1-405B's 8 313 and Llama-3.1-8B's 13 368 summari
 from dataclasses import dataclass
 from typing import Final
 
-from cluster.cost_model import EXPERT_SHARE, ReplicaCost, Steady, Work
-from cluster.hardware import ACCELERATORS
+from cluster.planning.cost_model import EXPERT_SHARE, ReplicaCost, Steady, Work
+from cluster.planning.hardware import ACCELERATORS
 from cluster.planning.known_models import known_model
 from cluster.planning.layout import Layout
 from cluster.planning.precision import FP8, NVFP4, Precision
@@ -80,7 +80,7 @@ _ATTENTION_DP8: Final = Layout(tensor=1, pipeline=1, data=8, experts_whole=True)
 CALIBRATION_ROW: Final = PublishedRow(
     "5.1-0071 NVIDIA", "gb200", "deepseek-r1", NVFP4, _ATTENTION_DP8, REASONING, 512, 4608, 0.9, 4023.8
 )
-"""GB200 NVL72, 72 GPUs as nine replicas: the row `cluster.cost_model.EXPERT_SHARE` is calibrated on."""
+"""GB200 NVL72, 72 GPUs as nine replicas: the row `cluster.planning.cost_model.EXPERT_SHARE` is calibrated on."""
 
 PREDICTED_ROWS: Final = (
     PublishedRow("5.1-0072 NVIDIA", "gb300", "deepseek-r1", NVFP4, _ATTENTION_DP8, REASONING, 1280, 6656, 0.95, 5842.5),

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cluster.spec import ClusterSpec
+from cluster.spec.cluster_spec import ClusterSpec
 
 
 class _Part(BaseModel):
@@ -54,7 +54,7 @@ class Rdma(_Part):
     count: Annotated[int, Field(ge=1, le=64)]
 
 
-class Profile(_Part):
+class ProfileValues(_Part):
     """What a node of a kind offers and needs."""
 
     gpus: Annotated[int, Field(ge=0, le=16)] = 0
@@ -72,7 +72,7 @@ class Profile(_Part):
     runtimeClassName: ObjectName = ""
 
 
-class Group(Profile):
+class Group(ProfileValues):
     """One group of equal nodes: a rack."""
 
     name: GroupName
@@ -89,7 +89,7 @@ class Group(Profile):
     idleTimeoutSeconds: Count = 0
 
 
-class Placement(_Part):
+class PlacementValues(_Part):
     resources: Kubernetes
     nodeSelector: dict[str, str]
     tolerations: list[Kubernetes]
@@ -97,7 +97,7 @@ class Placement(_Part):
     priorityClassName: ObjectName
 
 
-class Head(Placement):
+class Head(PlacementValues):
     env: list[Kubernetes]
 
 
@@ -146,7 +146,7 @@ class GatewayAutoscaling(_Part):
     keda: Keda
 
 
-class Gateway(Placement):
+class GatewayValues(PlacementValues):
     workload: Literal["WorkerGroup", "Deployment"]
     autoscaling: GatewayAutoscaling
     replicas: Annotated[int, Field(ge=1, le=256)]
@@ -181,7 +181,7 @@ class Auth(_Part):
     secretName: ObjectName
 
 
-class Autoscaler(_Part):
+class AutoscalerValues(_Part):
     enabled: bool
     version: Literal["v1", "v2"]
     idleTimeoutSeconds: Count
@@ -255,12 +255,12 @@ class ChartValues(_Part):
     models: dict[str, ModelScale]
     scale: dict[str, GroupScale]
     groups: Annotated[list[Group], Field(min_length=1)]
-    profiles: dict[str, Profile]
+    profiles: dict[str, ProfileValues]
     head: Head
-    gateway: Gateway
+    gateway: GatewayValues
     gcs: Gcs
     auth: Auth
-    autoscaler: Autoscaler
+    autoscaler: AutoscalerValues
     upgradeStrategy: UpgradeStrategy
     drain: Drain
     security: Security

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from deployments.chart.values import ChartValues
-from router.policy.registry import policy_names
+from router.scheduling.registry import policy_names
 
 DIALECT: Final = "http://json-schema.org/draft-07/schema#"
 """What both Helm 3 and Helm 4 know."""

@@ -16,7 +16,7 @@ ANSWER_TIMEOUT_S = 600.0
 
 
 @dataclass(slots=True)
-class Answer:
+class ChatAnswer:
     """What came back.
 
     Attributes:
@@ -53,7 +53,7 @@ class Answer:
         return "; ".join(parts)
 
 
-class Endpoint:
+class ChatEndpoint:
     """An OpenAI-compatible endpoint.
 
     Args:
@@ -84,14 +84,14 @@ class Endpoint:
             raise ClusterError(_refusal(response))
         return [str(model["id"]) for model in response.json()["data"]]
 
-    def ask(self, body: Mapping[str, Any], on_text: Callable[[str], None]) -> Answer:
+    def ask(self, body: Mapping[str, Any], on_text: Callable[[str], None]) -> ChatAnswer:
         """Send a chat request and call `on_text` with each piece of the answer as it comes.
 
         Raises:
             ClusterError: the endpoint refused, broke off or is gone.
         """
         request = {**body, "stream": True, "stream_options": {"include_usage": True}}
-        answer = Answer()
+        answer = ChatAnswer()
         sent_s = time.monotonic()
         try:
             with self._client.stream("POST", "/v1/chat/completions", json=request) as response:
@@ -135,7 +135,7 @@ def chat(  # noqa: PLR0913 - the command's options
     Raises:
         ClusterError: the endpoint is gone or refuses.
     """
-    endpoint = Endpoint(url, api_key)
+    endpoint = ChatEndpoint(url, api_key)
     try:
         served = endpoint.models()
         if not served:

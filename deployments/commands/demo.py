@@ -7,10 +7,10 @@ from typing import Any, Final
 from rich.console import Console
 
 from deployments import app
-from deployments.commands.chat import Answer, Endpoint
+from deployments.commands.chat import ChatAnswer, ChatEndpoint
 from deployments.commands.explanation import explanation_lines, fetch_explanation
 from deployments.commands.serve import end_if_abandoned, fetch_builtin_models, progress_lines, stop_signals, watch
-from deployments.launch import Launch
+from deployments.launch.application import Launch
 
 FILE: Final = Path(__file__).parent.parent / "examples" / "demo.yaml"
 QUESTION: Final = "What is the capital of France?"
@@ -50,7 +50,7 @@ def demo(*, keep: bool, console: Console) -> None:
 
 
 def _ask(url: str, model: str, admin_port: int, console: Console) -> None:
-    endpoint = Endpoint(url)
+    endpoint = ChatEndpoint(url)
     try:
         for attempt in ("first", "second", "third"):  # of two replicas, one is asked again and has the prompt cached
             console.print(f"\n[bold]{QUESTION}[/bold]  (asked the {attempt} time)")
@@ -68,7 +68,7 @@ def _ask(url: str, model: str, admin_port: int, console: Console) -> None:
         endpoint.close()
 
 
-def _print_how(answer: Answer, explanation: Mapping[str, Any], console: Console) -> None:
+def _print_how(answer: ChatAnswer, explanation: Mapping[str, Any], console: Console) -> None:
     def line(name: str, text: str) -> None:
         console.print(f"  {name:<10}{text}", style="dim", highlight=False, markup=False, soft_wrap=True)
 

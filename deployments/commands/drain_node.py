@@ -5,8 +5,8 @@ from typing import Final
 
 from rich.console import Console
 
+import deployments.ray_api as ray_api
 from cluster.errors import ClusterError
-from deployments import ray_api
 
 POLL_S: Final = 0.5
 MISSES: Final = 10

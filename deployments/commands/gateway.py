@@ -9,11 +9,11 @@ import uvloop
 from rich.console import Console
 
 from cluster.errors import ClusterError
-from cluster.spec import GatewaySpec
-from cluster.tenants_file import TENANTS_FILE
-from deployments.commands.read_file import read_text
-from deployments.standalone_gateway import StandaloneGateway, server_at
-from deployments.tenant_keys import with_keys_read
+from cluster.spec.cluster_spec import GatewaySpec
+from cluster.spec.tenants_file import TENANTS_FILE
+from deployments.gateway.standalone import StandaloneGateway, server_at
+from deployments.gateway.tenant_keys import with_keys_read
+from deployments.launch.read_file import read_text
 
 
 def gateway(  # noqa: PLR0913 - the command's options

@@ -6,8 +6,8 @@ import subprocess
 from typing import Final
 
 from cluster.errors import TopologyError
-from cluster.placing.gpu_fabric import domain_of
-from cluster.placing.node_labels import DOMAIN, HOST, RACK
+from cluster.placement.gpu_fabric import domain_of
+from cluster.placement.node_labels import DOMAIN, HOST, RACK
 
 NVIDIA_SMI: Final = "nvidia-smi"
 TIMEOUT_S: Final = 60.0

@@ -11,15 +11,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cluster import spec_yaml
 from cluster.errors import SpecError, SpecProblem, TopologyError
-from cluster.placement import Outcome, Placement
-from cluster.placing.gang import Gang, PlacedGang, WhyNot
-from cluster.placing.gang_file import GANG_FILE, gangs_of_spec
-from cluster.placing.report import domain_blast_radius, domain_uses, fragmentation, node_blast_radius
-from cluster.placing.topology_file import TOPOLOGY_FILE, TopologyFile
-from cluster.yaml_tree import read_tree
-from deployments.commands.read_file import read_text
+from cluster.placement.gang import Gang, PlacedGang, WhyNot
+from cluster.placement.gang_file import GANG_FILE, gangs_of_spec
+from cluster.placement.placement import Placement, PlacementResult
+from cluster.placement.report import domain_blast_radius, domain_uses, fragmentation, node_blast_radius
+from cluster.placement.topology_file import TOPOLOGY_FILE, TopologyFile
+from cluster.spec import cluster_file
+from cluster.spec.yaml_tree import read_tree
+from deployments.launch.read_file import read_text
 
 
 def place(  # noqa: PLR0913 - one parameter for each option of the command
@@ -35,8 +35,8 @@ def place(  # noqa: PLR0913 - one parameter for each option of the command
     """Say where gangs would go.
 
     Args:
-        file: a cluster file, or a gang file (`cluster.placing.gang_file`).
-        topology: the machines (`cluster.placing.topology_file`).
+        file: a cluster file, or a gang file (`cluster.placement.gang_file`).
+        topology: the machines (`cluster.placement.topology_file`).
         at: place as many replicas as the cluster file starts with, or as it may grow to.
         lose: then lose these nodes, domains or racks, and rebuild what stood there.
         spares: nodes to keep in each domain, instead of what the topology file says.
@@ -56,7 +56,7 @@ def place(  # noqa: PLR0913 - one parameter for each option of the command
     first = placement.place_all(gangs)
     before = _state(placement, first)
     after: dict[str, Any] | None = None
-    rebuilt = Outcome((), ())
+    rebuilt = PlacementResult((), ())
     if lose:
         torn = _lose(placement, lose)
         rebuilt = placement.place_all(torn, rebuild=True)
@@ -83,7 +83,7 @@ def _gangs(file: Path, at: Literal["min", "max"]) -> tuple[list[Gang], list[str]
         data = None  # the reader below says what is wrong, and where
     if isinstance(data, dict) and "gangs" in data:
         return list(GANG_FILE.load(text, str(file)).each_gang()), []
-    found = gangs_of_spec(spec_yaml.load(text, str(file)), at)
+    found = gangs_of_spec(cluster_file.load(text, str(file)), at)
     return list(found.gangs), list(found.left_out)
 
 
@@ -103,7 +103,7 @@ def _lose(placement: Placement, names: Sequence[str]) -> list[Gang]:
     return [gang for node in dict.fromkeys(nodes) for gang in placement.lose(node)]
 
 
-def _state(placement: Placement, outcome: Outcome) -> dict[str, Any]:
+def _state(placement: Placement, outcome: PlacementResult) -> dict[str, Any]:
     pieces = fragmentation(placement)
     return {
         "placed": [_placed(placement, placed) for placed in outcome.placed],

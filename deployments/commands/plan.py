@@ -11,16 +11,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.errors import SpecError, SpecProblem
-from cluster.model_shape import ModelShape
-from cluster.planner import Plan
-from cluster.planner import plan as make_plan
 from cluster.planning.answer import cautions, cluster_file_entry, plan_data
 from cluster.planning.known_models import KNOWN_CONFIGS, known_model
 from cluster.planning.model_config import shape_from_config
+from cluster.planning.model_shape import ModelShape
 from cluster.planning.option import Option
 from cluster.planning.plan_file import PLAN_FILE
+from cluster.planning.planner import Plan
+from cluster.planning.planner import plan as make_plan
 from cluster.planning.published import PREDICTED_ROWS
-from deployments.commands.read_file import read_text
+from deployments.launch.read_file import read_text
 
 SHOWN_SERVING = 8
 SHOWN_FAILING = 3
@@ -99,7 +99,7 @@ def _show(plan: Plan, console: Console, *, show_all: bool) -> None:
     )
     console.print(
         "Times are means of a calibrated roofline. Left out: speculative decoding, disaggregated prefill, overlap of "
-        "communication, the engine's own work on the host (cluster/cost_model.py has the whole list).",
+        "communication, the engine's own work on the host (cluster/planning/cost_model.py has the whole list).",
         style="dim",
     )
     for caution in cautions(plan):

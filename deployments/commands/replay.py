@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from deployments.sim.replay import ReplayResult
+    from deployments.simulator.replay import ReplayResult
 
 # ruff: noqa: FBT002, PLC0415, PLR0913, PLR0917
 # Typer reads a command's options from its signature; imports inside, so that other commands need no simulator.
@@ -54,10 +54,10 @@ def replay(
     The policies are those that serve live traffic, driven by a virtual clock; replicas are caches of `--kv-blocks`
     blocks that prefill one prompt after the other at `--prefill-rate`.
     """
-    from deployments.sim.replay import ReplaySettings
-    from deployments.sim.replay import replay as run
-    from deployments.sim.trace import read_trace
-    from router.policy.registry import POLICIES
+    from deployments.simulator.replay import ReplaySettings
+    from deployments.simulator.replay import replay as run
+    from deployments.simulator.trace import read_trace
+    from router.scheduling.registry import POLICIES
 
     requests = read_trace(trace, limit or None)
     names = sorted(POLICIES) if policy == "all" else [policy]

@@ -5,9 +5,9 @@ from typing import Any
 
 from rich.table import Table
 
+import deployments.ray_api as ray_api
 from cluster.errors import ClusterError
-from deployments import ray_api
-from deployments.scaling_actor import actor_name
+from deployments.autoscaling.actor import actor_name
 
 SHOWN = 5
 """Decisions of each model on the screen; `--json` has all that are kept."""

@@ -12,9 +12,9 @@ from pathlib import Path
 from rich.console import Console
 
 from cluster.errors import ClusterError, ClusterUnreachableError, SpecError, SpecProblem
-from cluster.spec import ClusterSpec
+from cluster.spec.cluster_spec import ClusterSpec
 from deployments import app
-from deployments.launch import POLL_S, Launch, Progress
+from deployments.launch.application import POLL_S, Launch, Progress
 from deployments.models.builtins import BUILTIN_MODELS
 from deployments.models.source import fetch
 

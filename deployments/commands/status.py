@@ -8,14 +8,14 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+import deployments.ray_api as ray_api
 from cluster.errors import ClusterError, ClusterUnreachableError
-from deployments import ray_api
 from deployments.app import GATEWAY_DEPLOYMENT
 from deployments.commands.scaling_table import decisions_of, scaling_table
 from deployments.commands.waiting_gangs import print_waiting, waiting_gangs
-from deployments.directory import actor_name, view_now
-from deployments.launch import reason_in, why_failed
-from deployments.membership import GatewayEndpoint, View
+from deployments.directory.client import actor_name, view_now
+from deployments.directory.membership import GatewayEndpoint, View
+from deployments.launch.application import reason_in, why_failed
 
 ADMIN_TIMEOUT_S = 2.0
 

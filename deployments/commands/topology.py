@@ -8,11 +8,11 @@ from typing import Any, Final
 from rich.console import Console
 from rich.text import Text
 
-from cluster.placing.gang import PlacedGang
-from cluster.placing.gang_ledger import LiveNode
-from deployments import ray_api
+import deployments.ray_api as ray_api
+from cluster.placement.gang import PlacedGang
+from cluster.placement.gang_ledger import LiveNode
 from deployments.commands.waiting_gangs import print_waiting, waiting_gangs
-from deployments.gangs.live_cluster import host_of, live_nodes, standing_gangs
+from deployments.gang_placement.live_cluster import host_of, live_nodes, standing_gangs
 
 LETTERS: Final = string.ascii_uppercase + string.ascii_lowercase
 FREE, OTHERS = "·", "#"

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 from rich.console import Console
 
 from cluster.errors import ClusterError
-from cluster.launch.launch_spec import OnPremLaunch
-from deployments.host_check import check_hosts
-from deployments.launch_file import LaunchFile
-from deployments.ray_up import RayUp
-from deployments.ssh_hosts import on_head, on_workers, workers_by_key
+from cluster.spec.launch_spec import OnPremLaunch
+from deployments.launch.host_check import check_hosts
+from deployments.launch.ray_up import RayUp
+from deployments.launch.ray_up_file import LaunchFile
+from deployments.launch.ssh_hosts import on_head, on_workers, workers_by_key
 
 REMOTE_FILE = "~/rackserve-cluster.yaml"
 STARTING_S = 60

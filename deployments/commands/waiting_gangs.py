@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from cluster.errors import ClusterError
-from deployments.gangs.placer import waiting_now
+from deployments.gang_placement.placer import waiting_now
 
 
 def waiting_gangs() -> list[dict[str, Any]]:

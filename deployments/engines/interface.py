@@ -36,7 +36,7 @@ class GangPlace:
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """An engine's state at one moment; the fields of `router.snapshot.LoadReport` an engine itself knows."""
+    """An engine's state at one moment; the fields of `router.replicas.snapshot.LoadReport` an engine itself knows."""
 
     running: int
     waiting: int

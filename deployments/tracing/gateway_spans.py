@@ -6,10 +6,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from router.estimator.model_estimator import Usage
 from router.http.attempt import Attempt
-from router.http.incoming import IncomingRequest
+from router.http.wire.incoming import IncomingRequest
 from router.outcome import Outcome
-from router.outlook import Usage
 from router.request import RoutingRequest
 
 W3C: Final = TraceContextTextMapPropagator()
@@ -17,7 +17,7 @@ FINE: Final = frozenset({Outcome.OK, Outcome.CLIENT_LEFT})
 
 
 class GatewaySpan:
-    """One request; `router.http.spans.RequestSpan`."""
+    """One request; `router.http.tracing.RequestSpan`."""
 
     __slots__ = ("_span",)
 
@@ -51,7 +51,7 @@ class GatewaySpan:
 
 
 class GatewayTracer:
-    """Makes the gateway's spans; `router.http.spans.Tracer`.
+    """Makes the gateway's spans; `router.http.tracing.Tracer`.
 
     Args:
         provider: where they go.

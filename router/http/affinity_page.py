@@ -3,17 +3,17 @@
 from collections import Counter
 from typing import Any, Final
 
-from router.fleet import ModelFleet
-from router.outlook import ModelOutlook
-from router.residency import Mode
-from router.snapshot import Endpoint, Signal
+from router.dispatch.fleet import ModelFleet
+from router.estimator.model_estimator import ModelEstimator
+from router.prefix_cache.residency import Mode
+from router.replicas.snapshot import Endpoint, Signal
 
 MODES: Final = (Mode.EXACT, Mode.OBSERVED, Mode.NONE)
 MIXED: Final = "mixed"
 UNKNOWN: Final = "unknown"
 
 
-def affinity_of(fleet: ModelFleet, outlook: ModelOutlook | None) -> dict[str, Any]:
+def affinity_of(fleet: ModelFleet, outlook: ModelEstimator | None) -> dict[str, Any]:
     """Return how the caches of a model's replicas are known.
 
     Args:

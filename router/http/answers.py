@@ -4,8 +4,8 @@ import asyncio
 from typing import Protocol
 
 from router.http.data_plane import DataPlane
-from router.http.incoming import IncomingRequest
-from router.http.responses import error_body, response
+from router.http.wire.incoming import IncomingRequest
+from router.http.wire.responses import error_body, response
 from router.outcome import HTTP_STATUS, Outcome
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Container
 
+from router.estimator.model_estimator import ModelEstimator, Ticket, Usage
 from router.http.data_plane import DataPlane
 from router.http.model_flow import ModelFlow
 from router.outcome import Outcome
-from router.outlook import ModelOutlook, Ticket, Usage
-from router.policy.interface import Decision
 from router.request import RoutingRequest
+from router.scheduling.interface import Decision
 
 
 class Attempt:
@@ -27,7 +27,7 @@ class Attempt:
         flow: ModelFlow,
         request: RoutingRequest,
         decision: Decision,
-        outlook: ModelOutlook | None,
+        outlook: ModelEstimator | None,
         ticket: Ticket | None,
     ) -> None:
         self._plane = plane

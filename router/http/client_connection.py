@@ -11,8 +11,8 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from router.http.client import Client
 from router.http.data_plane import TICK_S, DataPlane
 from router.http.exchange import Exchange
-from router.http.incoming import READ, IncomingRequest, RefusedRequest
-from router.http.responses import error_body, response
+from router.http.wire.incoming import READ, IncomingRequest, RefusedRequest
+from router.http.wire.responses import error_body, response
 from router.outcome import HTTP_STATUS, Outcome
 
 _log = structlog.get_logger("rackserve.gateway")

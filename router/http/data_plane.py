@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from cluster.spec import GatewaySpec
-from router.chunk_chain import ChunkHasher
-from router.fleet import Fleet
-from router.hash_seed import hash_seed
+from cluster.spec.cluster_spec import GatewaySpec
+from router.dispatch.fleet import Fleet
+from router.dispatch.journal import Journal
 from router.http.auth import Authenticator
 from router.http.flow_control import FlowControl
-from router.http.meters import Meters
-from router.http.upstream import UpstreamPool
-from router.journal import Journal
-from router.snapshot import Endpoint, ReplicaSnapshot
+from router.http.metrics.meters import Meters
+from router.http.wire.upstream import UpstreamPool
+from router.prompt.chunk_chain import ChunkHasher
+from router.prompt.hash_seed import hash_seed
+from router.replicas.snapshot import Endpoint, ReplicaSnapshot
 
 if TYPE_CHECKING:
     import asyncio
 
     from cluster.autoscaling.scaling_view import ScalingView
-    from router.http.spans import Tracer
-    from router.outlook import ModelOutlook
+    from router.estimator.model_estimator import ModelEstimator
+    from router.http.tracing import Tracer
 
 TICK_S = 0.25
 """How often time limits are looked at: one sweep over all connections instead of a timer for each."""
@@ -88,7 +88,7 @@ class DataPlane:
         self.draining = False
         self.request_timeouts_s: dict[str, float] = {}
         self.hasher = ChunkHasher(hash_seed(credential))
-        self.outlooks: dict[str, ModelOutlook] = {}
+        self.outlooks: dict[str, ModelEstimator] = {}
         self.journal = Journal()
         self.scaling_views: Callable[[], Mapping[str, ScalingView]] = dict
         self.tracer: Tracer | None = None

@@ -4,21 +4,21 @@ import asyncio
 from http import HTTPStatus
 from math import inf
 
-from router.admission.claim import Claim
-from router.admission.priority import Priority
-from router.admission.verdict import Reject
+from router.estimator.model_estimator import Usage
+from router.flow_control.priority import Priority
+from router.flow_control.queued_request import QueuedRequest
+from router.flow_control.verdict import Reject
 from router.http.attempt import Attempt
 from router.http.auth import Tenant
 from router.http.client import Client
 from router.http.data_plane import MAX_ATTEMPTS, DataPlane, ReplicaRoute
-from router.http.incoming import IncomingRequest
 from router.http.model_flow import ModelFlow, Waiter
 from router.http.relayed_answer import RelayedAnswer
-from router.http.response_head import ResponseHead
-from router.http.responses import error_body, response
-from router.http.upstream import Sink, UpstreamConnection
+from router.http.wire.incoming import IncomingRequest
+from router.http.wire.response_head import ResponseHead
+from router.http.wire.responses import error_body, response
+from router.http.wire.upstream import Sink, UpstreamConnection
 from router.outcome import HTTP_STATUS, Outcome
-from router.outlook import Usage
 from router.request import RoutingRequest
 
 _COST_NOTHING = Usage(0, 0, 0)
@@ -98,7 +98,7 @@ class Exchange:
         self._began_s = plane.now_s()
         self._span = plane.tracer.begin(incoming, request, tenant.name) if plane.tracer is not None else None
         work = flow.estimate(request, tenant.name)
-        self._claim: Claim[Waiter] = Claim(
+        self._claim: QueuedRequest[Waiter] = QueuedRequest(
             self, tenant.name, work, priority, len(incoming.body), self._began_s + wait_s
         )
         self.head_request = incoming.method == b"HEAD"

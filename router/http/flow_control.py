@@ -3,18 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 
-from cluster.spec import GatewaySpec, ModelSpec, TenantSpec
-from router.admission.limits import AdmissionLimits, TenantLimits, WaitingRoom
-from router.admission.priority import Priority, priority_named
-from router.admission.rate_limits import RateLimits
-from router.admission.verdict import reject
-from router.fleet import Fleet
-from router.gateway_load import GatewayLoad
+from cluster.spec.cluster_spec import GatewaySpec, ModelSpec, TenantSpec
+from router.dispatch.fleet import Fleet
+from router.dispatch.gateway_load import GatewayLoad
+from router.estimator.model_estimator import ModelEstimator
+from router.flow_control.limits import AdmissionLimits, TenantLimits, WaitingRoom
+from router.flow_control.priority import Priority, priority_named
+from router.flow_control.rate_limits import RateLimits
+from router.flow_control.verdict import reject
 from router.http.auth import ANONYMOUS
-from router.http.meters import Meters
+from router.http.metrics.meters import Meters
 from router.http.model_flow import ModelFlow
 from router.outcome import Outcome
-from router.outlook import ModelOutlook
 
 
 class FlowControl:
@@ -46,7 +46,7 @@ class FlowControl:
         self._sequence = count(1)
         fleet.on_change = self._replicas_changed
 
-    def set_models(self, models: Sequence[ModelSpec], outlooks: Mapping[str, ModelOutlook]) -> None:
+    def set_models(self, models: Sequence[ModelSpec], outlooks: Mapping[str, ModelEstimator]) -> None:
         """Serve exactly these models, which the fleet knows already."""
         for name in self.models.keys() - {model.name for model in models}:
             verdict = reject(Outcome.MODEL_NOT_FOUND, 1.0, f"the model {name!r} was taken out of the cluster")

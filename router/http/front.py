@@ -3,14 +3,14 @@
 import msgspec
 
 from router.http.answers import Answers, Writable
+from router.http.api.envelope import Envelope, EnvelopeError, read_json, read_multipart, with_cache_salt
+from router.http.api.urgency import asked_priority, asked_wait_s
 from router.http.auth import Tenant
 from router.http.client import Client
 from router.http.data_plane import DataPlane
-from router.http.envelope import Envelope, EnvelopeError, read_json, read_multipart, with_cache_salt
 from router.http.exchange import Exchange
-from router.http.incoming import IncomingRequest
 from router.http.pages import READ_ONLY, Pages
-from router.http.urgency import asked_priority, asked_wait_s
+from router.http.wire.incoming import IncomingRequest
 from router.outcome import Outcome
 from router.request import RoutingRequest
 

@@ -12,27 +12,27 @@ import structlog
 
 from cluster.autoscaling.scaling_view import ScalingView
 from cluster.clock import Clock
-from cluster.spec import GatewaySpec, ModelSpec
-from router.fleet import Fleet
-from router.gateway_load import GatewayLoad
+from cluster.spec.cluster_spec import GatewaySpec, ModelSpec
+from router.dispatch.fleet import Fleet
+from router.dispatch.gateway_load import GatewayLoad
+from router.estimator.model_estimator import ModelEstimator
 from router.http.auth import ApiKeys, Authenticator, OpenAccess, Tenant
 from router.http.client_connection import ClientConnection, Handler, OpenConnections
 from router.http.data_plane import TICK_S, DataPlane
-from router.http.flow_metrics import queue_state
 from router.http.front import Front
-from router.http.listen import Listener, first_free_socket, shared_socket
+from router.http.metrics.flow_metrics import queue_state
 from router.http.pages import Pages
 from router.http.readiness import Readiness, readiness_of
-from router.http.server_certificate import ServerCertificate
-from router.http.spans import Tracer
-from router.outlook import ModelOutlook
-from router.policy.needed_telemetry import lack, provides
-from router.policy.registry import policy_named, reads_prompts
-from router.residency_exact import ResidencyDelta
-from router.snapshot import Endpoint, LoadReport, ReplicaSnapshot, Signal
+from router.http.tracing import Tracer
+from router.http.wire.listen import Listener, first_free_socket, shared_socket
+from router.http.wire.server_certificate import ServerCertificate
+from router.prefix_cache.exact import ResidencyDelta
+from router.replicas.snapshot import Endpoint, LoadReport, ReplicaSnapshot, Signal
+from router.scheduling.needed_telemetry import lack, provides
+from router.scheduling.registry import policy_named, reads_prompts
 
 if TYPE_CHECKING:
-    from router.policy.profile import Profile
+    from router.scheduling.profile import Profile
 
 
 FLUSH_S = 0.2
@@ -129,10 +129,10 @@ class Gateway:
         Raises:
             PolicyError: a model names a policy that does not exist.
         """
-        outlooks: dict[str, ModelOutlook] = {}
+        outlooks: dict[str, ModelEstimator] = {}
         policies: dict[str, Profile] = {}
         for model in models:
-            outlook = self._plane.outlooks.get(model.name) or ModelOutlook()
+            outlook = self._plane.outlooks.get(model.name) or ModelEstimator()
             policies[model.name] = policy_named(model.policy, outlook)
             if reads_prompts(model.policy):
                 outlooks[model.name] = outlook
@@ -196,7 +196,7 @@ class Gateway:
                 endpoint.replica_id, exact=is_exact, kv_tokens=endpoint.kv_tokens, caches=endpoint.caches_prefixes
             )
 
-    def _outlook_of(self, replica_id: str) -> ModelOutlook | None:
+    def _outlook_of(self, replica_id: str) -> ModelEstimator | None:
         replica = self._fleet.by_id.get(replica_id)
         return self._plane.outlooks.get(replica.endpoint.model) if replica is not None else None
 

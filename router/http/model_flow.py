@@ -1,4 +1,4 @@
-"""Flow control of one model in one gateway process: `router.admission`, driven by what happens here.
+"""Flow control of one model in one gateway process: `router.flow_control`, driven by what happens here.
 
 An exchange `offer`s its request; it is told `dispatch` at once or later, or `refused`. A replica is picked only after
 that, when there is room. Nothing here awaits, and where nothing waits nothing is scheduled.
@@ -10,18 +10,18 @@ from typing import Protocol
 
 import structlog
 
-from router.admission.admission import Admission
-from router.admission.claim import Claim, ClaimState
-from router.admission.limits import AdmissionLimits, WaitingRoom
-from router.admission.priority import Priority
-from router.admission.rate_limits import RateLimits
-from router.admission.unacknowledged import Unacknowledged
-from router.admission.verdict import Admit, Reject
-from router.admission.work import OUTPUT_WEIGHT, OutputEstimate, work_of
-from router.gateway_load import ModelLoad
-from router.outlook import ModelOutlook, Ticket, Usage
+from router.dispatch.gateway_load import ModelLoad
+from router.estimator.model_estimator import ModelEstimator, Ticket, Usage
+from router.flow_control.admission import Admission
+from router.flow_control.limits import AdmissionLimits, WaitingRoom
+from router.flow_control.priority import Priority
+from router.flow_control.queued_request import QueuedRequest, RequestState
+from router.flow_control.rate_limits import RateLimits
+from router.flow_control.unacknowledged import Unacknowledged
+from router.flow_control.verdict import Admit, Reject
+from router.flow_control.work import OUTPUT_WEIGHT, OutputEstimate, work_of
+from router.replicas.snapshot import LoadReport, ReplicaSnapshot
 from router.request import RoutingRequest
-from router.snapshot import LoadReport, ReplicaSnapshot
 
 DISPATCHES_A_TURN = 64
 """Waiting requests sent in one go; between two goes the event loop moves other requests' bytes."""
@@ -78,7 +78,7 @@ class ModelFlow:
     ) -> None:
         self.model = model
         self.admission: Admission[Waiter] = Admission(limits, room, rates)
-        self.outlook: ModelOutlook | None = None
+        self.outlook: ModelEstimator | None = None
         self.on_held: Callable[[], None] = _nothing
         self._on_dispatched = on_dispatched
         self.now_s = now_s
@@ -109,7 +109,7 @@ class ModelFlow:
         request.output_tokens = output.tokens(request.max_tokens)
         return work_of(prompt_tokens, request.output_tokens)
 
-    def offer(self, claim: Claim[Waiter]) -> None:
+    def offer(self, claim: QueuedRequest[Waiter]) -> None:
         """Take a new request: its owner is told `dispatch` or `refused` before this returns, or later."""
         now_s = self.now_s()
         admission = self.admission
@@ -130,7 +130,7 @@ class ModelFlow:
         else:
             self.on_held()
 
-    def put_back(self, claim: Claim[Waiter]) -> None:
+    def put_back(self, claim: QueuedRequest[Waiter]) -> None:
         """A request that was dispatched could not be sent: it is its tenant's next."""
         self.admission.put_back(claim, self.now_s())
         if self.admission.slots.taking:
@@ -138,14 +138,14 @@ class ModelFlow:
         else:
             self.on_held()
 
-    def remove(self, claim: Claim[Waiter]) -> None:
+    def remove(self, claim: QueuedRequest[Waiter]) -> None:
         """The client of a waiting request left."""
         self.admission.remove(claim, self.now_s())
 
-    def ended(self, claim: Claim[Waiter], request: RoutingRequest, usage: Usage) -> None:
+    def ended(self, claim: QueuedRequest[Waiter], request: RoutingRequest, usage: Usage) -> None:
         """A request is over, wherever it was; of what it cost, the estimate stands for what `usage` does not say."""
-        if claim.state is not ClaimState.DISPATCHED:
-            if claim.state is ClaimState.WAITING:
+        if claim.state is not RequestState.DISPATCHED:
+            if claim.state is RequestState.WAITING:
                 self.remove(claim)
             return
         output_tokens: float | None = usage.completion_tokens

@@ -8,18 +8,18 @@ import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 
-from router.http.affinity_metrics import AffinityMetrics
+from router.dispatch.journal import Journal, explanation
 from router.http.affinity_page import affinity_of
 from router.http.answers import Answers
 from router.http.client import Client
 from router.http.data_plane import DataPlane
-from router.http.engine_metrics import EngineMetrics
-from router.http.flow_metrics import FlowMetrics
-from router.http.incoming import IncomingRequest
+from router.http.metrics.affinity_metrics import AffinityMetrics
+from router.http.metrics.engine_metrics import EngineMetrics
+from router.http.metrics.flow_metrics import FlowMetrics
+from router.http.metrics.scaling_metrics import ScalingMetrics
 from router.http.readiness import Readiness
-from router.http.responses import error_body
-from router.http.scaling_metrics import ScalingMetrics
-from router.journal import Journal, explanation
+from router.http.wire.incoming import IncomingRequest
+from router.http.wire.responses import error_body
 from router.outcome import Outcome
 
 WHY = b"/why/"

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from router.fleet import ModelFleet
-from router.policy.needed_telemetry import why_unmet
+from router.dispatch.fleet import ModelFleet
+from router.scheduling.needed_telemetry import why_unmet
 
 
 @dataclass(frozen=True, slots=True)

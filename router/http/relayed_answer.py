@@ -4,16 +4,16 @@ import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
 
-from router.http.chunked import LAST_CHUNK, chunk, payload
-from router.http.incoming import IncomingRequest
-from router.http.response_head import CHUNKED, UNTIL_CLOSE, ResponseHead
-from router.http.responses import error_event
-from router.http.resume import RESUMABLE_PATHS, ResumedStream, continuation_body
-from router.http.sent_text import ABORT, ERROR, FOLD_EVENTS, SentText
-from router.http.upstream import Sink
-from router.http.usage import read_answer, read_counts
+from router.estimator.model_estimator import Usage
+from router.http.api.resume import RESUMABLE_PATHS, ResumedStream, continuation_body
+from router.http.api.sent_text import ABORT, ERROR, FOLD_EVENTS, SentText
+from router.http.api.usage import read_answer, read_counts
+from router.http.wire.chunked import LAST_CHUNK, chunk, payload
+from router.http.wire.incoming import IncomingRequest
+from router.http.wire.response_head import CHUNKED, UNTIL_CLOSE, ResponseHead
+from router.http.wire.responses import error_event
+from router.http.wire.upstream import Sink
 from router.outcome import Outcome
-from router.outlook import Usage
 from router.request import RoutingRequest
 
 MAX_KEPT_ANSWER = 64 * 1024

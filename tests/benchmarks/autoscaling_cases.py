@@ -10,12 +10,12 @@ from statistics import fmean
 from cluster.autoscaling.fixed import FixedFleet
 from cluster.autoscaling.staffing import replicas_for
 from cluster.autoscaling.targets import AutoscalingTargets
-from cluster.spec import SimSpec
-from deployments.sim.autoscaled_fleet import FleetResult, FleetSettings, run_fleet
-from deployments.sim.loads import SimRequest, Sizes, bursts, noisy, recorded, step
-from deployments.sim.trace import read_trace
-from router.admission.limits import AdmissionLimits
-from router.admission.work import work_of
+from cluster.spec.cluster_spec import SimSpec
+from deployments.simulator.autoscaled_fleet import FleetResult, FleetSettings, run_fleet
+from deployments.simulator.loads import SimRequest, Sizes, bursts, noisy, recorded, step
+from deployments.simulator.trace import read_trace
+from router.flow_control.limits import AdmissionLimits
+from router.flow_control.work import work_of
 from tests.benchmarks.trace_replay import trace_path
 
 ENGINE = SimSpec(prefill_tokens_per_s=16_000.0, inter_token_s=0.015, inter_token_per_seq_s=0.0008, max_num_seqs=128)

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from cluster.autoscaling.autoscaler import Autoscaler
 from cluster.autoscaling.serve_default import ServeDefault, ServeSettings
-from deployments.sim.autoscaled_fleet import FleetResult, run_fleet
+from deployments.simulator.autoscaled_fleet import FleetResult, run_fleet
 from tests.benchmarks.autoscaling_cases import MOST, SETTINGS, SETTLED_S, TARGETS, Case
 from tests.benchmarks.bars import Bar
 

@@ -9,7 +9,7 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from deployments.sim.autoscaled_fleet import Moment
+from deployments.simulator.autoscaled_fleet import Moment
 from tests.benchmarks.autoscaling_contest import FIXED, OURS, SERVE, Outcome
 
 _SHOWN = (FIXED, OURS, SERVE)

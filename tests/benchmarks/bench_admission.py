@@ -10,10 +10,10 @@ from random import Random
 from rich.console import Console
 from rich.table import Table
 
-from router.admission.admission import Admission
-from router.admission.claim import Claim
-from router.admission.limits import AdmissionLimits, WaitingRoom
-from router.admission.priority import Priority
+from router.flow_control.admission import Admission
+from router.flow_control.limits import AdmissionLimits, WaitingRoom
+from router.flow_control.priority import Priority
+from router.flow_control.queued_request import QueuedRequest
 from tests.benchmarks.bars import Bar, report_bars
 from tests.benchmarks.burst import PRIORITIES, BurstResult, burst_cluster
 from tests.benchmarks.result_file import our_versions, write_result
@@ -40,7 +40,7 @@ def fast_path() -> int:
         admission.join(f"replica-{number}", 0.0)
     for number in range(FAST_CALLS):
         now_s = number * 1e-3
-        claim = Claim(None, "tenant", 500.0)
+        claim = QueuedRequest(None, "tenant", 500.0)
         admission.offer(claim, now_s)
         admission.slots.take("replica-1", 0.0, now_s)
         admission.slots.give("replica-1", now_s)
@@ -56,7 +56,7 @@ def loaded(size: int) -> dict[str, float]:
     while admission.slots.any_open(0.0):
         admission.slots.take("replica", 0.0, 0.0)
     claims = [
-        Claim(None, f"t{rng.randrange(TENANTS)}", rng.uniform(10, 10_000), rng.choice(tuple(Priority)), 1_000)
+        QueuedRequest(None, f"t{rng.randrange(TENANTS)}", rng.uniform(10, 10_000), rng.choice(tuple(Priority)), 1_000)
         for _ in range(size)
     ]
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from cluster.errors import RackServeError
 from deployments.models.source import fetch
-from deployments.sim.trace import read_trace
+from deployments.simulator.trace import read_trace
 from tests.benchmarks.bars import Bar, report_bars
 from tests.benchmarks.engine_routing import EngineRouting, engine_bars, engine_json, engine_table, measure_engines
 from tests.benchmarks.grouped_chats import ChatLoad

@@ -7,8 +7,8 @@ import signal
 
 import uvloop
 
-from cluster.spec import GatewaySpec, TenantSpec
-from deployments.standalone_gateway import StandaloneGateway, server_at
+from cluster.spec.cluster_spec import GatewaySpec, TenantSpec
+from deployments.gateway.standalone import StandaloneGateway, server_at
 
 _OTHER_TENANTS = 100
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+import deployments.ray_api as ray_api
 from cluster.errors import ClusterError
-from cluster.spec import ClusterSpec
-from deployments import ray_api
-from deployments.directory import view_now
-from deployments.launch import Launch, Progress
+from cluster.spec.cluster_spec import ClusterSpec
+from deployments.directory.client import view_now
+from deployments.launch.application import Launch, Progress
 from tests.benchmarks.load_plan import API_KEY
 from tests.benchmarks.server_process import free_port
 from tests.benchmarks.token_streams import Target

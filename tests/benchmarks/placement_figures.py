@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from cluster.cost_model import Steady
-from cluster.placement import Placement
-from cluster.placing.gang import Gang
-from cluster.planner import plan
+from cluster.placement.gang import Gang
+from cluster.placement.placement import Placement
+from cluster.placement.topology import Node, Topology
+from cluster.planning.cost_model import Steady
 from cluster.planning.known_models import KNOWN_CONFIGS, known_model
 from cluster.planning.plan_file import PLAN_FILE
+from cluster.planning.planner import plan
 from cluster.planning.published import CALIBRATION_ROW, PREDICTED_ROWS, PublishedRow
-from cluster.topology import Node, Topology
 
 Result = TypeVar("Result")
 

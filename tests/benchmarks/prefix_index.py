@@ -16,15 +16,14 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from router.bucket_table import Hashes
-from router.canonical import Prompt
-from router.chunk_chain import ChunkHasher
-from router.outlook import ModelOutlook
-from router.policy.profile import Profile
-from router.policy.registry import policy_named
-from router.prefix_index import PrefixIndex
+from router.estimator.model_estimator import ModelEstimator
+from router.prefix_cache.index import PrefixIndex
+from router.prompt.canonical import Prompt
+from router.prompt.chunk_chain import ChunkHasher, Hashes
+from router.replicas.snapshot import Endpoint, LoadReport, ReplicaSnapshot
 from router.request import RoutingRequest
-from router.snapshot import Endpoint, LoadReport, ReplicaSnapshot
+from router.scheduling.profile import Profile
+from router.scheduling.registry import policy_named
 from tests.benchmarks.bars import Bar, report_bars
 from tests.benchmarks.result_file import our_versions, write_result
 
@@ -112,7 +111,7 @@ def _body(*messages: str) -> bytes:
 
 def pick_bars() -> list[Bar]:
     """Measure a whole pick over 8 replicas: body → canonical bytes → hashes → lookup → scores → choice."""
-    outlook = ModelOutlook()
+    outlook = ModelEstimator()
     policy = policy_named("expected_ttft", outlook)
     replicas = [ReplicaSnapshot(Endpoint(f"r{number}", "m", "h", 1)) for number in range(8)]
     for number, replica in enumerate(replicas):
@@ -137,7 +136,7 @@ def _request(body: bytes) -> RoutingRequest:
     return RoutingRequest("id", "m", PATH, stream=True, body=body, now_s=0.05, chain=chain)
 
 
-def _pick_us(outlook: ModelOutlook, policy: Profile, replicas: list[ReplicaSnapshot], body: bytes) -> float:
+def _pick_us(outlook: ModelEstimator, policy: Profile, replicas: list[ReplicaSnapshot], body: bytes) -> float:
     rng = Random(0)
 
     def pick(number: int) -> None:

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 
 import httpx
 
+import deployments.ray_api as ray_api
 from cluster.ray_settings import DEATH_TIMEOUTS
-from deployments import ray_api
 from tests.integration.cluster.running_application import RunningApplication, free_port, sim_spec
 from tests.integration.gangs.racks import Racks
 

@@ -14,11 +14,11 @@ from random import Random
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from deployments.engines.interface import AnswerSeen, BlockRemoved, BlockStored, PromptSeen
-from deployments.residency.chunk_ties import ChunkTies
-from deployments.residency.kv_blocks import KvBlocks
-from deployments.residency.prompt_ties import PromptTies
-from deployments.residency.residency_log import ResidencyLog
-from router.chunk_chain import ChunkHasher
+from deployments.kv_residency.chunk_block_map import ChunkBlockMap
+from deployments.kv_residency.kv_blocks import KvBlocks
+from deployments.kv_residency.prompt_block_map import PromptBlockMap
+from deployments.kv_residency.residency_log import ResidencyLog
+from router.prompt.chunk_chain import ChunkHasher
 from tests.benchmarks.bars import Bar, report_bars
 
 BLOCK_TOKENS = 16
@@ -32,10 +32,10 @@ class Replica:
     """A replica's residency, and an engine that stores and removes what it is told to."""
 
     def __init__(self) -> None:
-        self.ties = ChunkTies(1 << 20)
+        self.ties = ChunkBlockMap(1 << 20)
         self.blocks = KvBlocks(BLOCK_TOKENS)
         self.log = ResidencyLog(self.ties)
-        self.prompts = PromptTies(
+        self.prompts = PromptBlockMap(
             ChunkHasher(1),
             "m",
             ties=self.ties,

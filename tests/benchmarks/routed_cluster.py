@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from cluster.spec import ClusterSpec
-from deployments import ray_api
-from deployments.directory import view_now
-from deployments.launch import Launch, Progress
+import deployments.ray_api as ray_api
+from cluster.spec.cluster_spec import ClusterSpec
+from deployments.directory.client import view_now
+from deployments.launch.application import Launch, Progress
 from tests.benchmarks.load_plan import API_KEY
 from tests.benchmarks.one_replica_cluster import MODEL
 from tests.benchmarks.plain_engines import BLOCK_TOKENS, ENGINE_ENV, ENGINES, KV_BLOCKS

@@ -11,7 +11,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from deployments.sim.replay import ReplayResult
+from deployments.simulator.replay import ReplayResult
 
 _QUANTILES = ("p50", "p90", "p99")
 

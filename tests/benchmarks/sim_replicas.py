@@ -9,13 +9,13 @@ from random import Random
 import msgspec
 import uvloop
 
-from cluster.spec import GatewaySpec, ModelSpec
-from deployments.engines.registry import engine_for
-from deployments.machine_clock import MachineClock
-from deployments.replica_server import ReplicaServer
-from deployments.telemetry_client import TelemetryClient
+from cluster.spec.cluster_spec import GatewaySpec, ModelSpec
+from deployments.process.machine_clock import MachineClock
+from deployments.replica.engine_registry import engine_for
+from deployments.replica.server import ReplicaServer
+from deployments.telemetry.client import TelemetryClient
 from router.http.gateway import Gateway
-from router.snapshot import Endpoint
+from router.replicas.snapshot import Endpoint
 
 CREDENTIAL = "burst"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from router.policy.registry import POLICIES
+from router.scheduling.registry import POLICIES
 from tests.benchmarks.grouped_chats import ChatLoad
 from tests.benchmarks.server_process import ROOT
 from tests.benchmarks.trace_replay import trace_path

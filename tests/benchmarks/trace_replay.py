@@ -9,9 +9,9 @@ from typing import Final
 
 from rich.table import Table
 
-from deployments.sim.replay import ReplayResult, ReplaySettings, replay
-from deployments.sim.trace import TraceRequest
-from router.policy.registry import POLICIES
+from deployments.simulator.replay import ReplayResult, ReplaySettings, replay
+from deployments.simulator.trace import TraceRequest
+from router.scheduling.registry import POLICIES
 from tests.benchmarks.bars import Bar
 from tests.benchmarks.server_process import ROOT
 

@@ -11,22 +11,22 @@ import httpx
 import numpy as np
 import pytest
 
-from cluster.spec import ModelSpec
-from deployments import telemetry_pb2 as pb
-from deployments import telemetry_pb2_grpc as pb_grpc
+from cluster.spec.cluster_spec import ModelSpec
 from deployments.engines.interface import EngineStats
-from deployments.engines.registry import engine_for
-from deployments.replica_server import ReplicaServer
-from deployments.residency.chunk_ties import ChunkTies
-from deployments.residency.replica_residency import ReplicaResidency
-from deployments.residency.residency_log import ResidencyLog
-from deployments.telemetry_client import TelemetryClient
-from deployments.telemetry_service import TelemetryServer, TelemetryService
-from router.chunk_chain import ChunkChain, ChunkHasher
-from router.hash_seed import hash_seed
-from router.residency import Mode, Residency
-from router.residency_exact import ResidencyDelta
-from router.snapshot import Endpoint, Signal
+from deployments.kv_residency.chunk_block_map import ChunkBlockMap
+from deployments.kv_residency.replica_residency import ReplicaResidency
+from deployments.kv_residency.residency_log import ResidencyLog
+from deployments.replica.engine_registry import engine_for
+from deployments.replica.server import ReplicaServer
+from deployments.telemetry import telemetry_pb2 as pb
+from deployments.telemetry import telemetry_pb2_grpc as pb_grpc
+from deployments.telemetry.client import TelemetryClient
+from deployments.telemetry.service import TelemetryServer, TelemetryService
+from router.prefix_cache.exact import ResidencyDelta
+from router.prefix_cache.residency import Mode, Residency
+from router.prompt.chunk_chain import ChunkChain, ChunkHasher
+from router.prompt.hash_seed import hash_seed
+from router.replicas.snapshot import Endpoint, Signal
 
 CREDENTIAL = "secret"
 CHAT = "/v1/chat/completions"
@@ -201,7 +201,7 @@ class FilledResidency(ReplicaResidency):
     """A replica's residency without an engine, with as many chunks as the largest machines hold."""
 
     def __init__(self, chunks: int) -> None:
-        self._ties = ChunkTies(chunks)
+        self._ties = ChunkBlockMap(chunks)
         self.log = ResidencyLog(self._ties)
         self._listeners = set()
         for chunk in np.random.default_rng(0).integers(1, 1 << 63, chunks, dtype=np.uint64).tolist():

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from cluster.errors import ClusterError
-from deployments.standalone_gateway import server_at
+from deployments.gateway.standalone import server_at
 from tests.integration.cluster.command import RACKSERVE, Command, run
 from tests.integration.cluster.running_application import eventually
 
@@ -234,7 +234,7 @@ def test_mistakes_in_a_tenants_file_are_told_with_their_lines(tmp_path: Path) ->
 def test_it_imports_no_ray() -> None:
     """The gateway alone runs where Ray is not installed."""
     program = (
-        "import sys, deployments.cli, deployments.commands.gateway\n"
+        "import sys, deployments.commands.cli, deployments.commands.gateway\n"
         "bad = sorted(m for m in sys.modules if m.split('.')[0] in {'ray', 'vllm', 'torch', 'grpc'})\n"
         "print(bad)"
     )

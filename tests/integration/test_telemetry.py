@@ -10,13 +10,13 @@ import grpc.aio
 import pytest
 from grpc_tools import protoc  # type: ignore[import-untyped]
 
-from deployments import telemetry_pb2 as pb
-from deployments import telemetry_pb2_grpc as pb_grpc
 from deployments.engines.interface import EngineStats
-from deployments.loop_thread import LoopThread
-from deployments.telemetry_client import TelemetryClient
-from deployments.telemetry_service import TelemetryServer, TelemetryService
-from router.snapshot import Endpoint, LoadReport
+from deployments.process.loop_thread import LoopThread
+from deployments.telemetry import telemetry_pb2 as pb
+from deployments.telemetry import telemetry_pb2_grpc as pb_grpc
+from deployments.telemetry.client import TelemetryClient
+from deployments.telemetry.service import TelemetryServer, TelemetryService
+from router.replicas.snapshot import Endpoint, LoadReport
 
 ROOT = Path(__file__).parents[2]
 
@@ -231,5 +231,7 @@ def test_the_generated_code_is_the_protos(name: str, tmp_path: Path) -> None:
         f"--pyi_out={tmp_path}",
         f"--grpc_python_out={tmp_path}",
     ]
-    assert protoc.main([*arguments, str(ROOT / "deployments/telemetry.proto")]) == 0
-    assert (ROOT / "deployments" / name).read_text() == (tmp_path / "deployments" / name).read_text()
+    assert protoc.main([*arguments, str(ROOT / "deployments/telemetry/telemetry.proto")]) == 0
+    assert (ROOT / "deployments/telemetry" / name).read_text() == (
+        tmp_path / "deployments/telemetry" / name
+    ).read_text()

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from cluster.hardware import ACCELERATORS
+from cluster.planning.hardware import ACCELERATORS
 
 TERRAFORM = Path(__file__).parents[2] / "terraform"
 MODULES = sorted(TERRAFORM.glob("modules/*"))

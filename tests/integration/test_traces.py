@@ -13,11 +13,11 @@ import httpx
 import pytest
 
 from cluster.errors import ClusterError
-from cluster.spec import GatewaySpec, ModelSpec
+from cluster.spec.cluster_spec import GatewaySpec, ModelSpec
 from deployments.engines.interface import Scope, Send
-from deployments.engines.registry import engine_for
-from deployments.replica_server import ReplicaServer
-from deployments.standalone_gateway import StandaloneGateway
+from deployments.gateway.standalone import StandaloneGateway
+from deployments.replica.engine_registry import engine_for
+from deployments.replica.server import ReplicaServer
 from deployments.tracing.exporter import TracesTarget, configured_target, service_named
 from deployments.tracing.wiring import app_spans, close
 from tests.integration.gateway.running_gateway import ask, request
@@ -147,8 +147,8 @@ def test_tracers_made_by_others_have_a_service_name(monkeypatch: pytest.MonkeyPa
 def test_without_an_exporter_nothing_is_imported() -> None:
     """A gateway and a replica start without loading any of OpenTelemetry's SDK."""
     program = (
-        "import sys; from deployments.standalone_gateway import StandaloneGateway; "
-        "from deployments.replica_server import ReplicaServer; from deployments.tracing.wiring import gateway_tracer; "
+        "import sys; from deployments.gateway.standalone import StandaloneGateway; "
+        "from deployments.replica.server import ReplicaServer; from deployments.tracing.wiring import gateway_tracer; "
         "assert gateway_tracer() is None; "
         "sys.exit(any(name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter')) for name in sys.modules))"
     )

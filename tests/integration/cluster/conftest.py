@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deployments import ray_api
+import deployments.ray_api as ray_api
 from tests.integration.cluster.running_application import RunningApplication, free_port, sim_spec
 
 LOGICAL_CPUS = 16

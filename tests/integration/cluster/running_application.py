@@ -8,14 +8,16 @@ from typing import Any
 
 import httpx
 
-from cluster import spec_yaml
+import deployments.ray_api as ray_api
 from cluster.errors import ClusterError
-from cluster.spec import ClusterSpec
-from deployments import app, ray_api, scaling_actor
-from deployments.directory import actor_name, view_now
-from deployments.launch import gateway_url
-from deployments.membership import GatewayEndpoint, View
-from router.snapshot import Endpoint
+from cluster.spec import cluster_file
+from cluster.spec.cluster_spec import ClusterSpec
+from deployments import app
+from deployments.autoscaling import actor as autoscaling_actor
+from deployments.directory.client import actor_name, view_now
+from deployments.directory.membership import GatewayEndpoint, View
+from deployments.launch.application import gateway_url
+from router.replicas.snapshot import Endpoint
 
 READY_S = 180.0
 """Processes of Ray start in seconds, or in a minute on a machine that is busy with other tests."""
@@ -35,7 +37,7 @@ def sim_spec(*models: Mapping[str, Any], name: str, **gateway: Any) -> ClusterSp
         "gateway": {"host": "127.0.0.1", "port": free_port(), "admin_port": 0, "drain_timeout_s": 10, **gateway},
         "models": [{"engine": "sim", "cpus": 0.1, **model} for model in models],
     }
-    return spec_yaml.from_data(data, "test")
+    return cluster_file.from_data(data, "test")
 
 
 def wait_for(what: str, condition: Callable[[], object], timeout_s: float = READY_S) -> None:
@@ -130,5 +132,5 @@ class RunningApplication:
         """Take it away, with everything that belongs to it."""
         ray_api.delete_application(self.name)
         ray_api.kill_actor(actor_name(self.name))
-        ray_api.kill_actor(scaling_actor.actor_name(self.name))
+        ray_api.kill_actor(autoscaling_actor.actor_name(self.name))
         ray_api.forget_secret(self.name)

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from ray import serve
 
+import deployments.ray_api as ray_api
 from cluster.errors import ClusterError
-from deployments import ray_api
-from deployments.scaling_actor import actor_name
+from deployments.autoscaling.actor import actor_name
 from tests.integration.cluster.command import RACKSERVE, run
 from tests.integration.cluster.load import Load
 from tests.integration.cluster.running_application import RunningApplication, wait_for

@@ -8,11 +8,11 @@ from typing import Any
 
 import httpx
 
-from router.canonical import assistant_piece
-from router.chunk_chain import ChunkHasher
-from router.outlook import ModelOutlook, Usage
+from router.estimator.model_estimator import ModelEstimator, Usage
+from router.prompt.canonical import assistant_piece
+from router.prompt.chunk_chain import ChunkHasher
+from router.replicas.snapshot import Endpoint, ReplicaSnapshot
 from router.request import RoutingRequest
-from router.snapshot import Endpoint, ReplicaSnapshot
 from tests.integration.cluster.running_application import RunningApplication, wait_for
 from tests.mixed_chats import MixedChats
 
@@ -29,7 +29,7 @@ class ObservingGateway:
 
     def __init__(self) -> None:
         self._hasher = ChunkHasher(1)
-        self._outlook = ModelOutlook()
+        self._outlook = ModelEstimator()
 
     def believed_tokens(self, body: bytes, replica_id: str, answer: dict[str, Any], now_s: float) -> float:
         """Return the tokens it believes to be cached; then the request goes to that replica, and is answered."""

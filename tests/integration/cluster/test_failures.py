@@ -8,8 +8,8 @@ from collections.abc import Callable
 import httpx
 import psutil
 
-from deployments import ray_api
-from deployments.directory import actor_name
+import deployments.ray_api as ray_api
+from deployments.directory.client import actor_name
 from tests.integration.cluster.load import Load
 from tests.integration.cluster.running_application import RunningApplication, wait_for
 

@@ -7,14 +7,14 @@ import uuid
 import httpx
 import pytest
 
+import deployments.ray_api as ray_api
 from cluster.errors import ClusterError
-from cluster.spec import GatewaySpec, ModelSpec
-from deployments import ray_api
-from deployments.directory import Announcement, DirectoryClient, actor_name, follow
-from deployments.directory_actor import Directory
-from deployments.gateway_process import GatewayProcess
-from deployments.membership import LastKnownReplicas, View
-from router.snapshot import Endpoint
+from cluster.spec.cluster_spec import GatewaySpec, ModelSpec
+from deployments.directory.actor import Directory
+from deployments.directory.client import Announcement, DirectoryClient, actor_name, follow
+from deployments.directory.membership import LastKnownReplicas, View
+from deployments.gateway.process import GatewayProcess
+from router.replicas.snapshot import Endpoint
 from tests.integration.cluster.running_application import eventually
 
 FOLLOW_S = 0.1

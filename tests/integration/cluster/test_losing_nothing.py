@@ -5,8 +5,8 @@ from typing import Any
 
 import httpx
 
-from cluster.spec import ClusterSpec
-from deployments import ray_api
+import deployments.ray_api as ray_api
+from cluster.spec.cluster_spec import ClusterSpec
 from tests.integration.cluster.load import Load
 from tests.integration.cluster.running_application import RunningApplication, wait_for
 

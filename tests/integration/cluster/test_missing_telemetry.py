@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from cluster.errors import ClusterError
-from deployments.launch import Launch
+from deployments.launch.application import Launch
 from tests.integration.cluster.running_application import RunningApplication, sim_spec
 
 

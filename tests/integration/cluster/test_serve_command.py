@@ -8,7 +8,7 @@ import httpx
 import pytest
 import yaml
 
-from deployments import ray_api
+import deployments.ray_api as ray_api
 from tests.integration.cluster.command import RACKSERVE, SERVE, Command, run
 from tests.integration.cluster.running_application import free_port, wait_for
 

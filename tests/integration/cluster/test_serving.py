@@ -5,10 +5,11 @@ import httpx
 import pytest
 from openai import OpenAI
 
-from deployments import app, ray_api
-from deployments import telemetry_pb2 as pb
-from deployments import telemetry_pb2_grpc as pb_grpc
-from deployments.launch import why_failed
+import deployments.ray_api as ray_api
+from deployments import app
+from deployments.launch.application import why_failed
+from deployments.telemetry import telemetry_pb2 as pb
+from deployments.telemetry import telemetry_pb2_grpc as pb_grpc
 from tests.integration.cluster.running_application import RunningApplication, sim_spec, wait_for
 
 NOTHING = ray_api.ApplicationState("", "", {})

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+import deployments.ray_api as ray_api
 from cluster.ray_settings import DEATH_TIMEOUTS
-from deployments import ray_api
 from tests.integration.cluster.running_application import free_port
 from tests.integration.gangs.racks import Racks
 

@@ -16,7 +16,7 @@ from ray.autoscaler.v2.sdk import get_cluster_resource_state
 from ray.cluster_utils import Cluster
 from ray.experimental.internal_kv import internal_kv_get_gcs_client
 
-from cluster.placing.node_labels import ACCELERATOR, DOMAIN, HOST, NODE_GROUP
+from cluster.placement.node_labels import ACCELERATOR, DOMAIN, HOST, NODE_GROUP
 
 OBJECT_STORE_BYTES = 80_000_000
 GPUS_PER_NODE = 4

@@ -4,7 +4,7 @@ import hashlib
 import time
 from pathlib import Path
 
-from cluster.spec import ClusterSpec
+from cluster.spec.cluster_spec import ClusterSpec
 from tests.integration.cluster.running_application import RunningApplication, sim_spec, wait_for
 from tests.integration.gangs.racks import Racks
 from tests.integration.prometheus.counted_load import CountedLoad

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from cluster.placement import Placement
-from cluster.placing.gang import Gang, PlacedGang
-from cluster.placing.gang_file import gangs_of_spec
-from cluster.placing.gang_ledger import Request
-from cluster.spec import ClusterSpec, PlacementSpec
-from cluster.topology import Node, Topology
-from deployments import ray_api
-from deployments.gangs.live_cluster import host_of, standing_gangs
-from deployments.gangs.placer import waiting_now
-from deployments.gangs.placer_actor import Placer
+import deployments.ray_api as ray_api
+from cluster.placement.gang import Gang, PlacedGang
+from cluster.placement.gang_file import gangs_of_spec
+from cluster.placement.gang_ledger import Request
+from cluster.placement.placement import Placement
+from cluster.placement.topology import Node, Topology
+from cluster.spec.cluster_spec import ClusterSpec, PlacementSpec
+from deployments.gang_placement.live_cluster import host_of, standing_gangs
+from deployments.gang_placement.placer import waiting_now
+from deployments.gang_placement.placer_actor import Placer
 from tests.integration.cluster.load import Load
 from tests.integration.cluster.running_application import RunningApplication, free_port, sim_spec, wait_for
 from tests.integration.cluster.test_failures import listener
@@ -79,7 +79,7 @@ def spec_of(*models: Mapping[str, Any], spares: int = 0) -> ClusterSpec:
 
 
 def test_gangs_land_where_the_pure_placement_says(application: RunningApplication) -> None:
-    """8, 8, 16 and 72 GPUs stand just where `cluster.placement` puts them in some order of asking; all answer."""
+    """8, 8, 16 and 72 GPUs stand just where `cluster.placement.placement` puts them; all answer."""
     topology = Topology.of(
         Node(f"rack-{rack}-n{node}", f"rack-{rack}", f"rack-{rack}", GPUS_PER_NODE)
         for rack in range(2)

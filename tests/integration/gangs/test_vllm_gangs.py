@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from cluster import spec_yaml
-from cluster.spec import ClusterSpec
-from deployments import ray_api
-from deployments.gangs.live_cluster import host_of, standing_gangs
+import deployments.ray_api as ray_api
+from cluster.spec import cluster_file
+from cluster.spec.cluster_spec import ClusterSpec
+from deployments.gang_placement.live_cluster import host_of, standing_gangs
 from tests.integration.cluster.running_application import RunningApplication, free_port, wait_for
 from tests.integration.gangs.racks import Racks
 
@@ -29,7 +29,7 @@ PIPELINE = {"name": "pipeline", **SMOLLM, "parallel": {"pipeline": 2}, "accelera
 def spec_of(*models: Mapping[str, Any]) -> ClusterSpec:
     """Return the spec of these models on the head's gateway."""
     gateway = {"host": "127.0.0.1", "port": free_port(), "admin_port": 0, "node_labels": {"rackserve.io/role": "head"}}
-    return spec_yaml.from_data(
+    return cluster_file.from_data(
         {"cluster": {"name": "vllm-gangs", "serve_port": 0}, "gateway": gateway, "models": list(models)}, "test"
     )
 

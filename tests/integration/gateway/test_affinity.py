@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
-from cluster.spec import ModelSpec
-from deployments.engines.registry import engine_for
-from deployments.replica_server import ReplicaServer
+from cluster.spec.cluster_spec import ModelSpec
+from deployments.replica.engine_registry import engine_for
+from deployments.replica.server import ReplicaServer
 from router.http.gateway import Gateway
-from router.residency_exact import ResidencyDelta
-from router.snapshot import Endpoint
+from router.prefix_cache.exact import ResidencyDelta
+from router.replicas.snapshot import Endpoint
 from tests.integration.gateway.running_gateway import ask, request, running_gateway
 from tests.integration.gateway.scripted_replica import Received, ScriptedReplica, plain
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from router.http.chunked import LAST_CHUNK, chunk
+from router.http.wire.chunked import LAST_CHUNK, chunk
 from tests.integration.gateway.running_gateway import NOT_HELD, ask, read_response, request, running_gateway
 from tests.integration.gateway.scripted_replica import SSE_HEAD, Received, ScriptedReplica, plain
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from router.http.chunked import LAST_CHUNK, chunk
+from router.http.wire.chunked import LAST_CHUNK, chunk
 from tests.integration.gateway.running_gateway import ask, request, running_gateway
 from tests.integration.gateway.scripted_replica import SSE_HEAD, Received, ScriptedReplica
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from router.http.server_certificate import LOOK_EVERY_S
+from router.http.wire.server_certificate import LOOK_EVERY_S
 from tests.integration.gateway.running_gateway import read_response, request, running_gateway
 from tests.integration.gateway.scripted_replica import SSE_HEAD, Received, ScriptedReplica
 

@@ -5,8 +5,8 @@ import asyncio
 from typer.testing import CliRunner
 
 from cluster.errors import ClusterUnreachableError
-from deployments import cli
-from router.snapshot import LoadReport
+from deployments.commands import cli
+from router.replicas.snapshot import LoadReport
 from tests.integration.gateway.running_gateway import ask, request, running_gateway
 from tests.integration.gateway.scripted_replica import Received, ScriptedReplica, plain
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.spec import ClusterSpec
+from cluster.spec.cluster_spec import ClusterSpec
 from deployments import app
 from tests.integration.helm.chart import (
     ALL_VALUES,

@@ -21,8 +21,8 @@ MODEL_CACHE = str(Path("~/.cache/rackserve").expanduser())
 COMMAND_S = 600.0
 WHERE_GANGS_STAND = """
 import json
-from deployments import ray_api
-from deployments.gangs.live_cluster import standing_gangs
+import deployments.ray_api as ray_api
+from deployments.gang_placement.live_cluster import standing_gangs
 ray_api.connect("auto")
 address = {machine.node_id: machine.address for machine in ray_api.machines()}
 print(json.dumps({name: [address.get(node, "") for node in gang.nodes] for name, gang in standing_gangs().items()}))

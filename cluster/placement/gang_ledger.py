@@ -1,0 +1,265 @@
+"""Which replica's gang has which GPUs, and which gangs wait: decisions on a living cluster. Pure: time is passed in.
+
+The cluster itself is the memory. `look` takes what Ray has (nodes, free GPUs, placement groups of gangs), so a ledger
+that starts anew knows everything after one look. What it keeps beside that is short-lived: grants whose placement group
+is still being made, who waits, nodes that are down, and how many gangs of a model lost one and may take spares.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cluster.errors import TopologyError
+from cluster.placement.gang import Gang, PlacedGang, WhyNot
+from cluster.placement.placement import Placement
+from cluster.placement.topology import Node, Topology
+
+GRANT_S: Final = 30.0
+"""A grant without a placement group is void after this long: its replica has died on the way."""
+UNHEARD_S: Final = 10.0
+"""A gang that has not asked for this long waits no more; replicas ask every second."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveNode:
+    """A machine as Ray has it.
+
+    Attributes:
+        node: its place, named by Ray's node id.
+        free: GPUs that nobody has.
+        group: of machines started alike, or "".
+    """
+
+    node: Node
+    free: int
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a replica asks for.
+
+    Attributes:
+        gang: named as no other.
+        node_group: the machines to grow where it fits nowhere; "": where most is free.
+        front: the node the replica's own process is on, which its gang had best begin on; "": not known.
+    """
+
+    gang: Gang
+    node_group: str = ""
+    front: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A gang without a place.
+
+    Attributes:
+        request: that it made.
+        why: it has none.
+        since_s: it first asked.
+        heard_s: it last asked.
+    """
+
+    request: Request
+    why: WhyNot
+    since_s: float
+    heard_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WantedGpus:
+    """GPUs the cluster should have, one apiece, for the autoscaler.
+
+    Attributes:
+        count: how many.
+        node_group: on machines of this group; "": of any.
+        accelerator: of this kind; "": of any.
+    """
+
+    count: int
+    node_group: str = ""
+    accelerator: str = ""
+
+
+@dataclass(slots=True)
+class _Grant:
+    placed: PlacedGang
+    node_group: str
+    void_s: float
+    is_standing: bool = False
+
+
+class GangLedger:
+    """Grants places to gangs, hardest to place first, as `cluster.placement.placement` finds them.
+
+    Args:
+        spares_per_domain: nodes of each domain kept for gangs that lost a node.
+
+    Attributes:
+        waiting: gangs without a place, by name.
+    """
+
+    def __init__(self, spares_per_domain: int = 0) -> None:
+        self.spares_per_domain = spares_per_domain
+        self.waiting: dict[str, Waiting] = {}
+        self._nodes: tuple[LiveNode, ...] = ()
+        self._lost: dict[str, Node] = {}
+        self._grants: dict[str, _Grant] = {}
+        self._owed = Counter[str]()
+
+    @property
+    def placed(self) -> dict[str, PlacedGang]:
+        """The gangs that have a place, by name."""
+        return {name: grant.placed for name, grant in self._grants.items()}
+
+    def look(self, nodes: Iterable[LiveNode], standing: Mapping[str, PlacedGang], now_s: float) -> None:
+        """Take what the cluster is like now.
+
+        Args:
+            nodes: that are alive, neighbours adjacent.
+            standing: gangs whose placement groups exist, by name.
+            now_s: the time.
+        """
+        before, self._nodes = self._nodes, tuple(nodes)
+        alive = {live.node.name for live in self._nodes}
+        self._remember_lost(before, alive)
+        for name, grant in list(self._grants.items()):
+            if not alive.issuperset(grant.placed.nodes):
+                self._owed[grant.placed.gang.model] += 1
+                del self._grants[name]
+            elif name in standing:
+                grant.is_standing = True
+            elif grant.is_standing or now_s >= grant.void_s:
+                del self._grants[name]
+        for name, placed in standing.items():
+            if name not in self._grants and alive.issuperset(placed.nodes):
+                self._grants[name] = _Grant(placed, "", now_s, is_standing=True)
+        for name in [name for name, waiting in self.waiting.items() if now_s - waiting.heard_s > UNHEARD_S]:
+            del self.waiting[name]
+
+    def ask(self, request: Request, now_s: float) -> PlacedGang | WhyNot:
+        """Return the place of a gang, granted now or before, or why it has none; ask again then.
+
+        All that wait are weighed together, so that a large gang is not shut out by small ones that asked just before.
+        """
+        name = request.gang.name
+        if name not in self._grants:
+            known = self.waiting.get(name)
+            why = known.why if known else WhyNot(request.gang, "has just asked", request.gang.unit_gpus, 0, 0, "", 0)
+            self.waiting[name] = Waiting(request, why, known.since_s if known else now_s, now_s)
+            self._grant_what_fits(now_s)
+        return self._grants[name].placed if name in self._grants else self.waiting[name].why
+
+    def stands(self, name: str) -> None:
+        """Take word of a gang that its placement group exists: without one from now on, it has ended.
+
+        Else one that stood and ended between two looks would count as on its way until its grant is void.
+        """
+        if name in self._grants:
+            self._grants[name].is_standing = True
+
+    def forget(self, name: str) -> None:
+        """Take back a grant that came to nothing, or a request."""
+        self._grants.pop(name, None)
+        self.waiting.pop(name, None)
+
+    def placement(self) -> Placement:
+        """Return the cluster as placement sees it.
+
+        Raises:
+            TopologyError: its labels contradict each other.
+        """
+        nodes = [live.node for live in self._nodes if live.node.gpus]
+        topology = Topology.of([*nodes, *self._lost.values()])
+        placement = Placement(
+            topology, spares_per_domain=self.spares_per_domain, lost=self._lost, small_domains_keep_fewer=True
+        )
+        ours = Counter[str]()
+        for grant in self._grants.values():
+            placement.adopt(grant.placed)
+            ours.update(grant.placed.nodes)
+        for live in self._nodes:
+            # A grant's GPUs may still count as free, or those of a gang just ended as taken: the lower figure is safe.
+            others = live.node.gpus - live.free - ours[live.node.name]
+            if others > 0:
+                placement.occupy(live.node.name, others)
+        return placement
+
+    def wanted(self) -> list[WantedGpus]:
+        """Return the GPUs the cluster should have in all, used ones too, so that nothing waits; none: it has enough."""
+        if not self.waiting:
+            return []
+        wanted = [
+            WantedGpus(grant.placed.gang.gpus, grant.node_group, grant.placed.gang.accelerator)
+            for grant in self._grants.values()
+        ]
+        ours = sum(each.count for each in wanted)
+        others = sum(live.node.gpus - live.free for live in self._nodes) - ours
+        wanted += [WantedGpus(others)] if others > 0 else []
+        for waiting in self.waiting.values():
+            gang = waiting.request.gang
+            wanted.append(WantedGpus(gang.gpus, self.group_for(waiting), gang.accelerator))
+        return wanted
+
+    def group_for(self, waiting: Waiting) -> str:
+        """Return the group of machines to grow for a gang that waits: its own, else that of the best domain."""
+        if waiting.request.node_group:
+            return waiting.request.node_group
+        return next((live.group for live in self._nodes if live.node.domain == waiting.why.best_domain), "")
+
+    def _remember_lost(self, before: Iterable[LiveNode], alive: set[str]) -> None:
+        """Keep nodes that are down in their domains, whose spares would else be too many for what is left of them.
+
+        A machine that starts again has a new name: each newcomer of a domain takes the place of one that was lost. A
+        domain that is gone as a whole is forgotten.
+        """
+        known = {live.node.name for live in before} | self._lost.keys()
+        newcomers = Counter(live.node.domain for live in self._nodes if live.node.name not in known)
+        domains = {live.node.domain for live in self._nodes}
+        lost = {name: node for name, node in self._lost.items() if name not in alive}
+        lost |= {live.node.name: live.node for live in before if live.node.name not in alive and live.node.gpus}
+        self._lost = {}
+        for name, node in lost.items():
+            if newcomers[node.domain]:
+                newcomers[node.domain] -= 1
+            elif node.domain in domains:
+                self._lost[name] = node
+
+    def _grant_what_fits(self, now_s: float) -> None:
+        try:
+            placement = self.placement()
+        except TopologyError as error:
+            for name, waiting in self.waiting.items():
+                gang = waiting.request.gang
+                why = WhyNot(gang, f"the nodes' labels are wrong: {error}", gang.unit_gpus, gang.units, 0, "", 0)
+                self.waiting[name] = Waiting(waiting.request, why, waiting.since_s, waiting.heard_s)
+            return
+        hardest_first = sorted(
+            self.waiting.items(),
+            key=lambda item: (-item[1].request.gang.unit_gpus, -item[1].request.gang.gpus, item[1].since_s),
+        )
+        for name, waiting in hardest_first:
+            gang, front = waiting.request.gang, waiting.request.front
+            result = placement.place(gang, front=front)
+            if isinstance(result, WhyNot) and self._owed[gang.model]:
+                result = placement.place(gang, rebuild=True, front=front)
+            if isinstance(result, WhyNot):
+                self.waiting[name] = Waiting(waiting.request, result, waiting.since_s, waiting.heard_s)
+                continue
+            self._owed[gang.model] -= bool(self._owed[gang.model])
+            self._grants[name] = _Grant(result, waiting.request.node_group, now_s + GRANT_S)
+            del self.waiting[name]
+
+    def check_integrity(self) -> None:
+        """Check what must always hold.
+
+        Raises:
+            AssertionError: it does not; the message says what.
+        """
+        if self.waiting.keys() & self._grants.keys():
+            raise AssertionError("a gang that has a place waits")
+        if any(count < 0 for count in self._owed.values()):
+            raise AssertionError("more gangs were rebuilt than were lost")
+        self.placement().check_integrity()

@@ -1,0 +1,31 @@
+"""The gang that one replica of a model is."""
+
+from cluster.placement.gang import Gang
+from cluster.spec.cluster_spec import ModelSpec
+
+
+def needs_gang(model: ModelSpec) -> bool:
+    """Tell whether a replica is started as a gang: it has several ranks, each with a GPU of its own.
+
+    `gpus_per_replica: 0` keeps all ranks in one process group on one machine without Ray's knowledge: a laptop.
+    """
+    return model.parallel.gpus > 1 and model.gpus_per_replica != 0
+
+
+def gang_of_model(model: ModelSpec, name: str) -> Gang:
+    """Return the gang of one replica.
+
+    Args:
+        model: that it is a replica of.
+        name: the gang's, unique in a placement.
+    """
+    parallel = model.parallel
+    return Gang(
+        name=name,
+        model=model.name,
+        tensor=parallel.tensor,
+        pipeline=parallel.pipeline,
+        data=parallel.data,
+        experts_whole=parallel.experts_whole,
+        accelerator=model.accelerator,
+    )

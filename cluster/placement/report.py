@@ -1,0 +1,127 @@
+"""What a placement looks like: each domain, how fragmented the free GPUs are, and what a loss takes with it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cluster.placement.placement import Placement
+
+
+@dataclass(frozen=True, slots=True)
+class DomainUse:
+    """One domain.
+
+    Attributes:
+        name: of the domain.
+        rack: it is in.
+        gpus: in all.
+        free: to ordinary gangs.
+        spare: free, but kept for rebuilding.
+        lost: on nodes that are down.
+        gangs: that have GPUs there.
+    """
+
+    name: str
+    rack: str
+    gpus: int
+    free: int
+    spare: int
+    lost: int
+    gangs: tuple[str, ...]
+
+    @property
+    def used(self) -> int:
+        """GPUs that gangs have."""
+        return self.gpus - self.free - self.spare - self.lost
+
+
+@dataclass(frozen=True, slots=True)
+class Fragmentation:
+    """How well the free GPUs hang together.
+
+    Attributes:
+        free: to ordinary gangs, in all domains.
+        largest_block: free in the best domain: the largest group that could be placed now.
+        whole_domains: domains nobody uses.
+        whole_racks: racks nobody uses.
+        group: GPUs of the group of reference.
+        stranded: free GPUs that no group of that size could use.
+    """
+
+    free: int
+    largest_block: int
+    whole_domains: int
+    whole_racks: int
+    group: int
+    stranded: int
+
+    @property
+    def share(self) -> float:
+        """Stranded GPUs over free ones; 0 where nothing is free."""
+        return self.stranded / self.free if self.free else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class BlastRadius:
+    """What one loss takes with it.
+
+    Attributes:
+        name: the node or domain lost.
+        gangs: that would be torn down.
+    """
+
+    name: str
+    gangs: tuple[str, ...]
+
+
+def domain_uses(placement: Placement) -> list[DomainUse]:
+    """Return each domain's use, in order."""
+    gangs: dict[str, list[str]] = {}
+    for placed in placement.placed.values():
+        for domain in placement.domains_of(placed):
+            gangs.setdefault(domain, []).append(placed.gang.name)
+    uses = []
+    for name, room in placement.rooms.items():
+        free = room.room(with_spares=False)
+        lost = sum(node.gpus for node in room.domain.nodes if node.name in room.lost)
+        spare = room.room(with_spares=True) - free
+        uses.append(DomainUse(name, room.domain.rack, room.domain.gpus, free, spare, lost, tuple(gangs.get(name, ()))))
+    return uses
+
+
+def fragmentation(placement: Placement, group: int = 0) -> Fragmentation:
+    """Return how well the free GPUs hang together.
+
+    Args:
+        placement: to look at.
+        group: GPUs that must share a domain; 0: those of the largest group placed, or 1.
+    """
+    group = group or max((placed.gang.unit_gpus for placed in placement.placed.values()), default=1)
+    uses = domain_uses(placement)
+    busy = {use.rack for use in uses if use.gangs or use.lost}
+    return Fragmentation(
+        free=sum(use.free for use in uses),
+        largest_block=max((use.free for use in uses), default=0),
+        whole_domains=sum(1 for use in uses if not use.gangs and not use.lost),
+        whole_racks=len(placement.topology.racks.keys() - busy),
+        group=group,
+        stranded=sum(use.free % group for use in uses),
+    )
+
+
+def node_blast_radius(placement: Placement) -> list[BlastRadius]:
+    """Return what each node would take with it, the worst first; nodes without gangs are left out."""
+    hit: dict[str, list[str]] = {}
+    for placed in placement.placed.values():
+        for node in dict.fromkeys(placed.nodes):
+            hit.setdefault(node, []).append(placed.gang.name)
+    return _worst_first(hit.items())
+
+
+def domain_blast_radius(placement: Placement) -> list[BlastRadius]:
+    """Return what each domain would take with it, the worst first; domains without gangs are left out."""
+    return _worst_first((use.name, list(use.gangs)) for use in domain_uses(placement) if use.gangs)
+
+
+def _worst_first(hit: Iterable[tuple[str, list[str]]]) -> list[BlastRadius]:
+    radii = [BlastRadius(name, tuple(gangs)) for name, gangs in hit]
+    return sorted(radii, key=lambda radius: -len(radius.gangs))

@@ -1,0 +1,293 @@
+"""Time and capacity of one replica: a roofline over its operations, with communication.
+
+Each operation takes the longer of its arithmetic and its memory traffic, at the share of the peaks that good kernels
+reach; operations follow one another. A step of a continuously batching engine decodes one token for every running
+sequence and works off some prompt tokens in the same pass (chunked prefill), so weights are read once for both.
+
+Data-parallel ranks that share experts go in lockstep: they meet at every expert layer, so a step takes as long as the
+rank with the most prompt tokens in it needs (the mean of the largest of `data` Poisson draws).
+
+One number is calibrated, once, on one published result: see `EXPERT_SHARE`.
+
+Left out: how unevenly experts are chosen and how experts may be copied against it; speculative decoding and
+multi-token prediction; disaggregated prefill; overlap of communication with arithmetic; in-network reduction; the
+engine's own work on the host; sampling; clocks lowered by heat or power; softmax's exponentials; re-computing keys and
+values of cached latents in prefill; preemption when caches run full; quantised attention arithmetic (always BF16);
+expert groups that leave their domain.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from cluster.planning.communication import all_reduce_s, expert_exchange_s, stage_hop_s
+from cluster.planning.hardware import Accelerator
+from cluster.planning.layout import Layout
+from cluster.planning.memory import (
+    USABLE_SHARE,
+    MemoryUse,
+    expert_share_of_one_gpu,
+    kv_bytes_on_one_gpu,
+    memory_use,
+)
+from cluster.planning.model_shape import ModelShape, WeightGroup
+from cluster.planning.precision import BF16, Precision
+
+MATRIX_SHARE: Final = 0.6
+"""Of peak arithmetic in matrix products. DeepGEMM publishes 0.5 to 0.78 of an H800's FP8 peak for DeepSeek's shapes."""
+
+MEMORY_SHARE: Final = 0.8
+"""Of peak memory bandwidth (`mem_bw_empirical_scaling_factor` of NVIDIA's aiconfigurator)."""
+
+LAYER_LATENCY_S: Final = 24e-6
+"""No layer is quicker: eight kernels of 3 µs (`mem_empirical_constant_latency` of NVIDIA's aiconfigurator)."""
+
+EXPERT_SHARE: Final = 0.5343
+"""Of all this, what served models with experts reached: the one calibrated number.
+
+Chosen so that the GB200 offline row of MLPerf Inference v5.1's DeepSeek-R1 comes out exactly
+(`cluster.planning.published.calibrated_expert_share` computes it again). It stands for what the model leaves out of
+expert layers above all. Models without experts need no such share: the row says nothing of them.
+"""
+
+
+_NEGLIGIBLE: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What requests ask for, on average.
+
+    Attributes:
+        input_tokens: of a prompt.
+        output_tokens: of an answer.
+        prefix_hit: share of the prompt found in the prefix cache.
+        output_spread: standard deviation of the answers' lengths over their mean. Long answers stay longer, so at any
+            time they are over-represented among the running ones.
+    """
+
+    input_tokens: float
+    output_tokens: float
+    prefix_hit: float = 0.0
+    output_spread: float = 0.0
+
+    @property
+    def new_tokens(self) -> float:
+        """Prompt tokens that must be worked off; at least one, even of a prompt that is all cached."""
+        return max(1.0, self.input_tokens * (1 - self.prefix_hit))
+
+    @property
+    def mean_context(self) -> float:
+        """Tokens that a running sequence has behind it, on average over those running (the inspection paradox)."""
+        return self.input_tokens + self.output_tokens * (1 + self.output_spread**2) / 2
+
+    @property
+    def mean_prefill_context(self) -> float:
+        """Tokens that a prompt's new token looks back on, on average."""
+        return self.input_tokens - self.new_tokens / 2
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """Seconds of one pass through all layers, by what they are spent on."""
+
+    projections: float
+    attention: float
+    mlp: float
+    experts: float
+    head: float
+    all_reduce: float
+    exchange: float
+    latency: float
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return (
+            self.projections
+            + self.attention
+            + self.mlp
+            + self.experts
+            + self.head
+            + self.all_reduce
+            + self.exchange
+            + self.latency
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """A replica that always has `batch` sequences running on each data-parallel rank.
+
+    Attributes:
+        batch: running sequences of each rank.
+        tpot_s: mean time between a sequence's tokens, prompts of others included.
+        ttft_s: mean time from a request's arrival to its first token.
+        output_tokens_per_s: of the whole replica.
+        requests_per_s: of the whole replica.
+        prefill_share: of the time, spent on prompts.
+        step: where the time of a step goes.
+    """
+
+    batch: int
+    tpot_s: float
+    ttft_s: float
+    output_tokens_per_s: float
+    requests_per_s: float
+    prefill_share: float
+    step: StepTime
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaCost:
+    """What one replica of a model costs in time and memory.
+
+    Attributes:
+        shape: the model, in the precision it is served in.
+        hardware: its GPUs.
+        layout: its gang.
+        kv_precision: of its KV cache.
+        step_tokens: tokens in the largest step (vLLM's `max_num_batched_tokens`).
+        usable_share: of the GPUs' memory.
+        expert_share: see `EXPERT_SHARE`.
+    """
+
+    shape: ModelShape
+    hardware: Accelerator
+    layout: Layout
+    kv_precision: Precision = BF16
+    step_tokens: int = 8192
+    usable_share: float = USABLE_SHARE
+    expert_share: float = EXPERT_SHARE
+
+    @property
+    def memory(self) -> MemoryUse:
+        """What the fullest GPU holds."""
+        return memory_use(self.shape, self.hardware, self.layout, self.step_tokens, usable_share=self.usable_share)
+
+    def sequences(self, context: float) -> int:
+        """Return how many sequences of `context` tokens each data-parallel rank's KV cache holds."""
+        each = kv_bytes_on_one_gpu(self.shape, self.layout, context, self.kv_precision)
+        return max(0, int(self.memory.kv_cache // each))
+
+    def step(self, decode: float, prefill: float, work: Work, most_prefill: float | None = None) -> StepTime:
+        """Return the time of one pass through all layers.
+
+        Args:
+            decode: sequences that get a token, on each data-parallel rank.
+            prefill: prompt tokens worked off, on each rank on average.
+            work: says what these tokens look back on.
+            most_prefill: prompt tokens of the rank that has most of them; unset: `prefill`.
+        """
+        shape, layout, attention, experts = self.shape, self.layout, self.shape.attention, self.shape.experts
+        most = prefill if most_prefill is None else most_prefill
+        tokens, tensor, hidden = decode + most, layout.tensor, shape.hidden
+        link = self.hardware.link_bytes_per_s
+        projections = shape.layers * self._matrices(WeightGroup.ATTENTION, attention.parameters / tensor, tokens)
+        looked_at = decode * shape.attended(work.mean_context)
+        kv_bytes = looked_at * attention.kv_values_on_one_gpu(tensor) * self.kv_precision.bytes
+        core = self._roofline(looked_at * attention.decode_flops / tensor, kv_bytes, BF16)
+        core += self._roofline(
+            most * shape.attended(work.mean_prefill_context) * attention.prefill_flops / tensor, 0.0, BF16
+        )
+        mlp = shape.dense_layers * self._matrices(WeightGroup.MLP, shape.mlp_parameters / tensor, tokens)
+        expert_s = exchange = 0.0
+        if experts:
+            in_gang = layout.data * (decode + prefill)
+            share = expert_share_of_one_gpu(shape, layout)
+            each = self._roofline(
+                2 * experts.parameters * experts.active * in_gang / layout.stage_gpus,
+                experts.touched(in_gang) * share * experts.parameters * shape.precision(WeightGroup.EXPERTS).bytes,
+                shape.precision(WeightGroup.EXPERTS),
+            )
+            each += self._matrices(WeightGroup.SHARED_EXPERTS, experts.shared_parameters / tensor, tokens)
+            each += self._matrices(WeightGroup.ROUTER, experts.router_parameters, tokens)
+            expert_s = shape.expert_layers * each
+            if layout.data > 1:
+                exchange = shape.expert_layers * expert_exchange_s(
+                    tokens / tensor, hidden, experts.active, layout.expert, link
+                )
+        reduce = 2 * shape.layers * all_reduce_s(tokens * hidden * BF16.bytes, tensor, link)
+        share = self.expert_share if experts else 1.0
+        return StepTime(
+            projections=projections / share,
+            attention=core / share,
+            mlp=mlp / share,
+            experts=expert_s / share,
+            head=self._matrices(WeightGroup.HEAD, shape.vocab * hidden / tensor, decode + 1) / share,
+            all_reduce=reduce / share,
+            exchange=exchange / share,
+            latency=shape.layers * LAYER_LATENCY_S,
+        )
+
+    def steady(self, batch: int, work: Work) -> Steady:
+        """Return how a replica runs that always has `batch` sequences on each data-parallel rank.
+
+        Raises:
+            ValueError: `batch` is below 1.
+        """
+        if batch < 1:
+            raise ValueError(f"a batch has at least one sequence; got {batch}")
+        layout = self.layout
+        decode = max(1.0, batch / layout.pipeline)
+        prefill = batch / work.output_tokens * work.new_tokens / layout.pipeline
+        most = self._most_prefill(prefill, work)
+        mixed, plain = self.step(decode, prefill, work, most), self.step(decode, 0.0, work)
+        slowest_stage = self.shape.stage_layers(layout.pipeline) * layout.pipeline / self.shape.layers
+        hops = layout.pipeline * self._hop_s(decode + most) if layout.pipeline > 1 else 0.0
+        tpot_s = mixed.total * slowest_stage + hops
+        prefill_share = 1 - (plain.total * slowest_stage + hops) / tpot_s
+        per_s = batch * layout.data / tpot_s
+        return Steady(
+            batch=batch,
+            tpot_s=tpot_s,
+            ttft_s=self._ttft_s(decode, tpot_s, prefill_share, work),
+            output_tokens_per_s=per_s,
+            requests_per_s=per_s / work.output_tokens,
+            prefill_share=prefill_share,
+            step=mixed,
+        )
+
+    def _ttft_s(self, decode: float, tpot_s: float, prefill_share: float, work: Work) -> float:
+        """Wait for the running step, for the prompts before (M/D/1), then be worked off in chunks."""
+        pipeline = self.layout.pipeline
+        chunks = math.ceil(work.new_tokens / self.step_tokens)
+        chunk_s = self.step(decode, work.new_tokens / chunks, work).total
+        own_s = chunk_s * (chunks - 1 + pipeline) / pipeline
+        in_line_s = own_s * prefill_share / (2 * (1 - prefill_share))
+        return tpot_s / pipeline / 2 + in_line_s + own_s
+
+    def _most_prefill(self, prefill: float, work: Work) -> float:
+        """Return the prompt tokens of the rank that has most of them in a step."""
+        if self.layout.data == 1:
+            return prefill
+        piece = min(work.new_tokens, float(self.step_tokens))
+        return max(prefill, piece * mean_of_largest(prefill / piece, self.layout.data))
+
+    def _hop_s(self, tokens: float) -> float:
+        within = self.layout.gpus <= self.hardware.gpus_per_domain
+        speed = self.hardware.link_bytes_per_s if within else self.hardware.network_bytes_per_s
+        return stage_hop_s(tokens * self.shape.hidden * BF16.bytes / self.layout.tensor, speed, within_domain=within)
+
+    def _matrices(self, part: WeightGroup, parameters: float, tokens: float) -> float:
+        """Return the seconds to multiply `tokens` tokens with matrices of `parameters` values in all."""
+        precision = self.shape.precision(part)
+        return self._roofline(2 * parameters * tokens, parameters * precision.bytes, precision)
+
+    def _roofline(self, flops: float, memory_bytes: float, precision: Precision) -> float:
+        arithmetic_s = flops / (self.hardware.rate(precision) * MATRIX_SHARE)
+        return max(arithmetic_s, memory_bytes / (self.hardware.memory_bytes_per_s * MEMORY_SHARE))
+
+
+def mean_of_largest(mean: float, draws: int) -> float:
+    """Return the mean of the largest of `draws` independent Poisson numbers of mean `mean`."""
+    probability = math.exp(-mean)
+    at_most, total, count = probability, 0.0, 0
+    while True:
+        above = 1 - min(1.0, at_most) ** draws
+        total += above
+        if above < _NEGLIGIBLE or (count > mean and probability == 0.0):
+            return total
+        count += 1
+        probability *= mean / count
+        at_most += probability

@@ -1,0 +1,116 @@
+"""Model + hardware + workload + SLO → how to cut a replica, how many, what it costs, and why the rest lost.
+
+Every layout the model and the hardware allow is given the largest batch that its memory and the SLO allow; the plan is
+the one that serves the workload with the fewest GPUs. Among equals the smaller gang wins, since less is lost with one
+GPU, then the one with more room, then the one with fewer groups to keep in step.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from cluster.planning.cost_model import ReplicaCost, Steady, Work
+from cluster.planning.hardware import ACCELERATORS, Accelerator
+from cluster.planning.layout import Layout
+from cluster.planning.model_shape import ModelShape
+from cluster.planning.option import Option, assess, costs
+from cluster.planning.plan_file import PlanFile
+from cluster.planning.precision import PRECISIONS
+
+_PIPELINES: Final = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32)
+_POWERS: Final = tuple(1 << power for power in range(11))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The answer to a plan file.
+
+    Attributes:
+        question: the plan file.
+        model: the model, as its checkpoint is.
+        best: the choice; None: nothing serves this workload within the SLO.
+        expected: a replica of the choice at the workload's own load; None likewise.
+        cost_per_million_output_tokens: of the choice, at the workload's own load; None without a price.
+        cost_per_million_tokens: likewise, prompts counted too.
+        others: all other options: those that serve, by GPUs, then those that don't.
+    """
+
+    question: PlanFile
+    model: ModelShape
+    best: Option | None
+    expected: Steady | None
+    cost_per_million_output_tokens: float | None
+    cost_per_million_tokens: float | None
+    others: tuple[Option, ...]
+
+    @property
+    def hardware(self) -> Accelerator:
+        """The GPUs planned with."""
+        return ACCELERATORS[self.question.hardware]
+
+
+def plan(question: PlanFile, model: ModelShape) -> Plan:
+    """Return how to serve `model` as `question` asks."""
+    shapes = [model.in_precision(PRECISIONS[name]) for name in question.precisions] or [model]
+    possible = list(layouts(model, question))
+    options = [assess(question, shape, layout) for shape in shapes for layout in possible]
+    serving = sorted((option for option in options if option.steady), key=_rank)
+    failing = sorted((option for option in options if not option.steady), key=lambda option: option.layout.gpus)
+    if not serving:
+        return Plan(question, model, None, None, None, None, tuple(failing))
+    best = serving[0]
+    others = [replace(option, why_lost=_why_it_lost(option, best)) for option in serving[1:]]
+    work, rate = question.workload.work, question.workload.requests_per_s
+    per_output = per_token = None
+    if question.price:
+        per_s = best.gpus * question.price.gpu_hour / 3600
+        per_output = per_s / (rate * work.output_tokens) * 1e6
+        per_token = per_s / (rate * (work.input_tokens + work.output_tokens)) * 1e6
+    shape = model.in_precision(PRECISIONS[best.precision])
+    cost = next(cost for cost in costs(question, shape, best.layout) if cost.step_tokens == best.step_tokens)
+    expected = _at_rate(cost, best, rate / best.replicas, work)
+    return Plan(question, model, best, expected, per_output, per_token, (*others, *failing))
+
+
+def layouts(model: ModelShape, question: PlanFile) -> Iterator[Layout]:
+    """Yield the layouts to look at: those that are possible, and powers of two that are not, to say why."""
+    domain = ACCELERATORS[question.hardware].gpus_per_domain
+    most = question.limits.gpus_per_replica or max(16, 2 * domain)
+    widest = min(domain, most)
+    tensors = sorted({*model.tensor_sizes(widest), *(size for size in _POWERS if size <= widest)})
+    for tensor in tensors:
+        room = domain // tensor
+        datas = [data for data in range(1, room + 1) if (room % data == 0 or data in _POWERS) and model.experts]
+        for pipeline in _PIPELINES:
+            if pipeline > model.layers or tensor * pipeline > most:
+                break
+            yield Layout(tensor, pipeline)
+            for data in datas:
+                if tensor * data > 1 and tensor * data * pipeline <= most:
+                    yield Layout(tensor, pipeline, data, experts_whole=True)
+
+
+def _rank(option: Option) -> tuple[float, ...]:
+    layout = option.layout
+    return option.gpus, layout.gpus, -round(option.tokens_per_s_per_gpu, 1), layout.expert, layout.data
+
+
+def _why_it_lost(option: Option, best: Option) -> str:
+    rates = f"{option.tokens_per_s_per_gpu:,.0f} tokens/s per GPU against {best.tokens_per_s_per_gpu:,.0f}"
+    if option.gpus > best.gpus:
+        return f"needs {option.gpus} GPUs, {option.gpus - best.gpus} more: {rates}"
+    if option.layout.gpus > best.layout.gpus:
+        return f"as many GPUs, but a gang is {option.layout.gpus} of them instead of {best.layout.gpus}"
+    if round(option.tokens_per_s_per_gpu, 1) < round(best.tokens_per_s_per_gpu, 1):
+        return f"as many GPUs with less room: {rates}"
+    return "no better, and more groups to keep in step"
+
+
+def _at_rate(cost: ReplicaCost, best: Option, requests_per_s: float, work: Work) -> Steady:
+    """Return a replica that runs just as many sequences as `requests_per_s` keep there."""
+    low, high = 1, best.steady.batch if best.steady else 1
+    while low < high:
+        middle = (low + high) // 2
+        enough = cost.steady(middle, work).requests_per_s >= requests_per_s
+        low, high = (low, middle) if enough else (middle + 1, high)
+    return cost.steady(low, work)

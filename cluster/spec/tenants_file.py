@@ -1,0 +1,28 @@
+"""The tenants file: the `tenants` of a cluster file's gateway by themselves, for a gateway that has no cluster file."""
+
+from typing import Annotated, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cluster.spec.checked_yaml import FileKind
+from cluster.spec.cluster_spec import TenantSpec, check_tenants_differ
+
+
+class TenantsFile(BaseModel):
+    """Who may use a gateway.
+
+    Attributes:
+        tenants: as `GatewaySpec.tenants`, but at least one: a gateway without the file is open to all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tenants: Annotated[tuple[TenantSpec, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _tenants_are_told_apart(self) -> Self:
+        check_tenants_differ(self.tenants)
+        return self
+
+
+TENANTS_FILE: Final = FileKind(name="tenants file", root=TenantsFile, needs="it needs a list of tenants")

@@ -1,0 +1,141 @@
+"""Where figures come together and targets are decided: one small Ray actor for each application that autoscales.
+
+It is apart from Serve's controller, so that a decision never holds up Serve, and a redeployment forgets nothing. Should
+it die, Ray restarts it: whoever tells it figures goes on telling, Serve's policy tells it the models and their targets
+anew, and until it has heard of a model nothing is scaled.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cluster.autoscaling.figures import GatewayFigures, ReplicaFigures
+from cluster.autoscaling.model_autoscaler import ModelAutoscaler
+from cluster.autoscaling.scaling_view import ScalingView
+from cluster.autoscaling.targets import AutoscalingTargets
+
+POLL_S: Final = 5.0
+"""A `follow` without news returns after this long."""
+LINGER_S: Final = 120.0
+"""A model that nobody follows for so long is forgotten; without models the actor ends itself."""
+
+
+def actor_name(application: str) -> str:
+    """Return the name of the actor of a Serve application."""
+    return f"autoscaler:{application}"
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """Who wants to know a model's target.
+
+    Attributes:
+        model: which.
+        targets: bounds and aims.
+        since_s: when the follower came to be, by its own clock: of two followers the younger one's targets count.
+        replicas: how many have been asked for so far; counts only where the actor has not heard of the model yet.
+        known: the target the follower knows; None: none.
+    """
+
+    model: str
+    targets: AutoscalingTargets
+    since_s: float
+    replicas: int
+    known: int | None
+
+
+class _Model:
+    def __init__(self, following: Following) -> None:
+        self.autoscaler = ModelAutoscaler(following.targets, following.replicas)
+        self.since_s = following.since_s
+        self.followed_s = time.monotonic()
+        self.changed = asyncio.Event()
+
+
+class ScalingActor:
+    """Decides how many replicas each model is to have; called by this folder's `client` and `serve_policy`."""
+
+    def __init__(self, linger_s: float = LINGER_S) -> None:
+        self._models: dict[str, _Model] = {}
+        self._began_s = time.monotonic()
+        threading.Thread(target=self._end_when_unused, args=(linger_s,), name="linger", daemon=True).start()
+
+    async def gateway(
+        self, gateway_id: str, sent_s: float, models: Mapping[str, GatewayFigures]
+    ) -> dict[str, ScalingView]:
+        """A gateway tells its figures of each model, and hears how those that autoscale are scaled.
+
+        Args:
+            gateway_id: which.
+            sent_s: monotonic time on its machine.
+            models: its figures.
+        """
+        now_s = time.monotonic()
+        for name, figures in models.items():
+            model = self._models.get(name)
+            if model is not None:
+                model.autoscaler.figures.hear_gateway(gateway_id, figures, sent_s, now_s)
+                self._decide(model, now_s)
+        return {name: model.autoscaler.view() for name, model in self._models.items()}
+
+    async def replica(self, replica_id: str, model: str, figures: ReplicaFigures) -> None:
+        """A replica that takes requests tells its figures."""
+        known = self._models.get(model)
+        if known is not None:
+            known.autoscaler.figures.hear_replica(replica_id, figures, time.monotonic())
+
+    async def replica_left(self, replica_id: str, model: str) -> None:
+        """A replica takes no more requests."""
+        known = self._models.get(model)
+        if known is not None:
+            known.autoscaler.figures.replica_left(replica_id)
+
+    async def follow(self, following: Following) -> int:
+        """Return the model's target as soon as it is not the one the follower knows, or after `POLL_S`."""
+        model = self._models.get(following.model)
+        if model is None:
+            model = self._models[following.model] = _Model(following)
+        if following.since_s >= model.since_s and following.targets != model.autoscaler.targets:
+            model.autoscaler.set_targets(following.targets)
+        model.since_s = max(model.since_s, following.since_s)
+        deadline_s = time.monotonic() + POLL_S
+        while (now_s := time.monotonic()) < deadline_s and model.autoscaler.target == following.known:
+            model.followed_s = now_s
+            try:
+                async with asyncio.timeout(deadline_s - now_s):
+                    await model.changed.wait()
+            except TimeoutError:
+                break
+        model.followed_s = time.monotonic()
+        return model.autoscaler.target
+
+    async def history(self, most: int) -> dict[str, list[dict[str, Any]]]:
+        """Return each model's last decisions, newest first, at most so many, with how many seconds ago each was."""
+        now_s = time.monotonic()
+        told: dict[str, list[dict[str, Any]]] = {}
+        for name, model in list(self._models.items()):
+            rows = model.autoscaler.history.rows()[:most]
+            told[name] = [{**row, "from_ago_s": now_s - row["from_s"], "ago_s": now_s - row["until_s"]} for row in rows]
+        return told
+
+    def _decide(self, model: _Model, now_s: float) -> None:
+        decision = model.autoscaler.decide(now_s)
+        if decision is not None and decision.target != decision.previous:
+            model.changed.set()
+            model.changed = asyncio.Event()
+
+    def _end_when_unused(self, linger_s: float) -> None:
+        while True:
+            time.sleep(linger_s / 10)
+            now_s = time.monotonic()
+            for name, model in list(self._models.items()):
+                if now_s - model.followed_s > linger_s:
+                    del self._models[name]
+            if not self._models and now_s - self._began_s > linger_s:
+                break
+        import deployments.ray_api as ray_api  # noqa: PLC0415 - only its last act needs it
+
+        ray_api.end_this_actor()

@@ -1,0 +1,74 @@
+"""Ray Serve's `AutoscalingPolicy` of our models: the thin end of the autoscaler in Serve's controller.
+
+Serve calls a policy ten times a second from its control loop, so that nothing may wait there. A thread asks for the
+target by long poll and hears of a new one in milliseconds; the call only reads it.
+"""
+
+import threading
+import time
+import weakref
+from collections.abc import Mapping
+from typing import Any, Final
+
+import deployments.ray_api as ray_api
+from cluster.autoscaling.targets import AutoscalingTargets
+from cluster.errors import ClusterError
+from deployments.autoscaling.actor import POLL_S, Following, ScalingActor, actor_name
+
+RETRY_S: Final = 0.5
+CALL_TIMEOUT_S: Final = POLL_S + 5.0
+
+
+class QueueDepthPolicy:
+    """One model's policy: the number of replicas that the application's `ScalingActor` has decided on.
+
+    Where that is not known (it is starting, or away) the number stays as it is.
+
+    Args:
+        model: the model's name.
+        targets: fields of `AutoscalingTargets`.
+    """
+
+    def __init__(self, model: str, targets: Mapping[str, Any]) -> None:
+        self._model = model
+        self._targets = AutoscalingTargets(**targets)
+        self._since_s = time.time()
+        self._replicas = 0
+        self._target: int | None = None
+        self._thread: threading.Thread | None = None
+
+    def __call__(self, context: Any) -> tuple[int, dict[str, Any]]:  # noqa: ANN401 - Ray's AutoscalingContext
+        """Return how many replicas there are to be; Serve's own policy state is not used."""
+        self._replicas = int(context.target_num_replicas)
+        if self._thread is None:
+            # Serve makes a new policy at every deployment and drops the old one, whose thread ends with it.
+            actor = ray_api.durable_actor(ScalingActor, actor_name(context.app_name))
+            self._thread = threading.Thread(
+                target=_follow, args=(weakref.ref(self), actor), name=f"autoscaling {self._model}", daemon=True
+            )
+            self._thread.start()
+        return (self._replicas if self._target is None else self._target), {}
+
+    @property
+    def following(self) -> Following:
+        """What the actor is asked."""
+        return Following(self._model, self._targets, self._since_s, self._replicas, self._target)
+
+    def take(self, target: int) -> None:
+        """Go by this target from now on."""
+        self._target = target
+
+
+def _follow(of: "weakref.ref[QueueDepthPolicy]", actor: ray_api.ActorRef) -> None:
+    while (policy := of()) is not None:
+        following = policy.following
+        del policy  # the call must not keep it alive
+        try:
+            target = int(actor.call_now("follow", following, timeout_s=CALL_TIMEOUT_S))
+        except ClusterError:
+            time.sleep(RETRY_S)
+            continue
+        policy = of()
+        if policy is not None:
+            policy.take(target)
+        del policy

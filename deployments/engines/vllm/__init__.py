@@ -1,0 +1,1 @@
+"""The vLLM engine; only this folder imports vllm."""

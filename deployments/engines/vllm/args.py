@@ -1,0 +1,104 @@
+"""From `engine_args` to the command line of `vllm serve`, so that they mean just what they mean there."""
+
+import difflib
+import json
+from argparse import Action, BooleanOptionalAction
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cluster.errors import EngineStartError
+from cluster.spec.cluster_spec import Parallelism
+
+RESERVED = {
+    "model": "the model's `source`",
+    "model_tag": "the model's `source`",
+    "served_model_name": "the model's `name`",
+    "tensor_parallel_size": "`parallel.tensor`",
+    "pipeline_parallel_size": "`parallel.pipeline`",
+    "data_parallel_size": "`parallel.data`",
+    "data_parallel_size_local": "`parallel.data`",
+    "data_parallel_rank": "`parallel.data`",
+    "data_parallel_start_rank": "`parallel.data`",
+    "data_parallel_address": "RackServe",
+    "data_parallel_backend": "RackServe",
+    "data_parallel_hybrid_lb": "`parallel.data`",
+    "data_parallel_external_lb": "`parallel.data`",
+    "data_parallel_multi_port_external_lb": "`parallel.data`",
+    "enable_expert_parallel": "`parallel.expert`",
+    "host": "RackServe",
+    "port": "RackServe",
+    "uds": "RackServe",
+    "api_key": "RackServe: the gateway authenticates",
+    "ssl_keyfile": "RackServe",
+    "ssl_certfile": "RackServe",
+    "ssl_ca_certs": "RackServe",
+    "headless": "RackServe",
+    "api_server_count": "RackServe",
+    "config": "this file",
+    "grpc": "RackServe",
+    "help": "`vllm serve --help`",
+}
+"""Arguments that are not `engine_args`, and what decides them."""
+
+
+def parallel_words(parallel: Parallelism, address: str) -> list[str]:
+    """Return how a replica is cut over GPUs as command-line arguments.
+
+    Args:
+        parallel: how.
+        address: of this node, as other nodes reach it, where ranks may be on those; "": all are on this machine.
+    """
+    words = [
+        f"--tensor-parallel-size={parallel.tensor}",
+        f"--pipeline-parallel-size={parallel.pipeline}",
+        f"--data-parallel-size={parallel.data}",
+    ]
+    if parallel.data > 1 and address:
+        words.append(f"--data-parallel-address={address}")  # vLLM's default: this machine itself
+    return [*words, "--enable-expert-parallel"] if parallel.experts_whole else words
+
+
+def argv(engine_args: Mapping[str, Any], actions: Iterable[Action]) -> list[str]:
+    """Return `engine_args` as command-line arguments.
+
+    Args:
+        engine_args: by name, with underscores or dashes. Values as YAML gives them: a mapping stands for its JSON,
+            true and false for a switch and its opposite, null for the default.
+        actions: every argument of vLLM's parser.
+
+    Raises:
+        EngineStartError: a name vLLM doesn't have, with the ones it may have meant, or one that isn't set here.
+    """
+    known = {action.dest: action for action in actions}
+    found: list[str] = []
+    for key, value in engine_args.items():
+        name = key.replace("-", "_")
+        if name in RESERVED:
+            raise EngineStartError(f"engine_args.{key}: not set here; {RESERVED[name]} decides it")
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3)
+            hint = f"; did you mean {' or '.join(close)}?" if close else ""
+            raise EngineStartError(f"engine_args.{key}: vLLM has no such argument{hint}")
+        if value is not None:
+            found += _words(known[name], key, value)
+    return found
+
+
+def _words(action: Action, key: str, value: object) -> list[str]:
+    flag = max(action.option_strings, key=len)
+    if isinstance(action, BooleanOptionalAction):
+        flag = next(option for option in action.option_strings if not option.startswith("--no-"))
+        if not isinstance(value, bool):
+            raise EngineStartError(f"engine_args.{key}: true or false, not {value!r}")
+        return [flag if value else "--no-" + flag.removeprefix("--")]
+    if action.nargs == 0:
+        if not isinstance(value, bool):
+            raise EngineStartError(f"engine_args.{key}: true or false, not {value!r}")
+        return [flag] if value else []
+    if isinstance(value, list) and action.nargs in ("+", "*"):
+        return [flag, *map(_text, value)]
+    return [f"{flag}={_text(value)}"]
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

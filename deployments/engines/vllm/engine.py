@@ -1,0 +1,298 @@
+"""vLLM in the replica's process, with vLLM's own OpenAI-compatible app and all its endpoints.
+
+`AsyncLLM` runs here; the model runs in the engine process it starts. Nothing of vLLM is imported before `start`: it
+reads its environment when it is imported, and that is set first.
+"""
+
+# ruff: noqa: PLC0415 - see above
+
+import asyncio
+import json
+import os
+import time
+from argparse import Namespace
+from http import HTTPStatus
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from cluster.errors import EngineDeadError, EngineStartError, RackServeError
+from cluster.spec.cluster_spec import ModelSpec
+from deployments.engines.engine_folder import EngineFolder, remove_abandoned
+from deployments.engines.events import KvEventHub
+from deployments.engines.interface import AsgiApp, EngineStats, GangPlace, PromptSeen
+from deployments.engines.token_texts import token_texts
+from deployments.engines.vllm.args import argv, parallel_words
+from deployments.engines.vllm.env import engine_arguments, environment, is_cpu_build
+from deployments.engines.vllm.kv_events import KvEventListener
+from deployments.engines.vllm.load import LoadMeter
+from deployments.engines.vllm.process import FAILURE_FILE
+from deployments.models.source import resolve
+from deployments.tracing.exporter import service_named
+from deployments.tracing.wiring import flush_engine_spans
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from vllm.config import VllmConfig
+
+    from deployments.engines.vllm.plugin import IterationLogger, ObservedLLM
+
+log = structlog.get_logger(__name__)
+
+STOP_TIMEOUT_S = 5.0
+"""How long the engine's processes may take to end by themselves before they are killed."""
+
+
+class VllmEngine:
+    """Implements `interface.Engine` with vLLM 0.32."""
+
+    def __init__(self, model: ModelSpec, place: GangPlace | None = None) -> None:
+        self._model = model
+        self._place = place
+        self._hub = KvEventHub()
+        self._meter = LoadMeter()
+        self._listener: KvEventListener | None = None
+        self._llm: ObservedLLM | None = None
+        self._iterations: IterationLogger | None = None
+        self._app: AsgiApp | None = None
+        self._kv_capacity_tokens = 0
+        self._step_tokens = 0
+        remove_abandoned()
+        self._folder = EngineFolder()
+        self._failure = self._folder.path / "failure"
+
+    @property
+    def app(self) -> AsgiApp:
+        """VLLM's own app.
+
+        Raises:
+            EngineDeadError: the engine has not been started.
+        """
+        if self._app is None:
+            raise EngineDeadError(f"the engine of {self._model.name!r} has not been started")
+        return self._app
+
+    @property
+    def kv_events(self) -> KvEventHub | None:
+        """The prefix cache's events; None: there is no such cache, several, or `engine_args` send its events elsewhere.
+
+        Data-parallel ranks have a cache each, and a prompt goes to any of them: what one holds says nothing of others.
+        """
+        args = {key.replace("-", "_"): value for key, value in self._model.engine_args.items()}
+        if "kv_events_config" in args or args.get("enable_prefix_caching") is False or self._model.parallel.data > 1:
+            return None
+        return self._hub
+
+    async def start(self) -> None:
+        """Find the model, load it, and build the app.
+
+        Raises:
+            EngineStartError: an argument is wrong, or the engine did not come up.
+            ModelSourceError: the model's source is wrong, or could not be fetched.
+        """
+        source = await asyncio.to_thread(resolve, self._model.source)
+        cpu = is_cpu_build()
+        for name, value in environment(self._model, source, cpu=cpu).items():
+            if name in self._model.env:
+                os.environ[name] = value
+            else:
+                os.environ.setdefault(name, value)
+        os.environ[FAILURE_FILE] = str(self._failure)
+        if self.kv_events is not None:
+            self._listener = KvEventListener(self._hub, f"ipc://{self._folder.path}/kv-events")
+            self._listener.start()
+        # In a thread: it takes half a minute or more, and this loop answers health checks meanwhile.
+        building = asyncio.ensure_future(asyncio.to_thread(self._build, source, cpu=cpu))
+        try:
+            args, llm = await asyncio.shield(building)
+            self._llm = llm
+            self._app = await self._build_app(args, llm)
+        except asyncio.CancelledError:
+            building.add_done_callback(_discard)
+            await self.stop()
+            raise
+        except RackServeError:
+            await self.stop()
+            raise
+        except Exception as exc:
+            cause = self._failure.read_text().strip() if self._failure.exists() else str(exc)
+            await self.stop()
+            raise EngineStartError(f"vLLM did not start for {self._model.name!r}: {cause}") from exc
+        await asyncio.to_thread(
+            remove_abandoned
+        )  # once more: when this start began, a killed one's processes still ended
+        log.info("engine_started", model=self._model.name, kv_capacity_tokens=self._kv_capacity_tokens)
+
+    def stats(self) -> EngineStats:
+        """Return the engine's state now."""
+        llm = self._llm
+        unfinished = llm.output_processor.get_num_unfinished_requests() if llm is not None else 0
+        # A scheduler's numbers are of its last step; after the last request was aborted there is no further one.
+        schedulers = self._iterations.schedulers.values() if self._iterations is not None else ()
+        waiting = min(sum(each.num_waiting_reqs + each.num_skipped_waiting_reqs for each in schedulers), unfinished)
+        usage = sum(each.kv_cache_usage for each in schedulers) / self._model.parallel.data
+        return EngineStats(
+            running=unfinished - waiting,
+            waiting=waiting,
+            waiting_tokens=llm.get_num_queued_tokens() if llm is not None else 0,
+            kv_usage=usage if unfinished else 0.0,
+            kv_capacity_tokens=self._kv_capacity_tokens,
+            prefill_tokens_per_s=self._meter.prefill_rate.per_s,
+            decode_tokens_per_s=self._meter.decode_rate.per_s,
+            step_tokens=self._step_tokens,
+        )
+
+    async def check_health(self) -> None:
+        """Return while the engine's process works.
+
+        Raises:
+            EngineDeadError: it has died, or was stopped.
+        """
+        if self._llm is None:
+            raise EngineDeadError(f"the engine of {self._model.name!r} is not running")
+        if self._llm.errored:
+            raise EngineDeadError(f"the engine of {self._model.name!r} has died; its log says why")
+
+    async def stop(self) -> None:
+        """End the engine's processes; requests under way end with an error."""
+        llm, self._llm = self._llm, None
+        if llm is not None:
+            await flush_engine_spans()
+            await asyncio.to_thread(llm.shutdown, timeout=STOP_TIMEOUT_S)
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            await listener.stop()
+        self._folder.remove()
+
+    def _build(self, source: str, *, cpu: bool) -> tuple[Namespace, "ObservedLLM"]:
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.usage.usage_lib import UsageContext
+        from vllm.v1.executor.abstract import Executor
+
+        from deployments.engines.vllm import plugin
+
+        args = self._parse(source, cpu=cpu)
+        engine_args = AsyncEngineArgs.from_cli_args(args)
+        if self._place is not None:
+            engine_args.distributed_executor_backend = "ray"
+        elif cpu and engine_args.distributed_executor_backend is None and self._model.parallel.gpus == 1:
+            # On a CPU vLLM would put the model into a third process, to bind that to cores, which we don't: 0.5 GB.
+            engine_args.distributed_executor_backend = plugin.GuardedUniProcExecutor
+        config = engine_args.create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
+        if self._place is not None:
+            _check_where_ranks_meet(self._place, config)
+            config.parallel_config.placement_group = self._place.placement_group
+        executor = Executor.get_class(config)
+        self._iterations = plugin.IterationLogger(self._meter, self._is_prefilling)
+        with service_named("rackserve-vllm"):
+            llm = plugin.ObservedLLM(
+                vllm_config=config,
+                executor_class=plugin.GUARDED.get(executor, executor),
+                log_stats=not engine_args.disable_log_stats,
+                log_requests=engine_args.enable_log_requests,
+                usage_context=UsageContext.OPENAI_API_SERVER,
+                stat_loggers=[lambda _config, _engine: self._iterations],
+                aggregate_engine_logging=engine_args.aggregate_engine_logging,
+            )
+        llm.on_prompt = self._on_prompt
+        if self._listener is not None:
+            llm.on_answer = self._hub.emit
+            self._hub.token_texts = self._token_texts(llm)
+        cache = config.cache_config
+        self._hub.block_tokens = cache.block_size
+        # Of all data-parallel ranks; one block of each is vLLM's null block and never holds anything.
+        data = self._model.parallel.data
+        self._kv_capacity_tokens = max(0, (cache.num_gpu_blocks or 0) - data) * cache.block_size
+        self._step_tokens = config.scheduler_config.max_num_batched_tokens * data
+        return args, llm
+
+    def _parse(self, source: str, *, cpu: bool) -> Namespace:
+        from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+        from vllm.entrypoints.launchers.launcher import validate_api_server_args
+        from vllm.reasoning import ReasoningParserManager
+        from vllm.tool_parsers import ToolParserManager
+
+        from deployments.engines.vllm.plugin import EngineArgParser
+
+        parser = make_arg_parser(EngineArgParser())
+        actions = parser._actions  # noqa: SLF001 - argparse tells in no other way what it knows
+        words = argv(engine_arguments(self._model, os.environ, cpu=cpu), actions)
+        words += [f"--model={source}", f"--served-model-name={self._model.name}"]
+        words += parallel_words(self._model.parallel, self._place.address if self._place is not None else "")
+        if self._listener is not None:
+            events = {"enable_kv_cache_events": True, "publisher": "zmq", "endpoint": self._listener.endpoint}
+            words += [f"--kv-events-config={json.dumps(events)}"]
+        args: Namespace = parser.parse_args(words)
+        if args.tool_parser_plugin:
+            ToolParserManager.import_tool_parser(args.tool_parser_plugin)
+        if args.reasoning_parser_plugin:
+            ReasoningParserManager.import_reasoning_parser(args.reasoning_parser_plugin)
+        try:
+            validate_parsed_serve_args(args)
+            validate_api_server_args(args)
+        except (TypeError, ValueError, KeyError) as exc:
+            raise EngineStartError(f"engine_args: {exc.args[0] if exc.args else exc}") from exc
+        return args
+
+    async def _build_app(self, args: Namespace, llm: "ObservedLLM") -> AsgiApp:
+        from starlette.exceptions import HTTPException
+        from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+        from vllm.entrypoints.launchers.app import build_app
+
+        await llm.reset_mm_cache()
+        tasks = await llm.get_supported_tasks()
+        app = build_app(args, tasks, llm.model_config)
+        await init_app_state(llm, app.state, args, tasks)
+        # vLLM's handlers end its own server through this when the engine is dead; here `check_health` tells of it.
+        app.state.server = SimpleNamespace(should_exit=False)
+        app.add_exception_handler(HTTPException, _openai_shaped)
+        app.middleware_stack = app.build_middleware_stack()  # `build_app` has built it already, without that handler
+        built: AsgiApp = app
+        return built
+
+    def _is_prefilling(self) -> bool:
+        return self._llm is not None and self._llm.get_num_queued_tokens() > 0
+
+    def _on_prompt(self, prompt: PromptSeen) -> None:
+        llm = self._llm
+        idle = llm is None or not llm.output_processor.has_unfinished_requests()
+        self._meter.arrived(time.monotonic(), was_idle=idle)
+        if self._hub:
+            self._hub.emit(prompt)
+
+    def _token_texts(self, llm: "ObservedLLM") -> list[bytes] | None:
+        try:
+            return token_texts(llm.get_tokenizer().get_vocab())
+        except Exception as exc:  # noqa: BLE001 - a tokenizer of any kind, or none: residency is a little less exact
+            log.warning("tokens_without_text", model=self._model.name, reason=str(exc))
+            return None
+
+
+def _check_where_ranks_meet(place: GangPlace, config: "VllmConfig") -> None:
+    """Raise EngineStartError where data-parallel ranks would wait for one another in vain.
+
+    Ranks with experts meet at one address, which this process and the first rank both open ports of.
+    """
+    if config.parallel_config.data_parallel_size > 1 and config.model_config.is_moe and not place.begins_here:
+        raise EngineStartError(
+            "parallel.data: ranks that share experts meet on the node of the first, where this replica's own process "
+            "must be too, and it is on another: start nodes with GPUs with CPUs for it, and name their kind as the "
+            "model's accelerator"
+        )
+
+
+def _discard(building: "asyncio.Future[tuple[Namespace, ObservedLLM]]") -> None:
+    # The start was given up while a thread was still at it: what it built in the end must not stay.
+    if not building.cancelled() and building.exception() is None:
+        building.result()[1].shutdown(timeout=0)
+
+
+async def _openai_shaped(_request: "Request", exc: Exception) -> "Response":
+    # An unknown path or method: the framework would say {"detail": ...}, which OpenAI clients don't understand.
+    from starlette.responses import JSONResponse
+
+    status = HTTPStatus(getattr(exc, "status_code", 500))
+    error = {"message": getattr(exc, "detail", status.phrase), "type": status.phrase, "param": None, "code": status}
+    return JSONResponse({"error": error}, status_code=status, headers=getattr(exc, "headers", None))

@@ -1,0 +1,199 @@
+"""RackServe's extensions of vLLM's own classes.
+
+Imported by `vllm.py` once the environment is set, and by the processes vLLM starts.
+"""
+
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, NoReturn
+
+from vllm.config import VllmConfig
+from vllm.outputs import CompletionOutput
+from vllm.sampling_params import RequestOutputKind
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.executor.abstract import Executor
+from vllm.v1.executor.multiproc_executor import MultiprocExecutor
+from vllm.v1.executor.ray_executor_v2 import RayExecutorV2
+from vllm.v1.executor.uniproc_executor import UniProcExecutor
+from vllm.v1.metrics.loggers import StatLoggerBase
+from vllm.v1.metrics.stats import IterationStats, SchedulerStats
+
+from cluster.errors import EngineStartError
+from deployments.engines.interface import AnswerSeen, PromptSeen
+from deployments.engines.vllm.load import LoadMeter
+from deployments.engines.vllm.process import settle_in
+
+
+class GuardedUniProcExecutor(UniProcExecutor):
+    """The model runs in the engine's own process, and that ends with the replica."""
+
+    def __init__(self, vllm_config: VllmConfig) -> None:
+        settle_in()
+        super().__init__(vllm_config)
+
+
+class GuardedMultiprocExecutor(MultiprocExecutor):
+    """The model runs in worker processes, and the engine's process ends with the replica; the workers with it."""
+
+    def __init__(self, vllm_config: VllmConfig, *args: object, **kwargs: object) -> None:
+        settle_in()
+        super().__init__(vllm_config, *args, **kwargs)
+
+
+class GuardedRayExecutor(RayExecutorV2):
+    """The model runs in Ray actors, and the engine's process, which owns them, ends with the replica.
+
+    Rank `n` takes bundle `n` of the replica's placement group, which was laid out in vLLM's own order: data-parallel
+    rank, stage, tensor rank. By itself vLLM would sort bundles by node, and tensor groups would leave their domains.
+    """
+
+    def __init__(self, vllm_config: VllmConfig, *args: object, **kwargs: object) -> None:
+        settle_in()
+        parallel = vllm_config.parallel_config
+        if parallel.placement_group is not None:
+            first = parallel.data_parallel_index * parallel.world_size
+            ranks = range(first, first + parallel.world_size)
+            os.environ["VLLM_RAY_BUNDLE_INDICES"] = ",".join(map(str, ranks))
+        super().__init__(vllm_config, *args, **kwargs)
+
+
+GUARDED: dict[type[Executor], type[Executor]] = {
+    UniProcExecutor: GuardedUniProcExecutor,
+    MultiprocExecutor: GuardedMultiprocExecutor,
+    RayExecutorV2: GuardedRayExecutor,
+}
+"""For each executor vLLM may choose, the one to use."""
+
+
+class EngineArgParser(FlexibleArgumentParser):
+    """vLLM's parser, without the exit."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print.
+
+        Raises:
+            EngineStartError: always.
+        """
+        raise EngineStartError(f"engine_args: {message}")
+
+
+class IterationLogger(StatLoggerBase):
+    """Keeps what the last iteration of each data-parallel rank reported.
+
+    Attributes:
+        schedulers: their schedulers' numbers, by rank; none before its first iteration.
+    """
+
+    def __init__(self, meter: LoadMeter, prefilling: Callable[[], bool]) -> None:
+        self.schedulers: dict[int, SchedulerStats] = {}
+        self._meter = meter
+        self._prefilling = prefilling
+
+    def record(
+        self,
+        scheduler_stats: SchedulerStats | None,
+        iteration_stats: IterationStats | None,
+        mm_cache_stats: object = None,  # noqa: ARG002 - the base class's signature
+        engine_idx: int = 0,
+    ) -> None:
+        """Take an iteration's numbers."""
+        if scheduler_stats is not None:
+            self.schedulers[engine_idx] = scheduler_stats
+        if iteration_stats is not None:
+            self._meter.iterated(
+                time.monotonic(),
+                iteration_stats.prompt_token_stats.computed,
+                iteration_stats.num_generation_tokens,
+                prefilling=self._prefilling(),
+            )
+
+    def log_engine_initialized(self) -> None:
+        """Say nothing."""
+
+
+class ObservedLLM(AsyncLLM):
+    """vLLM's engine client, telling of each request it takes and of its end.
+
+    Attributes:
+        on_prompt: told of a request's prompt, before the engine has it.
+        on_answer: told of its answer; None: nobody wants to know.
+    """
+
+    on_prompt: Callable[[PromptSeen], None] | None = None
+    on_answer: Callable[[AnswerSeen], None] | None = None
+
+    async def add_request(self, request_id: str, prompt: Any, params: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - vLLM's own types
+        """Tell of the request, then take it."""
+        if self.on_prompt is not None and isinstance(prompt, dict) and "prompt_token_ids" in prompt:
+            self.on_prompt(self._prompt_seen(request_id, prompt, kwargs.get("lora_request")))
+        if getattr(params, "extra_args", None):
+            # With it a client could have events told of blocks as stored that were there already: copies that aren't.
+            params.extra_args.pop("kv_cache_report_mode", None)
+        return await super().add_request(request_id, prompt, params, *args, **kwargs)
+
+    async def generate(
+        self,
+        prompt: Any,  # noqa: ANN401 - vLLM's own types
+        sampling_params: Any,  # noqa: ANN401 - likewise
+        request_id: str,
+        **kwargs: Any,  # noqa: ANN401 - likewise
+    ) -> AsyncGenerator[Any, None]:
+        """Generate, then tell of the answer."""
+        outputs = super().generate(prompt, sampling_params, request_id, **kwargs)
+        if self.on_answer is None or not isinstance(prompt, dict) or "prompt_token_ids" not in prompt:
+            async for output in outputs:
+                yield output
+            return
+        answers = GatheredOutputs(is_delta=sampling_params.output_kind == RequestOutputKind.DELTA)
+        try:
+            async with aclosing(outputs):
+                async for output in outputs:
+                    answers.take(output.outputs)
+                    yield output
+        finally:
+            self.on_answer(answers.seen(request_id))
+
+    def _prompt_seen(self, request_id: str, prompt: Mapping[str, Any], lora: Any) -> PromptSeen:  # noqa: ANN401 - likewise
+        media = []
+        for modality, hashes in (prompt.get("mm_hashes") or {}).items():
+            for name, place in zip(hashes, prompt["mm_placeholders"][modality], strict=True):
+                identifier = self.input_processor._get_mm_identifier(name, lora)  # noqa: SLF001 - as vLLM's own caller
+                media.append((identifier, place.offset, place.length))
+        return PromptSeen(
+            request_id,
+            prompt["prompt_token_ids"],
+            adapter=lora.lora_name if lora is not None else "",
+            cache_salt=prompt.get("cache_salt") or "",
+            media=tuple(sorted(media, key=lambda item: item[1])),
+        )
+
+
+class GatheredOutputs:
+    """The answers of one request, put together from its outputs.
+
+    Args:
+        is_delta: each output goes on from the one before; otherwise it repeats it.
+    """
+
+    def __init__(self, *, is_delta: bool) -> None:
+        self._is_delta = is_delta
+        self._texts: dict[int, list[str]] = {}
+        self._ids: dict[int, list[int]] = {}
+
+    def take(self, outputs: Sequence[CompletionOutput]) -> None:
+        """Take what one output says."""
+        for output in outputs:
+            if self._is_delta:
+                self._texts.setdefault(output.index, []).append(output.text)
+                self._ids.setdefault(output.index, []).extend(output.token_ids)
+            else:
+                self._texts[output.index] = [output.text]
+                self._ids[output.index] = list(output.token_ids)
+
+    def seen(self, request_id: str) -> AnswerSeen:
+        """Return what was answered."""
+        texts = tuple("".join(parts) for parts in self._texts.values())
+        return AnswerSeen(request_id, texts, tuple(map(tuple, self._ids.values())))

@@ -1,1 +1,0 @@
-"""Replicas of several GPUs on a living cluster: who gets which, and what a replica does about it."""

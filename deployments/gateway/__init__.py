@@ -1,0 +1,1 @@
+"""Gateway processes: as a Serve deployment, or alone in front of plain servers."""

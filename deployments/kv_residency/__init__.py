@@ -1,0 +1,1 @@
+"""What an engine's KV cache holds, told to gateways as prompt chunks."""

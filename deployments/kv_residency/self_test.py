@@ -1,0 +1,132 @@
+"""The affinity self-test: two equal prompts through the engine's own app show whether the second one was cached.
+
+And whether that is what the replica's residency says of it. Done at start, before any gateway knows the replica.
+"""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+from random import Random
+from typing import Final
+
+import httpx
+
+from deployments.engines.interface import AsgiApp
+from deployments.kv_residency.replica_residency import ReplicaResidency
+from router.prefix_cache.residency import Mode
+from router.prompt.chunk_chain import ChunkHasher
+
+PATH: Final = "/v1/completions"
+PROBE_BLOCKS: Final = 3
+"""Words in a probe, in KV blocks: a word is a token or two, so more than two blocks even where some are none."""
+EVENTS_S: Final = 2.0
+"""The events of the first probe have come within this."""
+TIMEOUT_S: Final = 120.0
+"""The first request to an engine may compile."""
+_WORDS: Final = (
+    "river mountain paper history music water light energy heat power function loop value error test result table",
+    "column list tree graph path search sort merge split join read write open close begin large small quick slow",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AffinityProof:
+    """What the two probes showed.
+
+    Attributes:
+        caches: the second was found in the cache; None: that could not be found out.
+        is_exact: the replica's residency said as much, within one KV block.
+        reason: what was found, for the log.
+    """
+
+    caches: bool | None
+    is_exact: bool
+    reason: str
+
+    @property
+    def mode(self) -> str:
+        """How gateways are to know what is cached: exact, observed, or none where nothing is."""
+        if self.caches is False:
+            return Mode.NONE
+        return Mode.EXACT if self.is_exact else Mode.OBSERVED
+
+
+class AffinitySelfTest:
+    """Sends the probes.
+
+    Args:
+        app: the engine's, with `RequestBodies` around it where there is a residency.
+        model: the model's name.
+        hasher: as the residency's.
+        residency: None: there is none to be proven.
+        block_tokens: tokens a KV block.
+    """
+
+    def __init__(
+        self,
+        app: AsgiApp,
+        model: str,
+        hasher: ChunkHasher,
+        residency: ReplicaResidency | None,
+        *,
+        block_tokens: int,
+    ) -> None:
+        words = Random(0).choices(" ".join(_WORDS).split(), k=PROBE_BLOCKS * block_tokens)  # noqa: S311 - any words will do
+        body = {"model": model, "prompt": " ".join(["self-test", *words]), "max_tokens": 1, "temperature": 0}
+        self._body = json.dumps(body).encode()
+        self._chain = hasher.of_body(PATH, self._body, model=model)
+        self._residency = residency
+        self._block_tokens = block_tokens
+        self._transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+
+    async def run(self) -> AffinityProof:
+        """Send both probes and compare; never raises for what the engine does."""
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                return await self._compare()
+        except TimeoutError:
+            return AffinityProof(caches=None, is_exact=False, reason=f"the probes took more than {TIMEOUT_S:g} s")
+        except (httpx.HTTPError, ValueError) as error:
+            return AffinityProof(caches=None, is_exact=False, reason=f"the probes failed: {error}")
+
+    async def _compare(self) -> AffinityProof:
+        await self._cached_tokens()
+        cached = await self._cached_tokens()
+        if cached is None:
+            reason = "answers do not say `cached_tokens`; `enable_prompt_tokens_details` makes them"
+            return AffinityProof(caches=None, is_exact=False, reason=reason)
+        if not cached:
+            return AffinityProof(caches=False, is_exact=False, reason="a prompt sent twice was not cached")
+        if self._residency is None:
+            reason = f"{cached} tokens cached; the engine tells no KV events"
+            return AffinityProof(caches=True, is_exact=False, reason=reason)
+        claimed = await self._claimed_tokens(self._residency, cached)
+        is_exact = abs(claimed - cached) <= self._block_tokens
+        return AffinityProof(caches=True, is_exact=is_exact, reason=f"{cached} tokens cached, {claimed} claimed")
+
+    async def _claimed_tokens(self, residency: ReplicaResidency, cached: int) -> int:
+        """Return what the residency says: once it is `cached`, or nothing more is to be expected."""
+        changed = asyncio.Event()
+        stop_listening = residency.listen(changed.set)
+        try:
+            async with asyncio.timeout(EVENTS_S):
+                while abs((claimed := residency.resident_tokens(self._chain)) - cached) > self._block_tokens:
+                    changed.clear()
+                    await changed.wait()
+        except TimeoutError:
+            claimed = residency.resident_tokens(self._chain)
+        finally:
+            stop_listening()
+        return claimed
+
+    async def _cached_tokens(self) -> int | None:
+        headers = {"content-type": "application/json", "x-request-id": "self-test"}
+        request = httpx.Request("POST", f"http://replica{PATH}", content=self._body, headers=headers)
+        response = await self._transport.handle_async_request(request)
+        answer = await response.aread()
+        if response.status_code != HTTPStatus.OK:
+            raise ValueError(f"{response.status_code} {answer[:300].decode(errors='replace')}")
+        details = json.loads(answer)["usage"].get("prompt_tokens_details") or {}
+        cached = details.get("cached_tokens")
+        return cached if isinstance(cached, int) else None

@@ -1,0 +1,291 @@
+"""One application on Ray, from a spec to READY and back to nothing: what `rackserve serve` and the demo stand on."""
+
+import concurrent.futures
+import contextlib
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+import httpx
+
+import deployments.ray_api as ray_api
+from cluster.errors import ClusterError, ClusterUnreachableError
+from cluster.spec.cluster_spec import ClusterSpec
+from deployments import app
+from deployments.autoscaling import actor as autoscaling_actor
+from deployments.directory.client import actor_name, view_now
+from deployments.directory.membership import GatewayEndpoint, View
+from deployments.gateway.process import WILDCARDS
+
+POLL_S: Final = 0.5
+LOOK_S: Final = 0.2
+Result = TypeVar("Result")
+_ERROR_LINE = re.compile(r"^(?:[\w.]+\.)?(\w+(?:Error|Exception)): (.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelProgress:
+    """How far one model is: replicas that serve, of how many, and what Serve has to say."""
+
+    ready: int
+    wanted: int
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the application is.
+
+    Attributes:
+        models: by name.
+        gateways: how many listen.
+        url: where apps connect; "" until every model has a replica and a gateway says it is ready.
+        unmet: what models' policies need and no replica of theirs provides; one that serves goes on all the same.
+    """
+
+    models: Mapping[str, ModelProgress]
+    gateways: int
+    url: str = ""
+    unmet: tuple[str, ...] = ()
+
+
+class Launch:
+    """Runs one cluster file's application.
+
+    Args:
+        spec: what to run.
+        address: of a running Ray cluster; "": start one on this machine, which ends with `stop`.
+        quiet: keep the workers' logs out of this terminal.
+        is_url_for_others: give a gateway's address on the network even where it is on this very machine.
+
+    Attributes:
+        is_abandoned: `stop` found Ray's own processes dead. Threads of this process may wait in Ray for ever, so end it
+            by `os._exit`.
+    """
+
+    def __init__(
+        self, spec: ClusterSpec, address: str = "", *, quiet: bool = True, is_url_for_others: bool = False
+    ) -> None:
+        self._spec = spec
+        self._is_url_for_others = is_url_for_others
+        self._address = address
+        self._quiet = quiet
+        self._name = spec.cluster.name
+        self._started_serve = False
+        self.is_abandoned = False
+        self._deployed = False
+
+    @property
+    def cpus_wanted(self) -> float:
+        """Logical CPUs all replicas take together, where each model has as many as it may."""
+        return sum(model.cpus * model.replicas.max for model in self._spec.models)
+
+    def start(self, is_stopping: Callable[[], bool] = lambda: False) -> None:
+        """Start or join Ray, start Serve and hand it the application; `progress` tells how it goes.
+
+        Goes no further where `is_stopping` has turned true.
+
+        Raises:
+            ClusterError: one of them did not work, or a port of the cluster file is taken.
+        """
+        if self._address:
+            ray_api.connect(self._address, quiet=self._quiet)
+        else:
+            self._check_ports()
+            ray_api.start_local(self.cpus_wanted, quiet=self._quiet)
+        if is_stopping():
+            return
+        self._started_serve = ray_api.start_serve(self._spec.cluster.serve_port)
+        if is_stopping():
+            return
+        self._deployed = True
+        ray_api.deploy(app.compose(self._spec), self._name)
+
+    def progress(self) -> Progress:
+        """Return how far the application is.
+
+        Raises:
+            ClusterUnreachableError: the Ray cluster that `start` started has ended.
+            ClusterError: the application failed for good, or is gone.
+        """
+        return while_own_cluster_lives(self._progress)
+
+    def _progress(self) -> Progress:
+        state = ray_api.application_state(self._name)
+        if state is None:
+            raise ClusterError(f"{self._name} is no longer on the cluster: somebody deleted it")
+        if state.status == "DEPLOY_FAILED":
+            raise ClusterError(f"{self._name} did not start: {why_failed(state)}")
+        models = {}
+        for model in self._spec.models:
+            found = state.deployments.get(app.deployment_name(model.name))
+            ready = found.replicas.get("RUNNING", 0) if found else 0
+            # Serve remarks on engines that load for more than 30 s; that is what engines do.
+            message = found.message if found and "to initialize" not in found.message else ""
+            wanted = found.wanted if found and model.replicas.is_autoscaled else model.replicas.min
+            models[model.name] = ModelProgress(ready, wanted, reason_in(message))
+        view = self._view()
+        url = ""
+        unmet: tuple[str, ...] = ()
+        if state.status == "RUNNING" and view is not None:
+            for gateway in self._as_seen_here(view):
+                is_ready, unmet = _readiness(gateway)
+                if is_ready:
+                    url = gateway_url(gateway)
+                if is_ready or unmet:
+                    break
+        return Progress(models, len(view.gateways) if view else 0, url, unmet)
+
+    def wait_until_ready(self, report: Callable[[Progress], None], is_stopping: Callable[[], bool]) -> str:
+        """Wait until the application serves; returns where apps connect, or "" if `is_stopping` turned true.
+
+        Raises:
+            ClusterError: it failed for good.
+        """
+        while not is_stopping():
+            try:
+                progress = self.progress()
+            except ClusterUnreachableError:
+                if is_stopping():
+                    break
+                raise
+            report(progress)
+            if progress.unmet:
+                raise ClusterError(f"{self._name} cannot serve as its file says: {'; '.join(progress.unmet)}")
+            if progress.url:
+                return progress.url
+            time.sleep(POLL_S)
+        return ""
+
+    def leave(self) -> None:
+        """Leave the cluster, and the application on it."""
+        if ray_api.is_connected():
+            ray_api.disconnect()
+
+    def stop(self) -> None:
+        """Take the application away, and whatever else `start` started. Safe to call at any point."""
+        if not ray_api.is_connected():
+            return
+        try:
+            if self._deployed or self._started_serve:
+                with contextlib.suppress(ClusterUnreachableError):
+                    while_own_cluster_lives(self._remove_application)
+        finally:
+            if ray_api.has_own_cluster_died():
+                ray_api.abandon_own_cluster()
+                self.is_abandoned = True
+            else:
+                ray_api.disconnect()
+
+    def _remove_application(self) -> None:
+        if self._deployed:
+            ray_api.delete_application(self._name)
+            ray_api.kill_actor(actor_name(self._name))
+            ray_api.kill_actor(autoscaling_actor.actor_name(self._name))
+            ray_api.forget_secret(self._name)
+        if self._started_serve and self._address:
+            ray_api.stop_serve()
+
+    def _view(self) -> View | None:
+        try:
+            return view_now(self._name)
+        except ClusterError:
+            return None  # not there yet, or restarting
+
+    def _as_seen_here(self, view: View) -> Sequence[GatewayEndpoint]:
+        """Return the gateways; one that listens on all addresses of this very machine is best reached on loopback."""
+        is_local = self._spec.gateway.host in WILDCARDS and not self._is_url_for_others
+        here = ray_api.node_id() if is_local else None
+        return [replace(gateway, host="127.0.0.1") if gateway.node_id == here else gateway for gateway in view.gateways]
+
+    def _check_ports(self) -> None:
+        gateway, cluster = self._spec.gateway, self._spec.cluster
+        for key, host, port in (
+            ("gateway.port", gateway.host, gateway.port),
+            ("cluster.serve_port", "0.0.0.0", cluster.serve_port),  # noqa: S104 - looked at, not listened on
+        ):
+            if port and not _is_free(host, port):
+                raise ClusterError(f"{key}: port {port} is in use by another program; stop it, or choose another port")
+
+
+def while_own_cluster_lives(work: Callable[[], Result]) -> Result:
+    """Return what `work` returns, unless Ray's processes that this one started end meanwhile.
+
+    Whoever signals our whole process group, as service managers do, ends them too. Calls to Ray then wait for ever, so
+    they are made in a thread that may be left behind.
+
+    Raises:
+        ClusterUnreachableError: they have ended.
+    """
+    future: concurrent.futures.Future[Result] = concurrent.futures.Future()
+
+    def attempt() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - handed to the caller
+            future.set_exception(error)
+
+    threading.Thread(target=attempt, name="ray call", daemon=True).start()
+    while True:
+        try:
+            return future.result(LOOK_S)
+        except concurrent.futures.TimeoutError:
+            if future.done():
+                raise
+        if ray_api.has_own_cluster_died():
+            raise ClusterUnreachableError("Ray's processes have ended")
+
+
+def gateway_url(gateway: GatewayEndpoint) -> str:
+    """Return where apps connect to a gateway."""
+    host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
+    return f"{gateway.scheme}://{host}:{gateway.port}"
+
+
+def why_failed(state: ray_api.ApplicationState) -> str:
+    """Return why an application failed: a reason for each deployment that did."""
+    reasons = [
+        f"{name}: {reason_in(deployment.message)}"
+        for name, deployment in state.deployments.items()
+        if deployment.status in {"DEPLOY_FAILED", "UNHEALTHY"} and deployment.message
+    ]
+    return "; ".join(reasons) or reason_in(state.message) or "Ray Serve does not say why"
+
+
+def reason_in(message: str) -> str:
+    """Return the one line of a Serve message (often a stack of tracebacks) that says what is wrong."""
+    errors = _ERROR_LINE.findall(message)
+    ours = [
+        text for name, text in errors if name in {"EngineStartError", "ModelSourceError", "ClusterError", "SpecError"}
+    ]
+    if ours:
+        return str(ours[-1])
+    if errors:
+        return f"{errors[-1][0]}: {errors[-1][1]}"
+    return message.strip().split("\n")[0]
+
+
+def _readiness(gateway: GatewayEndpoint) -> tuple[bool, tuple[str, ...]]:
+    """Return whether a gateway can serve, and what its models' policies need and no replica provides."""
+    # On the operators' port: the apps' may have a certificate that this machine does not know.
+    admin = replace(gateway, port=gateway.admin_port, scheme="http")
+    try:
+        answer = httpx.get(f"{gateway_url(admin)}/ready", timeout=2.0)
+        return answer.status_code == httpx.codes.OK, tuple(answer.json().get("unmet", ()))
+    except (httpx.HTTPError, ValueError):
+        return False, ()
+
+
+def _is_free(host: str, port: int) -> bool:
+    """Tell whether nobody listens there: binds without sharing the port, which fails even where others would share."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True

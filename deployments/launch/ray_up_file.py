@@ -1,0 +1,113 @@
+"""From a cluster file to its `ray up` file on this machine."""
+
+from collections.abc import Iterator
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import which
+
+from cluster.errors import SpecError, SpecProblem
+from cluster.launch.package import Package
+from cluster.launch.problems import launch_problems
+from cluster.launch.render import render, template_name
+from cluster.spec import cluster_file
+from cluster.spec.cluster_spec import ClusterSpec
+from cluster.spec.launch_spec import LaunchSpec
+from deployments import app
+from deployments.launch.read_file import read_text
+from deployments.models.builtins import BUILTIN_MODELS
+from deployments.models.source import cache_folder
+
+_AWS_CLIENT = ("boto3", "boto3")
+_CLIENTS = {
+    "aws-p5": _AWS_CLIENT,
+    "aws-gb300": _AWS_CLIENT,
+    "gcp": ("googleapiclient", "google-api-python-client google-auth-httplib2"),
+}
+"""What Ray's provider imports on this machine, and what to install for it (RackServe's extras `aws` and `gcp`)."""
+
+
+class LaunchFile:
+    """A cluster file that can be launched.
+
+    Raises:
+        SpecError: it cannot be read, is wrong, or asks for more than its machines have; with every problem.
+
+    Attributes:
+        file: the cluster file.
+        spec: what it says.
+        launch: its section, with paths of this machine as `ray up` wants them.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.spec: ClusterSpec = app.deployable(cluster_file.load(read_text(file), str(file)), str(file))
+        problems = [*launch_problems(self.spec), *_local_folders(self.spec, file.resolve().parent)]
+        if problems or self.spec.launch is None:
+            raise SpecError(str(file), problems)
+        self.launch: LaunchSpec = _with_absolute_paths(self.spec.launch, file.resolve().parent)
+
+    def check_this_machine(self) -> None:
+        """Look for what launching needs here: the key, the wheel, programs and the cloud's client.
+
+        Raises:
+            SpecError: with everything that is missing.
+        """
+        problems = list(_missing_here(self.launch))
+        if problems:
+            raise SpecError(str(self.file), problems)
+
+    @property
+    def text(self) -> str:
+        """The `ray up` file."""
+        template = files("cluster.launch").joinpath(template_name(self.launch)).read_text(encoding="utf-8")
+        return render(self.spec.cluster.name, self.launch, template, source=str(self.file))
+
+    @property
+    def path(self) -> Path:
+        """Where `write` puts it: one place for each cluster, so that `down` finds what `up` launched."""
+        return cache_folder() / "launch" / f"{self.spec.cluster.name}.yaml"
+
+    def write(self) -> Path:
+        """Write the `ray up` file and return where."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(self.text, encoding="utf-8")
+        return self.path
+
+
+def _local_folders(spec: ClusterSpec, folder: Path) -> Iterator[SpecProblem]:
+    for position, model in enumerate(spec.models):
+        source = Path(model.source)
+        if model.source in BUILTIN_MODELS or not model.source or source.is_absolute():
+            continue
+        if (folder / source).is_dir():
+            where = f"models[{position}].source"
+            message = "is a folder beside the cluster file, which the nodes do not have; give a path on every node"
+            yield SpecProblem(where, f"{model.source!r} {message}")
+
+
+def _with_absolute_paths(launch: LaunchSpec, folder: Path) -> LaunchSpec:
+    key = (folder / Path(launch.ssh.private_key).expanduser()).resolve()
+    package = Package.of(launch.package)
+    wheel = str((folder / Path(package.file).expanduser()).resolve()) + launch.package.removeprefix(package.file)
+    return launch.model_copy(
+        update={
+            "ssh": launch.ssh.model_copy(update={"private_key": str(key)}),
+            "package": wheel if package.file else launch.package,
+        }
+    )
+
+
+def _missing_here(launch: LaunchSpec) -> Iterator[SpecProblem]:
+    if not Path(launch.ssh.private_key).is_file():
+        yield SpecProblem("launch.ssh.private_key", f"there is no file {launch.ssh.private_key}")
+    wheel = Package.of(launch.package).file
+    if wheel and not Path(wheel).is_file():
+        yield SpecProblem("launch.package", f"there is no file {wheel}")
+    for program in ("ssh", "rsync"):
+        if which(program) is None:
+            yield SpecProblem("launch.provider", f"needs the program {program}, which is not on this machine's PATH")
+    module, packages = _CLIENTS.get(launch.provider, ("", ""))
+    if module and find_spec(module) is None:
+        message = f"{launch.provider} needs the Python package {module} here: pip install {packages}"
+        yield SpecProblem("launch.provider", message)

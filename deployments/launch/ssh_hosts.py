@@ -1,0 +1,92 @@
+"""Commands on the machines of an on-premises cluster, by the way `ray up` takes: to the head, and on from there.
+
+The head logs in to the workers with the same user and key, so what works here works for Ray.
+"""
+
+import shlex
+import subprocess
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from cluster.spec.launch_spec import OnPremLaunch, SshSpec
+
+CONNECT_TIMEOUT_S = 10
+COMMAND_TIMEOUT_S = 120.0
+AT_ONCE = 8
+"""Below the 10 unauthenticated connections that sshd takes by default (MaxStartups)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How a command on a host ended: its exit code (255: SSH itself failed) and what it printed."""
+
+    code: int
+    text: str
+
+
+def workers_by_key(launch: OnPremLaunch) -> dict[str, str]:
+    """Return the workers' addresses by their keys: `launch.workers[0].hosts[1]`."""
+    return {
+        f"launch.workers[{position}].hosts[{number}]": host
+        for position, group in enumerate(launch.workers)
+        for number, host in enumerate(group.hosts)
+    }
+
+
+def on_head(launch: OnPremLaunch, command: str) -> Said:
+    """Run a command on the head."""
+    return _run([*_ssh(launch.ssh, launch.ssh.proxy_command), _login(launch.ssh, _head(launch)), command])
+
+
+def on_workers(launch: OnPremLaunch, command: str) -> Mapping[str, Said]:
+    """Run a command on all workers at once; returns how it ended by the worker's key."""
+    hop = [*_ssh(launch.ssh, launch.ssh.proxy_command), "-W", "%h:%p", _login(launch.ssh, _head(launch))]
+    # ssh expands % in a proxy command; those of the hop's own proxy command are for the hop.
+    through = shlex.join([part if part == "%h:%p" else part.replace("%", "%%") for part in hop])
+    hosts = workers_by_key(launch)
+
+    def run(host: str) -> Said:
+        return _run([*_ssh(launch.ssh, through), _login(launch.ssh, host), command])
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return dict(zip(hosts, pool.map(run, hosts.values()), strict=True))
+
+
+def _head(launch: OnPremLaunch) -> str:
+    return launch.head.external_address or launch.head.address
+
+
+def _login(ssh: SshSpec, host: str) -> str:
+    return f"{ssh.user}@{host}"
+
+
+def _ssh(ssh: SshSpec, proxy_command: str) -> list[str]:
+    options = {
+        "BatchMode": "yes",
+        "ConnectTimeout": str(CONNECT_TIMEOUT_S),
+        "IdentitiesOnly": "yes",
+        "LogLevel": "ERROR",
+        "StrictHostKeyChecking": "no",  # as `ray up` does
+        "UserKnownHostsFile": "/dev/null",
+    }
+    if proxy_command:
+        options["ProxyCommand"] = proxy_command
+    return ["ssh", "-i", ssh.private_key, *(part for key in options for part in ("-o", f"{key}={options[key]}"))]
+
+
+def _run(command: list[str]) -> Said:
+    try:
+        ended = subprocess.run(  # noqa: S603 - ssh with values checked by `launch_spec`
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Said(255, f"no end within {COMMAND_TIMEOUT_S:g} s")
+    return Said(ended.returncode, ended.stdout.strip())

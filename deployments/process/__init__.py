@@ -1,0 +1,1 @@
+"""What every process of ours needs: logs, its clock, an event loop in a thread."""

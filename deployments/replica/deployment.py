@@ -1,0 +1,144 @@
+"""A model replica as Ray Serve runs it: engine, ports, lease, health and a graceful end."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+import deployments.ray_api as ray_api
+from cluster.errors import EngineError, EngineStartError, GangLostError
+from cluster.placement.gang_of_model import needs_gang
+from cluster.placement.node_labels import DOMAIN
+from cluster.spec.cluster_spec import ModelSpec
+from deployments.autoscaling.client import ReplicaPush, ScalingClient
+from deployments.directory.client import Announcement, DirectoryClient
+from deployments.gang_placement.replica_gang import ReplicaGang
+from deployments.process.logs import configure_logs
+from deployments.process.loop_thread import LoopThread
+from deployments.replica.engine_registry import engine_for
+from deployments.replica.server import ReplicaServer
+
+HEALTH_TIMEOUT_S = 8.0
+"""Below Serve's own limit, so that a stuck loop is told as such."""
+
+_log = structlog.get_logger("rackserve.replica")
+
+
+def replica_config(model: ModelSpec) -> dict[str, Any]:
+    """Return what of a model's spec its running replicas take up without a restart: `ModelReplica.reconfigure`."""
+    return {"is_autoscaled": model.replicas.is_autoscaled, "drain_timeout_s": model.drain_timeout_s}
+
+
+class ModelReplica:
+    """The Serve deployment of one model. Requests come in at its own port; Serve only starts, checks and stops it.
+
+    SIGKILL needs no care here: Ray ends the whole process group of a worker that died, engine processes included.
+
+    A replica of several GPUs is a gang: it waits for its GPUs before it starts its engine, and when one of their nodes
+    is gone it ends at once, so that Serve starts a new one and Ray gives the other GPUs back.
+
+    Args:
+        model: what to serve.
+        spares_per_domain: nodes of each domain kept for gangs that lost one.
+    """
+
+    def __init__(self, model: ModelSpec, spares_per_domain: int = 0) -> None:
+        configure_logs()
+        self._model = model
+        self._spares_per_domain = spares_per_domain
+        self._identity = ray_api.this_replica()
+        self._drain_s = model.drain_timeout_s
+        self._scaling = ScalingClient(self._identity.application)
+        self._push: ReplicaPush | None = None
+        self._loop = LoopThread(f"replica {model.name}")
+        self._starting: asyncio.Task[None] | None = None
+        self._server: ReplicaServer | None = None
+        self._announcement: Announcement | None = None
+
+    async def _started(self) -> None:
+        """Start at the first call; return when that is done."""
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+        try:
+            await asyncio.shield(self._starting)
+        except asyncio.CancelledError:
+            raise EngineStartError(f"{self._model.name}: told to end before it had started") from None
+
+    async def _start(self) -> None:
+        began_s = time.monotonic()
+        model, identity = self._model, self._identity
+        node_id, host = ray_api.node_id(), ray_api.node_address()
+        gang: ReplicaGang | None = None
+        if needs_gang(model):
+            gang = ReplicaGang(model, identity.unique_id, self._spares_per_domain, node_id, host)
+            await gang.acquire()
+            began_s = time.monotonic()  # waiting for GPUs is no part of a cold start
+        server = self._server = ReplicaServer(
+            model,
+            engine_for(model, gang.place if gang is not None else None),
+            replica_id=identity.unique_id,
+            host=host,
+            node_id=node_id,
+            domain=gang.domain if gang is not None else ray_api.node_labels().get(DOMAIN, ""),
+            credential=ray_api.shared_secret(identity.application),
+            check_gang=gang.check if gang is not None else None,
+        )
+        try:
+            endpoint = await server.start()
+        except BaseException:
+            await server.stop()
+            raise
+        self._announcement = Announcement(DirectoryClient.of(identity.application), endpoint, server.check_health)
+        start_s = time.monotonic() - began_s
+        self._push = ReplicaPush(self._scaling, endpoint.replica_id, endpoint.model, lambda: server.figures(start_s))
+        _log.info("ready", model=endpoint.model, replica=endpoint.replica_id, port=endpoint.http_port)
+
+    async def reconfigure(self, config: Mapping[str, Any]) -> None:
+        """Take what may change without a restart, at the start and whenever it does: see `replica_config`.
+
+        The first call starts the replica. The constructor cannot: while it runs, Serve's order to end would wait.
+        """
+        self._drain_s = float(config["drain_timeout_s"])
+        self._scaling.enabled = bool(config["is_autoscaled"])
+        await self._loop.run_async(self._started())
+
+    async def check_health(self) -> None:
+        """Serve's question: raises when this replica is to be replaced."""
+        if self._server is None:
+            raise EngineError("the replica was not started")
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT_S):
+                await self._loop.run_async(self._server.check_health())
+        except TimeoutError as error:
+            raise EngineError(f"the replica's event loop is stuck: {error}") from error
+        except GangLostError as error:
+            _log.error("gang lost; ending", reason=str(error))
+            await self._loop.run_async(self._leave_at_once())
+            ray_api.end_this_actor()  # Serve would call again, and once more, before it replaced this replica
+            raise
+
+    async def _leave_at_once(self) -> None:
+        if self._announcement is not None:
+            await self._announcement.withdraw()
+        if self._server is not None:
+            await self._server.stop()
+
+    async def __del__(self) -> None:
+        """Serve's order to end: leave the directory first, let running requests finish, then stop the engine."""
+        await self._loop.run_async(self._stop())
+        self._loop.close()
+
+    async def _stop(self) -> None:
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+        if self._announcement is not None:
+            await self._announcement.withdraw()
+            if self._push is not None:
+                await self._push.leave()
+            if self._server is not None:
+                await self._server.drain(self._drain_s)
+        if self._server is not None:
+            await self._server.stop()

@@ -1,0 +1,246 @@
+"""One replica's engine behind its two ports: the engine's own HTTP app, guarded, and telemetry. Knows no Ray."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Final
+
+import structlog
+import uvicorn
+
+from cluster.autoscaling.figures import ReplicaFigures
+from cluster.errors import EngineError, EngineStartError
+from cluster.spec.cluster_spec import ModelSpec
+from deployments.engines.interface import AsgiApp, Engine
+from deployments.kv_residency.replica_residency import ReplicaResidency
+from deployments.kv_residency.request_bodies import RequestBodies
+from deployments.kv_residency.self_test import AffinityProof, AffinitySelfTest
+from deployments.replica.guard import ReplicaGuard
+from deployments.telemetry.service import TelemetryServer, TelemetryService
+from deployments.tracing.wiring import app_spans, close
+from router.prompt.chunk_chain import ChunkHasher
+from router.prompt.hash_seed import hash_seed
+from router.replicas.snapshot import Endpoint, Signal
+
+if TYPE_CHECKING:
+    from deployments.tracing.traced_app import AppSpans
+
+KEEP_ALIVE_S: Final = 75
+"""An idle connection is left open this long; gateways close theirs sooner, so none is closed under a request."""
+QUIET_S: Final = 0.5
+"""A draining replica waits until no request has run for this long: gateways hear of its leaving within 0.1 s."""
+POLL_S: Final = 0.05
+PROBE_BLOCK_TOKENS: Final = 128
+"""Taken as the size of a KV block for the self-test where the engine does not tell it."""
+BACKLOG: Final = 2048
+
+_log = structlog.get_logger("rackserve.replica")
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn, leaving the process's signals alone."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class ReplicaServer:
+    """Serves one engine; used from one event loop as `start`, then `drain` and `stop`.
+
+    Args:
+        model: what is served.
+        engine: not yet started.
+        replica_id: this life of this replica.
+        host: the address of its node, which its ports are bound to.
+        node_id: the Ray node, or "".
+        domain: its NVLink domain, or "".
+        credential: what gateways must show.
+        check_gang: raises EngineDeadError when a GPU of the replica is gone; None: it is no gang.
+    """
+
+    def __init__(  # noqa: PLR0913 - the composition of one replica
+        self,
+        model: ModelSpec,
+        engine: Engine,
+        *,
+        replica_id: str,
+        host: str,
+        credential: str,
+        node_id: str = "",
+        domain: str = "",
+        check_gang: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._model = model
+        self._check_gang = check_gang
+        self._engine = engine
+        self._replica_id = replica_id
+        self._host = host
+        self._node_id = node_id
+        self._domain = domain
+        self._credential = credential
+        self._hasher = ChunkHasher(hash_seed(credential))
+        self._guard: ReplicaGuard | None = None
+        self._http: _HttpServer | None = None
+        self._http_task: asyncio.Task[None] | None = None
+        self._telemetry: TelemetryServer | None = None
+        self._residency: ReplicaResidency | None = None
+        self._spans: AppSpans | None = None
+
+    async def start(self) -> Endpoint:
+        """Start the engine, open both ports and test affinity; returns where the ports are.
+
+        Raises:
+            EngineStartError: the engine did not come up, or not within the model's `start_timeout_s`.
+        """
+        try:
+            async with asyncio.timeout(self._model.start_timeout_s):
+                await self._engine.start()
+        except TimeoutError as error:
+            await self._engine.stop()
+            limit_s = self._model.start_timeout_s
+            raise EngineStartError(f"{self._model.name} was not ready after start_timeout_s = {limit_s:g} s") from error
+        app = self._follow_residency()
+        self._spans = app_spans("rackserve-replica", "replica", **self._span_attributes())
+        if self._spans is not None:
+            app = self._spans.around(app)
+        self._guard = ReplicaGuard(app, self._credential)
+        http_port = await self._start_http(self._guard)
+        proof = await self._prove_affinity(app)
+        service = TelemetryService(
+            replica_id=self._replica_id,
+            model=self._model.name,
+            credential=self._credential,
+            stats=self._engine.stats,
+            accepted=self._guard.accepted,
+            gateways=lambda: self._guard.gateways if self._guard is not None else 0,
+            residency=self._residency,
+        )
+        self._telemetry = TelemetryServer(service, self._host)
+        await self._telemetry.start()
+        return Endpoint(
+            replica_id=self._replica_id,
+            model=self._model.name,
+            host=self._host,
+            http_port=http_port,
+            telemetry_port=self._telemetry.port,
+            signals=frozenset({Signal.LOAD, Signal.RATES} | ({Signal.RESIDENCY} if proof.is_exact else set())),
+            node_id=self._node_id,
+            domain=self._domain,
+            caches_prefixes=proof.caches is not False,
+            affinity_proof=proof.reason,
+        )
+
+    async def check_health(self) -> None:
+        """Return if the replica works.
+
+        Raises:
+            EngineError: its engine has died, or its HTTP server ended.
+        """
+        if self._http_task is None or self._http_task.done():
+            raise EngineError("the replica's HTTP server is not running")
+        try:
+            if self._check_gang is not None:
+                await self._check_gang()
+            await self._engine.check_health()
+        except EngineError:
+            if self._guard is not None:
+                self._guard.closed = True
+            raise
+
+    def _span_attributes(self) -> dict[str, str]:
+        return {"gen_ai.request.model": self._model.name, "rackserve.replica": self._replica_id}
+
+    def figures(self, start_s: float) -> ReplicaFigures:
+        """Return what the autoscaler is told, with how long the start took; only while it serves."""
+        stats = self._engine.stats()
+        return ReplicaFigures(
+            in_flight=self._guard.in_flight if self._guard is not None else 0,
+            waiting_tokens=stats.waiting_tokens,
+            prefill_tokens_per_s=stats.prefill_tokens_per_s,
+            kv_usage=stats.kv_usage,
+            start_s=start_s,
+        )
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait until no request has run for `QUIET_S`, at most `timeout_s`. Leave the directory first."""
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        deadline_s, busy_s = now_s + timeout_s, now_s
+        while self._guard is not None and now_s < deadline_s and now_s - busy_s < QUIET_S:
+            await asyncio.sleep(POLL_S)
+            now_s = loop.time()
+            if self._guard.in_flight:
+                busy_s = now_s
+        if self._guard is not None and self._guard.in_flight:
+            _log.warning("stopping with requests running", replica=self._replica_id, requests=self._guard.in_flight)
+
+    async def stop(self) -> None:
+        """Close both ports and stop the engine. Safe to call twice."""
+        if self._guard is not None:
+            self._guard.closed = True
+        if self._telemetry is not None:
+            await self._telemetry.stop()
+        if self._residency is not None:
+            self._residency.close()
+        if self._http is not None and self._http_task is not None:
+            self._http.should_exit = True
+            self._http.force_exit = True
+            await asyncio.wait({self._http_task}, timeout=5.0)
+        await self._engine.stop()
+        spans, self._spans = self._spans, None
+        await close(spans)
+
+    def _follow_residency(self) -> AsgiApp:
+        """Follow the engine's KV events, where it has any; returns the app to serve."""
+        app, events = self._engine.app, self._engine.kv_events
+        if events is None or not events.block_tokens:
+            return app
+        capacity_tokens = self._engine.stats().kv_capacity_tokens
+        self._residency = ReplicaResidency(events, self._hasher, self._model.name, capacity_tokens)
+        return RequestBodies(app)
+
+    async def _prove_affinity(self, app: AsgiApp) -> AffinityProof:
+        """Test whether equal prompts are cached, and known to be; if not, residency is not followed any further."""
+        events = self._engine.kv_events
+        block_tokens = events.block_tokens if events is not None else 0
+        test = AffinitySelfTest(
+            app, self._model.name, self._hasher, self._residency, block_tokens=block_tokens or PROBE_BLOCK_TOKENS
+        )
+        proof = await test.run()
+        log = _log.info if proof.is_exact else _log.warning
+        log(
+            "affinity self-test",
+            replica=self._replica_id,
+            residency=proof.mode,
+            found=proof.reason,
+        )
+        if self._residency is not None and not proof.is_exact:
+            self._residency.close()
+            self._residency = None
+        return proof
+
+    async def _start_http(self, guard: ReplicaGuard) -> int:
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.bind((self._host, 0))
+        config = uvicorn.Config(
+            guard,
+            http="httptools",
+            ws="none",
+            lifespan="auto",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            backlog=BACKLOG,
+        )
+        self._http = _HttpServer(config)
+        self._http_task = asyncio.get_running_loop().create_task(self._http.serve(sockets=[sock]), name="replica http")
+        while not self._http.started:
+            if self._http_task.done():
+                raise EngineStartError("the replica's HTTP server did not start") from self._http_task.exception()
+            await asyncio.sleep(0.01)
+        return int(sock.getsockname()[1])

@@ -1,1 +1,0 @@
-"""A discrete-event simulator: recorded traffic in virtual time, decided by the live policies."""

@@ -1,0 +1,1 @@
+"""Recorded traces and synthetic loads through the live dispatcher, in virtual time."""

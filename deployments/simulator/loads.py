@@ -1,0 +1,111 @@
+"""Traffic for simulated fleets: seeded, so each run is the same to the digit."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from deployments.simulator.trace import TraceRequest
+from router.flow_control.priority import Priority
+
+
+@dataclass(frozen=True, slots=True)
+class SimRequest:
+    """One request.
+
+    Attributes:
+        at_s: when it comes.
+        prompt_tokens: to be prefilled.
+        output_tokens: to be generated.
+        tenant: whose it is.
+        priority: its class.
+    """
+
+    at_s: float
+    prompt_tokens: int
+    output_tokens: int
+    tenant: str = "one"
+    priority: Priority = Priority.NORMAL
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How long prompts and answers are: both log-normal, as chat traffic is.
+
+    Attributes:
+        prompt_tokens: mean.
+        output_tokens: mean.
+        spread: standard deviation of the logarithms.
+        most_tokens: cut off there.
+    """
+
+    prompt_tokens: float = 2_000.0
+    output_tokens: float = 250.0
+    spread: float = 0.8
+    most_tokens: int = 32_000
+
+    def draw(self, rng: Random) -> tuple[int, int]:
+        """Return one request's prompt and output tokens, 1 or more each."""
+        shift = -(self.spread**2) / 2  # the mean of a log-normal is exp(mu + sigma² / 2)
+        prompt = self.prompt_tokens * rng.lognormvariate(shift, self.spread)
+        output = self.output_tokens * rng.lognormvariate(shift, self.spread)
+        return min(self.most_tokens, 1 + int(prompt)), min(self.most_tokens, 1 + int(output))
+
+
+def poisson(
+    per_s: Callable[[float], float], most_per_s: float, until_s: float, sizes: Sizes, rng: Random
+) -> list[SimRequest]:
+    """Return requests that come at random with the rate `per_s(t)`, which never exceeds `most_per_s` (thinning)."""
+    requests: list[SimRequest] = []
+    at_s = rng.expovariate(most_per_s)
+    while at_s < until_s:
+        if rng.random() * most_per_s < per_s(at_s):
+            requests.append(SimRequest(at_s, *sizes.draw(rng)))
+        at_s += rng.expovariate(most_per_s)
+    return requests
+
+
+def step(low_per_s: float, factor: float, sizes: Sizes, rng: Random) -> list[SimRequest]:
+    """Return ten minutes of a low load, twenty of `factor` times that, and thirty of the low one again."""
+    up_s, down_s, end_s = 600.0, 1800.0, 3600.0
+
+    def per_s(at_s: float) -> float:
+        return low_per_s * factor if up_s <= at_s < down_s else low_per_s
+
+    return poisson(per_s, low_per_s * factor, end_s, sizes, rng)
+
+
+def noisy(curve: Callable[[float], float], noise: float, until_s: float, sizes: Sizes, rng: Random) -> list[SimRequest]:
+    """Return requests whose rate follows a curve, with noise that lasts a minute at a time.
+
+    Args:
+        curve: requests a second, by the time in seconds.
+        noise: standard deviation of the minutes' rates around the curve, as a share of it.
+        until_s: how long.
+        sizes: of the requests.
+        rng: draws everything.
+    """
+    factors = [max(0.0, rng.gauss(1.0, noise)) for _ in range(1 + int(until_s / 60.0))]
+    most_per_s = max(curve(60.0 * minute) for minute in range(len(factors))) * max(factors) * 1.05
+    return poisson(lambda at_s: curve(at_s) * factors[int(at_s / 60.0)], most_per_s, until_s, sizes, rng)
+
+
+def bursts(low_per_s: float, until_s: float, sizes: Sizes, rng: Random) -> list[SimRequest]:
+    """Return a low load with bursts of 2 to 5 times it, of one to four minutes, about every quarter of an hour."""
+    spans: list[tuple[float, float, float]] = []
+    at_s = rng.expovariate(1 / 900.0)
+    while at_s < until_s:
+        length_s = rng.uniform(60.0, 240.0)
+        spans.append((at_s, at_s + length_s, rng.uniform(2.0, 5.0)))
+        at_s += length_s + rng.expovariate(1 / 900.0)
+
+    def per_s(at_s: float) -> float:
+        return low_per_s * next((factor for start, end, factor in spans if start <= at_s < end), 1.0)
+
+    return poisson(per_s, low_per_s * 5.0, until_s, sizes, rng)
+
+
+def recorded(trace: Sequence[TraceRequest]) -> list[SimRequest]:
+    """Return a recorded trace's requests, each prefilled whole: prefix caches are the routing benchmark's subject."""
+    return [
+        SimRequest(request.timestamp / 1000.0, request.input_length, max(1, request.output_length)) for request in trace
+    ]

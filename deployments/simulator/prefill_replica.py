@@ -1,0 +1,112 @@
+"""A replica in the simulator: prompts are prefilled one after the other, at a fixed rate, from a prefix cache."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from deployments.simulator.block_cache import BlockCache
+from deployments.simulator.trace import BLOCK_TOKENS
+from router.prefix_cache.residency import ResidencyDelta
+from router.prompt.chunk_chain import ChunkChain
+from router.replicas.snapshot import LoadReport
+
+
+@dataclass(frozen=True, slots=True)
+class Prefill:
+    """One prompt's prefill.
+
+    Attributes:
+        start_s: when it begins.
+        end_s: when it ends and the first token comes.
+        tokens: uncached tokens it computes.
+        hit_blocks: leading blocks that were cached.
+        blocks: the prompt's blocks.
+        evicted: blocks that are no longer cached when all of the prompt's are.
+    """
+
+    start_s: float
+    end_s: float
+    tokens: int
+    hit_blocks: int
+    blocks: Sequence[int]
+    evicted: Sequence[int]
+
+
+class PrefillReplica:
+    """One replica: a queue served in order, a cache, and the telemetry it would send.
+
+    As service is in order and its time is known, a request's whole future is known when it comes.
+
+    Args:
+        kv_blocks: blocks its cache holds.
+        prefill_tokens_per_s: tokens it computes a second.
+
+    Attributes:
+        busy_s: seconds of prefill it was given in all.
+    """
+
+    def __init__(self, kv_blocks: int, prefill_tokens_per_s: float) -> None:
+        self._kv_tokens = kv_blocks * BLOCK_TOKENS
+        self._cache = BlockCache(kv_blocks)
+        self._tokens_per_s = prefill_tokens_per_s
+        self._free_s = 0.0
+        self._running: deque[Prefill] = deque()
+        self._done: list[Prefill] = []
+        self._accepted = 0
+        self._reports = 0
+        self._deltas = 0
+        self.busy_s = 0.0
+
+    def accept(self, chain: ChunkChain, tokens: int, now_s: float) -> Prefill:
+        """Take a request and work out its prefill."""
+        blocks = chain.hashes.tolist()
+        hits = self._cache.matched(blocks)
+        evicted = self._cache.use(blocks)
+        uncached = max(1, tokens - hits * BLOCK_TOKENS)
+        start_s = max(now_s, self._free_s)
+        self._free_s = start_s + uncached / self._tokens_per_s
+        self.busy_s += uncached / self._tokens_per_s
+        self._accepted += 1
+        prefill = Prefill(start_s, self._free_s, uncached, hits, blocks, evicted)
+        self._running.append(prefill)
+        return prefill
+
+    def report(self, now_s: float) -> LoadReport:
+        """Return what it says of itself at `now_s`; earlier times must have been asked for earlier."""
+        while self._running and self._running[0].end_s <= now_s:
+            self._done.append(self._running.popleft())
+        left = 0.0
+        for prefill in self._running:
+            left += prefill.tokens - max(0.0, now_s - prefill.start_s) * self._tokens_per_s
+        self._reports += 1
+        return LoadReport(
+            sequence=self._reports,
+            running=0,
+            waiting=len(self._running),
+            waiting_tokens=round(left),
+            kv_usage=0.0,
+            kv_capacity_tokens=self._kv_tokens,
+            prefill_tokens_per_s=0.0,
+            decode_tokens_per_s=0.0,
+            accepted=self._accepted,
+        )
+
+    def snapshot(self) -> ResidencyDelta:
+        """Return the residency stream's start: nothing is cached."""
+        return ResidencyDelta(self._deltas, np.empty(0, np.uint64), np.empty(0, np.uint64), snapshot=True)
+
+    def delta(self) -> ResidencyDelta | None:
+        """Return what changed in its cache up to the last report; None where nothing did."""
+        if not self._done:
+            return None
+        resident: dict[int, bool] = {}
+        for prefill in self._done:
+            resident.update(dict.fromkeys(prefill.blocks, True))
+            resident.update(dict.fromkeys(prefill.evicted, False))
+        self._done.clear()
+        self._deltas += 1
+        kept = [block for block, held in resident.items() if held]
+        gone = [block for block, held in resident.items() if not held]
+        return ResidencyDelta(self._deltas, np.array(kept, np.uint64), np.array(gone, np.uint64))

@@ -1,0 +1,1 @@
+"""Load reports and residency, streamed from replicas to gateways over gRPC."""

@@ -1,0 +1,212 @@
+"""The gateway's side of telemetry: one stream to each replica, reopened whenever it breaks, gaps or goes silent."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import grpc
+import grpc.aio
+import structlog
+
+from deployments.telemetry import telemetry_pb2 as pb
+from deployments.telemetry import telemetry_pb2_grpc as pb_grpc
+from deployments.telemetry.residency_messages import MalformedResidencyError, SnapshotReader, read_delta
+from router.prefix_cache.exact import ResidencyDelta
+from router.replicas.snapshot import Endpoint, LoadReport
+
+SILENT_S: Final = 0.8
+"""After this long without a report a replica's load counts as unknown: two of its longest pauses."""
+STALE_S: Final = 3.0
+"""After this long without a report the stream itself is given up and reopened."""
+SWEEP_S: Final = 0.1
+"""How often silence is looked for."""
+FIRST_RETRY_S: Final = 0.05
+MAX_RETRY_S: Final = 1.0
+
+_CHANNEL_OPTIONS = (("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0))
+
+_log = structlog.get_logger("rackserve.telemetry")
+
+OnReport = Callable[[str, LoadReport | None], None]
+OnResidency = Callable[[str, ResidencyDelta], bool]
+
+
+class _StreamBroken(Exception):  # noqa: N818 - ends one stream, is no error of ours
+    """The stream cannot be used any further: a gap, or another replica answered."""
+
+
+class _Watch:
+    """The stream to one replica."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        gateway_id: str,
+        credential: str,
+        on_report: OnReport,
+        on_residency: OnResidency | None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.with_residency = on_residency is not None
+        self._on_residency = on_residency
+        self._request = pb.WatchRequest(gateway_id=gateway_id, residency=self.with_residency)
+        self._metadata = (("authorization", f"Bearer {credential}"),)
+        self._on_report = on_report
+        self._loop = asyncio.get_running_loop()
+        self._heard_s = self._loop.time()
+        self._is_known = False
+        self._was_refused = False
+        self._call: grpc.aio.UnaryStreamCall[pb.WatchRequest, pb.Report] | None = None
+        self._task = self._loop.create_task(self._run(), name=f"telemetry {endpoint.replica_id}")
+
+    def sweep(self, now_s: float) -> None:
+        """Look whether the replica has gone silent."""
+        if self._is_known and now_s - self._heard_s > SILENT_S:
+            self._forget()
+        if self._call is not None and now_s - self._heard_s > STALE_S:
+            self._call.cancel()
+
+    def stop(self) -> asyncio.Task[None]:
+        """Hang up; await the task returned to be sure."""
+        self._task.cancel()
+        return self._task
+
+    async def _run(self) -> None:
+        endpoint = self.endpoint
+        host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+        retry_s = FIRST_RETRY_S
+        async with grpc.aio.insecure_channel(f"{host}:{endpoint.telemetry_port}", options=_CHANNEL_OPTIONS) as channel:
+            stub = pb_grpc.TelemetryStub(channel)  # type: ignore[no-untyped-call] # generated
+            while True:
+                try:
+                    self._heard_s = self._loop.time()
+                    self._call = stub.Watch(self._request, metadata=self._metadata)
+                    await self._follow(self._call)
+                except (grpc.aio.AioRpcError, _StreamBroken, MalformedResidencyError) as error:
+                    code = error.code() if isinstance(error, grpc.aio.AioRpcError) else str(error)
+                    _log.debug("telemetry stream ended", replica=endpoint.replica_id, reason=str(code))
+                    if code == grpc.StatusCode.UNAUTHENTICATED and not self._was_refused:
+                        self._was_refused = True
+                        _log.warning("a replica refuses this gateway's credential", replica=endpoint.replica_id)
+                except asyncio.CancelledError:
+                    task = asyncio.current_task()
+                    if task is not None and task.cancelling():
+                        raise  # `stop`; otherwise the sweep cancelled a stale call
+                finally:
+                    if self._call is not None:
+                        self._call.cancel()
+                was_known = self._is_known
+                self._forget()
+                retry_s = FIRST_RETRY_S if was_known else min(retry_s * 2, MAX_RETRY_S)
+                await asyncio.sleep(retry_s)
+
+    async def _follow(self, call: "grpc.aio.UnaryStreamCall[pb.WatchRequest, pb.Report]") -> None:
+        last = 0
+        snapshot = SnapshotReader()
+        async for report in call:
+            self._heard_s = self._loop.time()
+            if report.sequence != last + 1:
+                raise _StreamBroken(f"report {report.sequence} came after {last}")
+            last = report.sequence
+            body = report.WhichOneof("body")
+            if body == "load":
+                self._is_known = True
+                self._on_report(self.endpoint.replica_id, _load_report(report))
+            elif body == "delta":
+                self._apply(read_delta(report.delta))
+            elif body == "snapshot":
+                whole = snapshot.take(report.snapshot)
+                if whole is not None:
+                    self._apply(whole)
+            elif body == "hello" and report.hello.replica_id != self.endpoint.replica_id:
+                raise _StreamBroken(f"replica {report.hello.replica_id} answered")
+
+    def _apply(self, delta: ResidencyDelta) -> None:
+        """Pass a delta on; one that does not fit what is known starts the stream anew, with a snapshot."""
+        if self._on_residency is not None and not self._on_residency(self.endpoint.replica_id, delta):
+            raise _StreamBroken(f"delta {delta.sequence} does not follow what is known")
+
+    def _forget(self) -> None:
+        if self._is_known:
+            self._is_known = False
+            self._on_report(self.endpoint.replica_id, None)
+
+
+class TelemetryClient:
+    """Follows the telemetry of a changing set of replicas; used from one event loop.
+
+    Args:
+        gateway_id: as this gateway names itself to replicas.
+        credential: the cluster's internal credential.
+        on_report: told of each load report, and of None when a replica's load has become unknown.
+        on_residency: told of what replicas' caches hold; returns False where it needs a snapshot first.
+        wants_residency: whether a replica's residency is of use.
+    """
+
+    def __init__(
+        self,
+        gateway_id: str,
+        credential: str,
+        on_report: OnReport,
+        on_residency: OnResidency | None = None,
+        wants_residency: Callable[[Endpoint], bool] = lambda _: True,
+    ) -> None:
+        self._gateway_id = gateway_id
+        self._credential = credential
+        self._on_report = on_report
+        self._on_residency = on_residency
+        self._wants_residency = wants_residency
+        self._watches: dict[str, _Watch] = {}
+        self._sweeper: asyncio.Task[None] | None = None
+
+    def follow(self, endpoints: Iterable[Endpoint]) -> None:
+        """Watch exactly these replicas from now on; those without a telemetry port are left alone."""
+        wanted = {
+            endpoint.replica_id: (endpoint, self._on_residency if self._wants_residency(endpoint) else None)
+            for endpoint in endpoints
+            if endpoint.telemetry_port
+        }
+        for replica_id, watch in list(self._watches.items()):
+            endpoint, on_residency = wanted.get(replica_id, (None, None))
+            if endpoint != watch.endpoint or (on_residency is not None) != watch.with_residency:
+                self._watches.pop(replica_id).stop()
+        for replica_id, (endpoint, on_residency) in wanted.items():
+            if replica_id not in self._watches:
+                self._watches[replica_id] = _Watch(
+                    endpoint, self._gateway_id, self._credential, self._on_report, on_residency
+                )
+        if self._sweeper is None:
+            self._sweeper = asyncio.get_running_loop().create_task(self._sweep(), name="telemetry sweep")
+
+    async def stop(self) -> None:
+        """Hang up everywhere."""
+        tasks = [watch.stop() for watch in self._watches.values()]
+        self._watches.clear()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            tasks.append(self._sweeper)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            for watch in self._watches.values():
+                watch.sweep(loop.time())
+
+
+def _load_report(report: pb.Report) -> LoadReport:
+    load = report.load
+    return LoadReport(
+        sequence=report.sequence,
+        running=load.running,
+        waiting=load.waiting,
+        waiting_tokens=load.waiting_tokens,
+        kv_usage=load.kv_usage,
+        kv_capacity_tokens=load.kv_capacity_tokens,
+        prefill_tokens_per_s=load.prefill_tokens_per_s,
+        decode_tokens_per_s=load.decode_tokens_per_s,
+        accepted=load.accepted,
+        step_tokens=load.step_tokens,
+        gateways=load.gateways,
+    )

@@ -1,0 +1,91 @@
+"""Residency as telemetry carries it: `ResidencyDelta` to protobuf messages and back."""
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deployments.telemetry import telemetry_pb2 as pb
+from router.prefix_cache.exact import ResidencyDelta
+
+PART_CHUNKS = 32_768
+"""Chunks in one part of a snapshot: 400 kB, below gRPC's limit of 4 MB a message, and soon sent."""
+_HASH: np.dtype[np.uint64] = np.dtype("<u8")
+_TOKENS: np.dtype[np.uint32] = np.dtype("<u4")
+_Kind = TypeVar("_Kind", bound=np.generic)
+
+
+class MalformedResidencyError(Exception):
+    """A message about residency that cannot be right."""
+
+
+def delta_message(delta: ResidencyDelta) -> pb.ResidencyDelta:
+    """Return a delta as a message."""
+    return pb.ResidencyDelta(
+        sequence=delta.sequence, resident=_chunks(delta, slice(None)), evicted=_packed(delta.evicted, _HASH)
+    )
+
+
+def snapshot_messages(snapshot: ResidencyDelta) -> Iterator[pb.ResidencySnapshot]:
+    """Yield a snapshot in parts; one where nothing is resident."""
+    total = len(snapshot.resident)
+    for start in range(0, max(1, total), PART_CHUNKS):
+        stop = start + PART_CHUNKS
+        resident = _chunks(snapshot, slice(start, stop))
+        yield pb.ResidencySnapshot(sequence=snapshot.sequence, resident=resident, more=stop < total)
+
+
+def read_delta(message: pb.ResidencyDelta) -> ResidencyDelta:
+    """Return a message's delta.
+
+    Raises:
+        MalformedResidencyError: it is no message of ours.
+    """
+    hashes, tokens = _read_chunks([message.resident])
+    return ResidencyDelta(message.sequence, hashes, _unpacked([message.evicted], _HASH), tokens=tokens)
+
+
+class SnapshotReader:
+    """Puts the parts of snapshots together."""
+
+    def __init__(self) -> None:
+        self._parts: list[pb.ResidencySnapshot] = []
+
+    def take(self, part: pb.ResidencySnapshot) -> ResidencyDelta | None:
+        """Take a part; returns the snapshot once it is whole.
+
+        Raises:
+            MalformedResidencyError: it is no message of ours, or no part of the same snapshot.
+        """
+        if self._parts and self._parts[0].sequence != part.sequence:
+            raise MalformedResidencyError("a snapshot began before another was whole")
+        self._parts.append(part)
+        if part.more:
+            return None
+        hashes, tokens = _read_chunks([whole.resident for whole in self._parts])
+        self._parts = []
+        return ResidencyDelta(part.sequence, hashes, np.empty(0, np.uint64), snapshot=True, tokens=tokens)
+
+
+def _chunks(delta: ResidencyDelta, part: slice) -> pb.Chunks:
+    return pb.Chunks(hashes=_packed(delta.resident[part], _HASH), tokens=_packed(delta.tokens[part], _TOKENS))
+
+
+def _read_chunks(messages: list[pb.Chunks]) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
+    hashes = _unpacked([message.hashes for message in messages], _HASH)
+    tokens = _unpacked([message.tokens for message in messages], _TOKENS)
+    if len(tokens) not in (0, len(hashes)):
+        raise MalformedResidencyError(f"{len(hashes)} chunks with {len(tokens)} ends")
+    return hashes, tokens
+
+
+def _packed(array: NDArray[_Kind], kind: np.dtype[_Kind]) -> bytes:
+    return array.astype(kind, copy=False).tobytes()
+
+
+def _unpacked(parts: list[bytes], kind: np.dtype[_Kind]) -> NDArray[_Kind]:
+    data = parts[0] if len(parts) == 1 else b"".join(parts)
+    if len(data) % kind.itemsize:
+        raise MalformedResidencyError(f"{len(data)} bytes are no array of {kind.itemsize} bytes each")
+    return np.frombuffer(data, kind).astype(kind.newbyteorder("="), copy=False)

@@ -1,0 +1,164 @@
+"""The replica's side of telemetry: streams its load and its residency to every gateway that watches."""
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from typing import Final
+
+import grpc
+import grpc.aio
+
+from deployments.engines.interface import EngineStats
+from deployments.kv_residency.replica_residency import ReplicaResidency
+from deployments.kv_residency.residency_log import ResidencyLog
+from deployments.telemetry import telemetry_pb2 as pb
+from deployments.telemetry import telemetry_pb2_grpc as pb_grpc
+from deployments.telemetry.residency_messages import delta_message, snapshot_messages
+
+MIN_INTERVAL_S: Final = 0.05
+"""No two load reports to one gateway are closer together, however much changes."""
+DEFAULT_INTERVAL_S: Final = 0.1
+"""What a gateway gets that does not ask for an interval."""
+MAX_SILENCE_S: Final = 0.4
+"""A report follows within this even if nothing changed: gateways take twice as long for silence."""
+
+
+class TelemetryService(pb_grpc.TelemetryServicer):
+    """Streams one replica's reports.
+
+    Args:
+        replica_id: this life of the replica.
+        model: what it serves.
+        credential: what gateways must show.
+        stats: the engine's state now; called up to 20 times a second for each gateway.
+        accepted: requests accepted from the gateway of that id.
+        gateways: how many gateways have requests there now.
+        residency: which prompt chunks the engine's cache holds; None: not known.
+    """
+
+    def __init__(  # noqa: PLR0913 - all that is reported
+        self,
+        *,
+        replica_id: str,
+        model: str,
+        credential: str,
+        stats: Callable[[], EngineStats],
+        accepted: Callable[[str], int],
+        gateways: Callable[[], int],
+        residency: ReplicaResidency | None = None,
+    ) -> None:
+        self._replica_id = replica_id
+        self._model = model
+        self._authorization = f"Bearer {credential}".encode()
+        self._stats = stats
+        self._accepted = accepted
+        self._gateways = gateways
+        self._residency = residency
+
+    async def Watch(  # noqa: N802 - the name in the .proto
+        self, request: pb.WatchRequest, context: "grpc.aio.ServicerContext[pb.WatchRequest, pb.Report]"
+    ) -> AsyncIterator[pb.Report]:
+        """Stream reports until the gateway hangs up."""
+        await self._check_credential(context)
+        asked_s = request.min_interval_ms / 1000 or DEFAULT_INTERVAL_S
+        interval_s = min(max(asked_s, MIN_INTERVAL_S), MAX_SILENCE_S)
+        hello = pb.Hello(replica_id=self._replica_id, model=self._model, max_silence_ms=round(MAX_SILENCE_S * 1000))
+        sequence = 1
+        yield pb.Report(sequence=sequence, hello=hello)
+        residency = self._residency if request.residency else None
+        changed = asyncio.Event()
+        stop_listening = residency.listen(changed.set) if residency is not None else _nothing
+        stream = _ResidencyStream(residency.log if residency is not None else None)
+        loop = asyncio.get_running_loop()
+        last, told_s, due_s = None, 0.0, loop.time()
+        try:
+            while True:
+                now_s = loop.time()
+                if now_s >= due_s:
+                    due_s = now_s + interval_s
+                    load = self._load(request.gateway_id)
+                    if load != last or due_s - told_s > MAX_SILENCE_S:
+                        sequence += 1
+                        last, told_s = load, now_s
+                        yield pb.Report(sequence=sequence, load=load)
+                changed.clear()
+                for report in stream.new_reports():
+                    sequence += 1
+                    report.sequence = sequence
+                    yield report
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(due_s):
+                        await changed.wait()
+        finally:
+            stop_listening()
+
+    def _load(self, gateway_id: str) -> pb.Load:
+        stats = self._stats()
+        return pb.Load(
+            running=stats.running,
+            waiting=stats.waiting,
+            waiting_tokens=stats.waiting_tokens,
+            kv_usage=stats.kv_usage,
+            kv_capacity_tokens=stats.kv_capacity_tokens,
+            prefill_tokens_per_s=stats.prefill_tokens_per_s,
+            decode_tokens_per_s=stats.decode_tokens_per_s,
+            accepted=self._accepted(gateway_id),
+            step_tokens=stats.step_tokens,
+            gateways=self._gateways(),
+        )
+
+    async def _check_credential(self, context: "grpc.aio.ServicerContext[pb.WatchRequest, pb.Report]") -> None:
+        metadata = dict(context.invocation_metadata() or ())
+        shown = metadata.get("authorization", "")
+        shown_bytes = shown if isinstance(shown, bytes) else shown.encode()
+        if not hmac.compare_digest(shown_bytes, self._authorization):
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the cluster's credential is missing or wrong")
+
+
+class _ResidencyStream:
+    """How far one gateway has been told of a replica's residency."""
+
+    def __init__(self, log: ResidencyLog | None) -> None:
+        self._log = log
+        self._told: int | None = None
+
+    def new_reports(self) -> Iterator[pb.Report]:
+        """Yield what has not been told yet, without their numbers: deltas, or a snapshot where those don't reach."""
+        log = self._log
+        if log is None or self._told == log.sequence:
+            return
+        deltas = log.since(self._told) if self._told is not None else None
+        self._told = log.sequence
+        if deltas is None:
+            for part in snapshot_messages(log.snapshot()):
+                yield pb.Report(snapshot=part)
+        else:
+            for delta in deltas:
+                yield pb.Report(delta=delta_message(delta))
+
+
+def _nothing() -> None:
+    pass
+
+
+class TelemetryServer:
+    """Serves a `TelemetryService` on a free port of one address."""
+
+    def __init__(self, service: TelemetryService, host: str) -> None:
+        self.port = 0
+        self._service = service
+        self._host = f"[{host}]" if ":" in host else host
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self) -> None:
+        """Bind and serve; `port` is known afterwards."""
+        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        pb_grpc.add_TelemetryServicer_to_server(self._service, self._server)  # type: ignore[no-untyped-call] # generated
+        self.port = self._server.add_insecure_port(f"{self._host}:0")
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """End all streams and free the port."""
+        if self._server is not None:
+            await self._server.stop(grace=None)

@@ -1,1 +1,0 @@
-"""`rackserve top`: readings of the gateways' metrics, what they come to, and the screen."""

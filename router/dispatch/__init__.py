@@ -1,0 +1,1 @@
+"""A request's life, decided in one pure object per model."""

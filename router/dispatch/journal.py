@@ -1,0 +1,233 @@
+"""The decision journal: why each of the last requests went where it went, and what came of it."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from router.outcome import Outcome
+from router.scheduling.interface import Decision
+
+if TYPE_CHECKING:
+    from router.replicas.snapshot import ReplicaSnapshot
+
+DEFAULT_REQUESTS = 4096
+MAX_CANDIDATES = 16
+"""Candidates kept of one decision: the cheapest, and the pick. A thousand replicas make no journal of gigabytes."""
+MAX_ATTEMPTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """One candidate of a decision.
+
+    Attributes:
+        replica_id: which.
+        cost: what it was to cost, in the policy's unit.
+        terms: what that is the sum of, by name; empty where it is one thing.
+    """
+
+    replica_id: str
+    cost: float
+    terms: dict[str, float]
+
+
+class AttemptRecord(msgspec.Struct, gc=False):
+    """One decision for a request. A request that had to be sent again has several.
+
+    Attributes:
+        at_s: when, in the gateway's monotonic seconds.
+        policy: the policy's name.
+        unit: what costs are counted in.
+        picked: the choice.
+        matched_bytes: of the prompt, what the choice was expected to hold.
+        prompt_bytes: of the prompt, all.
+        weighed_count: how many candidates there were.
+        ttft_s: from the decision to the first byte; None: none came yet.
+    """
+
+    at_s: float
+    policy: str
+    unit: str
+    picked: str
+    matched_bytes: int
+    prompt_bytes: int
+    weighed_count: int
+    _replica_ids: tuple[str, ...]
+    _costs: Sequence[float]
+    _term_names: Sequence[str]
+    _terms: Sequence[Sequence[float]]
+    ttft_s: float | None = None
+
+    def candidates(self) -> list[Weighed]:
+        """Return the candidates that were kept, the cheapest first."""
+        terms = self._terms or [()] * len(self._costs)
+        rows = [
+            Weighed(replica_id, cost, dict(zip(self._term_names, row, strict=True)))
+            for replica_id, cost, row in zip(self._replica_ids, self._costs, terms, strict=True)
+        ]
+        return sorted(rows, key=lambda row: row.cost)
+
+
+class Entry(msgspec.Struct, gc=False):
+    """All that is known of one request's routing.
+
+    Attributes:
+        request_id: the id the client saw in `x-request-id`.
+        model: the model asked for.
+        attempts: its decisions, in order.
+        outcome: how it ended; None: it has not, or nobody said.
+        total_s: from the first decision to the end.
+        prompt_tokens: as the engine counted; None: it did not say.
+        cached_tokens: of those, what the replica had cached.
+        completion_tokens: generated.
+    """
+
+    request_id: str
+    model: str
+    attempts: list[AttemptRecord] = msgspec.field(default_factory=list)
+    outcome: Outcome | None = None
+    total_s: float | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class Journal:
+    """The last requests' decisions, by request id. Bounded: the oldest request goes first.
+
+    Args:
+        max_requests: how many are kept.
+    """
+
+    def __init__(self, max_requests: int = DEFAULT_REQUESTS) -> None:
+        if max_requests < 1:
+            raise ValueError(f"a journal of {max_requests} requests keeps none; 1 or more does")
+        self._max_requests = max_requests
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._last_candidates: Sequence[ReplicaSnapshot] = ()
+        self._last_ids: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def decided(  # noqa: PLR0913 - what there is to say of a decision
+        self,
+        request_id: str,
+        model: str,
+        decision: Decision,
+        now_s: float,
+        *,
+        unit: str = "",
+        matched_bytes: int = 0,
+        prompt_bytes: int = 0,
+    ) -> AttemptRecord:
+        """Write down a decision; a later one for the same request is a further attempt."""
+        entry = self._entries.get(request_id)
+        if entry is None:
+            entry = self._entries[request_id] = Entry(request_id, model)
+            if len(self._entries) > self._max_requests:
+                self._entries.popitem(last=False)
+        attempt = self._attempt(decision, now_s, unit, matched_bytes, prompt_bytes)
+        if len(entry.attempts) == MAX_ATTEMPTS:
+            del entry.attempts[0]
+        entry.attempts.append(attempt)
+        return attempt
+
+    def _attempt(
+        self, decision: Decision, now_s: float, unit: str, matched_bytes: int, prompt_bytes: int
+    ) -> AttemptRecord:
+        candidates, costs, terms = decision.candidates, decision.costs, decision.terms
+        if len(candidates) > MAX_CANDIDATES:
+            kept = _kept(decision)
+            ids = tuple([candidates[at].endpoint.replica_id for at in kept])
+            costs = [costs[at] for at in kept]
+            terms = [terms[at] for at in kept] if terms else ()
+        else:
+            if candidates is not self._last_candidates:  # all of a model's replicas, nearly always
+                self._last_ids = tuple([replica.endpoint.replica_id for replica in candidates])
+                self._last_candidates = candidates
+            ids = self._last_ids
+        return AttemptRecord(
+            now_s,
+            decision.policy,
+            unit,
+            decision.replica.endpoint.replica_id,
+            matched_bytes,
+            prompt_bytes,
+            len(candidates),
+            ids,
+            costs,
+            decision.term_names if terms else (),
+            terms,
+        )
+
+    def ended(  # noqa: PLR0913 - what there is to say of an end
+        self,
+        request_id: str,
+        outcome: Outcome,
+        now_s: float,
+        *,
+        prompt_tokens: int | None = None,
+        cached_tokens: int | None = None,
+        completion_tokens: int | None = None,
+    ) -> None:
+        """Write down how a request ended; nothing happens where it is no longer kept."""
+        entry = self._entries.get(request_id)
+        if entry is None:
+            return
+        entry.outcome = outcome
+        entry.total_s = now_s - entry.attempts[0].at_s
+        entry.prompt_tokens = prompt_tokens
+        entry.cached_tokens = cached_tokens
+        entry.completion_tokens = completion_tokens
+
+    def find(self, request_id: str) -> Entry | None:
+        """Return what is known of a request, None where it is not kept."""
+        return self._entries.get(request_id)
+
+    def latest(self, count: int) -> list[Entry]:
+        """Return the last requests, the latest first."""
+        ids = list(self._entries)[-count:] if count > 0 else []
+        return [self._entries[request_id] for request_id in reversed(ids)]
+
+
+def _kept(decision: Decision) -> list[int]:
+    """Return where the candidates stand that are written down: the cheapest, and the pick."""
+    candidates, costs = decision.candidates, decision.costs
+    ordered = sorted(range(len(candidates)), key=costs.__getitem__)
+    kept = ordered[:MAX_CANDIDATES]
+    if all(candidates[at] is not decision.replica for at in kept):
+        kept[-1] = next(at for at in ordered if candidates[at] is decision.replica)
+    return kept
+
+
+def explanation(entry: Entry) -> dict[str, Any]:
+    """Return all that is known of a request as plain JSON values, for `rackserve why`."""
+    return {
+        "request_id": entry.request_id,
+        "model": entry.model,
+        "outcome": entry.outcome,
+        "total_s": entry.total_s,
+        "prompt_tokens": entry.prompt_tokens,
+        "cached_tokens": entry.cached_tokens,
+        "completion_tokens": entry.completion_tokens,
+        "attempts": [
+            {
+                "policy": attempt.policy,
+                "unit": attempt.unit,
+                "picked": attempt.picked,
+                "matched_bytes": attempt.matched_bytes,
+                "prompt_bytes": attempt.prompt_bytes,
+                "ttft_s": attempt.ttft_s,
+                "weighed_count": attempt.weighed_count,
+                "candidates": [
+                    {"replica_id": weighed.replica_id, "cost": weighed.cost, "terms": weighed.terms}
+                    for weighed in attempt.candidates()
+                ],
+            }
+            for attempt in entry.attempts
+        ],
+    }

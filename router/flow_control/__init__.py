@@ -1,0 +1,1 @@
+"""Which request goes to a replica now, which waits in the gateway, which is refused."""

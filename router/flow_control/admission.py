@@ -1,0 +1,372 @@
+"""Admission for one model: dispatch now, wait in the gateway, or refuse with a reason.
+
+The gateway calls
+
+    offer    a request came              → Admit | Wait | Reject
+    next     a replica has room          → the request to dispatch, late bound: its replica is picked now
+    expire   now and then                → waiting requests whose time is over
+    remove   a waiting request's client left
+    join     a replica is there; leave: it is gone; drain: it takes no more requests
+    ended    a dispatched request ended, with what it really cost
+    put_back a dispatched request could not be sent
+
+and reserves on `slots` what it sends: `slots.take` after every pick, `slots.give` when the request ends there. Nothing
+here picks a replica: `slots.with_room` narrows the candidates for whoever does.
+"""
+
+from heapq import heapify, heappop, heappush
+from itertools import count
+from math import inf
+from typing import Generic
+
+from router.flow_control.classes import PriorityClasses
+from router.flow_control.drain_rate import DrainRate
+from router.flow_control.fair_queue import TenantQueue
+from router.flow_control.limits import AdmissionLimits, WaitingRoom
+from router.flow_control.load import AdmissionLoad
+from router.flow_control.priority import Priority
+from router.flow_control.queued_request import OwnerT, QueuedRequest, RequestState
+from router.flow_control.rate_limits import RateLimits
+from router.flow_control.slots import Slots
+from router.flow_control.verdict import ADMIT, WAIT, Reject, Verdict, reject
+from router.outcome import Outcome
+
+_STALE_DEADLINES = 64
+
+
+class Admission(Generic[OwnerT]):
+    """Flow control of one model in one gateway process.
+
+    Args:
+        limits: the model's bounds.
+        room: how much may wait; shared by all models of the process.
+        rates: tenants' rate limits; likewise.
+
+    Attributes:
+        slots: which replicas have room.
+        displaced: requests that lost their place to a more urgent one or to a tenant with fewer; the gateway refuses
+            them and empties this after each `offer`.
+    """
+
+    def __init__(
+        self, limits: AdmissionLimits, room: WaitingRoom | None = None, rates: RateLimits | None = None
+    ) -> None:
+        self.limits = limits
+        self.slots = Slots()
+        self.displaced: list[tuple[QueuedRequest[OwnerT], Reject]] = []
+        self._room = room or WaitingRoom()
+        self._rates = rates or None
+        self._classes: PriorityClasses[OwnerT] = PriorityClasses(limits.ageing_s)
+        self._drain = DrainRate()
+        self._deadlines: list[tuple[float, int, QueuedRequest[OwnerT]]] = []
+        self._numbers = count()
+        self._room_bytes = 0
+        self._offered = 0
+        self._offered_work = 0.0
+        self._offered_work_squared = 0.0
+        self._dispatched_work = 0.0
+        self._refused = 0
+        self._left = 0
+        self._in_flight = 0
+        self._ended = 0
+
+    @property
+    def someone_waits(self) -> bool:
+        """At least one request waits."""
+        return self._classes.count > 0
+
+    def __len__(self) -> int:
+        """Return how many requests wait."""
+        return len(self._classes)
+
+    def join(self, replica_id: str, now_s: float) -> None:
+        """A replica is there and takes requests."""
+        self.slots.join(replica_id)
+        self._drain.set_replicas(self.slots.taking, now_s)
+
+    def leave(self, replica_id: str, now_s: float) -> None:
+        """A replica is gone. Its requests are still to be `ended`."""
+        self.slots.leave(replica_id)
+        self._drain.set_replicas(self.slots.taking, now_s)
+
+    def drain(self, replica_id: str, now_s: float, *, draining: bool = True) -> None:
+        """Give a replica no more requests; or, with `draining` False, some again."""
+        self.slots.set_draining(replica_id, draining=draining, now_s=now_s)
+        self._drain.set_replicas(self.slots.taking, now_s)
+
+    def offer(self, claim: QueuedRequest[OwnerT], now_s: float) -> Verdict:
+        """Take a new request.
+
+        Returns:
+            Admit: dispatch it now. Wait: `next` will return it; look at `displaced`. Reject: refuse it.
+        """
+        self._offered += 1
+        work = claim.work
+        self._offered_work += work
+        self._offered_work_squared += work * work
+        claim.arrived_s = now_s
+        if self._rates is not None:
+            wait_s = self._rates.take(claim.tenant, claim.work, now_s)
+            if wait_s > 0:
+                return self._refuse(claim, Outcome.RATE_LIMITED, wait_s, "this key's rate limit is used up")
+        queue = self._classes.queues[claim.priority]
+        flow = queue.flows.get(claim.tenant)
+        if flow is None:
+            flow = queue.flow(claim.tenant, self.limits.tenant(claim.tenant).weight)
+        if not self._classes.count and self.slots.any_open(now_s):
+            queue.charge(claim, flow)
+            self._in_flight += 1
+            self._dispatched_work += work
+            claim.state = RequestState.DISPATCHED
+            return ADMIT
+        return self._wait(claim, flow, now_s)
+
+    def next(self, now_s: float) -> QueuedRequest[OwnerT] | None:
+        """Return the request to dispatch now, charged; None: no replica has room or nothing waits."""
+        while self._classes and self.slots.any_open(now_s):
+            claim = self._classes.pop(now_s)
+            if claim is None:
+                break
+            self._stop_waiting(claim, now_s, dispatched=True)
+            claim.state = RequestState.DISPATCHED
+            self._in_flight += 1
+            self._dispatched_work += claim.work
+            return claim
+        return None
+
+    def put_back(self, claim: QueuedRequest[OwnerT], now_s: float) -> None:
+        """Undo a dispatch: the request is its tenant's first again. It may go beyond the room there is."""
+        if claim.state is not RequestState.DISPATCHED:
+            raise ValueError(f"a request that is {claim.state.name} cannot be put back")
+        self._in_flight -= 1
+        self._dispatched_work -= claim.work
+        self._classes.put_back(claim)
+        if claim.deadline_s == inf:
+            claim.deadline_s = now_s + self._longest_s()
+        self._start_waiting(claim, now_s)
+
+    def remove(self, claim: QueuedRequest[OwnerT], now_s: float) -> None:
+        """The client of a waiting request left. Does nothing for a request that does not wait."""
+        if claim.state is RequestState.WAITING:
+            self._classes.remove(claim)
+            self._stop_waiting(claim, now_s, dispatched=False)
+            self._left += 1
+            self._uncharge_rate(claim)
+
+    def expire(self, now_s: float) -> list[tuple[QueuedRequest[OwnerT], Reject]]:
+        """Return, and forget, the waiting requests whose time is over; the gateway refuses them."""
+        expired: list[tuple[QueuedRequest[OwnerT], Reject]] = []
+        while self._deadlines and self._deadlines[0][0] <= now_s:
+            claim = heappop(self._deadlines)[2]
+            if claim.state is RequestState.WAITING:
+                expired.append((claim, self._too_late(claim, now_s)))
+                self._classes.remove(claim)
+                self._stop_waiting(claim, now_s, dispatched=False)
+                self._refused += 1
+                self._uncharge_rate(claim)
+        return expired
+
+    def next_deadline_s(self) -> float | None:
+        """Return when `expire` has something to do next, or a little before; None: never, as things are."""
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def ended(self, claim: QueuedRequest[OwnerT], real_work: float | None = None) -> None:
+        """A dispatched request ended; call once.
+
+        Args:
+            claim: the request.
+            real_work: what it cost, as `claim.work` is counted; None: not known, the estimate stands.
+        """
+        if claim.state is not RequestState.DISPATCHED:
+            raise ValueError(f"a request that is {claim.state.name} cannot end")
+        work = claim.work if real_work is None else real_work
+        flow = claim.flow
+        if flow is not None:
+            if work != claim.work:
+                self._classes.queues[claim.priority].settle(claim, work)
+                if self._rates is not None:
+                    self._rates.settle(claim.tenant, claim.work, work)
+            flow.in_flight -= 1
+        claim.state = RequestState.ENDED
+        self._in_flight -= 1
+        self._ended += 1
+
+    def expected_wait_s(self, claim: QueuedRequest[OwnerT], now_s: float) -> float:
+        """Return how long a request would wait if it came now, about; 0 where nothing is known of the drain rate."""
+        if not self._classes:
+            return 0.0
+        work_per_s = self._drain.per_s(now_s)
+        if work_per_s <= 0:
+            return 0.0
+        queue = self._classes.queues[claim.priority]
+        flow = queue.flow(claim.tenant, self.limits.tenant(claim.tenant).weight)
+        return self._classes.expected_wait_s(claim.priority, flow, work_per_s)
+
+    def waiting(self) -> list[QueuedRequest[OwnerT]]:
+        """Return all requests that wait."""
+        return list(self._classes.waiting())
+
+    def waiting_by_tenant(self) -> list[tuple[Priority, str, int]]:
+        """Return how many requests wait by class and tenant, of all tenants heard of lately."""
+        return [
+            (priority, tenant, len(flow.waiting))
+            for priority, queue in zip(Priority, self._classes.queues, strict=True)
+            for tenant, flow in queue.flows.items()
+        ]
+
+    def load(self, now_s: float) -> AdmissionLoad:
+        """Return what the autoscaler is told."""
+        self.slots.any_open(now_s)
+        waiting_work = self._classes.waiting_work
+        work_per_s = self._drain.per_s(now_s)
+        return AdmissionLoad(
+            waiting_requests=len(self._classes),
+            held_requests=0 if self.slots.taking else len(self._classes),
+            waiting_work=waiting_work,
+            in_flight=self._in_flight,
+            offered_requests=self._offered,
+            offered_work=self._offered_work,
+            offered_work_squared=self._offered_work_squared,
+            dispatched_work=self._dispatched_work,
+            refused_requests=self._refused,
+            occupancy=self.slots.occupancy(),
+            prefill_s=self.slots.prefill_s,
+            drain_s=waiting_work / work_per_s if work_per_s > 0 else 0.0,
+        )
+
+    def set_limits(self, limits: AdmissionLimits) -> None:
+        """Go by other bounds from now on; what waits keeps its deadline."""
+        self.limits = limits
+        self._classes.ageing_s = limits.ageing_s
+        for queue in self._classes.queues:
+            for tenant in queue.flows:
+                queue.reweigh(tenant, limits.tenant(tenant).weight)
+
+    def _wait(self, claim: QueuedRequest[OwnerT], flow: TenantQueue[OwnerT], now_s: float) -> Verdict:
+        held = not self.slots.taking
+        longest_s = self._longest_s()
+        if held and longest_s <= 0:
+            self._uncharge_rate(claim)
+            return self._refuse(claim, Outcome.NO_REPLICA, 1.0, "no replica of the model is ready; try again soon")
+        patience_s = longest_s if claim.deadline_s == inf else claim.deadline_s - now_s
+        if held and patience_s > longest_s:
+            patience_s = longest_s
+            claim.deadline_s = now_s + longest_s
+        wait_s = 0.0 if held else self.expected_wait_s(claim, now_s)
+        if wait_s > patience_s or patience_s <= 0:
+            self._uncharge_rate(claim)
+            return self._refuse(
+                claim,
+                Outcome.DEADLINE,
+                wait_s - patience_s,
+                f"the wait is about {wait_s:.0f} s, longer than the {max(0.0, patience_s):g} s this request may wait",
+            )
+        if not self._room.fits(claim.size_bytes) and not self._displace(claim, flow, now_s):
+            self._uncharge_rate(claim)
+            return self._refuse(claim, Outcome.QUEUE_FULL, self._fits_in_s(claim, now_s), "too many requests wait")
+        if claim.deadline_s == inf:
+            claim.deadline_s = now_s + longest_s
+        self._classes.push(claim, flow)
+        self._start_waiting(claim, now_s)
+        return WAIT
+
+    def _longest_s(self) -> float:
+        """Return how long a request may wait that says nothing of it itself."""
+        return self.limits.max_wait_s if self.slots.taking else self.limits.cold_start_timeout_s
+
+    def _displace(self, claim: QueuedRequest[OwnerT], flow: TenantQueue[OwnerT], now_s: float) -> bool:
+        victims_of = self._classes.displaceable(claim, flow)
+        if victims_of is None:
+            return False
+        victims: list[QueuedRequest[OwnerT]] = []
+        freed_bytes = 0
+        for victim in reversed(victims_of.waiting):
+            victims.append(victim)
+            freed_bytes += victim.size_bytes
+            if self._room.fits(claim.size_bytes, len(victims), freed_bytes):
+                break
+        else:
+            return False
+        for victim in victims:
+            self._classes.remove(victim)
+            self._stop_waiting(victim, now_s, dispatched=False)
+            self._uncharge_rate(victim)
+            self._refused += 1
+            retry_s = self._fits_in_s(victim, now_s)
+            verdict = reject(Outcome.QUEUE_FULL, retry_s, "too many requests wait, and this one was the least urgent")
+            self.displaced.append((victim, verdict))
+        return True
+
+    def _start_waiting(self, claim: QueuedRequest[OwnerT], now_s: float) -> None:
+        if len(self._classes) == 1:
+            self._drain.began(now_s)
+        claim.state = RequestState.WAITING
+        self._room.enter(claim.size_bytes)
+        self._room_bytes += claim.size_bytes
+        heappush(self._deadlines, (claim.deadline_s, next(self._numbers), claim))
+
+    def _stop_waiting(self, claim: QueuedRequest[OwnerT], now_s: float, *, dispatched: bool) -> None:
+        if dispatched:
+            self._drain.drained(claim.work, now_s)
+        else:
+            claim.state = RequestState.GONE
+        if not self._classes:
+            self._drain.ended(now_s)
+        self._room.leave(claim.size_bytes)
+        self._room_bytes -= claim.size_bytes
+        if len(self._deadlines) > 2 * len(self._classes) + _STALE_DEADLINES:
+            self._deadlines = [item for item in self._deadlines if item[2].state is RequestState.WAITING]
+            heapify(self._deadlines)
+
+    def _too_late(self, claim: QueuedRequest[OwnerT], now_s: float) -> Reject:
+        waited_s = now_s - claim.arrived_s
+        if not self.slots.taking:
+            return reject(Outcome.NO_CAPACITY, waited_s, f"no replica became ready within {waited_s:.0f} s")
+        return reject(
+            Outcome.DEADLINE, self.expected_wait_s(claim, now_s), f"no replica had room within {waited_s:.0f} s"
+        )
+
+    def _fits_in_s(self, claim: QueuedRequest[OwnerT], now_s: float) -> float:
+        """Return when the waiting room will have a place again: after its share of the queue has drained."""
+        work_per_s = self._drain.per_s(now_s)
+        waiting = len(self._classes)
+        if work_per_s <= 0 or not waiting:
+            return 1.0
+        requests = max(1.0, waiting * claim.size_bytes / max(1, self._room_bytes))
+        return requests * self._classes.waiting_work / waiting / work_per_s
+
+    def _refuse(self, claim: QueuedRequest[OwnerT], outcome: Outcome, retry_after_s: float, message: str) -> Reject:
+        claim.state = RequestState.GONE
+        self._refused += 1
+        return reject(outcome, retry_after_s, message)
+
+    def _uncharge_rate(self, claim: QueuedRequest[OwnerT]) -> None:
+        if self._rates is not None:
+            self._rates.settle(claim.tenant, claim.work, 0.0)
+
+    def check_integrity(self, now_s: float) -> None:
+        """Check what must always hold: nothing is lost, nothing is counted twice, no bound is exceeded.
+
+        Raises:
+            AssertionError: it does not; the message says what.
+        """
+        self._classes.check_integrity()
+        self.slots.check_integrity(now_s)
+        waiting = list(self._classes.waiting())
+        counted = self._refused + self._left + len(waiting) + self._in_flight + self._ended
+        if counted != self._offered:
+            raise AssertionError(f"{self._offered} requests were offered, {counted} are accounted for")
+        if any(claim.state is not RequestState.WAITING for claim in waiting):
+            raise AssertionError("a request that is not WAITING waits")
+        timed = {id(item[2]) for item in self._deadlines}
+        if any(id(claim) not in timed for claim in waiting):
+            raise AssertionError("a waiting request has no deadline")
+        if self._room_bytes != sum(claim.size_bytes for claim in waiting):
+            raise AssertionError(f"{self._room_bytes} bytes are counted as waiting")
+        if self._room.requests < len(waiting) or self._room.size_bytes < self._room_bytes:
+            raise AssertionError("the waiting room counts less than waits here")
+        in_flight = sum(flow.in_flight for queue in self._classes.queues for flow in queue.flows.values())
+        if in_flight != self._in_flight:
+            raise AssertionError(f"{self._in_flight} requests are in flight, the tenants' add up to {in_flight}")
+        if len(self._deadlines) > 2 * len(waiting) + _STALE_DEADLINES + 1:
+            raise AssertionError("deadlines of requests that are gone pile up")

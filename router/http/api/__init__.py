@@ -1,0 +1,1 @@
+"""What bodies and answers of each API mean."""

@@ -1,0 +1,75 @@
+"""What replicas last told of their engines, as metrics: one row a replica.
+
+Every gateway hears the same reports, so where there are several gateways take the maximum over them first:
+`sum by (model) (max by (model, replica) (rackserve_engine_running_requests))`.
+"""
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from router.dispatch.fleet import Fleet
+from router.replicas.snapshot import LoadReport
+
+LABELS = ("model", "replica", "domain")
+
+_GAUGES: tuple[tuple[str, str, Callable[[LoadReport], float]], ...] = (
+    ("rackserve_engine_running_requests", "Requests in the engine's batch.", lambda report: report.running),
+    ("rackserve_engine_waiting_requests", "Requests in the engine's queue.", lambda report: report.waiting),
+    (
+        "rackserve_engine_waiting_tokens",
+        "Prompt tokens not yet prefilled, of waiting and running requests.",
+        lambda report: report.waiting_tokens,
+    ),
+    ("rackserve_engine_kv_usage_ratio", "Share of the KV cache in use, 0 to 1.", lambda report: report.kv_usage),
+    (
+        "rackserve_engine_kv_capacity_tokens",
+        "Tokens the KV cache holds.",
+        lambda report: report.kv_capacity_tokens,
+    ),
+    (
+        "rackserve_engine_prefill_tokens_per_second",
+        "Prompt tokens computed a second, over the last busy seconds; 0 before any.",
+        lambda report: report.prefill_tokens_per_s,
+    ),
+    (
+        "rackserve_engine_decode_tokens_per_second",
+        "Tokens generated a second, over the last busy seconds; 0 before any.",
+        lambda report: report.decode_tokens_per_s,
+    ),
+)
+
+
+class EngineMetrics(Collector):
+    """Reads the replicas' last reports when asked.
+
+    Args:
+        fleet: the replicas.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every figure."""
+        replicas = list(self._fleet.by_id.values())
+        reporting = GaugeMetricFamily(
+            "rackserve_engine_reporting",
+            "1: the replica's telemetry is heard; 0: it is silent, and its load unknown.",
+            labels=LABELS,
+        )
+        rows = [
+            ([replica.endpoint.model, replica.replica_id, replica.endpoint.domain], replica.report)
+            for replica in replicas
+        ]
+        for row, report in rows:
+            reporting.add_metric(row, float(report is not None))
+        yield reporting
+        for name, text, read in _GAUGES:
+            gauge = GaugeMetricFamily(name, text, labels=LABELS)
+            for row, report in rows:
+                if report is not None:
+                    gauge.add_metric(row, read(report))
+            yield gauge

@@ -1,0 +1,1 @@
+"""Bytes: sockets, heads, chunks, connections to replicas."""

@@ -1,0 +1,304 @@
+"""Connections to replicas: kept open, one request at a time on each, answers copied through as they come."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from router.http.wire.chunked import ChunkedError, ChunkedWalk
+from router.http.wire.response_head import CHUNKED, UNTIL_CLOSE, HeadError, ResponseHead, parse_head
+from router.replicas.snapshot import Endpoint
+
+MAX_RESPONSE_HEAD = 64 * 1024
+IDLE_S = 4.0
+"""An idle connection is closed after this long: before uvicorn's 5 s, so that a request seldom meets a closing one."""
+INFORMATIONAL = range(100, 200)
+
+
+Sink = Callable[[bytes], object]
+
+
+class Receiver(Protocol):
+    """Who gets a replica's answer: one request's exchange."""
+
+    head_request: bool
+
+    def upstream_head(self, head: ResponseHead, body: bytes) -> Sink:
+        """The answer begins; `body` is what of the body came with its head.
+
+        Returns:
+            Where the rest of the body goes, framing included: called once for each read.
+        """
+        ...
+
+    def upstream_done(self) -> None:
+        """The answer is complete."""
+        ...
+
+    def upstream_failed(self, reason: str, *, between_chunks: bool) -> None:
+        """There will be no more of the answer; `between_chunks`: what came of it ends with a whole chunk."""
+        ...
+
+
+def _nowhere(data: bytes) -> None:
+    """Take bytes that go to nobody."""
+    del data
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to a replica.
+
+    Attributes:
+        transport: the connection itself.
+        used: requests it has carried; the first may fail only because the replica does, a later one also because the
+            replica closed an idle connection just then.
+        quiet_ticks: timer ticks since bytes last came, counted by the gateway.
+        received: bytes of the current answer.
+        sink: where the body of the current answer goes.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_head",
+        "_receiver",
+        "_remaining",
+        "_walk",
+        "idle_ticks",
+        "pool",
+        "quiet_ticks",
+        "received",
+        "sink",
+        "transport",
+        "used",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, pool: "UpstreamPool") -> None:
+        self.pool = pool
+        self.used = 0
+        self.quiet_ticks = 0
+        self.idle_ticks = 0
+        self.received = 0
+        self._receiver: Receiver | None = None
+        self.sink: Sink = _nowhere
+        self._head: ResponseHead | None = None
+        self._walk: ChunkedWalk | None = None
+        self._remaining = 0
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.pool.open += 1
+
+    def send(self, receiver: Receiver, head: bytes, body: bytes) -> None:
+        """Send a request whose answer goes to `receiver`."""
+        self._receiver = receiver
+        self._head = None
+        self.used += 1
+        self.quiet_ticks = 0
+        self.received = 0
+        if len(body) > MAX_RESPONSE_HEAD:
+            self.transport.write(head)
+            self.transport.write(body)
+        else:
+            self.transport.write(head + body)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass an answer's bytes on and find its end."""
+        self.quiet_ticks = 0
+        self.received += len(data)
+        walk = self._walk
+        if walk is None:
+            self._unchunked_received(data)
+            return
+        try:
+            end = walk.feed(data)
+        except ChunkedError as error:
+            self._fail(f"sent a broken body: {error}")
+            return
+        if end < 0:
+            self.sink(data)
+        else:
+            self._finish(data, end)
+
+    def _unchunked_received(self, data: bytes) -> None:
+        receiver = self._receiver
+        if receiver is None:
+            self.transport.abort()  # bytes that nobody asked for
+        elif self._head is None:
+            self._head_received(receiver, data)
+        elif self._remaining < 0:
+            self.sink(data)
+        else:
+            self._remaining -= len(data)
+            if self._remaining > 0:
+                self.sink(data)
+            else:
+                self._finish(data, len(data) + self._remaining)
+
+    def _head_received(self, receiver: Receiver, data: bytes) -> None:
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            if len(data) > MAX_RESPONSE_HEAD:
+                self._fail(f"sent a response head of over {MAX_RESPONSE_HEAD} bytes")
+            else:
+                self._buffer = data
+            return
+        try:
+            head = parse_head(data[:end], to_head_request=receiver.head_request)
+        except HeadError as error:
+            self._fail(f"sent a broken response head: {error}")
+            return
+        body = data[end + 4 :]
+        if head.status in INFORMATIONAL:
+            if body:
+                self._head_received(receiver, body)
+            return
+        self._head = head
+        try:
+            end = self._begin_body(head.length, body)
+        except ChunkedError as error:
+            self._fail(f"sent a broken body: {error}")
+            return
+        self.sink = receiver.upstream_head(head, body if end < 0 else body[:end])
+        if end >= 0 and self._receiver is receiver:
+            self._finish(b"", 0, excess=len(body) > end)
+
+    def _begin_body(self, length: int, body: bytes) -> int:
+        """Take what came with the head; return where in it the body ends, -1 if it goes on."""
+        self._walk = None
+        if length == CHUNKED:
+            self._walk = ChunkedWalk()
+            return self._walk.feed(body) if body else -1
+        if length == UNTIL_CLOSE:
+            self._remaining = -1
+            return -1
+        self._remaining = length - len(body)
+        return length if self._remaining <= 0 else -1
+
+    def _finish(self, data: bytes, end: int, *, excess: bool = False) -> None:
+        """The answer ends at `end` of `data`; what stands behind it nobody asked for."""
+        excess = excess or end < len(data)
+        if end:
+            self.sink(data[:end] if excess else data)
+        receiver = self._receiver
+        head = self._head
+        self._drop_receiver()
+        if excess or head is None or not head.keep_alive:
+            self.transport.close()
+        else:
+            self.pool.put(self)
+        if receiver is not None:
+            receiver.upstream_done()
+
+    def _drop_receiver(self) -> None:
+        """Stop passing bytes on: nobody waits for an answer on this connection."""
+        self._receiver = None
+        self._walk = None
+        self.sink = _nowhere
+
+    def _fail(self, reason: str) -> None:
+        receiver = self._receiver
+        self._drop_receiver()
+        self.transport.abort()
+        if receiver is not None:
+            receiver.upstream_failed(reason, between_chunks=False)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The replica closed the connection, or it broke."""
+        receiver = self._receiver
+        between_chunks = self.between_chunks
+        self._drop_receiver()
+        self.pool.lost(self)
+        if receiver is None:
+            return
+        if self._head is not None and self._head.length == UNTIL_CLOSE and exc is None:
+            receiver.upstream_done()
+        else:
+            receiver.upstream_failed(f"closed the connection{f': {exc}' if exc else ''}", between_chunks=between_chunks)
+
+    @property
+    def between_chunks(self) -> bool:
+        """The answer is chunked and what came of it ends with a whole chunk."""
+        return self._walk is not None and self._walk.between_chunks
+
+    def abandon(self) -> None:
+        """Close at once, as nobody wants the answer any more: the engine sees it and aborts the request."""
+        self._drop_receiver()
+        self.transport.abort()
+
+
+class UpstreamPool:
+    """The connections to one replica.
+
+    Args:
+        endpoint: the replica.
+        connect_timeout_s: how long a new connection may take.
+        tick_s: how often `tick` is called.
+
+    Attributes:
+        open: connections that are open, idle and busy.
+    """
+
+    def __init__(self, endpoint: Endpoint, connect_timeout_s: float, tick_s: float) -> None:
+        self.endpoint = endpoint
+        self._connect_timeout_s = connect_timeout_s
+        self._idle_ticks = max(1, int(IDLE_S / tick_s))
+        self._idle: list[UpstreamConnection] = []
+        self._closed = False
+        self.open = 0
+
+    def take(self) -> UpstreamConnection | None:
+        """Return the connection that was used last among the idle ones, or None: `connect` then."""
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if not connection.transport.is_closing():
+                return connection
+        return None
+
+    async def connect(self) -> UpstreamConnection:
+        """Open a connection.
+
+        Raises:
+            OSError: the replica does not accept.
+            TimeoutError: nor within the time for it.
+        """
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self._connect_timeout_s):
+            _, connection = await loop.create_connection(
+                lambda: UpstreamConnection(self), self.endpoint.host, self.endpoint.http_port
+            )
+        return connection
+
+    def put(self, connection: UpstreamConnection) -> None:
+        """Take a connection back that can be used again."""
+        if self._closed:
+            connection.transport.close()
+            return
+        connection.idle_ticks = 0
+        self._idle.append(connection)
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """Forget a connection that is closed."""
+        self.open -= 1
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def tick(self) -> None:
+        """Close what was idle for too long; the list is ordered, longest idle first."""
+        for connection in self._idle:
+            connection.idle_ticks += 1
+        while self._idle and self._idle[0].idle_ticks > self._idle_ticks:
+            self._idle.pop(0).transport.close()
+
+    def close(self) -> None:
+        """Close the idle connections; busy ones close when their request ends."""
+        self._closed = True
+        for connection in self._idle:
+            connection.transport.close()
+        self._idle.clear()

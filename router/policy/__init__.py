@@ -1,1 +1,0 @@
-"""Routing policies: filter, score, pick. See `interface` for the contract and `registry` for the names."""

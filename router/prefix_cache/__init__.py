@@ -1,0 +1,1 @@
+"""Which replica holds which prompt prefix: the index, and the two sources that fill it."""

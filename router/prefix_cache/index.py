@@ -1,0 +1,400 @@
+"""Which replicas hold which prompt chunks: chunk hash → set of replicas, for every replica of one model at once."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router.prefix_cache.bucket_table import BUCKET, FEW, BucketTable, Slots
+from router.prefix_cache.match import PrefixMatch, leading_run, leading_run_of_few
+from router.prefix_cache.replica_columns import WORD, ReplicaColumns
+from router.prompt.chunk_chain import Hashes
+
+DEFAULT_MAX_SLOTS = 1 << 23
+"""8.4 million slots, 201 MB with up to 64 replicas: room for 5.8 million distinct chunks before any is pushed out."""
+SWEEP_SLOTS = 1 << 15
+_STAMP = 0
+_TOKENS = 1
+_FIRST_WORD = 2
+_FEW = 12
+_PEEK = 64
+_LONG = 256
+_ROUNDS = 8
+"""Times that room is made for the chunks of one batch; those for which there is none by then are not claimed."""
+
+
+class PrefixIndex:
+    """Claims "this replica holds this chunk", as one bit a replica beside each chunk's hash.
+
+    Beside each chunk also stands where it ends in tokens, once a replica has told: that is the same for all of a model.
+
+    Memory is bounded: the table doubles up to `max_slots`; then a chunk whose two buckets are full pushes out the
+    oldest chunk there. A claim may thus be forgotten, which costs a recomputation, but none is ever invented.
+
+    A replica that is dropped loses its claims at once; their bits are wiped later, piece by piece in `sweep`, so that
+    replicas that flap cannot stall the gateway.
+
+    Args:
+        max_slots: the most slots there may be; rounded up to a power of two.
+        slots: how many to start with.
+    """
+
+    def __init__(self, max_slots: int = DEFAULT_MAX_SLOTS, slots: int = 1024) -> None:
+        payload: list[np.dtype[np.generic]] = [np.dtype(np.uint32), np.dtype(np.uint32), np.dtype(np.uint64)]
+        self._table = BucketTable(payload, min(slots, max_slots))
+        self._max_slots = 1 << max(2 * BUCKET - 1, max_slots - 1).bit_length()
+        self._columns = ReplicaColumns()
+        self._stamp = 0
+        self._swept = 0
+
+    # --- replicas
+
+    @property
+    def replicas(self) -> Sequence[str]:
+        """The replicas known, in no order."""
+        return tuple(self._columns.by_id)
+
+    def add_replica(self, replica_id: str) -> None:
+        """Know a replica, without claims; nothing happens where it is known already."""
+        if replica_id in self._columns.by_id:
+            return
+        if not self._columns.has_free() and self._columns.retired:
+            while not self.sweep():
+                pass
+        column = self._columns.take(replica_id)
+        if column // WORD + _FIRST_WORD == len(self._table.payload):
+            self._table.add_payload(np.dtype(np.uint64))
+
+    def drop_replica(self, replica_id: str) -> None:
+        """Forget a replica and every claim for it; nothing happens where it is not known."""
+        self._columns.retire(replica_id)
+
+    def bit(self, replica_id: str) -> int:
+        """Return what stands for a replica in the masks of `match_beside`; 0 where it is not known."""
+        column = self._columns.by_id.get(replica_id)
+        return 0 if column is None else 1 << column
+
+    def column(self, replica_id: str) -> int:
+        """Return where `PrefixMatch.counts` has this replica.
+
+        Raises:
+            KeyError: it is not known.
+        """
+        return self._columns.by_id[replica_id]
+
+    def claims(self, replica_id: str) -> int:
+        """Return how many chunks a replica is known to hold; 0 where it is not known."""
+        column = self._columns.by_id.get(replica_id)
+        return 0 if column is None else self._columns.claims[column]
+
+    # --- looking up
+
+    def match(self, hashes: Hashes) -> PrefixMatch:
+        """Return for every replica how many leading chunks it holds. Takes O(chunks), whatever the replicas.
+
+        Args:
+            hashes: a prompt's chain, shape (n,).
+        """
+        tokens, words = self._table.payload[_TOKENS], self._table.payload[_FIRST_WORD:]
+        live = self._columns.live
+        counts = [0] * self._columns.width
+        if not len(hashes) or self._table.find_one(hashes.item(0)) < 0:
+            return PrefixMatch(counts, self._columns.by_id, 0, ())  # a new prompt: the usual case where chats differ
+        if len(hashes) <= _FEW:
+            slots = self._leading_slots(hashes)
+            token_ends = [tokens.item(slot) for slot in slots]
+            for position, word in enumerate(words):
+                masks = [word.item(slot) for slot in slots]
+                leading_run_of_few(masks, live[position], counts, position * WORD)
+        else:
+            found = self._leading_found(hashes)
+            token_ends = tokens[found].tolist()
+            for position, word in enumerate(words):
+                if len(found) <= _PEEK:
+                    leading_run_of_few(word[found].tolist(), live[position], counts, position * WORD)
+                else:
+                    leading_run(word[found], live[position], counts, position * WORD)
+        return PrefixMatch(counts, self._columns.by_id, max(counts, default=0), token_ends)
+
+    def match_beside(self, hashes: Hashes, keys: Sequence[int], recent: Mapping[int, int]) -> PrefixMatch:
+        """Do the same with claims beside those that are stored.
+
+        Args:
+            hashes: a prompt's chain, shape (n,).
+            keys: the same as integers.
+            recent: further claims: chunk → the `bit` of each replica that holds it.
+        """
+        slots, masks = self._slots_and_masks(hashes, keys)
+        tokens = self._table.payload[_TOKENS]
+        token_ends = []
+        for at, key in enumerate(keys):
+            mask = masks[at] | recent.get(key, 0)
+            if not mask:
+                del masks[at:]
+                break
+            masks[at] = mask
+            token_ends.append(tokens.item(slots[at]) if slots[at] >= 0 else 0)
+        counts = [0] * self._columns.width
+        leading_run_of_few(masks, self._columns.live_bits, counts, 0)
+        return PrefixMatch(counts, self._columns.by_id, max(counts, default=0), token_ends)
+
+    def _slots_and_masks(self, hashes: Hashes, keys: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Return each chunk's slot, or -1, and which replicas hold it, whatever stands before it."""
+        words = self._table.payload[_FIRST_WORD:]
+        masks = [0] * len(keys)
+        if len(keys) <= _FEW:
+            find_one = self._table.find_one
+            slots = [find_one(key) for key in keys]
+            for position, word in enumerate(words):
+                for at, slot in enumerate(slots):
+                    if slot >= 0:
+                        masks[at] |= word.item(slot) << position * WORD
+            return slots, masks
+        found = self._table.find(hashes)
+        stored = found >= 0
+        for position, word in enumerate(words):
+            held = np.where(stored, word[found], np.uint64(0)).tolist()
+            masks = (
+                [mask | part << position * WORD for mask, part in zip(masks, held, strict=True)] if position else held
+            )
+        slots = found.tolist()
+        return slots, masks
+
+    def _leading_found(self, hashes: Hashes) -> Slots:
+        """Return the slots of the leading chunks that anyone holds; a new prompt is known by its first few."""
+        if len(hashes) <= _LONG:
+            found = self._table.find(hashes)
+        else:
+            found = self._table.find(hashes[:_PEEK])
+            if found.min() >= 0:
+                found = np.concatenate([found, self._table.find(hashes[_PEEK:])])
+        return found if found.min() >= 0 else found[: int((found < 0).argmax())]
+
+    def _leading_slots(self, hashes: Hashes) -> list[int]:
+        slots = []
+        find_one = self._table.find_one
+        for key in hashes.tolist():
+            slot = find_one(key)
+            if slot < 0:
+                break
+            slots.append(slot)
+        return slots
+
+    def holds(self, replica_id: str, hashes: Hashes) -> NDArray[np.bool_]:
+        """Return for each chunk whether this replica holds it, wherever in a chain it stands; shape (n,)."""
+        column = self._columns.by_id.get(replica_id)
+        if column is None:
+            return np.zeros(len(hashes), np.bool_)
+        slots = self._table.find(hashes)
+        word, bit = self._bit(column)
+        held: NDArray[np.bool_] = (slots >= 0) & ((word[slots] & bit) != 0)
+        return held
+
+    # --- claims
+
+    def claim(
+        self, replica_id: str, hashes: Hashes, *, distinct: bool = False, tokens: NDArray[np.uint32] | None = None
+    ) -> None:
+        """Note that a replica holds these chunks; nothing happens where the replica is not known.
+
+        Args:
+            replica_id: which.
+            hashes: the chunks.
+            distinct: no chunk stands there twice, as in a prompt's chain; saves looking.
+            tokens: where each chunk ends, in tokens of its prompt, shape (n,); None or (0,): not known.
+        """
+        column = self._columns.by_id.get(replica_id)
+        if column is None or not len(hashes):
+            return
+        self._claim(column, hashes, distinct=distinct)
+        if tokens is not None and len(tokens):
+            slots = self._table.find(hashes)
+            stored = slots >= 0
+            self._table.payload[_TOKENS][slots[stored]] = tokens[stored]
+
+    def _claim(self, column: int, hashes: Hashes, *, distinct: bool) -> None:
+        self._stamp = self._stamp + 1 & 0xFFFF_FFFF
+        if len(hashes) <= FEW and self._claim_few(column, hashes.tolist()):
+            return
+        word, bit = self._bit(column)
+        slots = self._table.find(hashes)
+        known = slots >= 0
+        if known.any():
+            self._set(column, slots[known])
+            missing = hashes[~known]
+        else:
+            missing = hashes  # a new prompt: the usual case
+        if len(missing) > 1 and not distinct:
+            missing = np.unique(missing)
+        for _ in range(_ROUNDS):
+            if not len(missing):
+                break
+            while self._table.wants_growth(len(missing)) and self._table.slots < self._max_slots:
+                self._table.grow()
+            slots = self._table.place(missing)
+            full = slots < 0
+            missing, slots = missing[full], slots[~full]
+            word, bit = self._bit(column)
+            word[slots] = bit
+            self._table.payload[_STAMP][slots] = self._stamp
+            self._columns.claims[column] += len(slots)
+            if len(missing):
+                self._make_room(missing)
+
+    def _claim_few(self, column: int, keys: list[int]) -> bool:
+        """Claim one by one, which is cheaper than a batch; False: there is no room for one, claim them as a batch."""
+        table = self._table
+        if table.wants_growth(len(keys)):
+            return False
+        word, bit = table.payload[_FIRST_WORD + column // WORD], 1 << column % WORD
+        stamps = table.payload[_STAMP]
+        for key in keys:
+            slot = table.find_one(key)
+            if slot < 0:
+                slot = table.place_one(key)
+                if slot < 0:
+                    return False
+            held = word.item(slot)
+            if not held & bit:
+                word[slot] = held | bit
+                self._columns.claims[column] += 1
+            stamps[slot] = self._stamp
+        return True
+
+    def _set(self, column: int, slots: Slots) -> None:
+        if not len(slots):
+            return
+        word, bit = self._bit(column)
+        before = word[slots]
+        new = (before & bit) == 0
+        if new.any():
+            fresh = slots[new]
+            if len(fresh) > 1:
+                fresh = np.unique(fresh)
+            word[fresh] |= bit
+            self._columns.claims[column] += len(fresh)
+        self._table.payload[_STAMP][slots] = self._stamp
+
+    def _make_room(self, hashes: Hashes) -> None:
+        """Grow, or push out the oldest chunk beside each hash whose two buckets are full."""
+        if self._table.slots < self._max_slots and self._table.crowded:
+            self._table.grow()
+            return
+        slots = self._table.home_slots(hashes)
+        age = self._stamp - self._table.payload[_STAMP][slots].astype(np.int64) & 0xFFFF_FFFF
+        self._forget(np.unique(slots[np.arange(len(slots)), age.argmax(axis=1)]))
+
+    def evict(self, replica_id: str, hashes: Hashes, *, distinct: bool = False) -> None:
+        """Note that a replica no longer holds these chunks; unknown ones and unknown replicas are passed over.
+
+        Args:
+            replica_id: which.
+            hashes: the chunks.
+            distinct: no chunk stands there twice; saves looking.
+        """
+        column = self._columns.by_id.get(replica_id)
+        if column is None or not len(hashes):
+            return
+        slots = self._table.find(hashes)
+        self._clear(column, slots[slots >= 0], distinct=distinct)
+
+    def replace(self, replica_id: str, hashes: Hashes, tokens: NDArray[np.uint32] | None = None) -> None:
+        """Resync: a replica holds exactly these chunks. What was claimed for it before is gone at once."""
+        if replica_id not in self._columns.by_id:
+            return
+        self._columns.retire(replica_id)
+        self.add_replica(replica_id)
+        self.claim(replica_id, hashes, tokens=tokens)
+
+    def _clear(self, column: int, slots: Slots, *, distinct: bool) -> None:
+        word, bit = self._bit(column)
+        held = slots[(word[slots] & bit) != 0]
+        if not len(held):
+            return
+        if len(held) > 1 and not distinct:
+            held = np.unique(held)
+        word[held] &= ~bit
+        self._columns.claims[column] -= len(held)
+        self._free_unclaimed(held)
+
+    def _free_unclaimed(self, slots: Slots) -> None:
+        words = self._table.payload[_FIRST_WORD:]
+        claimed = words[0][slots]
+        for word in words[1:]:
+            claimed = claimed | word[slots]
+        self._table.free(slots[claimed == 0])
+
+    def _forget(self, slots: Slots) -> None:
+        """Push chunks out, whoever holds them."""
+        for position, word in enumerate(self._table.payload[_FIRST_WORD:]):
+            for mask in (word[slots] & np.uint64(self._columns.live[position])).tolist():
+                self._columns.uncount(mask, position * WORD)
+        self._table.free(slots)
+
+    def _bit(self, column: int) -> tuple[Hashes, np.uint64]:
+        return self._table.payload[_FIRST_WORD + column // WORD], np.uint64(1 << column % WORD)
+
+    # --- upkeep
+
+    def sweep(self, slots: int = SWEEP_SLOTS) -> bool:
+        """Wipe the bits of dropped replicas in the next `slots` slots; call now and then.
+
+        Returns:
+            True where nothing is left to wipe.
+        """
+        if not self._columns.retired:
+            return True
+        if self._swept == 0:
+            self._columns.begin_sweep()
+        start, stop = self._swept, min(self._swept + slots, self._table.slots)
+        words = self._table.payload[_FIRST_WORD:]
+        claimed = np.zeros(stop - start, np.uint64)
+        for position, word in enumerate(words):
+            part = word[start:stop]
+            part &= np.uint64(~self._columns.sweeping[position] & (1 << WORD) - 1)
+            claimed |= part
+        empty = np.flatnonzero((claimed == 0) & (self._table.keys[start:stop] != 0)) + start
+        self._table.free(empty)
+        self._swept = stop
+        if stop == self._table.slots:
+            self._swept = 0
+            self._columns.end_sweep()
+        return not self._columns.retired
+
+    def reserve(self, chunks: int) -> None:
+        """Grow now for so many distinct chunks, so that no request waits for it later."""
+        while self._table.wants_growth(chunks - self._table.used) and self._table.slots < self._max_slots:
+            self._table.grow()
+
+    @property
+    def chunks(self) -> int:
+        """Distinct chunks stored, those of dropped replicas that are not wiped yet included."""
+        return self._table.used
+
+    @property
+    def nbytes(self) -> int:
+        """Memory the arrays take."""
+        return self._table.nbytes
+
+    def check_integrity(self) -> None:
+        """Check what must always hold.
+
+        Raises:
+            AssertionError: it does not; the message says what.
+        """
+        self._table.check_integrity()
+        self._columns.check_integrity()
+        words = self._table.payload[_FIRST_WORD:]
+        for replica_id, column in self._columns.by_id.items():
+            word, bit = self._bit(column)
+            held = int(np.count_nonzero(word & bit))
+            if held != self._columns.claims[column]:
+                raise AssertionError(f"{replica_id}: {self._columns.claims[column]} claims counted, {held} stored")
+        known = self._columns.known
+        claimed = np.zeros(self._table.slots, np.uint64)
+        for position, word in enumerate(words):
+            claimed |= word
+            if (word & np.uint64(~known[position] & (1 << WORD) - 1)).any():
+                raise AssertionError("a claim is for no replica")
+        if (claimed[self._table.keys != 0] == 0).any():
+            raise AssertionError("a chunk is stored that nobody holds")

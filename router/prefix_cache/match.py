@@ -1,0 +1,65 @@
+"""How far each replica's cached prefix reaches into one prompt, from the claims on each of the prompt's chunks."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+
+from router.prompt.chunk_chain import Hashes
+
+
+class PrefixMatch(msgspec.Struct, gc=False):
+    """Leading chunks held, for every replica at once.
+
+    Attributes:
+        counts: leading chunks held, by column.
+        columns: replica id → column.
+        longest: the greatest of `counts`.
+        token_ends: for each leading chunk that anyone holds, how many tokens it takes to cover it and all before it;
+            0: not known. At least `longest` of them.
+    """
+
+    counts: Sequence[int]
+    columns: Mapping[str, int]
+    longest: int
+    token_ends: Sequence[int]
+
+    def count(self, replica_id: str) -> int:
+        """Return how many leading chunks a replica holds; 0 where it is not known."""
+        column = self.columns.get(replica_id)
+        return 0 if column is None else self.counts[column]
+
+
+def leading_run_of_few(masks: Sequence[int], live: int, counts: list[int], base: int) -> None:
+    """Count, for each bit of `live`, how many of the first masks have it; writes `counts[base + bit]`."""
+    held = live
+    for position, mask in enumerate(masks):
+        kept = held & mask
+        if kept != held:
+            _note(held & ~kept, position, counts, base)
+            held = kept
+            if not held:
+                return
+    _note(held, len(masks), counts, base)
+
+
+def leading_run(masks: Hashes, live: int, counts: list[int], base: int) -> None:
+    """Do the same with an array of masks, shape (n,): one pass, then one step for each time a replica drops out."""
+    if not len(masks):
+        return
+    held = np.bitwise_and.accumulate(masks)
+    held &= np.uint64(live)
+    drops = np.flatnonzero(held[1:] != held[:-1]) + 1
+    for position, bits in zip(drops.tolist(), (held[drops - 1] & ~held[drops]).tolist(), strict=True):
+        if bits & bits - 1:
+            _note(bits, position, counts, base)
+        else:
+            counts[base + bits.bit_length() - 1] = position
+    _note(held.item(-1), len(masks), counts, base)  # who lacks the first chunk keeps the count 0
+
+
+def _note(bits: int, count: int, counts: list[int], base: int) -> None:
+    while bits:
+        low = bits & -bits
+        counts[base + low.bit_length() - 1] = count
+        bits ^= low

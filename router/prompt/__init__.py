@@ -1,0 +1,1 @@
+"""A prompt without a tokenizer: canonical bytes, cut and hashed to a chain of chunks."""

@@ -1,0 +1,135 @@
+"""The fields of request bodies that make up a prompt, by API. Everything else in a body is skipped, not checked.
+
+`msgspec.Raw` fields are kept as the bytes they came in, b"" where they are missing.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+_MISSING = msgspec.Raw(b"")
+
+
+class Media(msgspec.Struct, gc=False):
+    """An image, audio, video or file, by reference or inline."""
+
+    url: msgspec.Raw = _MISSING
+    data: msgspec.Raw = _MISSING
+    file_data: msgspec.Raw = _MISSING
+    file_id: msgspec.Raw = _MISSING
+    detail: msgspec.Raw = _MISSING
+    format: msgspec.Raw = _MISSING
+    media_type: msgspec.Raw = _MISSING
+
+
+MEDIA_FIELDS = (
+    "image_url",
+    "input_audio",
+    "audio_url",
+    "video_url",
+    "file",
+    "source",
+    "file_id",
+    "file_data",
+    "file_url",
+    "image_embeds",
+)
+"""The fields of a `PromptPart` that hold media."""
+
+
+class PromptPart(msgspec.Struct, gc=False):
+    """One part of a message's content: text, media, or a tool's use or result."""
+
+    type: str = ""
+    text: str | None = None
+    refusal: str | None = None
+    thinking: str | None = None
+    id: str | None = None
+    name: str | None = None
+    tool_use_id: str | None = None
+    input: msgspec.Raw = _MISSING
+    content: str | list[PromptPart | str] | None = None
+    image_url: msgspec.Raw = _MISSING
+    input_audio: msgspec.Raw = _MISSING
+    audio_url: msgspec.Raw = _MISSING
+    video_url: msgspec.Raw = _MISSING
+    file: msgspec.Raw = _MISSING
+    source: msgspec.Raw = _MISSING
+    file_id: msgspec.Raw = _MISSING
+    file_data: msgspec.Raw = _MISSING
+    file_url: msgspec.Raw = _MISSING
+    image_embeds: msgspec.Raw = _MISSING
+
+
+Content = str | list[PromptPart | str] | None
+
+
+class PromptMessage(msgspec.Struct, gc=False):
+    """One message of a chat."""
+
+    role: str
+    content: Content = None
+    name: str | None = None
+    tool_call_id: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: msgspec.Raw = _MISSING
+
+
+class ChatBody(msgspec.Struct, gc=False):
+    """`POST /v1/chat/completions`."""
+
+    messages: list[PromptMessage]
+    tools: msgspec.Raw = _MISSING
+    functions: msgspec.Raw = _MISSING
+    chat_template: msgspec.Raw = _MISSING
+    chat_template_kwargs: msgspec.Raw = _MISSING
+    documents: msgspec.Raw = _MISSING
+    cache_salt: str | None = None
+
+
+class AnthropicBody(msgspec.Struct, gc=False):
+    """`POST /v1/messages`."""
+
+    messages: list[PromptMessage]
+    system: Content = None
+    tools: msgspec.Raw = _MISSING
+    cache_salt: str | None = None
+
+
+class Item(msgspec.Struct, gc=False):
+    """One item of a Responses API input: a message, a tool call, its output, or reasoning."""
+
+    type: str = ""
+    role: str = ""
+    content: Content = None
+    summary: Content = None
+    id: str | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    output: msgspec.Raw = _MISSING
+
+
+class ResponsesBody(msgspec.Struct, gc=False):
+    """`POST /v1/responses`."""
+
+    input: str | list[Item]
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    tools: msgspec.Raw = _MISSING
+    cache_salt: str | None = None
+
+
+class TextBody(msgspec.Struct, gc=False):
+    """`POST /v1/completions`."""
+
+    prompt: msgspec.Raw
+    cache_salt: str | None = None
+
+
+class EmbeddingBody(msgspec.Struct, gc=False):
+    """`POST /v1/embeddings`."""
+
+    input: msgspec.Raw = _MISSING
+    messages: list[PromptMessage] | None = None
+    cache_salt: str | None = None

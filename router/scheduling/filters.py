@@ -1,0 +1,63 @@
+"""Filters: which candidates may be weighed at all."""
+
+from collections.abc import Sequence
+from math import ceil
+from random import Random
+
+from router.replicas.snapshot import ReplicaSnapshot
+from router.request import RoutingRequest
+
+
+class RandomSample:
+    """Keeps `size` candidates drawn at random, in id order.
+
+    Weighing two of many is nearly as good as weighing all, and gateways that see equally old loads do not all rush to
+    the same replica (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001).
+    """
+
+    name = "random_sample"
+
+    def __init__(self, size: int) -> None:
+        if size < 1:
+            raise ValueError(f"a sample of {size} candidates leaves none to pick from")
+        self._size = size
+
+    def keep(
+        self, request: RoutingRequest, candidates: Sequence[ReplicaSnapshot], rng: Random
+    ) -> Sequence[ReplicaSnapshot]:
+        """Return at most `size` of the candidates."""
+        del request
+        count = len(candidates)
+        if count <= self._size:
+            return candidates
+        return [candidates[position] for position in sorted(rng.sample(range(count), self._size))]
+
+
+LOAD_BOUND = 1.25
+"""Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads" (SODA 2018), take 1.25 for a moved share of
+keys that is small and a load that is nearly even."""
+
+
+class BoundedLoad:
+    """Keeps the candidates that may take one more request without going beyond `bound` times the mean load.
+
+    At least one always can, and with nothing running all can.
+    """
+
+    name = "bounded_load"
+
+    def __init__(self, bound: float = LOAD_BOUND) -> None:
+        if bound < 1.0:
+            raise ValueError(f"a bound of {bound} times the mean load leaves none to pick from; 1 or more does")
+        self._bound = bound
+
+    def keep(
+        self, request: RoutingRequest, candidates: Sequence[ReplicaSnapshot], rng: Random
+    ) -> Sequence[ReplicaSnapshot]:
+        """Return the candidates whose load, this request included, is within the bound."""
+        del request, rng
+        loads = [candidate.load for candidate in candidates]
+        if not loads:
+            return candidates
+        most = ceil(self._bound * (sum(loads) + 1) / len(loads))
+        return [candidate for candidate, load in zip(candidates, loads, strict=True) if load < most]

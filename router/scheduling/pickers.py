@@ -1,0 +1,36 @@
+"""Pickers: one candidate by cost."""
+
+from collections.abc import Sequence
+from random import Random
+
+from router.replicas.snapshot import ReplicaSnapshot
+
+
+class Lowest:
+    """The lowest cost; the generator breaks ties."""
+
+    name = "lowest"
+
+    def pick(self, candidates: Sequence[ReplicaSnapshot], costs: Sequence[float], rng: Random) -> int:
+        """Return the position of one of the lowest costs."""
+        del candidates
+        best = min(costs)
+        first = costs.index(best)
+        if costs.count(best) == 1:
+            return first
+        return rng.choice([position for position, cost in enumerate(costs) if cost == best])
+
+
+class Rotation:
+    """Each candidate in turn, whatever it costs."""
+
+    name = "rotation"
+
+    def __init__(self) -> None:
+        self._turn = -1
+
+    def pick(self, candidates: Sequence[ReplicaSnapshot], costs: Sequence[float], rng: Random) -> int:
+        """Return the position after the last one, wrapping around."""
+        del costs, rng
+        self._turn = (self._turn + 1) % len(candidates)
+        return self._turn

@@ -1,0 +1,102 @@
+"""The policies by the names the cluster file gives them."""
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import cache
+
+from cluster.errors import PolicyError
+from router.estimator.model_estimator import ModelEstimator
+from router.replicas.snapshot import Signal
+from router.scheduling.consistent_hash import Rendezvous
+from router.scheduling.expected_ttft import ExpectedTtft
+from router.scheduling.filters import BoundedLoad, RandomSample
+from router.scheduling.pickers import Lowest, Rotation
+from router.scheduling.prefix_affinity import UncachedBytes
+from router.scheduling.profile import Profile
+from router.scheduling.scorers import Even, Load
+
+
+def _round_robin(outlook: ModelEstimator) -> Profile:
+    del outlook
+    return Profile("round_robin", scorer=Even(), picker=Rotation())
+
+
+def _least_load(outlook: ModelEstimator) -> Profile:
+    del outlook
+    return Profile("least_load", scorer=Load(), picker=Lowest())
+
+
+def _power_of_two(outlook: ModelEstimator) -> Profile:
+    del outlook
+    return Profile("power_of_two", filters=[RandomSample(2)], scorer=Load(), picker=Lowest())
+
+
+def _expected_ttft(outlook: ModelEstimator) -> Profile:
+    return Profile("expected_ttft", scorer=ExpectedTtft(outlook), picker=Lowest())
+
+
+def _prefix_affinity(outlook: ModelEstimator) -> Profile:
+    return Profile("prefix_affinity", filters=[BoundedLoad()], scorer=UncachedBytes(outlook), picker=Lowest())
+
+
+def _consistent_hash(outlook: ModelEstimator) -> Profile:
+    del outlook
+    return Profile("consistent_hash", filters=[BoundedLoad()], scorer=Rendezvous(), picker=Lowest())
+
+
+POLICIES: dict[str, Callable[[ModelEstimator], Profile]] = {
+    "consistent_hash": _consistent_hash,
+    "expected_ttft": _expected_ttft,
+    "least_load": _least_load,
+    "power_of_two": _power_of_two,
+    "prefix_affinity": _prefix_affinity,
+    "round_robin": _round_robin,
+}
+
+
+GOES_BY_CACHES = frozenset({"expected_ttft", "prefix_affinity"})
+"""Policies that go by what caches hold: told where replicas tell it, inferred where not, unless `EXACT` is asked."""
+EXACT = ":exact"
+"""After the name of one of those: every replica must tell what its cache holds."""
+READS_PROMPTS = GOES_BY_CACHES | {"consistent_hash"}
+"""Policies that look at prompts: for the others the gateway neither hashes prompts nor learns from answers."""
+
+
+def policy_names() -> list[str]:
+    """Return every name that `policy_named` takes."""
+    return sorted([*POLICIES, *(name + EXACT for name in GOES_BY_CACHES)])
+
+
+def base_of(name: str) -> str:
+    """Return a policy's name without `EXACT`."""
+    return name.removesuffix(EXACT)
+
+
+def reads_prompts(name: str) -> bool:
+    """Tell whether a policy looks at prompts."""
+    return base_of(name) in READS_PROMPTS
+
+
+@cache
+def needs_of(name: str) -> frozenset[Signal]:
+    """Return the telemetry that a policy needs of every replica."""
+    return policy_named(name).needs
+
+
+def policy_named(name: str, outlook: ModelEstimator | None = None) -> Profile:
+    """Make a new policy; policies keep state (whose turn it is), so each model has its own.
+
+    Args:
+        name: one of `policy_names()`.
+        outlook: what is expected of the model's replicas; one that nobody tells anything where it is None.
+
+    Raises:
+        PolicyError: there is no policy of that name.
+    """
+    names = policy_names()
+    if name not in names:
+        close = get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise PolicyError(f"no routing policy is called {name!r}; {hint}there are: {', '.join(names)}")
+    policy = POLICIES[base_of(name)](outlook or ModelEstimator())
+    return policy if name in POLICIES else policy.insisting(name, frozenset({Signal.RESIDENCY}))

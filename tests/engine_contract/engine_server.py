@@ -1,0 +1,134 @@
+"""A program: one engine served over a real socket, with what its replica would see of it under `/contract/…`.
+
+`python engine_server.py SPEC_JSON` prints `READY PORT` once it answers.
+"""
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from cluster.errors import EngineDeadError
+from cluster.spec.cluster_spec import ModelSpec
+from deployments.engines.interface import Engine, KvEvent, Receive, Scope, Send
+from deployments.replica.engine_registry import engine_for
+from tests.engine_contract.residency_views import ResidencyViews
+
+
+def child_pids() -> list[int]:
+    """Return the processes this one has started, theirs included, from /proc."""
+    found: list[int] = []
+    open_pids = [os.getpid()]
+    while open_pids:
+        pid = open_pids.pop()
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
+            children = [int(word) for word in task.read_text().split()]
+            found += children
+            open_pids += children
+    return found
+
+
+class Watched:
+    """The engine's app, and beside it what a replica sees of the engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.residency: ResidencyViews | None = None
+        if engine.kv_events is not None:
+            engine.kv_events.subscribe(self._keep)
+        self._views = {
+            "/contract/stats": self._stats,
+            "/contract/events": self._events,
+            "/contract/health": self._health,
+            "/contract/children": self._children,
+            "/contract/stop": self._stop,
+            "/contract/self-test": self._self_test,
+        }
+
+    def follow_residency(self, model: str) -> None:
+        """QueuedRequest what the engine's cache holds from now on, as its replica would."""
+        self.residency = ResidencyViews(self.engine, model)
+
+    def _keep(self, event: KvEvent) -> None:
+        self.events.append((type(event).__name__, asdict(event)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a view, or pass on to the engine."""
+        path = scope.get("path", "")
+        view = self._views.get(path)
+        if path == "/contract/claims":
+            view = partial(self._claims, json.loads(await _body_of(receive)))
+        if view is None:
+            await (self.residency or self.engine).app(scope, receive, send)
+            return
+        body = json.dumps(await view()).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _stats(self) -> object:
+        return asdict(self.engine.stats())
+
+    async def _events(self) -> object:
+        taken, self.events = self.events, []
+        return taken
+
+    async def _health(self) -> object:
+        try:
+            await self.engine.check_health()
+        except EngineDeadError as exc:
+            return str(exc)
+        return None
+
+    async def _children(self) -> object:
+        return child_pids()
+
+    async def _claims(self, asked: dict[str, str]) -> object:
+        return self.residency.claims(**asked) if self.residency is not None else None
+
+    async def _self_test(self) -> object:
+        return await self.residency.self_test() if self.residency is not None else None
+
+    async def _stop(self) -> object:
+        await self.engine.stop()
+        await self.engine.stop()
+        return None
+
+
+async def _body_of(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+async def main() -> None:
+    """Start the engine and serve until the process is ended."""
+    model = ModelSpec.model_validate_json(sys.argv[1])
+    engine = engine_for(model)
+    watched = Watched(engine)
+    await engine.start()
+    watched.follow_residency(model.name)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(watched, log_level="warning", loop="none", timeout_graceful_shutdown=1))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.01)
+        sys.stdout.write(f"READY {listener.getsockname()[1]}\n")
+        sys.stdout.flush()
+        await serving
+    await engine.stop()
+
+
+if __name__ == "__main__":
+    # Guarded: the processes an engine starts import this file again.
+    asyncio.run(main())

@@ -1,0 +1,41 @@
+"""What a replica claims its engine's cache to hold, as views of `engine_server.py`."""
+
+from dataclasses import asdict
+from typing import Any
+
+from deployments.engines.interface import AsgiApp, Engine
+from deployments.kv_residency.replica_residency import ReplicaResidency
+from deployments.kv_residency.request_bodies import RequestBodies
+from deployments.kv_residency.self_test import AffinitySelfTest
+from router.prompt.chunk_chain import ChunkHasher
+
+
+class ResidencyViews:
+    """A replica's residency around an engine that has started.
+
+    Attributes:
+        app: the engine's app, watched.
+    """
+
+    def __init__(self, engine: Engine, model: str) -> None:
+        events = engine.kv_events
+        assert events is not None
+        self._model = model
+        self._hasher = ChunkHasher(7)
+        self._block_tokens = events.block_tokens
+        self._residency = ReplicaResidency(events, self._hasher, model, engine.stats().kv_capacity_tokens)
+        self.app: AsgiApp = RequestBodies(engine.app)
+
+    def claims(self, path: str, body: str) -> dict[str, int]:
+        """Return how much of a request's prompt is claimed to be cached, in tokens and in bytes of it."""
+        chain = self._hasher.of_body(path, body.encode(), model=self._model)
+        tokens = self._residency.resident_tokens(chain)
+        resident = set(self._residency.log.snapshot().resident.tolist())
+        told = next((place for place, chunk in enumerate(chain.hashes.tolist()) if chunk not in resident), len(chain))
+        self._residency.check_integrity()
+        return {"tokens": tokens, "told_bytes": chain.prefix_bytes(told), "bytes": chain.size_bytes}
+
+    async def self_test(self) -> dict[str, Any]:
+        """Return what the affinity self-test proves."""
+        test = AffinitySelfTest(self.app, self._model, self._hasher, self._residency, block_tokens=self._block_tokens)
+        return asdict(await test.run())

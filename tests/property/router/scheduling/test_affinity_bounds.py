@@ -1,0 +1,146 @@
+"""Bad input and long runs: memory stays bounded, and nothing is believed that is not so."""
+
+import tracemalloc
+from random import Random
+
+import numpy as np
+import pytest
+
+from router.estimator.model_estimator import ModelEstimator, Ticket, Usage
+from router.prefix_cache.index import PrefixIndex
+from router.prefix_cache.residency import Residency, ResidencyDelta
+from router.prompt.chunk_chain import ChunkChain, ChunkHasher, Hashes
+from router.replicas.snapshot import Endpoint, LoadReport, ReplicaSnapshot
+from router.request import RoutingRequest
+from router.scheduling.registry import policy_named
+
+NOTHING = np.empty(0, np.uint64)
+
+
+def _random(generator: np.random.Generator, count: int) -> Hashes:
+    return generator.integers(1, 2**64 - 1, count, dtype=np.uint64)
+
+
+def _chain(hashes: Hashes) -> ChunkChain:
+    ends = list(range(240, 240 * (len(hashes) + 1), 240))
+    return ChunkChain(hashes, ends, ends[-1] if ends else 0)
+
+
+def test_a_hash_flood_neither_grows_nor_slows_the_index() -> None:
+    """A hundred thousand keys made to share two buckets crowd out one another and nothing else."""
+    index = PrefixIndex()
+    index.add_replica("honest")
+    index.add_replica("flooded")
+    generator = np.random.default_rng(0)
+    honest = _random(generator, 2000)
+    index.claim("honest", honest)
+    high = np.arange(1, 1 << 14, dtype=np.uint64)
+    flood = (high << np.uint64(50)) | np.uint64(5 << 32 | 7)  # the same low and middle bits throughout
+    for _ in range(6):
+        index.claim("flooded", flood)
+    index.check_integrity()
+    assert index.nbytes < 1_000_000  # what sixteen thousand honest chunks would take
+    assert index.claims("flooded") <= 16
+    assert int(index.holds("honest", honest).sum()) >= 1984
+
+
+def test_a_million_distinct_prefixes_fit_in_the_bound() -> None:
+    """Far more than the index may hold: it stays at its size, keeps the latest, and still answers right."""
+    index = PrefixIndex(max_slots=1 << 16)
+    index.add_replica("r")
+    generator = np.random.default_rng(0)
+    last = NOTHING
+    for _ in range(250):
+        last = _random(generator, 4000)
+        index.claim("r", last)
+    index.check_integrity()
+    assert index.nbytes <= (1 << 16) * 24
+    assert index.chunks <= 1 << 16
+    assert index.holds("r", last).mean() > 0.95
+    assert not index.holds("r", _random(generator, 1000)).any()
+
+
+def test_replicas_that_flap_leave_nothing_behind() -> None:
+    """Thousands of lives of a handful of replicas, each with claims: columns and chunks are used again."""
+    index = PrefixIndex()
+    generator = np.random.default_rng(0)
+    for life in range(2000):
+        name = f"r{life % 7}-{life}"
+        index.add_replica(name)
+        index.claim(name, _random(generator, 50))
+        index.drop_replica(f"r{life % 7}-{life - 7}")
+        index.sweep()
+    assert len(index.replicas) == 7
+    while not index.sweep():
+        pass
+    index.check_integrity()
+    assert index.chunks == 7 * 50
+    assert index.nbytes < 1_000_000
+
+
+def test_the_outlook_does_not_grow_with_past_requests() -> None:
+    """After a warm-up, thousands of further requests of every fate take no more memory."""
+    outlook = ModelEstimator(Residency(max_slots=1 << 14))
+    policy = policy_named("expected_ttft", outlook)
+    replicas = [ReplicaSnapshot(Endpoint(f"r{number}", "m", "h", 1)) for number in range(4)]
+    for number, replica in enumerate(replicas):
+        outlook.add_replica(replica.replica_id, exact=number % 2 == 0, kv_tokens=50_000)
+    generator, rng = np.random.default_rng(0), Random(0)
+    open_tickets: list[Ticket] = []
+
+    def run(requests: int, start: int) -> None:
+        for number in range(start, start + requests):
+            now_s = 0.05 * number
+            request = RoutingRequest(f"{number}", "m", "/v1/completions", stream=number % 3 > 0, body=b"", now_s=now_s)
+            request.chain = _chain(_random(generator, 1 + number % 40))
+            decision = policy.decide(request, replicas, rng)
+            assert decision is not None
+            open_tickets.append(outlook.picked(request, decision.replica))
+            report = LoadReport(number, 3, 1, 500, 0.5, 50_000, 0.0, 100.0, number // 4)
+            outlook.reported(replicas[number % 4].replica_id, report, now_s)
+            outlook.tick(now_s)
+            if len(open_tickets) > 20:
+                ticket = open_tickets.pop(rng.randrange(20))
+                if number % 5 == 0:
+                    outlook.lost(ticket, now_s)
+                else:
+                    outlook.prefilled(ticket, now_s)
+                    outlook.finished(ticket, Usage(800, 100, 20), now_s)
+
+    run(1500, 0)
+    outlook.check_integrity()
+    tracemalloc.start()
+    try:
+        run(200, 1500)
+        settled, _ = tracemalloc.get_traced_memory()
+        run(1500, 1700)
+        later, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    outlook.check_integrity()
+    assert later - settled < 3_000_000  # the shadow cache is still filling: 40 bytes a chunk it remembers
+
+
+def test_a_gateway_that_was_away_for_a_minute_believes_only_the_snapshot() -> None:
+    """Hundreds of deltas missed: the next one is refused, the snapshot that follows is all there is."""
+    residency = Residency()
+    residency.add_replica("r", exact=True, kv_bytes=0)
+    generator = np.random.default_rng(0)
+    residency.apply_delta("r", ResidencyDelta(0, _random(generator, 500), NOTHING, snapshot=True))
+    assert residency.modes() == {"r": "exact"}
+    assert not residency.apply_delta("r", ResidencyDelta(600, _random(generator, 5), NOTHING))
+    assert residency.modes() == {"r": "observed"}
+    truth = _random(generator, 300)
+    assert residency.apply_delta("r", ResidencyDelta(601, truth, NOTHING, snapshot=True))
+    assert residency.index.claims("r") == 300
+    assert residency.index.holds("r", truth).all()
+    assert not residency.apply_delta("r", ResidencyDelta(603, truth, NOTHING))
+    residency.check_integrity()
+
+
+@pytest.mark.parametrize("attackers_seed", [0, 1])
+def test_hashes_cannot_be_foreseen_without_the_clusters_seed(attackers_seed: int) -> None:
+    """A prompt chosen for one seed means nothing under another."""
+    body = b'{"prompt": "' + b"x" * 5000 + b'"}'
+    chains = [ChunkHasher(seed).of_body("/v1/completions", body, model="m") for seed in (attackers_seed, 0xC0FFEE)]
+    assert not set(chains[0].hashes.tolist()) & set(chains[1].hashes.tolist())

@@ -1,0 +1,272 @@
+"""`cluster/launch/`: its files are of Ray's kind, rendering leaves no mark, what cannot be launched is said first."""
+
+import subprocess
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+from cluster.launch.problems import launch_problems
+from cluster.launch.render import MARK, render, setup_commands, template_name
+from cluster.ray_settings import DEATH_TIMEOUTS
+from cluster.spec import cluster_file
+from cluster.spec.cluster_spec import ClusterSpec
+from cluster.spec.launch_spec import LaunchSpec
+
+LAUNCH = files("cluster.launch")
+PROVIDERS = ("onprem", "aws-p5", "aws-gb300", "gcp")
+SIM_TP4 = "{name: sim, engine: sim, gpus_per_replica: 4, parallel: {tensor: 4}}"
+SSH = "ssh: {user: ubuntu, private_key: /home/me/key}"
+AWS = """
+  region: us-east-2
+  zone: us-east-2a
+  image: ami-0123456789abcdef0
+  key_name: me
+  subnet: subnet-0123456789abcdef0
+  security_group: sg-0123456789abcdef0
+  head: {machine: m7i.4xlarge}
+"""
+SECTIONS = {
+    "onprem": """
+  head: {address: 10.0.0.1, external_address: 192.0.2.1}
+  workers:
+  - {name: r0, domain: rack-0, rack: row-1, hosts: [10.0.0.11, 10.0.0.12], gpus: 4}
+  - {name: boxes, hosts: [10.0.0.21], gpus: 8, labels: {pool: small}}
+""",
+    "aws-p5": AWS
+    + """
+  workers:
+  - {name: spot, count: 2}
+  - {name: block, count: 3, reservation: cr-0123456789abcdef0}
+""",
+    "aws-gb300": AWS
+    + """
+  workers:
+  - {name: rack-0, domain: rack-0, rack: rack-0, count: 18, reservation: cr-0123456789abcdef0}
+  - {name: rack-1, domain: rack-1, rack: rack-1, count: 18, reservation: cr-0123456789abcdef1}
+""",
+    "gcp": """
+  project: my-project
+  region: us-central1
+  zone: us-central1-a
+  image: projects/my-project/global/images/gpu
+  subnet: projects/my-project/regions/us-central1/subnetworks/default
+  head: {machine: n4-standard-16, image: projects/my-project/global/images/family/plain}
+  workers:
+  - {name: boxes, count: 2, reservation: mine}
+  - {name: rack-0, domain: rack-0, count: 18, machine: a4x-highgpu-4g}
+""",
+}
+
+
+def spec_of(provider: str, *, was: str = "", put: str = "", models: str = SIM_TP4) -> ClusterSpec:
+    """Return a cluster file with that provider's section, `was` in it replaced by `put`."""
+    assert was in SECTIONS[provider]
+    section = SECTIONS[provider].replace(was, put) if was else SECTIONS[provider]
+    text = f"models: [{models}]\nlaunch:\n  provider: {provider}\n  {SSH}{section}"
+    return cluster_file.load(text, "f.yaml")
+
+
+def template(launch: LaunchSpec) -> str:
+    """Return the file that a section is rendered from."""
+    return LAUNCH.joinpath(template_name(launch)).read_text(encoding="utf-8")
+
+
+def rendered(spec: ClusterSpec) -> tuple[str, dict[str, Any]]:
+    """Return a spec's `ray up` file, as text and read."""
+    assert spec.launch is not None
+    text = render("racks", spec.launch, template(spec.launch), source="f.yaml")
+    return text, yaml.safe_load(text)
+
+
+def check_as_ray_does(config: dict[str, Any]) -> dict[str, Any]:
+    """Hold a `ray up` file against Ray's own cluster schema (`ray-schema.json`), as `ray up` does."""
+    prepared: dict[str, Any] = prepare_config(config)
+    validate_config(prepared)
+    return prepared
+
+
+def problems(spec: ClusterSpec) -> list[str]:
+    """Return what keeps a spec from being launched."""
+    return [f"{problem.path}: {problem.message}" for problem in launch_problems(spec)]
+
+
+def test_each_file_of_the_folder_has_a_provider() -> None:
+    """No file stands there that `rackserve up` does not know."""
+    names = sorted(Path(entry.name).stem for entry in LAUNCH.iterdir() if entry.name.endswith(".yaml"))
+    assert names == sorted(PROVIDERS)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_each_file_is_a_ray_up_file_as_it_stands(provider: str) -> None:
+    """With its marks in it, it passes Ray's schema: nothing but the marked values is left to do."""
+    text = LAUNCH.joinpath(f"{provider}.yaml").read_text(encoding="utf-8")
+    assert MARK.search(text)
+    config = check_as_ray_does(yaml.safe_load(text))
+    assert config["provider"]["type"] == {"onprem": "local", "gcp": "gcp"}.get(provider, "aws")
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_rendering_fills_in_every_mark_and_passes_rays_schema(provider: str) -> None:
+    """What the cluster file says is enough."""
+    spec = spec_of(provider)
+    assert problems(spec) == []
+    text, config = rendered(spec)
+    assert not MARK.search(text)
+    assert "rackserve up f.yaml --render" in text.splitlines()[0]
+    assert check_as_ray_does(config)["cluster_name"] == "racks"
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_setting_up_by_hand_and_by_rackserve_is_the_same(provider: str) -> None:
+    """The files' own `setup_commands` are what rendering writes for a package from an index."""
+    launch = spec_of(provider).launch
+    assert launch is not None
+    by_hand = yaml.safe_load(template(launch))["setup_commands"]
+    assert setup_commands(launch.model_copy(update={"package": "FILL_IN_PACKAGE"})) == by_hand
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_heads_see_a_nodes_death_in_time(provider: str) -> None:
+    """Each file gives Ray the death timeouts that RackServe uses everywhere."""
+    start = rendered(spec_of(provider))[1]["head_start_ray_commands"][-1]
+    for setting in DEATH_TIMEOUTS.items():
+        assert "=".join(setting) in start
+
+
+def test_a_worker_on_premises_finds_its_group_by_its_own_address() -> None:
+    """A real shell, run as by sshd: each group's GPUs and labels, and for an address of no group nothing is started."""
+    command = rendered(spec_of("onprem"))[1]["worker_start_ray_commands"][-1]
+    command = command.replace("~/rackserve/bin/ray", "echo")
+
+    def started_at(address: str) -> subprocess.CompletedProcess[str]:
+        env = {"SSH_CONNECTION": f"10.0.0.1 40000 {address} 22", "RAY_HEAD_IP": "10.0.0.1", "PATH": "/usr/bin:/bin"}
+        return subprocess.run(["bash", "-c", command], env=env, capture_output=True, text=True, check=False)
+
+    rack = started_at("10.0.0.12").stdout
+    assert "start --address=10.0.0.1:6379 --node-ip-address=10.0.0.12" in rack
+    assert "--num-gpus=4 --labels=ray.io/node-group=r0,ray.io/gpu-domain=rack-0,rackserve.io/rack=row-1" in rack
+    box = started_at("10.0.0.21").stdout
+    assert "--num-gpus=8 --labels=ray.io/node-group=boxes,ray.io/gpu-domain=10.0.0.21,pool=small" in box
+    stranger = started_at("10.0.0.99")
+    assert stranger.returncode == 1
+    assert "10.0.0.99 is in no group of workers" in stranger.stderr
+
+
+def test_on_premises_addresses_and_the_launchers_own_way_to_the_head() -> None:
+    """Ray's `local` provider gets all workers, and the head's other address where there is one."""
+    provider = rendered(spec_of("onprem"))[1]["provider"]
+    assert provider["worker_ips"] == ["10.0.0.11", "10.0.0.12", "10.0.0.21"]
+    assert (provider["head_ip"], provider["external_head_ip"]) == ("10.0.0.1", "192.0.2.1")
+
+
+@pytest.mark.parametrize(("put", "cpus"), [("", 0), (", cpus: 3", 3)])
+def test_the_head_on_premises_runs_replicas_only_where_it_is_given_cpus(put: str, cpus: int) -> None:
+    """By default it keeps itself to Ray's control plane and the gateways."""
+    spec = spec_of("onprem", was="external_address: 192.0.2.1", put=f"external_address: 192.0.2.1{put}")
+    assert f"--num-cpus={cpus} --num-gpus=0" in rendered(spec)[1]["head_start_ray_commands"][-1]
+
+
+def test_a_rack_of_gb300_is_a_node_type_of_its_own() -> None:
+    """18 machines of its own capacity block, labelled as one NVLink domain, with all of their network cards."""
+    config = rendered(spec_of("aws-gb300"))[1]
+    assert config["max_workers"] == 36
+    types = config["available_node_types"]
+    assert list(types) == ["head", "rack-0", "rack-1"]
+    rack = types["rack-1"]
+    assert (rack["min_workers"], rack["max_workers"], rack["resources"]["GPU"]) == (18, 18, 4)
+    assert rack["labels"] == {"ray.io/gpu-domain": "rack-1", "rackserve.io/rack": "rack-1"}
+    node = rack["node_config"]
+    assert node["InstanceType"] == "p6e-gb300.36xlarge"
+    assert node["InstanceMarketOptions"] == {"MarketType": "capacity-block"}
+    target = node["CapacityReservationSpecification"]["CapacityReservationTarget"]
+    assert target == {"CapacityReservationId": "cr-0123456789abcdef1"}
+    cards = node["NetworkInterfaces"]
+    assert [(card["NetworkCardIndex"], card["InterfaceType"]) for card in cards] == [
+        (0, "interface"),
+        *((index, "efa-only") for index in (1, 5, 9, 13)),
+    ]
+    assert {card["SubnetId"] for card in cards} == {"subnet-0123456789abcdef0"}
+
+
+def test_p5_machines_with_and_without_a_reservation() -> None:
+    """Without one they are bought on demand; with one, from it. 32 cards either way."""
+    types = rendered(spec_of("aws-p5"))[1]["available_node_types"]
+    on_demand, block = types["spot"]["node_config"], types["block"]["node_config"]
+    assert not {"InstanceMarketOptions", "CapacityReservationSpecification"} & on_demand.keys()
+    assert {"InstanceMarketOptions", "CapacityReservationSpecification"} <= block.keys()
+    assert [card["NetworkCardIndex"] for card in block["NetworkInterfaces"]] == list(range(32))
+
+
+def test_gcp_machines_and_their_reservations() -> None:
+    """The reservation is named where there is one; a group's machine says what Ray may count on."""
+    types = rendered(spec_of("gcp"))[1]["available_node_types"]
+    assert types["boxes"]["node_config"]["reservationAffinity"]["values"] == ["mine"]
+    assert "reservationAffinity" not in types["rack-0"]["node_config"]
+    assert types["rack-0"]["resources"] == {"CPU": 140, "GPU": 4}
+    images = [
+        types[name]["node_config"]["disks"][0]["initializeParams"]["sourceImage"].rpartition("/")[2]
+        for name in ("head", "boxes")
+    ]
+    assert images == ["plain", "gpu"]
+
+
+def test_a_wheel_is_copied_and_installed_with_its_extras() -> None:
+    """`dist/x.whl[gpu]` becomes a file mount and pip's argument; built anew, it is installed anew."""
+    package = "package: /work/dist/rackserve-0.1.0-py3-none-any.whl[gpu]\n  workers:"
+    config = rendered(spec_of("onprem", was="workers:", put=package))[1]
+    name = "rackserve-0.1.0-py3-none-any.whl"
+    assert config["file_mounts"] == {f"~/rackserve-package/{name}": f"/work/dist/{name}"}
+    installs = [command for command in config["setup_commands"] if "pip install" in command]
+    assert all(f'"$HOME/rackserve-package/{name}[gpu]"' in command for command in installs)
+    assert "--force-reinstall --no-deps" in installs[-1]
+
+
+def test_environment_and_place_of_the_installation_reach_every_command() -> None:
+    """`env` is exported before Ray starts, quoted for the shell; `venv` is where Ray is found."""
+    put = 'venv: /opt/rackserve\n  env: {HF_HOME: "/shared/my models"}\n  workers:'
+    config = rendered(spec_of("onprem", was="workers:", put=put))[1]
+    for key in ("head_start_ray_commands", "worker_start_ray_commands"):
+        start = config[key][-1]
+        assert start.startswith("export HF_HOME='/shared/my models'; ")
+        assert "/opt/rackserve/bin/ray start" in start
+    assert "~/rackserve/" not in yaml.dump(config)
+
+
+@pytest.mark.parametrize(
+    ("provider", "was", "put", "problem"),
+    [
+        ("onprem", "10.0.0.21", "10.0.0.11", "launch.workers[1].hosts[0]: 10.0.0.11 is already workers[0].hosts[0]"),
+        ("onprem", "10.0.0.21", "10.0.0.1", "launch.workers[1].hosts[0]: 10.0.0.1 is already head.address"),
+        ("onprem", "name: boxes", "name: r0", "launch.workers[1].name: 'r0' is already the name of workers[0]"),
+        ("gcp", "name: boxes", "name: head", "launch.workers[0].name: 'head' is already the name of the head's"),
+        ("aws-p5", "us-east-2a", "us-west-2a", "launch.zone: us-west-2a is not in launch.region us-east-2"),
+        ("aws-gb300", ", reservation: cr-0123456789abcdef1", "", "launch.workers[1].reservation: missing"),
+        ("aws-gb300", "domain: rack-1, ", "", "launch.workers[1].domain: missing: 18 machines are one NVLink domain"),
+        ("aws-gb300", "domain: rack-1", "domain: rack-0", "launch.workers[1].domain: 'rack-0' has 36 machines"),
+    ],
+)
+def test_what_cannot_be_is_named_by_its_key(provider: str, was: str, put: str, problem: str) -> None:
+    """Values that are well-formed each, and wrong together."""
+    assert any(found.startswith(problem) for found in problems(spec_of(provider, was=was, put=put)))
+
+
+def test_models_that_do_not_fit_the_machines_are_named_before_anything_starts() -> None:
+    """16 GPUs in one domain, where the largest has 8."""
+    spec = spec_of("onprem", models="{name: big, engine: sim, gpus_per_replica: 16, parallel: {tensor: 16}}")
+    (problem,) = problems(spec)
+    assert problem.startswith("models[0]: does not fit on launch.workers: needs 16 GPUs in one domain")
+
+
+def test_folders_of_this_machine_are_no_source_on_another() -> None:
+    """A path from here would fail on each node after it was started."""
+    spec = spec_of("onprem", models="{name: mine, source: ./mine}")
+    assert problems(spec)[0].startswith("models[0].source: './mine' is a folder of this machine")
+
+
+def test_a_cluster_file_without_the_section_is_told_what_is_missing() -> None:
+    """`rackserve up` on a file that is for `rackserve serve`."""
+    assert problems(cluster_file.load(f"models: [{SIM_TP4}]", "f"))[0].startswith("launch: missing")

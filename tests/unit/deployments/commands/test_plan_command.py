@@ -1,0 +1,111 @@
+"""`rackserve plan` as people and programs see it."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from cluster.errors import ModelShapeError, SpecError
+from cluster.spec.cluster_file import from_data
+from deployments.commands.plan import plan
+
+CONFIGS = Path(__file__).parents[3] / "model_configs"
+QUESTION = """\
+hardware: h100
+workload: {input_tokens: 2000, output_tokens: 300, requests_per_s: 10}
+slo: {ttft_s: 2, tpot_s: 0.05}
+price: {gpu_hour: 2.5, currency: EUR}
+"""
+
+
+def written(folder: Path, model: str, question: str = QUESTION) -> Path:
+    """Return a plan file about `model`."""
+    file = folder / "plan.yaml"
+    file.write_text(f"model: {model}\n{question}")
+    return file
+
+
+def shown(file: Path, *, show_all: bool = False) -> tuple[int, str]:
+    """Return the exit code and what people read."""
+    console = Console(file=io.StringIO(), width=200)
+    code = plan(file, as_json=False, show_all=show_all, console=console)
+    assert isinstance(console.file, io.StringIO)
+    return code, console.file.getvalue()
+
+
+def test_people_see_the_plan_its_memory_its_cost_and_why_others_lost(tmp_path: Path) -> None:
+    """All of it on one screen, and the entry for the cluster file."""
+    code, text = shown(written(tmp_path, "llama-3.1-70b"))
+    assert code == 0
+    assert "llama-3.1-70b (70.6 B parameters, bf16 weights of 141.1 GB) on NVIDIA HGX H100 80 GB" in text
+    for words in ("GPUs, planned to 80% of capacity", "EUR per million output tokens", "kv cache", "TTFT", "TPOT"):
+        assert words in text
+    assert "weights 141 GB > 1 × 73.6 GB usable" in text  # noqa: RUF001 - the field's own sign
+    assert "more: --all lists them" in text
+    assert "Held against 9 published MLPerf rows" in text
+    snippet = text[text.index("models:") : text.index("Held against")]
+    assert from_data(yaml.safe_load(snippet), "printed").models[0].name == "llama-3.1-70b"
+
+
+def test_all_alternatives_on_request(tmp_path: Path) -> None:
+    """`--all` leaves nothing out."""
+    _, text = shown(written(tmp_path, "llama-3.1-70b"), show_all=True)
+    assert "--all lists them" not in text
+    assert "TP 8 × PP 2 × EP 1 × DP 1" in text  # noqa: RUF001 - the field's own sign
+
+
+def test_programs_get_everything_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The plan, its parts, and each alternative with its reason, units in the keys."""
+    code = plan(written(tmp_path, "deepseek-r1"), as_json=True, show_all=False, console=Console())
+    answer = json.loads(capsys.readouterr().out)
+    assert code == 0
+    best = answer["best"]
+    assert best["gpus"] == best["replicas"] * best["gpus_per_replica"]
+    assert best["gpus_per_replica"] == best["tensor"] * best["pipeline"] * best["data"]
+    assert sum(best["memory_bytes_per_gpu"].values()) == pytest.approx(80e9)
+    assert best["currency"] == "EUR"
+    assert answer["model"]["parameters"] == 671026404352
+    assert all(option["why_lost"] for option in answer["others"])
+    assert answer["cluster_file"]["replicas"] == best["replicas"]
+
+
+def test_a_plan_that_cannot_be_exits_with_1(tmp_path: Path) -> None:
+    """And still says why of each."""
+    code, text = shown(written(tmp_path, "llama-3.1-405b", QUESTION.replace("0.05", "0.0001")))
+    assert code == 1
+    assert "Nothing serves this workload within the SLO." in text
+    assert "ms > 0.1 ms with one sequence" in text
+
+
+def test_a_model_may_be_a_config_beside_the_plan_file(tmp_path: Path) -> None:
+    """Its file, or the folder that holds it as config.json: paths are taken from where the plan file is."""
+    (tmp_path / "my-model").mkdir()
+    shutil.copy(CONFIGS / "qwen3-32b.json", tmp_path / "my-model" / "config.json")
+    shutil.copy(CONFIGS / "smollm2-135m.json", tmp_path / "small.json")
+    assert "my-model (32.8 B parameters" in shown(written(tmp_path, "my-model"))[1]
+    assert "small (0.1 B parameters" in shown(written(tmp_path, "small.json"))[1]
+
+
+def test_a_model_that_is_not_there_is_told_what_there_is(tmp_path: Path) -> None:
+    """Known names, and where a config was looked for."""
+    with pytest.raises(SpecError, match=r"no model 'llama' is known here.*config\.json at .*known: smollm2-135m"):
+        shown(written(tmp_path, "llama"))
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    """The plan file, a config that is no JSON, a config that is no model."""
+    with pytest.raises(SpecError, match=r"missing\.yaml: 1 problem\n.*No such file"):
+        shown(tmp_path / "missing.yaml")
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(SpecError, match=r"broken\.json: 1 problem\n.*not JSON"):
+        shown(written(tmp_path, "broken.json"))
+    (tmp_path / "other.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ModelShapeError, match="other: model_type 'bert' is not known here"):
+        shown(written(tmp_path, "other.json"))
+    (tmp_path / "plan.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SpecError, match="not a text file"):
+        shown(tmp_path / "plan.yaml")

@@ -1,0 +1,97 @@
+"""`rackserve up` and `down` before they touch a machine: rendering, and what is wrong or missing here."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from cluster.errors import SpecError
+from deployments.commands import up
+from deployments.launch.ray_up_file import LaunchFile
+
+CLUSTER = """
+cluster: {name: racks}
+models: [{name: sim, engine: sim}]
+launch:
+  provider: onprem
+  package: dist/rackserve-0.1.0-py3-none-any.whl[gpu]
+  ssh: {user: ubuntu, private_key: key}
+  head: {address: 10.0.0.1}
+  workers: [{name: r0, domain: rack-0, hosts: [10.0.0.11], gpus: 4}]
+"""
+
+
+@pytest.fixture
+def cluster_file(tmp_path: Path) -> Path:
+    """Give a cluster file, with its key and wheel beside it."""
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist" / "rackserve-0.1.0-py3-none-any.whl").touch()
+    (tmp_path / "key").touch()
+    file = tmp_path / "racks.yaml"
+    file.write_text(CLUSTER, encoding="utf-8")
+    return file
+
+
+def test_render_prints_a_ray_up_file_with_paths_from_beside_the_cluster_file(
+    cluster_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Key and wheel are found from where the file is, not from where the command is run."""
+    up.render(cluster_file)
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert config["cluster_name"] == "racks"
+    assert config["auth"]["ssh_private_key"] == str(cluster_file.parent / "key")
+    (wheel,) = config["file_mounts"].values()
+    assert wheel == str(cluster_file.parent / "dist" / "rackserve-0.1.0-py3-none-any.whl")
+
+
+def test_a_key_or_wheel_that_is_not_there_is_named(cluster_file: Path) -> None:
+    """Both at once, each by its key, before any machine is looked at."""
+    (cluster_file.parent / "key").unlink()
+    (cluster_file.parent / "dist" / "rackserve-0.1.0-py3-none-any.whl").unlink()
+    with pytest.raises(SpecError) as caught:
+        up.up(cluster_file, restart=False, verbose=False, console=Console(quiet=True))
+    paths = [problem.path for problem in caught.value.problems]
+    assert paths[:2] == ["launch.ssh.private_key", "launch.package"]
+
+
+def test_a_clouds_client_that_is_missing_is_named_with_what_brings_it(cluster_file: Path) -> None:
+    """Ray would fail in the middle; what to install is told instead."""
+    text = """
+models: [{name: sim, engine: sim}]
+launch:
+  provider: gcp
+  project: my-project
+  region: us-central1
+  zone: us-central1-a
+  image: projects/my-project/global/images/gpu
+  subnet: projects/my-project/regions/us-central1/subnetworks/default
+  head: {machine: n4-standard-16}
+  ssh: {user: ubuntu, private_key: key}
+  workers: [{name: boxes, count: 2}]
+"""
+    cluster_file.write_text(text, encoding="utf-8")
+    with pytest.raises(
+        SpecError, match=r"launch.provider: gcp needs the Python package googleapiclient here: pip install google-"
+    ):
+        LaunchFile(cluster_file).check_this_machine()
+
+
+def test_a_folder_beside_the_cluster_file_is_no_source(cluster_file: Path) -> None:
+    """`rackserve serve` takes it; on other machines it is not there."""
+    (cluster_file.parent / "weights").mkdir()
+    cluster_file.write_text(CLUSTER.replace("engine: sim", "source: weights"), encoding="utf-8")
+    with pytest.raises(SpecError, match=r"models\[0\].source: 'weights' is a folder beside the cluster file"):
+        LaunchFile(cluster_file)
+
+
+def test_every_mistake_is_told_at_once(cluster_file: Path) -> None:
+    """A group's name twice and a machine twice."""
+    twice = "hosts: [10.0.0.11], gpus: 4}, {name: r0, hosts: [10.0.0.11], gpus: 4}"
+    cluster_file.write_text(CLUSTER.replace("hosts: [10.0.0.11], gpus: 4}", twice), encoding="utf-8")
+    with pytest.raises(SpecError) as caught:
+        LaunchFile(cluster_file)
+    assert [problem.path for problem in caught.value.problems] == [
+        "launch.workers[1].name",
+        "launch.workers[1].hosts[0]",
+    ]

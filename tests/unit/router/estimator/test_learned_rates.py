@@ -1,0 +1,125 @@
+"""Rates are learned from outcomes, quickly, and survive surprises."""
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.estimator.learned_rates import LearnedRates, Rates, nonnegative_fit, rates_of, shared_rates
+
+
+def _learn(rates: LearnedRates, truth: Rates, outcomes: int, seed: int = 0, noise: float = 0.0) -> None:
+    rng = Random(seed)
+    for _ in range(outcomes):
+        tokens, running = rng.uniform(10.0, 6000.0), rng.randrange(0, 32)
+        ttft_s = truth.overhead_s + tokens * truth.s_per_token + running * truth.s_per_running
+        rates.learn(ttft_s * rng.uniform(1 - noise, 1 + noise), tokens, running)
+
+
+def test_before_any_outcome_the_prior_is_expected() -> None:
+    """A new replica is taken to be what the prior says."""
+    assert LearnedRates(rates_of(5000.0)).expected_s(1000.0, 9) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("tokens_per_s", [400.0, 8000.0, 90_000.0])
+def test_a_score_of_outcomes_teaches_the_rate(tokens_per_s: float) -> None:
+    """However wrong the prior was, the first few requests put it right."""
+    rates = LearnedRates(rates_of(8000.0))
+    _learn(rates, rates_of(tokens_per_s), 20, noise=0.05)
+    assert rates.tokens_per_s == pytest.approx(tokens_per_s, rel=0.1)
+
+
+def test_overhead_and_decoding_are_told_from_prefill() -> None:
+    """A fixed cost and a share for each running sequence are learned beside the rate."""
+    truth = Rates(0.05, 1 / 5000.0, 0.004)
+    rates = LearnedRates(rates_of())
+    _learn(rates, truth, 200)
+    for learned, true in zip(rates.now, truth, strict=True):
+        assert learned == pytest.approx(true, rel=0.25)
+
+
+def test_one_hiccup_is_no_new_rate() -> None:
+    """A first token that came a hundred times too late counts as a few times too late, and is soon forgotten."""
+    rates = LearnedRates(rates_of(8000.0))
+    _learn(rates, rates_of(8000.0), 40)
+    rates.learn(100.0, 1000.0, 0)
+    assert rates.tokens_per_s > 4000.0
+    _learn(rates, rates_of(8000.0), 60)
+    assert rates.tokens_per_s == pytest.approx(8000.0, rel=0.1)
+
+
+def test_a_new_rate_is_believed_soon() -> None:
+    """A replica that has really become eight times slower is known to be after a few dozen requests."""
+    rates = LearnedRates(rates_of(8000.0))
+    _learn(rates, rates_of(8000.0), 100)
+    _learn(rates, rates_of(1000.0), 100)
+    assert rates.tokens_per_s == pytest.approx(1000.0, rel=0.15)
+
+
+def test_a_replica_nobody_uses_gets_another_chance() -> None:
+    """What was learned fades towards what all replicas do, so a replica once slow is tried again."""
+    rates = LearnedRates(rates_of(8000.0))
+    _learn(rates, rates_of(500.0), 50)
+    shared = rates_of(8000.0)
+    for _ in range(60):
+        rates.relax(60.0, shared)
+    assert rates.tokens_per_s == pytest.approx(8000.0, rel=0.05)
+
+
+def test_what_all_share_is_their_mean_by_what_they_learned() -> None:
+    """A new replica's prior is what its peers do; peers that know nothing do not count."""
+    fast, slow, new = (LearnedRates(rates_of()) for _ in range(3))
+    assert shared_rates([new]) is None
+    _learn(fast, rates_of(10_000.0), 500)
+    _learn(slow, rates_of(5_000.0), 500)
+    shared = shared_rates([fast, slow, new])
+    assert shared is not None
+    assert 1 / shared.s_per_token == pytest.approx(20_000.0 / 3, rel=0.05)
+
+
+def test_what_others_learned_is_expected_at_once_and_own_outcomes_still_count() -> None:
+    """A new replica follows its peers from the first second on; where it differs, twenty outcomes show it."""
+    rates = LearnedRates(rates_of(8000.0))
+    rates.expect(rates_of(1000.0))
+    assert rates.tokens_per_s == pytest.approx(1000.0)
+    _learn(rates, rates_of(4000.0), 20, noise=0.05)
+    assert rates.tokens_per_s == pytest.approx(4000.0, rel=0.15)
+
+
+def test_noise_is_no_difference() -> None:
+    """Rates a little beside what all replicas have are taken to be the same; on other hardware they are not."""
+    shared = Rates(0.01, 1 / 8000.0, 0.001)
+    alike, faster = LearnedRates(shared), LearnedRates(shared)
+    _learn(alike, Rates(0.01, 1 / 9000.0, 0.001), 100)
+    _learn(faster, Rates(0.01, 1 / 12_000.0, 0.001), 100)
+    assert alike.now == shared
+    assert alike.fitted.s_per_token == pytest.approx(1 / 9000.0, rel=0.05)
+    assert faster.now == faster.fitted
+    assert faster.tokens_per_s == pytest.approx(12_000.0, rel=0.05)
+
+
+@given(
+    outcomes=st.lists(
+        st.tuples(st.floats(0.0, 1e6), st.floats(1.0, 1e7), st.integers(0, 4096)),
+        max_size=40,
+    )
+)
+def test_rates_are_never_negative_or_nan(outcomes: list[tuple[float, float, int]]) -> None:
+    """No outcome, however absurd, makes an expectation that is not a time."""
+    rates = LearnedRates(rates_of())
+    for ttft_s, tokens, running in outcomes:
+        rates.learn(ttft_s, tokens, running)
+        assert all(rate >= 0.0 for rate in rates.now)
+        assert 0.0 < rates.expected_s(1000.0, 3) < float("inf")
+
+
+@given(truth=st.lists(st.floats(0.0, 10.0), min_size=3, max_size=3), seed=st.integers(0, 99))
+def test_the_fit_finds_what_made_the_data(truth: list[float], seed: int) -> None:
+    """With data that a line explains, that line is found."""
+    rng = Random(seed)
+    rows = [[1.0, rng.uniform(0, 5), rng.uniform(0, 5)] for _ in range(20)]
+    values = [sum(a * b for a, b in zip(row, truth, strict=True)) for row in rows]
+    moments = [[sum(row[i] * row[j] for row in rows) for j in range(3)] for i in range(3)]
+    xy = [sum(row[i] * value for row, value in zip(rows, values, strict=True)) for i in range(3)]
+    assert nonnegative_fit(moments, xy) == pytest.approx(truth, abs=1e-6)

@@ -1,0 +1,92 @@
+"""How much one engine may be given at once, as admission learns it from load reports."""
+
+import pytest
+
+from router.flow_control.engine_depth import FIRST_LIMIT, MAX_DEPTH_S, MIN_DEPTH_S, UNREPORTED_LIMIT, EngineDepth
+from router.flow_control.slots import Slots
+from router.replicas.snapshot import LoadReport
+
+
+def report(running: int = 0, waiting: int = 0) -> LoadReport:
+    """A load report."""
+    return LoadReport(1, running, waiting, 0, 0.0, 0, 0.0, 0.0)
+
+
+def test_a_limit_follows_what_the_engine_takes() -> None:
+    """It doubles while the engine takes all it is given, falls to what runs when requests wait inside, then creeps."""
+    depth = EngineDepth()
+    assert depth.limit == UNREPORTED_LIMIT
+    depth.first_report()
+    assert depth.limit == FIRST_LIMIT
+    for _ in range(4):
+        depth.observe(now_s=0.0, running=int(depth.limit), waiting=0, backlog_s=0.0, wanted=True)
+    assert depth.limit == FIRST_LIMIT * 16
+    for now_s in (0.0, 0.1):
+        depth.observe(now_s=now_s, running=40, waiting=30, backlog_s=0.0, wanted=True)
+    assert depth.limit == pytest.approx(43.0)
+    depth.observe(now_s=0.2, running=42, waiting=1, backlog_s=0.0, wanted=True)
+    assert depth.limit == pytest.approx(43.0)
+    depth.observe(now_s=0.3, running=43, waiting=0, backlog_s=0.0, wanted=True)
+    assert depth.limit == pytest.approx(43.0 * 1.05)
+
+
+def test_requests_that_came_since_the_last_step_are_no_queue() -> None:
+    """At 100 requests a second some always wait for the next step: the limit grows on, until the batch is full."""
+    slots = Slots()
+    slots.join("a")
+    slots.report("a", report(), 0.0)
+    now_s, batch = 0.0, 32
+    for _ in range(100):
+        now_s += 0.1
+        for _ in range(10):
+            slots.give("a", now_s)
+            while slots.any_open(now_s):
+                slots.take("a", 0.0, now_s)
+        here = slots.replicas["a"].in_flight
+        running = max(0, min(batch, here - 4))
+        slots.report("a", report(running=running, waiting=here - running), now_s, wanted=True)
+    assert batch <= slots.replicas["a"].depth.limit <= batch + 15
+
+
+def test_depth_grows_when_an_engine_runs_dry_and_shrinks_otherwise() -> None:
+    """An engine with nothing to prefill although requests wait gets more ahead; one that always has some, less."""
+    depth = EngineDepth()
+    for _ in range(20):
+        depth.observe(now_s=0.0, running=5, waiting=0, backlog_s=0.0, wanted=True)
+    assert depth.depth_s == 2.0
+    for _ in range(1_000):
+        depth.observe(now_s=0.0, running=5, waiting=0, backlog_s=0.3, wanted=True)
+    assert depth.depth_s == MIN_DEPTH_S
+
+
+def test_what_fits_into_the_next_step_is_given_at_once() -> None:
+    """An engine that prefills in steps of 0.8 s may have a whole step ahead of it, however low its depth."""
+    slots = Slots()
+    slots.join("a")
+    slots.report("a", report(), 0.0, step_s=0.8)
+    given = 0
+    while slots.any_open(0.0):
+        slots.take("a", 0.1, 0.0)
+        given += 1
+    assert given == FIRST_LIMIT
+    depth = slots.replicas["a"].depth
+    for number in range(1_000):
+        depth.observe(now_s=number, running=5, waiting=0, backlog_s=0.3, wanted=True, step_s=0.8)
+    assert depth.depth_s == 0.8
+    depth.observe(now_s=1_000, running=5, waiting=0, backlog_s=0.3, wanted=True, step_s=60.0)
+    assert depth.depth_s == MAX_DEPTH_S
+
+
+def test_a_burst_an_engine_works_off_is_no_full_batch() -> None:
+    """Sixteen that came at once and are taken in step by step leave the limit; once no more are taken it falls."""
+    depth = EngineDepth()
+    depth.first_report()
+    depth.observe(now_s=0.0, running=16, waiting=0, backlog_s=0.0, wanted=True)
+    limit = depth.limit
+    for now_s, running in ((0.1, 0), (0.3, 3), (0.4, 3), (0.6, 9), (0.8, 9), (0.9, 16)):
+        depth.observe(now_s=now_s, running=running, waiting=30 - running, backlog_s=0.5, wanted=True, step_s=0.3)
+        assert depth.limit == limit
+    depth.observe(now_s=1.2, running=16, waiting=14, backlog_s=0.5, wanted=True, step_s=0.3)
+    assert depth.limit == limit
+    depth.observe(now_s=1.3, running=15, waiting=15, backlog_s=0.5, wanted=True, step_s=0.3)
+    assert depth.limit == pytest.approx(15 + 1.75)

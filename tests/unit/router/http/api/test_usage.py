@@ -1,0 +1,49 @@
+"""What answers say of their tokens and their text is read from their end, without decoding their events."""
+
+import json
+
+from router.estimator.model_estimator import Usage
+from router.http.api.resume import CHAT
+from router.http.api.usage import read_answer, read_usage, reply_text
+from router.http.wire.chunked import chunk
+
+USAGE = {"prompt_tokens": 21, "completion_tokens": 8, "prompt_tokens_details": {"cached_tokens": 16}}
+
+
+def test_usage_of_a_plain_answer() -> None:
+    """Prompt, cached and completion tokens are read, wherever the object stands."""
+    body = json.dumps({"choices": [{"message": {"content": 'say "usage": {x}'}}], "usage": USAGE, "after": {}})
+    assert read_usage(body.encode()) == Usage(21, 16, 8)
+
+
+def test_usage_of_a_stream() -> None:
+    """The last event before [DONE] carries it; `null` in earlier events does not count."""
+    stream = chunk(b'data: {"choices":[],"usage":null}\n\n') + chunk(
+        b"data: " + json.dumps({"choices": [], "usage": USAGE}).encode() + b"\n\n"
+    )
+    assert read_usage(stream + chunk(b"data: [DONE]\n\n")) == Usage(21, 16, 8)
+
+
+def test_usage_that_is_not_there_or_broken_is_unknown() -> None:
+    """No number is better than a wrong one."""
+    for tail in (b"", b"data: [DONE]", b'"usage":{"prompt_tokens":', b'"usage":{"prompt_tokens":-1}', b'"usage":{x}'):
+        assert read_usage(tail) == Usage()
+
+
+def test_the_reply_of_a_stream_is_its_text() -> None:
+    """Quotes, escapes and characters beyond ASCII come out as the model said them."""
+    pieces = ['He said "', "no\\yes", '"\n', "žluť🐎"]
+    stream = b"".join(
+        chunk(
+            b"data: " + json.dumps({"choices": [{"delta": {"content": piece}}]}, ensure_ascii=False).encode() + b"\n\n"
+        )
+        for piece in pieces
+    )
+    assert reply_text(stream) == "".join(pieces)
+
+
+def test_only_chats_have_a_reply_the_next_turn_holds() -> None:
+    """A completion's text is no message."""
+    body = json.dumps({"choices": [{"message": {"role": "assistant", "content": "hi"}}], "usage": USAGE}).encode()
+    assert read_answer(CHAT, None, [body]) == (Usage(21, 16, 8), b"assistant\xfehi\xff")
+    assert read_answer("/v1/completions", None, [body])[1] == b""

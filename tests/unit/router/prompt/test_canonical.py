@@ -1,0 +1,195 @@
+"""Which bodies are the same prompt, and which are not."""
+
+import json
+
+import pytest
+
+from router.prompt.canonical import UnknownPromptError, assistant_piece, read_prompt
+
+CHAT = "/v1/chat/completions"
+TEXT = "/v1/completions"
+MESSAGES = "/v1/messages"
+RESPONSES = "/v1/responses"
+EMBEDDINGS = "/v1/embeddings"
+SYSTEM = {"role": "system", "content": "Be brief."}
+USER: dict[str, str] = {"role": "user", "content": "Hello, wörld"}
+TOOLS = [{"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}]
+
+
+def _pieces(path: str, body: object) -> list[bytes]:
+    return read_prompt(path, json.dumps(body).encode()).pieces
+
+
+def _reordered(value: object) -> object:
+    """Return the same JSON with every object's keys the other way round."""
+    if isinstance(value, dict):
+        return {key: _reordered(value[key]) for key in reversed(value)}
+    return [_reordered(item) for item in value] if isinstance(value, list) else value
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}}
+CALL = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "now", "arguments": "{}"}}],
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, {"model": "m", "messages": [SYSTEM, USER], "tools": TOOLS, "temperature": 1, "cache_salt": "s"}),
+        (CHAT, {"messages": [USER, CALL, {"role": "tool", "tool_call_id": "c1", "content": "12:00"}]}),
+        (CHAT, {"messages": [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, IMAGE]}]}),
+        (TEXT, {"model": "m", "prompt": "Once upon a time"}),
+        (TEXT, {"prompt": [1, 2, 300], "max_tokens": 3}),
+        (TEXT, {"prompt": [[1, 2, 300], [4]]}),
+        (TEXT, {"prompt": ["Once", "upon"]}),
+        (EMBEDDINGS, {"input": ["Once", "upon"], "model": "m"}),
+        (EMBEDDINGS, {"messages": [USER]}),
+        (RESPONSES, {"instructions": "Be brief.", "input": "Hello", "tools": TOOLS}),
+        (RESPONSES, {"input": [{"type": "function_call_output", "call_id": "c", "output": "12"}], "model": "m"}),
+        (MESSAGES, {"system": [{"type": "text", "text": "Be brief."}], "messages": [USER], "max_tokens": 9}),
+        (
+            MESSAGES,
+            {"messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "12"}]}]},
+        ),
+    ],
+)
+def test_key_order_and_spacing_change_nothing(path: str, body: dict[str, object]) -> None:
+    """The same JSON, written otherwise, is the same prompt."""
+    expected = read_prompt(path, json.dumps(body, separators=(",", ":")).encode())
+    assert expected.pieces
+    assert read_prompt(path, json.dumps(_reordered(body), indent=3).encode()) == expected
+    assert read_prompt(path, b"\n\t " + json.dumps(body, ensure_ascii=False).encode() + b" \n") == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "one", "other"),
+    [
+        (CHAT, {"messages": [SYSTEM, USER]}, {"messages": [USER, SYSTEM]}),
+        (CHAT, {"messages": [USER]}, {"messages": [{**USER, "role": "system"}]}),
+        (CHAT, {"messages": [USER]}, {"messages": [USER], "tools": TOOLS}),
+        (CHAT, {"messages": [USER, USER]}, {"messages": [{**USER, "content": USER["content"] * 2}]}),
+        (CHAT, {"messages": [CALL]}, {"messages": [{**CALL, "tool_calls": []}]}),
+        (CHAT, {"messages": [{**USER, "name": "ann"}]}, {"messages": [{**USER, "name": "bob"}]}),
+        (
+            CHAT,
+            {"messages": [{"role": "user", "content": [IMAGE]}]},
+            {
+                "messages": [
+                    {"role": "user", "content": [{**IMAGE, "image_url": {"url": "data:image/png;base64,AAAB"}}]}
+                ]
+            },
+        ),
+        (TEXT, {"prompt": [1, 23]}, {"prompt": [12, 3]}),
+        (TEXT, {"prompt": "12"}, {"prompt": [12]}),
+        (
+            RESPONSES,
+            {"input": "Hello"},
+            {"input": "Hello", "previous_response_id": "resp_1"},
+        ),
+        (MESSAGES, {"messages": [USER]}, {"messages": [USER], "system": "Be brief."}),
+    ],
+)
+def test_another_prompt_is_another(path: str, one: dict[str, object], other: dict[str, object]) -> None:
+    """What changes the prompt changes its bytes."""
+    assert _pieces(path, one) != _pieces(path, other)
+
+
+def test_fields_that_are_no_prompt_change_nothing() -> None:
+    """Sampling and the like leave the prefix as it is."""
+    assert _pieces(CHAT, {"messages": [USER], "temperature": 0.1, "stream": True}) == _pieces(
+        CHAT, {"messages": [USER]}
+    )
+
+
+def test_tools_come_first_and_messages_follow_one_piece_each() -> None:
+    """The order in which templates render them."""
+    pieces = _pieces(CHAT, {"messages": [SYSTEM, USER], "tools": TOOLS})
+    assert len(pieces) == 3
+    assert b'"now"' in pieces[0]
+    assert b"Be brief." in pieces[1]
+    assert "wörld".encode() in pieces[2]
+    assert _pieces(CHAT, {"messages": [SYSTEM, USER], "tools": []}) == pieces[1:]
+
+
+def test_content_cannot_imitate_another_structure() -> None:
+    """One message that quotes the form of two is not two."""
+    quoted = b"".join(_pieces(CHAT, {"messages": [USER, SYSTEM]})).decode("latin-1")
+    assert b"".join(_pieces(CHAT, {"messages": [{"role": "user", "content": quoted}]})) != quoted.encode("latin-1")
+
+
+def test_text_parts_are_text() -> None:
+    """A single text part is what a plain string is: SDKs write either."""
+    parts = [{"type": "text", "text": USER["content"]}]
+    plain = _pieces(CHAT, {"messages": [USER]})
+    assert _pieces(CHAT, {"messages": [{"role": "user", "content": parts}]}) == plain
+    assert _pieces(MESSAGES, {"messages": [{"role": "user", "content": parts}]}) == plain
+    typed = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": USER["content"]}]}]
+    assert _pieces(RESPONSES, {"input": typed}) == plain
+    assert _pieces(RESPONSES, {"input": USER["content"]}) == plain
+
+
+def test_an_answer_is_the_next_turns_assistant_message() -> None:
+    """What will be cached behind a prompt is known from the answer's text."""
+    answer = {"role": "assistant", "content": "Hi."}
+    assert _pieces(CHAT, {"messages": [USER, answer]}) == [*_pieces(CHAT, {"messages": [USER]}), assistant_piece("Hi.")]
+    output = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hi."}]}
+    assert _pieces(RESPONSES, {"input": [output]}) == [assistant_piece("Hi.")]
+
+
+def test_token_ids_say_how_many_tokens_there_are() -> None:
+    """With token ids nothing is guessed."""
+    prompt = read_prompt(TEXT, b'{"prompt": [ 11,\n 22, 33 ]}')
+    assert (prompt.pieces, prompt.tokens) == ([b"11,22,33,"], 3)
+    assert read_prompt(TEXT, b'{"prompt": "three words here"}').tokens == 0
+
+
+def test_further_prompts_are_counted_not_looked_up() -> None:
+    """A body with several prompts has the first one's prefix, and the work of all."""
+    prompt = read_prompt(TEXT, b'{"prompt": ["abc", "defgh"]}')
+    assert (prompt.pieces, prompt.more_bytes) == ([b"abc"], 5)
+
+
+def test_megabytes_of_media_stand_as_a_digest() -> None:
+    """An image is neither copied nor hashed by its characters into chunks."""
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 3_000_000}}
+    (piece,) = _pieces(CHAT, {"messages": [{"role": "user", "content": [image]}]})
+    assert len(piece) < 100
+    source = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "A" * 1_000_000}}
+    (piece,) = _pieces(MESSAGES, {"messages": [{"role": "user", "content": [source]}]})
+    assert len(piece) < 100
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, b""),
+        (CHAT, b"{"),
+        (CHAT, b"[]"),
+        (CHAT, b"null"),
+        (CHAT, b"{}"),
+        (CHAT, b'{"messages": "hello"}'),
+        (CHAT, b'{"messages": [{"content": "no role"}]}'),
+        (CHAT, b'{"messages": [{"role": "user", "content": 5}]}'),
+        (CHAT, b'{"messages": [{"role": "user", "content": "\xff"}]}'),
+        (CHAT, b'{"messages": [{"role": "user", "content": "\\ud800"}]}'),
+        (CHAT, b'{"messages": [], "tools": [' + b"[" * 5000),
+        (CHAT, b'{"messages": [], "tools": ' + b"[" * 5000 + b"]" * 5000 + b"}"),
+        (TEXT, b'{"prompt": 5}'),
+        (TEXT, b'{"prompt": []}'),
+        (TEXT, b'{"prompt": [{}]}'),
+        (TEXT, b'{"prompt": null}'),
+        (TEXT, b"{}"),
+        (EMBEDDINGS, b"{}"),
+        (RESPONSES, b'{"input": 7}'),
+        (MESSAGES, b'{"messages": [{"role": "user", "content": [7]}]}'),
+        ("/v1/audio/transcriptions", b"--boundary"),
+        ("/metrics", b""),
+    ],
+)
+def test_what_cannot_be_understood_says_so(path: str, body: bytes) -> None:
+    """No body, however broken, raises anything else: such requests are routed without affinity."""
+    with pytest.raises(UnknownPromptError):
+        read_prompt(path, body)

@@ -1,0 +1,114 @@
+"""What each policy promises of its choices."""
+
+from collections import Counter
+from random import Random
+
+import pytest
+
+from cluster.errors import PolicyError
+from router.dispatch.fleet import Fleet
+from router.replicas.snapshot import Endpoint, LoadReport, ReplicaSnapshot, Signal
+from router.request import RoutingRequest
+from router.scheduling.needed_telemetry import why_unmet
+from router.scheduling.registry import POLICIES, policy_named, policy_names
+
+REQUEST = RoutingRequest("id", "m", "/v1/completions", stream=False, body=b"{}")
+
+
+def _replicas(*loads: int) -> list[ReplicaSnapshot]:
+    return [
+        ReplicaSnapshot(Endpoint(f"r{number}", "m", "127.0.0.1", 1), in_flight=load)
+        for number, load in enumerate(loads)
+    ]
+
+
+def _picks(policy: str, replicas: list[ReplicaSnapshot], count: int, seed: int = 0) -> list[str]:
+    chosen, rng = policy_named(policy), Random(seed)
+    decisions = [chosen.decide(REQUEST, replicas, rng) for _ in range(count)]
+    return [decision.replica.replica_id for decision in decisions if decision is not None]
+
+
+def test_round_robin_takes_turns() -> None:
+    """Each replica gets its turn, whatever its load."""
+    assert _picks("round_robin", _replicas(9, 0, 0), 6) == ["r0", "r1", "r2", "r0", "r1", "r2"]
+
+
+def test_least_load_takes_the_least_and_shares_ties() -> None:
+    """Never a replica with more requests; equal ones get about equal shares."""
+    counts = Counter(_picks("least_load", _replicas(1, 0, 2, 0), 1000))
+    assert counts.keys() == {"r1", "r3"}
+    assert 400 < counts["r1"] < 600
+
+
+def test_least_load_believes_reports_of_other_gateways_requests() -> None:
+    """A replica busy with other gateways' requests is loaded, though this gateway sent it none."""
+    replicas = _replicas(1, 0)
+    replicas[1].report = LoadReport(1, 5, 3, 0, 0.0, 0, 0.0, 0.0)
+    assert _picks("least_load", replicas, 1) == ["r0"]
+
+
+def test_power_of_two_never_takes_the_worst_and_spreads_over_the_rest() -> None:
+    """Of any two drawn the better one is taken: the most loaded of three never is, the least most often."""
+    counts = Counter(_picks("power_of_two", _replicas(0, 5, 9), 3000))
+    assert counts["r2"] == 0
+    assert counts["r0"] == pytest.approx(2000, rel=0.1)
+
+
+@pytest.mark.parametrize("name", policy_names())
+def test_a_run_can_be_replayed(name: str) -> None:
+    """The same seed makes the same choices."""
+    assert _picks(name, _replicas(0, 0, 0, 0), 50, seed=3) == _picks(name, _replicas(0, 0, 0, 0), 50, seed=3)
+
+
+@pytest.mark.parametrize("name", policy_names())
+def test_no_candidate_no_decision(name: str) -> None:
+    """With nothing to choose from a policy says so."""
+    assert policy_named(name).decide(REQUEST, [], Random(0)) is None
+
+
+def test_a_policy_that_insists_on_telemetry_says_what_is_missing_and_what_to_take_instead() -> None:
+    """Which policy, which signal, which replica, what that one provides and why, and the policies that would do."""
+    exact = policy_named("expected_ttft:exact")
+    signals = frozenset({Signal.LOAD, Signal.RATES})
+    bare = Endpoint("r0", "m", "h", 1, signals=signals, affinity_proof="a prompt sent twice was not cached")
+    why = why_unmet(exact, [bare])
+    for words in ("'expected_ttft:exact' needs residency of", "r0 provides load, rates (a prompt sent twice was not"):
+        assert words in why
+    assert "choose a policy that does without: expected_ttft, consistent_hash, least_load" in why
+    assert ":exact" not in why.partition("without:")[2]
+    telling = Endpoint("r1", "m", "h", 1, signals=signals | {Signal.RESIDENCY})
+    assert why_unmet(exact, [bare, telling]) == ""
+    assert why_unmet(exact, []) == ""
+    assert all(why_unmet(policy_named(name), [bare]) == "" for name in POLICIES)
+
+
+def test_a_replica_that_lacks_what_the_policy_needs_is_used_only_where_no_other_is_left() -> None:
+    """Exact replicas come first; when they fail a request, one that tells nothing is better than none."""
+    fleet = Fleet(Random(0))
+    fleet.set_models({"m": policy_named("prefix_affinity:exact")})
+    telling = Endpoint("a", "m", "h", 1, signals=frozenset({Signal.RESIDENCY}))
+    fleet.apply_view([telling, Endpoint("b", "m", "h", 2)])
+    picked = [fleet.route(REQUEST) for _ in range(4)]
+    assert [decision.replica.replica_id for decision in picked if decision is not None] == ["a"] * 4
+    fleet.failed(fleet.by_id["a"], 0.0)
+    fleet.check_integrity()
+    decision = fleet.route(REQUEST)
+    assert decision is not None
+    assert decision.replica.replica_id == "b"
+    fleet.set_models({"m": policy_named("round_robin")})
+    fleet.succeeded(fleet.by_id["a"])
+    fleet.check_integrity()
+    assert len(fleet.models["m"].candidates) == 2
+
+
+@pytest.mark.parametrize("name", ["round_robin:exact", "expected_ttft:exakt", "expected_ttft:"])
+def test_only_policies_that_go_by_caches_can_insist(name: str) -> None:
+    """Nothing else is taken for one of them."""
+    with pytest.raises(PolicyError, match="did you mean"):
+        policy_named(name)
+
+
+def test_an_unknown_policy_names_the_known_ones() -> None:
+    """The message helps to mend a typing mistake."""
+    with pytest.raises(PolicyError, match="did you mean 'round_robin'"):
+        policy_named("round_robbin")
