@@ -2,6 +2,7 @@
 
 import msgspec
 
+from router.prefix_cache.match import NO_MATCH, PrefixMatch
 from router.prompt.chunk_chain import EMPTY_CHAIN, ChunkChain
 
 
@@ -19,6 +20,7 @@ class RoutingRequest(msgspec.Struct, gc=False):
         output_tokens: how long the answer is thought to be, in tokens; 0 where none is generated.
         now_s: when a replica is chosen for it, in the gateway's monotonic seconds.
         chain: its prompt's chunks; empty where the prompt is not understood or no policy asks for it.
+        match: what replicas hold of its prompt, as of `now_s`.
     """
 
     request_id: str
@@ -31,3 +33,4 @@ class RoutingRequest(msgspec.Struct, gc=False):
     output_tokens: float = 0.0
     now_s: float = 0.0
     chain: ChunkChain = EMPTY_CHAIN
+    match: PrefixMatch = msgspec.field(default_factory=lambda: NO_MATCH)

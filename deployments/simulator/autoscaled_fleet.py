@@ -19,7 +19,8 @@ from router.flow_control.limits import AdmissionLimits, WaitingRoom
 from router.flow_control.queued_request import QueuedRequest
 from router.flow_control.verdict import Admit, Reject
 from router.flow_control.work import OutputEstimate, work_of
-from router.replicas.snapshot import Endpoint, ReplicaSnapshot
+from router.replicas.endpoint import Endpoint
+from router.replicas.snapshot import ReplicaSnapshot
 from router.request import RoutingRequest
 from router.scheduling.registry import policy_named
 

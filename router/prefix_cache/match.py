@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import numpy as np
 
-from router.prompt.chunk_chain import Hashes
+from router.prompt.chunk_chain import ChunkChain, Hashes
 
 
 class PrefixMatch(msgspec.Struct, gc=False):
@@ -17,17 +17,30 @@ class PrefixMatch(msgspec.Struct, gc=False):
         longest: the greatest of `counts`.
         token_ends: for each leading chunk that anyone holds, how many tokens it takes to cover it and all before it;
             0: not known. At least `longest` of them.
+        tokens: of the whole prompt, as best known; 0: nobody has counted them.
     """
 
     counts: Sequence[int]
     columns: Mapping[str, int]
     longest: int
     token_ends: Sequence[int]
+    tokens: float = 0.0
 
     def count(self, replica_id: str) -> int:
         """Return how many leading chunks a replica holds; 0 where it is not known."""
         column = self.columns.get(replica_id)
         return 0 if column is None else self.counts[column]
+
+    def cached_tokens(self, chain: ChunkChain, chunks: int) -> float:
+        """Return how many tokens the first `chunks` chunks of the matched prompt have, as best known."""
+        if not chunks:
+            return 0.0
+        known = self.token_ends[chunks - 1] if chunks <= len(self.token_ends) else 0
+        return known or self.tokens * chain.ends[chunks - 1] / chain.size_bytes
+
+
+NO_MATCH = PrefixMatch((), {}, 0, ())
+"""The match of a prompt that nobody has looked up."""
 
 
 def leading_run_of_few(masks: Sequence[int], live: int, counts: list[int], base: int) -> None:

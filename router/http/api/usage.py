@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from router.estimator.model_estimator import Usage
+from router.estimator.expectation import Usage
 from router.http.api.resume import CHAT
 from router.http.api.sent_text import SentText
 from router.prompt.canonical import assistant_piece

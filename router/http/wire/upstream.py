@@ -6,7 +6,7 @@ from typing import Protocol, cast
 
 from router.http.wire.chunked import ChunkedError, ChunkedWalk
 from router.http.wire.response_head import CHUNKED, UNTIL_CLOSE, HeadError, ResponseHead, parse_head
-from router.replicas.snapshot import Endpoint
+from router.replicas.endpoint import Endpoint
 
 MAX_RESPONSE_HEAD = 64 * 1024
 IDLE_S = 4.0

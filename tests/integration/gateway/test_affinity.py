@@ -14,7 +14,7 @@ from deployments.replica.engine_registry import engine_for
 from deployments.replica.server import ReplicaServer
 from router.http.gateway import Gateway
 from router.prefix_cache.exact import ResidencyDelta
-from router.replicas.snapshot import Endpoint
+from router.replicas.endpoint import Endpoint
 from tests.integration.gateway.running_gateway import ask, request, running_gateway
 from tests.integration.gateway.scripted_replica import Received, ScriptedReplica, plain
 

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from router.dispatch.fleet import SUSPECT_MAX_S, Fleet
-from router.replicas.snapshot import Endpoint, LoadReport, ReplicaSnapshot
+from router.replicas.endpoint import Endpoint
+from router.replicas.load_report import LoadReport
+from router.replicas.snapshot import ReplicaSnapshot
 from router.request import RoutingRequest
 from router.scheduling.registry import POLICIES, policy_named
 

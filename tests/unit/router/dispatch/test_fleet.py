@@ -3,7 +3,7 @@
 from random import Random
 
 from router.dispatch.fleet import Fleet
-from router.replicas.snapshot import Endpoint
+from router.replicas.endpoint import Endpoint
 from router.request import RoutingRequest
 from router.scheduling.registry import policy_named
 
