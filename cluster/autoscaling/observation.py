@@ -42,10 +42,10 @@ class Observation:
     demand: Demand = field(default_factory=Demand)
     rate: ReplicaRate = field(default_factory=ReplicaRate)
     cold_start: ColdStart = field(default_factory=ColdStart)
-    served: Ewma = Ewma()
-    sustained: Ewma = Ewma()
-    utilised: Ewma = Ewma()
-    queued: Ewma = Ewma()
+    served: Ewma = field(default_factory=Ewma)
+    sustained: Ewma = field(default_factory=Ewma)
+    utilised: Ewma = field(default_factory=Ewma)
+    queued: Ewma = field(default_factory=Ewma)
     dispatched_work: float = 0.0
     engine_waiting_work: float = 0.0
     ready: int = 0
@@ -90,9 +90,7 @@ class Observation:
         if not metrics.ready:
             return seen
         per_replica = served / metrics.ready
-        return replace(
-            seen, sustained=self.sustained.observed(per_replica, elapsed_s, kept(elapsed_s, _SUSTAINED_S))
-        )
+        return replace(seen, sustained=self.sustained.observed(per_replica, elapsed_s, kept(elapsed_s, _SUSTAINED_S)))
 
     @property
     def utilisation(self) -> float:

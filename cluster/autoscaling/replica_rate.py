@@ -1,6 +1,6 @@
 """Work that one replica gets done a second at its limit, learned while requests waited for it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cluster.autoscaling.ewma import Ewma, kept
 
@@ -20,7 +20,7 @@ class ReplicaRate:
         seen: work at the limit, in tokens, weighed by replica-seconds.
     """
 
-    seen: Ewma = Ewma()
+    seen: Ewma = field(default_factory=Ewma)
 
     def observe(self, work: float, replica_s: float) -> "ReplicaRate":
         """Return this with `work` done in `replica_s` of replicas at their limit; samples may scatter below 0."""
