@@ -37,7 +37,7 @@ class ResidencyDelta:
 
 
 class ExactReplica:
-    """One replica's residency, as its own reports say.
+    """One replica's residency, as the replica reports it.
 
     A prompt's chunks are claimed when it is sent. A delta must then confirm each of them; those that are not confirmed
     are taken back `CONFIRM_S` after the prompt was prefilled. A delta that comes twice or late changes nothing. After a

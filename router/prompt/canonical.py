@@ -1,7 +1,7 @@
 """A request body's prompt as canonical bytes, which do not depend on the JSON's key order or spacing.
 
-A prompt becomes a list of pieces in the order in which an engine's template renders them: tools, instructions, then each
-message. Prompts with the same first messages have the same first pieces; prompts that share only the start of a
+A prompt becomes a list of pieces in the order in which an engine's template renders them: tools, instructions, then
+messages. Prompts with the same first messages have the same first pieces; prompts that share only the start of a
 message share the start of that piece. The bytes `FIELD`, `PART` and `PIECE_END` occur in no UTF-8 text, so no content
 can imitate another structure.
 

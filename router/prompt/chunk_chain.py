@@ -2,9 +2,10 @@
 
 Each chunk is hashed together with its predecessor's hash, so a hash stands for the whole prompt up to its chunk's end.
 
-A chunk has `CHUNK_BYTES` (far into a long prompt more, see `TIERS`), or fewer where its piece, a message, ends. The next
-turn of a chat continues there, so its history matches to the last byte instead of losing half a chunk. A rest shorter
-than `MIN_CHUNK_BYTES` is joined to the next piece, so that a chat of one-word messages does not cost one hash a word.
+A chunk has `CHUNK_BYTES` (far into a long prompt more, see `TIERS`), or fewer where its piece, a message, ends. The
+next turn of a chat continues there, so its history matches to the last byte instead of losing half a chunk. A rest
+shorter than `MIN_CHUNK_BYTES` is joined to the next piece, so that a chat of one-word messages does not cost one hash a
+word.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,12 +21,12 @@ from router.prompt.canonical import FIELD, Prompt, UnknownPromptError, read_prom
 Hashes = NDArray[np.uint64]
 
 CHUNK_BYTES = 240
-"""Length of a chunk: about 60 tokens of English, or two KV blocks of 32. It is the longest input that xxh3 hashes without
-first preparing a secret for the seed. Half of it would cost 40 µs more on 100 000 characters; twice of it would lose 30
-more tokens of a match."""
+"""Length of a chunk: about 60 tokens of English, or two KV blocks of 32. It is the longest input that xxh3 hashes
+without first preparing a secret for the seed. Half of it would cost 40 µs more on 100 000 characters; twice of it would
+lose 30 more tokens of a match."""
 TIERS = ((16 * 1024, CHUNK_BYTES), (64 * 1024, 2 * CHUNK_BYTES), (1 << 62, 4 * CHUNK_BYTES))
-"""Pairs of a position in a prompt and the length of the chunks that start before it, both in bytes. Chunks are longer far
-into a prompt, where one chunk more or less is under 3 % of it."""
+"""Pairs of a position in a prompt and the length of the chunks that start before it, both in bytes. Chunks are longer
+far into a prompt, where one chunk more or less is under 3 % of it."""
 MIN_CHUNK_BYTES = 64
 """Length below which the rest of a piece is no chunk of its own but joined to the next piece."""
 

@@ -48,7 +48,7 @@ def test_chunks_cover_the_prompt_but_for_a_short_tail(chat: list[dict[str, str]]
 
 @given(chat=chats, more=st.lists(messages, min_size=1, max_size=3))
 def test_the_next_turn_matches_all_that_was_hashed(chat: list[dict[str, str]], more: list[dict[str, str]]) -> None:
-    """A chat that goes on shares every chunk of what it was: at most `MIN_CHUNK_BYTES` of history are not found."""
+    """The next turn of a chat has every chunk of the chat so far, so under `MIN_CHUNK_BYTES` of history are lost."""
     before, after = _chain(chat), _chain([*chat, *more])
     assert after.hashes.tolist()[: len(before)] == before.hashes.tolist()
     assert list(after.ends[: len(before)]) == list(before.ends)
