@@ -19,6 +19,7 @@ from router.prompt.chunk_chain import Hashes
 Slots = NDArray[np.int64]
 
 BUCKET = 8
+"""Slots in one bucket."""
 MAX_FILL = 0.7
 """Share of used slots above which the table doubles."""
 CROWDED_FILL = 0.35
@@ -31,7 +32,9 @@ MANY = 64
 FEW = 6
 """Batch size up to which keys are looked up one by one: cheaper than the numpy calls for a batch."""
 _SECOND_HOME_SHIFT = 32
+"""A key's second home is given by its bits from this one on; its first home by its lowest bits."""
 _SPLIT_SLOTS = 1 << 16
+"""Slots handled at a time when the table grows, so that temporary arrays stay small."""
 
 _Kind = TypeVar("_Kind", bound=np.generic)
 

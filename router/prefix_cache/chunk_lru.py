@@ -9,7 +9,9 @@ from router.prompt.chunk_chain import Hashes
 _POSITION = 0
 _SIZE = 1
 _EVICT_BATCH = 512
+"""Log entries looked at together when chunks are evicted."""
 _START_LOG = 1024
+"""Log entries there is room for at first."""
 
 Sizes = NDArray[np.int64]
 
