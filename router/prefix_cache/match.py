@@ -1,4 +1,4 @@
-"""How far each replica's cached prefix reaches into one prompt, from the claims on each of the prompt's chunks."""
+"""How many leading chunks of one prompt each replica holds, from the claims on each chunk."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,15 +9,15 @@ from router.prompt.chunk_chain import ChunkChain, Hashes
 
 
 class PrefixMatch(msgspec.Struct, gc=False):
-    """Leading chunks held, for every replica at once.
+    """The leading chunks of one prompt that each replica holds.
 
     Attributes:
         counts: leading chunks held, by column.
         columns: replica id → column.
-        longest: the greatest of `counts`.
-        token_ends: for each leading chunk that anyone holds, how many tokens it takes to cover it and all before it;
-            0: not known. At least `longest` of them.
-        tokens: of the whole prompt, as best known; 0: nobody has counted them.
+        longest: the largest of `counts`.
+        token_ends: for each leading chunk that any replica holds, tokens from the prompt's start to the chunk's end; 0
+            where they are not known. At least `longest` entries.
+        tokens: tokens of the whole prompt, as best known; 0: nobody has counted them.
     """
 
     counts: Sequence[int]
@@ -27,7 +27,7 @@ class PrefixMatch(msgspec.Struct, gc=False):
     tokens: float = 0.0
 
     def count(self, replica_id: str) -> int:
-        """Return how many leading chunks a replica holds; 0 where it is not known."""
+        """Return how many leading chunks a replica holds; 0 for an unknown replica."""
         column = self.columns.get(replica_id)
         return 0 if column is None else self.counts[column]
 
@@ -44,7 +44,7 @@ NO_MATCH = PrefixMatch((), {}, 0, ())
 
 
 def leading_run_of_few(masks: Sequence[int], live: int, counts: list[int], base: int) -> None:
-    """Count, for each bit of `live`, how many of the first masks have it; writes `counts[base + bit]`."""
+    """Count, for each bit of `live`, how many of the first masks have it set; write it to `counts[base + bit]`."""
     held = live
     for position, mask in enumerate(masks):
         kept = held & mask
@@ -57,7 +57,7 @@ def leading_run_of_few(masks: Sequence[int], live: int, counts: list[int], base:
 
 
 def leading_run(masks: Hashes, live: int, counts: list[int], base: int) -> None:
-    """Do the same with an array of masks, shape (n,): one pass, then one step for each time a replica drops out."""
+    """Do the same for an array of masks, shape (n,): one pass, then one step for each time a replica drops out."""
     if not len(masks):
         return
     held = np.bitwise_and.accumulate(masks)
@@ -68,7 +68,7 @@ def leading_run(masks: Hashes, live: int, counts: list[int], base: int) -> None:
             _note(bits, position, counts, base)
         else:
             counts[base + bits.bit_length() - 1] = position
-    _note(held.item(-1), len(masks), counts, base)  # who lacks the first chunk keeps the count 0
+    _note(held.item(-1), len(masks), counts, base)  # a replica without the first chunk keeps the count 0
 
 
 def _note(bits: int, count: int, counts: list[int], base: int) -> None:
