@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 SOURCES := cluster router deployments tests
 
-.PHONY: help setup demo test check format helm-docs lock clean \
+.PHONY: help setup demo test check data format helm-docs lock clean \
 	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-autoscaling bench-admission bench-placement
 
 help: ## What there is to make
@@ -26,6 +26,9 @@ check: setup ## Format, lint, types, import rules, unit and property tests: unde
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/unit tests/property
+
+data: ## Which data files tests and benchmarks find, where to get the others, what is skipped without
+	@$(or $(wildcard $(BIN)/python),python3) -m tests.data_files
 
 format: setup ## Put the code in its format
 	$(BIN)/ruff format $(SOURCES)
