@@ -26,7 +26,7 @@ class DataFile:
         what: its title, and its licence.
         url: where it comes from.
         needed_by: the tests and benchmarks that are skipped, wholly or in part, without it.
-        converter: module that makes the file from what is at `url`: `python -m MODULE FROM TO`; "": it is taken as it is.
+        converter: module that makes the file from what is at `url`, as `python -m MODULE FROM TO`; "": none is needed.
         sha256: of the content that published figures come from, 64 hex digits; "": other bytes will do.
     """
 
