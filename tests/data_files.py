@@ -1,6 +1,6 @@
 """Names the data files that tests and benchmarks want and a clone lacks, where to get them, and what needs them.
 
-`make data` prints it. Nothing is downloaded here.
+`make data` prints it; `python -m tests.data_files --commands` the shell commands alone. Nothing is downloaded here.
 """
 
 import hashlib
@@ -114,5 +114,13 @@ def _state(file: DataFile) -> str:
     return "there"
 
 
+def commands_for_missing() -> Iterator[str]:
+    """Yield the shell commands that get the files that are not there."""
+    for file in DATA_FILES:
+        if file.found() is None:
+            yield from file.commands
+
+
 if __name__ == "__main__":
-    sys.stdout.writelines(f"{line}\n" for line in report())
+    lines = commands_for_missing() if sys.argv[1:] == ["--commands"] else report()
+    sys.stdout.writelines(f"{line}\n" for line in lines)

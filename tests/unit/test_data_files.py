@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.data_files import DATA_FILES, DATA_VARIABLE, MOONCAKE_TRACE, ROOT, data_folder, report
+from tests.data_files import (
+    DATA_FILES,
+    DATA_VARIABLE,
+    MOONCAKE_TRACE,
+    ROOT,
+    commands_for_missing,
+    data_folder,
+    report,
+)
 from tests.rayservice_schema import strict_schema
 
 
@@ -31,7 +39,9 @@ def test_the_report_says_where_to_get_what_is_missing(tmp_path: Path, monkeypatc
         assert all(each in told for each in file.needed_by)
     path = tmp_path / MOONCAKE_TRACE.place
     path.parent.mkdir()
+    assert len(list(commands_for_missing())) == 3, "the trace is fetched; the schema is fetched and made"
     path.write_text("{}\n")
+    assert len(list(commands_for_missing())) == 2
     assert "there, but its content is not what the published figures come from" in "\n".join(report())
 
 
