@@ -10,7 +10,7 @@ SOURCES := cluster router deployments tests
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
-setup: ## The environment (.venv) and the small real model; quick when nothing changed
+setup: ## The environment (.venv), the small real model, Helm for tests; quick when nothing changed
 	@.setup/install
 
 demo: setup ## Two replicas of a real model on this machine, one question, the answer (KEEP=1: leave it serving)
@@ -20,7 +20,7 @@ test: setup check ## Every test; about 35 minutes on two cores
 	@.setup/prometheus
 	$(BIN)/pytest tests/engine_contract tests/integration tests/e2e tests/benchmarks
 
-check: setup ## Format, lint, types, import rules, unit and property tests: under two minutes
+check: setup ## Format, lint, types, import rules, unit and property tests: a few minutes
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
@@ -46,7 +46,7 @@ bench-peers: setup ## Install the peers that benchmarks run beside us, each in a
 bench-gateway: bench-peers ## The gateway's cost per request and chunk, beside vllm-router
 	$(BIN)/python -m tests.benchmarks.bench_gateway
 
-bench-overhead: setup ## Tokens per second through the cluster and straight at a replica
+bench-overhead: setup ## Tokens per second through a whole cluster, and straight at its replica
 	$(BIN)/python -m tests.benchmarks.bench_overhead
 
 bench-routing: bench-peers ## Cache hits and TTFT: a recorded trace in virtual time, and real engines beside peers
@@ -55,7 +55,7 @@ bench-routing: bench-peers ## Cache hits and TTFT: a recorded trace in virtual t
 bench-index: setup ## The prefix index: lookup time, memory, updates a second
 	$(BIN)/python -m tests.benchmarks.prefix_index
 
-bench-admission: setup ## What flow control costs a request, and bursts of 15 000 at a real gateway
+bench-admission: setup ## What flow control costs a request; bursts of 15 000 requests at a real gateway
 	$(BIN)/python -m tests.benchmarks.bench_admission
 
 bench-autoscaling: setup ## Requests in time and GPU-hours: the autoscaler beside a fixed fleet and Serve's policy
