@@ -4,13 +4,13 @@ SHELL := /bin/bash
 BIN := .venv/bin
 SOURCES := cluster router deployments tests
 
-.PHONY: help setup demo test check format helm-docs lock clean \
+.PHONY: help setup demo test check data format helm-docs lock clean \
 	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-autoscaling bench-admission bench-placement
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
-setup: ## The environment (.venv) and the small real model; quick when nothing changed
+setup: ## The environment (.venv), the small real model, Helm for tests; quick when nothing changed
 	@.setup/install
 
 demo: setup ## Two replicas of a real model on this machine, one question, the answer (KEEP=1: leave it serving)
@@ -20,12 +20,15 @@ test: setup check ## Every test; about 35 minutes on two cores
 	@.setup/prometheus
 	$(BIN)/pytest tests/engine_contract tests/integration tests/e2e tests/benchmarks
 
-check: setup ## Format, lint, types, import rules, unit and property tests: under two minutes
+check: setup ## Format, lint, types, import rules, unit and property tests: a few minutes
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/unit tests/property
+
+data: ## Which data files tests and benchmarks find, where to get the others, what is skipped without
+	@$(or $(wildcard $(BIN)/python),python3) -m tests.data_files
 
 format: setup ## Put the code in its format
 	$(BIN)/ruff format $(SOURCES)
@@ -43,7 +46,7 @@ bench-peers: setup ## Install the peers that benchmarks run beside us, each in a
 bench-gateway: bench-peers ## The gateway's cost per request and chunk, beside vllm-router
 	$(BIN)/python -m tests.benchmarks.bench_gateway
 
-bench-overhead: setup ## Tokens per second through the cluster and straight at a replica
+bench-overhead: setup ## Tokens per second through a whole cluster, and straight at its replica
 	$(BIN)/python -m tests.benchmarks.bench_overhead
 
 bench-routing: bench-peers ## Cache hits and TTFT: a recorded trace in virtual time, and real engines beside peers
@@ -52,7 +55,7 @@ bench-routing: bench-peers ## Cache hits and TTFT: a recorded trace in virtual t
 bench-index: setup ## The prefix index: lookup time, memory, updates a second
 	$(BIN)/python -m tests.benchmarks.prefix_index
 
-bench-admission: setup ## What flow control costs a request, and bursts of 15 000 at a real gateway
+bench-admission: setup ## What flow control costs a request; bursts of 15 000 requests at a real gateway
 	$(BIN)/python -m tests.benchmarks.bench_admission
 
 bench-autoscaling: setup ## Requests in time and GPU-hours: the autoscaler beside a fixed fleet and Serve's policy
