@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cluster.placement.topology import Domain
+from cluster.placement.topology import Domain, Node
 
 
 @dataclass(slots=True)
@@ -118,8 +118,9 @@ class DomainRoom:
         self._refresh()
 
     def _refresh(self) -> None:
-        whole = [node for node in self.domain.nodes if self.free[node.name] == node.gpus]
-        kept = whole[len(whole) - min(self.keep_spares, len(whole)) :] if self.keep_spares else []
+        kept: list[Node] = []
+        if self.keep_spares:
+            kept = [node for node in self.domain.nodes if self.free[node.name] == node.gpus][-self.keep_spares :]
         self._spares = frozenset(node.name for node in kept)
         self._free_gpus = sum(self.free.values())
         self._open_gpus = self._free_gpus - sum(node.gpus for node in kept)

@@ -14,6 +14,7 @@ takes it.
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from cluster.errors import TopologyError
 from cluster.placement.domain_room import DomainRoom
@@ -265,10 +266,11 @@ def _kept_back(room: DomainRoom, free: int) -> str:
 def _one_domain(
     gang: Gang, rooms: list[DomainRoom], rack_free: Mapping[str, int], *, rebuild: bool
 ) -> list[DomainRoom]:
-    """Return the best domain for the whole gang, once for each unit; none: it fits no domain."""
+    """Return the best domain for the whole gang, once for each unit; an empty list if it fits in no domain."""
+    gpus = gang.gpus
     best: tuple[tuple[int, int, int], DomainRoom] | None = None
     for room in rooms:
-        left = room.room(with_spares=rebuild) - gang.gpus
+        left = room.room(with_spares=rebuild) - gpus
         if left >= 0:
             key = (left, rack_free[room.domain.rack], room.order)
             if best is None or key < best[0]:
@@ -279,25 +281,42 @@ def _one_domain(
 def _domains_in_a_row(
     gang: Gang, rooms: list[DomainRoom], rack_free: Mapping[str, int], *, rebuild: bool
 ) -> list[DomainRoom]:
-    """Return each unit's domain, for a gang that fits no single one; none: it does not fit at all."""
-    counted = [(room, room.room(with_spares=rebuild) // gang.unit_gpus) for room in rooms]
-    holding = [(room, units) for room, units in counted if units]
-    best: tuple[tuple[int, ...], list[DomainRoom]] | None = None
-    for start in range(len(holding)):
-        row: list[DomainRoom] = []
-        left = used = 0
-        for room, units in holding[start:]:
-            taken = min(units, gang.units - len(row))
-            row += [room] * taken
-            left += room.room(with_spares=rebuild) - taken * gang.unit_gpus
-            used += 1
-            if len(row) == gang.units:
-                break
-        if len(row) < gang.units:
-            break  # later starts have even less
-        racks = {room.domain.rack for room in row}
-        apart = row[-1].order - row[0].order
-        key = (used, len(racks), apart, left, sum(rack_free[rack] for rack in racks), row[0].order)
+    """Return each unit's domain, for a gang that fits in no single one; an empty list if it fits nowhere.
+
+    A row fills domains in order, from its first until all units have a place. Its first and its last domain only ever
+    move forward, so one pass over the domains finds the best row.
+    """
+    unit_gpus, units = gang.unit_gpus, gang.units
+    counted = [(room, room.room(with_spares=rebuild)) for room in rooms]
+    holding = [(room, free, free // unit_gpus) for room, free in counted if free >= unit_gpus]
+    domains_of_rack = Counter[str]()  # of the row from `start` to before `end`, like the next three
+    free_gpus = room_for = racks_free_gpus = 0
+    end = 0
+    best: tuple[tuple[int, ...], int] | None = None
+    for start, (first, first_free, first_units) in enumerate(holding):
+        while room_for < units and end < len(holding):
+            room, free, held = holding[end]
+            rack = room.domain.rack
+            if not domains_of_rack[rack]:
+                racks_free_gpus += rack_free[rack]
+            domains_of_rack[rack] += 1
+            free_gpus += free
+            room_for += held
+            end += 1
+        if room_for < units:
+            break  # a later start holds even less
+        apart = holding[end - 1][0].order - first.order
+        key = (end - start, len(domains_of_rack), apart, free_gpus, racks_free_gpus, first.order)
         if best is None or key < best[0]:
-            best = key, row
-    return best[1] if best else []
+            best = key, start
+        rack = first.domain.rack
+        domains_of_rack[rack] -= 1
+        if not domains_of_rack[rack]:
+            del domains_of_rack[rack]
+            racks_free_gpus -= rack_free[rack]
+        free_gpus -= first_free
+        room_for -= first_units
+    if best is None:
+        return []
+    row = (room for room, _, held in holding[best[1] :] for _ in range(held))
+    return list(islice(row, units))
