@@ -1,14 +1,15 @@
-"""Gangs onto nodes: tensor groups never leave a domain, pipeline stages follow in neighbouring ones, best fit.
+"""Places gangs on nodes by best fit: a tensor group never leaves its domain, pipeline stages take neighbouring domains.
 
-A gang goes whole into the domain where it leaves least over, so that whole domains and racks stay free for large ones.
-A gang that fits no single domain is dealt, unit by unit in rank order, to the fewest domains in a row, of the fewest
-racks, lying closest together. Ties go to the fuller rack and then to the first, so a placement can be replayed.
+A gang goes whole into the domain where it leaves the fewest GPUs over. So whole domains and racks stay free for large
+gangs. A gang that fits in no single domain is dealt, unit by unit in rank order, to the fewest domains in a row, then
+to the fewest racks, then to those closest together. Ties go to the fuller rack and then to the first domain, so a
+placement can be replayed.
 
-A replica has a *front* as well: the process that answers HTTP and drives the ranks, on a node that others chose. Its
-gang begins on that node where this breaks up no larger block than the best fit would: then only its own nodes' loss
-takes it.
+A replica also has a *driver*: the process that answers HTTP and drives the ranks. Ray Serve has chosen the driver's
+node before the gang is placed. The gang begins on that node where this breaks up no larger block than the best fit
+would: then the replica depends on its gang's nodes alone.
 
-`cluster.placement.report` says how fragmented a placement is and what a lost node or domain takes with it.
+`cluster.placement.report` tells how fragmented a placement is and what the loss of a node or domain tears down.
 """
 
 from collections import Counter
@@ -24,11 +25,11 @@ from cluster.placement.topology import Topology
 
 @dataclass(frozen=True, slots=True)
 class PlacementResult:
-    """What became of several gangs.
+    """The outcome of placing several gangs.
 
     Attributes:
-        placed: those with a place.
-        waiting: why the others have none.
+        placed: the gangs that have a place.
+        waiting: for each other gang, why it has none.
     """
 
     placed: tuple[PlacedGang, ...]
@@ -36,16 +37,17 @@ class PlacementResult:
 
 
 class Placement:
-    """Which gang is where, and what is free.
+    """The nodes of each placed gang, and the GPUs that are free.
 
     Args:
         topology: the machines.
-        spares_per_domain: nodes of each domain that only rebuilt gangs may take.
-        lost: nodes that are down.
-        small_domains_keep_fewer: a domain of too few nodes keeps all but one, in place of an error.
+        spares_per_domain: number of nodes in each domain that only rebuilt gangs may take.
+        lost: names of the nodes that are down.
+        small_domains_keep_fewer: whether a domain with too few nodes keeps all but one as spares; otherwise it is an
+            error.
 
     Raises:
-        TopologyError: a lost node is not there, or so many spares would leave nothing of a domain.
+        TopologyError: a lost node is not in the topology, or the spares would leave nothing of a domain.
     """
 
     def __init__(
@@ -71,11 +73,11 @@ class Placement:
             self.lose(node)
 
     def place_all(self, gangs: Iterable[Gang], *, rebuild: bool = False) -> PlacementResult:
-        """Place the gangs that fit, those hardest to place first.
+        """Place the gangs that fit: those with the largest units first, then those with the most GPUs.
 
         Args:
-            gangs: in order of preference among equally hard ones.
-            rebuild: they lost a node, and may take spares.
+            gangs: the gangs; among equals the earlier one is placed first.
+            rebuild: whether they lost a node and may take spares.
         """
         placed: list[PlacedGang] = []
         waiting: list[WhyNot] = []
@@ -87,13 +89,13 @@ class Placement:
                 waiting.append(result)
         return PlacementResult(tuple(placed), tuple(waiting))
 
-    def place(self, gang: Gang, *, rebuild: bool = False, front: str = "") -> PlacedGang | WhyNot:
+    def place(self, gang: Gang, *, rebuild: bool = False, driver_node: str = "") -> PlacedGang | WhyNot:
         """Place one gang, whole or not at all.
 
         Args:
             gang: the gang.
-            rebuild: it lost a node, and may take spares.
-            front: the node its front is on, if that is known; it need not be one of these.
+            rebuild: whether it lost a node and may take spares.
+            driver_node: the node that the replica's driver runs on, which may lie outside the topology; "": not known.
 
         Raises:
             ValueError: a gang of that name is placed already.
@@ -107,25 +109,25 @@ class Placement:
         for room in rooms:
             rack_free[room.domain.rack] += room.room(with_spares=True)
         chosen = _one_domain(gang, rooms, rack_free, rebuild=rebuild)
-        if chosen and front:
-            chosen = [self._at_front(gang, rooms, chosen[0], front, rebuild=rebuild)] * gang.units
+        if chosen and driver_node:
+            chosen = [self._at_driver(gang, rooms, chosen[0], driver_node, rebuild=rebuild)] * gang.units
         chosen = chosen or _domains_in_a_row(gang, rooms, rack_free, rebuild=rebuild)
         if not chosen:
             return self._why_not(gang, rooms, rebuild=rebuild)
         nodes = [""] * gang.gpus
         for unit, ranks in gang.tensor_groups():
-            begin = front if ranks.start == 0 else ""
-            taken = chosen[unit].take(len(ranks), with_spares=rebuild, front=begin)
+            begin = driver_node if ranks.start == 0 else ""
+            taken = chosen[unit].take(len(ranks), with_spares=rebuild, driver_node=begin)
             for rank, node in zip(ranks, taken, strict=True):
                 nodes[rank] = node
         self.placed[gang.name] = PlacedGang(gang, tuple(nodes))
         return self.placed[gang.name]
 
     def adopt(self, placed: PlacedGang) -> None:
-        """Enter a gang that stands already.
+        """Enter a gang that runs already.
 
         Raises:
-            TopologyError: there is no such node.
+            TopologyError: one of its nodes is not in the topology.
             ValueError: a gang of that name is placed already, or its GPUs are not free.
         """
         if placed.gang.name in self.placed:
@@ -135,7 +137,7 @@ class Placement:
         self.placed[placed.gang.name] = placed
 
     def occupy(self, node: str, gpus: int) -> None:
-        """Enter GPUs of a node that somebody else uses, as many as are free at most.
+        """Enter GPUs of a node that are used by something other than a gang; no more than are free are entered.
 
         Raises:
             TopologyError: there is no such node.
@@ -157,7 +159,7 @@ class Placement:
         return placed.gang
 
     def lose(self, node: str) -> list[Gang]:
-        """Take a node out and return the gangs that had a GPU there: each is torn down whole.
+        """Mark a node as lost and return the gangs that had a GPU there; each is released whole.
 
         Raises:
             TopologyError: there is no such node.
@@ -168,7 +170,7 @@ class Placement:
         return [self.release(name) for name in torn]
 
     def restore(self, node: str) -> None:
-        """Take a lost node back in; one that was not lost is left as it is.
+        """Take a lost node back in; a node that is not lost stays as it is.
 
         Raises:
             TopologyError: there is no such node.
@@ -178,7 +180,7 @@ class Placement:
             room.restore(node)
 
     def domains_of(self, placed: PlacedGang) -> list[str]:
-        """Return the domains a gang is in, in rank order."""
+        """Return the names of a gang's domains, in rank order."""
         return list(dict.fromkeys(self._domain_of[node] for node in placed.nodes))
 
     def check_integrity(self) -> None:
@@ -213,13 +215,13 @@ class Placement:
             raise TopologyError(f"no node is called {node!r}")
         return self.rooms[self._domain_of[node]]
 
-    def _at_front(
-        self, gang: Gang, rooms: list[DomainRoom], best: DomainRoom, front: str, *, rebuild: bool
+    def _at_driver(
+        self, gang: Gang, rooms: list[DomainRoom], best: DomainRoom, driver_node: str, *, rebuild: bool
     ) -> DomainRoom:
-        """Return the front's domain if the gang can begin on its node and no block is lost by it; else the best."""
-        room = next((each for each in rooms if front in each.free), best)
+        """Return the driver's domain if the gang can begin on its node without breaking up a block; else `best`."""
+        room = next((each for each in rooms if driver_node in each.free), best)
         if room.room(with_spares=rebuild) < gang.gpus or not room.starts_well_on(
-            front, gang.tensor, with_spares=rebuild
+            driver_node, gang.tensor, with_spares=rebuild
         ):
             return best
         blocks = [each.room(with_spares=rebuild) for each in rooms]
@@ -230,7 +232,7 @@ class Placement:
             return is_largest, each.is_unused, each.domain.rack not in racks_in_use
 
         costs_more = any(here > there for here, there in zip(breaks_up(room), breaks_up(best), strict=True))
-        # Data-parallel ranks meet at the front: it is worth more to them.
+        # Data-parallel ranks meet at the driver, so being near it is worth more to them than a whole block.
         return best if costs_more and gang.data == 1 else room
 
     def _why_not(self, gang: Gang, rooms: list[DomainRoom], *, rebuild: bool) -> WhyNot:
