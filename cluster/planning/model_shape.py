@@ -80,7 +80,7 @@ class Attention:
 
     @property
     def prefill_flops(self) -> int:
-        """Operations of prefill for each pair of a new token and a token it attends to; keys and values are unpacked."""
+        """Operations of prefill for each pair of a new token and a token it attends to, keys and values unpacked."""
         return 2 * self.heads * (self.key_dim + self.value_dim)
 
     @property
