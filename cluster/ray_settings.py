@@ -14,8 +14,8 @@ DEATH_TIMEOUTS: Final[Mapping[str, str]] = {
 }
 """Settings by which a node is dead after three failed checks of 2 s, 1 s apart: 9 s at most.
 
-Ray's defaults are five checks of 10 s, 3 s apart: 64 s, and a gang that lost a node cannot answer in that time. Only
-the head reads these settings.
+Ray's defaults are five checks of 10 s, 3 s apart: 65 s at most, 64 s measured, and a gang that lost a node cannot
+answer in that time. Only the head reads these settings.
 """
 
 NODE_DEATH_SEEN_S: Final = 10.0

@@ -1,4 +1,4 @@
-"""What is wrong with a `launch:` section beyond its shape: found before any machine is touched."""
+"""Finds mistakes in a `launch:` section that no single key shows, before any machine is touched."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,7 +13,7 @@ RESERVED_NAMES = frozenset({"head"})
 
 
 def launch_problems(spec: ClusterSpec) -> Iterator[SpecProblem]:
-    """Yield everything that keeps `spec` from being launched, each with its key."""
+    """Yield every problem that keeps `spec` from being launched, each with its key."""
     if spec.launch is None:
         yield SpecProblem("launch", "missing: it says which machines to start Ray on (see cluster/launch/README.md)")
         return
