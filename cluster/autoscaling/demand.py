@@ -70,8 +70,9 @@ class Demand:
         """Return a copy with a sample added.
 
         Args:
-            offered_work: counter of all work ever offered, tokens; one that fell counts as no increase.
-            offered_work_squared: counter of the squares of the requests' works; likewise.
+            offered_work: counter of all work ever offered, tokens.
+            offered_work_squared: counter of the squares of the requests' works. A counter that fell, because a gateway
+                restarted, counts as no increase.
             now_s: the time, monotonic seconds.
         """
         counters = (offered_work, offered_work_squared)

@@ -88,11 +88,11 @@ def _too_few_machines(spec: ClusterSpec, launch: LaunchSpec) -> Iterator[SpecPro
         yield SpecProblem("launch.workers", "none of them has a GPU, but the models need some")
         return
     position_of = {model.name: position for position, model in enumerate(spec.models)}
-    told: set[str] = set()
+    reported: set[str] = set()
     placement = Placement(topology, spares_per_domain=spec.placement.spares_per_domain)
     for why in placement.place_all(gangs).waiting:
-        if why.gang.model not in told:
-            told.add(why.gang.model)
+        if why.gang.model not in reported:
+            reported.add(why.gang.model)
             yield SpecProblem(
                 f"models[{position_of[why.gang.model]}]", f"does not fit on launch.workers: {why.message}"
             )

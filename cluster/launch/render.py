@@ -87,7 +87,7 @@ def setup_commands(launch: LaunchSpec) -> list[str]:
 
 
 def replaced(tree: Any, marks: Mapping[str, str]) -> Any:  # noqa: ANN401 - any YAML
-    """Return `tree` with the marks in `marks` replaced in all of its text; other marks stay."""
+    """Return `tree` with the marks in `marks` replaced in every text; other marks stay."""
     if isinstance(tree, dict):
         return {key: replaced(value, marks) for key, value in tree.items()}
     if isinstance(tree, list):

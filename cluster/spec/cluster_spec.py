@@ -95,7 +95,7 @@ class TlsSpec(_Part):
 
     Attributes:
         cert_file: PEM file with the certificate chain, on the gateways' nodes; loaded again when it changes.
-        key_file: PEM file with the private key, likewise loaded again when it changes.
+        key_file: PEM file with the private key, on the gateways' nodes; loaded again when it changes.
     """
 
     cert_file: Annotated[str, Field(min_length=1)]
@@ -114,7 +114,8 @@ class GatewaySpec(_Part):
             `node_labels`, also on nodes that join later.
         tls: certificate with which the apps' port speaks HTTPS; unset: plain HTTP.
         node_labels: Ray labels that a node must have, all of them, to run gateways; empty: any node may.
-        per_node: most gateway processes on one node; a rolling update may add as many new ones; unset: no limit.
+        per_node: most gateway processes on one node, counted for old and new ones separately during a rolling update;
+            unset: no limit.
         max_body_bytes: bytes above which a request body is refused with 413.
         max_header_bytes: bytes above which a request head is refused with 431.
         header_timeout_s: seconds after which an incomplete request head is refused with 408.
@@ -123,7 +124,8 @@ class GatewaySpec(_Part):
         drain_timeout_s: seconds that a stopping gateway gives running responses to finish.
         max_waiting_requests: requests that may wait in one gateway process, all models together; more are refused with
             429 `queue_full`.
-        max_waiting_bytes: bytes of request bodies that may wait in one gateway process; more are refused likewise.
+        max_waiting_bytes: bytes of request bodies that may wait in one gateway process, all models together; more are
+            refused with 429 `queue_full`.
         tenants: customers who may use the cluster; empty: everybody, as one anonymous tenant.
     """
 
@@ -155,7 +157,7 @@ class GatewaySpec(_Part):
         return self
 
     @model_validator(mode="after")
-    def _tenants_are_told_apart(self) -> Self:
+    def _tenants_differ(self) -> Self:
         check_tenants_differ(self.tenants)
         return self
 
@@ -258,7 +260,7 @@ class SimSpec(_Part):
         block_tokens: tokens in one KV block.
         prefix_caching: whether blocks stay cached for later prompts with the same prefix.
         chars_per_token: prompt characters counted as one token.
-        answer_tokens: tokens of a typical chat answer; each answer has between half and one and a half times as many.
+        answer_tokens: mean tokens of a chat answer; each answer has between 0.5 and 1.5 times this number.
         start_s: seconds the engine takes to start.
     """
 

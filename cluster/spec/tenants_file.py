@@ -20,7 +20,7 @@ class TenantsFile(BaseModel):
     tenants: Annotated[tuple[TenantSpec, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _tenants_are_told_apart(self) -> Self:
+    def _tenants_differ(self) -> Self:
         check_tenants_differ(self.tenants)
         return self
 
