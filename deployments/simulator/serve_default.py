@@ -4,7 +4,8 @@ Written after `ray/serve/autoscaling_policy.py` (`replica_queue_length_autoscali
 `_apply_delay_logic`) and, for its inputs, `ray/serve/_private/router.py` and `autoscaling_state.py`. The ongoing
 requests (queued and running) are recorded every `look_back_s / 5` seconds. Every 10 s all records within the look-back
 are pushed. The policy takes their mean over time, from the first record until now. With no replica, a waiting request
-starts the first one at once. `tests/property/cluster/autoscaling/test_serve_default.py` compares this with Ray's code.
+starts the first one at once. `tests/property/deployments/simulator/test_serve_default.py` compares this with Ray's
+code.
 """
 
 from dataclasses import dataclass, replace
