@@ -57,7 +57,7 @@ class DomainRoom:
         rest = sorted(usable.values(), reverse=True)
         return 1 + _nodes_for(count - first, rest) <= _nodes_for(count, sorted([first, *rest], reverse=True))
 
-    def take(self, count: int, *, with_spares: bool, front: str = "") -> list[str]:
+    def take(self, count: int, *, with_spares: bool, driver_node: str = "") -> list[str]:
         """Take `count` GPUs and return the node of each, on as few nodes as possible.
 
         One node that just holds them is best; else whole nodes in order, and the remainder where it leaves least over.
@@ -65,7 +65,7 @@ class DomainRoom:
         Args:
             count: how many.
             with_spares: spares may be taken too.
-            front: the node to begin on, if it `starts_well_on` it.
+            driver_node: the node to begin on, if it `starts_well_on` it.
 
         Raises:
             ValueError: there are not as many.
@@ -74,9 +74,9 @@ class DomainRoom:
             raise ValueError(f"{self.domain.name} has no {count} GPUs to take")
         closed = frozenset() if with_spares else self.spares
         taken: list[str] = []
-        if front and self.starts_well_on(front, count, with_spares=with_spares):
-            taken += [front] * min(count, self.free[front])
-            self.free[front] -= len(taken)
+        if driver_node and self.starts_well_on(driver_node, count, with_spares=with_spares):
+            taken += [driver_node] * min(count, self.free[driver_node])
+            self.free[driver_node] -= len(taken)
         while len(taken) < count:
             wanted = count - len(taken)
             usable = [(free, name) for name, free in self.free.items() if free and name not in closed]

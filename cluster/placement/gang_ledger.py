@@ -43,12 +43,12 @@ class Request:
     Attributes:
         gang: named as no other.
         node_group: the machines to grow where it fits nowhere; "": where most is free.
-        front: the node the replica's own process is on, which its gang had best begin on; "": not known.
+        driver_node: the node of the replica's driver (its own process), where its gang should begin; "": not known.
     """
 
     gang: Gang
     node_group: str = ""
-    front: str = ""
+    driver_node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +241,10 @@ class GangLedger:
             key=lambda item: (-item[1].request.gang.unit_gpus, -item[1].request.gang.gpus, item[1].since_s),
         )
         for name, waiting in hardest_first:
-            gang, front = waiting.request.gang, waiting.request.front
-            result = placement.place(gang, front=front)
+            gang, driver_node = waiting.request.gang, waiting.request.driver_node
+            result = placement.place(gang, driver_node=driver_node)
             if isinstance(result, WhyNot) and self._owed[gang.model]:
-                result = placement.place(gang, rebuild=True, front=front)
+                result = placement.place(gang, rebuild=True, driver_node=driver_node)
             if isinstance(result, WhyNot):
                 self.waiting[name] = Waiting(waiting.request, result, waiting.since_s, waiting.heard_s)
                 continue

@@ -4,9 +4,9 @@ A gang goes whole into the domain where it leaves least over, so that whole doma
 A gang that fits no single domain is dealt, unit by unit in rank order, to the fewest domains in a row, of the fewest
 racks, lying closest together. Ties go to the fuller rack and then to the first, so a placement can be replayed.
 
-A replica has a *front* as well: the process that answers HTTP and drives the ranks, on a node that others chose. Its
-gang begins on that node where this breaks up no larger block than the best fit would: then only its own nodes' loss
-takes it.
+A replica also has a *driver*: the process that answers HTTP and runs the engine that drives the ranks. Ray Serve chose
+its node. The gang begins on that node where this breaks up no larger block than the best fit would: then the replica
+depends on fewer nodes.
 
 `cluster.placement.report` says how fragmented a placement is and what a lost node or domain takes with it.
 """
@@ -86,13 +86,13 @@ class Placement:
                 waiting.append(result)
         return PlacementResult(tuple(placed), tuple(waiting))
 
-    def place(self, gang: Gang, *, rebuild: bool = False, front: str = "") -> PlacedGang | WhyNot:
+    def place(self, gang: Gang, *, rebuild: bool = False, driver_node: str = "") -> PlacedGang | WhyNot:
         """Place one gang, whole or not at all.
 
         Args:
             gang: the gang.
             rebuild: it lost a node, and may take spares.
-            front: the node its front is on, if that is known; it need not be one of these.
+            driver_node: the node its driver is on; "": not known. It need not be one of these nodes.
 
         Raises:
             ValueError: a gang of that name is placed already.
@@ -106,15 +106,15 @@ class Placement:
         for room in rooms:
             rack_free[room.domain.rack] += room.room(with_spares=True)
         chosen = _one_domain(gang, rooms, rack_free, rebuild=rebuild)
-        if chosen and front:
-            chosen = [self._at_front(gang, rooms, chosen[0], front, rebuild=rebuild)] * gang.units
+        if chosen and driver_node:
+            chosen = [self._at_driver(gang, rooms, chosen[0], driver_node, rebuild=rebuild)] * gang.units
         chosen = chosen or _domains_in_a_row(gang, rooms, rack_free, rebuild=rebuild)
         if not chosen:
             return self._why_not(gang, rooms, rebuild=rebuild)
         nodes = [""] * gang.gpus
         for unit, ranks in gang.tensor_groups():
-            begin = front if ranks.start == 0 else ""
-            taken = chosen[unit].take(len(ranks), with_spares=rebuild, front=begin)
+            begin = driver_node if ranks.start == 0 else ""
+            taken = chosen[unit].take(len(ranks), with_spares=rebuild, driver_node=begin)
             for rank, node in zip(ranks, taken, strict=True):
                 nodes[rank] = node
         self.placed[gang.name] = PlacedGang(gang, tuple(nodes))
@@ -212,13 +212,13 @@ class Placement:
             raise TopologyError(f"no node is called {node!r}")
         return self.rooms[self._domain_of[node]]
 
-    def _at_front(
-        self, gang: Gang, rooms: list[DomainRoom], best: DomainRoom, front: str, *, rebuild: bool
+    def _at_driver(
+        self, gang: Gang, rooms: list[DomainRoom], best: DomainRoom, driver_node: str, *, rebuild: bool
     ) -> DomainRoom:
-        """Return the front's domain if the gang can begin on its node and no block is lost by it; else the best."""
-        room = next((each for each in rooms if front in each.free), best)
+        """Return the driver's domain if the gang can begin on its node and no block is lost by it; else the best."""
+        room = next((each for each in rooms if driver_node in each.free), best)
         if room.room(with_spares=rebuild) < gang.gpus or not room.starts_well_on(
-            front, gang.tensor, with_spares=rebuild
+            driver_node, gang.tensor, with_spares=rebuild
         ):
             return best
         blocks = [each.room(with_spares=rebuild) for each in rooms]
@@ -229,7 +229,7 @@ class Placement:
             return is_largest, each.is_unused, each.domain.rack not in racks_in_use
 
         costs_more = any(here > there for here, there in zip(breaks_up(room), breaks_up(best), strict=True))
-        # Data-parallel ranks meet at the front: it is worth more to them.
+        # Data-parallel ranks meet at the driver, so its node is worth more to them than a whole block.
         return best if costs_more and gang.data == 1 else room
 
     def _why_not(self, gang: Gang, rooms: list[DomainRoom], *, rebuild: bool) -> WhyNot:

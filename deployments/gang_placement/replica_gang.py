@@ -52,7 +52,7 @@ class ReplicaGang:
         """Where its ranks are; None before `acquire`."""
         if self._bundles is None:
             return None
-        return GangPlace(self._bundles.handle, self._address, self._bundles.nodes[0] == self._request.front)
+        return GangPlace(self._bundles.handle, self._address, self._bundles.nodes[0] == self._request.driver_node)
 
     async def acquire(self) -> None:
         """Wait for a place, for as long as it takes, and take it; one that is cancelled waits no more."""
