@@ -46,7 +46,10 @@ _ROUTING_ONLY = {
     "cold_start_timeout_s": 600.0,
     "drain_timeout_s": 120.0,
 }
-"""Fields of a model's spec that may change without a restart of its replicas, with the values that stand for all."""
+"""Fields of a model's spec that may change without a restart of its replicas.
+
+They are set to these values before a deployment's version is computed, so that they do not change it.
+"""
 
 
 def build(args: Mapping[str, Any]) -> ray_api.Application:
