@@ -1,4 +1,4 @@
-"""Reads from OpenTelemetry's own environment variables whether and where traces go. OpenTelemetry loads only if so.
+"""Reads from OpenTelemetry's own environment variables whether and where traces go; loads OpenTelemetry only then.
 
 `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or `OTEL_EXPORTER_OTLP_ENDPOINT` turns traces on.
 `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL` or `OTEL_EXPORTER_OTLP_PROTOCOL` is `grpc` or `http/protobuf`.
