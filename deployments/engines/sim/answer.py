@@ -58,7 +58,7 @@ class Answer:
     _ends_at: int | None = field(init=False)
 
     def __post_init__(self) -> None:
-        """Set the answer's length: a function of the text before it, so that a continued answer ends at the same word."""
+        """Set the answer's length from the text before it alone, so that a continued answer ends at the same word."""
         self._ends_at = None
         if self.rules.mean_words:
             begun = self.prompt.units[self.prompt.answer_from :]

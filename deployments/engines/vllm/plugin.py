@@ -134,7 +134,7 @@ class ObservedLLM(AsyncLLM):
         if self.on_prompt is not None and isinstance(prompt, dict) and "prompt_token_ids" in prompt:
             self.on_prompt(self._prompt_seen(request_id, prompt, kwargs.get("lora_request")))
         if getattr(params, "extra_args", None):
-            # With this a client could cause `BlockStored` events for blocks already stored, so copies would be miscounted.
+            # With this a client could cause `BlockStored` events for blocks already stored; copies would be miscounted.
             params.extra_args.pop("kv_cache_report_mode", None)
         return await super().add_request(request_id, prompt, params, *args, **kwargs)
 
