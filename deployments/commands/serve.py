@@ -167,15 +167,15 @@ def progress_lines(console: Console) -> Iterator[Callable[[Progress], None]]:
     """Yield a function that shows progress: on a terminal in one line that changes, elsewhere a line per change."""
     started_s = time.monotonic()
     last_text = ""
-    told: set[str] = set()
+    printed: set[str] = set()
 
     with console.status("waiting for Ray Serve") as status:
 
         def report(progress: Progress) -> None:
             nonlocal last_text
             for name, model in progress.models.items():
-                if model.message and model.message not in told:
-                    told.add(model.message)
+                if model.message and model.message not in printed:
+                    printed.add(model.message)
                     console.print(f"{name}: {model.message}", markup=False)
             parts = [f"{name} {model.ready}/{model.wanted}" for name, model in progress.models.items()]
             text = f"replicas ready: {', '.join(parts)}; gateways: {progress.gateways}"

@@ -35,5 +35,5 @@ def print_waiting(waiting: Sequence[Mapping[str, Any]], console: Console) -> Non
         group = f" of node group {asked['node_group']}" if asked["node_group"] else ""
         line = f"{each['model']} waits for {each['waited_s']:.0f} s: {each['why_not']}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-        told = f"  the autoscaler was asked for {asked['gpus']} GPUs{group}"
-        console.print(told, markup=False, highlight=False, soft_wrap=True)
+        request = f"  the autoscaler was asked for {asked['gpus']} GPUs{group}"
+        console.print(request, markup=False, highlight=False, soft_wrap=True)

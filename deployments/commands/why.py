@@ -46,8 +46,8 @@ def _ask(request_id: str, admin_urls: Sequence[str]) -> Iterator[dict[str, Any]]
             continue
         answered = True
         if answer.is_success:
-            told = answer.json()
-            yield from told if isinstance(told, list) else [told]
+            entries = answer.json()
+            yield from entries if isinstance(entries, list) else [entries]
     if not answered:
         raise ClusterUnreachableError(
             f"no gateway answers at {', '.join(admin_urls)}; name its admin port: --admin URL"

@@ -72,7 +72,7 @@ class Placer:
             answer = self._ledger.ask(request, time.monotonic())
             if isinstance(answer, PlacedGang):
                 _log.info("placed", gang=request.gang.name, gpus=request.gang.gpus)
-            await asyncio.to_thread(self._tell_autoscaler)
+            await asyncio.to_thread(self._ask_autoscaler)
             return answer
 
     async def stands(self, name: str) -> None:
@@ -84,7 +84,7 @@ class Placer:
         """Withdraw a gang's request, or take back a place that it could not use."""
         async with self._lock:
             self._ledger.forget(name)
-            await asyncio.to_thread(self._tell_autoscaler)
+            await asyncio.to_thread(self._ask_autoscaler)
 
     async def waiting(self) -> Sequence[WaitingGang]:
         """Return the gangs that wait, the longest waiting first."""
@@ -106,14 +106,14 @@ class Placer:
             self._ledger.look(live_nodes(), standing, now_s)
             self._looked_s = now_s
 
-    def _tell_autoscaler(self) -> None:
+    def _ask_autoscaler(self) -> None:
         wanted = self._ledger.wanted()
         if wanted == self._wanted:
             return
         try:
             ray_api.ask_autoscaler([(each.count, _labels(each)) for each in wanted])
         except ClusterError as error:
-            _log.warning("the autoscaler was not told", reason=str(error))
+            _log.warning("the autoscaler was not asked", reason=str(error))
             return
         self._wanted = wanted
 

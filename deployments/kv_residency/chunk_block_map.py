@@ -60,7 +60,7 @@ class ChunkBlockMap:
         self._held: dict[int, list[int]] = {}
         self._pending: OrderedDict[int, list[int]] = OrderedDict()
         self._changed: set[int] = set()
-        self._told: dict[int, int] = {}
+        self._reported: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._chunks)
@@ -148,24 +148,24 @@ class ChunkBlockMap:
 
     def take_changes(self) -> tuple[Resident, Hashes]:
         """Return what changed since the last call: chunks that became resident, and hashes of chunks evicted."""
-        told = self._told
+        reported = self._reported
         resident: dict[int, int] = {}
         evicted: list[int] = []
         for chunk in self._changed:
             known = self._chunks.get(chunk)
             if known is not None and known.held_blocks:
-                if chunk not in told:
+                if chunk not in reported:
                     resident[chunk] = known.tokens
-            elif chunk in told:
-                del told[chunk]
+            elif chunk in reported:
+                del reported[chunk]
                 evicted.append(chunk)
-        told.update(resident)
+        reported.update(resident)
         self._changed.clear()
         return _resident(resident), np.array(evicted, np.uint64)
 
     def all_resident(self) -> Resident:
         """Return every chunk that was resident at the last `take_changes`: the sum of all changes taken so far."""
-        return _resident(self._told)
+        return _resident(self._reported)
 
     def check_integrity(self) -> None:
         """Check that each chunk's counts agree with the blocks.
@@ -189,7 +189,7 @@ class ChunkBlockMap:
             if not known.blocks or [known.blocks, known.held_blocks] != counts[chunk]:
                 raise AssertionError(f"chunk {chunk:x}: {known} but {counts[chunk]}")
         resident = {chunk for chunk, known in self._chunks.items() if known.held_blocks}
-        if not resident ^ self._told.keys() <= self._changed:
+        if not resident ^ self._reported.keys() <= self._changed:
             raise AssertionError("a chunk changed but `take_changes` would not return it")
 
 

@@ -110,8 +110,8 @@ class ReplicaResidency:
             self._chunk_block_map.appeared(key)
         if self._blocks.total_copies > self._capacity_blocks > 0:
             # More than fits into the engine: removals were missed, so nothing known about the cache is certain.
-            told, there = self._blocks.total_copies, self._capacity_blocks
-            _log.error("more blocks are told of than there are", told=told, there=there)
+            stored, capacity = self._blocks.total_copies, self._capacity_blocks
+            _log.error("more KV blocks stored than the engine has", stored=stored, capacity=capacity)
             self._cleared(event)
 
     def _removed(self, event: BlockRemoved) -> None:

@@ -95,12 +95,12 @@ class AffinitySelfTest:
         await self._cached_tokens()
         cached = await self._cached_tokens()
         if cached is None:
-            reason = "answers do not say `cached_tokens`; `enable_prompt_tokens_details` makes them"
+            reason = "answers lack `cached_tokens`; `enable_prompt_tokens_details` adds it"
             return AffinityProof(caches=None, is_exact=False, reason=reason)
         if not cached:
             return AffinityProof(caches=False, is_exact=False, reason="a prompt sent twice was not cached")
         if self._residency is None:
-            reason = f"{cached} tokens cached; the engine tells no KV events"
+            reason = f"{cached} tokens cached; the engine sends no KV events"
             return AffinityProof(caches=True, is_exact=False, reason=reason)
         claimed = await self._claimed_tokens(self._residency, cached)
         is_exact = abs(claimed - cached) <= self._block_tokens

@@ -74,16 +74,16 @@ class TelemetryService(pb_grpc.TelemetryServicer):
         stop_listening = residency.listen(changed.set) if residency is not None else _nothing
         stream = _ResidencyStream(residency.log if residency is not None else None)
         loop = asyncio.get_running_loop()
-        last, told_s, due_s = None, 0.0, loop.time()
+        last, sent_s, due_s = None, 0.0, loop.time()
         try:
             while True:
                 now_s = loop.time()
                 if now_s >= due_s:
                     due_s = now_s + interval_s
                     load = self._load(request.gateway_id)
-                    if load != last or due_s - told_s > MAX_SILENCE_S:
+                    if load != last or due_s - sent_s > MAX_SILENCE_S:
                         sequence += 1
-                        last, told_s = load, now_s
+                        last, sent_s = load, now_s
                         yield pb.Report(sequence=sequence, load=load)
                 changed.clear()
                 for report in stream.new_reports():
@@ -124,15 +124,15 @@ class _ResidencyStream:
 
     def __init__(self, log: ResidencyLog | None) -> None:
         self._log = log
-        self._told: int | None = None
+        self._sent: int | None = None
 
     def new_reports(self) -> Iterator[pb.Report]:
         """Yield reports of what was not sent yet, without their `sequence`: deltas, or a snapshot if some are gone."""
         log = self._log
-        if log is None or self._told == log.sequence:
+        if log is None or self._sent == log.sequence:
             return
-        deltas = log.since(self._told) if self._told is not None else None
-        self._told = log.sequence
+        deltas = log.since(self._sent) if self._sent is not None else None
+        self._sent = log.sequence
         if deltas is None:
             for part in snapshot_messages(log.snapshot()):
                 yield pb.Report(snapshot=part)

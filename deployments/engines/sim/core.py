@@ -168,7 +168,7 @@ class SimCore:
                 generation.fresh.append(entry[1])
         if generation.unfinished:
             generation.unfinished = 0
-            self._tell_answers(generation)
+            self._emit_answers(generation)
         generation.wake()
 
     def reset_prefix_cache(self) -> bool:
@@ -206,11 +206,11 @@ class SimCore:
             generation.unfinished -= 1
             self.totals.finished[answer.finish_reason] += 1
             if not generation.unfinished:
-                self._tell_answers(generation)
+                self._emit_answers(generation)
         generation.fresh.append(answer)
         generation.wake()
 
-    def _tell_answers(self, generation: Generation) -> None:
+    def _emit_answers(self, generation: Generation) -> None:
         if not self.events:
             return
         prompt = generation.answers[0].prompt

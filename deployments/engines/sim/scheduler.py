@@ -175,12 +175,12 @@ class SimScheduler:
         first = new_from = sequence.held
         for index in range(first, min(full_blocks, len(sequence.hashes))):
             if not self.cache.commit(sequence.hashes[index]):
-                self._tell_stored(sequence, new_from, index)
+                self._emit_stored(sequence, new_from, index)
                 new_from = index + 1
             sequence.held = index + 1
-        self._tell_stored(sequence, new_from, sequence.held)
+        self._emit_stored(sequence, new_from, sequence.held)
 
-    def _tell_stored(self, sequence: Sequence, start: int, end: int) -> None:
+    def _emit_stored(self, sequence: Sequence, start: int, end: int) -> None:
         if start >= end or not self._events:
             return
         block_tokens, per_token = self._spec.block_tokens, sequence.prompt.units_per_token
