@@ -1,4 +1,4 @@
-"""Two gateways, two replicas that evict: every gateway knows what the replicas' caches hold, whoever caused it."""
+"""Two gateways, two replicas that evict: each gateway knows what the caches hold, also what the other one caused."""
 
 import json
 import time

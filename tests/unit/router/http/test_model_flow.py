@@ -34,14 +34,14 @@ class Waiter:
 
 
 def full_for(seconds: float) -> LoadReport:
-    """A report of a replica that has room in so many seconds."""
+    """A report of a replica that has room in `seconds`."""
     waiting_tokens = int((STEP_S + seconds) * TOKENS_PER_S)
     step_tokens = int(STEP_S * TOKENS_PER_S)
     return LoadReport(1, 0, 0, waiting_tokens, 0.0, 0, TOKENS_PER_S, 0.0, step_tokens=step_tokens)
 
 
 async def wait_for_an_opening(opens_in_s: float) -> list[Ticket]:
-    """Offer two requests while the only replica has room in so many seconds; return their tickets when both went."""
+    """Offer two requests while the only replica has no room for `opens_in_s`; return their tickets when both went."""
     loop = asyncio.get_running_loop()
     dispatcher = Dispatcher("m", "round_robin", rng=Random(0))
     flow = ModelFlow(dispatcher, now_s=loop.time, on_dispatched=lambda *_: None, on_held=lambda: None)
