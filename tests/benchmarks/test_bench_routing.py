@@ -13,6 +13,7 @@ from tests.benchmarks.server_process import ROOT
 from tests.benchmarks.trace_replay import trace_path
 
 
+@pytest.mark.long
 @pytest.mark.skipif(trace_path() is None, reason="no Mooncake trace in ../shared/traces or $RACKSERVE_DATA")
 def test_replay_compares_every_policy_and_repeats_to_the_digit(tmp_path: Path) -> None:
     """A part of the trace goes through every policy; ours twice, with equal figures; table, JSON and plot are there."""

@@ -25,7 +25,7 @@ async def test_stats_follow_a_request(engine: ServedEngine, client: httpx.AsyncC
     assert during["step_tokens"] >= 2048
     after = engine.wait_stats(lambda stats: stats["running"] == 0, within_s=1)
     assert (after["waiting"], after["waiting_tokens"], after["kv_usage"]) == (0, 0, 0)
-    assert 50 < after["prefill_tokens_per_s"] < 100_000
+    assert 1 < after["prefill_tokens_per_s"] < 100_000
     assert 1 < after["decode_tokens_per_s"] < 10_000
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.engine_contract.served_engine import ServedEngine
+from tests.machine_speed import slowness
 from tests.mixed_chats import MixedChats, text_of
 
 BLOCK = 32
@@ -47,7 +48,7 @@ def test_the_self_test_proves_it(engine: ServedEngine) -> None:
     began_s = time.monotonic()
     proof = engine.view("self-test")
     assert (proof["caches"], proof["is_exact"]) == (True, True), proof
-    assert time.monotonic() - began_s < 10
+    assert time.monotonic() - began_s < 10 * slowness()
 
 
 def test_claims_are_within_a_block_of_what_is_cached(engine: ServedEngine, chats: MixedChats) -> None:
