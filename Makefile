@@ -32,7 +32,7 @@ test-all: setup check ## Every test, the long ones too, and properties on new ex
 	@seed=$${SEED:-$$RANDOM$$RANDOM}; echo "Properties on new examples: make test-all SEED=$$seed draws the same again"; \
 	HYPOTHESIS_PROFILE=explore $(APART) $(DURATIONS)/explore.txt --hypothesis-seed=$$seed tests/property
 	$(APART) $(DURATIONS)/apart.txt -m "not (ray or vllm)" $(BEYOND_UNITS)
-	$(TOGETHER) $(DURATIONS)/together.txt -m "ray or vllm" $(BEYOND_UNITS)
+	$(TOGETHER) $(DURATIONS)/together.txt --full-size -m "ray or vllm" $(BEYOND_UNITS)
 
 check: setup ## Format, lint, types, import rules, unit and property tests: a few minutes
 	$(BIN)/ruff format --check $(SOURCES)

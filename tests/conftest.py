@@ -46,9 +46,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--durations-file`."""
+    """Add `--durations-file` and `--full-size`."""
     told = f"write the seconds of each folder and of the {SLOWEST} slowest tests to this file"
     parser.addoption("--durations-file", type=Path, help=told)
+    parser.addoption("--full-size", action="store_true", help="racks of as many machines as real ones have")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -71,7 +72,7 @@ class _Durations:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take down a set-up, a call or a tear-down."""
-        self._seconds.append((report.duration, report.when or "", report.nodeid))
+        self._seconds.append((report.duration, report.when, report.nodeid))
 
     def pytest_sessionfinish(self) -> None:
         """Write the file."""

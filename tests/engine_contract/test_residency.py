@@ -40,7 +40,7 @@ def evict_everything(engine: ServedEngine) -> None:
 def chats(engine: ServedEngine) -> MixedChats:
     """Chats that need several times the engine's 64 blocks; vLLM gets fewer of them."""
     evict_everything(engine)
-    return MixedChats(seed=5, chats=12 if engine.model.engine == "sim" else 9)
+    return MixedChats(seed=5, chats=12 if engine.model.engine == "sim" else 6)
 
 
 def test_the_self_test_proves_it(engine: ServedEngine) -> None:

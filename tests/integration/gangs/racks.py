@@ -17,9 +17,9 @@ from ray.cluster_utils import Cluster
 from ray.experimental.internal_kv import internal_kv_get_gcs_client
 
 from cluster.placement.node_labels import ACCELERATOR, DOMAIN, HOST, NODE_GROUP
+from cluster.placement.topology import Node, Topology
 
 OBJECT_STORE_BYTES = 80_000_000
-GPUS_PER_NODE = 4
 
 _STANDIN = """import os, sys
 words = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
@@ -62,6 +62,7 @@ class Racks:
             },
         )
         self._nodes: dict[str, Any] = {}
+        self._gpus: dict[str, int] = {}
 
     @property
     def address(self) -> str:
@@ -73,7 +74,7 @@ class Racks:
         rack: str,
         nodes: int,
         *,
-        gpus: int = GPUS_PER_NODE,
+        gpus: int,
         kind: str = "GB300",
         cpus: int | None = None,
     ) -> None:
@@ -82,6 +83,7 @@ class Racks:
         for number in range(first, first + nodes):
             host = f"{rack}-n{number}"
             with contextlib.nullcontext() if cpus is not None else self._stood_in_agents():
+                self._gpus[host] = gpus
                 self._nodes[host] = self._cluster.add_node(
                     wait=False,
                     num_cpus=cpus or 0,
@@ -90,6 +92,11 @@ class Racks:
                     include_dashboard=False,
                     labels={DOMAIN: rack, HOST: host, ACCELERATOR: kind, NODE_GROUP: kind.lower()},
                 )
+
+    def topology(self) -> Topology:
+        """Return where the GPUs are, of all nodes that were added."""
+        racks = {host: host.rpartition("-n")[0] for host in self._gpus}
+        return Topology.of(Node(host, rack, rack, self._gpus[host]) for host, rack in racks.items())
 
     def wait(self) -> None:
         """Wait until all nodes are alive."""
