@@ -2,8 +2,12 @@
 
 from cluster.spec.cluster_spec import ModelSpec
 
-KV_BLOCKS = 64
-"""KV blocks of 32 tokens: few enough that a handful of prompts evicts."""
+KV_BLOCKS = 48
+"""KV blocks of 32 tokens: three prompts of 640 tokens evict everything, which takes a CPU seconds with real vLLM."""
+MAX_TOKENS = KV_BLOCKS * 32
+"""Of a request, prompt and answer: it may fill the cache."""
+LONG_ANSWER = MAX_TOKENS - 100
+"""Tokens of an answer that is to be still running whenever a test looks."""
 
 SIM = ModelSpec.model_validate(
     {
@@ -17,9 +21,10 @@ VLLM = ModelSpec.model_validate(
         "name": "contract-model",
         "engine": "vllm",
         "source": "smollm2-135m-instruct",
+        "cpus": 2.0,
         "engine_args": {
             "dtype": "float32",  # a CPU without instructions for bfloat16 takes several times as long over it
-            "max_model_len": KV_BLOCKS * 32,
+            "max_model_len": MAX_TOKENS,
             "num_gpu_blocks_override": KV_BLOCKS + 1,  # vLLM keeps one for itself
             "kv_cache_memory_bytes": 256 << 20,
             "enable_auto_tool_choice": True,

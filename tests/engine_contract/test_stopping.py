@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.engine_contract.contract_models import SIM, VLLM
+from tests.engine_contract.contract_models import LONG_ANSWER, SIM, VLLM
 from tests.engine_contract.served_engine import ServedEngine, events_of
 
 
@@ -27,7 +27,7 @@ async def test_a_stopped_engine_leaves_nothing_behind(engine_to_end: ServedEngin
     engine = engine_to_end
     children = engine.view("children")
     assert engine.view("health") is None
-    body = {"model": "contract-model", "prompt": "Once", "max_tokens": 1900, "ignore_eos": True, "stream": True}
+    body = {"model": "contract-model", "prompt": "Once", "max_tokens": LONG_ANSWER, "ignore_eos": True, "stream": True}
     async with client.stream("POST", f"{engine.url}/v1/completions", json=body) as response:
         events = events_of(response.aiter_lines())
         await anext(events)
