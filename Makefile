@@ -3,8 +3,15 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 SOURCES := cluster router deployments tests
+# Processes of pytest for tests that share nothing: tests/README.md says which those are.
+WORKERS ?= 2
+UNITS := $(BIN)/pytest -q -n $(WORKERS) --dist worksteal
+APART := $(BIN)/pytest -q -n $(WORKERS) --dist loadfile
+TOGETHER := $(BIN)/pytest -q
+DURATIONS := --durations-file .cache/test-durations
+BEYOND_UNITS := tests/engine_contract tests/integration tests/e2e tests/benchmarks
 
-.PHONY: help setup demo test check data format helm-docs lock clean \
+.PHONY: help setup demo test test-all check data format helm-docs lock clean \
 	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-autoscaling bench-admission bench-placement
 
 help: ## What there is to make
@@ -16,16 +23,24 @@ setup: ## The environment (.venv), the small real model, Helm for tests; quick w
 demo: setup ## Two replicas of a real model on this machine, one question, the answer (KEEP=1: leave it serving)
 	@$(BIN)/rackserve demo $(if $(KEEP),--keep)
 
-test: setup check ## Every test; about 35 minutes on two cores
+test: setup check ## What every change must pass; about 15 minutes on two cores
 	@.setup/prometheus
-	$(BIN)/pytest tests/engine_contract tests/integration tests/e2e tests/benchmarks
+	$(APART) $(DURATIONS)/apart.txt -m "not (ray or vllm or long)" $(BEYOND_UNITS)
+	$(TOGETHER) $(DURATIONS)/together.txt -m "(ray or vllm) and not long" $(BEYOND_UNITS)
+
+test-all: setup check ## Every test, the long ones too, and properties on new examples; over an hour
+	@.setup/prometheus
+	@seed=$${SEED:-$$RANDOM$$RANDOM}; echo "Properties on new examples: make test-all SEED=$$seed draws the same again"; \
+	HYPOTHESIS_PROFILE=explore $(UNITS) $(DURATIONS)/explore.txt --hypothesis-seed=$$seed tests/property
+	$(APART) $(DURATIONS)/apart.txt -m "not (ray or vllm)" $(BEYOND_UNITS)
+	$(TOGETHER) $(DURATIONS)/together.txt --full-size -m "ray or vllm" $(BEYOND_UNITS)
 
 check: setup ## Format, lint, types, import rules, unit and property tests: a few minutes
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q tests/unit tests/property
+	$(UNITS) $(DURATIONS)/check.txt tests/unit tests/property
 
 data: ## Which data files tests and benchmarks find, where to get the others, what is skipped without
 	@$(or $(wildcard $(BIN)/python),python3) -m tests.data_files

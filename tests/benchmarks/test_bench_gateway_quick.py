@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.benchmarks.server_process import ROOT
 
 SCENARIOS = {
@@ -17,6 +19,7 @@ SCENARIOS = {
 }
 
 
+@pytest.mark.long
 def test_quick_run_measures_our_gateway_in_every_scenario(tmp_path: Path) -> None:
     """Every scenario runs, every answer is exactly what the engines sent (else it exits 1), and all is written down."""
     ran = subprocess.run(

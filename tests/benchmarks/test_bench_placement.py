@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from cluster.planning.known_models import KNOWN_CONFIGS
 from tests.benchmarks.server_process import ROOT
 
 
+@pytest.mark.long
 def test_every_figure_is_there_and_every_bar_is_named(tmp_path: Path) -> None:
     """Placement at three sizes and three kinds of domain, each known model planned, each published row predicted."""
     command = [sys.executable, "-m", "tests.benchmarks.bench_placement", "--quick", "--results", str(tmp_path)]

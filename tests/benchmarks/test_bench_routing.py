@@ -13,6 +13,7 @@ from tests.benchmarks.server_process import ROOT
 from tests.data_files import MOONCAKE_TRACE
 
 
+@pytest.mark.long
 @pytest.mark.skipif(MOONCAKE_TRACE.found() is None, reason=MOONCAKE_TRACE.why_skipped)
 def test_replay_compares_every_policy_and_repeats_to_the_digit(tmp_path: Path) -> None:
     """A part of the trace goes through every policy; ours twice, with equal figures; table, JSON and plot are there."""

@@ -14,7 +14,7 @@ from tests.integration.trace_collector import TraceCollector, attributes
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionMessageParam
 
-pytestmark = [pytest.mark.vllm, pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.vllm, pytest.mark.ray, pytest.mark.timeout(600)]
 
 MESSAGES: "list[ChatCompletionMessageParam]" = [{"role": "user", "content": "What is the capital of France?"}]
 PARENT = "b7ad6b7169203331"

@@ -12,7 +12,7 @@ import yaml
 from tests.e2e.conftest import MODEL, RunningCluster, until
 from tests.integration.cluster.load import Load
 
-pytestmark = [pytest.mark.vllm, pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.vllm, pytest.mark.ray, pytest.mark.timeout(600)]
 
 ANSWER_TOKENS = 40
 

@@ -54,7 +54,7 @@ class Watched:
         }
 
     def follow_residency(self, model: str) -> None:
-        """QueuedRequest what the engine's cache holds from now on, as its replica would."""
+        """Follow what the engine's cache holds from now on, as its replica would."""
         self.residency = ResidencyViews(self.engine, model)
 
     def _keep(self, event: KvEvent) -> None:

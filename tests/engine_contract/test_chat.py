@@ -5,6 +5,7 @@ import asyncio
 import httpx
 import pytest
 
+from tests.engine_contract.contract_models import MAX_TOKENS
 from tests.engine_contract.served_engine import ServedEngine, stream
 
 STORY = "Tell me a story about a river."
@@ -13,7 +14,7 @@ STORY = "Tell me a story about a river."
 def test_models_names_the_model_alone(engine: ServedEngine) -> None:
     """`/v1/models` lists the served name and its context length; health and version answer."""
     models = httpx.get(f"{engine.url}/v1/models").json()
-    assert [(card["id"], card["max_model_len"]) for card in models["data"]] == [("contract-model", 64 * 32)]
+    assert [(card["id"], card["max_model_len"]) for card in models["data"]] == [("contract-model", MAX_TOKENS)]
     assert httpx.get(f"{engine.url}/health").status_code == 200
     assert httpx.get(f"{engine.url}/version").json()["version"].startswith("0.32.0")
 
@@ -181,7 +182,7 @@ async def test_requests_run_side_by_side(engine: ServedEngine, client: httpx.Asy
     """Twelve streams at once all end well, and the engine is seen to run several at a time."""
     streams = [
         asyncio.ensure_future(
-            stream(client, engine, "/v1/completions", prompt=f"Number {number} is", max_tokens=16, ignore_eos=True)
+            stream(client, engine, "/v1/completions", prompt=f"Number {number} is", max_tokens=60, ignore_eos=True)
         )
         for number in range(12)
     ]

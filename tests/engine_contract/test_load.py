@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from deployments.gateway.server_metrics import kv_tokens_of
+from tests.engine_contract.contract_models import LONG_ANSWER, MAX_TOKENS
 from tests.engine_contract.served_engine import ServedEngine, events_of
 
 
@@ -21,17 +22,17 @@ async def test_stats_follow_a_request(engine: ServedEngine, client: httpx.AsyncC
     assert rest[-1] is None
     assert (during["running"], during["waiting"], during["waiting_tokens"]) == (1, 0, 0)
     assert 0 < during["kv_usage"] < 1
-    assert during["kv_capacity_tokens"] == 64 * 32
+    assert during["kv_capacity_tokens"] == MAX_TOKENS
     assert during["step_tokens"] >= 2048
     after = engine.wait_stats(lambda stats: stats["running"] == 0, within_s=1)
     assert (after["waiting"], after["waiting_tokens"], after["kv_usage"]) == (0, 0, 0)
-    assert 50 < after["prefill_tokens_per_s"] < 100_000
+    assert 1 < after["prefill_tokens_per_s"] < 100_000
     assert 1 < after["decode_tokens_per_s"] < 10_000
 
 
 async def test_prompts_that_do_not_fit_wait(engine: ServedEngine, client: httpx.AsyncClient) -> None:
     """More prompt than the KV cache holds: some requests wait, the tokens they wait with are told, all are served."""
-    prompts = [f"{number} " + "word " * 850 for number in range(4)]
+    prompts = [f"{number} " + "word " * 500 for number in range(4)]
     bodies = [{"model": "contract-model", "prompt": prompt, "max_tokens": 20, "ignore_eos": True} for prompt in prompts]
     requests = [asyncio.ensure_future(client.post(f"{engine.url}/v1/completions", json=body)) for body in bodies]
     most_waiting = most_tokens = 0
@@ -42,7 +43,7 @@ async def test_prompts_that_do_not_fit_wait(engine: ServedEngine, client: httpx.
         await asyncio.sleep(0.01)
     assert [request.result().status_code for request in requests] == [200] * 4
     assert most_waiting >= 1
-    assert most_tokens >= 850
+    assert most_tokens >= 500
 
 
 @pytest.mark.parametrize("streamed", [True, False])
@@ -50,7 +51,13 @@ async def test_a_client_that_leaves_ends_its_request(
     engine: ServedEngine, client: httpx.AsyncClient, *, streamed: bool
 ) -> None:
     """Within a second of the client's leaving the engine runs nothing, whether the answer was streamed or not."""
-    body = {"model": "contract-model", "prompt": "Once", "max_tokens": 1900, "ignore_eos": True, "stream": streamed}
+    body = {
+        "model": "contract-model",
+        "prompt": "Once",
+        "max_tokens": LONG_ANSWER,
+        "ignore_eos": True,
+        "stream": streamed,
+    }
     if streamed:
         async with client.stream("POST", f"{engine.url}/v1/completions", json=body) as response:
             await anext(events_of(response.aiter_lines()))
@@ -78,4 +85,4 @@ def test_metrics_are_prometheus_text(engine: ServedEngine) -> None:
         "vllm:prefix_cache_hits_total",
         "vllm:request_success_total",
     } <= samples
-    assert kv_tokens_of(text) == 64 * 32
+    assert kv_tokens_of(text) == MAX_TOKENS

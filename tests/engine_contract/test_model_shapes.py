@@ -76,7 +76,12 @@ def parameters_of(config: dict[str, Any]) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("config", [*FILES.values(), *FAMILIES.values()], ids=[*FILES, *FAMILIES])
+LARGE = {"deepseek-r1"}
+"""Takes half a minute; `deepseek_v3` above is its family."""
+CASES = [pytest.param(FILES[name], id=name, marks=[pytest.mark.long] if name in LARGE else []) for name in FILES]
+
+
+@pytest.mark.parametrize("config", [*CASES, *(pytest.param(FAMILIES[name], id=name) for name in FAMILIES)])
 def test_parameters_are_those_of_transformers(config: dict[str, Any]) -> None:
     """To the last one."""
     assert shape_from_config(config, "m").parameters == parameters_of(config)

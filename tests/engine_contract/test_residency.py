@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.engine_contract.served_engine import ServedEngine
+from tests.machine_speed import slowness
 from tests.mixed_chats import MixedChats, text_of
 
 BLOCK = 32
@@ -31,15 +32,16 @@ def settled_claims(engine: ServedEngine, path: str, body: dict[str, Any]) -> int
 def evict_everything(engine: ServedEngine) -> None:
     """Send prompts that take more room than there is."""
     rng = Random(time.monotonic_ns())
-    for _ in range(5):
+    for _ in range(3):
         engine.complete([rng.randrange(1000, 20_000) for _ in range(640)], max_tokens=1)
 
 
 @pytest.fixture
 def chats(engine: ServedEngine) -> MixedChats:
-    """Chats that need several times the engine's 64 blocks; vLLM gets fewer of them."""
-    evict_everything(engine)
-    return MixedChats(seed=5, chats=12 if engine.model.engine == "sim" else 9)
+    """Chats that need several times the engine's blocks; vLLM gets fewer and shorter ones, for it computes them."""
+    if engine.model.engine == "sim":
+        return MixedChats(seed=5, chats=12)
+    return MixedChats(seed=5, chats=5, system_chars=500, message_chars=(20, 300))
 
 
 def test_the_self_test_proves_it(engine: ServedEngine) -> None:
@@ -47,7 +49,7 @@ def test_the_self_test_proves_it(engine: ServedEngine) -> None:
     began_s = time.monotonic()
     proof = engine.view("self-test")
     assert (proof["caches"], proof["is_exact"]) == (True, True), proof
-    assert time.monotonic() - began_s < 10
+    assert time.monotonic() - began_s < 10 * slowness()
 
 
 def test_claims_are_within_a_block_of_what_is_cached(engine: ServedEngine, chats: MixedChats) -> None:
@@ -63,7 +65,7 @@ def test_claims_are_within_a_block_of_what_is_cached(engine: ServedEngine, chats
         chats.answered(answer["choices"][0]["message"]["content"] or "-")
     right = sum(blocks <= 1 for blocks in off) / len(off)
     print(f"{len(off)} requests, {found} tokens cached, {right:.1%} within a block, {max(off)} at worst")  # noqa: T201
-    assert found > 100 * len(off)
+    assert found > 2 * BLOCK * len(off)
     assert right >= 0.98
 
 
@@ -95,7 +97,6 @@ def test_the_answer_is_claimed_too(engine: ServedEngine) -> None:
 
 def test_prompts_at_once_with_one_beginning(engine: ServedEngine) -> None:
     """Copies of a block that prompts made side by side are one claim, which goes when the last copy goes."""
-    evict_everything(engine)
     system = {"role": "system", "content": text_of("prose", 1200, Random(3))}
     bodies = [
         {"messages": [system, {"role": "user", "content": text_of("prose", 200, Random(40 + number))}]}

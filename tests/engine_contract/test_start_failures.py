@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine_contract.conftest import VLLM
+from tests.engine_contract.contract_models import VLLM
 from tests.engine_contract.served_engine import ROOT, ServedEngine
 
 WRONG_ARGUMENTS = {
@@ -58,6 +58,7 @@ def test_wrong_arguments_are_named(tmp_path: Path) -> None:
         assert re.search(message, line)
 
 
+@pytest.mark.long
 @pytest.mark.vllm
 def test_the_engine_process_leaves_its_reason(tmp_path: Path) -> None:
     """What fails in the engine's process, here for want of memory, is in the replica's error, not in a log alone."""

@@ -1,4 +1,4 @@
-"""How an engine ends: by request, by its own death, by its replica's. Last: it ends the session's engines."""
+"""How an engine ends: by request, by its own death, by its replica's."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.engine_contract.conftest import SIM, VLLM
+from tests.engine_contract.contract_models import LONG_ANSWER, SIM, VLLM
 from tests.engine_contract.served_engine import ServedEngine, events_of
 
 
@@ -22,11 +22,12 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
-async def test_a_stopped_engine_leaves_nothing_behind(engine: ServedEngine, client: httpx.AsyncClient) -> None:
+async def test_a_stopped_engine_leaves_nothing_behind(engine_to_end: ServedEngine, client: httpx.AsyncClient) -> None:
     """Stopping ends what runs with an error, ends every process of the engine, and can be asked for twice."""
+    engine = engine_to_end
     children = engine.view("children")
     assert engine.view("health") is None
-    body = {"model": "contract-model", "prompt": "Once", "max_tokens": 1900, "ignore_eos": True, "stream": True}
+    body = {"model": "contract-model", "prompt": "Once", "max_tokens": LONG_ANSWER, "ignore_eos": True, "stream": True}
     async with client.stream("POST", f"{engine.url}/v1/completions", json=body) as response:
         events = events_of(response.aiter_lines())
         await anext(events)
@@ -44,6 +45,7 @@ async def test_a_stopped_engine_leaves_nothing_behind(engine: ServedEngine, clie
     assert not engines, [(pid, _command(pid)) for pid in engines]
 
 
+@pytest.mark.long
 @pytest.mark.vllm
 def test_a_dead_engine_process_is_noticed(tmp_path: Path) -> None:
     """SIGKILL to vLLM's engine process: health says so within seconds; stopping afterwards works."""
@@ -63,6 +65,7 @@ def test_a_dead_engine_process_is_noticed(tmp_path: Path) -> None:
         served.close()
 
 
+@pytest.mark.long
 @pytest.mark.vllm
 def test_an_engine_process_ends_with_its_replica(tmp_path: Path) -> None:
     """SIGKILL to the replica's process, even while it loads: no engine process outlives it by more than seconds."""

@@ -27,6 +27,7 @@ from router.prefix_cache.residency import Mode, Residency
 from router.prompt.chunk_chain import ChunkChain, ChunkHasher
 from router.prompt.hash_seed import hash_seed
 from router.replicas.endpoint import Endpoint, Signal
+from tests.machine_speed import slowness
 
 CREDENTIAL = "secret"
 CHAT = "/v1/chat/completions"
@@ -129,7 +130,7 @@ async def test_a_gateway_knows_what_others_caused(replica: Replica) -> None:
         asking = asyncio.ensure_future(replica.ask(chat(2)))
         took_s = await until(lambda: gateway.held_bytes("r", chat(2)) > 800)
         await asking
-        assert took_s < 1.0
+        assert took_s < 1.0 * slowness()
         for number in range(3, 9):
             await replica.ask(chat(number))
         await until(lambda: gateway.held_bytes("r", chat(1)) == 0)
@@ -158,7 +159,7 @@ async def test_changes_come_at_once_and_a_calm_replica_says_nothing(replica: Rep
         assert len(gateway.came) == came
         assert gateway.loads > loads
         print(f"told {sorted(delays_s)[5] * 1e3:.0f} ms after the answer (median), {max(delays_s) * 1e3:.0f} at worst")  # noqa: T201
-        assert sorted(delays_s)[5] < 0.1
+        assert sorted(delays_s)[5] < 0.1 * slowness()
     finally:
         await gateway.client.stop()
 

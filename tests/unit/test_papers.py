@@ -16,8 +16,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PAPERS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")
 README_WORDS = 900
 ROOMS = "cluster|router|deployments|tests|helm|terraform"
-NOT_YET = frozenset({"test-all"})
-"""What the papers name and other parts of issue 11 make; this set is to be empty when they are in."""
 
 
 def _documents() -> list[Path]:
@@ -52,12 +50,7 @@ def test_files_and_targets_that_a_paper_names_exist(paper: str) -> None:
     paths = set(re.findall(rf"`((?:{ROOMS})/[\w./-]+)`", text))
     targets = set(re.findall(r"`make ([a-z-]+)", text))
     missing = {path for path in paths if not (ROOT / path).exists()} | (targets - _targets() - {"bench-"})
-    assert missing <= NOT_YET
-
-
-def test_what_is_not_yet_is_not_there() -> None:
-    """Once it is there, it leaves the set."""
-    assert not [name for name in NOT_YET if (ROOT / name).exists() or name in _targets()]
+    assert not missing
 
 
 @pytest.mark.parametrize("document", ["README.md", "cluster/spec/README.md"])

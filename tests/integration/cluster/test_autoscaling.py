@@ -17,6 +17,7 @@ from deployments.autoscaling.actor import actor_name
 from tests.integration.cluster.command import RACKSERVE, run
 from tests.integration.cluster.load import Load
 from tests.integration.cluster.running_application import RunningApplication, wait_for
+from tests.machine_speed import slowness
 
 RunApplication = Callable[..., RunningApplication]
 
@@ -49,7 +50,7 @@ def history(application: RunningApplication, model: str) -> list[dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def serves_own_reaction_s(ray_cluster: str) -> Iterator[Callable[[], float]]:  # noqa: ARG001 - must be up
-    """Put the same step of load on a deployment that Serve scales by its own default; goes on beside the tests here.
+    """Put the same step of load on a deployment that Serve scales by its own default; goes on beside the test.
 
     Gives a function that waits until Serve wanted more replicas, and returns how long after the step that was.
     """
@@ -97,8 +98,8 @@ def serves_own_reaction_s(ray_cluster: str) -> Iterator[Callable[[], float]]:  #
     serve.delete(name)
 
 
-@pytest.mark.usefixtures("serves_own_reaction_s")  # begins here: it takes its time
-def test_to_zero_and_back(run_application: RunApplication) -> None:
+@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.long)])
+def test_to_zero_and_back(run_application: RunApplication, times: int) -> None:
     """A model without replicas is served: its request is held, starts one, and is answered; then it goes again.
 
     When the application is deleted its autoscaler goes with it, and no policy makes it anew.
@@ -111,13 +112,13 @@ def test_to_zero_and_back(run_application: RunApplication) -> None:
         }
     )
     assert application.replicas("m") == []
-    for _ in range(2):
+    for _ in range(times):
         with ThreadPoolExecutor(3) as pool:
             answers = list(pool.map(lambda _: patient_chat(application), range(3)))
         assert [answer.status_code for answer in answers] == [200] * 3
         wait_for("no replica any more", lambda: wanted(application.name, "m") == 0)
     made = decisions(application, "m")
-    assert [(row["previous"], row["target"]) for row in made] == [(0, 1), (1, 0), (0, 1), (1, 0)]
+    assert [(row["previous"], row["target"]) for row in made] == [(0, 1), (1, 0)] * times
     assert "held" in made[0]["reasons"][0]
     application.delete()
     time.sleep(1.5)
@@ -130,26 +131,22 @@ def patient_chat(application: RunningApplication) -> httpx.Response:
     return httpx.post(f"{application.url}/v1/chat/completions", json=body, timeout=120.0)
 
 
-def test_a_step_raises_the_target_within_two_seconds(
-    run_application: RunApplication, serves_own_reaction_s: Callable[[], float]
-) -> None:
-    """From 0 to 40 clients at once: more replicas are wanted within 2 s; by Serve's own default it takes far longer.
+def test_a_step_raises_the_target_within_two_seconds(run_application: RunApplication) -> None:
+    """From 0 to 40 clients at once: more replicas are wanted within 2 s.
 
     Then the load ends: the replicas go again, without a failed request, and `rackserve status` says what was decided
     and why. A machine busy with other things may hiccup: one calm round of three is enough.
     """
-    scaling = {"work_per_replica": 800, "scale_down_after_seconds": 3}
-    application = run_application({"name": "m", "replicas": {"min": 1, "max": 4}, "sim": SLOW, "autoscaling": scaling})
-    wait_for("its figures", lambda: history(application, "m"))
+    application = scaled_application(run_application, most=2)
+    limit_s = REACTION_S * slowness()
     for _ in range(3):
-        ours_s = step_and_back(application)
-        if ours_s <= REACTION_S:
+        ours_s = step_and_back(application, most=2)
+        if ours_s <= limit_s:
             break
-    theirs_s = serves_own_reaction_s()
-    print(f"target raised {ours_s:.2f} s after the step; by Serve's own default {theirs_s:.1f} s after it")  # noqa: T201
+    print(f"target raised {ours_s:.2f} s after the step")  # noqa: T201
     up, *_, down = decisions(application, "m")
     assert up["previous"] == 1
-    assert up["metrics"]["waiting_requests"] > 0
+    assert any(row["metrics"]["waiting_requests"] > 0 for row in history(application, "m"))
     assert down["target"] == 1
     assert 0.0 < down["signals"]["lead_s"] != up["signals"]["lead_s"]  # learned from the starts between them
     env = {"RAY_ADDRESS": ray_api.address(), "COLUMNS": "200"}
@@ -157,12 +154,31 @@ def test_a_step_raises_the_target_within_two_seconds(
     [told] = [report["models"]["m"]["decisions"] for report in reports if report["name"] == application.name]
     assert [row["reasons"] for row in told if row["target"] != row["previous"]][-1] == up["reasons"]
     assert "→ 1" in run(RACKSERVE, "status", env=env).stdout
-    assert ours_s <= REACTION_S
+    assert ours_s <= limit_s
+
+
+@pytest.mark.long
+def test_serves_own_default_takes_far_longer(
+    run_application: RunApplication, serves_own_reaction_s: Callable[[], float]
+) -> None:
+    """The same step, up to four replicas: at least five times as long until more are wanted as with our autoscaler."""
+    ours_s = step_and_back(scaled_application(run_application, most=4), most=4)
+    theirs_s = serves_own_reaction_s()
+    print(f"target raised {ours_s:.2f} s after the step; by Serve's own default {theirs_s:.1f} s after it")  # noqa: T201
     assert theirs_s > 5 * ours_s
 
 
-def step_and_back(application: RunningApplication) -> float:
-    """Put the step of load on a model with one replica, until it has four; wait until it has one again.
+def scaled_application(run_application: RunApplication, most: int) -> RunningApplication:
+    """Run a model of one to `most` slow replicas, and wait until its autoscaler has figures."""
+    scaling = {"work_per_replica": 800, "scale_down_after_seconds": 3}
+    replicas = {"min": 1, "max": most}
+    application = run_application({"name": "m", "replicas": replicas, "sim": SLOW, "autoscaling": scaling})
+    wait_for("its figures", lambda: history(application, "m"))
+    return application
+
+
+def step_and_back(application: RunningApplication, most: int) -> float:
+    """Put the step of load on a model with one replica, until it has `most`; wait until it has one again.
 
     Returns:
         How long after the step Serve wanted more replicas.
@@ -172,7 +188,7 @@ def step_and_back(application: RunningApplication) -> float:
     try:
         wait_for("more replicas wanted", lambda: wanted(application.name, "m") > 1)
         reaction_s = time.monotonic() - stepped_s
-        wait_for("four replicas ready", lambda: len(application.replicas("m")) == 4)
+        wait_for("all replicas ready", lambda: len(application.replicas("m")) == most)
         load.more(CLIENTS)
     finally:
         load.stop()

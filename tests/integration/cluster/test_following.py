@@ -16,6 +16,7 @@ from deployments.directory.membership import LastKnownReplicas, View
 from deployments.gateway.process import GatewayProcess
 from router.replicas.endpoint import Endpoint
 from tests.integration.cluster.running_application import eventually
+from tests.machine_speed import slowness
 
 FOLLOW_S = 0.1
 CHANGES = 20
@@ -78,6 +79,7 @@ async def test_gateways_follow_changes_within_100_ms(application: str) -> None:
     rounds: list[float] = []
     try:
         await all_know()
+        limit_s = FOLLOW_S * slowness()
         for start in range(0, 3 * CHANGES, CHANGES):
             delays_s = []
             for number in range(start, start + CHANGES):
@@ -87,13 +89,13 @@ async def test_gateways_follow_changes_within_100_ms(application: str) -> None:
                 delays_s.append(await all_know())
             rounds.append(sorted(delays_s)[int(len(delays_s) * 0.95) - 1])
             print(f"followed in {statistics.median(delays_s) * 1e3:.1f} ms (median), {rounds[-1] * 1e3:.1f} ms (p95)")  # noqa: T201
-            if rounds[-1] < FOLLOW_S:
+            if rounds[-1] < limit_s:
                 break
     finally:
         for process in processes:
             await process.stop(0.1)
         ray_api.kill_actor(actor_name(application))
-    assert min(rounds) < FOLLOW_S
+    assert min(rounds) < limit_s
 
 
 async def test_an_update_leaves_no_node_without_a_gateway(application: str) -> None:
@@ -173,7 +175,7 @@ async def test_a_member_that_stops_talking_is_dropped_and_one_that_talks_is_kept
         await watcher.until("r1", "r2")
         assert 4.0 < await watcher.until("r1") < 9.0
         await announcement.withdraw()
-        assert await watcher.until() < 1.0
+        assert await watcher.until() < 1.0 * slowness()
     finally:
         await watcher.stop()
         ray_api.kill_actor(actor_name(application))
@@ -216,7 +218,7 @@ async def test_a_member_that_is_not_well_leaves(application: str) -> None:
     try:
         await watcher.until("r1")
         sick.set()
-        assert await watcher.until() < 3.0
+        assert await watcher.until() < 3.0 * slowness()
         assert await directory.announce(replica(1)) is False
         await announcement.withdraw()
     finally:

@@ -1,4 +1,7 @@
-"""`rackserve serve` and `serve run`, run as users run them."""
+"""`rackserve serve` and `serve run`, run as users run them.
+
+Those that start a Ray of their own are `long`: `tests/e2e/test_one_replica.py` is the short form, with a real model.
+"""
 
 import json
 import signal
@@ -11,6 +14,7 @@ import yaml
 import deployments.ray_api as ray_api
 from tests.integration.cluster.command import RACKSERVE, SERVE, Command, run
 from tests.integration.cluster.running_application import free_port, wait_for
+from tests.integration.helm.chart import ray_service, scenario
 
 
 def cluster_file(folder: Path, name: str = "cli", **gateway: object) -> Path:
@@ -25,9 +29,9 @@ def cluster_file(folder: Path, name: str = "cli", **gateway: object) -> Path:
     return file
 
 
-def ask(url: str) -> httpx.Response:
-    """Ask the model once."""
-    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
+def ask(url: str, model: str = "m") -> httpx.Response:
+    """Ask a model once."""
+    body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
     return httpx.post(f"{url}/v1/chat/completions", json=body, timeout=30.0)
 
 
@@ -38,6 +42,7 @@ def own_ray(tmp_path_factory: pytest.TempPathFactory, ray_cluster: str) -> dict[
     return {}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("whole_group", [False, True])
 def test_serve_runs_until_told_to_stop_and_leaves_nothing(
     tmp_path: Path, own_ray: dict[str, str], *, whole_group: bool
@@ -61,6 +66,7 @@ def test_serve_runs_until_told_to_stop_and_leaves_nothing(
             ask(url)
 
 
+@pytest.mark.long
 def test_serve_can_be_interrupted_while_it_starts(tmp_path: Path, own_ray: dict[str, str]) -> None:
     """Ctrl-C before READY stops it just as cleanly."""
     file = cluster_file(tmp_path)
@@ -124,6 +130,7 @@ def test_a_model_that_cannot_start_is_told_in_one_message(tmp_path: Path, ray_cl
     assert "Traceback" not in failed.stderr
 
 
+@pytest.mark.long
 def test_serve_run_works_with_the_builder(tmp_path: Path, own_ray: dict[str, str]) -> None:
     """`serve run deployments.app:build file=…` starts the same cluster; Serve's own HTTP stays off the apps' port."""
     file = cluster_file(tmp_path)
@@ -139,20 +146,28 @@ def test_serve_run_works_with_the_builder(tmp_path: Path, own_ray: dict[str, str
         assert [process.name() for process in command.survivors(15.0)] == []
 
 
-def test_a_serve_config_file_works_on_a_running_cluster(ray_cluster: str, tmp_path: Path) -> None:
-    """A Serve config file with the spec inline deploys through the builder, on the cluster RAY_ADDRESS names."""
-    spec = yaml.safe_load(cluster_file(tmp_path).read_text())
-    application = {"name": "configured", "route_prefix": "/configured", "import_path": "deployments.app:build"}
-    config = {"applications": [{**application, "args": {"spec": spec}}]}
+def test_what_the_chart_renders_works_as_a_serve_config_file(ray_cluster: str, tmp_path: Path) -> None:
+    """The chart's `serveConfigV2`, its spec inline, deploys through the builder, on the cluster RAY_ADDRESS names.
+
+    Ports are free ones, and any node may have the gateways: there is one. The same on a Ray of its own, sent as KubeRay
+    sends it: `tests/integration/helm/test_rendered_cluster_runs.py` (`long`).
+    """
+    config = yaml.safe_load(ray_service(scenario("sim"))["spec"]["serveConfigV2"])
+    [application] = config["applications"]
+    spec = application["args"]["spec"]
+    del spec["gateway"]["node_labels"]
+    spec["gateway"].update(host="127.0.0.1", port=free_port(), admin_port=free_port())
     config_file = tmp_path / "serve.yaml"
-    config_file.write_text(yaml.safe_dump(config))
+    config_file.write_text(yaml.safe_dump({"applications": [application]}))
     url = f"http://127.0.0.1:{spec['gateway']['port']}"
     with Command(SERVE, "run", str(config_file), env={"RAY_ADDRESS": ray_cluster}):
         try:
             wait_for("the gateway is ready", lambda: is_ready(url))
-            assert ask(url).status_code == 200
+            models = [model["name"] for model in spec["models"]]
+            assert len(models) == 2
+            assert [ask(url, model).status_code for model in models] == [200, 200]
         finally:
-            ray_api.delete_application("configured")
+            ray_api.delete_application(application["name"])
 
 
 def is_ready(url: str) -> bool:

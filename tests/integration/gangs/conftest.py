@@ -1,4 +1,7 @@
-"""One Ray cluster of two GB300-like racks for all tests here."""
+"""One Ray cluster of two racks of 72 GPUs for all tests here.
+
+`--full-size` makes them of 18 nodes with 4 GPUs, as a GB300 rack is; without it, of half as many with twice the GPUs.
+"""
 
 import os
 import shutil
@@ -10,15 +13,17 @@ import pytest
 import deployments.ray_api as ray_api
 from cluster.ray_settings import DEATH_TIMEOUTS
 from tests.integration.cluster.running_application import free_port
-from tests.integration.gangs.racks import Racks
+from tests.integration.gangs.racks import GPUS_PER_NODE, Racks
 
 HEAD_CPUS = 16
 NODES = 18
+"""Of a rack at full size."""
 
 
 @pytest.fixture(scope="package")
-def racks() -> Iterator[Racks]:
-    """Two racks of 18 nodes with 4 logical GPUs each, Ray Serve, and this process connected."""
+def racks(request: pytest.FixtureRequest) -> Iterator[Racks]:
+    """Two racks of nodes with logical GPUs, Ray Serve, and this process connected."""
+    halved = 1 if request.config.getoption("--full-size") else 2
     ray_api.disconnect()  # from the cluster of other tests, if they came before: a process has one
     folder = tempfile.mkdtemp(prefix="rackserve-", dir="/tmp")
     settings = {**DEATH_TIMEOUTS, "RAY_TMPDIR": folder, "RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_autoscaler_v2": "1"}
@@ -26,8 +31,8 @@ def racks() -> Iterator[Racks]:
     os.environ.update(settings)
     cluster = Racks(HEAD_CPUS)
     try:
-        cluster.add("rack-0", NODES)
-        cluster.add("rack-1", NODES)
+        for rack in ("rack-0", "rack-1"):
+            cluster.add(rack, NODES // halved, gpus=GPUS_PER_NODE * halved)
         cluster.wait()
         ray_api.connect(cluster.address)
         ray_api.start_serve(free_port())

@@ -17,6 +17,7 @@ from ray.cluster_utils import Cluster
 from ray.experimental.internal_kv import internal_kv_get_gcs_client
 
 from cluster.placement.node_labels import ACCELERATOR, DOMAIN, HOST, NODE_GROUP
+from cluster.placement.topology import Node, Topology
 
 OBJECT_STORE_BYTES = 80_000_000
 GPUS_PER_NODE = 4
@@ -62,6 +63,7 @@ class Racks:
             },
         )
         self._nodes: dict[str, Any] = {}
+        self._gpus: dict[str, int] = {}
 
     @property
     def address(self) -> str:
@@ -82,6 +84,7 @@ class Racks:
         for number in range(first, first + nodes):
             host = f"{rack}-n{number}"
             with contextlib.nullcontext() if cpus is not None else self._stood_in_agents():
+                self._gpus[host] = gpus
                 self._nodes[host] = self._cluster.add_node(
                     wait=False,
                     num_cpus=cpus or 0,
@@ -90,6 +93,11 @@ class Racks:
                     include_dashboard=False,
                     labels={DOMAIN: rack, HOST: host, ACCELERATOR: kind, NODE_GROUP: kind.lower()},
                 )
+
+    def topology(self) -> Topology:
+        """Return where the GPUs are, of all nodes that were added."""
+        racks = {host: host.rpartition("-n")[0] for host in self._gpus}
+        return Topology.of(Node(host, rack, rack, self._gpus[host]) for host, rack in racks.items())
 
     def wait(self) -> None:
         """Wait until all nodes are alive."""

@@ -17,7 +17,7 @@ from cluster.placement.gang import Gang, PlacedGang
 from cluster.placement.gang_file import gangs_of_spec
 from cluster.placement.gang_ledger import Request
 from cluster.placement.placement import Placement
-from cluster.placement.topology import Node, Topology
+from cluster.placement.topology import Topology
 from cluster.spec.cluster_spec import ClusterSpec, PlacementSpec
 from deployments.gang_placement.live_cluster import host_of, standing_gangs
 from deployments.gang_placement.placer import waiting_now
@@ -25,8 +25,7 @@ from deployments.gang_placement.placer_actor import Placer
 from tests.integration.cluster.load import Load
 from tests.integration.cluster.running_application import RunningApplication, free_port, sim_spec, wait_for
 from tests.integration.cluster.test_failures import listener
-from tests.integration.gangs.conftest import NODES
-from tests.integration.gangs.racks import GPUS_PER_NODE, Racks, autoscaler_wants
+from tests.integration.gangs.racks import Racks, autoscaler_wants
 
 HEAD: Mapping[str, Any] = {"node_labels": {"rackserve.io/role": "head"}}
 MODELS: Sequence[Mapping[str, Any]] = (
@@ -78,19 +77,14 @@ def spec_of(*models: Mapping[str, Any], spares: int = 0) -> ClusterSpec:
     return spec.model_copy(update={"placement": PlacementSpec(spares_per_domain=spares)})
 
 
-def test_gangs_land_where_the_pure_placement_says(application: RunningApplication) -> None:
+def test_gangs_land_where_the_pure_placement_says(application: RunningApplication, racks: Racks) -> None:
     """8, 8, 16 and 72 GPUs stand just where `cluster.placement.placement` puts them; all answer."""
-    topology = Topology.of(
-        Node(f"rack-{rack}-n{node}", f"rack-{rack}", f"rack-{rack}", GPUS_PER_NODE)
-        for rack in range(2)
-        for node in range(NODES)
-    )
+    topology = racks.topology()
     found = sorted((model_of(name), hosts) for name, hosts in hosts_by_gang().items())
     gangs = gangs_of_spec(application.spec, "min").gangs
     assert found in [placed_in_order(topology, order) for order in itertools.permutations(gangs)]
-    rack = dict(found)["rack"]
-    assert {host.rpartition("-n")[0] for host in rack} in ({"rack-0"}, {"rack-1"})
-    assert len(set(rack)) == NODES
+    [whole] = [name for name in ("rack-0", "rack-1") if name in dict(found)["rack"][0]]
+    assert set(dict(found)["rack"]) == {node.name for node in topology.nodes if node.domain == whole}
     for model in ("two", "sixteen", "rack"):
         assert application.chat(model).status_code == 200
 
@@ -102,7 +96,7 @@ def placed_in_order(topology: Topology, gangs: Sequence[Gang]) -> list[tuple[str
     return sorted((each.gang.model, each.nodes) for each in placed if isinstance(each, PlacedGang))
 
 
-def test_what_fits_nowhere_waits_and_says_what_is_missing(application: RunningApplication) -> None:
+def test_what_fits_nowhere_waits_and_says_what_is_missing(application: RunningApplication, racks: Racks) -> None:
     """`rackserve status` has the sentence, the autoscaler hears the right machines, `topology` draws the racks.
 
     A model that is taken away ends to wait at once, though its requests would have had two minutes to finish.
@@ -120,7 +114,8 @@ def test_what_fits_nowhere_waits_and_says_what_is_missing(application: RunningAp
     }
     drawing = rackserve("topology")
     assert max(map(len, drawing.splitlines()[:-2])) <= 80
-    assert "rack rack-0: 18 nodes, 72 GPUs" in drawing
+    nodes = sum(node.domain == "rack-0" for node in racks.topology().nodes)
+    assert f"rack rack-0: {nodes} nodes, 72 GPUs" in drawing
     assert f"needs 48 GPUs in one domain; best domain {rack} has 40 free" in drawing
     application.deploy(spec_of(*MODELS))
     wait_for("nothing waits", lambda: not waiting_now(), timeout_s=20.0)
@@ -181,10 +176,11 @@ def desk(tensor: int, **more: Any) -> Mapping[str, Any]:  # noqa: ANN401 - spec 
     return {"name": "desk", "parallel": {"tensor": tensor}, "accelerator": "DESK", "drain_timeout_s": 0.1, **more}
 
 
+@pytest.mark.long
 def test_a_gang_begins_on_the_node_of_its_own_process(application: RunningApplication, racks: Racks) -> None:
     """Serve starts that where there are such GPUs and CPUs, which is not the node that a gang else begins on."""
-    racks.add("desk", 1, kind="DESK")
-    racks.add("desk", 1, kind="DESK", cpus=1)
+    racks.add("desk", 1, gpus=4, kind="DESK")
+    racks.add("desk", 1, gpus=4, kind="DESK", cpus=1)
     racks.wait()
     application.deploy(spec_of(*MODELS, desk(8)))
     wait_for("it serves", lambda: application.replicas("desk"))
@@ -193,6 +189,7 @@ def test_a_gang_begins_on_the_node_of_its_own_process(application: RunningApplic
     assert endpoint.node_id == standing_gangs()[f"desk#{endpoint.replica_id}"].nodes[0]
 
 
+@pytest.mark.long
 def test_a_rolling_update_without_room_for_both_lets_the_old_gang_go_first(application: RunningApplication) -> None:
     """The only machines of its kind are full with it; the new one takes their place."""
     (before,) = application.replicas("desk")
@@ -203,6 +200,7 @@ def test_a_rolling_update_without_room_for_both_lets_the_old_gang_go_first(appli
     assert application.chat("desk").status_code == 200
 
 
+@pytest.mark.long
 def test_a_placer_goes_when_unused_but_not_while_it_keeps_spares_for_gangs_that_stand(
     application: RunningApplication,  # noqa: ARG001 - whose gangs stand
 ) -> None:
@@ -220,6 +218,7 @@ def test_a_placer_goes_when_unused_but_not_while_it_keeps_spares_for_gangs_that_
         ray_api.kill_actor(names[0])
 
 
+@pytest.mark.long
 def test_a_lost_gang_is_rebuilt_on_the_spare_of_its_own_domain(application: RunningApplication, racks: Racks) -> None:
     """A gang that waits for just such a node is not given it; the one that lost its own is."""
     application.deploy(spec_of(*MODELS, desk(4), spares=1))

@@ -12,6 +12,8 @@ from deployments.gang_placement.live_cluster import host_of, standing_gangs
 from tests.integration.cluster.running_application import RunningApplication, free_port, wait_for
 from tests.integration.gangs.racks import Racks
 
+pytestmark = [pytest.mark.vllm, pytest.mark.long, pytest.mark.timeout(1500)]
+
 QUESTIONS = ("What is the capital of France?", "What is the capital of Italy?", "Say hello.")
 SMOLLM: Mapping[str, Any] = {
     "source": "smollm2-135m-instruct",

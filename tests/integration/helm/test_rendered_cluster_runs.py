@@ -1,4 +1,7 @@
-"""What the chart renders runs: its `serveConfigV2` on a real Ray with simulated engines, sent as KubeRay sends it."""
+"""What the chart renders runs: its `serveConfigV2` on a real Ray with simulated engines, sent as KubeRay sends it.
+
+In short, on the tests' own Ray: `tests/integration/cluster/test_serve_command.py`.
+"""
 
 import contextlib
 from collections import Counter
@@ -16,6 +19,8 @@ from tests.integration.helm.chart import pods, ray_service, scenario
 from tests.integration.helm.chat_load import asking
 from tests.integration.helm.joining_pod import joining_pod
 from tests.integration.helm.serve_api import ServeApi, ray_with_dashboard
+
+pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(600)]
 
 MODELS = ("alpha", "org/beta.1")
 BETA = deployment_name("org/beta.1")

@@ -26,6 +26,7 @@ def test_a_machine_that_cannot_be_reached_is_named_before_anything_starts(hosts:
     assert [host.processes() for host in hosts.hosts] == [[], [], []]
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.vllm
 @pytest.mark.timeout(900)
