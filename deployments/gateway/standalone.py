@@ -41,7 +41,7 @@ class _Server:
         models: names of its models, as of the last answered poll.
         misses: failed polls in a row.
         kv_tokens: tokens that its KV caches hold, as read when it came up; 0: not known.
-        told: model names that were logged, if they cannot be routed, so that each is logged once.
+        told: all model names seen so far; one that cannot be routed is logged when it is first seen.
     """
 
     host: str
