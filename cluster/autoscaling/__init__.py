@@ -1,5 +1,5 @@
 """Decides how many replicas a model needs, by pure policies `(state, metrics, now) → (state, decision)`.
 
-`autoscaler` is RackServe's policy. `serve_default` (Ray Serve's own) and `fixed` (a constant number) serve for
-comparison.
+`autoscaler` is RackServe's policy. The policies it is compared with, `serve_default` and `fixed_fleet`, are in
+`deployments/simulator`.
 """

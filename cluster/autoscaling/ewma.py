@@ -1,17 +1,18 @@
-"""A mean that forgets: one weighted sum and the weight behind it, both fading."""
+"""A mean that forgets old values: a weighted sum and the sum of the weights, both of which fade."""
 
 from math import exp
 from typing import NamedTuple
 
 
 class Ewma(NamedTuple):
-    """An exponentially weighted mean. What is observed counts by its weight; what was before is faded first.
+    """An exponentially weighted mean. Each observation first fades what was observed before, then adds to it.
 
-    Weigh by 1 and fade by a constant for a mean over events (a factor of 0.99 remembers about the last hundred). Weigh
-    by seconds and fade by `kept` of those seconds for a rate over time: `total` is then what was counted.
+    For a mean over events, give each event the weight 1 and fade by a constant: with 0.99 about the last hundred count.
+    For a rate over time, give each observation its length in seconds as weight, what was counted as `total`, and fade
+    by `kept` of those seconds.
 
     Attributes:
-        total: weighted sum of what was observed.
+        total: weighted sum of the observed values.
         weight: sum of the weights.
     """
 
@@ -20,14 +21,25 @@ class Ewma(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """Total over weight; 0 before the first observation."""
+        """`total` divided by `weight`; 0 before the first observation."""
         return self.total / self.weight if self.weight > 0 else 0.0
 
     def observed(self, total: float, weight: float, keep: float) -> "Ewma":
-        """Return the mean with `total`, already weighted, and its `weight` added; `keep` of the past stays, 0 to 1."""
+        """Return the mean with one more observation.
+
+        Args:
+            total: the observed value times its weight.
+            weight: the observation's weight.
+            keep: share of all earlier observations that stays, 0 to 1.
+        """
         return Ewma(self.total * keep + total, self.weight * keep + weight)
 
 
 def kept(passed: float, memory: float) -> float:
-    """Return the share that stays of what was known `passed` ago: after `memory`, in the same unit, a third."""
+    """Return the share of an observation that is left after a time: `exp(-passed / memory)`, about a third at `memory`.
+
+    Args:
+        passed: the time since the observation.
+        memory: the time constant, in the unit of `passed`.
+    """
     return exp(-passed / memory)

@@ -1,21 +1,23 @@
-"""What gateways and replicas tell the autoscaler of one model, twice a second."""
+"""The figures of one model that gateways and replicas send to the autoscaler, twice a second."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayFigures:
-    """One model as one gateway knows it. Work is in tokens, as admission counts it.
+    """One model's load in one gateway. Work is estimated in tokens, as flow control counts it.
+
+    The `offered_…` figures, `dispatched_work` and `prefill_s` are totals since the gateway first served the model.
 
     Attributes:
         waiting_requests: requests that wait in this gateway.
-        waiting_work: their work.
-        offered_requests: requests ever offered to this gateway, those refused included.
-        offered_work: their work.
-        offered_work_squared: the sum of their works' squares.
-        dispatched_work: work of the requests it ever sent to replicas.
-        prefill_s: seconds of prefill it ever gave to replicas.
-        occupancy: share of the replicas' batch places that is taken, by the requests of all gateways, 0 to 1.
+        waiting_work: work of the waiting requests.
+        offered_requests: requests offered to this gateway; those it refused are included.
+        offered_work: work of the offered requests.
+        offered_work_squared: sum of the squares of the offered requests' works.
+        dispatched_work: work of the requests sent to replicas.
+        prefill_s: seconds of prefill of the requests sent to replicas.
+        occupancy: share of the replicas' batch places that the requests of all gateways take, 0 to 1.
     """
 
     waiting_requests: int = 0
@@ -30,14 +32,14 @@ class GatewayFigures:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaFigures:
-    """One replica that takes requests.
+    """The load of one replica that takes requests.
 
     Attributes:
         in_flight: requests on it.
         waiting_tokens: prompt tokens not yet prefilled.
-        prefill_tokens_per_s: prompt tokens it works off a second; 0: not known.
+        prefill_tokens_per_s: prompt tokens that it prefills a second; 0: not known.
         kv_usage: share of its KV cache in use, 0 to 1.
-        start_s: how long it took from its process' first line until it was ready.
+        start_s: seconds from the start of its process until it was ready.
     """
 
     in_flight: int = 0

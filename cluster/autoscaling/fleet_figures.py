@@ -1,8 +1,8 @@
-"""One model's figures, put together from what its gateways and replicas tell: `FleetMetrics` as of one moment.
+"""Sums the reports of one model's gateways and replicas up to `FleetMetrics` as of one moment.
 
-Gateways tell at different moments. Summed up as they come, their counters would jump by half a second's work at a time,
-and a policy that compares seconds would take that for noise of the load. So the sums are as of the last moment that
-every gateway has told of, and a gateway's counters between two of its reports are interpolated.
+Gateways report at different moments. If their last reports were summed, the totals would jump by half a second's work
+at a time, and a policy that compares seconds would take these jumps for changes of the load. So the sums are as of the
+latest moment that every gateway's reports reach, and between two reports of a gateway its totals are interpolated.
 """
 
 from collections import deque
@@ -13,16 +13,19 @@ from cluster.autoscaling.figures import GatewayFigures, ReplicaFigures
 from cluster.autoscaling.metrics import FleetMetrics
 
 LATE_S = 1.5
-"""A gateway unheard of for so long holds up nobody: its counters stand still until it tells again."""
+"""Seconds of silence above which a gateway is not waited for: its totals stand still until it reports again."""
 FORGET_S = 3.0
-"""A gateway unheard of for so long is gone, and what waited there with it."""
+"""Seconds of silence above which a gateway counts as gone, and so do the requests that waited there."""
 REPLICA_FORGET_S = 5.0
-"""A replica unheard of for so long is not ready: as long as a lease in the directory."""
+"""Seconds of silence above which a replica does not count as ready; as long as a lease in the directory."""
 LONGEST_START_S = 1800.0
-"""A start that took longer waited for a free machine, which says nothing of the next: its process' own time counts."""
+"""Seconds from order to ready above which the replica must have waited for a free machine. That says nothing about the
+next start, so only the time since its process started counts."""
 _POINTS = 8
+"""Number of a gateway's last reports that are kept."""
 
 _Counters = tuple[float, float, float, float, float]
+"""A gateway's totals: the offered requests, their work, its squares, the dispatched work and the seconds of prefill."""
 _NO_COUNTERS: _Counters = (0.0, 0.0, 0.0, 0.0, 0.0)
 
 
@@ -31,10 +34,12 @@ class _Gateway:
     """One gateway's last reports.
 
     Attributes:
-        last: the last one.
-        heard_s: when it came.
-        offset_s: from the gateway's clock to ours: the least that was seen, of the report with the shortest way.
-        points: `(at_s, counters)` by our clock, oldest first.
+        last: the last report.
+        heard_s: when the last report came, by the autoscaler's clock.
+        offset_s: seconds to add to the gateway's clock to get the autoscaler's: the least difference between sending
+            and receiving so far, which is that of the fastest report.
+        points: pairs of a report's time, by the autoscaler's clock, and its totals, oldest first.
+        base: the totals of the first report, which are subtracted from all others.
     """
 
     last: GatewayFigures
@@ -47,16 +52,16 @@ class _Gateway:
         self.offset_s = min(self.offset_s, now_s - sent_s)
         at_s = sent_s + self.offset_s
         if self.points and at_s <= self.points[-1][0]:
-            return  # overtaken by a later report
+            return  # a later report has come before this one
         counters = _counters(figures)
         if not self.points:
-            self.base = counters  # what came before we listened is no news
+            self.base = counters  # only what comes after the first report counts
         self.points.append((at_s, counters))
         self.last = figures
         self.heard_s = now_s
 
     def since_base(self, at_s: float) -> _Counters:
-        """Return what has been counted from its first report until `at_s`."""
+        """Return how much the totals grew from the first report until `at_s`, interpolated between reports."""
         after = self.points[-1]
         if at_s >= after[0]:
             return _difference(after[1], self.base)
@@ -76,7 +81,10 @@ class _Replica:
 
 
 class FleetFigures:
-    """What is known of one model's fleet. Times are by the listener's own clock, except `sent_s`."""
+    """The latest reports of one model's gateways and replicas.
+
+    Times are monotonic seconds of the autoscaler's own clock, except `sent_s`.
+    """
 
     def __init__(self) -> None:
         self._gateways: dict[str, _Gateway] = {}
@@ -89,7 +97,14 @@ class FleetFigures:
         self._prefill_s = 0.0
 
     def hear_gateway(self, gateway_id: str, figures: GatewayFigures, sent_s: float, now_s: float) -> None:
-        """Take a gateway's report; `sent_s` is by its own clock."""
+        """Take a gateway's report.
+
+        Args:
+            gateway_id: the gateway's id.
+            figures: its figures.
+            sent_s: when it sent them, monotonic seconds of its own clock.
+            now_s: the time.
+        """
         gateway = self._gateways.get(gateway_id)
         if gateway is None:
             gateway = self._gateways[gateway_id] = _Gateway(figures, now_s)
@@ -103,35 +118,45 @@ class FleetFigures:
         self._replicas[replica_id] = _Replica(figures, now_s)
 
     def replica_left(self, replica_id: str) -> None:
-        """A replica takes no more requests: it is stopping."""
+        """Stop counting a replica as ready, as it takes no more requests."""
         self._replicas.pop(replica_id, None)
 
     def ordered(self, replicas: int, now_s: float) -> None:
-        """So many more replicas were asked for; below 0: so many fewer, of those that have not come the last ones."""
+        """Note that the target changed, to measure how many seconds the ordered replicas take to start.
+
+        Args:
+            replicas: number of replicas ordered; below 0: fewer are wanted, and the latest orders are taken back.
+            now_s: the time.
+        """
         self._orders.extend([now_s] * replicas)
         for _ in range(min(-replicas, len(self._orders))):
             self._orders.pop()
 
     def advance(self, now_s: float) -> None:
-        """Forget who has been silent for too long."""
+        """Forget gateways and replicas that have been silent for too long."""
         for gateway_id in [key for key, seen in self._gateways.items() if now_s - seen.heard_s > FORGET_S]:
             gateway = self._gateways.pop(gateway_id)
             self._retired = _sum(self._retired, gateway.since_base(inf))
         for replica_id in [key for key, seen in self._replicas.items() if now_s - seen.heard_s > REPLICA_FORGET_S]:
             del self._replicas[replica_id]
-        # Once told, a replica's start is not told again, even if it was silent for a while.
+        # A replica stays known for longer, so that after a silence its start is not counted again.
         for replica_id in [key for key, heard_s in self._known.items() if now_s - heard_s > LONGEST_START_S]:
             del self._known[replica_id]
 
     def as_of_s(self, now_s: float) -> float | None:
-        """Return up to when all gateways have told; None: nothing new since the last `metrics`."""
+        """Return the latest moment that all gateways' reports reach; None: it is that of the last `metrics`."""
         self.advance(now_s)
         told_s = [seen.points[-1][0] for seen in self._gateways.values() if now_s - seen.heard_s <= LATE_S]
         as_of_s = min(told_s, default=-inf)
         return as_of_s if as_of_s > self._as_of_s else None
 
     def metrics(self, target: int, as_of_s: float) -> FleetMetrics:
-        """Return the fleet as of a time that `as_of_s` gave, for a target of so many replicas."""
+        """Return the fleet's metrics as of one moment.
+
+        Args:
+            target: replicas asked for.
+            as_of_s: that moment, as the method `as_of_s` returned it.
+        """
         gateways = self._gateways.values()
         replicas = [seen.figures for seen in self._replicas.values()]
         ready = len(replicas)
@@ -169,7 +194,10 @@ class FleetFigures:
         )
 
     def _started(self, figures: ReplicaFigures, now_s: float) -> None:
-        """Tell how long a start took from its order on; without an order, as in a rolling update, by itself."""
+        """Keep the seconds that a replica's start took: from its order, or as it says itself if that is longer.
+
+        Without an order, as in a rolling update, only what the replica says counts.
+        """
         from_order_s = now_s - self._orders.popleft() if self._orders else 0.0
         taken_s = max(figures.start_s, from_order_s if from_order_s <= LONGEST_START_S else 0.0)
         if taken_s > 0:
@@ -210,4 +238,4 @@ def _difference(one: _Counters, other: _Counters) -> _Counters:
 
 
 def _scaled(counters: _Counters, factor: float) -> _Counters:
-    return tuple(value * factor for value in counters)  # type: ignore[return-value] # five in, five out
+    return tuple(value * factor for value in counters)  # type: ignore[return-value] # five totals in, five out

@@ -1,4 +1,4 @@
-"""What an autoscaling policy is told of one model, every half second or so."""
+"""The input of an autoscaling policy: one model's load and replicas, about every half second."""
 
 from dataclasses import dataclass
 
@@ -7,24 +7,25 @@ from dataclasses import dataclass
 class FleetMetrics:
     """One model's load and replicas, summed over its gateways and replicas.
 
-    Work is estimated work in tokens, as the gateways' admission counts it. The `offered_…` and `dispatched_…` sums only
-    grow, except where a gateway restarts; a policy goes by their differences.
+    Work is estimated in tokens, as the gateways' flow control counts it. The `offered_…` and `dispatched_…` figures are
+    totals, which only grow unless a gateway begins to count anew; a policy uses their differences.
 
     Attributes:
         ready: replicas that take requests.
-        starting: replicas that have been ordered and are not ready yet.
+        starting: replicas that are ordered and not ready yet.
         waiting_requests: requests that wait in gateways.
-        waiting_work: their work.
+        waiting_work: work of the waiting requests.
         engine_waiting_work: prompt tokens not yet prefilled in the replicas' engines.
-        engine_wait_s: how long a request would wait inside the replica where it would wait least.
-        in_flight: requests on these, not on replicas that are stopping.
-        utilisation: share of what the ready replicas can hold at once that is taken, 0 to 1: the largest of batch
-            places, prefill time and KV cache.
-        offered_requests: requests ever offered, those refused for lack of capacity included.
-        offered_work: their work.
-        offered_work_squared: the sum of their works' squares: how much chance there is in `offered_work`.
-        dispatched_work: work of the requests ever sent to a replica.
-        start_durations_s: how long the starts took that have ended since the last metrics, from order to ready.
+        engine_wait_s: seconds that a request would wait inside the replica where it would wait least.
+        in_flight: requests on ready replicas; those on stopping replicas are left out.
+        utilisation: share of the ready replicas' capacity in use, 0 to 1: the largest of the shares of batch places,
+            prefill time and KV cache.
+        offered_requests: requests offered; those that were refused are included.
+        offered_work: work of the offered requests.
+        offered_work_squared: sum of the squares of the offered requests' works, which shows how much `offered_work`
+            varies by chance.
+        dispatched_work: work of the requests sent to replicas.
+        start_durations_s: seconds from order to ready of each start that ended since the last metrics.
     """
 
     ready: int
@@ -43,5 +44,5 @@ class FleetMetrics:
 
     @property
     def ongoing_requests(self) -> int:
-        """Requests that wait or are on a replica: what Ray Serve counts."""
+        """Requests that wait or are on a replica, as Ray Serve counts them."""
         return self.waiting_requests + self.in_flight

@@ -1,6 +1,6 @@
-"""The autoscaler of one model as it runs: figures in, decisions out, the last of them kept.
+"""The autoscaler of one model as it runs: takes figures, makes decisions and keeps the last ones.
 
-The live autoscaler and the simulator drive this same object, with `Autoscaler` or any other policy.
+The live autoscaler and the simulator use this same object, with `Autoscaler` or any other policy.
 """
 
 from typing import Generic
@@ -11,18 +11,18 @@ from cluster.autoscaling.interface import AutoscalingPolicy, StateT
 from cluster.autoscaling.scaling_view import ScalingView
 
 DECIDE_EVERY_S = 0.05
-"""Seconds between two decisions, at the least: several gateways tell at different moments."""
+"""Least seconds between two decisions, as several gateways report at different moments."""
 
 
 class ModelAutoscaler(Generic[StateT]):
-    """Decides as of the last moment that all gateways have told of; while none tells, the target stays.
+    """Decides as of the latest moment that all gateways' reports reach; while none reports, the target stays.
 
     Args:
-        policy: decides.
-        replicas: replicas there are, or that have been asked for.
+        policy: the autoscaling policy.
+        replicas: replicas asked for so far.
 
     Attributes:
-        figures: what gateways and replicas told.
+        figures: the reports of gateways and replicas.
         history: the last decisions.
     """
 
@@ -40,17 +40,25 @@ class ModelAutoscaler(Generic[StateT]):
         return self._target
 
     def view(self, max_replicas: int) -> ScalingView:
-        """Return what gateways tell of it; `max_replicas`: replicas that may be asked for at most."""
+        """Return the state of autoscaling for the gateways' metrics.
+
+        Args:
+            max_replicas: most replicas that may be asked for.
+        """
         last = self.history.last
         signals = last.signals if last is not None else {}
         return ScalingView(self.target, max_replicas, signals.get("queue_s", 0.0), signals.get("load_replicas", 0.0))
 
     def set_policy(self, policy: AutoscalingPolicy[StateT]) -> None:
-        """Decide by a policy with other bounds and aims from now on; what was learned stays."""
+        """Decide by another policy of the same kind from now on, with other targets; what was learned stays."""
         self._policy = policy
 
     def decide(self, now_s: float) -> ScalingDecision | None:
-        """Return a decision if there is news to decide on; call whenever figures came."""
+        """Return a decision, or None if there are no new figures to decide on; call whenever figures came.
+
+        Args:
+            now_s: the time, monotonic seconds.
+        """
         as_of_s = self.figures.as_of_s(now_s)
         if as_of_s is None or (self._decided_s is not None and as_of_s - self._decided_s < DECIDE_EVERY_S):
             return None

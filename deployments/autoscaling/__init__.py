@@ -1,1 +1,1 @@
-"""The autoscaler's shell: gateways push loads, one actor decides, Ray Serve is given the target."""
+"""Runs the autoscaler on Ray: gateways and replicas push figures, one actor decides, Ray Serve reads the targets."""

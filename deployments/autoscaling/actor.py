@@ -1,8 +1,8 @@
-"""Where figures come together and targets are decided: one small Ray actor for each application that autoscales.
+"""Collects figures and decides targets: one small Ray actor for each Serve application that autoscales.
 
-It is apart from Serve's controller, so that a decision never holds up Serve, and a redeployment forgets nothing. Should
-it die, Ray restarts it: whoever tells it figures goes on telling, Serve's policy tells it the models and their targets
-anew, and until it has heard of a model nothing is scaled.
+It is separate from Serve's controller, so a decision never delays Serve, and what was learned outlives a redeployment.
+If it dies, Ray restarts it. Gateways and replicas go on sending figures, and Serve's policies send the models and their
+bounds again. A model that the actor does not know yet is not scaled.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from cluster.autoscaling.scaling_view import ScalingView
 from cluster.autoscaling.targets import AutoscalingTargets
 
 POLL_S: Final = 5.0
-"""A `follow` without news returns after this long."""
+"""Seconds after which `follow` returns even if the target has not changed."""
 LINGER_S: Final = 120.0
-"""A model that nobody follows for so long is forgotten; without models the actor ends itself."""
+"""Seconds without a follower after which a model is forgotten. Once it has no models the actor ends itself."""
 
 
 def actor_name(application: str) -> str:
@@ -31,14 +31,15 @@ def actor_name(application: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Following:
-    """Who wants to know a model's target.
+    """A request of Serve's policy to follow a model's target.
 
     Attributes:
-        model: which.
-        targets: bounds and aims.
-        since_s: when the follower came to be, by its own clock: of two followers the younger one's targets count.
-        replicas: how many have been asked for so far; counts only where the actor has not heard of the model yet.
-        known: the target the follower knows; None: none.
+        model: the model's name.
+        targets: the operator's bounds and aims.
+        since_s: when the policy was created, Unix seconds. During a redeployment there are two policies; the younger
+            one's targets are used.
+        replicas: replicas asked for so far; used only if the actor does not know the model yet.
+        known: the last target that the policy got; None: it got none yet.
     """
 
     model: str
@@ -58,7 +59,11 @@ class _Model:
 
 
 class ScalingActor:
-    """Decides how many replicas each model is to have; called by this folder's `client` and `serve_policy`."""
+    """Decides how many replicas each model is to have; called by `client` and `serve_policy` of this folder.
+
+    Args:
+        linger_s: seconds without a follower after which a model is forgotten.
+    """
 
     def __init__(self, linger_s: float = LINGER_S) -> None:
         self._models: dict[str, _Model] = {}
@@ -68,12 +73,15 @@ class ScalingActor:
     async def gateway(
         self, gateway_id: str, sent_s: float, models: Mapping[str, GatewayFigures]
     ) -> dict[str, ScalingView]:
-        """A gateway tells its figures of each model, and hears how those that autoscale are scaled.
+        """Take a gateway's figures and decide on them.
 
         Args:
-            gateway_id: which.
-            sent_s: monotonic time on its machine.
-            models: its figures.
+            gateway_id: the gateway's id.
+            sent_s: when it sent them, monotonic seconds of its own machine.
+            models: its figures, by model; models that do not autoscale are ignored.
+
+        Returns:
+            The state of autoscaling, by model.
         """
         now_s = time.monotonic()
         for name, figures in models.items():
@@ -84,19 +92,19 @@ class ScalingActor:
         return {name: model.autoscaler.view(model.targets.max_replicas) for name, model in self._models.items()}
 
     async def replica(self, replica_id: str, model: str, figures: ReplicaFigures) -> None:
-        """A replica that takes requests tells its figures."""
+        """Take the figures of a replica that takes requests."""
         known = self._models.get(model)
         if known is not None:
             known.autoscaler.figures.hear_replica(replica_id, figures, time.monotonic())
 
     async def replica_left(self, replica_id: str, model: str) -> None:
-        """A replica takes no more requests."""
+        """Stop counting a replica as ready, as it takes no more requests."""
         known = self._models.get(model)
         if known is not None:
             known.autoscaler.figures.replica_left(replica_id)
 
     async def follow(self, following: Following) -> int:
-        """Return the model's target as soon as it is not the one the follower knows, or after `POLL_S`."""
+        """Return a model's target once it differs from `following.known`, or after `POLL_S`."""
         model = self._models.get(following.model)
         if model is None:
             model = self._models[following.model] = _Model(following)
@@ -116,7 +124,11 @@ class ScalingActor:
         return model.autoscaler.target
 
     async def history(self, most: int) -> dict[str, list[dict[str, Any]]]:
-        """Return each model's last decisions, newest first, at most so many, with how many seconds ago each was."""
+        """Return each model's last decisions, newest first, with the seconds since each.
+
+        Args:
+            most: most rows for each model.
+        """
         now_s = time.monotonic()
         told: dict[str, list[dict[str, Any]]] = {}
         for name, model in list(self._models.items()):
@@ -139,6 +151,6 @@ class ScalingActor:
                     del self._models[name]
             if not self._models and now_s - self._began_s > linger_s:
                 break
-        import deployments.ray_api as ray_api  # noqa: PLC0415 - only its last act needs it
+        import deployments.ray_api as ray_api  # noqa: PLC0415 - only this last step needs it
 
         ray_api.end_this_actor()

@@ -1,4 +1,4 @@
-"""How gateways and replicas tell the autoscaler their figures: twice a second, and nothing waits for it."""
+"""Sends the figures of gateways and replicas to the autoscaler, twice a second, without delaying any request."""
 
 import asyncio
 import time
@@ -15,20 +15,22 @@ if TYPE_CHECKING:
     from cluster.autoscaling.scaling_view import ScalingView
 
 PUSH_S: Final = 0.5
+"""Seconds between two reports of a replica."""
 CALL_TIMEOUT_S: Final = 2.0
+"""Seconds after which a call of the actor fails."""
 
 
 class ScalingClient:
-    """Tells the autoscaler of one application.
+    """Sends figures to the autoscaler of one application.
 
-    Calls are made in a thread: looking up an actor blocks while Ray's head is away, and requests must not notice.
+    Calls are made in a thread: looking an actor up blocks while Ray's head is away, which must not delay requests.
 
     Args:
-        application: the Serve application.
+        application: name of the Serve application.
 
     Attributes:
-        enabled: some model autoscales; while none does, nothing is told.
-        views: how models are scaled, as a gateway was last told.
+        enabled: at least one model autoscales; while it is False nothing is sent.
+        views: the state of autoscaling, by model, as the last answer to a gateway's figures gave it.
     """
 
     def __init__(self, application: str) -> None:
@@ -37,7 +39,7 @@ class ScalingClient:
         self.views: Mapping[str, ScalingView] = {}
 
     async def gateway(self, gateway_id: str, models: Mapping[str, GatewayFigures]) -> None:
-        """Tell what a gateway knows of each model; a `LoadSink`.
+        """Send a gateway's figures, by model; this method is a `LoadSink`.
 
         Raises:
             ClusterError: the autoscaler is away.
@@ -46,7 +48,7 @@ class ScalingClient:
             self.views = await self._call("gateway", gateway_id, time.monotonic(), models)
 
     async def replica(self, replica_id: str, model: str, figures: ReplicaFigures) -> None:
-        """Tell what a replica that takes requests knows of itself.
+        """Send the figures of a replica that takes requests.
 
         Raises:
             ClusterError: the autoscaler is away.
@@ -55,7 +57,10 @@ class ScalingClient:
             await self._call("replica", replica_id, model, figures)
 
     async def replica_left(self, replica_id: str, model: str) -> None:
-        """Tell that a replica takes no more requests; where the autoscaler is away it finds out by the silence."""
+        """Say that a replica takes no more requests.
+
+        If the autoscaler is away, this is not repeated: it forgets a replica that is silent.
+        """
         if self.enabled:
             with suppress(ClusterError):
                 await self._call("replica_left", replica_id, model)
@@ -65,13 +70,13 @@ class ScalingClient:
 
 
 class ReplicaPush:
-    """Tells a replica's figures every `PUSH_S` until it `leaves`; used from one event loop.
+    """Sends a replica's figures every `PUSH_S` until `leave`; used from one event loop.
 
     Args:
-        client: to the autoscaler.
-        replica_id: whose figures.
-        model: what it serves.
-        figures: gives them.
+        client: sends to the autoscaler.
+        replica_id: the replica's id.
+        model: the model it serves.
+        figures: returns the replica's current figures.
     """
 
     def __init__(
@@ -84,13 +89,13 @@ class ReplicaPush:
         self._task = asyncio.get_running_loop().create_task(self._push(), name="figures for the autoscaler")
 
     async def leave(self) -> None:
-        """Tell no more, but that this replica takes no more requests."""
+        """Stop sending figures, and say that the replica takes no more requests."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         await self._client.replica_left(self._replica_id, self._model)
 
     async def _push(self) -> None:
         while True:
-            with suppress(ClusterError):  # it restarts, and is told again
+            with suppress(ClusterError):  # the actor restarts and gets the next report
                 await self._client.replica(self._replica_id, self._model, self._figures())
             await asyncio.sleep(PUSH_S)

@@ -1,4 +1,4 @@
-"""Tells whoever scales the models what this gateway's load is, twice a second."""
+"""Pushes a gateway's load to the autoscaler, twice a second."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,22 +10,23 @@ from cluster.autoscaling.figures import GatewayFigures
 from cluster.errors import ClusterError
 
 PUSH_EVERY_S: Final = 0.5
+"""Seconds between two pushes, unless `hurry` asks for one sooner."""
 AT_LEAST_APART_S: Final = 0.1
-"""A request that is held because its model has no replica is told of at once, but not more often than this."""
+"""Least seconds between two pushes, also after `hurry`."""
 
 LoadSink = Callable[[str, Mapping[str, GatewayFigures]], Awaitable[None]]
-"""Takes a gateway's id and its figures of each model; raises ClusterError where they cannot be delivered."""
+"""Takes a gateway's id and its figures, by model; raises ClusterError if they cannot be delivered."""
 
 _log = structlog.get_logger("rackserve.gateway")
 
 
 class LoadPush:
-    """Pushes loads until stopped; used from one event loop. A push waits for the one before it.
+    """Pushes a gateway's figures until `stop`, one push at a time; used from one event loop.
 
     Args:
-        sink: where to.
-        gateway_id: this gateway's.
-        load: returns the figures of now, by model.
+        sink: takes the figures.
+        gateway_id: the gateway's id.
+        load: returns the current figures, by model.
     """
 
     def __init__(self, sink: LoadSink, gateway_id: str, load: Callable[[], Mapping[str, GatewayFigures]]) -> None:
@@ -37,11 +38,11 @@ class LoadPush:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="load push")
 
     def hurry(self) -> None:
-        """Push soon: something has happened that cannot wait for the next turn."""
+        """Push again within `AT_LEAST_APART_S`, for example when a request is held for lack of a replica."""
         self._urgent.set()
 
     async def stop(self) -> None:
-        """Push no more."""
+        """Stop pushing."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 

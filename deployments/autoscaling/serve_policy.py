@@ -1,7 +1,7 @@
-"""Ray Serve's `AutoscalingPolicy` of our models: the thin end of the autoscaler in Serve's controller.
+"""The autoscaling policy of our models in Ray Serve's controller: it returns the target that the actor decided on.
 
-Serve calls a policy ten times a second from its control loop, so that nothing may wait there. A thread asks for the
-target by long poll and hears of a new one in milliseconds; the call only reads it.
+Serve calls a policy ten times a second from its control loop, so the call must not wait. A thread gets the target by
+long poll, within milliseconds of a change; the call only reads it.
 """
 
 import threading
@@ -16,17 +16,19 @@ from cluster.errors import ClusterError
 from deployments.autoscaling.actor import POLL_S, Following, ScalingActor, actor_name
 
 RETRY_S: Final = 0.5
+"""Seconds between two tries while the actor is away."""
 CALL_TIMEOUT_S: Final = POLL_S + 5.0
+"""Seconds after which a long poll fails; the actor answers after `POLL_S` at the latest."""
 
 
 class QueueDepthPolicy:
-    """One model's policy: the number of replicas that the application's `ScalingActor` has decided on.
+    """One model's policy: returns the number of replicas that the application's `ScalingActor` decided on.
 
-    Where that is not known (it is starting, or away) the number stays as it is.
+    Until the first answer the number stays as it is; while the actor is away, the last target holds.
 
     Args:
         model: the model's name.
-        targets: fields of `AutoscalingTargets`.
+        targets: the fields of `AutoscalingTargets`.
     """
 
     def __init__(self, model: str, targets: Mapping[str, Any]) -> None:
@@ -38,10 +40,10 @@ class QueueDepthPolicy:
         self._thread: threading.Thread | None = None
 
     def __call__(self, context: Any) -> tuple[int, dict[str, Any]]:  # noqa: ANN401 - Ray's AutoscalingContext
-        """Return how many replicas there are to be; Serve's own policy state is not used."""
+        """Return the number of replicas that there should be, and an empty policy state, as none is used."""
         self._replicas = int(context.target_num_replicas)
         if self._thread is None:
-            # Serve makes a new policy at every deployment and drops the old one, whose thread ends with it.
+            # Serve makes a new policy at every deployment. The thread holds no reference, so it ends with the old one.
             actor = ray_api.durable_actor(ScalingActor, actor_name(context.app_name))
             self._thread = threading.Thread(
                 target=_follow, args=(weakref.ref(self), actor), name=f"autoscaling {self._model}", daemon=True
@@ -51,11 +53,11 @@ class QueueDepthPolicy:
 
     @property
     def following(self) -> Following:
-        """What the actor is asked."""
+        """The request that is sent to the actor."""
         return Following(self._model, self._targets, self._since_s, self._replicas, self._target)
 
     def take(self, target: int) -> None:
-        """Go by this target from now on."""
+        """Use this target from now on."""
         self._target = target
 
 

@@ -1,4 +1,4 @@
-"""One gateway process: the data plane, fed by the directory and by every replica's telemetry. Knows no Serve."""
+"""One gateway process: the data plane, with the directory and each replica's telemetry. It does not use Ray Serve."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -20,23 +20,25 @@ from router.replicas.endpoint import Endpoint, Signal
 from router.scheduling.registry import reads_prompts
 
 FIRST_VIEW_S = 2.0
-"""A directory that is away does not keep a gateway from listening for longer than this."""
+"""Seconds that a starting gateway waits for the directory's first view; then it listens without one."""
 WILDCARDS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not listened on
+"""Values of `host` that stand for all addresses of a node."""
 
 
 class GatewayProcess:
-    """Runs one gateway; used from one event loop as `start`, then `stop`.
+    """Runs one gateway; used from one event loop: `start`, then `stop`.
 
     Args:
-        spec: where to listen and the limits.
-        gateway_id: this life of this process.
-        host: the address of its node, told in the directory where `spec.host` is no address but all of them.
-        node_id: the Ray node, or "".
-        settings: a digest of what this gateway is started with.
+        spec: addresses to listen on, limits and tenants.
+        models: the models to serve.
+        gateway_id: id of this gateway; a restarted one has another.
+        host: address of the node; it is announced if `spec.host` stands for all addresses.
         credential: the cluster's internal credential.
-        directory: where replicas are found and this gateway is announced.
-        load_sink: who is told of the load of the models, twice a second; None: nobody.
-        scaling_views: returns how models are scaled, for the metrics.
+        directory: lists the replicas; this gateway is announced there.
+        node_id: the Ray node it runs on; "": not known.
+        settings: a digest of what this gateway was started with.
+        load_sink: takes the models' load twice a second; None: it is not sent.
+        scaling_views: returns the state of autoscaling, by model, for the metrics.
     """
 
     def __init__(  # noqa: PLR0913 - the composition of one process
@@ -84,12 +86,13 @@ class GatewayProcess:
         self._has_view = asyncio.Event()
 
     async def start(self) -> GatewayEndpoint:
-        """Follow the directory, then listen and join it; returns where it listens.
+        """Follow the directory, then listen, then join the directory; return where the gateway listens.
 
-        Others may listen on the port already: no request should come here instead before the replicas are known.
+        Other gateways may share the port. So this one listens only once it knows the replicas, or after `FIRST_VIEW_S`:
+        before, it could only refuse requests that the others can serve.
 
         Raises:
-            OSError: a port is taken.
+            OSError: a port is taken, or the certificate cannot be used.
         """
         self._telemetry = TelemetryClient(
             self._gateway_id,
@@ -121,18 +124,22 @@ class GatewayProcess:
         return endpoint
 
     async def set_models(self, models: Sequence[ModelSpec]) -> None:
-        """Serve exactly these models from now on."""
+        """Serve exactly these models from now on; running requests go on.
+
+        Raises:
+            PolicyError: a model names a policy that does not exist.
+        """
         self._gateway.set_models(models)
         self._prompt_models = _reading_prompts(models)
         if self._telemetry is not None:
-            self._apply(self._known.replicas)  # replicas of a new model may have been there before their model
+            self._apply(self._known.replicas)  # a new model's replicas may have been listed before the model
 
     async def state(self) -> dict[str, Any]:
-        """Return what the data plane knows."""
+        """Return the data plane's state, as plain JSON values."""
         return self._gateway.state()
 
     async def check_health(self) -> None:
-        """Return if the gateway works.
+        """Check that the gateway works.
 
         Raises:
             RuntimeError: it no longer follows the directory.
@@ -141,9 +148,9 @@ class GatewayProcess:
             raise RuntimeError("the gateway no longer follows the directory") from self._follower.exception()
 
     async def stop(self, drain_s: float) -> None:
-        """Leave the directory, stop accepting, let running answers finish for `drain_s`, then end everything.
+        """Leave the directory, stop accepting, let running answers finish for `drain_s` seconds, then end everything.
 
-        In an update it goes on as ever until its node has a new gateway.
+        In an update the gateway first goes on serving until its node has a new gateway, at most `SUCCESSOR_S`.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(SUCCESSOR_S):

@@ -1,4 +1,4 @@
-"""The gateway alone, in front of any OpenAI-compatible servers: no Ray; models are found by asking the servers."""
+"""Runs the gateway without Ray, in front of any OpenAI-compatible servers, which are polled for their models."""
 
 import asyncio
 import secrets
@@ -22,9 +22,11 @@ from router.scheduling.needed_telemetry import why_unmet
 from router.scheduling.registry import policy_named
 
 POLL_S: Final = 1.0
+"""Seconds from one poll of all servers to the next."""
 POLL_TIMEOUT_S: Final = 2.0
+"""Seconds after which a poll of a server has failed."""
 MISSES: Final = 2
-"""A server that does not answer as many polls in a row gets no more requests until it answers again."""
+"""Failed polls in a row after which a server gets no more requests, until it answers again."""
 
 _log = structlog.get_logger("rackserve.gateway")
 
@@ -34,9 +36,12 @@ class _Server:
     """One OpenAI-compatible server.
 
     Attributes:
-        models: what it last said it serves.
-        misses: polls in a row it did not answer.
-        kv_tokens: what its KV cache holds, as it said when it came up; 0: it did not say.
+        host: name or address of its host.
+        port: its port.
+        models: names of its models, as of the last answered poll.
+        misses: failed polls in a row.
+        kv_tokens: tokens that its KV caches hold, as read when it came up; 0: not known.
+        told: all model names seen so far; one that cannot be routed is logged when it is first seen.
     """
 
     host: str
@@ -53,13 +58,13 @@ class _Server:
 
     @property
     def url(self) -> str:
-        """Return where it answers."""
+        """Return its base URL."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
     @property
     def is_up(self) -> bool:
-        """Tell whether it answered lately."""
+        """Return whether it answered one of the last `MISSES` polls."""
         return self.misses < MISSES
 
 
@@ -67,7 +72,7 @@ def server_at(url: str) -> tuple[str, int]:
     """Return host and port of a server's URL.
 
     Raises:
-        ClusterError: it is none this gateway can use; the message says what would be right.
+        ClusterError: the URL is not one that this gateway can use; the message says what would be right.
     """
     parts = urlsplit(url if "://" in url else f"http://{url}")
     try:
@@ -82,17 +87,20 @@ def server_at(url: str) -> tuple[str, int]:
 
 
 class StandaloneGateway:
-    """Runs a gateway over a fixed list of servers; used from one event loop as `start`, then `stop`.
-
-    Raises:
-        PolicyError: there is no such policy, or it needs telemetry, which plain servers do not have.
+    """Runs a gateway in front of a fixed list of servers; used from one event loop: `start`, then `stop`.
 
     Args:
-        spec: where to listen and the limits.
-        servers: host and port of each.
-        policy: how a replica is picked, for every model.
-        credential: what the servers want as a bearer token; "" sends none.
-        request_timeout_s: a server that sends nothing for this long has failed a request.
+        spec: addresses to listen on, limits and tenants.
+        servers: host and port of each server.
+        policy: name of the routing policy, for all models.
+        credential: the bearer token that the servers ask for; "": none is sent.
+        request_timeout_s: seconds of silence after which a server has failed a request.
+
+    Raises:
+        PolicyError: there is no such policy, or it needs telemetry, which plain servers do not send.
+
+    Attributes:
+        gateway: the data plane.
     """
 
     def __init__(
@@ -128,22 +136,22 @@ class StandaloneGateway:
         )
 
     async def start(self) -> None:
-        """Ask every server once, then listen and go on asking.
+        """Poll every server once, then listen and go on polling.
 
         Raises:
-            OSError: a port is taken.
+            OSError: a port is taken, or the certificate cannot be used.
         """
         await self._poll_all()
         await self.gateway.start()
         self._poller = asyncio.get_running_loop().create_task(self._keep_polling(), name="replica poll")
 
     async def wait_for_failure(self) -> None:
-        """Return never, unless polling the servers fails for a reason that is a defect here: then raise it."""
+        """Wait for as long as the servers are polled; if polling ends by a defect in this code, raise its error."""
         if self._poller is not None:
             await asyncio.shield(self._poller)
 
     async def stop(self, drain_s: float) -> None:
-        """Stop accepting, let running answers finish for `drain_s`, then end everything."""
+        """Stop polling and accepting, let running answers finish for `drain_s` seconds, then end everything."""
         if self._poller is not None:
             self._poller.cancel()
             await asyncio.gather(self._poller, return_exceptions=True)
@@ -198,7 +206,7 @@ class StandaloneGateway:
         return [(server.name, server.models) for server in self._servers if server.is_up]
 
     def _apply(self, world: list[tuple[str, tuple[str, ...]]]) -> None:
-        # A model stays known when its servers are down: "no replica now" is another answer than "no such model".
+        # A model stays known while its servers are down, so that the refusal is "no replica" and not "no such model".
         for name in dict.fromkeys(name for _, models in world for name in models):
             self._models.setdefault(
                 name,
@@ -207,7 +215,7 @@ class StandaloneGateway:
                     source=name,
                     policy=self._policy,
                     request_timeout_s=self._request_timeout_s,
-                    cold_start_timeout_s=0.0,  # nobody starts another server: who asks is told at once
+                    cold_start_timeout_s=0.0,  # no server will be started, so requests are refused at once
                 ),
             )
         self.gateway.set_models(tuple(self._models.values()))

@@ -1,1 +1,1 @@
-"""Recorded traces and synthetic loads through the live dispatcher, in virtual time."""
+"""Simulates the live dispatcher on recorded traces and synthetic loads, in virtual time."""

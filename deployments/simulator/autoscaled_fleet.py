@@ -1,4 +1,4 @@
-"""A fleet under load in virtual time: the live dispatcher, figures and autoscaler on simulated replicas."""
+"""Simulates a fleet under load in virtual time: the live dispatcher and autoscaler on simulated replicas."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,19 +32,19 @@ PATH = "/v1/chat/completions"
 
 @dataclass(frozen=True, slots=True)
 class FleetSettings:
-    """What a load is run on.
+    """The fleet that a load runs on, and how it is watched.
 
     Attributes:
         engine: the replicas' timing.
-        first_replicas: ready when the run begins.
-        cold_start_s: from a replica's order until it is ready.
-        gpus_per_replica: counted from its order until it is gone.
-        limits: admission's bounds.
-        room: how many requests may wait.
-        decide_every_s: so often the autoscaler is asked.
-        report_every_s: so often busy replicas report their load.
-        sample_every_s: resolution of the timeline.
-        seed: for ties in routing.
+        first_replicas: replicas that are ready when the run begins.
+        cold_start_s: seconds from a replica's order until it is ready.
+        gpus_per_replica: GPUs of a replica, paid from its order until it is gone.
+        limits: flow control's bounds.
+        room: most requests that may wait.
+        decide_every_s: seconds between two decisions of the autoscaler.
+        report_every_s: seconds between two load reports of a busy replica.
+        sample_every_s: seconds between two points of the timeline.
+        seed: seed of the generator that breaks ties in routing.
     """
 
     engine: SimSpec = field(default_factory=SimSpec)
@@ -64,12 +64,12 @@ class Moment:
     """One point of the timeline.
 
     Attributes:
-        at_s: when.
+        at_s: its time, seconds from the start of the run.
         offered_per_s: requests offered a second since the last point.
-        waiting: requests waiting in the gateway.
+        waiting: requests that wait in the gateway.
         in_flight: requests on replicas.
         ready: replicas that take requests.
-        starting: replicas ordered and not ready.
+        starting: replicas that are ordered and not ready yet.
         target: replicas asked for.
     """
 
@@ -84,15 +84,16 @@ class Moment:
 
 @dataclass(slots=True)
 class FleetResult:
-    """What came of a run.
+    """The results of a run. Times are seconds from its start.
 
     Attributes:
-        ttfts_s: of each request answered, in the order of their first tokens.
-        waits_s: in the gateway, of each request dispatched, with what was sent.
-        refused: by outcome.
-        gpu_hours: from order to end of all replicas.
-        targets: `(at_s, replicas)`: each time the target changed.
-        timeline: the run, point by point.
+        ttfts_s: seconds to the first token of each answered request, in the order of their first tokens.
+        waits_s: for each dispatched request: the request, the seconds it waited in the gateway, and the time of its
+            dispatch.
+        refused: number of refused requests, by outcome.
+        gpu_hours: GPU-hours of all replicas, from their order until they are gone.
+        targets: pairs of a time at which the target changed and the new target.
+        timeline: the state of the fleet over time.
         history: the autoscaler's decisions.
     """
 
@@ -106,21 +107,32 @@ class FleetResult:
 
     @property
     def requests(self) -> int:
-        """Requests answered or refused."""
+        """Number of requests answered or refused."""
         return len(self.ttfts_s) + sum(self.refused.values())
 
     def slo_share(self, ttft_s: float) -> float:
-        """Return the share of all requests, those refused included, whose first token came within `ttft_s`."""
+        """Return the share of requests whose first token came within `ttft_s` seconds; refused requests count too."""
         return sum(1 for value in self.ttfts_s if value <= ttft_s) / max(1, self.requests)
 
     def ttft_quantile_s(self, share: float) -> float:
-        """Return the time to first token that `share` of the answered requests did not exceed."""
+        """Return the seconds to first token that `share` of the answered requests did not exceed."""
         ordered = sorted(self.ttfts_s)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
 
 class _Replica:
-    """One replica's machine, from its order to its end."""
+    """One replica, from its order until it is gone.
+
+    Attributes:
+        name: its id.
+        machine: its simulated engine.
+        ordered_s: when it was ordered.
+        in_flight: requests on it.
+        is_ready: it has started.
+        is_leaving: it takes no more requests and is gone once those on it have ended.
+        reported_idle: its last report said that it is idle; it reports again once it has got a request.
+        scheduled_s: time of the machine's next event in the queue of events; None: none was put there.
+    """
 
     def __init__(self, name: str, engine: SimSpec, ordered_s: float) -> None:
         self.name = name
@@ -135,7 +147,7 @@ class _Replica:
 
 @dataclass(slots=True)
 class _Job:
-    """One request on a replica's machine."""
+    """One request on a replica's machine, with its ticket."""
 
     request: SimRequest
     ticket: Ticket
@@ -145,7 +157,13 @@ _ARRIVAL, _MACHINE, _READY, _REPORT, _DECIDE, _OPENING = range(6)
 
 
 def run_fleet(load: Sequence[SimRequest], policy: AutoscalingPolicy[StateT], settings: FleetSettings) -> FleetResult:
-    """Send a load (in the order of its times) to a fleet that a policy scales; return when all are answered."""
+    """Send a load to a fleet that a policy scales, until every request is answered or refused.
+
+    Args:
+        load: the requests, in the order of their times.
+        policy: the autoscaling policy.
+        settings: the fleet.
+    """
     return _Run(load, policy, settings).run()
 
 
@@ -201,7 +219,7 @@ class _Run(Generic[StateT]):
             self._report(now_s)
             self._push(now_s + self._settings.report_every_s, _REPORT)
         elif kind == _OPENING:
-            if now_s == self._opening_s:  # else an earlier opening has been put in its place
+            if now_s == self._opening_s:  # else an earlier time has replaced it
                 self._opening_s = None
                 self._dispatch(now_s)
         elif replica is not None and kind == _READY:
@@ -343,7 +361,7 @@ class _Run(Generic[StateT]):
             self._push(now_s + self._settings.cold_start_s, _READY, self._order(now_s))
         surplus = len(present) - self._target
         if surplus > 0:
-            # Those that are still starting first, the youngest first, then those with the least to finish.
+            # Starting replicas go first, then those with the fewest requests to finish; the youngest of equals.
             present.sort(key=lambda replica: (replica.is_ready, replica.in_flight, -replica.ordered_s))
             for replica in present[:surplus]:
                 self._stop(replica, now_s)

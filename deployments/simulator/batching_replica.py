@@ -1,10 +1,10 @@
-"""A replica that prefills and decodes in batches, in virtual time and in few steps.
+"""Simulates a replica that prefills and decodes in batches, in virtual time.
 
-Its timing is that of the simulated engine (`deployments.engines.sim.scheduler`): steps of at most `MAX_BATCHED_TOKENS`
-prompt tokens that also decode one token of every sequence past its prompt. Steps that are alike are taken at once,
-however many they are: while the same sequences are decoded and the budget is filled by the same prompt, all steps last
-the same. A day of a fleet so takes seconds. `tests/unit/deployments/simulator/test_batching_replica.py` holds it
-against the engine's own scheduler, step for step. KV memory is not modelled: it is taken to suffice for `max_num_seqs`
+Its timing is that of the simulated engine (`deployments.engines.sim.scheduler`): each step prefills at most
+`MAX_BATCHED_TOKENS` prompt tokens and decodes one token of every sequence past its prompt. While the same sequences are
+decoded and the same prompt fills the budget, all steps take equally long, so they are computed as one. That is why a
+fleet's day is simulated in seconds. `tests/unit/deployments/simulator/test_batching_replica.py` compares it with the
+engine's own scheduler, step by step. KV memory is not simulated: it is assumed to be enough for `max_num_seqs`
 sequences.
 """
 
@@ -30,9 +30,9 @@ class BatchedSequence(Generic[OwnerT]):
     """One request on the replica.
 
     Attributes:
-        owner: whose it is; handed back with its events.
+        owner: the caller's object for it, returned at its first token and at its end.
         left: prompt tokens still to prefill.
-        output_tokens: tokens it will have generated when it ends.
+        output_tokens: tokens of its whole answer.
     """
 
     owner: OwnerT
@@ -41,13 +41,13 @@ class BatchedSequence(Generic[OwnerT]):
 
 
 class BatchingReplica(Generic[OwnerT]):
-    """One replica. Use: `add` requests, and call `advance` at the time `next_s` says.
+    """One replica. Call `add` for each request, and `advance` at the time `next_s`.
 
     Args:
         spec: its timing.
 
     Attributes:
-        next_s: when something happens next: a first token or an end. None: it is idle.
+        next_s: time of the next event at which `advance` must be called; None: the replica is idle.
     """
 
     def __init__(self, spec: SimSpec) -> None:
@@ -67,21 +67,29 @@ class BatchingReplica(Generic[OwnerT]):
         self.next_s: float | None = None
 
     def add(self, owner: OwnerT, prompt_tokens: int, output_tokens: int, now_s: float) -> None:
-        """Take a request; `next_s` may change."""
+        """Take a request at the time `now_s`; `next_s` may change.
+
+        Args:
+            owner: the caller's object for it.
+            prompt_tokens: tokens to prefill; at least 1 is counted.
+            output_tokens: tokens to generate; at least 1 is counted.
+            now_s: the time, seconds.
+        """
         self._accepted += 1
         self._waiting.append(BatchedSequence(owner, max(1, prompt_tokens), max(1, output_tokens)))
         if self.next_s is None:
             self._begin(now_s)
         elif self._steps > 1 and not self._is_full():
-            # The next step can take it in; the one that is under way is ended first.
+            # The step under way ends first, then the next one takes the request in.
             self._steps = min(self._steps, max(1, ceil((now_s - self._began_s) / self._step_s - 1e-9)))
             self.next_s = self._began_s + self._steps * self._step_s
 
     def advance(self) -> tuple[list[OwnerT], list[OwnerT]]:
-        """Let it be `next_s`.
+        """Move on to the time `next_s`.
 
         Returns:
-            Whose first token came, and whose answer ended; one with a single token is in both.
+            The owners of the requests whose first token came, and of those whose answer ended. A request with a single
+            output token is in both.
         """
         if self.next_s is None:
             return [], []
@@ -114,7 +122,7 @@ class BatchingReplica(Generic[OwnerT]):
         return [sequence.owner for sequence in first], ended
 
     def report(self, now_s: float) -> LoadReport:
-        """Return what it says of itself at `now_s`, which is not after `next_s`."""
+        """Return its load report at the time `now_s`, which must not be after `next_s`."""
         left = sum(sequence.left for sequence in self._waiting) + sum(sequence.left for sequence in self._prefilling)
         if self.next_s is not None and self._step_prefill:
             done = int((now_s - self._began_s) / self._step_s + 1e-9)
@@ -134,7 +142,7 @@ class BatchingReplica(Generic[OwnerT]):
         )
 
     def _is_full(self) -> bool:
-        """Tell whether the steps under way take in no other request: the budget or the batch has no room left."""
+        """Return whether another request cannot join the steps under way: no token budget or no batch place is left."""
         budget = sum(tokens for _, tokens in self._step_prefill)
         running = len(self._prefilling) + len(self._decoding)
         return budget >= MAX_BATCHED_TOKENS or running >= self._spec.max_num_seqs
@@ -154,7 +162,7 @@ class BatchingReplica(Generic[OwnerT]):
         if not self._step_prefill and not self._decoding:
             self.next_s = None
             return
-        # With the whole budget on one long prompt all steps are alike until it is nearly done.
+        # While one long prompt takes the whole budget, all steps are alike until it is nearly prefilled.
         steps = 1 if self._step_prefill else _UNBOUNDED
         if self._step_prefill and not budget and len(self._step_prefill) == 1:
             steps = max(1, self._step_prefill[0][0].left // MAX_BATCHED_TOKENS)

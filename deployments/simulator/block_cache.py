@@ -1,4 +1,4 @@
-"""A replica's prefix cache in the simulator: KV blocks by their hash, least recently used evicted first."""
+"""Simulates a replica's prefix cache: KV blocks by their hash; the least recently used one is evicted first."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 class BlockCache:
     """An LRU of KV blocks.
 
-    Of one prompt the last blocks are evicted before the first, as engines do (vLLM frees a sequence's in reverse).
+    A prompt's last blocks are evicted before its first ones, as in engines: vLLM frees a sequence's blocks in reverse.
 
     Args:
-        capacity: blocks it holds.
+        capacity: number of blocks that it holds.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -21,7 +21,7 @@ class BlockCache:
         return len(self._blocks)
 
     def matched(self, blocks: Sequence[int]) -> int:
-        """Return how many leading blocks are cached."""
+        """Return the number of leading blocks that are cached."""
         cached = self._blocks
         for count, block in enumerate(blocks):
             if block not in cached:
@@ -29,7 +29,7 @@ class BlockCache:
         return len(blocks)
 
     def use(self, blocks: Sequence[int]) -> list[int]:
-        """Use a prompt's blocks, those not cached are computed; return the blocks evicted for them."""
+        """Mark a prompt's blocks as just used, and store those that are not cached; return the blocks evicted."""
         cached = self._blocks
         for block in reversed(blocks):
             cached[block] = None

@@ -1,11 +1,11 @@
-"""The policy that never changes the number of replicas, to compare others with."""
+"""An autoscaling policy that never changes the number of replicas, to compare others with."""
 
 from cluster.autoscaling.decision import ScalingDecision
 from cluster.autoscaling.metrics import FleetMetrics
 
 
 class FixedFleet:
-    """Asks for the same number of replicas always.
+    """Always asks for the same number of replicas.
 
     Args:
         replicas: that number.

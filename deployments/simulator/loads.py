@@ -1,4 +1,4 @@
-"""Traffic for simulated fleets: seeded, so each run is the same to the digit."""
+"""Makes the traffic of simulated fleets. All chance comes from a seeded generator, so a run can be repeated exactly."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ class SimRequest:
     """One request.
 
     Attributes:
-        at_s: when it comes.
-        prompt_tokens: to be prefilled.
-        output_tokens: to be generated.
-        tenant: whose it is.
+        at_s: when it comes, seconds from the start of the run.
+        prompt_tokens: tokens to prefill.
+        output_tokens: tokens to generate.
+        tenant: name of its tenant.
         priority: its class.
     """
 
@@ -29,13 +29,13 @@ class SimRequest:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How long prompts and answers are: both log-normal, as chat traffic is.
+    """The lengths of prompts and answers, both log-normal, as in chat traffic.
 
     Attributes:
-        prompt_tokens: mean.
-        output_tokens: mean.
-        spread: standard deviation of the logarithms.
-        most_tokens: cut off there.
+        prompt_tokens: mean length of prompts, in tokens.
+        output_tokens: mean length of answers, in tokens.
+        spread: standard deviation of the logarithms of both.
+        most_tokens: longest prompt and longest answer, in tokens; longer ones are cut.
     """
 
     prompt_tokens: float = 2_000.0
@@ -54,7 +54,15 @@ class Sizes:
 def poisson(
     per_s: Callable[[float], float], most_per_s: float, until_s: float, sizes: Sizes, rng: Random
 ) -> list[SimRequest]:
-    """Return requests that come at random with the rate `per_s(t)`, which never exceeds `most_per_s` (thinning)."""
+    """Return requests that arrive as a Poisson process whose rate changes over time, drawn by thinning.
+
+    Args:
+        per_s: requests a second, by the time in seconds.
+        most_per_s: a bound that `per_s` never exceeds.
+        until_s: length of the load, seconds.
+        sizes: the requests' lengths.
+        rng: draws everything.
+    """
     requests: list[SimRequest] = []
     at_s = rng.expovariate(most_per_s)
     while at_s < until_s:
@@ -65,7 +73,7 @@ def poisson(
 
 
 def step(low_per_s: float, factor: float, sizes: Sizes, rng: Random) -> list[SimRequest]:
-    """Return ten minutes of a low load, twenty of `factor` times that, and thirty of the low one again."""
+    """Return an hour of requests: 10 minutes of a low load, 20 of `factor` times that, and 30 of the low one again."""
     up_s, down_s, end_s = 600.0, 1800.0, 3600.0
 
     def per_s(at_s: float) -> float:
@@ -75,13 +83,13 @@ def step(low_per_s: float, factor: float, sizes: Sizes, rng: Random) -> list[Sim
 
 
 def noisy(curve: Callable[[float], float], noise: float, until_s: float, sizes: Sizes, rng: Random) -> list[SimRequest]:
-    """Return requests whose rate follows a curve, with noise that lasts a minute at a time.
+    """Return requests whose rate follows a curve with noise: each minute's rate is a random multiple of the curve.
 
     Args:
         curve: requests a second, by the time in seconds.
-        noise: standard deviation of the minutes' rates around the curve, as a share of it.
-        until_s: how long.
-        sizes: of the requests.
+        noise: standard deviation of that multiple, which is normal with mean 1 and at least 0.
+        until_s: length of the load, seconds.
+        sizes: the requests' lengths.
         rng: draws everything.
     """
     factors = [max(0.0, rng.gauss(1.0, noise)) for _ in range(1 + int(until_s / 60.0))]
@@ -90,7 +98,7 @@ def noisy(curve: Callable[[float], float], noise: float, until_s: float, sizes: 
 
 
 def bursts(low_per_s: float, until_s: float, sizes: Sizes, rng: Random) -> list[SimRequest]:
-    """Return a low load with bursts of 2 to 5 times it, of one to four minutes, about every quarter of an hour."""
+    """Return a low load with bursts of 2 to 5 times as much, 1 to 4 minutes long and on average 15 minutes apart."""
     spans: list[tuple[float, float, float]] = []
     at_s = rng.expovariate(1 / 900.0)
     while at_s < until_s:
@@ -105,7 +113,7 @@ def bursts(low_per_s: float, until_s: float, sizes: Sizes, rng: Random) -> list[
 
 
 def recorded(trace: Sequence[TraceRequest]) -> list[SimRequest]:
-    """Return a recorded trace's requests, each prefilled whole: prefix caches are the routing benchmark's subject."""
+    """Return a recorded trace's requests. Each prompt is prefilled whole: the routing benchmark is about caches."""
     return [
         SimRequest(request.timestamp / 1000.0, request.input_length, max(1, request.output_length)) for request in trace
     ]

@@ -1,4 +1,4 @@
-"""A replica in the simulator: prompts are prefilled one after the other, at a fixed rate, from a prefix cache."""
+"""Simulates a replica that prefills prompts one after the other, at a fixed rate, with a prefix cache."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ class Prefill:
     """One prompt's prefill.
 
     Attributes:
-        start_s: when it begins.
-        end_s: when it ends and the first token comes.
-        tokens: uncached tokens it computes.
-        hit_blocks: leading blocks that were cached.
+        start_s: when it begins, seconds.
+        end_s: when it ends and the first token comes, seconds.
+        tokens: uncached tokens that it computes.
+        hit_blocks: number of leading blocks that were cached.
         blocks: the prompt's blocks.
-        evicted: blocks that are no longer cached when all of the prompt's are.
+        evicted: blocks that were evicted to store the prompt's blocks.
     """
 
     start_s: float
@@ -35,16 +35,16 @@ class Prefill:
 
 
 class PrefillReplica:
-    """One replica: a queue served in order, a cache, and the telemetry it would send.
+    """One replica: a queue served in order, a cache, and the telemetry that it would send.
 
-    As service is in order and its time is known, a request's whole future is known when it comes.
+    Requests are served in order and each takes a known time, so all about a request is known when it arrives.
 
     Args:
-        kv_blocks: blocks its cache holds.
-        prefill_tokens_per_s: tokens it computes a second.
+        kv_blocks: number of blocks that its cache holds.
+        prefill_tokens_per_s: tokens that it computes a second.
 
     Attributes:
-        busy_s: seconds of prefill it was given in all.
+        busy_s: seconds of prefill of all requests it was given.
     """
 
     def __init__(self, kv_blocks: int, prefill_tokens_per_s: float) -> None:
@@ -60,7 +60,13 @@ class PrefillReplica:
         self.busy_s = 0.0
 
     def accept(self, chain: ChunkChain, tokens: int, now_s: float) -> Prefill:
-        """Take a request and work out its prefill."""
+        """Take a request and return its prefill.
+
+        Args:
+            chain: the prompt, one chunk for each KV block.
+            tokens: the prompt's length in tokens.
+            now_s: when the request arrives, seconds.
+        """
         blocks = chain.hashes.tolist()
         hits = self._cache.matched(blocks)
         evicted = self._cache.use(blocks)
@@ -74,7 +80,7 @@ class PrefillReplica:
         return prefill
 
     def report(self, now_s: float) -> LoadReport:
-        """Return what it says of itself at `now_s`; earlier times must have been asked for earlier."""
+        """Return its load report at the time `now_s`; successive calls must not go back in time."""
         while self._running and self._running[0].end_s <= now_s:
             self._done.append(self._running.popleft())
         left = 0.0
@@ -94,11 +100,11 @@ class PrefillReplica:
         )
 
     def snapshot(self) -> ResidencyDelta:
-        """Return the residency stream's start: nothing is cached."""
+        """Return the snapshot that begins its residency stream: nothing is cached."""
         return ResidencyDelta(self._deltas, np.empty(0, np.uint64), np.empty(0, np.uint64), snapshot=True)
 
     def delta(self) -> ResidencyDelta | None:
-        """Return what changed in its cache up to the last report; None where nothing did."""
+        """Return the changes of its cache between the last delta and the last report; None: there are none."""
         if not self._done:
             return None
         resident: dict[int, bool] = {}

@@ -1,4 +1,4 @@
-"""A trace through simulated replicas in virtual time: which policy finds caches, and what that does to TTFT."""
+"""Replays a trace on simulated replicas in virtual time, to compare routing policies by cache hits and TTFT."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -28,17 +28,17 @@ TICK_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ReplaySettings:
-    """What a trace is replayed on.
+    """The policy and the replicas that a trace is replayed on.
 
     Attributes:
-        policy: its name.
-        replicas: how many there are.
-        kv_blocks: blocks of `BLOCK_TOKENS` tokens each one's cache holds.
-        prefill_rate: tokens each one prefills a second.
-        seed: for everything random.
-        exact: replicas stream what they hold; else it is inferred from what was sent to them.
-        report_interval_s: replicas send telemetry so often; 0: right before each request.
-        speedup: the trace's times are divided by it.
+        policy: name of the routing policy.
+        replicas: number of replicas.
+        kv_blocks: blocks of `BLOCK_TOKENS` tokens that each replica's cache holds.
+        prefill_rate: tokens that each replica prefills a second.
+        seed: seed of the hashes and of the generator that breaks ties.
+        exact: replicas report what their caches hold; False: it is inferred from what was sent to them.
+        report_interval_s: seconds between two reports of a replica; 0: they report right before each request.
+        speedup: factor by which the trace is played faster: its times are divided by it.
     """
 
     policy: str = "expected_ttft"
@@ -53,12 +53,18 @@ class ReplaySettings:
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """What came out. Ratios are of prompt blocks; times are seconds to the first token.
+    """The results of a replay. Times are seconds to the first token.
 
     Attributes:
-        hit_ratio: blocks that were cached where they were sent.
-        ideal_hit_ratio: blocks that one infinite cache would have held.
-        imbalance: the most uncached work any replica got over the mean; 1 is even.
+        policy: name of the routing policy.
+        requests: number of requests.
+        hit_ratio: share of prompt blocks that were cached on the replica they were sent to, 0 to 1.
+        ideal_hit_ratio: share of prompt blocks that one infinite cache would have held, 0 to 1.
+        imbalance: prefill work of the replica that got most, divided by the mean; 1 is even.
+        ttft_mean_s: mean.
+        ttft_p50_s: median.
+        ttft_p90_s: 90th percentile.
+        ttft_p99_s: 99th percentile.
     """
 
     policy: str
@@ -72,15 +78,19 @@ class ReplayResult:
     ttft_p99_s: float
 
     def as_dict(self) -> dict[str, str | int | float]:
-        """Return the figures by name."""
+        """Return the results by name."""
         return asdict(self)
 
 
 def replay(trace: Sequence[TraceRequest], settings: ReplaySettings) -> ReplayResult:
-    """Send a trace's requests to simulated replicas as the live policy code decides.
+    """Send a trace's requests to simulated replicas, which the live dispatcher picks.
+
+    Args:
+        trace: the requests, in the order of their times.
+        settings: the policy and the replicas.
 
     Raises:
-        PolicyError: there is no policy of that name, or it needs residency and replicas do not tell it.
+        PolicyError: there is no policy of that name, or it needs telemetry that the replicas do not send.
     """
     run = _Replay(settings)
     ttfts_s = [run.request(number, request) for number, request in enumerate(trace)]
@@ -109,17 +119,23 @@ def _ideal_hits(trace: Sequence[TraceRequest]) -> int:
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:
-    """Return the smallest value that `share` of all are not above (nearest rank)."""
+    """Return the smallest value that at least `share` of all values do not exceed (nearest rank)."""
     return ordered[max(0, ceil(share * len(ordered)) - 1)]
 
 
 class _Replay:
-    """The state of one run: the dispatcher on one side, the machines on the other, and first tokens to come."""
+    """The state of one replay: the dispatcher, the machines, and the first tokens that are still to come.
+
+    Attributes:
+        machines: the simulated replicas, by id.
+        blocks: prompt blocks of all requests so far.
+        hit_blocks: number of them that were cached on their replica.
+    """
 
     def __init__(self, settings: ReplaySettings) -> None:
         self._settings = settings
         rng = Random(settings.seed)  # noqa: S311 - replayable, not cryptographic
-        # What is compared is where each request goes, so none waits for another's end: all go at once.
+        # The subject is which replica a request goes to, so no request waits for room.
         self._dispatcher = Dispatcher(MODEL, settings.policy, rng=rng, limits=AdmissionLimits(late_binding=False))
         self.machines = {
             f"replica-{number:04d}": PrefillReplica(settings.kv_blocks, settings.prefill_rate)
@@ -142,7 +158,7 @@ class _Replay:
         self.hit_blocks = 0
 
     def request(self, number: int, request: TraceRequest) -> float:
-        """Route one request; return its time to first token."""
+        """Route one request; return the seconds to its first token."""
         settings = self._settings
         now_s = request.timestamp / 1000.0 / settings.speedup
         self._catch_up(now_s)
@@ -160,7 +176,7 @@ class _Replay:
         return prefill.end_s - now_s
 
     def _catch_up(self, now_s: float) -> None:
-        """Let everything happen that happened up to `now_s`, telemetry last."""
+        """Tell the dispatcher everything that happened up to `now_s`: first tokens, time, and telemetry last."""
         first_tokens = self._first_tokens
         while first_tokens and first_tokens[0][0] <= now_s:
             at_s, _, ticket, usage = heappop(first_tokens)

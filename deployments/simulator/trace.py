@@ -1,4 +1,4 @@
-"""Recorded traffic in the Mooncake format: one JSON object a line."""
+"""Reads recorded traffic in the Mooncake format: one JSON object on each line."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from cluster.errors import TraceError
 from router.prompt.chunk_chain import ChunkChain, Hashes
 
 BLOCK_TOKENS = 512
-"""Tokens one hash id stands for (Mooncake's traces, FAST 2025)."""
+"""Prompt tokens that one hash id stands for (Mooncake's traces, FAST 2025)."""
 TOKEN_BYTES = 4
-"""Bytes of canonical prompt one token is taken for; of no consequence, since tokens are known exactly."""
+"""Bytes of prompt assumed for one token. The figure does not matter, as the trace gives exact tokens."""
 _MAX_TOKENS = 1 << 40
 
 
@@ -19,11 +19,11 @@ class TraceRequest(msgspec.Struct, frozen=True):
     """One request of a trace.
 
     Attributes:
-        timestamp: when it came, in milliseconds.
+        timestamp: when it came, milliseconds from the start of the trace.
         input_length: prompt tokens.
         output_length: generated tokens.
-        hash_ids: one id for each block of `BLOCK_TOKENS` prompt tokens, the last perhaps not full. Equal ids stand for
-            equal prompts up to there.
+        hash_ids: one id for each block of `BLOCK_TOKENS` prompt tokens; the last block may be shorter. Two requests
+            with an equal id have equal prompts up to the end of that block.
     """
 
     timestamp: float
@@ -33,14 +33,14 @@ class TraceRequest(msgspec.Struct, frozen=True):
 
 
 def read_trace(path: Path, limit: int | None = None) -> list[TraceRequest]:
-    """Read a trace, in the order of its timestamps.
+    """Read a trace; return its requests in the order of their timestamps.
 
     Args:
         path: the file.
-        limit: only so many requests from its start; None: all.
+        limit: number of requests to read from the start of the file; None: all.
 
     Raises:
-        TraceError: it cannot be read, is empty, or a line is wrong; the message names the line.
+        TraceError: the file cannot be read or is empty, or a line is wrong; the message names the line.
     """
     decoder = msgspec.json.Decoder(TraceRequest)
     requests: list[TraceRequest] = []
@@ -83,7 +83,10 @@ def _check(request: TraceRequest, path: Path, number: int) -> None:
 
 
 def chunk_chain(request: TraceRequest, seed: int) -> ChunkChain:
-    """Return a request's prompt as a chain with one chunk a block; its ids stand for whole prefixes, as hashes do."""
+    """Return a request's prompt as a chain with one chunk for each block.
+
+    The hash ids, mixed with `seed`, serve as the chunks' hashes: like a hash, an id stands for the whole prefix.
+    """
     tokens = request.input_length
     ends = [min((block + 1) * BLOCK_TOKENS, tokens) * TOKEN_BYTES for block in range(len(request.hash_ids))]
     return ChunkChain(
@@ -95,7 +98,7 @@ def chunk_chain(request: TraceRequest, seed: int) -> ChunkChain:
 
 
 def _mixed(ids: Hashes, seed: int) -> Hashes:
-    """Spread ids over all 64 bits (splitmix64; one to one, so different ids stay different)."""
+    """Return 64-bit hashes of ids by splitmix64, which is one to one: different ids get different hashes."""
     mixed = ids + np.uint64(seed * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15 & 0xFFFF_FFFF_FFFF_FFFF)
     mixed = (mixed ^ mixed >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ mixed >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)

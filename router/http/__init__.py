@@ -1,1 +1,1 @@
-"""The data plane: HTTP/1.1 in from apps, HTTP/1.1 out to replicas, bytes copied through."""
+"""The data plane: takes HTTP/1.1 requests from apps, sends them to replicas and copies the answers' bytes back."""

@@ -1,4 +1,4 @@
-"""How prompts' caches are known, model by model and why, as /ready tells it."""
+"""The part of /ready that says, for each model, how its replicas' prefix caches are known, and why."""
 
 from collections import Counter
 from typing import Any, Final
@@ -14,15 +14,16 @@ UNKNOWN: Final = "unknown"
 
 
 def affinity_of(fleet: Fleet, estimator: ModelEstimator) -> dict[str, Any]:
-    """Return how the caches of a model's replicas are known.
+    """Return how the prefix caches of a model's replicas are known, as plain JSON values.
 
     Args:
         fleet: the model's replicas and policy.
-        estimator: what is expected of them.
+        estimator: the model's estimator, which knows the caches.
 
     Returns:
-        `mode`: exact, observed or none where all replicas are alike, `mixed`, or `unknown` while there is none; the
-        number of replicas in each mode; `why`: for each of these modes, what one of its replicas has shown.
+        `mode`: `exact`, `observed` or `none` if all replicas have that mode, `mixed` if they differ, `unknown` if there
+        is no replica. `exact`, `observed` and `none`: the number of replicas in that mode. `why`: for each mode in use,
+        one of its replicas and the reason for its mode.
     """
     if not estimator.reads_prompts:
         count = len(fleet.replicas)

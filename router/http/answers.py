@@ -1,4 +1,4 @@
-"""Answering a request without any replica."""
+"""Writes the answers that the gateway gives itself, without a replica."""
 
 import asyncio
 from typing import Protocol
@@ -10,13 +10,17 @@ from router.outcome import HTTP_STATUS, Outcome
 
 
 class Writable(Protocol):
-    """Where an answer is written."""
+    """A connection that an answer can be written to."""
 
     transport: asyncio.Transport
 
 
 class Answers:
-    """Writes the answers the gateway gives itself, and counts the refusals among them."""
+    """Writes the answers that the gateway gives itself, and counts the refusals.
+
+    Args:
+        plane: the gateway's shared state.
+    """
 
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
@@ -31,7 +35,16 @@ class Answers:
         content_type: bytes = b"application/json",
         headers: bytes = b"",
     ) -> None:
-        """Write a whole answer."""
+        """Write a whole answer.
+
+        Args:
+            client: the client's connection.
+            incoming: the request.
+            status: the HTTP status.
+            body: the answer's body; left out if the method is HEAD.
+            content_type: the body's type.
+            headers: further header lines, each with its line end.
+        """
         client.transport.write(
             response(
                 status,
@@ -57,13 +70,13 @@ class Answers:
         """Write a refusal and count it.
 
         Args:
-            client: who asked.
-            incoming: what was asked.
-            outcome: why not; also the error's `code`.
+            client: the client's connection.
+            incoming: the request.
+            outcome: the reason; also the error's `code`.
             message: what was wrong and what would be right.
-            tenant: whose request it is, where known.
-            model: which model of the cluster it is for; "" where it is for none.
-            param: the body's field that is wrong.
+            tenant: the tenant's name; "": not known.
+            model: the model that was asked for; "" unless the cluster serves it.
+            param: the body's field that is wrong; None: the error is about no field.
         """
         self._plane.meters.ended(model, tenant, outcome)
         headers = b"x-request-id: " + (incoming.given_id() or self._plane.new_request_id()) + b"\r\n"

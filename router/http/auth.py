@@ -1,4 +1,4 @@
-"""Who is calling: API key → tenant."""
+"""Finds the tenant of a request by its API key."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ class Tenant:
     """One customer of the cluster.
 
     Attributes:
-        name: shows in metrics and logs.
-        models: the models it may use; None: all.
-        cache_salt: keeps its cached prefixes apart from tenants' with another; "": shared.
+        name: its name in metrics and logs.
+        models: names of the models it may use; None: all.
+        cache_salt: salt of its prompts' hashes: tenants with different salts share no cached prefix. "": no salt.
     """
 
     name: str
@@ -26,13 +26,14 @@ class Tenant:
 
 
 ANONYMOUS = Tenant("anonymous")
+"""The tenant of all requests if the cluster file names no tenants."""
 
 
 class Authenticator(Protocol):
     """Maps a request's credentials to a tenant."""
 
     def tenant(self, authorization: bytes, api_key: bytes) -> Tenant | None:
-        """Return whose request it is, or None: refuse it.
+        """Return the tenant that a request belongs to; None: refuse the request.
 
         Args:
             authorization: the `authorization` header, or b"".
@@ -42,7 +43,7 @@ class Authenticator(Protocol):
 
 
 class OpenAccess:
-    """Lets everybody in as one anonymous tenant: for clusters whose file names no tenants."""
+    """Accepts all requests as one anonymous tenant's, for clusters whose file names no tenants."""
 
     def tenant(self, authorization: bytes, api_key: bytes) -> Tenant | None:
         """Return the anonymous tenant."""
@@ -51,17 +52,20 @@ class OpenAccess:
 
 
 class ApiKeys:
-    """Tenants by the SHA-256 of their API key, so that no key is kept in memory or in the cluster file.
+    """Finds tenants by the SHA-256 of their API key, so no key is kept in memory or in the cluster file.
 
-    Looking a digest up in a dict takes the same time for a wrong key as for a right one as far as it tells anything of
-    the key itself.
+    The time that a lookup takes could at most tell something about a key's digest, and no key can be found from its
+    digest.
+
+    Args:
+        tenants_by_key_sha256: the tenants, by the hexadecimal SHA-256 of their key.
     """
 
     def __init__(self, tenants_by_key_sha256: Mapping[str, Tenant]) -> None:
         self._tenants = {bytes.fromhex(digest): tenant for digest, tenant in tenants_by_key_sha256.items()}
 
     def tenant(self, authorization: bytes, api_key: bytes) -> Tenant | None:
-        """Return the tenant of a `Bearer` key or an `x-api-key`, or None."""
+        """Return the tenant of a `Bearer` key or an `x-api-key`; None: the key is missing or unknown."""
         if authorization[:7].lower() == b"bearer ":
             api_key = authorization[7:].strip()
         return self._tenants.get(sha256(api_key).digest()) if api_key else None

@@ -1,18 +1,22 @@
-"""What an exchange needs of the client's connection."""
+"""The interface through which an exchange uses the client's connection."""
 
 import asyncio
 from typing import Protocol
 
 
 class Client(Protocol):
-    """The client's side of an exchange."""
+    """The client's side of an exchange.
+
+    Attributes:
+        transport: where the answer is written.
+    """
 
     transport: asyncio.Transport
 
     def exchange_ended(self, *, keep_alive: bool) -> None:
-        """The answer has been written; the next request may be served unless the connection must close."""
+        """Go on with the next request, as the answer has been written; without `keep_alive` close the connection."""
         ...
 
     def exchange_broken(self) -> None:
-        """The answer cannot be completed: the connection must break, so that the client sees it."""
+        """Close the connection, as the answer cannot be completed: so the client sees that its end is missing."""
         ...

@@ -1,4 +1,4 @@
-"""One client's connection: requests in, answers out, in their order."""
+"""One client's connection: parses requests and has them answered, in their order."""
 
 import asyncio
 from collections import deque
@@ -18,16 +18,18 @@ from router.outcome import HTTP_STATUS, Outcome
 _log = structlog.get_logger("rackserve.gateway")
 
 MAX_LINGER_BYTES = 64 * 1024 * 1024
+"""Bytes dropped after an early refusal above which the connection is aborted."""
 NO_UPGRADE = "this server does not change protocols (Upgrade, CONNECT)"
 LAST_WORD_S = 2.0
-"""A stopping gateway keeps idle connections this long: a request may be on its way, and its answer says that it was the
-last. Closing at once would lose it."""
+"""Seconds that a stopping gateway keeps an idle connection. A request may be on its way, and closing at once would lose
+it; its answer says that the connection closes."""
 LINGER_S = 2.0
-"""After an early refusal what the client still sends is dropped for so long: a reset would destroy the answer."""
+"""Seconds after an early refusal in which the client's further bytes are read and dropped. Closing at once would reset
+the connection, and the client could lose the answer."""
 
 
 class Phase(Enum):
-    """What a connection reads next."""
+    """What a connection waits for from its client."""
 
     IDLE = "the next request"
     HEAD = "the rest of a head"
@@ -36,18 +38,18 @@ class Phase(Enum):
 
 
 class Handler(Protocol):
-    """Answers whole requests: locally, or by starting an exchange."""
+    """Answers whole requests, itself or by an exchange with a replica."""
 
     def handle(self, client: Client, incoming: IncomingRequest) -> Exchange | None:
-        """Answer a request; return the exchange that will, or None where it is answered already."""
+        """Answer a request and return None, or return the exchange that will answer it once started."""
         ...
 
 
 class OpenConnections(set["ClientConnection"]):
-    """The connections open now.
+    """The open connections of one gateway process.
 
     Attributes:
-        empty: set while there are none.
+        empty: set while no connection is open.
     """
 
     def __init__(self) -> None:
@@ -59,8 +61,13 @@ class OpenConnections(set["ClientConnection"]):
 class ClientConnection(asyncio.Protocol):
     """One client's connection.
 
-    Requests are parsed as they come, several from one read where they were pipelined, and answered one at a time; bytes
-    that come while an answer is running wait, and reading stops, so a client cannot fill memory by not listening.
+    Requests are parsed as they come and answered one at a time; one read may hold several pipelined requests. Bytes
+    that come while an answer is running are held and reading stops, so a client cannot fill the gateway's memory.
+
+    Args:
+        plane: the gateway's shared state.
+        handler: answers the requests.
+        connections: the open connections, where this one adds and removes itself.
     """
 
     __slots__ = (
@@ -112,14 +119,14 @@ class ClientConnection(asyncio.Protocol):
     # --- the transport's calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
+        """Keep the transport and count the connection as open."""
         self.transport = cast("asyncio.Transport", transport)
         self._connections.add(self)
         self._connections.empty.clear()
         self._plane.meters.connections += 1
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone: so is its request."""
+        """End the running request and drop those that wait, as the client is gone."""
         del exc
         self._connections.discard(self)
         if not self._connections:
@@ -132,7 +139,7 @@ class ClientConnection(asyncio.Protocol):
             exchange.client_left()
 
     def data_received(self, data: bytes) -> None:
-        """Take the client's next bytes."""
+        """Parse the client's next bytes, hold them while an answer is running, or drop them after a refusal."""
         if self._exchange is not None:
             self._held += data
             self.transport.pause_reading()
@@ -144,19 +151,19 @@ class ClientConnection(asyncio.Protocol):
             self._parse(data)
 
     def pause_writing(self) -> None:
-        """The client reads too slowly: stop reading from the replica."""
+        """Stop reading from the replica, as the client reads too slowly."""
         self._writable = False
         self._stalled = 0
         if self._exchange is not None and self._exchange.upstream is not None:
             self._exchange.upstream.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """The client has caught up."""
+        """Read from the replica again, as the client has caught up."""
         self._writable = True
         if self._exchange is not None and self._exchange.upstream is not None:
             self._exchange.upstream.transport.resume_reading()
 
-    # --- parsing
+    # --- parsing; httptools calls the `on_…` methods
 
     def _parse(self, data: bytes) -> None:
         self._head_bytes += len(data)
@@ -172,7 +179,7 @@ class ClientConnection(asyncio.Protocol):
             self._serve_queue()
 
     def on_message_begin(self) -> None:
-        """httptools: a request begins."""
+        """Begin a request."""
         self._phase = Phase.HEAD
         self._ticks = 0
         self._url = b""
@@ -181,11 +188,11 @@ class ClientConnection(asyncio.Protocol):
         self._body_bytes = 0
 
     def on_url(self, url: bytes) -> None:
-        """httptools: a piece of the request's target."""
+        """Add a piece of the request's target."""
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """httptools: one header."""
+        """Keep a header if the gateway reads it; refuse a second one of the same name."""
         name = name.lower()
         if name in READ:
             if name in self._headers:
@@ -193,7 +200,7 @@ class ClientConnection(asyncio.Protocol):
             self._headers[name] = value
 
     def on_headers_complete(self) -> None:
-        """httptools: the head is complete."""
+        """Check the head's limits, and answer `expect: 100-continue`."""
         if self._refused:
             return
         spec = self._plane.spec
@@ -214,12 +221,12 @@ class ClientConnection(asyncio.Protocol):
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _head_fits(self) -> bool:
-        """Tell whether the head alone is within its limit, where it came in one read with a body or other requests."""
+        """Tell whether the head is within its limit; the bytes counted may include a body or other requests."""
         kept = len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers.items())
         return kept <= self._plane.spec.max_header_bytes
 
     def on_body(self, data: bytes) -> None:
-        """httptools: a piece of the body, framing taken off."""
+        """Add a piece of the body, given without its framing."""
         if self._refused:
             return
         self._ticks = 0
@@ -230,7 +237,7 @@ class ClientConnection(asyncio.Protocol):
             self._body.append(data)
 
     def on_message_complete(self) -> None:
-        """httptools: the request is complete."""
+        """Check the complete request and put it in the queue."""
         self._head_bytes = 0
         if self._refused:
             return
@@ -259,7 +266,7 @@ class ClientConnection(asyncio.Protocol):
     # --- answering
 
     def _serve_queue(self) -> None:
-        """Answer queued requests until one has to wait for its replica."""
+        """Answer queued requests in order, until one has to wait for its replica."""
         if self._serving:
             return
         self._serving = True
@@ -272,7 +279,7 @@ class ClientConnection(asyncio.Protocol):
                 exchange = self._exchange = self._handler.handle(self, item)
                 if exchange is not None:
                     exchange.start()
-            except Exception:  # noqa: BLE001 - a mistake of ours must cost one connection, not the process' others
+            except Exception:  # noqa: BLE001 - a defect here must cost one connection, not all of the process
                 _log.exception("request failed inside the gateway", path=item.path)
                 broken, self._exchange = self._exchange, None
                 if broken is not None:
@@ -284,7 +291,7 @@ class ClientConnection(asyncio.Protocol):
         self._serving = False
 
     def exchange_ended(self, *, keep_alive: bool) -> None:
-        """The answer has been written."""
+        """Go on with the next request, as the answer has been written; without `keep_alive` close the connection."""
         self._exchange = None
         self._ticks = 0
         if not keep_alive:
@@ -298,7 +305,7 @@ class ClientConnection(asyncio.Protocol):
             self.data_received(held)
 
     def exchange_broken(self) -> None:
-        """The answer cannot be completed: what was written still goes out, its missing end tells the client."""
+        """Close the connection after what was written, as the answer cannot be completed: its end is missing."""
         self._exchange = None
         self.transport.close()
 
@@ -327,12 +334,12 @@ class ClientConnection(asyncio.Protocol):
     # --- time limits
 
     def gateway_stops(self) -> None:
-        """The gateway stops: a connection that is idle gets a last while for a request."""
+        """Give an idle connection `LAST_WORD_S` from now for a last request, as the gateway stops."""
         if self._phase is Phase.IDLE:
             self._ticks = 0
 
     def tick(self) -> None:
-        """Look at this connection's time limits; called every `TICK_S`."""
+        """Enforce this connection's time limits; called every `TICK_S`."""
         spec = self._plane.spec
         self._ticks += 1
         waited_s = self._ticks * TICK_S

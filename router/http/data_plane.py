@@ -1,4 +1,4 @@
-"""What all connections of one gateway process share: the models, the pools, the meters and the limits."""
+"""The state that all connections of one gateway process share: models, connection pools, meters and limits."""
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from router.http.tracing import Tracer
 
 TICK_S = 0.25
-"""How often time limits are looked at: one sweep over all connections instead of a timer for each."""
+"""Seconds between two checks of all time limits. One sweep over all connections is cheaper than a timer for each."""
 
 
 @dataclass(slots=True)
 class ReplicaRoute:
-    """A replica's pool and the part of a request's head that is the same for every request sent there.
+    """A replica's connections, and the part of a request's head that is the same for every request sent there.
 
     Attributes:
-        pool: its connections.
-        head_end: from the HTTP version to the start of the value of `x-request-id`.
+        pool: the pooled connections.
+        head_end: that part of the head: from the HTTP version up to the value of `x-request-id`.
     """
 
     pool: UpstreamPool
@@ -46,19 +46,23 @@ class DataPlane:
     Args:
         spec: limits and timeouts.
         authenticator: maps credentials to tenants.
-        gateway_id: names this gateway to replicas.
-        credential: the cluster's internal credential, sent to replicas; "" sends none.
+        gateway_id: name of this gateway, sent to replicas.
+        credential: the cluster's internal credential, sent to replicas; "": none is sent.
         rng: breaks ties.
-        now_s: monotonic seconds.
+        now_s: returns the time, monotonic seconds.
 
     Attributes:
-        models: their dispatchers.
-        meters: what is counted.
-        draining: the gateway is stopping: answers close their connections.
-        request_timeouts_s: by model, after how long a silent replica has failed a request.
-        hasher: cuts and hashes prompts, as every gateway and replica of the cluster does.
-        scaling_views: returns how models are scaled, for the metrics.
-        tracer: makes spans of requests; None: no traces are wanted.
+        spec: limits and timeouts.
+        authenticator: maps credentials to tenants.
+        models: the models that are served.
+        meters: the process' counts.
+        now_s: returns the time, monotonic seconds.
+        draining: the gateway is stopping, so answers close their connections.
+        request_timeouts_s: seconds of silence after which a replica has failed a request, by model.
+        hasher: cuts prompts in chunks and hashes them, in the same way as all gateways and replicas of the cluster.
+        scaling_views: returns the state of autoscaling, by model, for the metrics.
+        tracer: makes spans of requests; None: requests are not traced.
+        tasks: attempts to connect to a replica that are under way.
     """
 
     def __init__(  # noqa: PLR0913 - the composition of one process
@@ -89,11 +93,11 @@ class DataPlane:
         self._ids = count(1)
 
     def new_request_id(self) -> bytes:
-        """Return an id no other request of any gateway has."""
+        """Return a new request id, unique over all gateways: a random prefix of the process and a number."""
         return self._id_prefix + b"%x" % next(self._ids)
 
     def route_to(self, replica: Replica) -> ReplicaRoute:
-        """Return how to reach a replica; made at the first request."""
+        """Return a replica's pool and head; they are made at its first request."""
         route = self._routes.get(replica.replica_id)
         if route is None:
             route = self._routes[replica.replica_id] = self._new_route(replica.endpoint)
@@ -109,20 +113,20 @@ class DataPlane:
         return ReplicaRoute(pool, "\r\n".join(lines).encode("latin-1"))
 
     def replicas_gone(self, endpoints: Iterable[Endpoint]) -> None:
-        """Close the pools of replicas that are gone; requests still running there go on."""
+        """Close the idle connections to replicas that are gone; requests that run there go on."""
         for endpoint in endpoints:
             route = self._routes.pop(endpoint.replica_id, None)
             if route is not None:
                 route.pool.close()
 
     def tick(self) -> None:
-        """Look at the time limits of replicas and their connections."""
+        """Enforce the time limits of waiting requests, replicas and their connections; called every `TICK_S`."""
         self.models.tick()
         for route in self._routes.values():
             route.pool.tick()
 
     def close(self) -> None:
-        """Close every idle connection to a replica and stop connecting."""
+        """Close all idle connections to replicas and stop connecting."""
         for route in self._routes.values():
             route.pool.close()
         for task in self.tasks:

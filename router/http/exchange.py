@@ -1,4 +1,4 @@
-"""One request and its answer: offered to its model's dispatcher, sent to a replica, and answered to the client."""
+"""One request and its answer: offers it to its model's dispatcher, sends it to a replica and answers the client."""
 
 from http import HTTPStatus
 from math import inf
@@ -22,25 +22,27 @@ from router.prompt.chunk_chain import ChunkChain
 from router.request import RoutingRequest
 
 _COST_NOTHING = Usage(0, 0, 0)
+"""Usage of a request that is refused, by the gateway or by its replica."""
 _UNKNOWN = Usage()
+"""Usage of a request whose answer does not say its tokens."""
 
 
 class Exchange(Failover):
     """One request and its answer.
 
-    Its life is `start` → (a wait) → `dispatched` → an upstream connection → `upstream_head` → bytes to its sink … →
-    `upstream_done`. A replica that fails before its head sends it back to the dispatcher; so does one that dies within
-    a stream that another can go on with (see `Failover`). The client leaving ends it at any point.
+    Its life is `start` → (a wait) → `dispatched` → an upstream connection → `upstream_head` → bytes to the client … →
+    `upstream_done`. If the replica fails before its head, or within a stream that another replica can continue, the
+    request goes back to the dispatcher (see `Failover`). It ends at any point if the client leaves.
 
     Args:
         plane: the gateway's shared state.
-        flow: the model's flow.
-        client: who asked.
+        flow: the model's dispatcher on the event loop.
+        client: the client's connection.
         incoming: the request as it came.
-        request: the same, as routing sees it.
-        tenant: whose it is.
+        request: the same request, as routing sees it.
+        tenant: the tenant it belongs to.
         priority: its class.
-        wait_s: how long it may wait for room, in seconds; infinite: the model's own bounds apply.
+        wait_s: seconds it may wait for room; infinite: the model's own bounds apply.
     """
 
     __slots__ = ("_began_s", "_priority", "_request", "_tenant", "_wait_s")
@@ -66,7 +68,7 @@ class Exchange(Failover):
         self._priority = priority
         self._wait_s = wait_s
         self._body = incoming.body
-        self._ended = True  # until the dispatcher has it
+        self._ended = True  # nothing is to be given back until the dispatcher has the request
         self._began_s = plane.now_s()
         self._span = plane.tracer.begin(incoming, request, tenant.name) if plane.tracer is not None else None
         self.answer = RelayedAnswer(client.transport, incoming, request)
@@ -74,7 +76,7 @@ class Exchange(Failover):
         self.upstream: UpstreamConnection | None = None
 
     def start(self) -> None:
-        """Ask the dispatcher for a replica: `dispatched` follows, at once or later."""
+        """Offer the request to the dispatcher; `dispatched` follows, at once or later."""
         self._ticket = self._flow.dispatcher.offer(
             self._request,
             self._tenant.name,
@@ -89,7 +91,15 @@ class Exchange(Failover):
     # --- the answer
 
     def upstream_head(self, head: ResponseHead, body: bytes) -> Sink:
-        """Start the answer to the client with the replica's own head."""
+        """Begin the client's answer, or go on with a resumed one, now that the replica's head is here.
+
+        Args:
+            head: the replica's head.
+            body: the first bytes of the body, if any came with the head.
+
+        Returns:
+            The function that takes the rest of the body.
+        """
         answer = self.answer
         if self._ticket.attempt is None:
             return self._client.transport.write
@@ -116,7 +126,7 @@ class Exchange(Failover):
         return first
 
     def _first_bytes(self) -> None:
-        """The body begins: with a stream's first token, or the whole of another answer."""
+        """Note the time of the body's first bytes: a stream's first token, or an answer that is not streamed."""
         now_s = self._plane.now_s()
         self._plane.meters.model(self._request.model).ttfb_s.observe(now_s - self._began_s)
         self._flow.dispatcher.first_token(self._ticket, now_s)
@@ -131,7 +141,7 @@ class Exchange(Failover):
         return lines
 
     def upstream_done(self) -> None:
-        """The answer is complete."""
+        """Complete the client's answer and learn from it, as the replica's answer is complete."""
         head = self.answer.head
         if self._ended or head is None:
             return
@@ -149,11 +159,11 @@ class Exchange(Failover):
     # --- from outside
 
     def model_timeout_s(self) -> float:
-        """Return how long the replica may send nothing, in seconds."""
+        """Return the seconds of silence after which the replica has failed; infinite: no limit is known."""
         return self._plane.request_timeouts_s.get(self._request.model, inf)
 
     def client_left(self) -> None:
-        """Nobody waits for the answer any more: closing the connection makes the engine abort."""
+        """End the request, as its client is gone; closing the replica's connection makes the engine abort."""
         if self._ended:
             return
         upstream = self.upstream
@@ -181,13 +191,13 @@ class Exchange(Failover):
     def _end(
         self, outcome: Outcome, usage: Usage = _UNKNOWN, *, is_whole: bool = False, added: ChunkChain | None = None
     ) -> None:
-        """Give back what was reserved and count how it ended; exactly once.
+        """Give back the request's reservations and count its outcome; called exactly once.
 
         Args:
-            outcome: how.
-            usage: what the answer said of its tokens.
-            is_whole: the replica's answer came to its end.
-            added: the chunks that the answer adds to the prompt's chain.
+            outcome: how it ended.
+            usage: the tokens that the answer reported.
+            is_whole: the replica's answer is complete, so it is learned from.
+            added: the chunks that the answer adds to the prompt's chain; None: none, or it was not read.
         """
         self._ended = True
         plane, upstream = self._plane, self.upstream
@@ -220,7 +230,7 @@ class Exchange(Failover):
 
 
 def _explanation(attempt: Attempt) -> bytes:
-    """Return header lines that say which replica it is, by which policy, and how much it held of the prompt."""
+    """Return header lines with the replica, the policy that picked it, and how much of the prompt it should hold."""
     expectation = attempt.expectation
     return (
         f"x-rackserve-replica: {attempt.replica.replica_id}\r\nx-rackserve-policy: {attempt.decision.policy}\r\n"

@@ -1,4 +1,4 @@
-"""A request on its way over replicas: sent to one and, where that fails, to another that begins anew or goes on."""
+"""Sends a request to its replica and, if that fails, to another one, which begins anew or continues the stream."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -23,15 +23,16 @@ _log = structlog.get_logger("rackserve.gateway")
 
 
 class Failover(ABC):
-    """What an exchange does between its pick of a replica and that replica's answer, and when the replica fails.
+    """The part of an exchange that sends the request to its replica, and acts when the replica fails.
 
-    `dispatched` → a connection → `upstream_head` of the exchange. Before the first byte a request that failed goes
-    elsewhere; a stream that breaks goes on elsewhere from the text already sent, where another replica can do that.
+    `dispatched` takes or opens a connection and sends the request; `upstream_head` of the exchange follows. A request
+    that fails before the first byte of its answer goes to another replica. A stream that breaks is continued by another
+    replica from the text already sent, if it can be (see `router/http/api/resume.py`).
 
     Attributes:
-        answer: what the client gets.
-        head_request: the method was HEAD: no body follows the head.
-        upstream: the connection that carries it now, None while there is none.
+        answer: the client's answer.
+        head_request: the method is HEAD, so no body follows the head.
+        upstream: the connection to the replica; None while there is none.
     """
 
     __slots__ = (
@@ -64,22 +65,22 @@ class Failover(ABC):
 
     @abstractmethod
     def upstream_head(self, head: ResponseHead, body: bytes) -> Sink:
-        """Start the answer to the client with the replica's own head."""
+        """Begin the client's answer with the replica's head; return the function that takes the rest of the body."""
 
     @abstractmethod
     def upstream_done(self) -> None:
-        """The answer is complete."""
+        """Complete the client's answer, as the replica's answer is complete."""
 
     @abstractmethod
     def _end(self, outcome: Outcome, usage: Usage = ...) -> None:
-        """Give back what was reserved and count how it ended; exactly once."""
+        """Give back the request's reservations and count its outcome; called exactly once."""
 
     @abstractmethod
     def _refuse(self, refusal: Reject) -> None:
-        """Answer that it will not be served."""
+        """Answer that the request will not be served."""
 
     def dispatched(self) -> None:
-        """Send the request to the replica it was given to, or answer that there is none."""
+        """Send the request to the replica that the dispatcher picked, or answer the dispatcher's refusal."""
         attempt = self._ticket.attempt
         if attempt is None:
             self._refuse(self._ticket.refusal or ALL_FAILED)
@@ -118,7 +119,12 @@ class Failover(ABC):
     # --- failures
 
     def upstream_failed(self, reason: str, *, between_chunks: bool) -> None:
-        """The replica broke off: try another, or tell the client that its answer ends here."""
+        """Try another replica, as this one broke off; if that is not possible, break the client's answer.
+
+        Args:
+            reason: what the replica did, for the log and the client: "closed the connection".
+            between_chunks: what was sent of the answer ends with a whole chunk.
+        """
         if self._ended:
             return
         if self.answer.head is None:
@@ -132,7 +138,7 @@ class Failover(ABC):
             self._break(f"the replica {reason} before the answer was complete", whole=whole)
 
     def timed_out(self, timeout_s: float) -> None:
-        """The replica sent nothing for too long."""
+        """Give up on the replica, as it sent nothing for `timeout_s` seconds."""
         upstream = self.upstream
         if upstream is None or self._ticket.attempt is None or self._ended:
             return
@@ -146,7 +152,7 @@ class Failover(ABC):
         self._refuse(Reject(Outcome.REPLICA_TIMEOUT, 1.0, f"the replica {reason}"))
 
     def _going_away(self) -> None:
-        """The replica is stopping and has not begun: another takes the request."""
+        """Give the request to another replica, as this one is stopping and has not begun it."""
         attempt, upstream = self._ticket.attempt, self.upstream
         if attempt is not None and not attempt.replica.leaving:
             _log.info("replica is leaving", replica=attempt.replica.replica_id)
@@ -156,7 +162,7 @@ class Failover(ABC):
         self._flow.fail(self._ticket, Fault.LEAVING, self)
 
     def _failed_before_answering(self, fault: Fault, reason: str) -> None:
-        """No byte of the answer has come: the request can go elsewhere."""
+        """Give the request to another replica: no byte of its answer has come, so another can begin anew."""
         self.upstream = None
         if self._ticket.attempt is None:
             return
@@ -166,19 +172,19 @@ class Failover(ABC):
         self._flow.fail(self._ticket, fault, self)
 
     def _blame(self, reason: str) -> None:
-        """The replica failed and nobody else goes on: leave it out for a while."""
+        """Leave the replica out for a while: it failed, and no other replica takes the request over."""
         self._log_failure(reason)
         self._flow.dispatcher.blame(self._ticket, self._plane.now_s())
 
     def _log_failure(self, reason: str) -> None:
         attempt = self._ticket.attempt
-        if attempt is not None and attempt.replica.accepting:  # once, not for each of its requests
+        if attempt is not None and attempt.replica.accepting:  # log once, not for each request on the replica
             _log.warning("replica failed a request", replica=attempt.replica.replica_id, reason=reason)
 
-    # --- streams that another replica goes on with
+    # --- streams that another replica continues
 
     def _engine_gave_up(self) -> bool:
-        """The engine says in its stream that it cannot go on; tell whether another replica will, instead."""
+        """Let another replica continue the stream, as this engine gave up on it; return whether one can be asked."""
         upstream = self.upstream
         gone_on = not self._ended and self._resume(Fault.GAVE_UP, "gave up")
         if gone_on and upstream is not None:
@@ -186,7 +192,11 @@ class Failover(ABC):
         return gone_on
 
     def _resume(self, fault: Fault, reason: str) -> bool:
-        """Let another replica go on with the stream from the text the client has; tell whether that can be asked."""
+        """Let another replica continue the stream from the text that the client has; return whether one can be asked.
+
+        If all of the text was sent and only the stream's end is missing, the stream is ended here and the result is
+        True.
+        """
         if self._ticket.attempt is None:
             return False
         body = self.answer.resume()
@@ -194,7 +204,7 @@ class Failover(ABC):
             return False
         if fault is Fault.FAILED:
             self._log_failure(reason)
-        if not body:  # all of the text was there
+        if not body:  # all of the text has been sent
             if fault is Fault.FAILED:
                 self._flow.dispatcher.blame(self._ticket, self._plane.now_s())
             self._end(Outcome.OK)
@@ -208,7 +218,7 @@ class Failover(ABC):
         return True
 
     def _resumed_head(self, head: ResponseHead, body: bytes) -> Sink:
-        """The replica that goes on answers: its events follow, its head does not."""
+        """Return where the body of the continuing replica goes: its events are passed on, its head is not."""
         sink = self.answer.go_on(head, body, self._engine_gave_up)
         if sink is not None:
             return sink
@@ -218,13 +228,18 @@ class Failover(ABC):
         return self._client.transport.write
 
     def _break(self, message: str, *, whole: bool) -> None:
-        """End an answer that cannot be completed; `whole`: what was sent ends with a whole chunk."""
+        """End an answer that cannot be completed.
+
+        Args:
+            message: what happened, for the client.
+            whole: what was sent ends with a whole chunk, so an error event may follow.
+        """
         self._end(Outcome.REPLICA_FAILED)
         self.answer.break_off(Outcome.REPLICA_FAILED, message, whole=whole)
         self._client.exchange_broken()
 
     def failed_inside(self) -> None:
-        """The gateway itself failed with it."""
+        """Refuse the request, as the gateway itself failed with it."""
         if not self._ended:
             if self.upstream is not None:
                 self.upstream.abandon()

@@ -1,4 +1,4 @@
-"""What a request on the apps' port is for: answered here, refused, or given to an exchange."""
+"""Decides what happens to a request on the apps' port: a page or list, a refusal, or an exchange with a replica."""
 
 import msgspec
 
@@ -17,7 +17,7 @@ from router.request import RoutingRequest
 BESIDE_V1 = frozenset(
     {b"/classify", b"/detokenize", b"/pooling", b"/rerank", b"/score", b"/tokenize", b"/v2/embed", b"/v2/rerank"}
 )
-"""Paths outside /v1/ that vLLM serves by model too."""
+"""Paths outside /v1/ on which vLLM, too, serves requests that name a model."""
 
 
 class Front:
@@ -25,7 +25,7 @@ class Front:
 
     Args:
         plane: the gateway's shared state.
-        pages: answers what is not about a model.
+        pages: answers requests that are not about a model.
     """
 
     def __init__(self, plane: DataPlane, pages: Pages) -> None:
@@ -34,7 +34,7 @@ class Front:
         self._answers = Answers(plane)
 
     def handle(self, client: Client, incoming: IncomingRequest) -> Exchange | None:
-        """Answer a request, or return the exchange that will."""
+        """Answer a request and return None, or return the exchange that will answer it once started."""
         path = incoming.path
         if path[:4] != b"/v1/" and path not in BESIDE_V1:
             self._pages.handle(client, incoming)
@@ -102,7 +102,7 @@ class Front:
         return Exchange(self._plane, flow, client, incoming, request, tenant, priority, wait_s)
 
     def _models(self, client: Writable, incoming: IncomingRequest, tenant: Tenant) -> None:
-        """Answer /v1/models and /v1/models/NAME, with the models this tenant may use."""
+        """Answer /v1/models and /v1/models/NAME with the models that this tenant may use."""
         rows = {
             name: {"id": name, "object": "model", "created": 0, "owned_by": "rackserve"}
             for name in sorted(self._plane.models.flows)
@@ -120,10 +120,10 @@ class Front:
 
 
 def _read(incoming: IncomingRequest) -> Envelope:
-    """Read what routing needs of the body.
+    """Return the fields of the body that routing needs.
 
     Raises:
-        EnvelopeError: it cannot be read.
+        EnvelopeError: the body cannot be read.
     """
     if not incoming.body:
         return Envelope()

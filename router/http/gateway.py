@@ -1,4 +1,4 @@
-"""One gateway process: its sockets, and how the directory and telemetry reach its fleet."""
+"""The data plane of one gateway process: its sockets, and its updates from the directory and from telemetry."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -27,29 +27,33 @@ from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 
 FLUSH_S = 0.2
-"""What was answered last gets so long to leave the process."""
+"""Seconds that a stopping gateway gives its last answers to leave the process."""
 
 _log = structlog.get_logger("rackserve.gateway")
 
 
 class Gateway:
-    """A gateway process' data plane.
+    """The data plane of one gateway process.
 
-    Used from one event loop: `start`, then `apply_view` and `apply_report` as the world changes, then `stop`.
+    It is used from one event loop: `start`, then `apply_view`, `apply_report` and `apply_residency` as news comes, then
+    `stop`.
 
     Args:
-        spec: where to listen and the limits.
-        models: what is served.
-        gateway_id: names this process to replicas and in `state`.
-        credential: the cluster's internal credential; "" sends none.
-        clock: monotonic time.
+        spec: addresses to listen on, limits and tenants.
+        models: the models to serve.
+        gateway_id: name of this process, sent to replicas and shown in `state`.
+        credential: the cluster's internal credential, sent to replicas; "": none is sent.
+        clock: tells the time.
         rng: breaks ties.
-        tracer: makes spans of requests; None: no traces are wanted.
-        authenticator: maps API keys to tenants; by default the tenants of `spec`, or open access where it has none.
+        authenticator: maps API keys to tenants. None: the tenants of `spec` are used, or open access if it has none.
+        tracer: makes spans of requests; None: requests are not traced.
+
+    Raises:
+        PolicyError: a model names a policy that does not exist.
 
     Attributes:
-        port: the apps' port, once started.
-        admin_port: the operators' port, once started.
+        port: the apps' port; 0 before `start`.
+        admin_port: the operators' port; 0 before `start`.
     """
 
     def __init__(  # noqa: PLR0913 - the composition of one process
@@ -88,10 +92,10 @@ class Gateway:
         self.set_models(models)
 
     async def start(self) -> None:
-        """Listen on both ports.
+        """Listen on both ports and begin to enforce time limits.
 
         Raises:
-            OSError: a port is taken by something that does not share it, or the certificate cannot be used.
+            OSError: a port is taken by a process that does not share it, or the certificate cannot be used.
         """
         loop = asyncio.get_running_loop()
         self._certificate = ServerCertificate(self._spec.tls) if self._spec.tls is not None else None
@@ -124,20 +128,20 @@ class Gateway:
         self._plane.request_timeouts_s = {model.name: model.request_timeout_s for model in models}
 
     def apply_view(self, endpoints: Sequence[Endpoint]) -> None:
-        """Take the directory's word for which replicas exist."""
+        """Take the replicas that exist, from the directory."""
         self._has_view = True
         self._plane.replicas_gone(self._plane.models.set_replicas(endpoints))
 
     def apply_report(self, replica_id: str, report: LoadReport | None) -> None:
-        """Take a replica's load report; None: its telemetry went silent."""
+        """Take a replica's load report; None: its reports no longer arrive."""
         self._plane.models.report(replica_id, report)
 
     def load(self) -> Mapping[str, GatewayFigures]:
-        """Return what the autoscaler is told of each model."""
+        """Return the figures for the autoscaler, by model."""
         return self._plane.models.load()
 
     def tell_scaling(self, views: Callable[[], Mapping[str, ScalingView]]) -> None:
-        """Have the metrics tell how models are scaled, as `views` returns it."""
+        """Show in the metrics how models are scaled; `views` returns it, by model."""
         self._plane.scaling_views = views
 
     def when_held(self, tell: Callable[[], None]) -> None:
@@ -145,11 +149,15 @@ class Gateway:
         self._plane.models.on_held = tell
 
     def apply_residency(self, replica_id: str, delta: ResidencyDelta) -> bool:
-        """Take what a replica says became resident in its cache or was evicted; False: ask it for a snapshot."""
+        """Take the chunks that a replica's cache gained and lost.
+
+        Returns:
+            False if deltas are missing, so the replica must be asked for a snapshot.
+        """
         return self._plane.models.apply_residency(replica_id, delta)
 
     def readiness(self) -> Readiness:
-        """Tell whether every model that is to have a replica has one, and if not what is missing."""
+        """Return whether every model that must have a replica has one, and if not, what is missing."""
         if self._plane.draining:
             return Readiness(is_ready=False, reason="the gateway is stopping")
         if not self._has_view:
@@ -160,7 +168,7 @@ class Gateway:
         return now
 
     def state(self) -> dict[str, Any]:
-        """Return what this process knows, for `rackserve status`: plain JSON values."""
+        """Return the state of this process for `rackserve status`, as plain JSON values."""
         ready = self.readiness()
         meters = self._plane.meters
         return {
@@ -180,7 +188,7 @@ class Gateway:
         }
 
     async def stop(self, drain_s: float) -> None:
-        """Stop accepting, let running answers finish for `drain_s` seconds, then close everything."""
+        """Stop accepting connections, let answers finish for `drain_s` seconds, refuse what waits, close everything."""
         self._plane.draining = True
         for listener in self._listeners:
             await listener.close()

@@ -1,6 +1,7 @@
-"""One model's dispatcher on the gateway's event loop: who waits for it, and when it is asked for the next request.
+"""Runs one model's dispatcher on the gateway's event loop.
 
-Nothing here awaits, and where nothing waits nothing is scheduled.
+It keeps the requests that wait and asks the dispatcher for the next one when a replica may have room. Nothing here
+awaits, and while no request waits nothing is scheduled.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from router.flow_control.queued_request import RequestState
 from router.replicas.load_report import LoadReport
 
 DISPATCHES_A_TURN = 64
-"""Waiting requests sent in one go; between two goes the event loop moves other requests' bytes."""
+"""Most waiting requests sent in one turn of the event loop, so that other requests' bytes move in between."""
 
 _log = structlog.get_logger("rackserve.gateway")
 
@@ -25,22 +26,22 @@ class Waiter(Protocol):
     """A request that may have to wait."""
 
     def dispatched(self) -> None:
-        """Its ticket is on a replica, or refused: go there, or say so."""
+        """Send the request to its ticket's replica, or answer its ticket's refusal."""
         ...
 
     def failed_inside(self) -> None:
-        """The gateway itself failed with it."""
+        """Refuse the request, as the gateway itself failed with it."""
         ...
 
 
 class ModelFlow:
-    """Drives one dispatcher.
+    """Runs one model's dispatcher.
 
     Args:
-        dispatcher: the model's.
-        now_s: monotonic seconds.
-        on_dispatched: called with the class of each request that goes to a replica, and the seconds it waited.
-        on_held: called when a request is held because the model has no replica.
+        dispatcher: the model's dispatcher.
+        now_s: returns the time, monotonic seconds.
+        on_dispatched: called for each request that goes to a replica, with its class and the seconds it waited.
+        on_held: called when a request is held because no replica of the model takes requests.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class ModelFlow:
         self._opening_due_s = 0.0
 
     def offered(self, ticket: Ticket, waiter: Waiter) -> None:
-        """Go on with a request that was just offered: its waiter is told `dispatched` before this returns, or later."""
+        """Take a request that was just offered; its waiter's `dispatched` is called before this returns, or later."""
         if ticket.state is RequestState.WAITING:
             self._wait(ticket, waiter)
             return
@@ -70,7 +71,13 @@ class ModelFlow:
         waiter.dispatched()
 
     def fail(self, ticket: Ticket, fault: Fault, waiter: Waiter) -> None:
-        """A request cannot stay on its replica: its waiter is told `dispatched` before this returns, or later."""
+        """Take a request off its replica; its waiter's `dispatched` is called before this returns, or later.
+
+        Args:
+            ticket: the request's ticket.
+            fault: why it cannot stay.
+            waiter: the request.
+        """
         self.dispatcher.fail(ticket, fault, self.now_s())
         if ticket.state is RequestState.WAITING:
             self._wait(ticket, waiter)
@@ -79,30 +86,30 @@ class ModelFlow:
         self.room_opened()
 
     def ended(self, ticket: Ticket) -> None:
-        """A request is over: nobody waits for it, and others may have its room."""
+        """Forget a request that is over; a waiting one may have its room."""
         self._waiters.pop(ticket.number, None)
         if self.dispatcher.someone_waits:
             self.room_opened()
 
     def report(self, replica_id: str, report: LoadReport | None) -> None:
-        """Take a replica's load report; None: it has fallen silent."""
+        """Take a replica's load report; None: its reports no longer arrive."""
         self.dispatcher.report(replica_id, report, self.now_s())
         self.room_opened()
 
     def tick(self) -> None:
-        """Refuse those whose time is over; call a few times a second."""
+        """Refuse requests that have waited too long; call a few times a second."""
         self.dispatcher.tick(self.now_s())
         self.answer_refused()
         self.room_opened()
 
     def room_opened(self) -> None:
-        """A replica may have room: dispatch what waits, once what is being done now is done."""
+        """Dispatch waiting requests in the next turn of the event loop, as a replica may have room."""
         if self.dispatcher.someone_waits and not self._pump_is_due:
             self._pump_is_due = True
             asyncio.get_running_loop().call_soon(self._pump)
 
     def answer_refused(self) -> None:
-        """Answer those that waited and will not be served."""
+        """Answer the requests that waited and will not be served."""
         refused, self.dispatcher.refused = self.dispatcher.refused, []
         for ticket in refused:
             waiter = self._waiters.pop(ticket.number, None)
@@ -131,13 +138,13 @@ class ModelFlow:
             waiter = self._waiters.pop(ticket.number)
             try:
                 waiter.dispatched()
-            except Exception:  # noqa: BLE001 - a mistake of ours must cost one request, not those behind it
+            except Exception:  # noqa: BLE001 - a defect here must cost one request, not those behind it
                 _log.exception("request failed inside the gateway", model=self.dispatcher.model)
                 waiter.failed_inside()
         self.room_opened()
 
     def _watch_openings(self, now_s: float) -> None:
-        """Look again when a replica will have prefilled what it was given."""
+        """Dispatch again at the time when the dispatcher expects a replica to have room."""
         opens_s = self.dispatcher.next_opening_s()
         if opens_s is None:
             return
@@ -147,7 +154,8 @@ class ModelFlow:
             if self._opening_due_s <= due_s:
                 return
             self._opening.cancel()
-        # Its own `when` is not to be asked: uvloop makes no timer of what is due within half a millisecond.
+        # The due time is kept beside the handle: for calls due within half a millisecond uvloop makes no timer, so the
+        # handle has no `when`.
         self._opening = loop.call_at(due_s, self._opened)
         self._opening_due_s = due_s
 

@@ -28,7 +28,9 @@ from router.outcome import Outcome
 
 WHY = b"/why/"
 LATEST = 20
+"""Number of requests that /why/ lists."""
 READ_ONLY = (b"GET", b"HEAD")
+"""Methods that pages answer."""
 _JSON = b"application/json"
 _METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -37,7 +39,7 @@ Page = Callable[[], tuple[int, bytes, bytes]]
 
 
 def collectors(plane: DataPlane) -> tuple[Collector, ...]:
-    """Return all that /metrics is made of."""
+    """Return the collectors of all families in /metrics."""
     return (
         plane.meters,
         FlowMetrics(lambda: _queues(plane), plane.models.room, plane.meters),
@@ -53,8 +55,8 @@ class Pages:
 
     Args:
         plane: the gateway's shared state.
-        readiness: tells whether requests can be served, and why or why not.
-        state: what the operators' port shows at /state; None on the apps' port, where it is not shown.
+        readiness: returns whether requests can be served, and why or why not.
+        state: returns what /state shows on the operators' port; None on the apps' port, which has no /state and /why.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class Pages:
         self._models = plane.models if state is not None else None
 
     def handle(self, client: Client, incoming: IncomingRequest) -> None:
-        """Answer a request for a page."""
+        """Answer a request for a page, or refuse it if there is no such page."""
         page = self._pages.get(incoming.path)
         if page is None and self._models is not None and incoming.path.startswith(WHY):
             page = partial(self._why, self._models, incoming.path.removeprefix(WHY).decode("ascii"))
@@ -104,7 +106,7 @@ class Pages:
 
     @staticmethod
     def _why(models: ServedModels, request_id: str) -> tuple[int, bytes, bytes]:
-        """Tell why a request went where it went; without an id, of the last requests."""
+        """Return the page that explains why a request went to its replica; with an empty id, the last requests'."""
         journals = {name: dispatcher.journal for name, dispatcher in models.dispatchers().items()}
         if not request_id:
             latest = [

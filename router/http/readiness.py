@@ -1,4 +1,4 @@
-"""Whether a gateway can serve, and if not what is missing."""
+"""Tells whether a gateway can serve requests, and if not, what is missing."""
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -10,12 +10,13 @@ from router.scheduling.needed_telemetry import why_unmet
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """What /ready says.
+    """Whether a gateway can serve, as /ready says it.
 
     Attributes:
         is_ready: requests can be served.
         reason: why, or why not.
-        unmet: of each model whose policy needs telemetry that no replica of it provides, which; waiting won't help.
+        unmet: one sentence for each model whose policy needs telemetry that none of its replicas provides. Waiting does
+            not help: the policy or the replicas must be changed.
     """
 
     is_ready: bool
@@ -24,13 +25,13 @@ class Readiness:
 
 
 def readiness_of(models: Mapping[str, Fleet], required: AbstractSet[str], *, has_been_ready: bool = False) -> Readiness:
-    """Return whether every model that is to have a replica has one, and one that its policy can work with.
+    """Return whether every model that must have a replica has one, and whether its policy gets the telemetry it needs.
 
     Args:
-        models: by name.
-        required: names of those that are to have a replica at all times.
-        has_been_ready: the gateway serves already: a policy that is now unmet is told, but takes no model from it, the
-            other models least of all.
+        models: the models' replicas and policies, by name.
+        required: names of the models that must have a replica at all times.
+        has_been_ready: the gateway was ready before. Then a policy that lacks telemetry is listed in `unmet` but the
+            gateway stays ready, so that the other models are still served.
     """
     unmet = []
     for name, fleet in sorted(models.items()):

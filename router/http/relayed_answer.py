@@ -1,4 +1,4 @@
-"""A replica's answer on its way to the client: its head made ours, its bytes passed on, and what is kept of them."""
+"""Passes a replica's answer on to the client, and keeps what is needed to count its tokens and to continue it."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,20 +17,20 @@ from router.outcome import Outcome
 from router.request import RoutingRequest
 
 MAX_KEPT_ANSWER = 64 * 1024
-"""Longer answers that are not streamed are not kept to read their usage from."""
+"""Bytes of an answer that are kept to read its usage from: no answer known to be longer, and the end of all others."""
 
 
 class RelayedAnswer:
-    """One answer, from its head to its end; over several replicas where one goes on with another's stream.
+    """One answer, from its head to its end; it comes from several replicas if one continues another's stream.
 
     Args:
-        transport: the client's.
+        transport: the client's transport.
         incoming: the request as it came.
-        request: the same, as routing sees it.
+        request: the same request, as routing sees it.
 
     Attributes:
-        head: the first replica's; None: nothing has been sent yet.
-        keep_alive: the client's connection stays open afterwards.
+        head: the first replica's head; None: nothing has been sent yet.
+        keep_alive: the client's connection stays open after the answer.
     """
 
     __slots__ = (
@@ -60,20 +60,21 @@ class RelayedAnswer:
 
     @property
     def is_resumed(self) -> bool:
-        """Another replica goes on with the stream."""
+        """Whether another replica continues the stream."""
         return self._resumed is not None
 
     def begin(self, head: ResponseHead, body: bytes, own_headers: bytes, gave_up: Callable[[], bool]) -> Sink:
-        """Send the head and what came of the body with it.
+        """Send the head and the first bytes of the body.
 
         Args:
-            head: the replica's.
-            body: what came with it.
-            own_headers: header lines the gateway adds.
-            gave_up: called where the engine says within a stream that it cannot go on; returns whether another will.
+            head: the replica's head.
+            body: the bytes of the body that came with it.
+            own_headers: header lines that the gateway adds.
+            gave_up: called when the engine says in a stream that it gives up; returns whether another replica
+                continues the stream.
 
         Returns:
-            Where the rest of the body goes.
+            The function that takes the rest of the body.
         """
         self.head = head
         self._own_headers = own_headers
@@ -87,7 +88,7 @@ class RelayedAnswer:
         return self._sink_for(head, body, gave_up)
 
     def _sink_for(self, head: ResponseHead, body: bytes, gave_up: Callable[[], bool]) -> Sink:
-        """Return where the body goes: to the client, and beside it to whom it is kept for."""
+        """Return the function that sends the body to the client and keeps what is needed of it."""
         write = self._transport.write
         request = self._request
         if request.stream and head.length == CHUNKED and request.path in RESUMABLE_PATHS and _is_events(head):
@@ -104,7 +105,7 @@ class RelayedAnswer:
         return write_and_keep
 
     def _stream_sink(self, body: bytes, gave_up: Callable[[], bool]) -> Sink:
-        """Return where a stream goes that another replica may go on with."""
+        """Return the function that takes a stream which another replica may have to continue."""
         write = self._transport.write
         sent = self._sent = SentText()
         keep = sent.keep
@@ -124,7 +125,7 @@ class RelayedAnswer:
         return write_and_keep
 
     def complete(self) -> None:
-        """The last replica's answer is complete: send what of the client's is missing."""
+        """Send what the client's answer still lacks, as the last replica's answer is complete."""
         if self._resumed is not None:
             self._transport.write(LAST_CHUNK)
         elif self._collected is not None and self.head is not None:
@@ -136,20 +137,30 @@ class RelayedAnswer:
             )
 
     def break_off(self, outcome: Outcome, message: str, *, whole: bool) -> None:
-        """Say in a stream that it cannot be completed; `whole`: what was sent ends with a whole chunk."""
+        """Send an error event if the answer is a stream, as it cannot be completed.
+
+        Args:
+            outcome: the error's `code`.
+            message: what happened, for the client.
+            whole: what was sent ends with a whole chunk; else nothing can be added.
+        """
         if whole and self._collected is None and self.head is not None and _is_events(self.head):
             self._transport.write(chunk(error_event(outcome, message)) + LAST_CHUNK)
 
-    # --- going on elsewhere
+    # --- streams that another replica continues
 
     def resume(self) -> bytes | None:
-        """Return the body that asks another replica to go on; b"": all has been sent; None: that cannot be asked."""
+        """Return the request body that has another replica continue the stream.
+
+        Returns:
+            b"": all of the text was sent, and the stream has been ended here. None: the stream cannot be continued.
+        """
         sent = self._sent
         if sent is None:
             return None
         sent.fold()
         if sent.finished:
-            # All the text is there; only the stream's own end is missing.
+            # All of the text was sent; only the stream's end is missing.
             self._transport.write(chunk(b"data: [DONE]\n\n") + LAST_CHUNK)
             return b""
         body = continuation_body(self._request.path, self._incoming.body, sent)
@@ -158,7 +169,16 @@ class RelayedAnswer:
         return body
 
     def go_on(self, head: ResponseHead, body: bytes, gave_up: Callable[[], bool]) -> Sink | None:
-        """The replica that goes on answers: its events follow, its head does not; None: it does not go on."""
+        """Take the answer of the replica that continues the stream; its events are passed on, its head is not.
+
+        Args:
+            head: the replica's head.
+            body: the bytes of the body that came with it.
+            gave_up: as for `begin`.
+
+        Returns:
+            The function that takes the rest of the body; None: the answer is no stream that continues this one.
+        """
         resumed = self._resumed
         if resumed is None or head.status != HTTPStatus.OK or head.length != CHUNKED:
             return None
@@ -176,16 +196,20 @@ class RelayedAnswer:
         return write_rest
 
     def fold(self) -> None:
-        """Bound what is kept; called now and then. Of a stream that can be resumed its text is kept, else its end."""
+        """Bound the memory of what is kept: the text of a stream that can be resumed, the end of any other answer."""
         if self._sent is not None:
             self._sent.fold_if_long()
         elif len(self._kept) > FOLD_EVENTS:
             self._kept[:] = [b"".join(self._kept)[-MAX_KEPT_ANSWER:]]
 
-    # --- what it cost
+    # --- tokens
 
     def usage(self, *, with_reply: bool) -> tuple[Usage, bytes]:
-        """Return what a whole answer says of its tokens and, if wanted, the piece the next turn will hold of it."""
+        """Return the tokens that a complete answer reports, and the text that the next turn of a chat will contain.
+
+        Args:
+            with_reply: that text is wanted; else it is b"". It is b"", too, for a resumed stream.
+        """
         if self._resumed is not None:
             return Usage(), b""
         if with_reply:
@@ -193,7 +217,7 @@ class RelayedAnswer:
         return read_counts(self._sent, self._kept), b""
 
     def tokens_sent(self) -> int | None:
-        """Return how many tokens the client has got of a stream, about; None: it is no stream that is read."""
+        """Return about how many tokens of a stream were sent; None: the answer is no stream whose events are read."""
         return self._sent.tokens_about() if self._sent is not None else None
 
 

@@ -1,4 +1,4 @@
-"""The models of one gateway process: a dispatcher and its flow for each, fed by the directory and by telemetry."""
+"""The models of one gateway process, each with its dispatcher; passes news of replicas on to the right one."""
 
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
@@ -26,18 +26,18 @@ _log = structlog.get_logger("rackserve.gateway")
 
 
 class ServedModels:
-    """Every model's dispatcher, and what they share.
+    """The dispatchers of all models, and what they share: tenants' limits and the room for waiting requests.
 
     Args:
-        spec: how much may wait, and the tenants.
-        meters: where waits are counted.
+        spec: bounds of what may wait, and the tenants.
+        meters: counts the waits.
         rng: breaks ties.
-        now_s: monotonic seconds.
+        now_s: returns the time, monotonic seconds.
 
     Attributes:
-        flows: by model.
-        room: how much waits, of all models.
-        on_held: called when a request is held because its model has no replica.
+        flows: each model's dispatcher on the event loop, by model.
+        room: requests and bytes that wait, of all models together, and their bounds.
+        on_held: called when a request is held because no replica of its model takes requests.
     """
 
     def __init__(self, spec: GatewaySpec, meters: Meters, rng: Random, now_s: Callable[[], float]) -> None:
@@ -47,14 +47,14 @@ class ServedModels:
         self._meters = meters
         self._rng = rng
         self._now_s = now_s
-        # Where nobody is told apart, everybody is trusted to say what is urgent.
+        # Without tenants there is nobody to protect from others: each request may ask for any class.
         anonymous = TenantLimits(max_priority=Priority.HIGH)
         self._tenants = {tenant.name: _limits_of(tenant) for tenant in spec.tenants} or {ANONYMOUS.name: anonymous}
         self._rates = RateLimits(self._tenants, now_s())
         self._model_of: dict[str, str] = {}
 
     def dispatchers(self) -> dict[str, Dispatcher]:
-        """Return each model's dispatcher."""
+        """Return the dispatchers, by model."""
         return {name: flow.dispatcher for name, flow in self.flows.items()}
 
     def replicas(self) -> list[Replica]:
@@ -65,7 +65,7 @@ class ServedModels:
         """Serve exactly these models from now on; running requests go on.
 
         Returns:
-            The endpoints of replicas whose model is gone.
+            The endpoints of the replicas whose model is no longer served.
 
         Raises:
             PolicyError: a model names a policy that does not exist.
@@ -109,10 +109,10 @@ class ServedModels:
         self.on_held()
 
     def set_replicas(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
-        """Take the directory's word for which replicas exist; those of unknown models are passed over.
+        """Take the replicas that exist, from the directory; those of models that are not served are ignored.
 
         Returns:
-            The endpoints that are gone.
+            The endpoints of the replicas that are gone.
         """
         now_s = self._now_s()
         by_model: dict[str, list[Endpoint]] = {name: [] for name in self.flows}
@@ -134,13 +134,17 @@ class ServedModels:
         return all_gone
 
     def report(self, replica_id: str, report: LoadReport | None) -> None:
-        """Take a replica's load report; None: its telemetry went silent."""
+        """Take a replica's load report; None: its reports no longer arrive."""
         flow = self._flow_of(replica_id)
         if flow is not None:
             flow.report(replica_id, report)
 
     def apply_residency(self, replica_id: str, delta: ResidencyDelta) -> bool:
-        """Take what a replica says became resident in its cache or was evicted; False: ask it for a snapshot."""
+        """Take the chunks that a replica's cache gained and lost.
+
+        Returns:
+            False if deltas are missing, so the replica must be asked for a snapshot.
+        """
         flow = self._flow_of(replica_id)
         return flow.dispatcher.apply_residency(replica_id, delta) if flow is not None else True
 
@@ -148,19 +152,19 @@ class ServedModels:
         return self.flows.get(self._model_of.get(replica_id, ""))
 
     def tick(self) -> None:
-        """Let time pass; call a few times a second."""
+        """Enforce the time limits of requests and replicas; call a few times a second."""
         for flow in self.flows.values():
             flow.tick()
 
     def shut_down(self) -> None:
-        """Refuse all that wait: the gateway ends."""
+        """Refuse all waiting requests, as the gateway stops."""
         refusal = reject(Outcome.SHUTTING_DOWN, 1.0, "this gateway is stopping; ask again")
         for flow in self.flows.values():
             flow.dispatcher.refuse_all(refusal, self._now_s())
             flow.answer_refused()
 
     def load(self) -> Mapping[str, GatewayFigures]:
-        """Return what the autoscaler is told of each model."""
+        """Return the figures for the autoscaler, by model."""
         now_s = self._now_s()
         return {name: flow.dispatcher.load(now_s) for name, flow in self.flows.items()}
 

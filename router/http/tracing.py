@@ -1,4 +1,4 @@
-"""What the data plane asks of tracing. Where none is wanted there is no tracer, and a request costs a look at None."""
+"""The interface of tracing. Without tracing there is no tracer, and each request costs one comparison with None."""
 
 from typing import Protocol
 
@@ -10,18 +10,18 @@ from router.request import RoutingRequest
 
 
 class RequestSpan(Protocol):
-    """One request's span, from its last byte to its answer's last."""
+    """One request's span, from the request's last byte to its answer's last."""
 
     def dispatched(self, attempt: Attempt) -> None:
-        """The request goes to a replica; more than once where one fails."""
+        """Note that the request goes to a replica; called again for each further replica if one fails."""
         ...
 
     def first_bytes(self) -> None:
-        """The answer's body has begun."""
+        """Note that the answer's body has begun."""
         ...
 
     def ended(self, outcome: Outcome, usage: Usage) -> None:
-        """The request is over."""
+        """End the span, as the request is over."""
         ...
 
 
@@ -29,9 +29,16 @@ class Tracer(Protocol):
     """Makes spans of requests."""
 
     def begin(self, incoming: IncomingRequest, request: RoutingRequest, tenant: str) -> RequestSpan | None:
-        """Begin a request's span as its client's child, and put its context in the headers that go on to the replica.
+        """Begin a request's span, as a child of the client's span if the request names one.
+
+        The span's context is put into `incoming.headers`, which go on to the replica.
+
+        Args:
+            incoming: the request as it came.
+            request: the same request, as routing sees it.
+            tenant: the tenant's name.
 
         Returns:
-            None where the request is not sampled; its headers then go on as they came.
+            The span; None: the request is not sampled, and its headers are unchanged.
         """
         ...

@@ -1,1 +1,1 @@
-"""What a gateway counts, and how /metrics tells it."""
+"""The counts of a gateway process, and the collectors that export them at /metrics."""

@@ -1,4 +1,4 @@
-"""How well routing finds caches, as metrics: one family a figure, one row a model whose policy reads prompts."""
+"""Metrics of how well routing finds cached prefixes: one row for each model whose policy reads prompts."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -18,40 +18,42 @@ _GAUGES: tuple[tuple[str, str, Callable[[RoutingEfficiency], float]], ...] = (
     ),
     (
         "rackserve_prefix_hit_ratio_ideal",
-        "The share one infinite cache shared by all replicas would have had, over the same requests.",
+        "Share of prompts that one infinite cache shared by all replicas would have had, over the same requests.",
         lambda efficiency: efficiency.ideal_hit_ratio,
     ),
     (
         "rackserve_prefix_hits_achieved",
-        "Hit ratio over the ideal one: 1 is no regret.",
+        "The hit ratio divided by the ideal one: at 1 routing loses no cache hits.",
         lambda efficiency: efficiency.achieved,
     ),
     (
         "rackserve_prefill_imbalance",
-        "The most uncached prompt tokens any replica got over the mean: 1 is even.",
+        "Uncached prompt tokens of the replica that got most, divided by the mean over replicas: 1 is even.",
         lambda efficiency: efficiency.imbalance,
     ),
 )
 
 
 class AffinityMetrics(Collector):
-    """Reads the estimators when asked.
+    """Reads the models' estimators at each scrape.
 
     Args:
-        estimators: returns the estimators of now, by model.
+        estimators: returns the current estimators, by model.
     """
 
     def __init__(self, estimators: Callable[[], Mapping[str, ModelEstimator]]) -> None:
         self._estimators = estimators
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every figure."""
+        """Yield all metric families."""
         estimators = self._estimators()
         prompt = CounterMetricFamily("rackserve_prompt_tokens", "Prompt tokens of answered requests.", labels=["model"])
-        cached = CounterMetricFamily("rackserve_cached_tokens", "Of those, what replicas had cached.", labels=["model"])
+        cached = CounterMetricFamily(
+            "rackserve_cached_tokens", "Prompt tokens of answered requests that replicas had cached.", labels=["model"]
+        )
         modes = GaugeMetricFamily(
             "rackserve_residency_replicas",
-            "Replicas whose cache is told by the engine (exact), inferred (observed) or not there (none).",
+            "Replicas by how their prefix cache is known: exact (the engine reports it), observed (inferred), none.",
             labels=["model", "mode"],
         )
         for model, estimator in estimators.items():
@@ -70,6 +72,6 @@ class AffinityMetrics(Collector):
 
 
 def residency_modes(estimator: ModelEstimator) -> dict[str, int]:
-    """Return how many replicas' caches are known in each mode."""
+    """Return the number of replicas in each mode of knowing their cache."""
     modes = list(estimator.residency.modes().values())
     return {mode: modes.count(mode) for mode in (Mode.EXACT, Mode.OBSERVED, Mode.NONE)}

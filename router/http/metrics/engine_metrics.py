@@ -1,6 +1,6 @@
-"""What replicas last told of their engines, as metrics: one row a replica.
+"""Metrics of the engines, from the last load report of each replica: one row for each replica.
 
-Every gateway hears the same reports, so where there are several gateways take the maximum over them first:
+Every gateway gets the same reports. With several gateways, take the maximum over them first:
 `sum by (model) (max by (model, replica) (rackserve_engine_running_requests))`.
 """
 
@@ -31,19 +31,19 @@ _GAUGES: tuple[tuple[str, str, Callable[[LoadReport], float]], ...] = (
     ),
     (
         "rackserve_engine_prefill_tokens_per_second",
-        "Prompt tokens computed a second, over the last busy seconds; 0 before any.",
+        "Prompt tokens computed a second, over the last busy seconds; 0: none computed yet.",
         lambda report: report.prefill_tokens_per_s,
     ),
     (
         "rackserve_engine_decode_tokens_per_second",
-        "Tokens generated a second, over the last busy seconds; 0 before any.",
+        "Tokens generated a second, over the last busy seconds; 0: none generated yet.",
         lambda report: report.decode_tokens_per_s,
     ),
 )
 
 
 class EngineMetrics(Collector):
-    """Reads the replicas' last reports when asked.
+    """Reads the replicas' last load reports at each scrape.
 
     Args:
         replicas: returns the replicas of all models.
@@ -53,10 +53,10 @@ class EngineMetrics(Collector):
         self._replicas = replicas
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every figure."""
+        """Yield all metric families."""
         reporting = GaugeMetricFamily(
             "rackserve_engine_reporting",
-            "1: the replica's telemetry is heard; 0: it is silent, and its load unknown.",
+            "1: the replica sends load reports; 0: none arrive, and its load is unknown.",
             labels=LABELS,
         )
         rows = [

@@ -1,4 +1,4 @@
-"""Flow control's metrics: who waits, and how long."""
+"""Metrics of flow control: the requests that wait in the gateway, and how many seconds they wait."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -13,12 +13,12 @@ from router.http.metrics.meters import Meters
 
 
 class FlowMetrics(Collector):
-    """Reads all models' queues when asked.
+    """Reads all models' queues at each scrape.
 
     Args:
-        queues: returns each model's queue.
-        room: how much waits, of all models.
-        meters: how long those that went to a replica had waited.
+        queues: returns each model's queue, by model.
+        room: requests and bytes that wait, of all models together.
+        meters: has the waits of the requests that went to a replica.
     """
 
     def __init__(self, queues: Callable[[], Mapping[str, QueueView]], room: WaitingRoom, meters: Meters) -> None:
@@ -27,18 +27,18 @@ class FlowMetrics(Collector):
         self._meters = meters
 
     def collect(self) -> Iterator[Metric]:
-        """Yield everything in Prometheus' terms."""
+        """Yield all metric families."""
         waiting = GaugeMetricFamily(
             "rackserve_waiting_requests", "Requests waiting in the gateway.", labels=["model", "tenant", "priority"]
         )
         work = GaugeMetricFamily(
             "rackserve_waiting_work_tokens",
-            "Estimated work of those: uncached prompt tokens and four times the answer's.",
+            "Estimated work of the waiting requests: uncached prompt tokens plus four times the answer's tokens.",
             labels=["model"],
         )
         expected = GaugeMetricFamily(
             "rackserve_expected_wait_seconds",
-            "How long all that waits would take to drain at the rate of late; 0: not known.",
+            "Seconds to dispatch all waiting requests, at the rate of recent dispatches; 0: not known.",
             labels=["model"],
         )
         for name, queue in self._queues().items():
@@ -54,7 +54,7 @@ class FlowMetrics(Collector):
         )
         waits = HistogramMetricFamily(
             "rackserve_queue_wait_seconds",
-            "From the request's last byte until a replica was picked; 0 where one had room.",
+            "Seconds from a request's last byte until a replica was picked; 0: one had room at once.",
             labels=["model", "priority"],
         )
         for name, meters in self._meters.models.items():

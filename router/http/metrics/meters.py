@@ -1,4 +1,4 @@
-"""What the gateway counts, as plain numbers on the hot path; prometheus-client reads them when asked."""
+"""Counts of one gateway process: plain numbers on the hot path, which prometheus-client reads at each scrape."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
@@ -12,13 +12,18 @@ from router.flow_control.priority import Priority
 from router.outcome import Outcome
 
 SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-"""Upper bounds of the time histograms, in seconds: from a cached prefix's TTFT to a long generation."""
+"""Upper bounds of the time histograms, in seconds: from the first token of a cached prompt to a long answer."""
 
 TOKEN_KINDS = ("prompt", "cached", "completion")
 
 
 class Histogram:
-    """Counts of values at or under each bound, and their sum."""
+    """A histogram of times, with the bounds `SECONDS_BUCKETS`.
+
+    Attributes:
+        counts: number of values in each bucket; the last is for values above all bounds.
+        total: sum of the values, seconds.
+    """
 
     __slots__ = ("counts", "total")
 
@@ -27,12 +32,12 @@ class Histogram:
         self.total = 0.0
 
     def observe(self, value_s: float) -> None:
-        """Count one value."""
+        """Count one value, in seconds."""
         self.counts[bisect_left(SECONDS_BUCKETS, value_s)] += 1
         self.total += value_s
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Return the cumulative counts as Prometheus wants them."""
+        """Return pairs of a bound and the number of values up to it, as Prometheus wants them."""
         rows: list[tuple[str, float]] = []
         running = 0
         for bound, count in zip((*map(str, SECONDS_BUCKETS), "+Inf"), self.counts, strict=True):
@@ -42,7 +47,17 @@ class Histogram:
 
 
 class ModelMeters:
-    """One model's counts."""
+    """One model's counts.
+
+    Attributes:
+        ttfb_s: seconds from a request's last byte to its answer's first.
+        duration_s: seconds from a request's last byte to its answer's last.
+        body_bytes: bytes of request bodies.
+        response_bytes: bytes of answers, as received from replicas.
+        retries: requests sent again because a replica failed before it answered.
+        resumed: streams that another replica continued.
+        wait_s: seconds that dispatched requests waited in the gateway, one histogram for each `Priority`.
+    """
 
     __slots__ = ("body_bytes", "duration_s", "response_bytes", "resumed", "retries", "ttfb_s", "wait_s")
 
@@ -56,7 +71,7 @@ class ModelMeters:
         self.wait_s = tuple(Histogram() for _ in Priority)
 
     def dispatched(self, priority: Priority, wait_s: float) -> None:
-        """Count a request that goes to a replica after waiting in the gateway."""
+        """Count a request that goes to a replica after `wait_s` seconds in the gateway."""
         self.wait_s[priority].observe(wait_s)
 
 
@@ -64,10 +79,11 @@ class Meters(Collector):
     """All counts of one gateway process.
 
     Attributes:
-        outcomes: requests by (model, tenant, outcome); the model is "" where it is not one of ours, so that clients
-            cannot grow this.
+        outcomes: number of requests by (model, tenant, outcome). The model is "" unless the cluster serves it, so
+            clients cannot make this grow.
         tokens: prompt, cached and completion tokens of ended requests, by (model, tenant).
-        connections: client connections open now.
+        models: the other counts, by model.
+        connections: client connections that are open.
     """
 
     def __init__(self) -> None:
@@ -77,7 +93,7 @@ class Meters(Collector):
         self.connections = 0
 
     def model(self, name: str) -> ModelMeters:
-        """Return the counts of a model of the cluster."""
+        """Return the counts of a model that the cluster serves."""
         meters = self.models.get(name)
         if meters is None:
             meters = self.models[name] = ModelMeters()
@@ -89,7 +105,7 @@ class Meters(Collector):
         self.outcomes[key] = self.outcomes.get(key, 0) + 1
 
     def used(self, model: str, tenant: str, usage: Usage) -> None:
-        """Count the tokens of one request that ended; what its answer does not tell counts as none."""
+        """Count the tokens of one request that ended; numbers that its answer does not give count as 0."""
         counts = self.tokens.get((model, tenant))
         if counts is None:
             counts = self.tokens[model, tenant] = [0] * len(TOKEN_KINDS)
@@ -98,7 +114,7 @@ class Meters(Collector):
         counts[2] += usage.completion_tokens or 0
 
     def collect(self) -> Iterator[Metric]:
-        """Yield everything in Prometheus' terms."""
+        """Yield all metric families."""
         requests = CounterMetricFamily(
             "rackserve_requests", "Requests ended, by outcome.", labels=["model", "tenant", "outcome"]
         )
@@ -107,7 +123,7 @@ class Meters(Collector):
         yield requests
         tokens = CounterMetricFamily(
             "rackserve_tokens",
-            "Tokens of ended requests: prompt, cached (of those), completion; streams without usage count events.",
+            "Tokens of ended requests: prompt, cached (part of prompt), completion (events, if a stream has no usage).",
             labels=["model", "tenant", "kind"],
         )
         for (model, tenant), counts in list(self.tokens.items()):
@@ -116,25 +132,31 @@ class Meters(Collector):
         yield tokens
         yield self._histogram(
             "rackserve_time_to_first_byte_seconds",
-            "From the request's last byte to the answer's first, at the gateway.",
+            "Seconds from a request's last byte to its answer's first, at the gateway.",
             ((name, meters.ttfb_s) for name, meters in self.models.items()),
         )
         yield self._histogram(
             "rackserve_request_duration_seconds",
-            "From the request's last byte to the answer's last, at the gateway.",
+            "Seconds from a request's last byte to its answer's last, at the gateway.",
             ((name, meters.duration_s) for name, meters in self.models.items()),
         )
         for metric, text, attribute in (
             ("rackserve_request_body_bytes", "Bytes of request bodies.", "body_bytes"),
             ("rackserve_response_bytes", "Bytes of answers, as received from replicas.", "response_bytes"),
-            ("rackserve_retries", "Requests sent once more because a replica failed before answering.", "retries"),
-            ("rackserve_resumed_streams", "Streams another replica went on with after theirs died.", "resumed"),
+            ("rackserve_retries", "Requests sent again because a replica failed before it answered.", "retries"),
+            (
+                "rackserve_resumed_streams",
+                "Streams that another replica continued after the first one failed.",
+                "resumed",
+            ),
         ):
             counter = CounterMetricFamily(metric, text, labels=["model"])
             for name, meters in self.models.items():
                 counter.add_metric([name], getattr(meters, attribute))
             yield counter
-        yield GaugeMetricFamily("rackserve_client_connections", "Client connections open now.", value=self.connections)
+        yield GaugeMetricFamily(
+            "rackserve_client_connections", "Client connections that are open.", value=self.connections
+        )
 
     @staticmethod
     def _histogram(name: str, text: str, rows: Iterable[tuple[str, Histogram]]) -> Metric:

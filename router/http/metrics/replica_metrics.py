@@ -1,4 +1,4 @@
-"""What this gateway has on each replica, as metrics: one row a replica."""
+"""Metrics of this gateway's own requests on each replica: one row for each replica."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -12,7 +12,7 @@ LABELS = ("model", "replica")
 
 
 class ReplicaMetrics(Collector):
-    """Reads the replicas when asked.
+    """Reads the replicas at each scrape.
 
     Args:
         replicas: returns the replicas of all models.
@@ -22,15 +22,17 @@ class ReplicaMetrics(Collector):
         self._replicas = replicas
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every figure."""
+        """Yield all metric families."""
         in_flight = GaugeMetricFamily(
-            "rackserve_replica_in_flight", "Requests this gateway has on the replica now.", labels=LABELS
+            "rackserve_replica_in_flight", "Requests of this gateway that are on the replica.", labels=LABELS
         )
         accepting = GaugeMetricFamily(
-            "rackserve_replica_accepting", "1: the replica may be picked; 0: it failed lately.", labels=LABELS
+            "rackserve_replica_accepting",
+            "1: the replica may be picked; 0: it failed a request and is left out for a while.",
+            labels=LABELS,
         )
         limits = GaugeMetricFamily(
-            "rackserve_replica_limit", "Requests the replica is given at once, as learned.", labels=LABELS
+            "rackserve_replica_limit", "Most requests that may be on the replica at once, as learned.", labels=LABELS
         )
         for replica in self._replicas():
             row = [replica.endpoint.model, replica.replica_id]
