@@ -14,6 +14,7 @@ from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.ticket import Fault, Ticket
 from router.flow_control.priority import Priority
 from router.flow_control.queued_request import RequestState
+from router.http.earliest_call import EarliestCall
 from router.replicas.load_report import LoadReport
 
 DISPATCHES_A_TURN = 64
@@ -58,8 +59,7 @@ class ModelFlow:
         self._on_held = on_held
         self._waiters: dict[int, Waiter] = {}
         self._pump_is_due = False
-        self._opening: asyncio.Handle | None = None
-        self._opening_due_s = 0.0
+        self._opening = EarliestCall(self.room_opened)
 
     def offered(self, ticket: Ticket, waiter: Waiter) -> None:
         """Take a request that was just offered; its waiter's `dispatched` is called before this returns, or later."""
@@ -146,19 +146,5 @@ class ModelFlow:
     def _watch_openings(self, now_s: float) -> None:
         """Dispatch again at the time when the dispatcher expects a replica to have room."""
         opens_s = self.dispatcher.next_opening_s()
-        if opens_s is None:
-            return
-        loop = asyncio.get_running_loop()
-        due_s = loop.time() + max(0.0, opens_s - now_s)
-        if self._opening is not None:
-            if self._opening_due_s <= due_s:
-                return
-            self._opening.cancel()
-        # The due time is kept beside the handle: for calls due within half a millisecond uvloop makes no timer, so the
-        # handle has no `when`.
-        self._opening = loop.call_at(due_s, self._opened)
-        self._opening_due_s = due_s
-
-    def _opened(self) -> None:
-        self._opening = None
-        self.room_opened()
+        if opens_s is not None:
+            self._opening.within(opens_s - now_s)
