@@ -10,13 +10,13 @@ TOGETHER := $(BIN)/pytest -q
 DURATIONS := --durations-file .cache/test-durations
 BEYOND_UNITS := tests/engine_contract tests/integration tests/e2e tests/benchmarks
 
-.PHONY: help setup demo test test-all check format helm-docs lock clean \
+.PHONY: help setup demo test test-all check data format helm-docs lock clean \
 	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-autoscaling bench-admission bench-placement
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
-setup: ## The environment (.venv) and the small real model; quick when nothing changed
+setup: ## The environment (.venv), the small real model, Helm for tests; quick when nothing changed
 	@.setup/install
 
 demo: setup ## Two replicas of a real model on this machine, one question, the answer (KEEP=1: leave it serving)
@@ -41,6 +41,9 @@ check: setup ## Format, lint, types, import rules, unit and property tests: a fe
 	$(BIN)/lint-imports
 	$(APART) $(DURATIONS)/check.txt tests/unit tests/property
 
+data: ## Which data files tests and benchmarks find, where to get the others, what is skipped without
+	@$(or $(wildcard $(BIN)/python),python3) -m tests.data_files
+
 format: setup ## Put the code in its format
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
@@ -57,7 +60,7 @@ bench-peers: setup ## Install the peers that benchmarks run beside us, each in a
 bench-gateway: bench-peers ## The gateway's cost per request and chunk, beside vllm-router
 	$(BIN)/python -m tests.benchmarks.bench_gateway
 
-bench-overhead: setup ## Tokens per second through the cluster and straight at a replica
+bench-overhead: setup ## Tokens per second through a whole cluster, and straight at its replica
 	$(BIN)/python -m tests.benchmarks.bench_overhead
 
 bench-routing: bench-peers ## Cache hits and TTFT: a recorded trace in virtual time, and real engines beside peers
@@ -66,7 +69,7 @@ bench-routing: bench-peers ## Cache hits and TTFT: a recorded trace in virtual t
 bench-index: setup ## The prefix index: lookup time, memory, updates a second
 	$(BIN)/python -m tests.benchmarks.prefix_index
 
-bench-admission: setup ## What flow control costs a request, and bursts of 15 000 at a real gateway
+bench-admission: setup ## What flow control costs a request; bursts of 15 000 requests at a real gateway
 	$(BIN)/python -m tests.benchmarks.bench_admission
 
 bench-autoscaling: setup ## Requests in time and GPU-hours: the autoscaler beside a fixed fleet and Serve's policy

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """Every way a request can end. The value is stable: dashboards and clients rely on it."""
+    """Every way a request can end. The values never change: dashboards and clients rely on them."""
 
     OK = "ok"
     UPSTREAM_STATUS = "upstream_status"
@@ -55,4 +55,4 @@ HTTP_STATUS: dict[Outcome, int] = {
     Outcome.SHUTTING_DOWN: 503,
     Outcome.INTERNAL: 500,
 }
-"""The status a refusal is answered with. Outcomes that are not refusals have none."""
+"""HTTP status of the answer to a request that the gateway refuses or fails. The other outcomes have none."""

@@ -1,12 +1,13 @@
-"""What routing knows of a request: only what it needs, everything else stays opaque bytes."""
+"""A request as routing sees it: the few fields it needs; the body stays opaque bytes."""
 
 import msgspec
 
+from router.prefix_cache.match import NO_MATCH, PrefixMatch
 from router.prompt.chunk_chain import EMPTY_CHAIN, ChunkChain
 
 
 class RoutingRequest(msgspec.Struct, gc=False):
-    """One request, as a policy sees it.
+    """One request, as routing policies see it.
 
     Attributes:
         request_id: the id the client sees in `x-request-id`.
@@ -15,10 +16,11 @@ class RoutingRequest(msgspec.Struct, gc=False):
         stream: the client asked for a stream of events.
         body: the body as it came, in bytes.
         session: the client's `x-session-id`, or "".
-        max_tokens: how long the answer may be, in tokens; None: the request does not say.
-        output_tokens: how long the answer is thought to be, in tokens; 0 where none is generated.
+        max_tokens: the request's own limit of its answer's tokens; None: it sets none.
+        output_tokens: expected length of the answer, in tokens; 0 where none is generated.
         now_s: when a replica is chosen for it, in the gateway's monotonic seconds.
-        chain: its prompt's chunks; empty where the prompt is not understood or no policy asks for it.
+        chain: the prompt's chunks; empty where the prompt is not understood or no policy asks for it.
+        match: what replicas hold of the prompt, as of `now_s`.
     """
 
     request_id: str
@@ -31,3 +33,4 @@ class RoutingRequest(msgspec.Struct, gc=False):
     output_tokens: float = 0.0
     now_s: float = 0.0
     chain: ChunkChain = EMPTY_CHAIN
+    match: PrefixMatch = msgspec.field(default_factory=lambda: NO_MATCH)

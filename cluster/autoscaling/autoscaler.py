@@ -17,9 +17,10 @@ Every number follows from `(state, metrics, now)`: a recorded run can be replaye
 """
 
 from dataclasses import dataclass, field, replace
-from math import ceil, exp, sqrt
+from math import ceil, sqrt
 
 from cluster.autoscaling.decision import ScalingDecision
+from cluster.autoscaling.ewma import kept
 from cluster.autoscaling.metrics import FleetMetrics
 from cluster.autoscaling.observation import Observation
 from cluster.autoscaling.outlook import Orders, Outlook, look_ahead
@@ -140,7 +141,7 @@ class Autoscaler:
         targets = self.targets
         if state.at_s is None:
             return replace(state, at_s=now_s, began_s=now_s)
-        keep = exp(-max(0.0, now_s - state.at_s) / FORGET_S)
+        keep = kept(max(0.0, now_s - state.at_s), FORGET_S)
         return replace(
             state,
             at_s=now_s,

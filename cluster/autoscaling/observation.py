@@ -1,10 +1,10 @@
 """What the autoscaler has learned of a model from the metrics so far."""
 
 from dataclasses import dataclass, field, replace
-from math import exp
 
 from cluster.autoscaling.cold_start import ColdStart
 from cluster.autoscaling.demand import Demand
+from cluster.autoscaling.ewma import Ewma, kept
 from cluster.autoscaling.metrics import FleetMetrics
 from cluster.autoscaling.replica_rate import ReplicaRate
 
@@ -25,12 +25,10 @@ class Observation:
         demand: work offered.
         rate: what a replica gets done at its limit.
         cold_start: how long starts take.
-        smoothed_s: how much time the smoothed figures rest on, at most `_SMOOTHING_S`.
-        served_per_s: work done a second, smoothed.
-        sustained_per_s: work done a second by each replica, over minutes.
-        sustained_s: how much time that rests on, at most `_SUSTAINED_S`.
-        utilisation: smoothed.
-        queue_s: how long a request that comes now will wait, smoothed.
+        served: work done a second, smoothed over `_SMOOTHING_S`.
+        sustained: work done a second by each replica, smoothed over `_SUSTAINED_S`.
+        utilised: utilisation, smoothed.
+        queued: seconds a request that comes now will wait, smoothed.
         dispatched_work: the counter last seen.
         engine_waiting_work: at the last metrics.
         ready: replicas ready at the last metrics.
@@ -44,12 +42,10 @@ class Observation:
     demand: Demand = field(default_factory=Demand)
     rate: ReplicaRate = field(default_factory=ReplicaRate)
     cold_start: ColdStart = field(default_factory=ColdStart)
-    smoothed_s: float = 0.0
-    served_per_s: float = 0.0
-    sustained_per_s: float = 0.0
-    sustained_s: float = 0.0
-    utilisation: float = 0.0
-    queue_s: float = 0.0
+    served: Ewma = field(default_factory=Ewma)
+    sustained: Ewma = field(default_factory=Ewma)
+    utilised: Ewma = field(default_factory=Ewma)
+    queued: Ewma = field(default_factory=Ewma)
     dispatched_work: float = 0.0
     engine_waiting_work: float = 0.0
     ready: int = 0
@@ -83,22 +79,28 @@ class Observation:
         if seen.steady_since_s is not None and self.at_s - seen.steady_since_s >= _SETTLE_S:
             seen = replace(seen, rate=seen.rate.observe(served, elapsed_s * metrics.ready))
         rate = seen.work_per_replica_s(metrics)
-        # The weight of what is new: all of it at first, then falling to an exponential mean's.
-        smoothed_s = self.smoothed_s * exp(-elapsed_s / _SMOOTHING_S) + elapsed_s
-        new = elapsed_s / smoothed_s
+        # At first the last sample alone, then an exponential mean: the weight is the time seen, fading.
+        keep = kept(elapsed_s, _SMOOTHING_S)
         seen = replace(
             seen,
-            smoothed_s=smoothed_s,
-            served_per_s=self.served_per_s + (served / elapsed_s - self.served_per_s) * new,
-            utilisation=self.utilisation + (metrics.utilisation - self.utilisation) * new,
-            queue_s=self.queue_s + (queue_s(metrics, rate) - self.queue_s) * new,
+            served=self.served.observed(served, elapsed_s, keep),
+            utilised=self.utilised.observed(metrics.utilisation * elapsed_s, elapsed_s, keep),
+            queued=self.queued.observed(queue_s(metrics, rate) * elapsed_s, elapsed_s, keep),
         )
         if not metrics.ready:
             return seen
-        sustained_s = self.sustained_s * exp(-elapsed_s / _SUSTAINED_S) + elapsed_s
-        per_replica = served / elapsed_s / metrics.ready
-        sustained = self.sustained_per_s + (per_replica - self.sustained_per_s) * elapsed_s / sustained_s
-        return replace(seen, sustained_per_s=sustained, sustained_s=sustained_s)
+        per_replica = served / metrics.ready
+        return replace(seen, sustained=self.sustained.observed(per_replica, elapsed_s, kept(elapsed_s, _SUSTAINED_S)))
+
+    @property
+    def utilisation(self) -> float:
+        """Share of what the ready replicas can hold at once that is taken, smoothed, 0 to 1."""
+        return self.utilised.mean
+
+    @property
+    def queue_s(self) -> float:
+        """Seconds that a request which comes now will wait, smoothed."""
+        return self.queued.mean
 
     def work_per_replica_s(self, metrics: FleetMetrics) -> float:
         """Return what one replica gets done at its limit; 0: nothing is known.
@@ -108,10 +110,10 @@ class Observation:
         """
         if self.rate.per_s > 0:
             # What has been kept up for minutes can be kept up.
-            return max(self.rate.per_s, self.sustained_per_s if self.sustained_s >= _SUSTAINED_S / 2 else 0.0)
+            return max(self.rate.per_s, self.sustained.mean if self.sustained.weight >= _SUSTAINED_S / 2 else 0.0)
         if not metrics.ready or self.utilisation <= 0:
             return 0.0
-        return max(0.0, self.served_per_s) / metrics.ready / self.utilisation
+        return max(0.0, self.served.mean) / metrics.ready / self.utilisation
 
     def _steady_since(self, metrics: FleetMetrics, now_s: float) -> tuple[float | None, int]:
         if not metrics.waiting_requests or not metrics.ready:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from cluster.autoscaling.autoscaler import Autoscaler
 from cluster.autoscaling.figures import GatewayFigures, ReplicaFigures
 from cluster.autoscaling.model_autoscaler import ModelAutoscaler
 from cluster.autoscaling.scaling_view import ScalingView
@@ -49,7 +50,8 @@ class Following:
 
 class _Model:
     def __init__(self, following: Following) -> None:
-        self.autoscaler = ModelAutoscaler(following.targets, following.replicas)
+        self.targets = following.targets
+        self.autoscaler = ModelAutoscaler(Autoscaler(self.targets), following.replicas)
         self.since_s = following.since_s
         self.followed_s = time.monotonic()
         self.changed = asyncio.Event()
@@ -79,7 +81,7 @@ class ScalingActor:
             if model is not None:
                 model.autoscaler.figures.hear_gateway(gateway_id, figures, sent_s, now_s)
                 self._decide(model, now_s)
-        return {name: model.autoscaler.view() for name, model in self._models.items()}
+        return {name: model.autoscaler.view(model.targets.max_replicas) for name, model in self._models.items()}
 
     async def replica(self, replica_id: str, model: str, figures: ReplicaFigures) -> None:
         """A replica that takes requests tells its figures."""
@@ -98,8 +100,9 @@ class ScalingActor:
         model = self._models.get(following.model)
         if model is None:
             model = self._models[following.model] = _Model(following)
-        if following.since_s >= model.since_s and following.targets != model.autoscaler.targets:
-            model.autoscaler.set_targets(following.targets)
+        if following.since_s >= model.since_s and following.targets != model.targets:
+            model.targets = following.targets
+            model.autoscaler.set_policy(Autoscaler(following.targets))
         model.since_s = max(model.since_s, following.since_s)
         deadline_s = time.monotonic() + POLL_S
         while (now_s := time.monotonic()) < deadline_s and model.autoscaler.target == following.known:

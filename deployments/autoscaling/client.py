@@ -10,7 +10,6 @@ import deployments.ray_api as ray_api
 from cluster.autoscaling.figures import GatewayFigures, ReplicaFigures
 from cluster.errors import ClusterError
 from deployments.autoscaling.actor import actor_name
-from router.dispatch.gateway_load import GatewayLoad
 
 if TYPE_CHECKING:
     from cluster.autoscaling.scaling_view import ScalingView
@@ -37,28 +36,14 @@ class ScalingClient:
         self.enabled = False
         self.views: Mapping[str, ScalingView] = {}
 
-    async def gateway(self, load: GatewayLoad) -> None:
-        """Tell what a gateway knows; a `LoadSink`.
+    async def gateway(self, gateway_id: str, models: Mapping[str, GatewayFigures]) -> None:
+        """Tell what a gateway knows of each model; a `LoadSink`.
 
         Raises:
             ClusterError: the autoscaler is away.
         """
-        if not self.enabled:
-            return
-        models = {
-            model.model: GatewayFigures(
-                waiting_requests=model.waiting_requests,
-                waiting_work=model.waiting_work,
-                offered_requests=model.offered_requests,
-                offered_work=model.offered_work,
-                offered_work_squared=model.offered_work_squared,
-                dispatched_work=model.dispatched_work,
-                prefill_s=model.prefill_s,
-                occupancy=model.occupancy if model.replicas else 0.0,
-            )
-            for model in load.models
-        }
-        self.views = await self._call("gateway", load.gateway_id, time.monotonic(), models)
+        if self.enabled:
+            self.views = await self._call("gateway", gateway_id, time.monotonic(), models)
 
     async def replica(self, replica_id: str, model: str, figures: ReplicaFigures) -> None:
         """Tell what a replica that takes requests knows of itself.

@@ -1,20 +1,20 @@
 """Tells whoever scales the models what this gateway's load is, twice a second."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import structlog
 
+from cluster.autoscaling.figures import GatewayFigures
 from cluster.errors import ClusterError
-from router.dispatch.gateway_load import GatewayLoad
 
 PUSH_EVERY_S: Final = 0.5
 AT_LEAST_APART_S: Final = 0.1
 """A request that is held because its model has no replica is told of at once, but not more often than this."""
 
-LoadSink = Callable[[GatewayLoad], Awaitable[None]]
-"""Takes a gateway's load; raises ClusterError where it cannot be delivered."""
+LoadSink = Callable[[str, Mapping[str, GatewayFigures]], Awaitable[None]]
+"""Takes a gateway's id and its figures of each model; raises ClusterError where they cannot be delivered."""
 
 _log = structlog.get_logger("rackserve.gateway")
 
@@ -24,11 +24,13 @@ class LoadPush:
 
     Args:
         sink: where to.
-        load: makes the load of now.
+        gateway_id: this gateway's.
+        load: returns the figures of now, by model.
     """
 
-    def __init__(self, sink: LoadSink, load: Callable[[], GatewayLoad]) -> None:
+    def __init__(self, sink: LoadSink, gateway_id: str, load: Callable[[], Mapping[str, GatewayFigures]]) -> None:
         self._sink = sink
+        self._gateway_id = gateway_id
         self._load = load
         self._urgent = asyncio.Event()
         self._is_away = False
@@ -47,7 +49,7 @@ class LoadPush:
         while True:
             self._urgent.clear()
             try:
-                await self._sink(self._load())
+                await self._sink(self._gateway_id, self._load())
             except ClusterError as error:
                 if not self._is_away:
                     _log.warning("the autoscaler cannot be told of the load", reason=str(error))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from deployments.directory.membership import GatewayEndpoint, Member, View, member_id
-from router.replicas.snapshot import Endpoint
+from router.replicas.endpoint import Endpoint
 
 LEASE_S = 5.0
 """How long a member counts as alive without a word. Gateways learn of a dead replica sooner, from its connections and

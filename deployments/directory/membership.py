@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from router.replicas.snapshot import Endpoint
+from router.replicas.endpoint import Endpoint
 
 
 @dataclass(frozen=True, slots=True)

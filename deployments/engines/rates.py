@@ -1,27 +1,24 @@
 """Tokens a second over the last busy seconds."""
 
-from math import exp
+from cluster.autoscaling.ewma import Ewma, kept
 
 
 class BusyRate:
-    """A rate that forgets: only busy time counts, and what is older than a few `memory_s` of it fades away.
+    """A rate that forgets. Only busy time counts: an idle hour changes nothing, and long observations weigh more.
 
-    An exponentially weighted ratio, sum of tokens over sum of seconds: long observations weigh more than short ones,
-    and an idle hour changes nothing.
+    Args:
+        memory_s: busy seconds after which an observation has faded to a third.
     """
 
     def __init__(self, memory_s: float = 10.0) -> None:
         self._memory_s = memory_s
-        self._tokens = 0.0
-        self._busy_s = 0.0
+        self._seen = Ewma()
 
     def observe(self, tokens: float, busy_s: float) -> None:
         """Take in that `tokens` were worked off in `busy_s` seconds of work on them."""
-        keep = exp(-busy_s / self._memory_s)
-        self._tokens = self._tokens * keep + tokens
-        self._busy_s = self._busy_s * keep + busy_s
+        self._seen = self._seen.observed(tokens, busy_s, kept(busy_s, self._memory_s))
 
     @property
     def per_s(self) -> float:
         """Tokens a second; 0 before the first observation."""
-        return self._tokens / self._busy_s if self._busy_s > 0 else 0.0
+        return self._seen.mean

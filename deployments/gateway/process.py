@@ -16,7 +16,7 @@ from deployments.process.machine_clock import MachineClock
 from deployments.telemetry.client import TelemetryClient
 from deployments.tracing.wiring import close, gateway_tracer
 from router.http.gateway import Gateway
-from router.replicas.snapshot import Endpoint, Signal
+from router.replicas.endpoint import Endpoint, Signal
 from router.scheduling.registry import reads_prompts
 
 FIRST_VIEW_S = 2.0
@@ -106,7 +106,7 @@ class GatewayProcess:
                 await self._has_view.wait()
         await self._gateway.start()
         if self._load_sink is not None:
-            self._load_push = LoadPush(self._load_sink, self._gateway.load)
+            self._load_push = LoadPush(self._load_sink, self._gateway_id, self._gateway.load)
             self._gateway.when_held(self._load_push.hurry)
         self._endpoint = endpoint = GatewayEndpoint(
             gateway_id=self._gateway_id,

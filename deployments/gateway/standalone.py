@@ -17,7 +17,7 @@ from deployments.gateway.server_metrics import kv_tokens_of
 from deployments.process.machine_clock import MachineClock
 from deployments.tracing.wiring import close, gateway_tracer
 from router.http.gateway import Gateway
-from router.replicas.snapshot import Endpoint
+from router.replicas.endpoint import Endpoint
 from router.scheduling.needed_telemetry import why_unmet
 from router.scheduling.registry import policy_named
 

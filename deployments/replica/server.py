@@ -21,7 +21,7 @@ from deployments.telemetry.service import TelemetryServer, TelemetryService
 from deployments.tracing.wiring import app_spans, close
 from router.prompt.chunk_chain import ChunkHasher
 from router.prompt.hash_seed import hash_seed
-from router.replicas.snapshot import Endpoint, Signal
+from router.replicas.endpoint import Endpoint, Signal
 
 if TYPE_CHECKING:
     from deployments.tracing.traced_app import AppSpans

@@ -1,6 +1,5 @@
-"""A fleet under load in virtual time: the live admission, routing and autoscaling code on simulated replicas."""
+"""A fleet under load in virtual time: the live dispatcher, figures and autoscaler on simulated replicas."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -9,21 +8,26 @@ from random import Random
 from typing import Generic
 
 from cluster.autoscaling.decision import DecisionHistory
+from cluster.autoscaling.figures import ReplicaFigures
 from cluster.autoscaling.interface import AutoscalingPolicy, StateT
 from cluster.autoscaling.metrics import FleetMetrics
+from cluster.autoscaling.model_autoscaler import ModelAutoscaler
 from cluster.spec.cluster_spec import SimSpec
 from deployments.simulator.batching_replica import BatchingReplica
 from deployments.simulator.loads import SimRequest
-from router.flow_control.admission import Admission
+from router.dispatch.dispatcher import Dispatcher
+from router.dispatch.ticket import Ticket
+from router.estimator.expectation import Usage
 from router.flow_control.limits import AdmissionLimits, WaitingRoom
-from router.flow_control.queued_request import QueuedRequest
-from router.flow_control.verdict import Admit, Reject
-from router.flow_control.work import OutputEstimate, work_of
-from router.replicas.snapshot import Endpoint, ReplicaSnapshot
+from router.flow_control.queued_request import RequestState
+from router.flow_control.verdict import Reject
+from router.outcome import Outcome
+from router.prompt.chunk_chain import EMPTY_CHAIN, ChunkChain
+from router.replicas.endpoint import Endpoint
 from router.request import RoutingRequest
-from router.scheduling.registry import policy_named
 
 MODEL = "sim"
+PATH = "/v1/chat/completions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +120,13 @@ class FleetResult:
 
 
 class _Replica:
-    """One replica's machine and what the gateway knows of it."""
+    """One replica's machine, from its order to its end."""
 
     def __init__(self, name: str, engine: SimSpec, ordered_s: float) -> None:
+        self.name = name
         self.machine: BatchingReplica[_Job] = BatchingReplica(engine)
-        self.snapshot = ReplicaSnapshot(Endpoint(name, MODEL, "sim", 0))
         self.ordered_s = ordered_s
+        self.in_flight = 0
         self.is_ready = False
         self.is_leaving = False
         self.reported_idle = False
@@ -130,9 +135,10 @@ class _Replica:
 
 @dataclass(slots=True)
 class _Job:
+    """One request on a replica's machine."""
+
     request: SimRequest
-    replica: _Replica | None = None
-    claim: "QueuedRequest[_Job] | None" = None
+    ticket: Ticket
 
 
 _ARRIVAL, _MACHINE, _READY, _REPORT, _DECIDE, _OPENING = range(6)
@@ -146,32 +152,27 @@ def run_fleet(load: Sequence[SimRequest], policy: AutoscalingPolicy[StateT], set
 class _Run(Generic[StateT]):
     def __init__(self, load: Sequence[SimRequest], policy: AutoscalingPolicy[StateT], settings: FleetSettings) -> None:
         self._load = load
-        self._policy = policy
         self._settings = settings
-        self._state = policy.initial(settings.first_replicas)
-        self._target = settings.first_replicas
-        self._admission: Admission[_Job] = Admission(settings.limits, WaitingRoom(settings.room))
-        self._estimates: defaultdict[str, OutputEstimate] = defaultdict(OutputEstimate)
-        self._routing = policy_named("least_load")
-        self._routed = RoutingRequest("", MODEL, "/v1/chat/completions", stream=True, body=b"")
-        self._rng = Random(settings.seed)  # noqa: S311 - replayable, not cryptographic
+        self._autoscaler = ModelAutoscaler(policy, settings.first_replicas)
+        rng = Random(settings.seed)  # noqa: S311 - replayable, not cryptographic
+        room = WaitingRoom(settings.room)
+        self._dispatcher = Dispatcher(MODEL, "least_load", rng=rng, limits=settings.limits, room=room)
+        self._waiting: dict[int, SimRequest] = {}
         self._events: list[tuple[float, int, int, _Replica | None]] = []
         self._numbers = count()
         self._names = count()
         self._replicas: dict[str, _Replica] = {}
-        self._candidates: list[ReplicaSnapshot] = []
-        self._starts_s: list[float] = []
-        self._prefill_s = 0.0
+        self._target = settings.first_replicas
         self._opening_s: float | None = None
         self._unfinished = len(load)
         self._offered = 0
         self._sampled = (0.0, 0)
-        self._result = FleetResult()
+        self._result = FleetResult(history=self._autoscaler.history)
 
     def run(self) -> FleetResult:
         for _ in range(self._settings.first_replicas):
-            replica = self._order(0.0)
-            self._ready(replica, 0.0)
+            self._order(0.0).is_ready = True
+        self._tell_replicas(0.0)
         self._push(0.0, _DECIDE)
         self._push(0.0, _REPORT)
         arrivals = iter(self._load)
@@ -205,8 +206,8 @@ class _Run(Generic[StateT]):
                 self._dispatch(now_s)
         elif replica is not None and kind == _READY:
             if not replica.is_leaving:
-                self._starts_s.append(now_s - replica.ordered_s)
-                self._ready(replica, now_s)
+                replica.is_ready = True
+                self._tell_replicas(now_s)
                 self._dispatch(now_s)
         elif replica is not None and replica.scheduled_s == now_s == replica.machine.next_s:
             self._advance(replica, now_s)
@@ -215,45 +216,44 @@ class _Run(Generic[StateT]):
 
     def _arrive(self, request: SimRequest, now_s: float) -> None:
         self._offered += 1
-        job = _Job(request)
-        work = work_of(request.prompt_tokens, self._estimates[request.tenant].tokens(None))
-        claim = job.claim = QueuedRequest(job, request.tenant, work, request.priority)
-        verdict = self._admission.offer(claim, now_s)
-        if isinstance(verdict, Admit):
-            self._send(job, now_s)
-        elif isinstance(verdict, Reject):
-            self._refused(verdict)
-        for _, displaced in self._admission.displaced:
-            self._refused(displaced)
-        self._admission.displaced.clear()
+        prompt = ChunkChain(EMPTY_CHAIN.hashes, (), 0, tokens=request.prompt_tokens)
+        routing = RoutingRequest(f"{self._offered}", MODEL, PATH, stream=True, body=b"", chain=prompt)
+        ticket = self._dispatcher.offer(routing, request.tenant, now_s, priority=request.priority)
+        if ticket.state is RequestState.WAITING:
+            self._waiting[ticket.number] = request
+        elif ticket.refusal is not None:
+            self._refused(ticket.refusal)
+        else:
+            self._send(ticket, request, now_s)
+        self._tell_refused()
 
-    def _refused(self, verdict: Reject) -> None:
-        self._result.refused[verdict.outcome] = self._result.refused.get(verdict.outcome, 0) + 1
+    def _tell_refused(self) -> None:
+        refused, self._dispatcher.refused = self._dispatcher.refused, []
+        for ticket in refused:
+            del self._waiting[ticket.number]
+            if ticket.refusal is not None:
+                self._refused(ticket.refusal)
+
+    def _refused(self, refusal: Reject) -> None:
+        self._result.refused[refusal.outcome] = self._result.refused.get(refusal.outcome, 0) + 1
         self._unfinished -= 1
 
     def _dispatch(self, now_s: float) -> None:
-        while (claim := self._admission.next(now_s)) is not None:
-            self._send(claim.owner, now_s)
-        if len(self._admission):
-            opening_s = self._admission.slots.next_opening_s()
+        while (ticket := self._dispatcher.next(now_s)) is not None:
+            self._send(ticket, self._waiting.pop(ticket.number), now_s)
+        if self._dispatcher.someone_waits:
+            opening_s = self._dispatcher.next_opening_s()
             if opening_s is not None and (self._opening_s is None or opening_s < self._opening_s):
                 self._opening_s = opening_s
                 self._push(opening_s, _OPENING)
 
-    def _send(self, job: _Job, now_s: float) -> None:
-        slots = self._admission.slots
-        decision = self._routing.decide(self._routed, slots.with_room(self._candidates, now_s), self._rng)
-        if decision is None:
+    def _send(self, ticket: Ticket, request: SimRequest, now_s: float) -> None:
+        if ticket.attempt is None:
             raise AssertionError("a request was dispatched though no replica has room")
-        snapshot = decision.replica
-        replica = job.replica = self._replicas[snapshot.replica_id]
-        snapshot.in_flight += 1
-        request = job.request
-        report = snapshot.report
-        rate = report.prefill_tokens_per_s if report is not None else 0.0
-        slots.take(snapshot.replica_id, request.prompt_tokens / rate if rate > 0 else 0.0, now_s)
+        replica = self._replicas[ticket.attempt.replica.replica_id]
+        replica.in_flight += 1
         self._result.waits_s.append((request, now_s - request.at_s, now_s))
-        replica.machine.add(job, request.prompt_tokens, request.output_tokens, now_s)
+        replica.machine.add(_Job(request, ticket), request.prompt_tokens, request.output_tokens, now_s)
         replica.reported_idle = False
         self._schedule(replica)
 
@@ -266,18 +266,16 @@ class _Run(Generic[StateT]):
     def _advance(self, replica: _Replica, now_s: float) -> None:
         first, ended = replica.machine.advance()
         for job in first:
+            self._dispatcher.first_token(job.ticket, now_s)
             self._result.ttfts_s.append(now_s - job.request.at_s)
         for job in ended:
-            request, claim = job.request, job.claim
-            if claim is not None:
-                self._admission.ended(claim, work_of(request.prompt_tokens, request.output_tokens))
-            self._estimates[request.tenant].observe(request.output_tokens)
-            replica.snapshot.in_flight -= 1
-            self._admission.slots.give(replica.snapshot.replica_id, now_s)
+            usage = Usage(job.request.prompt_tokens, 0, job.request.output_tokens)
+            self._dispatcher.finish(job.ticket, Outcome.OK, usage, now_s, is_whole=True)
+            replica.in_flight -= 1
             self._unfinished -= 1
         self._schedule(replica)
         if ended:
-            if replica.is_leaving and not replica.snapshot.in_flight:
+            if replica.is_leaving and not replica.in_flight:
                 self._gone(replica, now_s)
             self._dispatch(now_s)
 
@@ -285,69 +283,72 @@ class _Run(Generic[StateT]):
 
     def _order(self, now_s: float) -> _Replica:
         replica = _Replica(f"replica-{next(self._names):05d}", self._settings.engine, now_s)
-        self._replicas[replica.snapshot.replica_id] = replica
+        self._replicas[replica.name] = replica
         return replica
 
-    def _ready(self, replica: _Replica, now_s: float) -> None:
-        replica.is_ready = True
-        self._admission.join(replica.snapshot.replica_id, now_s)
-        self._candidates.append(replica.snapshot)
+    def _taking(self) -> list[_Replica]:
+        return [replica for replica in self._replicas.values() if replica.is_ready and not replica.is_leaving]
+
+    def _tell_replicas(self, now_s: float) -> None:
+        self._dispatcher.set_replicas([Endpoint(replica.name, MODEL, "sim", 0) for replica in self._taking()], now_s)
 
     def _stop(self, replica: _Replica, now_s: float) -> None:
         replica.is_leaving = True
         if replica.is_ready:
-            self._admission.drain(replica.snapshot.replica_id, now_s)
-            self._candidates.remove(replica.snapshot)
-        if not replica.snapshot.in_flight:
+            self._autoscaler.figures.replica_left(replica.name)
+            self._tell_replicas(now_s)
+        if not replica.in_flight:
             self._gone(replica, now_s)
 
     def _gone(self, replica: _Replica, now_s: float) -> None:
-        self._admission.leave(replica.snapshot.replica_id, now_s)
-        del self._replicas[replica.snapshot.replica_id]
+        del self._replicas[replica.name]
         self._result.gpu_hours += (now_s - replica.ordered_s) * self._settings.gpus_per_replica / 3600.0
 
     def _report(self, now_s: float) -> None:
-        slots = self._admission.slots
-        wanted = bool(len(self._admission))
-        for name, replica in self._replicas.items():
-            if not replica.is_ready or replica.reported_idle:
-                continue
-            report = replica.machine.report(now_s)
-            s_per_token = 1.0 / report.prefill_tokens_per_s if report.prefill_tokens_per_s > 0 else 0.0
-            replica.snapshot.report = report
-            slots.report(
-                name,
-                report,
-                now_s,
-                backlog_s=report.waiting_tokens * s_per_token,
-                step_s=report.step_tokens * s_per_token,
-                wanted=wanted,
-            )
-            replica.reported_idle = replica.machine.next_s is None
-        if wanted:
+        for replica in self._taking():
+            if not replica.reported_idle:
+                self._dispatcher.report(replica.name, replica.machine.report(now_s), now_s)
+                replica.reported_idle = replica.machine.next_s is None
+        if self._dispatcher.someone_waits:
             self._dispatch(now_s)
 
     # --- scaling
 
     def _decide(self, now_s: float) -> None:
-        for _, refusal in self._admission.expire(now_s):
-            self._refused(refusal)
+        self._dispatcher.tick(now_s)
+        self._tell_refused()
         self._report(now_s)
-        metrics = self._metrics(now_s)
-        self._state, decision = self._policy.decide(self._state, metrics, now_s)
-        self._result.history.add(decision)
+        autoscaler = self._autoscaler
+        autoscaler.figures.hear_gateway(MODEL, self._dispatcher.load(now_s), now_s, now_s)
+        for replica in self._taking():
+            autoscaler.figures.hear_replica(replica.name, self._figures_of(replica), now_s)
+        decision = autoscaler.decide(now_s)
+        if decision is None:
+            raise AssertionError("the autoscaler was told news and does not decide")
         if decision.target != self._target:
             self._result.targets.append((now_s, decision.target))
             self._target = decision.target
+        self._scale(now_s)
+        self._sample(decision.metrics, now_s)
+
+    def _figures_of(self, replica: _Replica) -> ReplicaFigures:
+        report = self._dispatcher.fleet.replicas[replica.name].report
+        if report is None:
+            return ReplicaFigures(in_flight=replica.in_flight)
+        return ReplicaFigures(replica.in_flight, report.waiting_tokens, report.prefill_tokens_per_s, report.kv_usage)
+
+    def _scale(self, now_s: float) -> None:
         present = [replica for replica in self._replicas.values() if not replica.is_leaving]
         for _ in range(self._target - len(present)):
             self._push(now_s + self._settings.cold_start_s, _READY, self._order(now_s))
         surplus = len(present) - self._target
         if surplus > 0:
             # Those that are still starting first, the youngest first, then those with the least to finish.
-            present.sort(key=lambda replica: (replica.is_ready, replica.snapshot.in_flight, -replica.ordered_s))
+            present.sort(key=lambda replica: (replica.is_ready, replica.in_flight, -replica.ordered_s))
             for replica in present[:surplus]:
                 self._stop(replica, now_s)
+
+    def _sample(self, metrics: FleetMetrics, now_s: float) -> None:
         sampled_s, offered = self._sampled
         if now_s - sampled_s >= self._settings.sample_every_s:
             per_s = (self._offered - offered) / (now_s - sampled_s)
@@ -363,31 +364,3 @@ class _Run(Generic[StateT]):
                 )
             )
             self._sampled = (now_s, self._offered)
-
-    def _metrics(self, now_s: float) -> FleetMetrics:
-        load = self._admission.load(now_s)
-        staying = [replica for replica in self._replicas.values() if not replica.is_leaving]
-        ready = sum(replica.is_ready for replica in staying)
-        reports = [replica.snapshot.report for replica in staying if replica.snapshot.report is not None]
-        waits_s = [
-            report.waiting_tokens / report.prefill_tokens_per_s if report.prefill_tokens_per_s > 0 else 0.0
-            for report in reports
-        ]
-        prefill_share = (load.prefill_s - self._prefill_s) / (max(1, ready) * self._settings.decide_every_s)
-        self._prefill_s = load.prefill_s
-        starts_s, self._starts_s = tuple(self._starts_s), []
-        return FleetMetrics(
-            ready=ready,
-            starting=len(staying) - ready,
-            waiting_requests=load.waiting_requests,
-            waiting_work=load.waiting_work,
-            engine_waiting_work=float(sum(report.waiting_tokens for report in reports)),
-            engine_wait_s=min(waits_s) if waits_s and len(waits_s) == ready else 0.0,
-            in_flight=sum(replica.snapshot.in_flight for replica in staying),
-            utilisation=max(load.occupancy if ready else 0.0, min(1.0, prefill_share)),
-            offered_requests=load.offered_requests,
-            offered_work=load.offered_work,
-            offered_work_squared=load.offered_work_squared,
-            dispatched_work=load.dispatched_work,
-            start_durations_s=starts_s,
-        )

@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 from cluster.spec.cluster_spec import SimSpec
 from deployments.engines.rates import BusyRate
 from deployments.engines.sim.scheduler import MAX_BATCHED_TOKENS
-from router.replicas.snapshot import LoadReport
+from router.replicas.load_report import LoadReport
 
 OwnerT = TypeVar("OwnerT")
 

@@ -10,7 +10,7 @@ from deployments.simulator.block_cache import BlockCache
 from deployments.simulator.trace import BLOCK_TOKENS
 from router.prefix_cache.residency import ResidencyDelta
 from router.prompt.chunk_chain import ChunkChain
-from router.replicas.snapshot import LoadReport
+from router.replicas.load_report import LoadReport
 
 
 @dataclass(frozen=True, slots=True)

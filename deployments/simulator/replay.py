@@ -5,18 +5,24 @@ from dataclasses import asdict, dataclass
 from heapq import heappop, heappush
 from math import ceil, floor
 from random import Random
+from typing import TYPE_CHECKING
 
 from cluster.errors import PolicyError
 from deployments.simulator.prefill_replica import PrefillReplica
 from deployments.simulator.trace import BLOCK_TOKENS, TraceRequest, chunk_chain
-from router.dispatch.fleet import Fleet
-from router.estimator.model_estimator import ModelEstimator, Ticket, Usage
-from router.replicas.snapshot import Endpoint, ReplicaSnapshot, Signal
+from router.dispatch.dispatcher import Dispatcher
+from router.estimator.expectation import Usage
+from router.flow_control.limits import AdmissionLimits
+from router.outcome import Outcome
+from router.replicas.endpoint import Endpoint, Signal
 from router.request import RoutingRequest
 from router.scheduling.needed_telemetry import why_unmet
-from router.scheduling.registry import policy_named
+
+if TYPE_CHECKING:
+    from router.dispatch.ticket import Ticket
 
 MODEL = "trace"
+TENANT = "trace"
 TICK_S = 1.0
 
 
@@ -108,29 +114,28 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
 
 
 class _Replay:
-    """The state of one run: the gateway's view on one side, the machines on the other, and first tokens to come."""
+    """The state of one run: the dispatcher on one side, the machines on the other, and first tokens to come."""
 
     def __init__(self, settings: ReplaySettings) -> None:
         self._settings = settings
-        self._outlook = ModelEstimator()
-        self._fleet = Fleet(Random(settings.seed))  # noqa: S311 - replayable, not cryptographic
-        self._fleet.set_models({MODEL: policy_named(settings.policy, self._outlook)})
+        rng = Random(settings.seed)  # noqa: S311 - replayable, not cryptographic
+        # What is compared is where each request goes, so none waits for another's end: all go at once.
+        self._dispatcher = Dispatcher(MODEL, settings.policy, rng=rng, limits=AdmissionLimits(late_binding=False))
         self.machines = {
             f"replica-{number:04d}": PrefillReplica(settings.kv_blocks, settings.prefill_rate)
             for number in range(settings.replicas)
         }
         signals = frozenset({Signal.LOAD, Signal.RESIDENCY} if settings.exact else {Signal.LOAD})
-        endpoints = [Endpoint(name, MODEL, "sim", 0, signals=signals) for name in self.machines]
-        unmet = why_unmet(self._fleet.models[MODEL].policy, endpoints)
+        kv_tokens = settings.kv_blocks * BLOCK_TOKENS
+        endpoints = [Endpoint(name, MODEL, "sim", 0, signals=signals, kv_tokens=kv_tokens) for name in self.machines]
+        unmet = why_unmet(self._dispatcher.fleet.policy, endpoints)
         if unmet:
             raise PolicyError(unmet)
-        self._fleet.apply_view(endpoints)
-        for name, machine in self.machines.items():
-            kv_tokens = settings.kv_blocks * BLOCK_TOKENS
-            self._outlook.add_replica(name, exact=settings.exact, kv_tokens=kv_tokens)
-            if settings.exact:
-                self._outlook.apply_delta(name, machine.snapshot())
-        self._first_tokens: list[tuple[float, int, ReplicaSnapshot, Ticket, Usage]] = []
+        self._dispatcher.set_replicas(endpoints, 0.0)
+        if settings.exact:
+            for name, machine in self.machines.items():
+                self._dispatcher.apply_residency(name, machine.snapshot())
+        self._first_tokens: list[tuple[float, int, Ticket, Usage]] = []
         self._reported_s = float("-inf")
         self._ticked_s = 0.0
         self.blocks = 0
@@ -142,15 +147,14 @@ class _Replay:
         now_s = request.timestamp / 1000.0 / settings.speedup
         self._catch_up(now_s)
         chain = chunk_chain(request, settings.seed)
-        routing = RoutingRequest(f"{number}", MODEL, "/v1/completions", stream=True, body=b"", now_s=now_s, chain=chain)
-        decision = self._fleet.route(routing)
-        if decision is None:
-            raise AssertionError("no replica takes requests, though none ever fails")
-        replica = decision.replica
-        ticket = self._outlook.picked(routing, replica)
-        prefill = self.machines[replica.replica_id].accept(chain, request.input_length, now_s)
+        routing = RoutingRequest(f"{number}", MODEL, "/v1/completions", stream=True, body=b"", chain=chain)
+        ticket = self._dispatcher.offer(routing, TENANT, now_s)
+        if ticket.attempt is None:
+            raise AssertionError(f"a request is {ticket.state}, though every replica always has room")
+        machine = self.machines[ticket.attempt.replica.replica_id]
+        prefill = machine.accept(chain, request.input_length, now_s)
         usage = Usage(request.input_length, request.input_length - prefill.tokens, 1)
-        heappush(self._first_tokens, (prefill.end_s, number, replica, ticket, usage))
+        heappush(self._first_tokens, (prefill.end_s, number, ticket, usage))
         self.blocks += len(chain)
         self.hit_blocks += prefill.hit_blocks
         return prefill.end_s - now_s
@@ -159,20 +163,17 @@ class _Replay:
         """Let everything happen that happened up to `now_s`, telemetry last."""
         first_tokens = self._first_tokens
         while first_tokens and first_tokens[0][0] <= now_s:
-            at_s, _, replica, ticket, usage = heappop(first_tokens)
-            self._outlook.finished(ticket, usage, at_s)
-            self._fleet.release(replica)
+            at_s, _, ticket, usage = heappop(first_tokens)
+            self._dispatcher.finish(ticket, Outcome.OK, usage, at_s, is_whole=True)
         if now_s - self._ticked_s >= TICK_S:
             self._ticked_s = now_s
-            self._outlook.tick(now_s)
+            self._dispatcher.tick(now_s)
         interval_s = self._settings.report_interval_s
         report_s = floor(now_s / interval_s) * interval_s if interval_s > 0.0 else now_s
         if report_s > self._reported_s or interval_s <= 0.0:
             self._reported_s = report_s
             for name, machine in self.machines.items():
-                report = machine.report(report_s)
-                self._fleet.apply_report(name, report)
-                self._outlook.reported(name, report, report_s)
+                self._dispatcher.report(name, machine.report(report_s), report_s)
                 delta = machine.delta()
-                if delta is not None and self._settings.exact and not self._outlook.apply_delta(name, delta):
+                if delta is not None and self._settings.exact and not self._dispatcher.apply_residency(name, delta):
                     raise AssertionError("a delta was lost, though none ever is")

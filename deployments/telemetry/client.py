@@ -12,7 +12,8 @@ from deployments.telemetry import telemetry_pb2 as pb
 from deployments.telemetry import telemetry_pb2_grpc as pb_grpc
 from deployments.telemetry.residency_messages import MalformedResidencyError, SnapshotReader, read_delta
 from router.prefix_cache.exact import ResidencyDelta
-from router.replicas.snapshot import Endpoint, LoadReport
+from router.replicas.endpoint import Endpoint
+from router.replicas.load_report import LoadReport
 
 SILENT_S: Final = 0.8
 """After this long without a report a replica's load counts as unknown: two of its longest pauses."""

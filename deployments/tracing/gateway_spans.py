@@ -6,8 +6,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from router.estimator.model_estimator import Usage
-from router.http.attempt import Attempt
+from router.dispatch.attempt import Attempt
+from router.estimator.expectation import Usage
 from router.http.wire.incoming import IncomingRequest
 from router.outcome import Outcome
 from router.request import RoutingRequest
@@ -26,7 +26,7 @@ class GatewaySpan:
 
     def dispatched(self, attempt: Attempt) -> None:
         """Note the replica, by which policy, and what it is believed to hold of the prompt."""
-        attributes = {"rackserve.replica": attempt.replica_id, "rackserve.policy": attempt.decision.policy}
+        attributes = {"rackserve.replica": attempt.replica.replica_id, "rackserve.policy": attempt.decision.policy}
         self._span.set_attributes(attributes)
         self._span.add_event("dispatched", attributes)
 

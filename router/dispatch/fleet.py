@@ -1,23 +1,20 @@
-"""The replicas of every model as one gateway knows them, and the one place where a request is given to one of them."""
+"""One model's replicas as one gateway knows them, and which of them may be picked now."""
 
-from collections.abc import Callable, Container, Iterable, Sequence
-from random import Random
+from collections.abc import Container, Iterable, Sequence
 
-from router.replicas.snapshot import Endpoint, LoadReport, ReplicaSnapshot
-from router.request import RoutingRequest
-from router.scheduling.interface import Decision
+from router.dispatch.replica import Replica
+from router.replicas.endpoint import Endpoint
+from router.replicas.load_report import LoadReport
+from router.replicas.snapshot import ReplicaSnapshot
 from router.scheduling.profile import Profile
 
 SUSPECT_S = 0.5
-"""A replica that failed a request is left out this long; doubled with each failure in a row, up to `SUSPECT_MAX_S`."""
+"""Seconds a replica is left out after it failed a request; doubled with each failure in a row."""
 SUSPECT_MAX_S = 8.0
 
-Narrow = Callable[[Sequence[ReplicaSnapshot], float], Sequence[ReplicaSnapshot]]
-"""Returns those of some replicas that have room at a time."""
 
-
-class ModelFleet:
-    """One model's replicas and its policy.
+class Fleet:
+    """One model's replicas and its policy. Reads no clock: the caller passes `now_s`.
 
     Attributes:
         policy: how a replica is picked.
@@ -27,165 +24,123 @@ class ModelFleet:
             of these either, all that are not leaving.
     """
 
-    def __init__(self, name: str, policy: Profile) -> None:
-        self.name = name
+    def __init__(self, policy: Profile) -> None:
         self.policy = policy
-        self.replicas: dict[str, ReplicaSnapshot] = {}
-        self.candidates: list[ReplicaSnapshot] = []
+        self.replicas: dict[str, Replica] = {}
+        self.candidates: list[Replica] = []
+        self._suspects: list[Replica] = []
 
-    def refresh(self) -> None:
-        """Work out `candidates` anew, after a replica came, left or changed whether it accepts."""
-        staying = self.staying()
-        needs = self.policy.needs
-        usable = [replica for replica in staying if replica.usable]
-        self.candidates = [replica for replica in usable if needs <= replica.endpoint.signals] or usable or staying
-
-    def staying(self) -> list[ReplicaSnapshot]:
+    def staying(self) -> list[Replica]:
         """Return the replicas that are not leaving, in id order."""
         return [replica for _, replica in sorted(self.replicas.items()) if not replica.leaving]
 
+    def set_policy(self, policy: Profile) -> None:
+        """Pick by another policy from now on."""
+        self.policy = policy
+        self._refresh()
 
-class Fleet:
-    """All models' replicas.
-
-    Told of the world by `apply_view` (the directory), `apply_report` (telemetry) and `failed` / `succeeded` (requests);
-    asked by `route`. Reads no clock: the caller passes `now_s`.
-
-    Attributes:
-        models: by name.
-        by_id: all models' replicas.
-        on_change: called with a model's name when its replicas, or those that may be picked, have changed.
-    """
-
-    def __init__(self, rng: Random) -> None:
-        self.on_change: Callable[[str], None] = _nobody
-        self._rng = rng
-        self.models: dict[str, ModelFleet] = {}
-        self.by_id: dict[str, ReplicaSnapshot] = {}
-        self._suspect_until_s: dict[str, float] = {}
-
-    def set_models(self, policies: dict[str, Profile]) -> None:
-        """Serve exactly these models; replicas of models that stay are kept, as is a policy of the same name."""
-        for gone in self.models.keys() - policies.keys():
-            for replica_id in self.models.pop(gone).replicas:
-                self._forget(replica_id)
-        for name, policy in policies.items():
-            known = self.models.get(name)
-            if known is None:
-                self.models[name] = ModelFleet(name, policy)
-            elif known.policy.name != policy.name:
-                known.policy = policy
-                self._refresh(name)
-
-    def apply_view(self, endpoints: Iterable[Endpoint]) -> tuple[list[Endpoint], list[Endpoint]]:
+    def set_replicas(self, endpoints: Iterable[Endpoint]) -> tuple[list[Replica], list[Replica]]:
         """Take the directory's word: these replicas exist, no others.
 
         Returns:
-            The endpoints that are new and those that are gone. Requests on a replica that is gone go on; no new ones
-            are sent there. Endpoints of unknown models are ignored.
+            The replicas that are new and those that are gone. Requests on a replica that is gone go on; no new ones are
+            sent there.
         """
-        wanted = {endpoint.replica_id: endpoint for endpoint in endpoints if endpoint.model in self.models}
-        gone = [replica.endpoint for replica_id, replica in self.by_id.items() if replica_id not in wanted]
-        new = [endpoint for replica_id, endpoint in wanted.items() if replica_id not in self.by_id]
-        for endpoint in gone:
-            self.models[endpoint.model].replicas.pop(endpoint.replica_id)
-            self._forget(endpoint.replica_id)
-        for endpoint in new:
-            replica = ReplicaSnapshot(endpoint)
-            self.by_id[endpoint.replica_id] = replica
-            self.models[endpoint.model].replicas[endpoint.replica_id] = replica
-        for name in {endpoint.model for endpoint in (*gone, *new)}:
-            self._refresh(name)
+        wanted = {endpoint.replica_id: endpoint for endpoint in endpoints}
+        gone = [replica for replica_id, replica in self.replicas.items() if replica_id not in wanted]
+        new = [Replica(endpoint) for replica_id, endpoint in wanted.items() if replica_id not in self.replicas]
+        for replica in gone:
+            del self.replicas[replica.replica_id]
+        for replica in new:
+            self.replicas[replica.replica_id] = replica
+        if gone:
+            self._suspects = [replica for replica in self._suspects if replica.replica_id in self.replicas]
+        if new or gone:
+            self._refresh()
         return new, gone
 
-    def apply_report(self, replica_id: str, report: LoadReport | None) -> None:
-        """Take a replica's load report; None: its telemetry went silent, so others are picked while there are any."""
-        replica = self.by_id.get(replica_id)
-        if replica is None:
-            return
-        replica.report = report
-        if replica.silent != (report is None):
-            replica.silent = report is None
-            self._refresh(replica.endpoint.model)
-
-    def route(
-        self, request: RoutingRequest, tried: Container[str] = (), narrow: Narrow | None = None
-    ) -> Decision | None:
-        """Pick a replica and reserve it; the caller must `release` it when the request ends there.
-
-        Args:
-            request: the request.
-            tried: ids of replicas that already failed this request.
-            narrow: leaves of the candidates those that have room; where it leaves none, room does not matter.
+    def report(self, replica: Replica, report: LoadReport | None) -> bool:
+        """Keep a replica's load report; None: its telemetry went silent, so others are picked while there are any.
 
         Returns:
-            None where no replica may take it. A replica that failed others lately is used only where no other is left.
+            Whether `candidates` may have changed.
         """
-        fleet = self.models.get(request.model)
-        if fleet is None:
-            return None  # the model was taken out of the cluster while this request ran
-        candidates: Sequence[ReplicaSnapshot] = fleet.candidates
+        replica.report = report
+        if replica.silent == (report is None):
+            return False
+        replica.silent = report is None
+        self._refresh()
+        return True
+
+    def may_take(self, tried: Container[str]) -> Sequence[Replica]:
+        """Return the candidates for a request that `tried` failed already, in id order.
+
+        A replica that failed others not long ago is among them only where no other is left.
+        """
+        candidates: Sequence[Replica] = self.candidates
         if tried:
             candidates = [replica for replica in candidates if replica.replica_id not in tried]
             if not candidates:
-                candidates = [replica for replica in fleet.staying() if replica.replica_id not in tried]
-        if not candidates:
-            return None
-        if narrow is not None:
-            candidates = narrow(candidates, request.now_s) or candidates
-        decision = fleet.policy.decide(request, candidates, self._rng)
-        if decision is not None:
-            decision.replica.in_flight += 1
-            decision.replica.sent += 1
-        return decision
+                candidates = [replica for replica in self.staying() if replica.replica_id not in tried]
+        return candidates
 
-    @staticmethod
-    def release(replica: ReplicaSnapshot) -> None:
-        """Give back what `route` reserved."""
-        replica.in_flight -= 1
+    def failed(self, replica: Replica, now_s: float) -> bool:
+        """Leave a replica that failed a request out for a while, longer with each failure in a row.
 
-    def failed(self, replica: ReplicaSnapshot, now_s: float) -> None:
-        """Leave a replica that failed a request out for a while, longer with each failure in a row."""
+        Returns:
+            Whether `candidates` may have changed.
+        """
         replica.failures += 1
-        if self.by_id.get(replica.replica_id) is not replica:
-            return  # gone since; one that came back under its id starts with a clean sheet
+        if self.replicas.get(replica.replica_id) is not replica:
+            return False  # gone since; one that came back under its id starts with a clean sheet
         pause_s = min(SUSPECT_MAX_S, SUSPECT_S * 2.0 ** (replica.failures - 1))
-        self._suspect_until_s[replica.replica_id] = now_s + pause_s
-        self._set_accepting(replica, accepting=False)
+        if not replica.suspect_until_s:
+            self._suspects.append(replica)
+        replica.suspect_until_s = now_s + pause_s
+        return self._set_accepting(replica, accepting=False)
 
-    def succeeded(self, replica: ReplicaSnapshot) -> None:
-        """A replica answered: its failures are forgiven."""
-        if replica.failures and self.by_id.get(replica.replica_id) is replica:
-            replica.failures = 0
-            self._suspect_until_s.pop(replica.replica_id, None)
-            self._set_accepting(replica, accepting=True)
+    def succeeded(self, replica: Replica) -> bool:
+        """Forgive a replica its failures: it answered. Tell whether `candidates` may have changed."""
+        if not replica.failures or self.replicas.get(replica.replica_id) is not replica:
+            return False
+        replica.failures = 0
+        if replica.suspect_until_s:
+            replica.suspect_until_s = 0.0
+            self._suspects.remove(replica)
+        return self._set_accepting(replica, accepting=True)
 
-    def leaving(self, replica: ReplicaSnapshot) -> None:
+    def leaving(self, replica: Replica) -> None:
         """A replica has said that it takes no more requests."""
         replica.leaving = True
-        if self.by_id.get(replica.replica_id) is replica:
-            self._refresh(replica.endpoint.model)
+        if self.replicas.get(replica.replica_id) is replica:
+            self._refresh()
 
-    def tick(self, now_s: float) -> None:
-        """Let replicas back in whose pause is over; call a few times a second."""
-        if not self._suspect_until_s:
-            return
-        for replica_id in [key for key, until_s in self._suspect_until_s.items() if until_s <= now_s]:
-            del self._suspect_until_s[replica_id]
-            self._set_accepting(self.by_id[replica_id], accepting=True)
+    def tick(self, now_s: float) -> bool:
+        """Let replicas back in whose pause is over. Tell whether `candidates` may have changed."""
+        over = [replica for replica in self._suspects if replica.suspect_until_s <= now_s]
+        for replica in over:
+            replica.suspect_until_s = 0.0
+            self._suspects.remove(replica)
+            self._set_accepting(replica, accepting=True)
+        return bool(over)
 
-    def _set_accepting(self, replica: ReplicaSnapshot, *, accepting: bool) -> None:
-        if replica.accepting != accepting:
-            replica.accepting = accepting
-            self._refresh(replica.endpoint.model)
+    def _set_accepting(self, replica: Replica, *, accepting: bool) -> bool:
+        if replica.accepting == accepting:
+            return False
+        replica.accepting = accepting
+        self._refresh()
+        return True
 
-    def _refresh(self, model: str) -> None:
-        self.models[model].refresh()
-        self.on_change(model)
+    def _refresh(self) -> None:
+        self.candidates = self._worked_out()
 
-    def _forget(self, replica_id: str) -> None:
-        self.by_id.pop(replica_id, None)
-        self._suspect_until_s.pop(replica_id, None)
+    def _worked_out(self) -> list[Replica]:
+        staying = self.staying()
+        usable = [replica for replica in staying if replica.usable]
+        return [replica for replica in usable if self._tells_enough(replica)] or usable or staying
+
+    def _tells_enough(self, replica: ReplicaSnapshot) -> bool:
+        return self.policy.needs <= replica.endpoint.signals
 
     def check_integrity(self) -> None:
         """Check what must always hold.
@@ -193,23 +148,15 @@ class Fleet:
         Raises:
             AssertionError: it does not; the message says what.
         """
-        listed = {key: replica for fleet in self.models.values() for key, replica in fleet.replicas.items()}
-        if listed != self.by_id:
-            raise AssertionError("the replicas by id and those by model differ")
-        for name, fleet in self.models.items():
-            staying = [replica for _, replica in sorted(fleet.replicas.items()) if not replica.leaving]
-            usable = [replica for replica in staying if replica.usable]
-            telling = [replica for replica in usable if fleet.policy.needs <= replica.endpoint.signals]
-            if fleet.candidates != (telling or usable or staying):
-                raise AssertionError(f"{name}: the candidates are not the usable replicas in id order")
-        if any(replica.in_flight < 0 for replica in self.by_id.values()):
-            raise AssertionError("a replica has been released more often than reserved")
-        if any(self.by_id[key].accepting for key in self._suspect_until_s):
-            raise AssertionError("a suspect replica is accepting")
-        for key, replica in self.by_id.items():
-            if not replica.accepting and key not in self._suspect_until_s:
-                raise AssertionError(f"{key} would never be let back in")
-
-
-def _nobody(_model: str) -> None:
-    pass
+        if self.candidates != self._worked_out():
+            raise AssertionError("the candidates are not the usable replicas in id order")
+        for key, replica in self.replicas.items():
+            if key != replica.replica_id:
+                raise AssertionError(f"{replica.replica_id} is known as {key}")
+            if replica.in_flight < 0:
+                raise AssertionError(f"{key} has been released more often than reserved")
+            if replica.accepting == bool(replica.suspect_until_s):
+                raise AssertionError(f"{key} is a suspect that accepts, or would never be let back in")
+        suspects = {id(replica) for replica in self.replicas.values() if replica.suspect_until_s}
+        if {id(replica) for replica in self._suspects} != suspects:
+            raise AssertionError("the suspects are not those with a pause")

@@ -3,15 +3,13 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
+from router.dispatch.replica import Replica
 from router.outcome import Outcome
 from router.scheduling.interface import Decision
-
-if TYPE_CHECKING:
-    from router.replicas.snapshot import ReplicaSnapshot
 
 DEFAULT_REQUESTS = 4096
 MAX_CANDIDATES = 16
@@ -76,7 +74,6 @@ class Entry(msgspec.Struct, gc=False):
 
     Attributes:
         request_id: the id the client saw in `x-request-id`.
-        model: the model asked for.
         attempts: its decisions, in order.
         outcome: how it ended; None: it has not, or nobody said.
         total_s: from the first decision to the end.
@@ -86,13 +83,17 @@ class Entry(msgspec.Struct, gc=False):
     """
 
     request_id: str
-    model: str
     attempts: list[AttemptRecord] = msgspec.field(default_factory=list)
     outcome: Outcome | None = None
     total_s: float | None = None
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
+
+    @property
+    def began_s(self) -> float:
+        """When the first of its decisions that are kept was made, in the gateway's monotonic seconds."""
+        return self.attempts[0].at_s
 
 
 class Journal:
@@ -107,54 +108,52 @@ class Journal:
             raise ValueError(f"a journal of {max_requests} requests keeps none; 1 or more does")
         self._max_requests = max_requests
         self._entries: OrderedDict[str, Entry] = OrderedDict()
-        self._last_candidates: Sequence[ReplicaSnapshot] = ()
+        self._last_candidates: Sequence[Replica] = ()
         self._last_ids: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def decided(  # noqa: PLR0913 - what there is to say of a decision
+    def decided(
         self,
         request_id: str,
-        model: str,
-        decision: Decision,
+        decision: Decision[Replica],
         now_s: float,
         *,
-        unit: str = "",
         matched_bytes: int = 0,
         prompt_bytes: int = 0,
     ) -> AttemptRecord:
         """Write down a decision; a later one for the same request is a further attempt."""
         entry = self._entries.get(request_id)
         if entry is None:
-            entry = self._entries[request_id] = Entry(request_id, model)
+            entry = self._entries[request_id] = Entry(request_id)
             if len(self._entries) > self._max_requests:
                 self._entries.popitem(last=False)
-        attempt = self._attempt(decision, now_s, unit, matched_bytes, prompt_bytes)
+        attempt = self._attempt(decision, now_s, matched_bytes, prompt_bytes)
         if len(entry.attempts) == MAX_ATTEMPTS:
             del entry.attempts[0]
         entry.attempts.append(attempt)
         return attempt
 
     def _attempt(
-        self, decision: Decision, now_s: float, unit: str, matched_bytes: int, prompt_bytes: int
+        self, decision: Decision[Replica], now_s: float, matched_bytes: int, prompt_bytes: int
     ) -> AttemptRecord:
         candidates, costs, terms = decision.candidates, decision.costs, decision.terms
         if len(candidates) > MAX_CANDIDATES:
             kept = _kept(decision)
-            ids = tuple([candidates[at].endpoint.replica_id for at in kept])
+            ids = tuple([candidates[at].replica_id for at in kept])
             costs = [costs[at] for at in kept]
             terms = [terms[at] for at in kept] if terms else ()
         else:
             if candidates is not self._last_candidates:  # all of a model's replicas, nearly always
-                self._last_ids = tuple([replica.endpoint.replica_id for replica in candidates])
+                self._last_ids = tuple([replica.replica_id for replica in candidates])
                 self._last_candidates = candidates
             ids = self._last_ids
         return AttemptRecord(
             now_s,
             decision.policy,
-            unit,
-            decision.replica.endpoint.replica_id,
+            decision.unit,
+            decision.replica.replica_id,
             matched_bytes,
             prompt_bytes,
             len(candidates),
@@ -179,7 +178,7 @@ class Journal:
         if entry is None:
             return
         entry.outcome = outcome
-        entry.total_s = now_s - entry.attempts[0].at_s
+        entry.total_s = now_s - entry.began_s
         entry.prompt_tokens = prompt_tokens
         entry.cached_tokens = cached_tokens
         entry.completion_tokens = completion_tokens
@@ -194,7 +193,7 @@ class Journal:
         return [self._entries[request_id] for request_id in reversed(ids)]
 
 
-def _kept(decision: Decision) -> list[int]:
+def _kept(decision: Decision[Replica]) -> list[int]:
     """Return where the candidates stand that are written down: the cheapest, and the pick."""
     candidates, costs = decision.candidates, decision.costs
     ordered = sorted(range(len(candidates)), key=costs.__getitem__)
@@ -204,11 +203,11 @@ def _kept(decision: Decision) -> list[int]:
     return kept
 
 
-def explanation(entry: Entry) -> dict[str, Any]:
+def explanation(entry: Entry, model: str) -> dict[str, Any]:
     """Return all that is known of a request as plain JSON values, for `rackserve why`."""
     return {
         "request_id": entry.request_id,
-        "model": entry.model,
+        "model": model,
         "outcome": entry.outcome,
         "total_s": entry.total_s,
         "prompt_tokens": entry.prompt_tokens,

@@ -1,171 +1,143 @@
 """What one gateway expects of each replica of one model: who holds a prompt's prefix, what waits there, how fast it is.
 
-Policies ask it (`match`, `replicas`); whoever runs requests tells it what happens and when: `picked` → `prefilled` →
-`finished`, or `lost`. It reads no clock and does no I/O, so the simulator and the gateway drive the same code.
+Policies read it; the dispatcher tells it what happens and when: `expect` when a request is sent, then `prefilled` and
+`finished`, or `lost`. It reads no clock and does no I/O, so the simulators and the gateway drive the same code.
 """
 
 from collections.abc import Mapping, Sequence
-from math import exp
 
-import msgspec
-
-from router.estimator.decayed_sums import DecayedSums
+from cluster.autoscaling.ewma import Ewma, kept
+from router.estimator.expectation import Expectation, Usage
+from router.estimator.fading_rates import FadingRates
 from router.estimator.learned_rates import LearnedRates, Rates, rates_of, shared_rates
 from router.estimator.replica_estimator import ReplicaEstimator
-from router.prefix_cache.match import PrefixMatch
-from router.prefix_cache.residency import Residency, ResidencyDelta
+from router.prefix_cache.exact import ResidencyDelta
+from router.prefix_cache.match import NO_MATCH, PrefixMatch
+from router.prefix_cache.residency import Residency
 from router.prefix_cache.routing_efficiency import RoutingEfficiency
 from router.prompt.chunk_chain import ChunkChain
-from router.replicas.snapshot import LoadReport, ReplicaSnapshot
+from router.replicas.endpoint import Endpoint, Signal
+from router.replicas.load_report import LoadReport
 from router.request import RoutingRequest
 
 UNKNOWN_KV_TOKENS = 100_000
-"""Taken as the KV capacity of a replica that does not say: too little loses some affinity, too much claims too much."""
+"""KV capacity of a replica that does not say: too little loses some affinity, too much claims too much."""
 PRIOR_BYTES_PER_TOKEN = 4.0
-ARRIVALS_TAU_S = 60.0
+"""Bytes of English text a token covers, about; learned from answers' usage."""
+PRIOR_TOKENS = 100.0
+"""Tokens that the prior of bytes per token weighs as much as."""
+BODY_BYTES_PER_TOKEN = 4.0
+"""Bytes of a request's body a prompt token takes, about, where prompts are not read."""
+ARRIVALS_MEMORY_S = 60.0
 ARRIVALS_AT_LEAST_S = 5.0
-WORK_TAU_S = 600.0
+"""Seconds that arrivals are spread over at least: the first requests are no rate."""
+WORK_MEMORY_S = 600.0
+"""Seconds after which prefill work given to a replica counts a third in what its cache is worth."""
 WORK_FADE_EVERY_S = 1.0
 MAX_UTILISATION = 0.95
+"""Highest share of the time that replicas are taken to be busy: the value of idle time would grow without bound."""
 RELAX_EVERY_S = 10.0
 MOST_RELAXED_S = 60.0
+"""Longest time that rates are relaxed by at once, after a gap in ticks."""
 _KEEP_BYTES = 0.995
-
-
-class Ticket(msgspec.Struct, eq=False, gc=False):
-    """One request on one replica, from the pick to its end.
-
-    Attributes:
-        replica_id: where it was sent.
-        chain: its prompt.
-        matched_bytes: of its prompt, how much the replica was expected to hold.
-        matched_tokens: the same in tokens.
-        tokens: prompt tokens, as best known.
-        uncached_tokens: those expected to be prefilled.
-        ahead_tokens: what waited on the replica before it.
-        running: sequences that were being decoded there.
-        picked_s: when it was sent.
-        shares: the last chunk of it that any replica held; 0: none.
-        prefilled_s: when its first token came; None before.
-    """
-
-    replica_id: str
-    chain: ChunkChain
-    matched_chunks: int
-    matched_bytes: int
-    matched_tokens: float
-    tokens: float
-    uncached_tokens: float
-    ahead_tokens: float
-    running: int
-    picked_s: float
-    number: int = 0
-    prompt_number: int = 0
-    shares: int = 0
-    prefilled_s: float | None = None
-    ended: bool = False
-
-
-class Usage(msgspec.Struct, frozen=True, gc=False):
-    """What an answer's `usage` says; None where it doesn't."""
-
-    prompt_tokens: int | None = None
-    cached_tokens: int | None = None
-    completion_tokens: int | None = None
+"""Share of the past that each answer leaves in bytes per token: the last two hundred count."""
 
 
 class ModelEstimator:
     """Every replica of one model, as one gateway expects it to behave.
 
+    Args:
+        reads_prompts: learn from prompts and answers; False: only what waits where is kept, by the size of bodies.
+
     Attributes:
+        replicas: those that exist.
         residency: who holds which prefix.
-        replicas: by id.
-        regret: how well affinity does, against one infinite shared cache.
+        efficiency: how well affinity does, against one infinite shared cache.
         bytes_per_token: of canonical prompt bytes, learned from usage.
-        work_s: prefill seconds given to all replicas lately, fading.
-        forgotten: the share of what is evicted that is asked for again, as of the last `tick`.
-        idle: the share of the time replicas are idle, as of the last pick.
-        requests_per_s: how many requests each replica gets, as of the last pick.
+        work_s: prefill seconds given to all replicas, fading.
+        forgotten: share of what is evicted that is asked for again, as of the last `tick`.
+        idle: share of the time that replicas are idle, as of the last request sent.
+        requests_per_s: requests that each replica gets, as of the last request sent.
     """
 
-    def __init__(self, residency: Residency | None = None, regret: RoutingEfficiency | None = None) -> None:
-        self.residency = residency or Residency()
-        self.regret = regret or RoutingEfficiency()
-        self.replicas: dict[str, ReplicaEstimator] = {}
+    def __init__(self, *, reads_prompts: bool = True) -> None:
+        self.reads_prompts = reads_prompts
+        self.replicas: list[ReplicaEstimator] = []
+        self.residency = Residency()
+        self.efficiency = RoutingEfficiency()
+        self._bytes_seen = Ewma(PRIOR_BYTES_PER_TOKEN * PRIOR_TOKENS, PRIOR_TOKENS)
         self.bytes_per_token = PRIOR_BYTES_PER_TOKEN
-        self._bytes_seen = PRIOR_BYTES_PER_TOKEN * 100.0
-        self._tokens_seen = 100.0
-        self._arrivals = DecayedSums(ARRIVALS_TAU_S, 2)
+        self._arrivals = FadingRates(ARRIVALS_MEMORY_S, 2)
         self._work_faded_s: float | None = None
         self._relaxed_s = 0.0
         self.idle = 1.0
         self.requests_per_s = 0.0
         self.work_s = 0.0
-        self.forgotten = self.regret.forgotten
+        self.forgotten = self.efficiency.forgotten
         self._sharing: dict[int, int] = {}
-        self._matched_chain: ChunkChain | None = None
-        self._match: PrefixMatch | None = None
-        self._tokens = 0.0  # of the prompt that was matched last; 0: not asked for yet
 
     # --- replicas
 
-    def add_replica(
-        self, replica_id: str, *, exact: bool = False, kv_tokens: int = 0, caches: bool = True
-    ) -> ReplicaEstimator:
-        """Know a replica; one that is known already starts anew, knowing nothing.
+    def set_reads_prompts(self, *, reads_prompts: bool) -> None:
+        """Begin or cease to learn from prompts: the model has another policy. What caches hold starts unknown."""
+        if reads_prompts != self.reads_prompts:
+            self.reads_prompts = reads_prompts
+            self.residency = Residency()
+            for replica in self.replicas:
+                self._know_cache(replica.endpoint, replica.kv_tokens)
 
-        Args:
-            replica_id: unique for one life of one replica.
-            exact: it streams its residency.
-            kv_tokens: tokens its KV cache holds; 0: not known, a report may say.
-            caches: False: it caches no prompt.
-        """
-        self._match = None
-        outlook = ReplicaEstimator(self._shared_rates() or rates_of())
-        outlook.kv_tokens = kv_tokens
-        self.replicas[replica_id] = outlook
-        kv_bytes = int((kv_tokens or UNKNOWN_KV_TOKENS) * self.bytes_per_token)
-        self.residency.add_replica(replica_id, exact=exact, kv_bytes=kv_bytes, caches=caches)
-        return outlook
+    def join(self, replica: ReplicaEstimator) -> None:
+        """Know a replica; until it has outcomes of its own, what its peers have learned is expected of it."""
+        shared = self._shared_rates()
+        if shared is not None:
+            replica.rates = LearnedRates(shared)
+        self.replicas.append(replica)
+        self._know_cache(replica.endpoint, replica.kv_tokens)
+
+    def _know_cache(self, endpoint: Endpoint, kv_tokens: int) -> None:
+        if self.reads_prompts:
+            self.residency.add_replica(
+                endpoint.replica_id,
+                exact=Signal.RESIDENCY in endpoint.signals,
+                kv_bytes=int((kv_tokens or UNKNOWN_KV_TOKENS) * self.bytes_per_token),
+                caches=endpoint.caches_prefixes,
+            )
+
+    def leave(self, replica: ReplicaEstimator) -> None:
+        """Forget a replica that is gone, and all that was believed to be cached there."""
+        self.replicas.remove(replica)
+        self.efficiency.forget(replica.replica_id)
+        self.residency.drop_replica(replica.replica_id)
 
     def _shared_rates(self) -> Rates | None:
-        return shared_rates(replica.rates for replica in self.replicas.values())
+        return shared_rates(replica.rates for replica in self.replicas)
 
-    def drop_replica(self, replica_id: str) -> None:
-        """Forget a replica that is gone or has restarted, and all that was believed to be cached there."""
-        self._match = None
-        self.replicas.pop(replica_id, None)
-        self.regret.forget(replica_id)
-        self.residency.drop_replica(replica_id)
-
-    def reported(self, replica_id: str, report: LoadReport | None, now_s: float) -> None:
-        """Take a load report; None: the replica has fallen silent."""
-        replica = self.replicas.get(replica_id)
-        if replica is None:
-            return
-        replica.report = report
+    def reported(self, replica: ReplicaEstimator, report: LoadReport | None, now_s: float) -> None:
+        """Learn from a load report, which the replica has already; None: the replica has fallen silent."""
         if report is None:
             replica.pending.silent()
             return
         replica.pending.reported(report.waiting_tokens, report.accepted, now_s)
+        if not self.reads_prompts:
+            return
         if replica.tells_rate and not replica.rates.outcomes:
             replica.rates = LearnedRates(rates_of(report.prefill_tokens_per_s))
         if report.kv_capacity_tokens > 0 and report.kv_capacity_tokens != replica.kv_tokens:
             replica.kv_tokens = report.kv_capacity_tokens
-            source = self.residency.source(replica_id)
+            source = self.residency.source(replica.replica_id)
             if source is not None:
                 source.resize(int(report.kv_capacity_tokens * self.bytes_per_token))
 
     def apply_delta(self, replica_id: str, delta: ResidencyDelta) -> bool:
         """Take what a replica says of its cache; False: ask it for a snapshot."""
-        self._match = None
         return self.residency.apply_delta(replica_id, delta)
 
     def tick(self, now_s: float) -> None:
         """Do what waits; call about once a second."""
-        self._match = None
+        if not self.reads_prompts:
+            return
         self.residency.tick(now_s)
-        self.forgotten = self.regret.forgotten
+        self.forgotten = self.efficiency.forgotten
         passed_s = now_s - self._relaxed_s
         relaxes = passed_s >= RELAX_EVERY_S
         if relaxes:
@@ -173,25 +145,28 @@ class ModelEstimator:
         shared = self._shared_rates()
         if shared is None:
             return
-        for replica in self.replicas.values():
+        for replica in self.replicas:
             if relaxes:
                 replica.rates.relax(min(passed_s, MOST_RELAXED_S), shared)
             elif replica.rates.is_new and not replica.tells_rate:
-                # With a guess of its own, whoever has not been asked yet would look fastest.
+                # With a guess of its own, a replica that has not been asked yet would look fastest.
                 replica.rates.expect(shared)
 
-    # --- what policies ask
+    # --- what policies and flow control ask
 
     def match(self, chain: ChunkChain) -> PrefixMatch:
-        """Return how many leading chunks of a prompt each replica holds."""
-        if self._match is None or self._matched_chain is not chain:
-            self._match = match = self.residency.match(chain)
-            self._matched_chain = chain
-            self._tokens = 0.0
-            ends = match.token_ends
-            if match.longest and ends[0] and not ends[match.longest - 1]:
-                match.token_ends = self._filled(chain, ends)
-        return self._match
+        """Return how many leading chunks of a prompt each replica holds, and the prompt's tokens as best known."""
+        if not self.reads_prompts:
+            return NO_MATCH
+        match = self.residency.match(chain)
+        longest, ends = match.longest, match.token_ends
+        if longest and ends[0] and not ends[longest - 1]:
+            ends = match.token_ends = self._filled(chain, ends)
+        # Replicas tell where chunks end in tokens; the rest is counted in bytes.
+        known = ends[longest - 1] if longest else 0
+        unknown_bytes = chain.size_bytes - chain.ends[longest - 1] if known else chain.size_bytes
+        match.tokens = chain.tokens or known + unknown_bytes / self.bytes_per_token
+        return match
 
     def _filled(self, chain: ChunkChain, ends: Sequence[int]) -> list[int]:
         """Return token ends with those that no replica has told yet counted in bytes from the last one told before."""
@@ -211,153 +186,154 @@ class ModelEstimator:
         """
         return self._sharing.get(chain.hashes.item(chunks - 1), 0) if chunks else 0
 
-    def tokens(self, chain: ChunkChain) -> float:
-        """Return a prompt's tokens, as best known: replicas tell where chunks end, the rest is counted in bytes."""
-        if chain.tokens:
-            return chain.tokens
-        match = self.match(chain)
-        if self._tokens:
-            return self._tokens
-        longest = match.longest
-        known = match.token_ends[longest - 1] if longest else 0
-        unknown_bytes = chain.size_bytes - chain.ends[longest - 1] if known else chain.size_bytes
-        self._tokens = known + unknown_bytes / self.bytes_per_token
-        return self._tokens
+    def uncached_tokens(self, request: RoutingRequest) -> float:
+        """Return the prompt tokens that must be computed where most of the prompt is cached, at the least."""
+        if not len(request.chain):
+            return _unread_tokens(request)
+        match = request.match
+        return match.tokens - match.cached_tokens(request.chain, match.longest)
 
-    def cached_tokens(self, chain: ChunkChain, chunks: int) -> float:
-        """Return how many tokens a prompt's first `chunks` chunks have, as best known."""
-        if not chunks:
-            return 0.0
-        match = self.match(chain)
-        known = match.token_ends[chunks - 1] if chunks <= len(match.token_ends) else 0
-        return known or self.tokens(chain) * chain.ends[chunks - 1] / chain.size_bytes
+    def s_per_token(self, replica: ReplicaEstimator) -> float:
+        """Return the seconds that a replica takes to prefill a token; 0: not known."""
+        if self.reads_prompts:
+            return replica.rates.now.s_per_token
+        report = replica.report
+        return 1.0 / report.prefill_tokens_per_s if report is not None and report.prefill_tokens_per_s > 0 else 0.0
 
     # --- a request's life
 
-    def picked(self, request: RoutingRequest, replica: ReplicaSnapshot) -> Ticket:
+    def expect(self, request: RoutingRequest, replica: ReplicaEstimator) -> Expectation:
         """Count a request on the replica it was just given to, at `request.now_s`."""
-        chain, now_s, replica_id = request.chain, request.now_s, replica.replica_id
-        outlook = self.replicas.get(replica_id) or self.add_replica(replica_id)
-        match = self.match(chain)
-        matched = match.count(replica_id)
+        now_s = request.now_s
+        if not self.reads_prompts:
+            return self._expect_unread(request, replica)
+        chain, match = request.chain, request.match
+        matched = match.count(replica.replica_id)
         longest = match.longest
-        tokens = self.tokens(chain)
-        matched_tokens = self.cached_tokens(chain, matched) if matched else 0.0
+        tokens = match.tokens
+        matched_tokens = match.cached_tokens(chain, matched)
         uncached = max(1.0, tokens - matched_tokens)
-        s_per_token = outlook.rates.now.s_per_token
-        ahead = outlook.pending.wait_s(now_s, s_per_token) / s_per_token
+        s_per_token = replica.rates.now.s_per_token
+        ahead = replica.pending.wait_s(now_s, s_per_token) / s_per_token
         held = matched, chain.prefix_bytes(matched), matched_tokens
-        ticket = Ticket(replica_id, chain, *held, tokens, uncached, ahead, outlook.running(replica), now_s)
+        expectation = Expectation(replica, chain, *held, tokens, uncached, ahead, replica.running, now_s)
         if longest:
-            ticket.shares = chain.hashes.item(longest - 1)
-            self._sharing[ticket.shares] = self._sharing.get(ticket.shares, 0) + 1
-        ticket.number = outlook.pending.add(uncached, now_s, s_per_token, stream=request.stream)
-        self._count_work(outlook, uncached * s_per_token, now_s)
-        self.regret.arrived(chain)
-        source = self.residency.source(replica_id)
+            expectation.shares = chain.hashes.item(longest - 1)
+            self._sharing[expectation.shares] = self._sharing.get(expectation.shares, 0) + 1
+        expectation.number = replica.pending.add(uncached, now_s, s_per_token, stream=request.stream)
+        self._count_work(replica, uncached * s_per_token, now_s)
+        self.efficiency.arrived(chain)
+        source = self.residency.source(replica.replica_id)
         if source is not None:
-            ticket.prompt_number = source.sent(chain, matched, now_s)
-        self._match = None
-        return ticket
+            expectation.prompt_number = source.sent(chain, matched, now_s)
+        return expectation
 
-    def _count_work(self, outlook: ReplicaEstimator, work_s: float, now_s: float) -> None:
+    def _expect_unread(self, request: RoutingRequest, replica: ReplicaEstimator) -> Expectation:
+        tokens = _unread_tokens(request)
+        number = replica.pending.add(tokens, request.now_s, self.s_per_token(replica), stream=request.stream)
+        return Expectation(
+            replica, request.chain, 0, 0, 0.0, tokens, tokens, 0.0, replica.in_flight, request.now_s, number
+        )
+
+    def _count_work(self, replica: ReplicaEstimator, work_s: float, now_s: float) -> None:
         arrivals = self._arrivals
         arrivals.fade(now_s)
-        arrivals.values[0] += 1.0
-        arrivals.values[1] += work_s
+        arrivals.counts[0] += 1.0
+        arrivals.counts[1] += work_s
         span_s = arrivals.span_s(ARRIVALS_AT_LEAST_S) * len(self.replicas)
-        self.requests_per_s = arrivals.values[0] / span_s
-        self.idle = 1.0 - min(arrivals.values[1] / span_s, MAX_UTILISATION)
+        self.requests_per_s = arrivals.counts[0] / span_s
+        self.idle = 1.0 - min(arrivals.counts[1] / span_s, MAX_UTILISATION)
         since_s = self._work_faded_s
         if since_s is None or now_s - since_s > WORK_FADE_EVERY_S:
             self._work_faded_s = now_s
-            kept = 1.0 if since_s is None else exp((since_s - now_s) / WORK_TAU_S)
-            for other in self.replicas.values():
-                other.work_s *= kept
-            self.work_s = sum(other.work_s for other in self.replicas.values())
-        outlook.work_s += work_s
+            keep = 1.0 if since_s is None else kept(now_s - since_s, WORK_MEMORY_S)
+            for other in self.replicas:
+                other.work_s *= keep
+            self.work_s = sum(other.work_s for other in self.replicas)
+        replica.work_s += work_s
         self.work_s += work_s
 
-    def prefilled(self, ticket: Ticket, now_s: float) -> None:
+    def prefilled(self, expectation: Expectation, now_s: float) -> None:
         """The first token came; for answers that are not streamed, the whole answer."""
-        if ticket.prefilled_s is not None or ticket.ended:
+        if expectation.prefilled_s is not None or expectation.ended:
             return
-        ticket.prefilled_s = now_s
-        self._no_longer_shares(ticket)
-        outlook = self.replicas.get(ticket.replica_id)
-        if outlook is not None:
-            outlook.pending.prefilled(ticket.number, now_s)
-        source = self.residency.source(ticket.replica_id)
+        expectation.prefilled_s = now_s
+        replica = expectation.replica
+        replica.pending.prefilled(expectation.number, now_s)
+        if not self.reads_prompts:
+            return
+        self._no_longer_shares(expectation)
+        source = self.residency.source(replica.replica_id)
         if source is not None:
-            source.prefilled(ticket.prompt_number, now_s)
+            source.prefilled(expectation.prompt_number, now_s)
 
-    def _no_longer_shares(self, ticket: Ticket) -> None:
-        left = self._sharing.get(ticket.shares, 0) - 1
+    def _no_longer_shares(self, expectation: Expectation) -> None:
+        left = self._sharing.get(expectation.shares, 0) - 1
         if left > 0:
-            self._sharing[ticket.shares] = left
+            self._sharing[expectation.shares] = left
         else:
-            self._sharing.pop(ticket.shares, None)
+            self._sharing.pop(expectation.shares, None)
 
     def finished(
-        self, ticket: Ticket, usage: Usage, now_s: float, *, streamed: bool = True, answer: ChunkChain | None = None
+        self,
+        expectation: Expectation,
+        usage: Usage,
+        now_s: float,
+        *,
+        streamed: bool = True,
+        answer: ChunkChain | None = None,
     ) -> None:
-        """The answer ended as it should.
+        """The answer came to its end.
 
         Args:
-            ticket: from `picked`.
+            expectation: from `expect`.
             usage: what the answer said of its tokens.
             now_s: when.
             streamed: the first token's time was seen, so the replica's rates can be learned from it.
             answer: the chunks that the answer adds to the prompt's chain, where it was read and adds any.
         """
-        if ticket.ended:
+        if expectation.ended:
             return
-        self.prefilled(ticket, now_s)
-        ticket.ended = True
-        chain = ticket.chain
-        prompt_tokens = float(usage.prompt_tokens or ticket.tokens)
+        self.prefilled(expectation, now_s)
+        expectation.ended = True
+        if not self.reads_prompts:
+            return
+        chain, replica = expectation.chain, expectation.replica
+        prompt_tokens = float(usage.prompt_tokens or expectation.tokens)
         if usage.prompt_tokens and not chain.tokens and chain.size_bytes:
-            self._learn_bytes_per_token(chain.size_bytes, usage.prompt_tokens)
+            self._bytes_seen = self._bytes_seen.observed(chain.size_bytes, usage.prompt_tokens, _KEEP_BYTES)
+            self.bytes_per_token = self._bytes_seen.mean
         cached_tokens = usage.cached_tokens
         if cached_tokens is None:
-            cached_tokens = int(max(0.0, ticket.tokens - ticket.uncached_tokens))
-        self.regret.answered(ticket.replica_id, prompt_tokens, cached_tokens)
-        outlook = self.replicas.get(ticket.replica_id)
-        if outlook is not None:
-            outlook.kv_freed.fade(now_s)
-            outlook.kv_freed.values[0] += prompt_tokens + (usage.completion_tokens or 0)
-            if streamed and ticket.prefilled_s is not None:
-                tokens = ticket.ahead_tokens + max(1.0, prompt_tokens - cached_tokens)
-                outlook.rates.learn(ticket.prefilled_s - ticket.picked_s, tokens, ticket.running)
-        source = self.residency.source(ticket.replica_id)
+            cached_tokens = int(max(0.0, expectation.tokens - expectation.uncached_tokens))
+        self.efficiency.answered(replica.replica_id, prompt_tokens, cached_tokens)
+        replica.kv_freed.fade(now_s)
+        replica.kv_freed.counts[0] += prompt_tokens + (usage.completion_tokens or 0)
+        if streamed and expectation.prefilled_s is not None:
+            tokens = expectation.ahead_tokens + max(1.0, prompt_tokens - cached_tokens)
+            replica.rates.learn(expectation.prefilled_s - expectation.sent_s, tokens, expectation.running)
+        source = self.residency.source(replica.replica_id)
         if source is not None and answer is not None:
             source.answered(answer)
-            self._match = None
 
-    def _learn_bytes_per_token(self, size_bytes: int, tokens: int) -> None:
-        self._bytes_seen = _KEEP_BYTES * self._bytes_seen + size_bytes
-        self._tokens_seen = _KEEP_BYTES * self._tokens_seen + tokens
-        self.bytes_per_token = self._bytes_seen / self._tokens_seen
-
-    def lost(self, ticket: Ticket, now_s: float) -> None:
+    def lost(self, expectation: Expectation, now_s: float) -> None:
         """The request ended otherwise: the replica failed, or the client left."""
-        if ticket.ended:
+        if expectation.ended:
             return
-        ticket.ended = True
-        self._match = None
-        if ticket.prefilled_s is None:
-            self._no_longer_shares(ticket)
-        outlook = self.replicas.get(ticket.replica_id)
-        if outlook is not None:
-            outlook.pending.lost(ticket.number, now_s)
-        source = self.residency.source(ticket.replica_id)
-        if source is not None and ticket.prefilled_s is None:
-            source.lost(ticket.prompt_number, ticket.chain, ticket.matched_chunks)
+        expectation.ended = True
+        if expectation.prefilled_s is None and self.reads_prompts:
+            self._no_longer_shares(expectation)
+        expectation.replica.pending.lost(expectation.number, now_s)
+        if expectation.prefilled_s is not None or not self.reads_prompts:
+            return
+        source = self.residency.source(expectation.replica.replica_id)
+        if source is not None:
+            source.lost(expectation.prompt_number, expectation.chain, expectation.matched_chunks)
 
     # --- upkeep
 
     def modes(self) -> Mapping[str, str]:
-        """Return how each replica's residency is known: `exact` or `observed`."""
+        """Return how each replica's residency is known: `exact`, `observed` or `none`."""
         return self.residency.modes()
 
     def check_integrity(self) -> None:
@@ -367,7 +343,13 @@ class ModelEstimator:
             AssertionError: it does not; the message says what.
         """
         self.residency.check_integrity()
-        if set(self.replicas) != set(self.residency.index.replicas):
-            raise AssertionError("the outlook and the index know different replicas")
-        for replica in self.replicas.values():
+        known = {replica.replica_id for replica in self.replicas} if self.reads_prompts else set()
+        if known != set(self.residency.index.replicas):
+            raise AssertionError("the estimator and the index know different replicas")
+        for replica in self.replicas:
             replica.pending.check_integrity()
+
+
+def _unread_tokens(request: RoutingRequest) -> float:
+    """Return the prompt tokens of a request whose prompt is not read, by the size of its body where nobody said."""
+    return request.chain.tokens or len(request.body) / BODY_BYTES_PER_TOKEN

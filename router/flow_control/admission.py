@@ -19,22 +19,22 @@ from itertools import count
 from math import inf
 from typing import Generic
 
+from cluster.autoscaling.figures import GatewayFigures
 from router.flow_control.classes import PriorityClasses
 from router.flow_control.drain_rate import DrainRate
 from router.flow_control.fair_queue import TenantQueue
 from router.flow_control.limits import AdmissionLimits, WaitingRoom
-from router.flow_control.load import AdmissionLoad
-from router.flow_control.priority import Priority
-from router.flow_control.queued_request import OwnerT, QueuedRequest, RequestState
+from router.flow_control.queue_view import QueueView
+from router.flow_control.queued_request import RequestState, RequestT
 from router.flow_control.rate_limits import RateLimits
-from router.flow_control.slots import Slots
+from router.flow_control.slots import ReplicaT, Slots
 from router.flow_control.verdict import ADMIT, WAIT, Reject, Verdict, reject
 from router.outcome import Outcome
 
 _STALE_DEADLINES = 64
 
 
-class Admission(Generic[OwnerT]):
+class Admission(Generic[RequestT, ReplicaT]):
     """Flow control of one model in one gateway process.
 
     Args:
@@ -52,13 +52,13 @@ class Admission(Generic[OwnerT]):
         self, limits: AdmissionLimits, room: WaitingRoom | None = None, rates: RateLimits | None = None
     ) -> None:
         self.limits = limits
-        self.slots = Slots()
-        self.displaced: list[tuple[QueuedRequest[OwnerT], Reject]] = []
+        self.slots: Slots[ReplicaT] = Slots(late_binding=limits.late_binding)
+        self.displaced: list[tuple[RequestT, Reject]] = []
         self._room = room or WaitingRoom()
         self._rates = rates or None
-        self._classes: PriorityClasses[OwnerT] = PriorityClasses(limits.ageing_s)
+        self._classes: PriorityClasses[RequestT] = PriorityClasses(limits.ageing_s)
         self._drain = DrainRate()
-        self._deadlines: list[tuple[float, int, QueuedRequest[OwnerT]]] = []
+        self._deadlines: list[tuple[float, int, RequestT]] = []
         self._numbers = count()
         self._room_bytes = 0
         self._offered = 0
@@ -79,159 +79,161 @@ class Admission(Generic[OwnerT]):
         """Return how many requests wait."""
         return len(self._classes)
 
-    def join(self, replica_id: str, now_s: float) -> None:
+    def join(self, replica: ReplicaT, now_s: float) -> None:
         """A replica is there and takes requests."""
-        self.slots.join(replica_id)
+        self.slots.join(replica)
         self._drain.set_replicas(self.slots.taking, now_s)
 
-    def leave(self, replica_id: str, now_s: float) -> None:
+    def leave(self, replica: ReplicaT, now_s: float) -> None:
         """A replica is gone. Its requests are still to be `ended`."""
-        self.slots.leave(replica_id)
+        self.slots.leave(replica)
         self._drain.set_replicas(self.slots.taking, now_s)
 
-    def drain(self, replica_id: str, now_s: float, *, draining: bool = True) -> None:
+    def drain(self, replica: ReplicaT, now_s: float, *, draining: bool = True) -> None:
         """Give a replica no more requests; or, with `draining` False, some again."""
-        self.slots.set_draining(replica_id, draining=draining, now_s=now_s)
+        self.slots.set_draining(replica, draining=draining, now_s=now_s)
         self._drain.set_replicas(self.slots.taking, now_s)
 
-    def offer(self, claim: QueuedRequest[OwnerT], now_s: float) -> Verdict:
+    def offer(self, request: RequestT, now_s: float) -> Verdict:
         """Take a new request.
 
         Returns:
             Admit: dispatch it now. Wait: `next` will return it; look at `displaced`. Reject: refuse it.
         """
         self._offered += 1
-        work = claim.work
+        request.number = self._offered
+        work = request.work
         self._offered_work += work
         self._offered_work_squared += work * work
-        claim.arrived_s = now_s
+        request.arrived_s = now_s
         if self._rates is not None:
-            wait_s = self._rates.take(claim.tenant, claim.work, now_s)
+            wait_s = self._rates.take(request.tenant, request.work, now_s)
             if wait_s > 0:
-                return self._refuse(claim, Outcome.RATE_LIMITED, wait_s, "this key's rate limit is used up")
-        queue = self._classes.queues[claim.priority]
-        flow = queue.flows.get(claim.tenant)
-        if flow is None:
-            flow = queue.flow(claim.tenant, self.limits.tenant(claim.tenant).weight)
+                return self._refuse(request, Outcome.RATE_LIMITED, wait_s, "this key's rate limit is used up")
+        queue = self._classes.queues[request.priority]
+        tenant = queue.tenants.get(request.tenant)
+        if tenant is None:
+            tenant = queue.tenant(request.tenant, self.limits.tenant(request.tenant).weight)
         if not self._classes.count and self.slots.any_open(now_s):
-            queue.charge(claim, flow)
+            queue.charge(request, tenant)
             self._in_flight += 1
             self._dispatched_work += work
-            claim.state = RequestState.DISPATCHED
+            request.state = RequestState.DISPATCHED
             return ADMIT
-        return self._wait(claim, flow, now_s)
+        return self._wait(request, tenant, now_s)
 
-    def next(self, now_s: float) -> QueuedRequest[OwnerT] | None:
+    def next(self, now_s: float) -> RequestT | None:
         """Return the request to dispatch now, charged; None: no replica has room or nothing waits."""
         while self._classes and self.slots.any_open(now_s):
-            claim = self._classes.pop(now_s)
-            if claim is None:
+            request = self._classes.pop(now_s)
+            if request is None:
                 break
-            self._stop_waiting(claim, now_s, dispatched=True)
-            claim.state = RequestState.DISPATCHED
+            self._stop_waiting(request, now_s, dispatched=True)
+            request.state = RequestState.DISPATCHED
             self._in_flight += 1
-            self._dispatched_work += claim.work
-            return claim
+            self._dispatched_work += request.work
+            return request
         return None
 
-    def put_back(self, claim: QueuedRequest[OwnerT], now_s: float) -> None:
+    def put_back(self, request: RequestT, now_s: float) -> None:
         """Undo a dispatch: the request is its tenant's first again. It may go beyond the room there is."""
-        if claim.state is not RequestState.DISPATCHED:
-            raise ValueError(f"a request that is {claim.state.name} cannot be put back")
+        if request.state is not RequestState.DISPATCHED:
+            raise ValueError(f"a request that is {request.state.name} cannot be put back")
         self._in_flight -= 1
-        self._dispatched_work -= claim.work
-        self._classes.put_back(claim)
-        if claim.deadline_s == inf:
-            claim.deadline_s = now_s + self._longest_s()
-        self._start_waiting(claim, now_s)
+        self._dispatched_work -= request.work
+        self._classes.put_back(request)
+        if request.deadline_s == inf:
+            request.deadline_s = now_s + self._longest_s()
+        self._start_waiting(request, now_s)
 
-    def remove(self, claim: QueuedRequest[OwnerT], now_s: float) -> None:
+    def remove(self, request: RequestT, now_s: float) -> None:
         """The client of a waiting request left. Does nothing for a request that does not wait."""
-        if claim.state is RequestState.WAITING:
-            self._classes.remove(claim)
-            self._stop_waiting(claim, now_s, dispatched=False)
+        if request.state is RequestState.WAITING:
+            self._classes.remove(request)
+            self._stop_waiting(request, now_s, dispatched=False)
             self._left += 1
-            self._uncharge_rate(claim)
+            self._uncharge_rate(request)
 
-    def expire(self, now_s: float) -> list[tuple[QueuedRequest[OwnerT], Reject]]:
+    def expire(self, now_s: float) -> list[tuple[RequestT, Reject]]:
         """Return, and forget, the waiting requests whose time is over; the gateway refuses them."""
-        expired: list[tuple[QueuedRequest[OwnerT], Reject]] = []
+        expired: list[tuple[RequestT, Reject]] = []
         while self._deadlines and self._deadlines[0][0] <= now_s:
-            claim = heappop(self._deadlines)[2]
-            if claim.state is RequestState.WAITING:
-                expired.append((claim, self._too_late(claim, now_s)))
-                self._classes.remove(claim)
-                self._stop_waiting(claim, now_s, dispatched=False)
+            request = heappop(self._deadlines)[2]
+            if request.state is RequestState.WAITING:
+                expired.append((request, self._too_late(request, now_s)))
+                self._classes.remove(request)
+                self._stop_waiting(request, now_s, dispatched=False)
                 self._refused += 1
-                self._uncharge_rate(claim)
+                self._uncharge_rate(request)
         return expired
 
     def next_deadline_s(self) -> float | None:
         """Return when `expire` has something to do next, or a little before; None: never, as things are."""
         return self._deadlines[0][0] if self._deadlines else None
 
-    def ended(self, claim: QueuedRequest[OwnerT], real_work: float | None = None) -> None:
+    def ended(self, request: RequestT, real_work: float | None = None) -> None:
         """A dispatched request ended; call once.
 
         Args:
-            claim: the request.
-            real_work: what it cost, as `claim.work` is counted; None: not known, the estimate stands.
+            request: the request.
+            real_work: what it cost, as `request.work` is counted; None: not known, the estimate stands.
         """
-        if claim.state is not RequestState.DISPATCHED:
-            raise ValueError(f"a request that is {claim.state.name} cannot end")
-        work = claim.work if real_work is None else real_work
-        flow = claim.flow
-        if flow is not None:
-            if work != claim.work:
-                self._classes.queues[claim.priority].settle(claim, work)
-                if self._rates is not None:
-                    self._rates.settle(claim.tenant, claim.work, work)
-            flow.in_flight -= 1
-        claim.state = RequestState.ENDED
+        if request.state is not RequestState.DISPATCHED:
+            raise ValueError(f"a request that is {request.state.name} cannot end")
+        work = request.work if real_work is None else real_work
+        queue = self._classes.queues[request.priority]
+        if work != request.work:
+            queue.settle(request, work)
+            if self._rates is not None:
+                self._rates.settle(request.tenant, request.work, work)
+        queue.tenants[request.tenant].in_flight -= 1
+        request.state = RequestState.ENDED
         self._in_flight -= 1
         self._ended += 1
 
-    def expected_wait_s(self, claim: QueuedRequest[OwnerT], now_s: float) -> float:
+    def expected_wait_s(self, request: RequestT, now_s: float) -> float:
         """Return how long a request would wait if it came now, about; 0 where nothing is known of the drain rate."""
         if not self._classes:
             return 0.0
         work_per_s = self._drain.per_s(now_s)
         if work_per_s <= 0:
             return 0.0
-        queue = self._classes.queues[claim.priority]
-        flow = queue.flow(claim.tenant, self.limits.tenant(claim.tenant).weight)
-        return self._classes.expected_wait_s(claim.priority, flow, work_per_s)
+        queue = self._classes.queues[request.priority]
+        tenant = queue.tenant(request.tenant, self.limits.tenant(request.tenant).weight)
+        return self._classes.expected_wait_s(request.priority, tenant, work_per_s)
 
-    def waiting(self) -> list[QueuedRequest[OwnerT]]:
+    def waiting(self) -> list[RequestT]:
         """Return all requests that wait."""
         return list(self._classes.waiting())
 
-    def waiting_by_tenant(self) -> list[tuple[Priority, str, int]]:
-        """Return how many requests wait by class and tenant, of all tenants heard of lately."""
-        return [
-            (priority, tenant, len(flow.waiting))
-            for priority, queue in zip(Priority, self._classes.queues, strict=True)
-            for tenant, flow in queue.flows.items()
-        ]
-
-    def load(self, now_s: float) -> AdmissionLoad:
+    def figures(self, now_s: float) -> GatewayFigures:
         """Return what the autoscaler is told."""
         self.slots.any_open(now_s)
-        waiting_work = self._classes.waiting_work
-        work_per_s = self._drain.per_s(now_s)
-        return AdmissionLoad(
+        return GatewayFigures(
             waiting_requests=len(self._classes),
-            held_requests=0 if self.slots.taking else len(self._classes),
-            waiting_work=waiting_work,
-            in_flight=self._in_flight,
+            waiting_work=self._classes.waiting_work,
             offered_requests=self._offered,
             offered_work=self._offered_work,
             offered_work_squared=self._offered_work_squared,
             dispatched_work=self._dispatched_work,
-            refused_requests=self._refused,
-            occupancy=self.slots.occupancy(),
             prefill_s=self.slots.prefill_s,
+            occupancy=self.slots.occupancy(),
+        )
+
+    def view(self, now_s: float) -> QueueView:
+        """Return what people are told."""
+        waiting_work = self._classes.waiting_work
+        work_per_s = self._drain.per_s(now_s)
+        return QueueView(
+            waiting=len(self._classes),
+            held=0 if self.slots.taking else len(self._classes),
+            waiting_work=waiting_work,
             drain_s=waiting_work / work_per_s if work_per_s > 0 else 0.0,
+            in_flight=self._in_flight,
+            refused=self._refused,
+            tenants=tuple(
+                (tenant, priority, len(queue.waiting)) for priority, tenant, queue in self._classes.tenants()
+            ),
         )
 
     def set_limits(self, limits: AdmissionLimits) -> None:
@@ -239,51 +241,51 @@ class Admission(Generic[OwnerT]):
         self.limits = limits
         self._classes.ageing_s = limits.ageing_s
         for queue in self._classes.queues:
-            for tenant in queue.flows:
+            for tenant in queue.tenants:
                 queue.reweigh(tenant, limits.tenant(tenant).weight)
 
-    def _wait(self, claim: QueuedRequest[OwnerT], flow: TenantQueue[OwnerT], now_s: float) -> Verdict:
+    def _wait(self, request: RequestT, tenant: TenantQueue[RequestT], now_s: float) -> Verdict:
         held = not self.slots.taking
         longest_s = self._longest_s()
         if held and longest_s <= 0:
-            self._uncharge_rate(claim)
-            return self._refuse(claim, Outcome.NO_REPLICA, 1.0, "no replica of the model is ready; try again soon")
-        patience_s = longest_s if claim.deadline_s == inf else claim.deadline_s - now_s
+            self._uncharge_rate(request)
+            return self._refuse(request, Outcome.NO_REPLICA, 1.0, "no replica of the model is ready; try again soon")
+        patience_s = longest_s if request.deadline_s == inf else request.deadline_s - now_s
         if held and patience_s > longest_s:
             patience_s = longest_s
-            claim.deadline_s = now_s + longest_s
-        wait_s = 0.0 if held else self.expected_wait_s(claim, now_s)
+            request.deadline_s = now_s + longest_s
+        wait_s = 0.0 if held else self.expected_wait_s(request, now_s)
         if wait_s > patience_s or patience_s <= 0:
-            self._uncharge_rate(claim)
+            self._uncharge_rate(request)
             return self._refuse(
-                claim,
+                request,
                 Outcome.DEADLINE,
                 wait_s - patience_s,
                 f"the wait is about {wait_s:.0f} s, longer than the {max(0.0, patience_s):g} s this request may wait",
             )
-        if not self._room.fits(claim.size_bytes) and not self._displace(claim, flow, now_s):
-            self._uncharge_rate(claim)
-            return self._refuse(claim, Outcome.QUEUE_FULL, self._fits_in_s(claim, now_s), "too many requests wait")
-        if claim.deadline_s == inf:
-            claim.deadline_s = now_s + longest_s
-        self._classes.push(claim, flow)
-        self._start_waiting(claim, now_s)
+        if not self._room.fits(request.size_bytes) and not self._displace(request, tenant, now_s):
+            self._uncharge_rate(request)
+            return self._refuse(request, Outcome.QUEUE_FULL, self._fits_in_s(request, now_s), "too many requests wait")
+        if request.deadline_s == inf:
+            request.deadline_s = now_s + longest_s
+        self._classes.push(request, tenant)
+        self._start_waiting(request, now_s)
         return WAIT
 
     def _longest_s(self) -> float:
         """Return how long a request may wait that says nothing of it itself."""
         return self.limits.max_wait_s if self.slots.taking else self.limits.cold_start_timeout_s
 
-    def _displace(self, claim: QueuedRequest[OwnerT], flow: TenantQueue[OwnerT], now_s: float) -> bool:
-        victims_of = self._classes.displaceable(claim, flow)
+    def _displace(self, request: RequestT, tenant: TenantQueue[RequestT], now_s: float) -> bool:
+        victims_of = self._classes.displaceable(request, tenant)
         if victims_of is None:
             return False
-        victims: list[QueuedRequest[OwnerT]] = []
+        victims: list[RequestT] = []
         freed_bytes = 0
-        for victim in reversed(victims_of.waiting):
+        for victim in reversed(victims_of.waiting.values()):
             victims.append(victim)
             freed_bytes += victim.size_bytes
-            if self._room.fits(claim.size_bytes, len(victims), freed_bytes):
+            if self._room.fits(request.size_bytes, len(victims), freed_bytes):
                 break
         else:
             return False
@@ -297,52 +299,52 @@ class Admission(Generic[OwnerT]):
             self.displaced.append((victim, verdict))
         return True
 
-    def _start_waiting(self, claim: QueuedRequest[OwnerT], now_s: float) -> None:
+    def _start_waiting(self, request: RequestT, now_s: float) -> None:
         if len(self._classes) == 1:
             self._drain.began(now_s)
-        claim.state = RequestState.WAITING
-        self._room.enter(claim.size_bytes)
-        self._room_bytes += claim.size_bytes
-        heappush(self._deadlines, (claim.deadline_s, next(self._numbers), claim))
+        request.state = RequestState.WAITING
+        self._room.enter(request.size_bytes)
+        self._room_bytes += request.size_bytes
+        heappush(self._deadlines, (request.deadline_s, next(self._numbers), request))
 
-    def _stop_waiting(self, claim: QueuedRequest[OwnerT], now_s: float, *, dispatched: bool) -> None:
+    def _stop_waiting(self, request: RequestT, now_s: float, *, dispatched: bool) -> None:
         if dispatched:
-            self._drain.drained(claim.work, now_s)
+            self._drain.drained(request.work, now_s)
         else:
-            claim.state = RequestState.GONE
+            request.state = RequestState.GONE
         if not self._classes:
             self._drain.ended(now_s)
-        self._room.leave(claim.size_bytes)
-        self._room_bytes -= claim.size_bytes
+        self._room.leave(request.size_bytes)
+        self._room_bytes -= request.size_bytes
         if len(self._deadlines) > 2 * len(self._classes) + _STALE_DEADLINES:
             self._deadlines = [item for item in self._deadlines if item[2].state is RequestState.WAITING]
             heapify(self._deadlines)
 
-    def _too_late(self, claim: QueuedRequest[OwnerT], now_s: float) -> Reject:
-        waited_s = now_s - claim.arrived_s
+    def _too_late(self, request: RequestT, now_s: float) -> Reject:
+        waited_s = now_s - request.arrived_s
         if not self.slots.taking:
             return reject(Outcome.NO_CAPACITY, waited_s, f"no replica became ready within {waited_s:.0f} s")
         return reject(
-            Outcome.DEADLINE, self.expected_wait_s(claim, now_s), f"no replica had room within {waited_s:.0f} s"
+            Outcome.DEADLINE, self.expected_wait_s(request, now_s), f"no replica had room within {waited_s:.0f} s"
         )
 
-    def _fits_in_s(self, claim: QueuedRequest[OwnerT], now_s: float) -> float:
+    def _fits_in_s(self, request: RequestT, now_s: float) -> float:
         """Return when the waiting room will have a place again: after its share of the queue has drained."""
         work_per_s = self._drain.per_s(now_s)
         waiting = len(self._classes)
         if work_per_s <= 0 or not waiting:
             return 1.0
-        requests = max(1.0, waiting * claim.size_bytes / max(1, self._room_bytes))
+        requests = max(1.0, waiting * request.size_bytes / max(1, self._room_bytes))
         return requests * self._classes.waiting_work / waiting / work_per_s
 
-    def _refuse(self, claim: QueuedRequest[OwnerT], outcome: Outcome, retry_after_s: float, message: str) -> Reject:
-        claim.state = RequestState.GONE
+    def _refuse(self, request: RequestT, outcome: Outcome, retry_after_s: float, message: str) -> Reject:
+        request.state = RequestState.GONE
         self._refused += 1
         return reject(outcome, retry_after_s, message)
 
-    def _uncharge_rate(self, claim: QueuedRequest[OwnerT]) -> None:
+    def _uncharge_rate(self, request: RequestT) -> None:
         if self._rates is not None:
-            self._rates.settle(claim.tenant, claim.work, 0.0)
+            self._rates.settle(request.tenant, request.work, 0.0)
 
     def check_integrity(self, now_s: float) -> None:
         """Check what must always hold: nothing is lost, nothing is counted twice, no bound is exceeded.
@@ -356,16 +358,16 @@ class Admission(Generic[OwnerT]):
         counted = self._refused + self._left + len(waiting) + self._in_flight + self._ended
         if counted != self._offered:
             raise AssertionError(f"{self._offered} requests were offered, {counted} are accounted for")
-        if any(claim.state is not RequestState.WAITING for claim in waiting):
+        if any(request.state is not RequestState.WAITING for request in waiting):
             raise AssertionError("a request that is not WAITING waits")
         timed = {id(item[2]) for item in self._deadlines}
-        if any(id(claim) not in timed for claim in waiting):
+        if any(id(request) not in timed for request in waiting):
             raise AssertionError("a waiting request has no deadline")
-        if self._room_bytes != sum(claim.size_bytes for claim in waiting):
+        if self._room_bytes != sum(request.size_bytes for request in waiting):
             raise AssertionError(f"{self._room_bytes} bytes are counted as waiting")
         if self._room.requests < len(waiting) or self._room.size_bytes < self._room_bytes:
             raise AssertionError("the waiting room counts less than waits here")
-        in_flight = sum(flow.in_flight for queue in self._classes.queues for flow in queue.flows.values())
+        in_flight = sum(tenant.in_flight for queue in self._classes.queues for tenant in queue.tenants.values())
         if in_flight != self._in_flight:
             raise AssertionError(f"{self._in_flight} requests are in flight, the tenants' add up to {in_flight}")
         if len(self._deadlines) > 2 * len(waiting) + _STALE_DEADLINES + 1:

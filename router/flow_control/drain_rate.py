@@ -1,26 +1,25 @@
 """How fast the waiting room empties: work dispatched a second for each replica while requests wait."""
 
-from math import exp
+from cluster.autoscaling.ewma import Ewma, kept
 
 EVIDENCE_S = 1.0
-"""Less waiting than this tells nothing of the rate."""
+"""Seconds with requests waiting below which the rate is not known."""
 
 
 class DrainRate:
-    """Work dispatched over the time in which something waited, with what is old fading away.
+    """Work dispatched over the replica-seconds in which something waited; what is old fades.
 
-    An idle hour changes nothing, nor does the time in which there is no replica; a queue that stands still makes the
-    rate fall from that moment on; a replica that joins raises it at once.
+    Time in which nothing waits, or in which there is no replica, changes nothing. A queue that stands still lowers the
+    rate from that moment on; a replica that joins raises it at once.
 
     Args:
-        memory_s: what was seen more than a few times this long ago, in time with requests waiting, no longer counts.
+        memory_s: seconds with requests waiting after which what was seen has faded to a third.
     """
 
     def __init__(self, memory_s: float = 20.0) -> None:
         self._memory_s = memory_s
-        self._work = 0.0
+        self._seen = Ewma()
         self._busy_s = 0.0
-        self._replica_s = 0.0
         self._replicas = 0
         self._since_s: float | None = None
 
@@ -31,7 +30,7 @@ class DrainRate:
     def drained(self, work: float, now_s: float) -> None:
         """A request that waited was dispatched."""
         self._pass(now_s)
-        self._work += work
+        self._seen = self._seen.observed(work, 0.0, 1.0)
 
     def ended(self, now_s: float) -> None:
         """Nothing waits any more."""
@@ -39,24 +38,21 @@ class DrainRate:
         self._since_s = None
 
     def set_replicas(self, replicas: int, now_s: float) -> None:
-        """From now on so many replicas take requests."""
+        """Count `replicas` as taking requests from now on."""
         self._pass(now_s)
         self._replicas = replicas
 
     def per_s(self, now_s: float) -> float:
         """Return work a second of all replicas; 0: there is none, or it is too early to tell."""
         self._pass(now_s)
-        if self._busy_s < EVIDENCE_S:
-            return 0.0
-        return self._work / self._replica_s * self._replicas
+        return self._seen.mean * self._replicas if self._busy_s >= EVIDENCE_S else 0.0
 
     def _pass(self, now_s: float) -> None:
         if self._since_s is None:
             return
-        pending_s = now_s - self._since_s
+        passed_s = now_s - self._since_s
         self._since_s = now_s
-        if pending_s > 0 and self._replicas:
-            keep = exp(-pending_s / self._memory_s)
-            self._work *= keep
-            self._busy_s = self._busy_s * keep + pending_s
-            self._replica_s = self._replica_s * keep + pending_s * self._replicas
+        if passed_s > 0 and self._replicas:
+            keep = kept(passed_s, self._memory_s)
+            self._busy_s = self._busy_s * keep + passed_s
+            self._seen = self._seen.observed(0.0, passed_s * self._replicas, keep)

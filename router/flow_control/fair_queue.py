@@ -12,180 +12,180 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Generic
 
-from router.flow_control.queued_request import OwnerT, QueuedRequest
+from router.flow_control.queued_request import RequestT
 
 _STALE_ENTRIES = 64
-_KEPT_FLOWS = 1024
+"""Entries in the heap, beyond two an active tenant, above which stale ones are dropped."""
+_KEPT_TENANTS = 1024
+"""Tenants above which idle ones are forgotten."""
 _NO_ENTRY = -1
 
 
-class TenantQueue(Generic[OwnerT]):
+class TenantQueue(Generic[RequestT]):
     """One tenant's requests within one class.
 
     Attributes:
-        tenant: whose.
+        name: the tenant's.
         weight: its share relative to the others'.
         tag: virtual time at which its next request starts, in work per unit of weight.
-        waiting: its requests, first come first served.
-        waiting_work: their work.
+        waiting: its requests by number, first come first served.
+        waiting_work: work of the requests that wait.
         in_flight: requests dispatched and not yet ended.
-        entry: which heap entry of it is the valid one; -1: none.
+        entry: number of its valid entry in the heap; -1: none.
     """
 
-    __slots__ = ("entry", "in_flight", "tag", "tenant", "waiting", "waiting_work", "weight")
+    __slots__ = ("entry", "in_flight", "name", "tag", "waiting", "waiting_work", "weight")
 
-    def __init__(self, tenant: str, weight: float) -> None:
-        self.tenant = tenant
+    def __init__(self, name: str, weight: float) -> None:
+        self.name = name
         self.weight = weight
         self.tag = 0.0
-        self.waiting: OrderedDict[QueuedRequest[OwnerT], None] = OrderedDict()
+        self.waiting: OrderedDict[int, RequestT] = OrderedDict()
         self.waiting_work = 0.0
         self.in_flight = 0
         self.entry = _NO_ENTRY
 
 
-class FairQueue(Generic[OwnerT]):
+class FairQueue(Generic[RequestT]):
     """The waiting requests of one class. Every operation is O(log tenants) or O(1), amortised.
 
     Attributes:
-        flows: by tenant.
-        arrivals: all that wait, oldest first.
-        waiting_work: their work.
+        tenants: the tenants' queues, by name.
+        arrivals: all requests that wait, by number, oldest first.
+        waiting_work: work of all that wait.
         waiting_weight: the weights of the tenants that have requests waiting, summed.
     """
 
     def __init__(self) -> None:
-        self.flows: dict[str, TenantQueue[OwnerT]] = {}
-        self.arrivals: OrderedDict[QueuedRequest[OwnerT], None] = OrderedDict()
+        self.tenants: dict[str, TenantQueue[RequestT]] = {}
+        self.arrivals: OrderedDict[int, RequestT] = OrderedDict()
         self.waiting_work = 0.0
         self.waiting_weight = 0.0
         self._virtual_time = 0.0
-        self._heap: list[tuple[float, int, TenantQueue[OwnerT]]] = []
+        self._heap: list[tuple[float, int, TenantQueue[RequestT]]] = []
         self._entries = 0
         self._active = 0
 
     def __len__(self) -> int:
         return len(self.arrivals)
 
-    def flow(self, tenant: str, weight: float) -> TenantQueue[OwnerT]:
-        """Return a tenant's flow, made if it has none."""
-        flow = self.flows.get(tenant)
-        if flow is None:
-            if len(self.flows) >= _KEPT_FLOWS:
+    def tenant(self, name: str, weight: float) -> TenantQueue[RequestT]:
+        """Return a tenant's queue, made if it has none."""
+        tenant = self.tenants.get(name)
+        if tenant is None:
+            if len(self.tenants) >= _KEPT_TENANTS:
                 self._forget_idle()
-            flow = self.flows[tenant] = TenantQueue(tenant, weight)
-        return flow
+            tenant = self.tenants[name] = TenantQueue(name, weight)
+        return tenant
 
-    def reweigh(self, tenant: str, weight: float) -> None:
+    def reweigh(self, name: str, weight: float) -> None:
         """Give a tenant another weight from its next request on."""
-        flow = self.flows.get(tenant)
-        if flow is not None:
-            if flow.waiting:
-                self.waiting_weight += weight - flow.weight
-            flow.weight = weight
+        tenant = self.tenants.get(name)
+        if tenant is not None:
+            if tenant.waiting:
+                self.waiting_weight += weight - tenant.weight
+            tenant.weight = weight
 
-    def charge(self, claim: QueuedRequest[OwnerT], flow: TenantQueue[OwnerT]) -> None:
+    def charge(self, request: RequestT, tenant: TenantQueue[RequestT]) -> None:
         """Account for a request that is dispatched without having waited."""
-        start = max(self._virtual_time, flow.tag)
+        start = max(self._virtual_time, tenant.tag)
         self._virtual_time = start
-        flow.tag = start + claim.work / flow.weight
-        flow.in_flight += 1
-        claim.flow = flow
+        tenant.tag = start + request.work / tenant.weight
+        tenant.in_flight += 1
 
-    def push(self, claim: QueuedRequest[OwnerT], flow: TenantQueue[OwnerT]) -> None:
+    def push(self, request: RequestT, tenant: TenantQueue[RequestT]) -> None:
         """Put a request at the end of its tenant's queue."""
-        claim.flow = flow
-        if not flow.waiting:
-            flow.tag = max(flow.tag, self._virtual_time)
-            self._activate(flow)
-        flow.waiting[claim] = None
-        self.arrivals[claim] = None
-        flow.waiting_work += claim.work
-        self.waiting_work += claim.work
+        if not tenant.waiting:
+            tenant.tag = max(tenant.tag, self._virtual_time)
+            self._activate(tenant)
+        tenant.waiting[request.number] = request
+        self.arrivals[request.number] = request
+        tenant.waiting_work += request.work
+        self.waiting_work += request.work
 
-    def pop(self) -> QueuedRequest[OwnerT] | None:
+    def pop(self) -> RequestT | None:
         """Take the next request out and charge its tenant for it."""
         heap = self._heap
         while heap:
-            tag, entry, flow = heap[0]
-            if flow.entry == entry:
+            tag, entry, tenant = heap[0]
+            if tenant.entry == entry:
                 break
             heappop(heap)
         else:
             return None
-        claim = next(iter(flow.waiting))
+        request = next(iter(tenant.waiting.values()))
         self._virtual_time = max(self._virtual_time, tag)
-        flow.tag = tag + claim.work / flow.weight
-        flow.in_flight += 1
-        self._take_out(claim, flow)
-        if flow.waiting:
+        tenant.tag = tag + request.work / tenant.weight
+        tenant.in_flight += 1
+        self._take_out(request, tenant)
+        if tenant.waiting:
             self._entries += 1
-            flow.entry = self._entries
-            heapreplace(heap, (flow.tag, self._entries, flow))
+            tenant.entry = self._entries
+            heapreplace(heap, (tenant.tag, self._entries, tenant))
         else:
             heappop(heap)
-        return claim
+        return request
 
-    def remove(self, claim: QueuedRequest[OwnerT]) -> None:
+    def remove(self, request: RequestT) -> None:
         """Take a waiting request out uncharged."""
-        flow = self._flow_of(claim)
-        self._take_out(claim, flow)
+        tenant = self._queue_of(request)
+        self._take_out(request, tenant)
         if len(self._heap) > 2 * self._active + _STALE_ENTRIES:
             self._compact()
 
-    def put_back(self, claim: QueuedRequest[OwnerT]) -> None:
+    def put_back(self, request: RequestT) -> None:
         """Undo a dispatch: the request waits again, as its tenant's first, and is not charged."""
-        flow = self._flow_of(claim)
-        flow.in_flight -= 1
-        self.settle(claim, 0.0)
-        self.push(claim, flow)
-        flow.waiting.move_to_end(claim, last=False)
-        self.arrivals.move_to_end(claim, last=False)
+        tenant = self._queue_of(request)
+        tenant.in_flight -= 1
+        self.settle(request, 0.0)
+        self.push(request, tenant)
+        tenant.waiting.move_to_end(request.number, last=False)
+        self.arrivals.move_to_end(request.number, last=False)
 
-    def settle(self, claim: QueuedRequest[OwnerT], real_work: float) -> None:
+    def settle(self, request: RequestT, real_work: float) -> None:
         """Charge a dispatched request's real work instead of its estimate."""
-        flow = self._flow_of(claim)
-        flow.tag += (real_work - claim.work) / flow.weight
-        if flow.waiting:
-            self._push_entry(flow)
+        tenant = self._queue_of(request)
+        tenant.tag += (real_work - request.work) / tenant.weight
+        if tenant.waiting:
+            self._push_entry(tenant)
 
-    def largest(self) -> TenantQueue[OwnerT] | None:
-        """Return the flow with most requests waiting for its weight; O(tenants). None: nothing waits."""
-        waiting = [flow for flow in self.flows.values() if flow.waiting]
-        return max(waiting, key=lambda flow: (len(flow.waiting) / flow.weight, flow.tenant)) if waiting else None
+    def largest(self) -> TenantQueue[RequestT] | None:
+        """Return the tenant with most requests waiting for its weight; O(tenants). None: nothing waits."""
+        waiting = [tenant for tenant in self.tenants.values() if tenant.waiting]
+        return max(waiting, key=lambda tenant: (len(tenant.waiting) / tenant.weight, tenant.name)) if waiting else None
 
-    def work_ahead(self, flow: TenantQueue[OwnerT]) -> float:
-        """Return the work of this class that is served before a request that joins `flow` now, about.
+    def work_ahead(self, tenant: TenantQueue[RequestT]) -> float:
+        """Return the work of this class that is served before a request that joins `tenant` now, about.
 
-        While this flow works off what it has, another of the same weight gets as much, but no more than it has: the
-        sum over all is bounded by what all have, and by this flow's own over its share.
+        While this tenant works off what it has, another of the same weight gets as much, but no more than it has: the
+        sum over all is bounded by what all have, and by this tenant's own over its share.
         """
-        weight = self.waiting_weight if flow.waiting else self.waiting_weight + flow.weight
-        return min(self.waiting_work, flow.waiting_work * weight / flow.weight)
+        weight = self.waiting_weight if tenant.waiting else self.waiting_weight + tenant.weight
+        return min(self.waiting_work, tenant.waiting_work * weight / tenant.weight)
 
-    def _take_out(self, claim: QueuedRequest[OwnerT], flow: TenantQueue[OwnerT]) -> None:
-        del flow.waiting[claim]
-        del self.arrivals[claim]
-        if flow.waiting:
-            flow.waiting_work -= claim.work
-            self.waiting_work -= claim.work
+    def _take_out(self, request: RequestT, tenant: TenantQueue[RequestT]) -> None:
+        del tenant.waiting[request.number]
+        del self.arrivals[request.number]
+        if tenant.waiting:
+            tenant.waiting_work -= request.work
+            self.waiting_work -= request.work
         else:
             # Sums of floats drift; an empty queue is the moment to start anew from the truth.
-            self.waiting_work = self.waiting_work - flow.waiting_work if self.arrivals else 0.0
-            self.waiting_weight = self.waiting_weight - flow.weight if self.arrivals else 0.0
-            flow.waiting_work = 0.0
-            flow.entry = _NO_ENTRY
+            self.waiting_work = self.waiting_work - tenant.waiting_work if self.arrivals else 0.0
+            self.waiting_weight = self.waiting_weight - tenant.weight if self.arrivals else 0.0
+            tenant.waiting_work = 0.0
+            tenant.entry = _NO_ENTRY
             self._active -= 1
 
-    def _activate(self, flow: TenantQueue[OwnerT]) -> None:
+    def _activate(self, tenant: TenantQueue[RequestT]) -> None:
         self._active += 1
-        self.waiting_weight += flow.weight
-        self._push_entry(flow)
+        self.waiting_weight += tenant.weight
+        self._push_entry(tenant)
 
-    def _push_entry(self, flow: TenantQueue[OwnerT]) -> None:
+    def _push_entry(self, tenant: TenantQueue[RequestT]) -> None:
         self._entries += 1
-        flow.entry = self._entries
-        heappush(self._heap, (flow.tag, self._entries, flow))
+        tenant.entry = self._entries
+        heappush(self._heap, (tenant.tag, self._entries, tenant))
         if len(self._heap) > 2 * self._active + _STALE_ENTRIES:
             self._compact()
 
@@ -194,21 +194,20 @@ class FairQueue(Generic[OwnerT]):
         heapify(self._heap)
 
     def _forget_idle(self) -> None:
-        # A flow that is neither served nor waiting and whose tag is past is what a new one would be.
-        for flow in self._idle():
-            del self.flows[flow.tenant]
+        # A tenant that is neither served nor waiting and whose tag is past is what a new one would be.
+        for tenant in self._idle():
+            del self.tenants[tenant.name]
 
-    def _idle(self) -> Iterator[TenantQueue[OwnerT]]:
-        for flow in list(self.flows.values()):
-            if not flow.waiting and not flow.in_flight and flow.tag <= self._virtual_time:
-                yield flow
+    def _idle(self) -> Iterator[TenantQueue[RequestT]]:
+        for tenant in list(self.tenants.values()):
+            if not tenant.waiting and not tenant.in_flight and tenant.tag <= self._virtual_time:
+                yield tenant
 
-    @staticmethod
-    def _flow_of(claim: QueuedRequest[OwnerT]) -> TenantQueue[OwnerT]:
-        flow = claim.flow
-        if flow is None:
-            raise ValueError("the request was never queued or charged here")
-        return flow
+    def _queue_of(self, request: RequestT) -> TenantQueue[RequestT]:
+        tenant = self.tenants.get(request.tenant)
+        if tenant is None:
+            raise ValueError(f"request {request.number} of {request.tenant} was never queued or charged here")
+        return tenant
 
     def check_integrity(self) -> None:
         """Check what must always hold.
@@ -216,23 +215,25 @@ class FairQueue(Generic[OwnerT]):
         Raises:
             AssertionError: it does not; the message says what.
         """
-        waiting = [claim for flow in self.flows.values() for claim in flow.waiting]
-        if set(waiting) != set(self.arrivals) or len(waiting) != len(self.arrivals):
+        waiting = [request for tenant in self.tenants.values() for request in tenant.waiting.values()]
+        if {request.number for request in waiting} != set(self.arrivals) or len(waiting) != len(self.arrivals):
             raise AssertionError("the requests by tenant and those by arrival differ")
-        valid = {item[2].tenant: item[0] for item in self._heap if item[2].entry == item[1]}
-        for flow in self.flows.values():
-            if (valid.get(flow.tenant) is not None) != bool(flow.waiting):
-                raise AssertionError(f"{flow.tenant}: waits without a heap entry, or the reverse")
-            if flow.waiting and valid[flow.tenant] != flow.tag:
-                raise AssertionError(f"{flow.tenant}: the heap has the tag {valid[flow.tenant]}, the flow {flow.tag}")
-            if not _close(flow.waiting_work, sum(claim.work for claim in flow.waiting)):
-                raise AssertionError(f"{flow.tenant}: waiting work is {flow.waiting_work}")
-            if flow.in_flight < 0:
-                raise AssertionError(f"{flow.tenant}: {flow.in_flight} in flight")
-        if not _close(self.waiting_work, sum(claim.work for claim in waiting)):
+        valid = {item[2].name: item[0] for item in self._heap if item[2].entry == item[1]}
+        for tenant in self.tenants.values():
+            if (valid.get(tenant.name) is not None) != bool(tenant.waiting):
+                raise AssertionError(f"{tenant.name}: waits without a heap entry, or the reverse")
+            if tenant.waiting and valid[tenant.name] != tenant.tag:
+                raise AssertionError(
+                    f"{tenant.name}: the heap has the tag {valid[tenant.name]}, the tenant {tenant.tag}"
+                )
+            if not _close(tenant.waiting_work, sum(request.work for request in tenant.waiting.values())):
+                raise AssertionError(f"{tenant.name}: waiting work is {tenant.waiting_work}")
+            if tenant.in_flight < 0:
+                raise AssertionError(f"{tenant.name}: {tenant.in_flight} in flight")
+        if not _close(self.waiting_work, sum(request.work for request in waiting)):
             raise AssertionError(f"the class's waiting work is {self.waiting_work}")
-        active = [flow for flow in self.flows.values() if flow.waiting]
-        if len(active) != self._active or not _close(self.waiting_weight, sum(flow.weight for flow in active)):
+        active = [tenant for tenant in self.tenants.values() if tenant.waiting]
+        if len(active) != self._active or not _close(self.waiting_weight, sum(tenant.weight for tenant in active)):
             raise AssertionError("the active tenants are miscounted")
         if len(self._heap) > 2 * self._active + _STALE_ENTRIES:
             raise AssertionError("stale heap entries pile up")

@@ -39,12 +39,15 @@ class AdmissionLimits:
         cold_start_timeout_s: how long any request is held while the model has no replica at all; 0: it is refused.
         ageing_s: a class below others is owed its turn once its oldest request has waited so long.
         tenants: by name; others get `DEFAULT_TENANT`.
+        late_binding: requests wait in the gateway until a replica has room; False: each goes to a replica at once, and
+            waits there.
     """
 
     max_wait_s: float = 60.0
     cold_start_timeout_s: float = 600.0
     ageing_s: float = 10.0
     tenants: Mapping[str, TenantLimits] = field(default_factory=lambda: MappingProxyType({}))
+    late_binding: bool = True
 
     def priority_of(self, tenant: str, asked: Priority | None) -> Priority:
         """Return the class of a tenant's request that asks for `asked` or, with None, for none."""

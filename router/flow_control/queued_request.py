@@ -1,15 +1,10 @@
-"""One request as admission knows it, from its offer to its end."""
+"""One request as flow control knows it, from its offer to its end."""
 
 from enum import Enum, auto
 from math import inf
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TypeVar
 
 from router.flow_control.priority import Priority
-
-if TYPE_CHECKING:
-    from router.flow_control.fair_queue import TenantQueue
-
-OwnerT = TypeVar("OwnerT")
 
 
 class RequestState(Enum):
@@ -22,38 +17,39 @@ class RequestState(Enum):
     GONE = auto()
 
 
-class QueuedRequest(Generic[OwnerT]):
-    """One request; made by the gateway, kept by it until the request ends.
+class QueuedRequest:
+    """One request. It refers to nothing that refers to it: queues keep it by its number.
 
     Attributes:
-        owner: what the gateway knows the request by; admission only hands it back.
         tenant: whose it is.
         priority: its class.
         work: estimated work, in tokens: uncached prompt tokens plus weighted output tokens, above 0. See `work`.
         size_bytes: memory it holds while it waits.
         deadline_s: it must be dispatched by then; infinite: the model's own bounds apply.
+        number: names it among all that its model was offered; 0 before it is offered.
         arrived_s: when it was offered.
         state: where it is now.
-        flow: its tenant's queue within its class.
     """
 
-    __slots__ = ("arrived_s", "deadline_s", "flow", "owner", "priority", "size_bytes", "state", "tenant", "work")
+    __slots__ = ("arrived_s", "deadline_s", "number", "priority", "size_bytes", "state", "tenant", "work")
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what is known of a request; positional for the hot path
+    def __init__(
         self,
-        owner: OwnerT,
         tenant: str,
         work: float,
         priority: Priority = Priority.NORMAL,
         size_bytes: int = 0,
         deadline_s: float = inf,
     ) -> None:
-        self.owner = owner
         self.tenant = tenant
         self.work = work
         self.priority = priority
         self.size_bytes = size_bytes
         self.deadline_s = deadline_s
+        self.number = 0
         self.arrived_s = 0.0
         self.state = RequestState.NEW
-        self.flow: TenantQueue[OwnerT] | None = None
+
+
+RequestT = TypeVar("RequestT", bound=QueuedRequest)
+"""A queued request with what its dispatcher knows of it beside."""

@@ -3,32 +3,32 @@
 from collections import Counter
 from typing import Any, Final
 
-from router.dispatch.fleet import ModelFleet
+from router.dispatch.fleet import Fleet
 from router.estimator.model_estimator import ModelEstimator
 from router.prefix_cache.residency import Mode
-from router.replicas.snapshot import Endpoint, Signal
+from router.replicas.endpoint import Endpoint, Signal
 
 MODES: Final = (Mode.EXACT, Mode.OBSERVED, Mode.NONE)
 MIXED: Final = "mixed"
 UNKNOWN: Final = "unknown"
 
 
-def affinity_of(fleet: ModelFleet, outlook: ModelEstimator | None) -> dict[str, Any]:
+def affinity_of(fleet: Fleet, estimator: ModelEstimator) -> dict[str, Any]:
     """Return how the caches of a model's replicas are known.
 
     Args:
         fleet: the model's replicas and policy.
-        outlook: what is expected of them; None: the policy reads no prompts.
+        estimator: what is expected of them.
 
     Returns:
         `mode`: exact, observed or none where all replicas are alike, `mixed`, or `unknown` while there is none; the
         number of replicas in each mode; `why`: for each of these modes, what one of its replicas has shown.
     """
-    if outlook is None:
+    if not estimator.reads_prompts:
         count = len(fleet.replicas)
         reason = f"the policy {fleet.policy.name} reads no prompts"
         return {"mode": Mode.NONE, Mode.EXACT: 0, Mode.OBSERVED: 0, Mode.NONE: count, "why": {Mode.NONE: reason}}
-    modes = outlook.residency.modes()
+    modes = estimator.modes()
     why: dict[str, str] = {}
     for replica_id, mode in sorted(modes.items()):
         replica = fleet.replicas.get(replica_id)

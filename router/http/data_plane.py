@@ -1,37 +1,30 @@
-"""What all connections of one gateway process share: the fleet, the pools, the meters and the limits."""
+"""What all connections of one gateway process share: the models, the pools, the meters and the limits."""
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
+from random import Random
 from typing import TYPE_CHECKING
 
-import structlog
-
 from cluster.spec.cluster_spec import GatewaySpec
-from router.dispatch.fleet import Fleet
-from router.dispatch.journal import Journal
+from router.dispatch.replica import Replica
 from router.http.auth import Authenticator
-from router.http.flow_control import FlowControl
 from router.http.metrics.meters import Meters
+from router.http.served_models import ServedModels
 from router.http.wire.upstream import UpstreamPool
 from router.prompt.chunk_chain import ChunkHasher
 from router.prompt.hash_seed import hash_seed
-from router.replicas.snapshot import Endpoint, ReplicaSnapshot
+from router.replicas.endpoint import Endpoint
 
 if TYPE_CHECKING:
     import asyncio
 
     from cluster.autoscaling.scaling_view import ScalingView
-    from router.estimator.model_estimator import ModelEstimator
     from router.http.tracing import Tracer
 
 TICK_S = 0.25
 """How often time limits are looked at: one sweep over all connections instead of a timer for each."""
-MAX_ATTEMPTS = 3
-"""Replicas one request is sent to at the most, so that one that kills its replica does not kill them all."""
-
-_log = structlog.get_logger("rackserve.gateway")
 
 
 @dataclass(slots=True)
@@ -52,44 +45,40 @@ class DataPlane:
 
     Args:
         spec: limits and timeouts.
-        fleet: the replicas.
         authenticator: maps credentials to tenants.
         gateway_id: names this gateway to replicas.
         credential: the cluster's internal credential, sent to replicas; "" sends none.
+        rng: breaks ties.
         now_s: monotonic seconds.
 
     Attributes:
+        models: their dispatchers.
+        meters: what is counted.
         draining: the gateway is stopping: answers close their connections.
         request_timeouts_s: by model, after how long a silent replica has failed a request.
         hasher: cuts and hashes prompts, as every gateway and replica of the cluster does.
-        journal: why each of the last requests went where it went.
-        flow: which requests wait, and which replicas have room.
         scaling_views: returns how models are scaled, for the metrics.
         tracer: makes spans of requests; None: no traces are wanted.
-        outlooks: by model, what is expected of its replicas; models whose policy reads no prompts have none.
     """
 
     def __init__(  # noqa: PLR0913 - the composition of one process
         self,
         spec: GatewaySpec,
-        fleet: Fleet,
         authenticator: Authenticator,
         *,
         gateway_id: str,
         credential: str,
+        rng: Random,
         now_s: Callable[[], float],
     ) -> None:
         self.spec = spec
-        self.fleet = fleet
         self.authenticator = authenticator
-        self.meters = Meters(fleet)
-        self.flow = FlowControl(spec, fleet, self.meters, now_s)
+        self.meters = Meters()
+        self.models = ServedModels(spec, self.meters, rng, now_s)
         self.now_s = now_s
         self.draining = False
         self.request_timeouts_s: dict[str, float] = {}
         self.hasher = ChunkHasher(hash_seed(credential))
-        self.outlooks: dict[str, ModelEstimator] = {}
-        self.journal = Journal()
         self.scaling_views: Callable[[], Mapping[str, ScalingView]] = dict
         self.tracer: Tracer | None = None
         self.tasks: set[asyncio.Task[None]] = set()
@@ -103,7 +92,7 @@ class DataPlane:
         """Return an id no other request of any gateway has."""
         return self._id_prefix + b"%x" % next(self._ids)
 
-    def route_to(self, replica: ReplicaSnapshot) -> ReplicaRoute:
+    def route_to(self, replica: Replica) -> ReplicaRoute:
         """Return how to reach a replica; made at the first request."""
         route = self._routes.get(replica.replica_id)
         if route is None:
@@ -126,25 +115,9 @@ class DataPlane:
             if route is not None:
                 route.pool.close()
 
-    def replica_failed(self, replica: ReplicaSnapshot, reason: str) -> None:
-        """Leave a replica out for a while, and say so once."""
-        if replica.accepting:
-            _log.warning("replica failed a request", replica=replica.replica_id, reason=reason)
-        self.fleet.failed(replica, self.now_s())
-
-    def replica_leaving(self, replica: ReplicaSnapshot) -> None:
-        """A replica sent a request back: it takes no more."""
-        if not replica.leaving:
-            _log.info("replica is leaving", replica=replica.replica_id)
-            self.fleet.leaving(replica)
-
     def tick(self) -> None:
         """Look at the time limits of replicas and their connections."""
-        now_s = self.now_s()
-        self.fleet.tick(now_s)
-        self.flow.tick()
-        for outlook in self.outlooks.values():
-            outlook.tick(now_s)
+        self.models.tick()
         for route in self._routes.values():
             route.pool.tick()
 

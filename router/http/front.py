@@ -61,7 +61,7 @@ class Front:
         except EnvelopeError as error:
             refuse(client, incoming, Outcome.INVALID_JSON, str(error), tenant=tenant.name)
             return None
-        models = self._plane.fleet.models
+        models = self._plane.models.flows
         model = envelope.model
         if model is None and len(models) == 1:
             model = next(iter(models))
@@ -90,22 +90,22 @@ class Front:
             session=incoming.headers.get(b"x-session-id", b"").decode("latin-1"),
             max_tokens=envelope.answer_tokens,
         )
-        if model in self._plane.outlooks:
+        flow = models[model]
+        if flow.dispatcher.estimator.reads_prompts:
             request.chain = self._plane.hasher.of_body(request.path, incoming.body, model=model)
         try:
             asked, wait_s = asked_priority(incoming), asked_wait_s(incoming)
         except ValueError as error:
             refuse(client, incoming, Outcome.BAD_REQUEST, str(error), tenant=tenant.name, model=model)
             return None
-        flow = self._plane.flow.models[model]
-        priority = flow.admission.limits.priority_of(tenant.name, asked)
+        priority = flow.dispatcher.limits.priority_of(tenant.name, asked)
         return Exchange(self._plane, flow, client, incoming, request, tenant, priority, wait_s)
 
     def _models(self, client: Writable, incoming: IncomingRequest, tenant: Tenant) -> None:
         """Answer /v1/models and /v1/models/NAME, with the models this tenant may use."""
         rows = {
             name: {"id": name, "object": "model", "created": 0, "owned_by": "rackserve"}
-            for name in sorted(self._plane.fleet.models)
+            for name in sorted(self._plane.models.flows)
             if tenant.may_use(name)
         }
         wanted = incoming.path[11:].decode("ascii")

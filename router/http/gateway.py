@@ -3,37 +3,28 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from random import Random
 from socket import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
+from cluster.autoscaling.figures import GatewayFigures
 from cluster.autoscaling.scaling_view import ScalingView
 from cluster.clock import Clock
 from cluster.spec.cluster_spec import GatewaySpec, ModelSpec
-from router.dispatch.fleet import Fleet
-from router.dispatch.gateway_load import GatewayLoad
-from router.estimator.model_estimator import ModelEstimator
 from router.http.auth import ApiKeys, Authenticator, OpenAccess, Tenant
 from router.http.client_connection import ClientConnection, Handler, OpenConnections
 from router.http.data_plane import TICK_S, DataPlane
 from router.http.front import Front
-from router.http.metrics.flow_metrics import queue_state
 from router.http.pages import Pages
 from router.http.readiness import Readiness, readiness_of
 from router.http.tracing import Tracer
 from router.http.wire.listen import Listener, first_free_socket, shared_socket
 from router.http.wire.server_certificate import ServerCertificate
 from router.prefix_cache.exact import ResidencyDelta
-from router.replicas.snapshot import Endpoint, LoadReport, ReplicaSnapshot, Signal
-from router.scheduling.needed_telemetry import lack, provides
-from router.scheduling.registry import policy_named, reads_prompts
-
-if TYPE_CHECKING:
-    from router.scheduling.profile import Profile
-
+from router.replicas.endpoint import Endpoint
+from router.replicas.load_report import LoadReport
 
 FLUSH_S = 0.2
 """What was answered last gets so long to leave the process."""
@@ -77,13 +68,12 @@ class Gateway:
         self.admin_port = 0
         self._spec = spec
         self._gateway_id = gateway_id
-        self._fleet = Fleet(rng)
         self._plane = DataPlane(
             spec,
-            self._fleet,
             authenticator or _authenticator(spec),
             gateway_id=gateway_id,
             credential=credential,
+            rng=rng,
             now_s=clock.now_s,
         )
         self._now_s = clock.now_s
@@ -129,50 +119,22 @@ class Gateway:
         Raises:
             PolicyError: a model names a policy that does not exist.
         """
-        outlooks: dict[str, ModelEstimator] = {}
-        policies: dict[str, Profile] = {}
-        for model in models:
-            outlook = self._plane.outlooks.get(model.name) or ModelEstimator()
-            policies[model.name] = policy_named(model.policy, outlook)
-            if reads_prompts(model.policy):
-                outlooks[model.name] = outlook
-        fresh = outlooks.keys() - self._plane.outlooks.keys()
-        self._plane.outlooks = outlooks
-        self._fleet.set_models(policies)
-        self._plane.flow.set_models(models, outlooks)
-        for name in fresh:
-            for replica in self._fleet.models[name].replicas.values():
-                self._expect(replica.endpoint)
+        self._plane.replicas_gone(self._plane.models.set_models(models))
         self._required = frozenset(model.name for model in models if model.replicas.min)
         self._plane.request_timeouts_s = {model.name: model.request_timeout_s for model in models}
 
     def apply_view(self, endpoints: Sequence[Endpoint]) -> None:
         """Take the directory's word for which replicas exist."""
         self._has_view = True
-        new, gone = self._fleet.apply_view(endpoints)
-        self._plane.replicas_gone(gone)
-        for endpoint in gone:
-            if endpoint.model in self._plane.outlooks:
-                self._plane.outlooks[endpoint.model].drop_replica(endpoint.replica_id)
-        for endpoint in new:
-            self._expect(endpoint)
-            policy = self._fleet.models[endpoint.model].policy
-            if not provides(endpoint, policy):
-                _log.warning("a replica gets requests only where no other is left", why=lack(policy, endpoint))
+        self._plane.replicas_gone(self._plane.models.set_replicas(endpoints))
 
     def apply_report(self, replica_id: str, report: LoadReport | None) -> None:
         """Take a replica's load report; None: its telemetry went silent."""
-        self._fleet.apply_report(replica_id, report)
-        outlook = self._outlook_of(replica_id)
-        if outlook is not None:
-            outlook.reported(replica_id, report, self._plane.now_s())
-        replica = self._fleet.by_id.get(replica_id)
-        if replica is not None:
-            self._plane.flow.models[replica.endpoint.model].reported(replica_id, report)
+        self._plane.models.report(replica_id, report)
 
-    def load(self) -> GatewayLoad:
-        """Return what the autoscaler is told of this gateway's models."""
-        return self._plane.flow.load(self._gateway_id)
+    def load(self) -> Mapping[str, GatewayFigures]:
+        """Return what the autoscaler is told of each model."""
+        return self._plane.models.load()
 
     def tell_scaling(self, views: Callable[[], Mapping[str, ScalingView]]) -> None:
         """Have the metrics tell how models are scaled, as `views` returns it."""
@@ -180,25 +142,11 @@ class Gateway:
 
     def when_held(self, tell: Callable[[], None]) -> None:
         """Call `tell` whenever a request is held because its model has no replica."""
-        self._plane.flow.on_held = tell
+        self._plane.models.on_held = tell
 
     def apply_residency(self, replica_id: str, delta: ResidencyDelta) -> bool:
         """Take what a replica says became resident in its cache or was evicted; False: ask it for a snapshot."""
-        outlook = self._outlook_of(replica_id)
-        return outlook.apply_delta(replica_id, delta) if outlook is not None else True
-
-    def _expect(self, endpoint: Endpoint) -> None:
-        """Learn about a replica from now on, where its model's policy wants that."""
-        outlook = self._plane.outlooks.get(endpoint.model)
-        if outlook is not None:
-            is_exact = Signal.RESIDENCY in endpoint.signals
-            outlook.add_replica(
-                endpoint.replica_id, exact=is_exact, kv_tokens=endpoint.kv_tokens, caches=endpoint.caches_prefixes
-            )
-
-    def _outlook_of(self, replica_id: str) -> ModelEstimator | None:
-        replica = self._fleet.by_id.get(replica_id)
-        return self._plane.outlooks.get(replica.endpoint.model) if replica is not None else None
+        return self._plane.models.apply_residency(replica_id, delta)
 
     def readiness(self) -> Readiness:
         """Tell whether every model that is to have a replica has one, and if not what is missing."""
@@ -206,7 +154,8 @@ class Gateway:
             return Readiness(is_ready=False, reason="the gateway is stopping")
         if not self._has_view:
             return Readiness(is_ready=False, reason="the directory has not been heard of yet")
-        now = readiness_of(self._fleet.models, self._required, has_been_ready=self._has_been_ready)
+        fleets = {name: dispatcher.fleet for name, dispatcher in self._plane.models.dispatchers().items()}
+        now = readiness_of(fleets, self._required, has_been_ready=self._has_been_ready)
         self._has_been_ready |= now.is_ready
         return now
 
@@ -226,12 +175,7 @@ class Gateway:
                 for (model, tenant, outcome), count in meters.outcomes.items()
             ],
             "models": {
-                name: {
-                    "policy": fleet.policy.name,
-                    "queue": queue_state(self._plane.flow.models[name]),
-                    "replicas": [_replica_row(replica) for _, replica in sorted(fleet.replicas.items())],
-                }
-                for name, fleet in self._fleet.models.items()
+                name: dispatcher.view(self._now_s()) for name, dispatcher in self._plane.models.dispatchers().items()
             },
         }
 
@@ -245,7 +189,7 @@ class Gateway:
         with suppress(TimeoutError):
             async with asyncio.timeout(drain_s):
                 await self._connections.empty.wait()
-        self._plane.flow.shut_down()
+        self._plane.models.shut_down()
         with suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_S):
                 await self._connections.empty.wait()
@@ -263,20 +207,6 @@ class Gateway:
                 self._certificate.refresh(self._now_s())
             for connection in list(self._connections):
                 connection.tick()
-
-
-def _replica_row(replica: ReplicaSnapshot) -> dict[str, Any]:
-    endpoint = replica.endpoint
-    return {
-        "replica_id": replica.replica_id,
-        "host": endpoint.host,
-        "http_port": endpoint.http_port,
-        "node_id": endpoint.node_id,
-        "accepting": replica.accepting,
-        "in_flight": replica.in_flight,
-        "sent": replica.sent,
-        "report": asdict(replica.report) if replica.report is not None else None,
-    }
 
 
 def _authenticator(spec: GatewaySpec) -> Authenticator:

@@ -8,7 +8,9 @@ import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 
-from router.dispatch.journal import Journal, explanation
+from router.dispatch.journal import explanation
+from router.estimator.model_estimator import ModelEstimator
+from router.flow_control.queue_view import QueueView
 from router.http.affinity_page import affinity_of
 from router.http.answers import Answers
 from router.http.client import Client
@@ -16,8 +18,10 @@ from router.http.data_plane import DataPlane
 from router.http.metrics.affinity_metrics import AffinityMetrics
 from router.http.metrics.engine_metrics import EngineMetrics
 from router.http.metrics.flow_metrics import FlowMetrics
+from router.http.metrics.replica_metrics import ReplicaMetrics
 from router.http.metrics.scaling_metrics import ScalingMetrics
 from router.http.readiness import Readiness
+from router.http.served_models import ServedModels
 from router.http.wire.incoming import IncomingRequest
 from router.http.wire.responses import error_body
 from router.outcome import Outcome
@@ -36,9 +40,10 @@ def collectors(plane: DataPlane) -> tuple[Collector, ...]:
     """Return all that /metrics is made of."""
     return (
         plane.meters,
-        FlowMetrics(plane.flow, plane.meters),
-        AffinityMetrics(lambda: plane.outlooks),
-        EngineMetrics(plane.fleet),
+        FlowMetrics(lambda: _queues(plane), plane.models.room, plane.meters),
+        ReplicaMetrics(plane.models.replicas),
+        AffinityMetrics(lambda: _learning(plane)),
+        EngineMetrics(plane.models.replicas),
         ScalingMetrics(plane.scaling_views),
     )
 
@@ -66,7 +71,8 @@ class Pages:
         def ready() -> tuple[int, bytes, bytes]:
             now = readiness()
             affinity = {
-                name: affinity_of(fleet, plane.outlooks.get(name)) for name, fleet in plane.fleet.models.items()
+                name: affinity_of(dispatcher.fleet, dispatcher.estimator)
+                for name, dispatcher in plane.models.dispatchers().items()
             }
             body = {"ready": now.is_ready, "reason": now.reason, "unmet": now.unmet, "affinity": affinity}
             return (200 if now.is_ready else 503), _JSON, msgspec.json.encode(body)
@@ -79,13 +85,13 @@ class Pages:
         if state is not None:
             pages[b"/state"] = lambda: (200, _JSON, msgspec.json.encode(state()))
         self._pages: Mapping[bytes, Page] = pages
-        self._journal = plane.journal if state is not None else None
+        self._models = plane.models if state is not None else None
 
     def handle(self, client: Client, incoming: IncomingRequest) -> None:
         """Answer a request for a page."""
         page = self._pages.get(incoming.path)
-        if page is None and self._journal is not None and incoming.path.startswith(WHY):
-            page = partial(self._why, self._journal, incoming.path.removeprefix(WHY).decode("ascii"))
+        if page is None and self._models is not None and incoming.path.startswith(WHY):
+            page = partial(self._why, self._models, incoming.path.removeprefix(WHY).decode("ascii"))
         if page is None:
             path = incoming.path[:200].decode("ascii")
             message = f"there is nothing at {path!r}; the API is under /v1/"
@@ -97,12 +103,31 @@ class Pages:
             self._answers.answer(client, incoming, status, body, content_type=content_type)
 
     @staticmethod
-    def _why(journal: Journal, request_id: str) -> tuple[int, bytes, bytes]:
+    def _why(models: ServedModels, request_id: str) -> tuple[int, bytes, bytes]:
         """Tell why a request went where it went; without an id, of the last requests."""
+        journals = {name: dispatcher.journal for name, dispatcher in models.dispatchers().items()}
         if not request_id:
-            return 200, _JSON, msgspec.json.encode([explanation(entry) for entry in journal.latest(LATEST)])
-        entry = journal.find(request_id)
-        if entry is None:
-            message = f"no request {request_id!r} is remembered; the last {len(journal)} are"
-            return 404, _JSON, error_body(Outcome.NOT_FOUND, message)
-        return 200, _JSON, msgspec.json.encode(explanation(entry))
+            latest = [
+                (entry.began_s, name, entry) for name, journal in journals.items() for entry in journal.latest(LATEST)
+            ]
+            latest.sort(key=lambda row: row[0], reverse=True)
+            rows = [explanation(entry, name) for _, name, entry in latest[:LATEST]]
+            return 200, _JSON, msgspec.json.encode(rows)
+        for name, journal in journals.items():
+            entry = journal.find(request_id)
+            if entry is not None:
+                return 200, _JSON, msgspec.json.encode(explanation(entry, name))
+        kept = sum(len(journal) for journal in journals.values())
+        message = f"no request {request_id!r} is remembered; the last {kept} are"
+        return 404, _JSON, error_body(Outcome.NOT_FOUND, message)
+
+
+def _queues(plane: DataPlane) -> dict[str, QueueView]:
+    now_s = plane.now_s()
+    return {name: dispatcher.queue(now_s) for name, dispatcher in plane.models.dispatchers().items()}
+
+
+def _learning(plane: DataPlane) -> dict[str, ModelEstimator]:
+    """Return the estimators of the models whose policy reads prompts."""
+    estimators = {name: dispatcher.estimator for name, dispatcher in plane.models.dispatchers().items()}
+    return {name: estimator for name, estimator in estimators.items() if estimator.reads_prompts}

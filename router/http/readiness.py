@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from router.dispatch.fleet import ModelFleet
+from router.dispatch.fleet import Fleet
 from router.scheduling.needed_telemetry import why_unmet
 
 
@@ -23,9 +23,7 @@ class Readiness:
     unmet: tuple[str, ...] = ()
 
 
-def readiness_of(
-    models: Mapping[str, ModelFleet], required: AbstractSet[str], *, has_been_ready: bool = False
-) -> Readiness:
+def readiness_of(models: Mapping[str, Fleet], required: AbstractSet[str], *, has_been_ready: bool = False) -> Readiness:
     """Return whether every model that is to have a replica has one, and one that its policy can work with.
 
     Args:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
 
-from router.estimator.model_estimator import Usage
+from router.estimator.expectation import Usage
 from router.http.api.resume import RESUMABLE_PATHS, ResumedStream, continuation_body
 from router.http.api.sent_text import ABORT, ERROR, FOLD_EVENTS, SentText
 from router.http.api.usage import read_answer, read_counts

@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from router.estimator.model_estimator import Usage
-from router.http.attempt import Attempt
+from router.dispatch.attempt import Attempt
+from router.estimator.expectation import Usage
 from router.http.wire.incoming import IncomingRequest
 from router.outcome import Outcome
 from router.request import RoutingRequest

@@ -1,1 +1,1 @@
-"""Which replica holds which prompt prefix: the index, and the two sources that fill it."""
+"""Which replica holds which prompt prefix: the index, and the sources that fill it."""

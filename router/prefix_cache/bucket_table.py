@@ -1,10 +1,12 @@
-"""An open-addressing hash table over numpy arrays: 64-bit keys in buckets of eight, each key at home in two of them.
+"""An open-addressing hash table in numpy arrays: 64-bit keys in buckets of eight slots, two possible buckets a key.
 
-Plain Python dicts cost over 100 bytes an entry and one interpreter step a key. Here an entry costs its key and payload,
-and a whole batch of keys is looked up in a dozen numpy calls. Buckets instead of a probe sequence: a lookup reads two
-cache lines whatever the table's fill, removing a key leaves no tombstone, nothing is ever rebuilt, and keys chosen to
-collide crowd out only one another. With two homes of eight slots the emptier home overflows only well above the fill
-at which the table grows (Azar, Broder, Karlin, Upfal: "Balanced Allocations", 1999).
+A Python dict costs over 100 bytes an entry and one interpreter step a key. Here an entry costs its key and payload, and
+a dozen numpy calls look up a whole batch of keys.
+
+Each key may stand in two buckets, its homes. There is no probe sequence, so a lookup reads two cache lines however full
+the table is, a removed key leaves no tombstone to clean up, and keys chosen to collide crowd out only one another. With
+two homes of eight slots, the emptier one overflows only well above the fill at which the table grows (Azar, Broder,
+Karlin, Upfal: "Balanced Allocations", 1999).
 """
 
 from typing import Any, TypeVar
@@ -17,34 +19,37 @@ from router.prompt.chunk_chain import Hashes
 Slots = NDArray[np.int64]
 
 BUCKET = 8
+"""Slots in one bucket."""
 MAX_FILL = 0.7
-"""The table doubles beyond this share of used slots."""
+"""Share of used slots above which the table doubles."""
 CROWDED_FILL = 0.35
-"""Full buckets in a table emptier than this are no lack of room but keys that collide: growing would not help."""
+"""Share of used slots up to which a full bucket means that its keys collide: growing would not help."""
 ROOMY = 3
-"""A key goes to its first home while that has so many empty slots, else to the emptier one: most keys are then found in
-their first home, and the two still even each other out before either is full."""
+"""Empty slots in its first home below which a key goes to the emptier of the two. So most keys are found in their first
+home, and the two homes still fill evenly before either is full."""
 MANY = 64
-"""From so many keys on the second homes are only read for those that are not in their first."""
+"""Batch size above which second homes are read only for the keys that are not in their first."""
 FEW = 6
-"""Up to so many keys are looked up one by one: cheaper than the numpy calls for a batch."""
+"""Batch size up to which keys are looked up one by one: cheaper than the numpy calls for a batch."""
 _SECOND_HOME_SHIFT = 32
+"""A key's second home is given by its bits from this one on; its first home by its lowest bits."""
 _SPLIT_SLOTS = 1 << 16
+"""Slots handled at a time when the table grows, so that temporary arrays stay small."""
 
 _Kind = TypeVar("_Kind", bound=np.generic)
 
 
 class BucketTable:
-    """Keys and, at the same slot of each payload array, what is stored for them. Key 0 is reserved: an empty slot.
+    """Keys and, at the same slot of each payload array, what is stored for them. Key 0 is reserved for empty slots.
 
     Args:
         payload: the data type of each payload array.
-        slots: how many to start with; rounded up to a power of two.
+        slots: slots to start with; rounded up to a power of two, at least 16.
 
     Attributes:
         keys: shape (slots,), 0 where empty.
-        payload: arrays of shape (slots,), 0 where empty. They are replaced when the table grows: don't keep them.
-        used: keys stored.
+        payload: arrays of shape (slots,), 0 where empty. Growing replaces them, so callers must not keep them.
+        used: number of keys stored.
     """
 
     def __init__(self, payload: list[np.dtype[np.generic]], slots: int = 1024) -> None:
@@ -63,16 +68,16 @@ class BucketTable:
 
     @property
     def slots(self) -> int:
-        """Slots there are, used or not."""
+        """Number of slots, used and empty."""
         return len(self.keys)
 
     @property
     def nbytes(self) -> int:
-        """Memory the arrays take."""
+        """Memory of the arrays, in bytes."""
         return self.keys.nbytes + sum(array.nbytes for array in self.payload)
 
     def find_one(self, key: int) -> int:
-        """Return the slot of one key, or -1."""
+        """Return the slot of one key, or -1 where it is not stored."""
         flat = self._flat
         start = (key & self._mask) * BUCKET
         row = flat[start : start + BUCKET].tolist()
@@ -123,10 +128,10 @@ class BucketTable:
         return homes.view(np.int64)
 
     def place(self, keys: Hashes) -> Slots:
-        """Store keys that are not there yet, each once; their payload is 0 until it is written.
+        """Store keys that are not in the table yet, each named once; their payload is 0 until the caller writes it.
 
         Returns:
-            The slot of each, -1 where its two buckets are full; shape (n,).
+            The slot of each key, -1 where both its homes are full; shape (n,).
         """
         placed = np.full(len(keys), -1, np.int64)
         left = np.arange(len(keys))
@@ -140,7 +145,7 @@ class BucketTable:
             fits = room.max(axis=0) > 0
             if not fits.all():
                 keys, slots, left = keys[fits], slots[fits], left[fits]
-            self.keys[slots] = keys  # where two keys chose one slot the last stays, the others choose again
+            self.keys[slots] = keys  # where two keys chose one slot the last stays; the others choose again
             won = self.keys[slots] == keys
             if won.all():
                 placed[left] = slots
@@ -151,7 +156,7 @@ class BucketTable:
         return placed
 
     def place_one(self, key: int) -> int:
-        """Store a key that is not there yet; return its slot, or -1 where its two buckets are full."""
+        """Store a key that is not in the table yet; return its slot, or -1 where both its homes are full."""
         flat = self._flat
         start = (key & self._mask) * BUCKET
         row = flat[start : start + BUCKET].tolist()
@@ -169,28 +174,28 @@ class BucketTable:
         return slot
 
     def home_slots(self, keys: Hashes) -> Slots:
-        """Return the slots each key may be in, shape (n, 2 * BUCKET)."""
+        """Return the slots of each key's two homes, shape (n, 2 * BUCKET)."""
         homes = self._homes(keys)[:, :, None] * BUCKET + np.arange(BUCKET)
         return np.concatenate([homes[0], homes[1]], axis=1)
 
     def free(self, slots: Slots) -> None:
-        """Empty slots that are in use, each named once."""
+        """Empty slots that are in use; each must be named once."""
         self.keys[slots] = 0
         for array in self.payload:
             array[slots] = 0
         self.used -= len(slots)
 
     def wants_growth(self, more: int = 0) -> bool:
-        """Tell whether `more` further keys would fill the table beyond `MAX_FILL`."""
+        """Tell whether `more` new keys would fill the table above `MAX_FILL`."""
         return self.used + more > MAX_FILL * len(self.keys)
 
     @property
     def crowded(self) -> bool:
-        """Full buckets are to be expected: growing will help."""
+        """Whether the table is so full that full buckets are normal; then growing makes room."""
         return self.used > CROWDED_FILL * len(self.keys)
 
     def grow(self) -> None:
-        """Double the table: each bucket splits in two by its keys' next bit, without looking at any other bucket."""
+        """Double the table. Each bucket splits in two by the next bit of its keys, without reading any other bucket."""
         moves = np.empty(len(self.keys), np.bool_)
         bits = self._buckets.bit_length() - 1
         for start in range(0, len(self.keys), _SPLIT_SLOTS):
@@ -210,10 +215,10 @@ class BucketTable:
         self.payload.append(np.zeros(len(self.keys), kind))
 
     def check_integrity(self) -> None:
-        """Check what must always hold.
+        """Check the invariants.
 
         Raises:
-            AssertionError: it does not; the message says what.
+            AssertionError: one is broken; the message says which.
         """
         taken = np.flatnonzero(self.keys)
         if len(taken) != self.used:

@@ -1,4 +1,4 @@
-"""What a KV cache of known size still holds of the chunks that went through it: least recently used go first."""
+"""An LRU of chunk hashes in numpy arrays: what a KV cache of known size still holds of its prompts."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,68 +9,71 @@ from router.prompt.chunk_chain import Hashes
 _POSITION = 0
 _SIZE = 1
 _EVICT_BATCH = 512
+"""Log entries looked at together when chunks are evicted."""
 _START_LOG = 1024
+"""Log entries there is room for at first."""
 
 Sizes = NDArray[np.int64]
 
 
 class ChunkLru:
-    """Chunks in the order of their last use, bounded by their sizes' sum.
+    """Chunks in the order of their last use, bounded by the sum of their sizes.
 
-    Uses are kept as a log: a ring of hashes, whose place in it is their age. A chunk's table entry names its latest
-    place, so older log entries of the same chunk are known to be out of date. Everything is done for whole batches;
-    memory is in proportion to what is held (40 to 100 bytes a chunk), not to how much went through.
+    Uses are kept as a log: a ring of hashes in the order of use. A chunk's table entry holds the place of its latest
+    use in the log, so older log entries of the same chunk are recognised as out of date. All work is done in batches.
+    Memory is in proportion to the chunks held (40 to 100 bytes each), not to the chunks that went through.
 
-    Of one prompt, the end goes before the start, as engines free a sequence's blocks (vLLM frees them in reverse):
-    a start without its end is still of use, an end without its start is not.
+    The end of a prompt is evicted before its start, as engines free a sequence's blocks (vLLM in reverse order): a
+    start without its end can still be used, an end without its start cannot.
 
     Args:
-        capacity: the most the sizes held may sum up to.
+        capacity: the largest sum of the sizes held, in the unit of the sizes.
     """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._table = BucketTable([np.dtype(np.int64), np.dtype(np.uint32)], slots=256)
         self._log: Hashes = np.zeros(_START_LOG, np.uint64)
-        self._head = 1  # the next use's place; places only grow, the ring is indexed by their low bits
+        self._head = 1  # place of the next use; places only grow, their low bits index the ring
         self._tail = 1
         self._held = 0
 
     @property
     def held(self) -> int:
-        """The sum of the sizes held."""
+        """Sum of the sizes held."""
         return self._held
 
     @property
     def chunks(self) -> int:
-        """How many chunks are held."""
+        """Number of chunks held."""
         return self._table.used
 
     @property
     def nbytes(self) -> int:
-        """Memory the arrays take."""
+        """Memory of the arrays, in bytes."""
         return self._table.nbytes + self._log.nbytes
 
     def hashes(self) -> Hashes:
-        """Return the chunks held, in no order; shape (n,)."""
+        """Return the chunks held, in no particular order; shape (n,)."""
         keys = self._table.keys
         held: Hashes = keys[keys != 0]
         return held
 
     def resize(self, capacity: int) -> Hashes:
-        """Change the capacity; return the chunks that no longer fit."""
+        """Change the capacity; return the chunks evicted because they no longer fit, shape (n,)."""
         self._capacity = capacity
         return self._evict()
 
     def use(self, hashes: Hashes, sizes: Sizes) -> Hashes:
-        """Use a prompt's chunks, those not held are taken in.
+        """Use a prompt's chunks; take in those that are not held.
 
         Args:
-            hashes: shape (n,), in the prompt's order: the first is the latest used; one that comes twice counts once.
-            sizes: of the same shape, each 1 or more.
+            hashes: chunks in the prompt's order, shape (n,). The first counts as the latest used; a chunk that comes
+                twice counts once.
+            sizes: the chunks' sizes, shape (n,), each 1 or more.
 
         Returns:
-            The chunks that had to go for it, perhaps some of the prompt's own end.
+            The chunks evicted to make room, which may be some of this prompt's own end; shape (m,).
         """
         if not len(hashes):
             return hashes
@@ -89,14 +92,14 @@ class ChunkLru:
         return np.concatenate([evicted, refused]) if len(refused) else evicted
 
     def remove(self, hashes: Hashes) -> None:
-        """Drop chunks, each named once; those not held are passed over."""
+        """Drop chunks, each named once; those not held are ignored."""
         slots = self._table.find(hashes)
         slots = slots[slots >= 0]
         self._held -= int(self._table.payload[_SIZE][slots].sum())
         self._table.free(slots)
 
     def _take_in(self, hashes: Hashes, sizes: Sizes, places: Sizes) -> Hashes:
-        """Store new chunks; return those refused because their hashes collide with too many others'."""
+        """Store new chunks; return those refused because their hashes collide with too many others."""
         if len(hashes) > 1:
             _, last = np.unique(hashes[::-1], return_index=True)
             keep = np.sort(len(hashes) - 1 - last)
@@ -126,7 +129,7 @@ class ChunkLru:
             slots, places = slots[live], places[live]
             sums = np.cumsum(self._table.payload[_SIZE][slots], dtype=np.int64)
             need = int(np.searchsorted(sums, self._held - self._capacity)) + 1
-            if need > len(slots):  # not enough in this batch: all of it goes, then the next
+            if need > len(slots):  # this batch frees too little: evict all of it, then look at the next
                 self._tail = min(self._tail + _EVICT_BATCH, self._head)
             else:
                 self._tail = int(places[need - 1]) + 1
@@ -138,12 +141,12 @@ class ChunkLru:
         return np.concatenate(gone) if gone else np.empty(0, np.uint64)
 
     def _live(self, hashes: Hashes, places: Sizes) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Tell which log entries are their chunk's latest use."""
+        """Return each log entry's slot, and whether the entry is its chunk's latest use."""
         slots = self._table.find(hashes)
         return slots, (slots >= 0) & (self._table.payload[_POSITION][slots] == places)
 
     def _make_log_room(self, more: int) -> None:
-        """Drop out-of-date entries from the log, or make it longer, so that `more` fit."""
+        """Drop out-of-date entries from the log, or lengthen it, so that `more` further uses fit."""
         if self._head + more - self._tail <= len(self._log):
             return
         places = np.arange(self._tail, self._head, dtype=np.int64)
@@ -160,15 +163,15 @@ class ChunkLru:
         self._tail, self._head = 1, len(hashes) + 1
 
     def check_integrity(self) -> None:
-        """Check what must always hold.
+        """Check the invariants.
 
         Raises:
-            AssertionError: it does not; the message says what.
+            AssertionError: one is broken; the message says which.
         """
         self._table.check_integrity()
         taken = np.flatnonzero(self._table.keys)
         if int(self._table.payload[_SIZE][taken].sum()) != self._held or self._held > self._capacity:
-            raise AssertionError(f"{self._held} of {self._capacity} are said to be held, the sizes say otherwise")
+            raise AssertionError(f"{self._held} of {self._capacity} are counted as held, the sizes say otherwise")
         places = self._table.payload[_POSITION][taken]
         if len(places) and not (self._tail <= places.min() and places.max() < self._head):
             raise AssertionError("a chunk's last use is outside the log")

@@ -1,4 +1,4 @@
-"""A replica's cache as the replica itself reports it: numbered deltas, and a snapshot whenever one was missed."""
+"""A replica's cache as the replica itself reports it: numbered deltas, and a snapshot after each gap."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -10,22 +10,23 @@ from router.prefix_cache.index import PrefixIndex
 from router.prompt.chunk_chain import ChunkChain, Hashes
 
 CONFIRM_S = 2.0
-"""What a prompt should have made resident is taken back when it is not confirmed so long after its prefill."""
+"""Seconds after a prompt's prefill within which the replica must confirm its chunks; then the claims are taken back."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResidencyDelta:
-    """What changed in one replica's cache; the contract of the residency stream.
+    """What changed in one replica's cache: one message of its residency stream.
 
     Within one delta, `evicted` happened before `resident`: a chunk named in both is resident.
 
     Attributes:
-        sequence: grows by one with each delta of one replica life; a snapshot has the number of the last delta in it.
-        resident: chunks that became resident; in a snapshot all that are. Shape (n,).
-        evicted: chunks that are no longer; empty in a snapshot.
-        snapshot: `resident` is everything there is.
-        tokens: for each of `resident`, how many tokens of a prompt it takes to cover the chunk and all before it, by
-            the replica's tokenizer and template; shape (n,), or (0,) where that is not known.
+        sequence: number of the delta, one more than the one before in the same life of a replica; a snapshot has the
+            number of the last delta it includes.
+        resident: chunks that became resident, in a snapshot all resident chunks; shape (n,).
+        evicted: chunks that are no longer resident, none in a snapshot; shape (m,).
+        snapshot: `resident` is the whole cache.
+        tokens: for each chunk of `resident`, tokens from the prompt's start to the chunk's end, by the replica's
+            tokenizer and chat template; shape (n,), or (0,) where they are not known.
     """
 
     sequence: int
@@ -36,16 +37,17 @@ class ResidencyDelta:
 
 
 class ExactReplica:
-    """One replica's residency, kept in step with its own word.
+    """One replica's residency, as the replica reports it.
 
-    Prompts are claimed when they are sent; each claim must then be confirmed by a delta, or is taken back `CONFIRM_S`
-    after the prompt was prefilled. Deltas that come twice or late change nothing. After a gap nothing is believed until
-    a snapshot has come: what was claimed stays, so that one lost message does not empty the index, and goes with it.
+    A prompt's chunks are claimed when it is sent. A delta must then confirm each of them; those that are not confirmed
+    are taken back `CONFIRM_S` after the prompt was prefilled. A delta that comes twice or late changes nothing. After a
+    gap no delta is applied until a snapshot has come. The old claims stay until then, so that one lost message does not
+    empty the index; the snapshot replaces all of them but those still to be confirmed.
 
     Args:
-        index: where the claims go.
-        replica_id: whose they are.
-        kv_bytes: not used: the replica says what it evicts.
+        index: receives the claims.
+        replica_id: the replica.
+        kv_bytes: not used: the replica reports its own evictions.
 
     Attributes:
         synced: a snapshot has come, and every delta after it.
@@ -63,7 +65,7 @@ class ExactReplica:
         self._deadlines: deque[tuple[float, int]] = deque()
 
     def apply(self, delta: ResidencyDelta) -> bool:
-        """Take a delta or a snapshot; return False where a snapshot is needed."""
+        """Apply a delta or a snapshot; return False where deltas are missing and a snapshot is needed."""
         if delta.snapshot:
             self._index.replace(self._replica_id, delta.resident, delta.tokens)
             self._keep_expected()
@@ -85,7 +87,7 @@ class ExactReplica:
         return True
 
     def _keep_expected(self) -> None:
-        """Claim again what was sent and is not in the snapshot yet."""
+        """Claim again, after a snapshot, the chunks of sent prompts that are not in it yet."""
         if not self._unconfirmed:
             return
         expected = np.fromiter(self._unconfirmed, np.uint64, len(self._unconfirmed))
@@ -100,7 +102,7 @@ class ExactReplica:
                 unconfirmed.pop(chunk, None)
 
     def sent(self, chain: ChunkChain, held: int, now_s: float) -> int:
-        """Claim the prompt until the replica confirms it."""
+        """Claim the prompt's new chunks; the replica must confirm them. Return the prompt's number."""
         del now_s
         self._prompts += 1
         if held < len(chain):
@@ -113,23 +115,23 @@ class ExactReplica:
         return self._prompts
 
     def prefilled(self, prompt: int, now_s: float) -> None:
-        """Expect the confirmation from now on."""
+        """Expect the confirmation within `CONFIRM_S` from now on."""
         if prompt in self._claimed_for:
             self._deadlines.append((now_s + CONFIRM_S, prompt))
 
     def lost(self, prompt: int, chain: ChunkChain, held: int) -> None:
-        """Take the unconfirmed claims back."""
+        """Take the prompt's unconfirmed claims back."""
         del chain, held
         self._take_back(prompt)
 
     def answered(self, answer: ChunkChain) -> None:
-        """Do nothing: the replica will say so itself."""
+        """Do nothing: the replica will report the answer's chunks itself."""
 
     def resize(self, kv_bytes: int) -> None:
-        """Do nothing: the replica says what it evicts."""
+        """Do nothing: the replica reports its own evictions."""
 
     def tick(self, now_s: float) -> None:
-        """Take back what should have been confirmed by now."""
+        """Take back the claims whose time to be confirmed is over."""
         while self._deadlines and self._deadlines[0][0] <= now_s:
             self._take_back(self._deadlines.popleft()[1])
 
@@ -142,11 +144,11 @@ class ExactReplica:
             self._index.evict(self._replica_id, np.array(mine, np.uint64))
 
     def check_integrity(self) -> None:
-        """Check that whatever waits for its confirmation is waited for by a prompt.
+        """Check that each unconfirmed claim belongs to a prompt that will take it back.
 
         Raises:
-            AssertionError: it is not.
+            AssertionError: one does not.
         """
         waited_for = {chunk for chunks in self._claimed_for.values() for chunk in chunks}
         if not self._unconfirmed.keys() <= waited_for:
-            raise AssertionError(f"{self._replica_id}: claims that nobody will take back")
+            raise AssertionError(f"{self._replica_id}: unconfirmed claims that no prompt will take back")

@@ -1,4 +1,4 @@
-"""Which replicas hold which prompt chunks: chunk hash → set of replicas, for every replica of one model at once."""
+"""Which replicas of one model hold which prompt chunks: chunk hash → set of replicas."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,32 +11,36 @@ from router.prefix_cache.replica_columns import WORD, ReplicaColumns
 from router.prompt.chunk_chain import Hashes
 
 DEFAULT_MAX_SLOTS = 1 << 23
-"""8.4 million slots, 201 MB with up to 64 replicas: room for 5.8 million distinct chunks before any is pushed out."""
+"""Slots the index grows to by default: 201 MB with up to 64 replicas, room for 5.8 million distinct chunks."""
 SWEEP_SLOTS = 1 << 15
+"""Slots wiped by one call of `sweep`."""
 _STAMP = 0
 _TOKENS = 1
 _FIRST_WORD = 2
 _FEW = 12
+"""Chain length up to which chunks are looked up one by one: cheaper than the numpy calls for a batch."""
 _PEEK = 64
+"""Chunks of a long chain that are looked up first; also the run length up to which masks are counted one by one."""
 _LONG = 256
+"""Chain length above which the first `_PEEK` chunks are looked up alone: a chain that nobody holds then costs less."""
 _ROUNDS = 8
-"""Times that room is made for the chunks of one batch; those for which there is none by then are not claimed."""
+"""Attempts to make room for the chunks of one batch; chunks that still find none are not claimed."""
 
 
 class PrefixIndex:
-    """Claims "this replica holds this chunk", as one bit a replica beside each chunk's hash.
+    """Claims "this replica holds this chunk", as one bit for each replica beside each chunk's hash.
 
-    Beside each chunk also stands where it ends in tokens, once a replica has told: that is the same for all of a model.
+    Each chunk also has the token count at its end, once a replica has reported it: it is the same for all of a model.
 
-    Memory is bounded: the table doubles up to `max_slots`; then a chunk whose two buckets are full pushes out the
-    oldest chunk there. A claim may thus be forgotten, which costs a recomputation, but none is ever invented.
+    Memory is bounded: the table doubles up to `max_slots`; then a new chunk whose two buckets are full pushes out the
+    oldest chunk there. So a claim may be forgotten, which costs a recomputation, but none is ever invented.
 
-    A replica that is dropped loses its claims at once; their bits are wiped later, piece by piece in `sweep`, so that
-    replicas that flap cannot stall the gateway.
+    A dropped replica loses its claims at once. Their bits are wiped later, piece by piece in `sweep`, so that replicas
+    that come and go often cannot stall the gateway.
 
     Args:
-        max_slots: the most slots there may be; rounded up to a power of two.
-        slots: how many to start with.
+        max_slots: upper bound of the slots; rounded up to a power of two.
+        slots: slots to start with.
     """
 
     def __init__(self, max_slots: int = DEFAULT_MAX_SLOTS, slots: int = 1024) -> None:
@@ -51,11 +55,11 @@ class PrefixIndex:
 
     @property
     def replicas(self) -> Sequence[str]:
-        """The replicas known, in no order."""
+        """The ids of known replicas, in no particular order."""
         return tuple(self._columns.by_id)
 
     def add_replica(self, replica_id: str) -> None:
-        """Know a replica, without claims; nothing happens where it is known already."""
+        """Add a replica, without claims; do nothing where it is known already."""
         if replica_id in self._columns.by_id:
             return
         if not self._columns.has_free() and self._columns.retired:
@@ -66,31 +70,23 @@ class PrefixIndex:
             self._table.add_payload(np.dtype(np.uint64))
 
     def drop_replica(self, replica_id: str) -> None:
-        """Forget a replica and every claim for it; nothing happens where it is not known."""
+        """Forget a replica and all its claims; do nothing where it is not known."""
         self._columns.retire(replica_id)
 
     def bit(self, replica_id: str) -> int:
-        """Return what stands for a replica in the masks of `match_beside`; 0 where it is not known."""
+        """Return the bit of a replica in the masks of `match_beside`; 0 where it is not known."""
         column = self._columns.by_id.get(replica_id)
         return 0 if column is None else 1 << column
 
-    def column(self, replica_id: str) -> int:
-        """Return where `PrefixMatch.counts` has this replica.
-
-        Raises:
-            KeyError: it is not known.
-        """
-        return self._columns.by_id[replica_id]
-
     def claims(self, replica_id: str) -> int:
-        """Return how many chunks a replica is known to hold; 0 where it is not known."""
+        """Return how many chunks are claimed for a replica; 0 where it is not known."""
         column = self._columns.by_id.get(replica_id)
         return 0 if column is None else self._columns.claims[column]
 
-    # --- looking up
+    # --- lookups
 
     def match(self, hashes: Hashes) -> PrefixMatch:
-        """Return for every replica how many leading chunks it holds. Takes O(chunks), whatever the replicas.
+        """Return how many leading chunks each replica holds. Takes O(chunks), however many replicas there are.
 
         Args:
             hashes: a prompt's chain, shape (n,).
@@ -117,12 +113,12 @@ class PrefixIndex:
         return PrefixMatch(counts, self._columns.by_id, max(counts, default=0), token_ends)
 
     def match_beside(self, hashes: Hashes, keys: Sequence[int], recent: Mapping[int, int]) -> PrefixMatch:
-        """Do the same with claims beside those that are stored.
+        """Do the same as `match`, with further claims that are not stored in the index yet.
 
         Args:
             hashes: a prompt's chain, shape (n,).
             keys: the same as integers.
-            recent: further claims: chunk → the `bit` of each replica that holds it.
+            recent: the further claims: chunk → the `bit`s of the replicas that hold it, as one mask.
         """
         slots, masks = self._slots_and_masks(hashes, keys)
         tokens = self._table.payload[_TOKENS]
@@ -139,7 +135,7 @@ class PrefixIndex:
         return PrefixMatch(counts, self._columns.by_id, max(counts, default=0), token_ends)
 
     def _slots_and_masks(self, hashes: Hashes, keys: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Return each chunk's slot, or -1, and which replicas hold it, whatever stands before it."""
+        """Return each chunk's slot, or -1, and the mask of the replicas that hold it."""
         words = self._table.payload[_FIRST_WORD:]
         masks = [0] * len(keys)
         if len(keys) <= _FEW:
@@ -157,11 +153,10 @@ class PrefixIndex:
             masks = (
                 [mask | part << position * WORD for mask, part in zip(masks, held, strict=True)] if position else held
             )
-        slots = found.tolist()
-        return slots, masks
+        return found.tolist(), masks
 
     def _leading_found(self, hashes: Hashes) -> Slots:
-        """Return the slots of the leading chunks that anyone holds; a new prompt is known by its first few."""
+        """Return the slots of the leading chunks that any replica holds; shape (at most n,)."""
         if len(hashes) <= _LONG:
             found = self._table.find(hashes)
         else:
@@ -181,7 +176,7 @@ class PrefixIndex:
         return slots
 
     def holds(self, replica_id: str, hashes: Hashes) -> NDArray[np.bool_]:
-        """Return for each chunk whether this replica holds it, wherever in a chain it stands; shape (n,)."""
+        """Return for each chunk whether a replica holds it, whether or not it holds those before; shape (n,)."""
         column = self._columns.by_id.get(replica_id)
         if column is None:
             return np.zeros(len(hashes), np.bool_)
@@ -195,13 +190,13 @@ class PrefixIndex:
     def claim(
         self, replica_id: str, hashes: Hashes, *, distinct: bool = False, tokens: NDArray[np.uint32] | None = None
     ) -> None:
-        """Note that a replica holds these chunks; nothing happens where the replica is not known.
+        """Note that a replica holds these chunks; do nothing where it is not known.
 
         Args:
-            replica_id: which.
-            hashes: the chunks.
-            distinct: no chunk stands there twice, as in a prompt's chain; saves looking.
-            tokens: where each chunk ends, in tokens of its prompt, shape (n,); None or (0,): not known.
+            replica_id: the replica.
+            hashes: the chunks, shape (n,).
+            distinct: no chunk comes twice, as in a prompt's chain; saves the search for duplicates.
+            tokens: tokens from the prompt's start to each chunk's end, shape (n,); None or shape (0,): not known.
         """
         column = self._columns.by_id.get(replica_id)
         if column is None or not len(hashes):
@@ -242,7 +237,7 @@ class PrefixIndex:
                 self._make_room(missing)
 
     def _claim_few(self, column: int, keys: list[int]) -> bool:
-        """Claim one by one, which is cheaper than a batch; False: there is no room for one, claim them as a batch."""
+        """Claim one by one, which is cheaper than a small batch; return False where that needs room to be made."""
         table = self._table
         if table.wants_growth(len(keys)):
             return False
@@ -276,7 +271,7 @@ class PrefixIndex:
         self._table.payload[_STAMP][slots] = self._stamp
 
     def _make_room(self, hashes: Hashes) -> None:
-        """Grow, or push out the oldest chunk beside each hash whose two buckets are full."""
+        """Grow, or push out the oldest chunk in the two buckets of each hash; both are full."""
         if self._table.slots < self._max_slots and self._table.crowded:
             self._table.grow()
             return
@@ -285,12 +280,12 @@ class PrefixIndex:
         self._forget(np.unique(slots[np.arange(len(slots)), age.argmax(axis=1)]))
 
     def evict(self, replica_id: str, hashes: Hashes, *, distinct: bool = False) -> None:
-        """Note that a replica no longer holds these chunks; unknown ones and unknown replicas are passed over.
+        """Note that a replica no longer holds these chunks; ignore unknown chunks and unknown replicas.
 
         Args:
-            replica_id: which.
-            hashes: the chunks.
-            distinct: no chunk stands there twice; saves looking.
+            replica_id: the replica.
+            hashes: the chunks, shape (n,).
+            distinct: no chunk comes twice; saves the search for duplicates.
         """
         column = self._columns.by_id.get(replica_id)
         if column is None or not len(hashes):
@@ -299,7 +294,7 @@ class PrefixIndex:
         self._clear(column, slots[slots >= 0], distinct=distinct)
 
     def replace(self, replica_id: str, hashes: Hashes, tokens: NDArray[np.uint32] | None = None) -> None:
-        """Resync: a replica holds exactly these chunks. What was claimed for it before is gone at once."""
+        """Replace all claims of a replica by these chunks, after a resync; do nothing where it is not known."""
         if replica_id not in self._columns.by_id:
             return
         self._columns.retire(replica_id)
@@ -325,7 +320,7 @@ class PrefixIndex:
         self._table.free(slots[claimed == 0])
 
     def _forget(self, slots: Slots) -> None:
-        """Push chunks out, whoever holds them."""
+        """Push chunks out, for all replicas that hold them."""
         for position, word in enumerate(self._table.payload[_FIRST_WORD:]):
             for mask in (word[slots] & np.uint64(self._columns.live[position])).tolist():
                 self._columns.uncount(mask, position * WORD)
@@ -337,7 +332,7 @@ class PrefixIndex:
     # --- upkeep
 
     def sweep(self, slots: int = SWEEP_SLOTS) -> bool:
-        """Wipe the bits of dropped replicas in the next `slots` slots; call now and then.
+        """Wipe the bits of dropped replicas in the next `slots` slots; call about once a second.
 
         Returns:
             True where nothing is left to wipe.
@@ -361,26 +356,21 @@ class PrefixIndex:
             self._columns.end_sweep()
         return not self._columns.retired
 
-    def reserve(self, chunks: int) -> None:
-        """Grow now for so many distinct chunks, so that no request waits for it later."""
-        while self._table.wants_growth(chunks - self._table.used) and self._table.slots < self._max_slots:
-            self._table.grow()
-
     @property
     def chunks(self) -> int:
-        """Distinct chunks stored, those of dropped replicas that are not wiped yet included."""
+        """Number of distinct chunks stored, including those of dropped replicas that are not wiped yet."""
         return self._table.used
 
     @property
     def nbytes(self) -> int:
-        """Memory the arrays take."""
+        """Memory of the arrays, in bytes."""
         return self._table.nbytes
 
     def check_integrity(self) -> None:
-        """Check what must always hold.
+        """Check the invariants.
 
         Raises:
-            AssertionError: it does not; the message says what.
+            AssertionError: one is broken; the message says which.
         """
         self._table.check_integrity()
         self._columns.check_integrity()

@@ -1,37 +1,50 @@
-"""How far each replica's cached prefix reaches into one prompt, from the claims on each of the prompt's chunks."""
+"""How many leading chunks of one prompt each replica holds, from the claims on each chunk."""
 
 from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
 
-from router.prompt.chunk_chain import Hashes
+from router.prompt.chunk_chain import ChunkChain, Hashes
 
 
 class PrefixMatch(msgspec.Struct, gc=False):
-    """Leading chunks held, for every replica at once.
+    """The leading chunks of one prompt that each replica holds.
 
     Attributes:
         counts: leading chunks held, by column.
         columns: replica id → column.
-        longest: the greatest of `counts`.
-        token_ends: for each leading chunk that anyone holds, how many tokens it takes to cover it and all before it;
-            0: not known. At least `longest` of them.
+        longest: the largest of `counts`.
+        token_ends: for each leading chunk that any replica holds, tokens from the prompt's start to the chunk's end; 0
+            where they are not known. At least `longest` entries.
+        tokens: tokens of the whole prompt, as best known; 0: nobody has counted them.
     """
 
     counts: Sequence[int]
     columns: Mapping[str, int]
     longest: int
     token_ends: Sequence[int]
+    tokens: float = 0.0
 
     def count(self, replica_id: str) -> int:
-        """Return how many leading chunks a replica holds; 0 where it is not known."""
+        """Return how many leading chunks a replica holds; 0 for an unknown replica."""
         column = self.columns.get(replica_id)
         return 0 if column is None else self.counts[column]
 
+    def cached_tokens(self, chain: ChunkChain, chunks: int) -> float:
+        """Return how many tokens the first `chunks` chunks of the matched prompt have, as best known."""
+        if not chunks:
+            return 0.0
+        known = self.token_ends[chunks - 1] if chunks <= len(self.token_ends) else 0
+        return known or self.tokens * chain.ends[chunks - 1] / chain.size_bytes
+
+
+NO_MATCH = PrefixMatch((), {}, 0, ())
+"""The match of a prompt that nobody has looked up."""
+
 
 def leading_run_of_few(masks: Sequence[int], live: int, counts: list[int], base: int) -> None:
-    """Count, for each bit of `live`, how many of the first masks have it; writes `counts[base + bit]`."""
+    """Count, for each bit of `live`, how many of the first masks have it set; write it to `counts[base + bit]`."""
     held = live
     for position, mask in enumerate(masks):
         kept = held & mask
@@ -44,7 +57,7 @@ def leading_run_of_few(masks: Sequence[int], live: int, counts: list[int], base:
 
 
 def leading_run(masks: Hashes, live: int, counts: list[int], base: int) -> None:
-    """Do the same with an array of masks, shape (n,): one pass, then one step for each time a replica drops out."""
+    """Do the same for an array of masks, shape (n,): one pass, then one step for each time a replica drops out."""
     if not len(masks):
         return
     held = np.bitwise_and.accumulate(masks)
@@ -55,7 +68,7 @@ def leading_run(masks: Hashes, live: int, counts: list[int], base: int) -> None:
             _note(bits, position, counts, base)
         else:
             counts[base + bits.bit_length() - 1] = position
-    _note(held.item(-1), len(masks), counts, base)  # who lacks the first chunk keeps the count 0
+    _note(held.item(-1), len(masks), counts, base)  # a replica without the first chunk keeps the count 0
 
 
 def _note(bits: int, count: int, counts: list[int], base: int) -> None:

@@ -1,21 +1,21 @@
 """Which bit of a prefix index's masks stands for which replica."""
 
 WORD = 64
-"""Replicas in one mask word."""
+"""Bits in one mask word, one for each replica."""
 
 
 class ReplicaColumns:
-    """Columns given to replicas, and taken back once their bits are wiped.
+    """Gives each replica a column, and gives it to another only after its bits are wiped.
 
-    A column is free, live (a replica's) or retired (its replica is gone, its bits are still in the table). Retired ones
-    become free by a sweep: `begin_sweep` fixes which ones it wipes, `end_sweep` frees those.
+    A column is free, live (it has a replica) or retired (its replica is gone, its bits may still be in the table). A
+    sweep makes retired columns free: `begin_sweep` fixes which ones it wipes, `end_sweep` frees those.
 
     Attributes:
-        by_id: replica id → column, live ones only.
-        claims: by column, how many chunks the replica holds; 0 unless live.
-        live: one mask a word: the columns in use.
+        by_id: replica id → column, live columns only.
+        claims: chunks the replica holds, by column; 0 unless the column is live.
+        live: the live columns, as one mask for each word.
         retired: columns whose bits may still be set.
-        sweeping: one mask a word: the columns the sweep under way wipes.
+        sweeping: the columns that the current sweep wipes, as one mask for each word.
     """
 
     def __init__(self) -> None:
@@ -28,12 +28,12 @@ class ReplicaColumns:
 
     @property
     def width(self) -> int:
-        """Columns there are, of any state."""
+        """Number of columns, in any state."""
         return len(self.claims)
 
     @property
     def known(self) -> list[int]:
-        """One mask a word: the columns that bits may be set for."""
+        """The columns whose bits may be set (live and retired), as one mask for each word."""
         masks = list(self.live)
         for column in self.retired:
             masks[column // WORD] |= 1 << column % WORD
@@ -41,18 +41,18 @@ class ReplicaColumns:
 
     @property
     def live_bits(self) -> int:
-        """The columns in use as one mask, however many words it takes."""
+        """The live columns as one mask over all words."""
         bits = 0
         for position, mask in enumerate(self.live):
             bits |= mask << position * WORD
         return bits
 
     def has_free(self) -> bool:
-        """Tell whether a column is free without one more mask word."""
+        """Tell whether a replica can be added without one more mask word."""
         return bool(self._free) or self.width < WORD * len(self.live)
 
     def take(self, replica_id: str) -> int:
-        """Give a column to a replica that has none."""
+        """Give a column to a replica that has none; return the column."""
         if self._free:
             column = self._free.pop()
         else:
@@ -66,7 +66,7 @@ class ReplicaColumns:
         return column
 
     def retire(self, replica_id: str) -> None:
-        """Take a replica's column back; nothing happens where it has none."""
+        """Take a replica's column back; do nothing where it has none."""
         column = self.by_id.pop(replica_id, None)
         if column is None:
             return
@@ -78,14 +78,14 @@ class ReplicaColumns:
             self._free.append(column)
 
     def uncount(self, mask: int, base: int) -> None:
-        """Take one claim off each live column in `mask`, whose lowest bit is column `base`."""
+        """Count one claim less for each live column in `mask`, whose lowest bit is column `base`."""
         while mask:
             low = mask & -mask
             self.claims[base + low.bit_length() - 1] -= 1
             mask ^= low
 
     def begin_sweep(self) -> None:
-        """Fix which columns the sweep wipes: those retired by now."""
+        """Fix which columns the sweep wipes: those that are retired now."""
         self.sweeping = [0] * len(self.live)
         for column in self.retired:
             self.sweeping[column // WORD] |= 1 << column % WORD
@@ -98,10 +98,10 @@ class ReplicaColumns:
         self.sweeping = [0] * len(self.live)
 
     def check_integrity(self) -> None:
-        """Check what must always hold.
+        """Check the invariants.
 
         Raises:
-            AssertionError: it does not; the message says what.
+            AssertionError: one is broken; the message says which.
         """
         states = sorted([*self.by_id.values(), *self.retired, *self._free])
         if states != list(range(self.width)):

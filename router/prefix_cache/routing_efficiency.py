@@ -1,4 +1,4 @@
-"""Routing regret: how much of what could have been cached was cached, and how evenly the work was spread."""
+"""Routing efficiency: the share of the possible cache hits that was had, and how evenly the work was spread."""
 
 from collections.abc import Iterable
 
@@ -7,29 +7,34 @@ import numpy as np
 from router.prompt.chunk_chain import ChunkChain, Hashes
 
 MAX_SAMPLED = 8192
-"""Sampled chunks remembered in each of two generations: about 2 MB when full. SHARDS finds the hit ratio within
-1 % with as many."""
+"""Sampled chunks kept in each of two generations; about 2 MB when both are full. A SHARDS sample of this size gives the
+hit ratio to within 1 %."""
 LAST_SAMPLE_BITS = 9
-"""At the thinnest, one chunk in 512 is sampled; then the oldest are forgotten instead. A generation then stands for 4
-million chunks."""
+"""Upper bound of the times the sample is halved, to one chunk in 512; then the oldest chunks are forgotten instead. A
+generation then stands for 4 million chunks."""
 _FEW = 16
-"""Up to so many chunks are looked at one by one: cheaper than numpy's calls."""
+"""Chain length up to which chunks are looked at one by one: cheaper than the numpy calls for a batch."""
 _SAMPLE_SHIFT = 20
-"""The sample goes by bits of the hash that the prefix index's buckets do not go by first."""
+"""Lowest of the hash bits that decide whether a chunk is sampled. The prefix index picks first homes by the bits below,
+so the sample does not depend on them."""
 EVEN_CHANCE = 0.5
+"""Chance, before any request was answered, that evicted chunks are asked for again."""
 PRIOR_REQUESTS = 30.0
-"""An even chance weighs as much as so many requests."""
+"""Answered requests at which the measured chance weighs as much as `EVEN_CHANCE`."""
 KEEP = 0.999
-"""What each request leaves of the weight of those before: the last thousand count."""
+"""Factor by which each request fades the weight of those before it: about the last thousand count."""
 
 
 class ShadowCache:
-    """What one infinite cache shared by all replicas would have held, from a sample of the chunks.
+    """A sample of what one infinite cache, shared by all replicas, would hold.
 
-    A chunk hash stands for its whole prefix and nothing is ever evicted, so whether a chunk hits does not depend on any
-    other: a sample by hash gives an unbiased hit ratio (SHARDS: Waldspurger et al., "Efficient MRC Construction with
-    SHARDS", FAST 2015). Every chunk is sampled at first; when the memory is full the sample is halved, and at last the
-    older half of it forgotten.
+    A chunk's hash stands for its whole prefix, and an infinite cache evicts nothing, so whether a chunk hits does not
+    depend on any other chunk. A sample by hash thus gives an unbiased hit ratio (SHARDS: Waldspurger et al., "Efficient
+    MRC Construction with SHARDS", FAST 2015). At first every chunk is sampled. Each time the memory is full the sample
+    is halved; at one chunk in 512 the older generation is forgotten instead.
+
+    Args:
+        max_sampled: sampled chunks kept in each of the two generations.
     """
 
     def __init__(self, max_sampled: int = MAX_SAMPLED) -> None:
@@ -43,11 +48,11 @@ class ShadowCache:
 
     @property
     def sample_rate(self) -> float:
-        """The share of chunks that is looked at."""
+        """Share of the chunks that is sampled, 0 to 1."""
         return 1.0 / (1 << self._bits)
 
     def visit(self, chain: ChunkChain) -> tuple[int, int]:
-        """Let a prompt go through the cache; return bytes that hit and bytes looked at, of the sampled chunks."""
+        """Look a prompt up in the cache and store it there; return bytes hit and bytes seen, of sampled chunks only."""
         hit = seen = 0
         young, old, ends = self._young, self._old, chain.ends
         for position, chunk in self._sampled(chain.hashes):
@@ -64,7 +69,7 @@ class ShadowCache:
         return hit, seen
 
     def _sampled(self, hashes: Hashes) -> Iterable[tuple[int, int]]:
-        """Return where the sampled chunks stand, and their hashes."""
+        """Return position and hash of each sampled chunk."""
         mask = (1 << self._bits) - 1
         if len(hashes) <= _FEW or not mask:
             return [(at, chunk) for at, chunk in enumerate(hashes.tolist()) if not chunk >> _SAMPLE_SHIFT & mask]
@@ -84,10 +89,13 @@ class ShadowCache:
 class RoutingEfficiency:
     """How well one model's requests were routed. Ratios are over about the last thousand requests.
 
+    Args:
+        shadow: the infinite cache to compare with; None: a new one.
+
     Attributes:
         shadow: the infinite cache.
-        prompt_tokens: of all answered requests.
-        cached_tokens: of those, what replicas had cached.
+        prompt_tokens: prompt tokens of all answered requests.
+        cached_tokens: those of them that replicas had cached.
     """
 
     def __init__(self, shadow: ShadowCache | None = None) -> None:
@@ -102,7 +110,7 @@ class RoutingEfficiency:
         self._recent_work: dict[str, float] = {}
 
     def arrived(self, chain: ChunkChain) -> None:
-        """Let a request's prompt go through the infinite cache."""
+        """Look a new request's prompt up in the infinite cache and store it there."""
         if not len(chain):
             return
         hit, seen = self.shadow.visit(chain)
@@ -110,7 +118,7 @@ class RoutingEfficiency:
         self._recent_hit = KEEP * self._recent_hit + hit
 
     def answered(self, replica_id: str, prompt_tokens: float, cached_tokens: float) -> None:
-        """Count what a replica had cached of a request."""
+        """Count an answered request's prompt tokens, and those that its replica had cached."""
         self.prompt_tokens += prompt_tokens
         self.cached_tokens += cached_tokens
         self._recent_requests = KEEP * self._recent_requests + 1.0
@@ -122,31 +130,31 @@ class RoutingEfficiency:
         work[replica_id] = work.get(replica_id, 0.0) + prompt_tokens - cached_tokens
 
     def forget(self, replica_id: str) -> None:
-        """Leave a replica that is gone out of the balance."""
+        """Leave a replica that is gone out of `imbalance`."""
         self._recent_work.pop(replica_id, None)
 
     @property
     def hit_ratio(self) -> float:
-        """The share of prompt tokens that replicas had cached."""
+        """Share of prompt tokens that replicas had cached, 0 to 1."""
         return self._recent_cached / self._recent_prompt if self._recent_prompt else 0.0
 
     @property
     def ideal_hit_ratio(self) -> float:
-        """The share that one infinite shared cache would have had."""
+        """Share of prompt bytes that one infinite shared cache would have had, 0 to 1."""
         return self._recent_hit / self._recent_seen if self._recent_seen else 0.0
 
     @property
     def achieved(self) -> float:
-        """The hit ratio over the ideal one; 1 where there was nothing to hit."""
+        """The hit ratio divided by the ideal one, 0 to 1; 1 where there was nothing to hit."""
         ideal = self.ideal_hit_ratio
         return min(1.0, self.hit_ratio / ideal) if ideal else 1.0
 
     @property
     def forgotten(self) -> float:
-        """The chance that what a cache evicts is asked for again.
+        """Chance that a chunk which a cache evicts is asked for again, 0 to 1.
 
-        In the long run as much is evicted as is computed, so it is the share of computed tokens that had been computed
-        before. Before anything is known it is an even chance.
+        In the long run a cache evicts as much as it computes, so this is the share of computed tokens that had been
+        computed before. It starts as `EVEN_CHANCE` and is blended with the measured share as requests are answered.
         """
         missed = 1.0 - self.hit_ratio
         measured = max(0.0, self.ideal_hit_ratio - self.hit_ratio) / missed if missed > 0.0 else 0.0
@@ -155,7 +163,7 @@ class RoutingEfficiency:
 
     @property
     def imbalance(self) -> float:
-        """The most uncached work any replica got over the mean; 1 is even."""
+        """Uncached tokens of the replica that got most, divided by the mean over replicas; 1 is even."""
         work = self._recent_work.values()
         total = sum(work)
         return max(work) * len(work) / total if total > 0.0 else 1.0

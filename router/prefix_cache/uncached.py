@@ -1,13 +1,13 @@
-"""A replica that caches no prompt, as its self-test has shown: nothing is ever claimed for it."""
+"""A replica that caches no prompt, as its self-test has shown: no chunk is ever claimed for it."""
 
 from router.prompt.chunk_chain import ChunkChain
 
 
 class UncachedReplica:
-    """Claims nothing, whatever is sent there: each prompt is expected to be prefilled whole."""
+    """Claims nothing: every prompt sent there is expected to be prefilled whole."""
 
     def sent(self, chain: ChunkChain, held: int, now_s: float) -> int:
-        """Claim nothing."""
+        """Claim nothing; return 0."""
         del chain, held, now_s
         return 0
 
@@ -21,10 +21,10 @@ class UncachedReplica:
         """Claim nothing."""
 
     def resize(self, kv_bytes: int) -> None:
-        """Do nothing: no claim is aged."""
+        """Do nothing: there are no claims to age."""
 
     def tick(self, now_s: float) -> None:
         """Do nothing."""
 
     def check_integrity(self) -> None:
-        """Hold always."""
+        """Do nothing: there is no state to check."""

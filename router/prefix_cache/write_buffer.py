@@ -1,4 +1,4 @@
-"""Claims that wait to be written to the prefix index together: a batch costs a tenth of what they cost one by one."""
+"""Claims that wait to be written to the prefix index in one batch: a tenth of the cost of writing them one by one."""
 
 import numpy as np
 
@@ -7,17 +7,17 @@ from router.prefix_cache.match import PrefixMatch
 from router.prompt.chunk_chain import Hashes
 
 FLUSH_CHUNKS = 2048
-"""Written after so many, which takes 0.7 ms."""
+"""Waiting chunks at which the buffer is written to the index, which takes 0.7 ms."""
 
 
 class IndexWriteBuffer:
-    """What observed replicas are believed to hold from now on, not written to the index yet.
+    """New claims for observed replicas that are not written to the index yet.
 
-    Nobody can tell: a look-up reads what waits beside the index, the way a log-structured store reads its youngest
+    A lookup sees them all the same: it reads the buffer beside the index, as a log-structured store reads its youngest
     entries from a table of their own (O'Neil et al., "The log-structured merge-tree", 1996).
 
     Args:
-        index: where the claims go.
+        index: the index that the claims are written to.
     """
 
     def __init__(self, index: PrefixIndex) -> None:
@@ -27,7 +27,7 @@ class IndexWriteBuffer:
         self._chunks = 0
 
     def claim(self, replica_id: str, hashes: Hashes) -> None:
-        """Note that a replica holds these chunks; nothing happens where the index doesn't know the replica."""
+        """Note that a replica holds these chunks; do nothing where the index does not know it."""
         bit = self._index.bit(replica_id)
         if not bit:
             return
@@ -40,7 +40,11 @@ class IndexWriteBuffer:
             self.flush()
 
     def match(self, hashes: Hashes) -> PrefixMatch:
-        """Return how many leading chunks of a prompt each replica holds; shape (n,)."""
+        """Return how many leading chunks of a prompt each replica holds, by the index and the buffer together.
+
+        Args:
+            hashes: the prompt's chain, shape (n,).
+        """
         if self._masks:
             keys: list[int] = hashes.tolist()
             if (keys and keys[0] in self._masks) or not self._masks.keys().isdisjoint(keys):
@@ -48,13 +52,13 @@ class IndexWriteBuffer:
         return self._index.match(hashes)
 
     def evict(self, replica_id: str, hashes: Hashes) -> None:
-        """Note that a replica no longer holds these chunks, each named once."""
+        """Note that a replica no longer holds these chunks; each must be named once."""
         if self._masks and not self._masks.keys().isdisjoint(hashes.tolist()):
             self.flush()
         self._index.evict(replica_id, hashes, distinct=True)
 
     def flush(self) -> None:
-        """Write all that waits to the index. Must come before a replica is dropped: its bit becomes another's."""
+        """Write the waiting claims to the index; needed before a replica is dropped: its bit becomes another's."""
         if not self._chunks:
             return
         for replica_id, claims in self._waiting.items():

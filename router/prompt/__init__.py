@@ -1,1 +1,1 @@
-"""A prompt without a tokenizer: canonical bytes, cut and hashed to a chain of chunks."""
+"""Prompts without a tokenizer: canonical bytes, cut into chunks and hashed to a chain."""

@@ -1,6 +1,6 @@
-"""The fields of request bodies that make up a prompt, by API. Everything else in a body is skipped, not checked.
+"""The fields of each API's request body that make up the prompt. All other fields are skipped, not checked.
 
-`msgspec.Raw` fields are kept as the bytes they came in, b"" where they are missing.
+A `msgspec.Raw` field holds its JSON bytes as they came, or b"" where the field is missing.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ MEDIA_FIELDS = (
     "file_url",
     "image_embeds",
 )
-"""The fields of a `PromptPart` that hold media."""
+"""Fields of a `PromptPart` that hold media."""
 
 
 class PromptPart(msgspec.Struct, gc=False):
-    """One part of a message's content: text, media, or a tool's use or result."""
+    """One part of a message's content: text, media, a tool's use or a tool's result."""
 
     type: str = ""
     text: str | None = None
@@ -76,7 +76,7 @@ class PromptMessage(msgspec.Struct, gc=False):
 
 
 class ChatBody(msgspec.Struct, gc=False):
-    """`POST /v1/chat/completions`."""
+    """The body of `POST /v1/chat/completions`."""
 
     messages: list[PromptMessage]
     tools: msgspec.Raw = _MISSING
@@ -88,7 +88,7 @@ class ChatBody(msgspec.Struct, gc=False):
 
 
 class AnthropicBody(msgspec.Struct, gc=False):
-    """`POST /v1/messages`."""
+    """The body of `POST /v1/messages`."""
 
     messages: list[PromptMessage]
     system: Content = None
@@ -111,7 +111,7 @@ class Item(msgspec.Struct, gc=False):
 
 
 class ResponsesBody(msgspec.Struct, gc=False):
-    """`POST /v1/responses`."""
+    """The body of `POST /v1/responses`."""
 
     input: str | list[Item]
     instructions: str | None = None
@@ -121,14 +121,14 @@ class ResponsesBody(msgspec.Struct, gc=False):
 
 
 class TextBody(msgspec.Struct, gc=False):
-    """`POST /v1/completions`."""
+    """The body of `POST /v1/completions`."""
 
     prompt: msgspec.Raw
     cache_salt: str | None = None
 
 
 class EmbeddingBody(msgspec.Struct, gc=False):
-    """`POST /v1/embeddings`."""
+    """The body of `POST /v1/embeddings`."""
 
     input: msgspec.Raw = _MISSING
     messages: list[PromptMessage] | None = None

@@ -1,12 +1,12 @@
-"""A request body's prompt as canonical bytes: the same whatever the order of its JSON's keys or its spacing.
+"""A request body's prompt as canonical bytes, which do not depend on the JSON's key order or spacing.
 
-A prompt becomes a list of pieces in the order an engine's template renders them: tools, then instructions, then each
-message. Two prompts that share their first messages share their first pieces, and those that share only the start of a
+A prompt becomes a list of pieces in the order in which an engine's template renders them: tools, instructions, then
+messages. Prompts with the same first messages have the same first pieces; prompts that share only the start of a
 message share the start of that piece. The bytes `FIELD`, `PART` and `PIECE_END` occur in no UTF-8 text, so no content
 can imitate another structure.
 
-Media stand as a digest of their URL or data. What cannot be understood raises `UnknownPromptError`: the request is
-routed all the same, without affinity.
+Media are replaced by a digest of their URL or data. A body that cannot be understood raises `UnknownPromptError`; its
+request is still routed, but without affinity.
 """
 
 from collections.abc import Callable
@@ -30,25 +30,30 @@ from router.prompt.bodies import (
 )
 
 FIELD = b"\xfe"
+"""Stands between the fields of a piece, such as a message's role and its content."""
 PART = b"\xfd"
+"""Stands between the parts of a message's content, and between the parts of a prompt's head (tools, documents)."""
 PIECE_END = b"\xff"
+"""Ends a piece."""
 _BRACE = ord("{")
 _SPACE = b" \t\r\n"
 _MAX_CACHED_TOOLS = 64 * 1024
+"""Bytes of JSON, such as tool definitions, up to which their sorted form is cached."""
 
 
 class UnknownPromptError(Exception):
-    """The body holds no prompt that can be read."""
+    """The path takes no prompt, or the body holds none that can be read."""
 
 
 class Prompt(msgspec.Struct, frozen=True, gc=False):
     """A prompt in canonical form.
 
     Attributes:
-        pieces: its bytes; a piece's end is where the next turn of a chat goes on.
-        tokens: how many tokens the body's prompts have, where they are token ids; 0: not known.
-        cache_salt: the body's own `cache_salt`: engines keep prefixes of different salts apart.
-        more_bytes: what further prompts of the same body hold; they are counted, not looked up.
+        pieces: the prompt's bytes, piece by piece; the next turn of a chat continues at the end of the last piece.
+        tokens: tokens of all the body's prompts where they are given as token ids; 0: not known.
+        cache_salt: the body's own `cache_salt`; engines share no prefix between different salts.
+        more_bytes: size of the body's further prompts, which are counted but not looked up: bytes for token ids,
+            characters for text.
     """
 
     pieces: list[bytes]
@@ -73,7 +78,7 @@ def read_prompt(path: str, body: bytes) -> Prompt:
 
 
 def assistant_piece(text: str) -> bytes:
-    """Return the piece that the next turn will hold for an answer of `text`."""
+    """Return the piece that an answer of `text` will be in the next turn's prompt."""
     return b"assistant" + FIELD + text.encode() + PIECE_END
 
 
@@ -140,12 +145,15 @@ def _flat(raw: msgspec.Raw, cache_salt: str | None) -> Prompt:
 
 
 def _digits(ids: bytes) -> bytes:
-    """Keep a JSON list of token ids in its digits: with spaces taken out, ten thousand cost microseconds to read."""
+    """Return a JSON list of token ids without spaces and brackets, and with a comma at its end.
+
+    The digits are not parsed, so ten thousand ids cost microseconds.
+    """
     return ids.translate(None, _SPACE + b"[]") + b","
 
 
 def _head(*raws: msgspec.Raw) -> list[bytes]:
-    """Return one piece for all that stands before the first message, none where there is nothing."""
+    """Return one piece for tools and the like, which stand before the first message; [] where there are none."""
     parts = [_sorted_json(bytes(raw)) for raw in raws if raw]
     return [b"tools" + FIELD + PART.join(parts) + PIECE_END] if any(parts) else []
 
@@ -217,7 +225,7 @@ def _part(part: PromptPart | str) -> bytes:
 
 
 def _media_digest(raw: msgspec.Raw) -> bytes:
-    """Digest the strings of a media object where they stand: megabytes of base64 are neither decoded nor copied."""
+    """Return a digest of a media object's raw JSON values: megabytes of base64 are neither decoded nor copied."""
     view = memoryview(raw)
     if view[0] != _BRACE:
         return xxh3_128_digest(view)

@@ -1,10 +1,11 @@
-"""A prompt as a chain of chunk hashes: two prompts with a common prefix share their leading hashes.
+"""A prompt as a chain of chunk hashes: prompts with a common prefix have the same leading hashes.
 
-Each chunk is hashed together with its predecessor's hash, so a hash stands for the whole prompt up to there. Chunks are
-cut every `CHUNK_BYTES` from the start, longer ones deep in the prompt (`TIERS`), and anew at the end of each piece (a
-message): the next turn of a chat goes on exactly there, so its history matches to the last byte instead of losing half
-a chunk. Chunks shorter than `MIN_CHUNK_BYTES` run on into the next piece, so that chats of one-word messages don't cost
-a hash a word.
+Each chunk is hashed together with its predecessor's hash, so a hash stands for the whole prompt up to its chunk's end.
+
+A chunk has `CHUNK_BYTES` (far into a long prompt more, see `TIERS`), or fewer where its piece, a message, ends. The
+next turn of a chat continues there, so its history matches to the last byte instead of losing half a chunk. A rest
+shorter than `MIN_CHUNK_BYTES` is joined to the next piece, so that a chat of one-word messages does not cost one hash a
+word.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,23 +21,26 @@ from router.prompt.canonical import FIELD, Prompt, UnknownPromptError, read_prom
 Hashes = NDArray[np.uint64]
 
 CHUNK_BYTES = 240
-"""Up to here xxh3 hashes an input in one go, without preparing a secret for each seed. About 60 tokens of English, two
-KV blocks of 32. Half as long costs 40 µs more on 100 000 characters; twice as long loses 30 more tokens of a match."""
+"""Length of a chunk: about 60 tokens of English, or two KV blocks of 32. It is the longest input that xxh3 hashes
+without first preparing a secret for the seed. Half of it would cost 40 µs more on 100 000 characters; twice of it would
+lose 30 more tokens of a match."""
 TIERS = ((16 * 1024, CHUNK_BYTES), (64 * 1024, 2 * CHUNK_BYTES), (1 << 62, 4 * CHUNK_BYTES))
-"""Up to where in a prompt chunks start that are so long. Deep in a prompt a chunk more or less is under 3 % of it."""
+"""Pairs of a position in a prompt and the length of the chunks that start before it, both in bytes. Chunks are longer
+far into a prompt, where one chunk more or less is under 3 % of it."""
 MIN_CHUNK_BYTES = 64
+"""Length below which the rest of a piece is no chunk of its own but joined to the next piece."""
 
 
 class ChunkChain(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The chunks of one prompt.
 
     Attributes:
-        hashes: shape (n,), none of them 0.
-        ends: where each chunk ends, in bytes from the prompt's start; n of them, growing.
-        size_bytes: bytes of the whole prompt, with what is in no chunk.
+        hashes: the chunks' hashes, shape (n,), none of them 0.
+        ends: where each chunk ends, in bytes from the prompt's start; n numbers, increasing.
+        size_bytes: size of the whole prompt, including bytes that are in no chunk.
         tokens: tokens of the whole prompt where they are known exactly; 0: not known.
         tail: the bytes after the last chunk.
-        link: what the next chunk is hashed with: the last hash, or the salted seed where there is none.
+        link: the value that the next chunk is hashed with: the last hash, or the salted seed where there are no chunks.
     """
 
     hashes: Hashes
@@ -50,20 +54,20 @@ class ChunkChain(msgspec.Struct, frozen=True, eq=False, gc=False):
         return len(self.ends)
 
     def prefix_bytes(self, chunks: int) -> int:
-        """Return how many bytes the first `chunks` chunks have."""
+        """Return the size of the first `chunks` chunks, in bytes."""
         return self.ends[chunks - 1] if chunks else 0
 
 
 EMPTY_CHAIN = ChunkChain(np.empty(0, np.uint64), (), 0)
-"""The chain of a prompt that cannot be understood: it matches nothing."""
+"""The chain of a prompt that cannot be understood; it matches no other chain."""
 
 
 class ChunkHasher:
-    """Cuts and hashes prompts.
+    """Cuts prompts into chunks and hashes these.
 
     Args:
-        seed: the same for all gateways and replicas of one cluster, and not known outside: without it nobody can choose
-            prompts whose hashes collide.
+        seed: 64 bits, the same for all gateways and replicas of a cluster and secret outside of it, so that nobody can
+            choose prompts whose hashes collide.
     """
 
     def __init__(self, seed: int) -> None:
@@ -71,14 +75,14 @@ class ChunkHasher:
         self._salted = lru_cache(maxsize=4096)(self._salted_seed)
 
     def of_body(self, path: str, body: bytes, *, model: str, adapter: str = "", cache_salt: str = "") -> ChunkChain:
-        """Return the chain of a request's prompt, `EMPTY_CHAIN` where it cannot be understood.
+        """Return the chain of a request's prompt; `EMPTY_CHAIN` where the prompt cannot be understood.
 
         Args:
-            path: of the request, without the query.
-            body: as it came.
+            path: the request's path, without the query.
+            body: the request's body, as it came.
             model: the model asked for.
             adapter: the LoRA adapter, where it is not part of the model's name.
-            cache_salt: what keeps a tenant's prefixes from other tenants'.
+            cache_salt: the tenant's salt; prompts with different salts share no hash.
         """
         try:
             prompt = read_prompt(path, body)
@@ -102,9 +106,9 @@ class ChunkHasher:
         )
 
     def extended(self, chain: ChunkChain, piece: bytes) -> ChunkChain:
-        """Return the chain of a prompt that goes on with one more piece, such as the answer it got.
+        """Return the chain of the same prompt with one more piece, such as its answer, at its end.
 
-        `chain` must be of a prompt that ends with a piece and has no further prompts beside it.
+        `chain` must be that of a body's only prompt, and its prompt must end with a whole piece.
         """
         hashes: list[int] = []
         ends: list[int] = []
@@ -119,9 +123,10 @@ class ChunkHasher:
         )
 
     def extension(self, chain: ChunkChain, piece: bytes) -> ChunkChain | None:
-        """Return the chunks alone that `extended` would add, with ends counted from the chain's last; None: no chunk.
+        """Return only the chunks that `extended` would add; None where it adds none.
 
-        It is no prompt: there is nothing to go on from at its end.
+        Their ends are counted from the end of the chain's last chunk. The result is no whole prompt: it has no `tail`
+        or `link`, so it cannot be extended.
         """
         hashes: list[int] = []
         ends: list[int] = []
@@ -134,17 +139,17 @@ class ChunkHasher:
 
 
 def _cut(pieces: Iterable[bytes], seed: int, hashes: list[int], ends: list[int], offset: int = 0) -> tuple[bytes, int]:
-    """Cut pieces in chunks and hash each with `seed` or its predecessor's hash.
+    """Cut pieces into chunks and hash each together with its predecessor's hash.
 
     Args:
         pieces: the prompt's bytes, from `offset` on.
-        seed: what the first chunk is hashed with.
-        hashes: where the chunks' hashes are put.
-        ends: where their ends are put, counted from `offset`.
+        seed: the value that the first chunk is hashed with.
+        hashes: receives the chunks' hashes.
+        ends: receives the chunks' ends, in bytes from `offset`.
         offset: bytes of the prompt before the pieces.
 
     Returns:
-        All bytes of the pieces, and where the last chunk ends in them.
+        All bytes of the pieces joined, and the offset in them at which the last chunk ends.
     """
     digest = xxh3_64_intdigest
     tiers = [(until - offset, size) for until, size in TIERS] if offset else TIERS

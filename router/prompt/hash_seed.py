@@ -1,4 +1,4 @@
-"""The seed of a cluster's prompt hashes, from the secret its gateways and replicas share."""
+"""The seed of a cluster's prompt hashes, derived from the secret that its gateways and replicas share."""
 
 from hashlib import sha256
 
@@ -6,9 +6,9 @@ _DOMAIN = b"rackserve prompt hashes v1\0"
 
 
 def hash_seed(credential: str) -> int:
-    """Return the seed for `ChunkHasher`: 64 bits, the same for all who know the cluster's credential.
+    """Return the 64-bit seed for `ChunkHasher`: the same for every process with the same cluster credential.
 
-    The credential cannot be found out from it, nor from hashes made with it. An empty credential gives a seed too: a
-    gateway alone shares its hashes with nobody, but anyone can choose prompts that collide there.
+    The credential cannot be computed from the seed, nor from hashes made with it. An empty credential gives a seed too,
+    for a gateway that runs alone; anyone can compute that one and choose prompts that collide.
     """
     return int.from_bytes(sha256(_DOMAIN + credential.encode()).digest()[:8], "big")

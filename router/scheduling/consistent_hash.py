@@ -5,8 +5,10 @@ from functools import lru_cache
 
 from xxhash import xxh3_64_intdigest
 
-from router.replicas.snapshot import ReplicaSnapshot, Signal
+from router.estimator.replica_estimator import ReplicaEstimator
+from router.replicas.endpoint import Signal
 from router.request import RoutingRequest
+from router.scheduling.interface import Costs
 
 _WIDE = float(1 << 64)
 
@@ -24,11 +26,12 @@ class Rendezvous:
     name = "rendezvous"
     unit = "none"
     needs: frozenset[Signal] = frozenset()
+    terms: Sequence[str] = ()
 
-    def costs(self, request: RoutingRequest, candidates: Sequence[ReplicaSnapshot]) -> list[float]:
+    def weigh(self, request: RoutingRequest, candidates: Sequence[ReplicaEstimator]) -> Costs:
         """Return for each candidate a number from 0 to 1 that session and replica alone decide."""
         key = _key(request)
-        return [xxh3_64_intdigest(key, _replica_seed(candidate.replica_id)) / _WIDE for candidate in candidates]
+        return [xxh3_64_intdigest(key, _replica_seed(candidate.replica_id)) / _WIDE for candidate in candidates], ()
 
 
 def _key(request: RoutingRequest) -> bytes:

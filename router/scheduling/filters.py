@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from math import ceil
 from random import Random
 
-from router.replicas.snapshot import ReplicaSnapshot
 from router.request import RoutingRequest
+from router.scheduling.interface import CandidateT
 
 
 class RandomSample:
@@ -22,9 +22,7 @@ class RandomSample:
             raise ValueError(f"a sample of {size} candidates leaves none to pick from")
         self._size = size
 
-    def keep(
-        self, request: RoutingRequest, candidates: Sequence[ReplicaSnapshot], rng: Random
-    ) -> Sequence[ReplicaSnapshot]:
+    def keep(self, request: RoutingRequest, candidates: Sequence[CandidateT], rng: Random) -> Sequence[CandidateT]:
         """Return at most `size` of the candidates."""
         del request
         count = len(candidates)
@@ -51,9 +49,7 @@ class BoundedLoad:
             raise ValueError(f"a bound of {bound} times the mean load leaves none to pick from; 1 or more does")
         self._bound = bound
 
-    def keep(
-        self, request: RoutingRequest, candidates: Sequence[ReplicaSnapshot], rng: Random
-    ) -> Sequence[ReplicaSnapshot]:
+    def keep(self, request: RoutingRequest, candidates: Sequence[CandidateT], rng: Random) -> Sequence[CandidateT]:
         """Return the candidates whose load, this request included, is within the bound."""
         del request, rng
         loads = [candidate.load for candidate in candidates]

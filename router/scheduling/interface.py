@@ -6,12 +6,19 @@ touches no globals. Ties are broken by the generator, so a run with the same see
 
 from collections.abc import Sequence
 from random import Random
-from typing import Protocol, runtime_checkable
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
-from router.replicas.snapshot import ReplicaSnapshot, Signal
+from router.estimator.replica_estimator import ReplicaEstimator
+from router.replicas.endpoint import Signal
 from router.request import RoutingRequest
+
+CandidateT = TypeVar("CandidateT", bound=ReplicaEstimator)
+"""A replica that may be picked, with what is expected of it."""
+
+Costs = tuple[list[float], Sequence[Sequence[float]]]
+"""One cost for each candidate, in their order, and the terms that each is the sum of; () where it is one thing."""
 
 
 class Filter(Protocol):
@@ -19,41 +26,29 @@ class Filter(Protocol):
 
     name: str
 
-    def keep(
-        self, request: RoutingRequest, candidates: Sequence[ReplicaSnapshot], rng: Random
-    ) -> Sequence[ReplicaSnapshot]:
+    def keep(self, request: RoutingRequest, candidates: Sequence[CandidateT], rng: Random) -> Sequence[CandidateT]:
         """Return the candidates that stay, in their order."""
         ...
 
 
 class Scorer(Protocol):
-    """Gives each candidate a cost; the lowest is best.
+    """Gives each candidate a cost; the lowest is best. Changes nothing.
 
     Attributes:
+        name: what it is called.
         unit: what the cost is counted in; the default unit of this project is seconds.
         needs: the telemetry every candidate must provide.
+        terms: names of the terms that a cost is the sum of, in their order; empty where it is one thing.
     """
 
     name: str
     unit: str
     needs: frozenset[Signal]
-
-    def costs(self, request: RoutingRequest, candidates: Sequence[ReplicaSnapshot]) -> list[float]:
-        """Return one cost a candidate, in their order."""
-        ...
-
-
-@runtime_checkable
-class ExplainedScorer(Protocol):
-    """A scorer whose costs are sums: it keeps the terms of its last `costs`, for the decision journal.
-
-    Attributes:
-        terms: the terms' names, in the order they are summed up.
-        last_terms: for each candidate of the last `costs`, in their order, its terms, in the scorer's unit.
-    """
-
     terms: Sequence[str]
-    last_terms: Sequence[Sequence[float]]
+
+    def weigh(self, request: RoutingRequest, candidates: Sequence[ReplicaEstimator]) -> Costs:
+        """Return each candidate's cost and its terms."""
+        ...
 
 
 class Picker(Protocol):
@@ -61,12 +56,12 @@ class Picker(Protocol):
 
     name: str
 
-    def pick(self, candidates: Sequence[ReplicaSnapshot], costs: Sequence[float], rng: Random) -> int:
-        """Return the position of the choice; `candidates` is never empty."""
+    def pick(self, costs: Sequence[float], rng: Random) -> int:
+        """Return the position of the choice; there is at least one cost."""
         ...
 
 
-class Decision(msgspec.Struct, gc=False):
+class Decision(msgspec.Struct, Generic[CandidateT], gc=False):
     """What a policy chose and what it weighed.
 
     Attributes:
@@ -79,8 +74,8 @@ class Decision(msgspec.Struct, gc=False):
         terms: for each candidate, in the same order, the terms of its cost, in the order of `term_names`.
     """
 
-    replica: ReplicaSnapshot
-    candidates: Sequence[ReplicaSnapshot]
+    replica: CandidateT
+    candidates: Sequence[CandidateT]
     costs: Sequence[float]
     policy: str
     unit: str

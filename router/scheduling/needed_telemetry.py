@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from router.replicas.snapshot import Endpoint
+from router.replicas.endpoint import Endpoint
 from router.scheduling.profile import Profile
 from router.scheduling.registry import base_of, needs_of, policy_names
 

@@ -3,17 +3,14 @@
 from collections.abc import Sequence
 from random import Random
 
-from router.replicas.snapshot import ReplicaSnapshot
-
 
 class Lowest:
     """The lowest cost; the generator breaks ties."""
 
     name = "lowest"
 
-    def pick(self, candidates: Sequence[ReplicaSnapshot], costs: Sequence[float], rng: Random) -> int:
+    def pick(self, costs: Sequence[float], rng: Random) -> int:
         """Return the position of one of the lowest costs."""
-        del candidates
         best = min(costs)
         first = costs.index(best)
         if costs.count(best) == 1:
@@ -29,8 +26,8 @@ class Rotation:
     def __init__(self) -> None:
         self._turn = -1
 
-    def pick(self, candidates: Sequence[ReplicaSnapshot], costs: Sequence[float], rng: Random) -> int:
+    def pick(self, costs: Sequence[float], rng: Random) -> int:
         """Return the position after the last one, wrapping around."""
-        del costs, rng
-        self._turn = (self._turn + 1) % len(candidates)
+        del rng
+        self._turn = (self._turn + 1) % len(costs)
         return self._turn

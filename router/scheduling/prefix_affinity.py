@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
-from router.estimator.model_estimator import ModelEstimator
-from router.replicas.snapshot import ReplicaSnapshot, Signal
+from router.estimator.replica_estimator import ReplicaEstimator
+from router.replicas.endpoint import Signal
 from router.request import RoutingRequest
+from router.scheduling.interface import Costs
 
 _REQUEST = 1e-6
+"""Bytes that a request on the replica weighs: it only decides between equals."""
 
 
 class UncachedBytes:
@@ -18,15 +20,14 @@ class UncachedBytes:
     name = "uncached_bytes"
     unit = "bytes"
     needs: frozenset[Signal] = frozenset()
+    terms: Sequence[str] = ()
 
-    def __init__(self, outlook: ModelEstimator) -> None:
-        self._outlook = outlook
-
-    def costs(self, request: RoutingRequest, candidates: Sequence[ReplicaSnapshot]) -> list[float]:
+    def weigh(self, request: RoutingRequest, candidates: Sequence[ReplicaEstimator]) -> Costs:
         """Return each candidate's uncached bytes, and a millionth for each request on it."""
         chain = request.chain
-        count = self._outlook.match(chain).count
-        return [
+        count = request.match.count
+        costs = [
             chain.size_bytes - chain.prefix_bytes(count(candidate.replica_id)) + _REQUEST * candidate.load
             for candidate in candidates
         ]
+        return costs, ()

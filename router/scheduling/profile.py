@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from random import Random
 
-from router.replicas.snapshot import ReplicaSnapshot, Signal
+from router.replicas.endpoint import Signal
 from router.request import RoutingRequest
-from router.scheduling.interface import Decision, ExplainedScorer, Filter, Picker, Scorer
+from router.scheduling.interface import CandidateT, Decision, Filter, Picker, Scorer
 
 
 class Profile:
@@ -27,7 +27,6 @@ class Profile:
         self.scorer = scorer
         self.picker = picker
         self.needs = scorer.needs
-        self._explained = scorer if isinstance(scorer, ExplainedScorer) else None
 
     def insisting(self, name: str, signals: frozenset[Signal]) -> "Profile":
         """Return this policy under another name, needing `signals` too."""
@@ -35,23 +34,15 @@ class Profile:
         other.needs |= signals
         return other
 
-    def decide(self, request: RoutingRequest, candidates: Sequence[ReplicaSnapshot], rng: Random) -> Decision | None:
+    def decide(
+        self, request: RoutingRequest, candidates: Sequence[CandidateT], rng: Random
+    ) -> Decision[CandidateT] | None:
         """Choose one of `candidates` (in id order), or None where the filters leave none."""
         for narrow in self.filters:
             candidates = narrow.keep(request, candidates, rng)
         if not candidates:
             return None
-        costs = self.scorer.costs(request, candidates)
-        position = self.picker.pick(candidates, costs, rng)
-        explained = self._explained
-        if explained is None:
-            return Decision(candidates[position], candidates, costs, self.name, self.scorer.unit)
-        return Decision(
-            candidates[position],
-            candidates,
-            costs,
-            self.name,
-            self.scorer.unit,
-            explained.terms,
-            explained.last_terms,
-        )
+        scorer = self.scorer
+        costs, terms = scorer.weigh(request, candidates)
+        chosen = candidates[self.picker.pick(costs, rng)]
+        return Decision(chosen, candidates, costs, self.name, scorer.unit, scorer.terms, terms)

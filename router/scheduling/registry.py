@@ -6,7 +6,7 @@ from functools import cache
 
 from cluster.errors import PolicyError
 from router.estimator.model_estimator import ModelEstimator
-from router.replicas.snapshot import Signal
+from router.replicas.endpoint import Signal
 from router.scheduling.consistent_hash import Rendezvous
 from router.scheduling.expected_ttft import ExpectedTtft
 from router.scheduling.filters import BoundedLoad, RandomSample
@@ -16,31 +16,32 @@ from router.scheduling.profile import Profile
 from router.scheduling.scorers import Even, Load
 
 
-def _round_robin(outlook: ModelEstimator) -> Profile:
-    del outlook
+def _round_robin(estimator: ModelEstimator) -> Profile:
+    del estimator
     return Profile("round_robin", scorer=Even(), picker=Rotation())
 
 
-def _least_load(outlook: ModelEstimator) -> Profile:
-    del outlook
+def _least_load(estimator: ModelEstimator) -> Profile:
+    del estimator
     return Profile("least_load", scorer=Load(), picker=Lowest())
 
 
-def _power_of_two(outlook: ModelEstimator) -> Profile:
-    del outlook
+def _power_of_two(estimator: ModelEstimator) -> Profile:
+    del estimator
     return Profile("power_of_two", filters=[RandomSample(2)], scorer=Load(), picker=Lowest())
 
 
-def _expected_ttft(outlook: ModelEstimator) -> Profile:
-    return Profile("expected_ttft", scorer=ExpectedTtft(outlook), picker=Lowest())
+def _expected_ttft(estimator: ModelEstimator) -> Profile:
+    return Profile("expected_ttft", scorer=ExpectedTtft(estimator), picker=Lowest())
 
 
-def _prefix_affinity(outlook: ModelEstimator) -> Profile:
-    return Profile("prefix_affinity", filters=[BoundedLoad()], scorer=UncachedBytes(outlook), picker=Lowest())
+def _prefix_affinity(estimator: ModelEstimator) -> Profile:
+    del estimator
+    return Profile("prefix_affinity", filters=[BoundedLoad()], scorer=UncachedBytes(), picker=Lowest())
 
 
-def _consistent_hash(outlook: ModelEstimator) -> Profile:
-    del outlook
+def _consistent_hash(estimator: ModelEstimator) -> Profile:
+    del estimator
     return Profile("consistent_hash", filters=[BoundedLoad()], scorer=Rendezvous(), picker=Lowest())
 
 
@@ -83,12 +84,12 @@ def needs_of(name: str) -> frozenset[Signal]:
     return policy_named(name).needs
 
 
-def policy_named(name: str, outlook: ModelEstimator | None = None) -> Profile:
+def policy_named(name: str, estimator: ModelEstimator | None = None) -> Profile:
     """Make a new policy; policies keep state (whose turn it is), so each model has its own.
 
     Args:
         name: one of `policy_names()`.
-        outlook: what is expected of the model's replicas; one that nobody tells anything where it is None.
+        estimator: what is expected of the model's replicas; one that nobody tells anything where it is None.
 
     Raises:
         PolicyError: there is no policy of that name.
@@ -98,5 +99,5 @@ def policy_named(name: str, outlook: ModelEstimator | None = None) -> Profile:
         close = get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise PolicyError(f"no routing policy is called {name!r}; {hint}there are: {', '.join(names)}")
-    policy = POLICIES[base_of(name)](outlook or ModelEstimator())
+    policy = POLICIES[base_of(name)](estimator or ModelEstimator())
     return policy if name in POLICIES else policy.insisting(name, frozenset({Signal.RESIDENCY}))

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
-from router.replicas.snapshot import ReplicaSnapshot, Signal
+from router.estimator.replica_estimator import ReplicaEstimator
+from router.replicas.endpoint import Signal
 from router.request import RoutingRequest
+from router.scheduling.interface import Costs
 
 
 class Even:
@@ -12,11 +14,12 @@ class Even:
     name = "even"
     unit = "none"
     needs: frozenset[Signal] = frozenset()
+    terms: Sequence[str] = ()
 
-    def costs(self, request: RoutingRequest, candidates: Sequence[ReplicaSnapshot]) -> list[float]:
+    def weigh(self, request: RoutingRequest, candidates: Sequence[ReplicaEstimator]) -> Costs:
         """Return zeros."""
         del request
-        return [0.0] * len(candidates)
+        return [0.0] * len(candidates), ()
 
 
 class Load:
@@ -28,8 +31,9 @@ class Load:
     name = "load"
     unit = "requests"
     needs: frozenset[Signal] = frozenset()
+    terms: Sequence[str] = ()
 
-    def costs(self, request: RoutingRequest, candidates: Sequence[ReplicaSnapshot]) -> list[float]:
+    def weigh(self, request: RoutingRequest, candidates: Sequence[ReplicaEstimator]) -> Costs:
         """Return each candidate's requests, 0 or more."""
         del request
-        return [float(candidate.load) for candidate in candidates]
+        return [float(candidate.load) for candidate in candidates], ()

@@ -16,7 +16,7 @@ from deployments.simulator.loads import SimRequest, Sizes, bursts, noisy, record
 from deployments.simulator.trace import read_trace
 from router.flow_control.limits import AdmissionLimits
 from router.flow_control.work import work_of
-from tests.benchmarks.trace_replay import trace_path
+from tests.data_files import MOONCAKE_TRACE
 
 ENGINE = SimSpec(prefill_tokens_per_s=16_000.0, inter_token_s=0.015, inter_token_per_seq_s=0.0008, max_num_seqs=128)
 """One replica: 16 000 prompt tokens/s; 15 ms a token for one sequence, 65 ms for 64 at once."""
@@ -79,7 +79,7 @@ def loads(seed: int, *, short: bool) -> dict[str, Sequence[SimRequest]]:
     if not short:
         found["constant"] = noisy(lambda _: 5.0, 0.1, 7_200.0, SIZES, Random(seed))
         found["sine_day"] = noisy(lambda at_s: 5.5 - 4.5 * cos(2 * pi * at_s / DAY_S), 0.1, DAY_S, SIZES, Random(seed))
-    path = trace_path()
+    path = MOONCAKE_TRACE.found()
     if path is not None:
         found["mooncake"] = recorded(read_trace(path, 3_000 if short else None))
     return found

@@ -11,7 +11,7 @@ from tests.benchmarks.autoscaling_contest import OURS, SERVE, bars, contest, fig
 from tests.benchmarks.autoscaling_plot import plot_autoscaling
 from tests.benchmarks.bars import Bar, report_bars
 from tests.benchmarks.result_file import RESULTS, our_versions, write_result
-from tests.benchmarks.trace_replay import DATA_VARIABLE
+from tests.data_files import MOONCAKE_TRACE
 
 
 def _options() -> argparse.Namespace:
@@ -29,11 +29,7 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 120)
     found = loads(options.seed, short=options.short)
     if "mooncake" not in found:
-        console.print(
-            "mooncake skipped: no mooncake_conversation.jsonl in ../shared/traces; "
-            f"${DATA_VARIABLE} may name its folder",
-            style="yellow",
-        )
+        console.print(f"mooncake skipped: {MOONCAKE_TRACE.why_skipped}", style="yellow")
     wanted = options.loads.split(",") if options.loads else list(found)
     if unknown := [name for name in wanted if name not in found]:
         console.print(

@@ -19,7 +19,6 @@ from tests.benchmarks.routing_plot import plot_routing
 from tests.benchmarks.server_process import unwind_on_sigterm
 from tests.benchmarks.token_streams import BrokenStreamError
 from tests.benchmarks.trace_replay import (
-    DATA_VARIABLE,
     ONE_POOLED_CACHE,
     OURS,
     PolicyReplay,
@@ -28,8 +27,8 @@ from tests.benchmarks.trace_replay import (
     replay_once,
     replay_policies,
     replay_table,
-    trace_path,
 )
+from tests.data_files import MOONCAKE_TRACE
 
 
 def _options() -> argparse.Namespace:
@@ -85,13 +84,9 @@ def _bench(options: argparse.Namespace, console: Console) -> int:
 
 def _replay(options: argparse.Namespace, console: Console, bars: list[Bar]) -> dict[str, PolicyReplay]:
     """Replay the trace with every policy and add the bars; nothing where there is no trace."""
-    path = trace_path()
+    path = MOONCAKE_TRACE.found()
     if path is None:
-        console.print(
-            "trace replay skipped: no mooncake_conversation.jsonl in ../shared/traces; "
-            f"${DATA_VARIABLE} may name its folder",
-            style="yellow",
-        )
+        console.print(f"trace replay skipped: {MOONCAKE_TRACE.why_skipped}", style="yellow")
         return {}
     trace = read_trace(path, options.limit or None)
     replays = replay_policies(trace, options.seed)

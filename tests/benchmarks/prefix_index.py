@@ -20,7 +20,9 @@ from router.estimator.model_estimator import ModelEstimator
 from router.prefix_cache.index import PrefixIndex
 from router.prompt.canonical import Prompt
 from router.prompt.chunk_chain import ChunkHasher, Hashes
-from router.replicas.snapshot import Endpoint, LoadReport, ReplicaSnapshot
+from router.replicas.endpoint import Endpoint
+from router.replicas.load_report import LoadReport
+from router.replicas.snapshot import ReplicaSnapshot
 from router.request import RoutingRequest
 from router.scheduling.profile import Profile
 from router.scheduling.registry import policy_named

@@ -15,7 +15,7 @@ from deployments.replica.engine_registry import engine_for
 from deployments.replica.server import ReplicaServer
 from deployments.telemetry.client import TelemetryClient
 from router.http.gateway import Gateway
-from router.replicas.snapshot import Endpoint
+from router.replicas.endpoint import Endpoint
 
 CREDENTIAL = "burst"
 

@@ -10,11 +10,11 @@ import pytest
 from router.scheduling.registry import POLICIES
 from tests.benchmarks.grouped_chats import ChatLoad
 from tests.benchmarks.server_process import ROOT
-from tests.benchmarks.trace_replay import trace_path
+from tests.data_files import MOONCAKE_TRACE
 
 
 @pytest.mark.long
-@pytest.mark.skipif(trace_path() is None, reason="no Mooncake trace in ../shared/traces or $RACKSERVE_DATA")
+@pytest.mark.skipif(MOONCAKE_TRACE.found() is None, reason=MOONCAKE_TRACE.why_skipped)
 def test_replay_compares_every_policy_and_repeats_to_the_digit(tmp_path: Path) -> None:
     """A part of the trace goes through every policy; ours twice, with equal figures; table, JSON and plot are there."""
     command = [sys.executable, "-m", "tests.benchmarks.bench_routing", "--replay-only", "--limit", "800"]

@@ -1,10 +1,8 @@
 """Every policy on one trace in virtual time: `rackserve replay` as a measurement, with the bars it has to reach."""
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from rich.table import Table
@@ -13,22 +11,11 @@ from deployments.simulator.replay import ReplayResult, ReplaySettings, replay
 from deployments.simulator.trace import TraceRequest
 from router.scheduling.registry import POLICIES
 from tests.benchmarks.bars import Bar
-from tests.benchmarks.server_process import ROOT
 
 OURS: Final = "expected_ttft"
 BASELINE: Final = "round_robin"
-TRACE: Final = "mooncake_conversation.jsonl"
-DATA_VARIABLE: Final = "RACKSERVE_DATA"
 ONE_POOLED_CACHE: Final = 0.332
 """Hit ratio on the Mooncake trace of one LRU cache of the size of 8 replicas of 4 000 blocks together (issue 3)."""
-
-
-def trace_path() -> Path | None:
-    """Return where the Mooncake trace is: in `$RACKSERVE_DATA`, else in `../shared/traces`; None: it is not there."""
-    folders = [ROOT.parent / "shared" / "traces"]
-    if data := os.environ.get(DATA_VARIABLE):
-        folders = [Path(data), Path(data) / "traces", *folders]
-    return next((path for folder in folders if (path := folder / TRACE).is_file()), None)
 
 
 @dataclass(frozen=True, slots=True)

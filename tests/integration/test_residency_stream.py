@@ -26,7 +26,7 @@ from router.prefix_cache.exact import ResidencyDelta
 from router.prefix_cache.residency import Mode, Residency
 from router.prompt.chunk_chain import ChunkChain, ChunkHasher
 from router.prompt.hash_seed import hash_seed
-from router.replicas.snapshot import Endpoint, Signal
+from router.replicas.endpoint import Endpoint, Signal
 from tests.machine_speed import slowness
 
 CREDENTIAL = "secret"

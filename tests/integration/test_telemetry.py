@@ -16,7 +16,8 @@ from deployments.telemetry import telemetry_pb2 as pb
 from deployments.telemetry import telemetry_pb2_grpc as pb_grpc
 from deployments.telemetry.client import TelemetryClient
 from deployments.telemetry.service import TelemetryServer, TelemetryService
-from router.replicas.snapshot import Endpoint, LoadReport
+from router.replicas.endpoint import Endpoint
+from router.replicas.load_report import LoadReport
 from tests.machine_speed import slowness
 
 ROOT = Path(__file__).parents[2]

@@ -1,1 +1,1 @@
-"""What bodies and answers of each API mean."""
+"""What request bodies and answers of each API mean."""

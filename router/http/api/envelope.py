@@ -1,4 +1,4 @@
-"""The few fields of a request body that routing needs; the body itself is forwarded as it came."""
+"""The few fields of a request body that the gateway needs; the body itself is forwarded as it came."""
 
 from email.message import Message
 from typing import Any
@@ -8,15 +8,15 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
 MAX_MODEL_FIELD = 512
-"""Bytes read of a multipart `model` field; names are at most 128 characters."""
+"""Bytes above which a multipart `model` field is an error; names have at most 128 characters."""
 
 
 class EnvelopeError(Exception):
-    """The body cannot be read; the message is for the client."""
+    """The request body cannot be read; the message is for the client."""
 
 
 class Envelope(msgspec.Struct, gc=False):
-    """What the gateway reads of a JSON body. Other fields are skipped, not checked: the engine does that."""
+    """The fields that the gateway reads of a body. All others are skipped; the engine checks them."""
 
     model: str | None = None
     stream: bool | None = None
@@ -27,7 +27,7 @@ class Envelope(msgspec.Struct, gc=False):
 
     @property
     def answer_tokens(self) -> int | None:
-        """How long the answer may be, as the request says it in one of three ways; None: it does not."""
+        """The request's own limit of its answer's tokens, from the first of three fields that sets one; else None."""
         for limit in (self.max_completion_tokens, self.max_tokens, self.max_output_tokens):
             if isinstance(limit, int) and limit >= 0:
                 return limit
@@ -38,10 +38,10 @@ _json = msgspec.json.Decoder(Envelope)
 
 
 def read_json(body: bytes) -> Envelope:
-    """Read a JSON body.
+    """Read the envelope of a JSON body.
 
     Raises:
-        EnvelopeError: it is not a JSON object, or a field has the wrong type.
+        EnvelopeError: the body is no JSON object, or a field has the wrong type.
     """
     try:
         return _json.decode(body)
@@ -54,22 +54,24 @@ def read_json(body: bytes) -> Envelope:
 
 
 def with_cache_salt(body: bytes, salt: str, given: str | None) -> bytes:
-    """Return a JSON body that also names a cache salt; the last of two equal names counts, in engines as here.
+    """Return a JSON body with a `cache_salt` added at its end.
+
+    Where the body has one already, the last of equal names counts, in engines as here.
 
     Args:
         body: a JSON object with at least one field.
-        salt: the tenant's; letters, digits and `._-`.
-        given: the client's own, which divides the tenant's prefixes further.
+        salt: the tenant's salt: letters, digits and `._-`.
+        given: the client's own salt, which is appended to the tenant's; None: there is none.
     """
     both = f"{salt}:{given}" if given else salt
     return b'%s,"cache_salt":%s}' % (body.rstrip()[:-1], msgspec.json.encode(both))
 
 
 def read_multipart(body: bytes, content_type: bytes) -> Envelope:
-    """Read the `model` field of a multipart form.
+    """Read the envelope of a multipart form: only its `model` field.
 
     Raises:
-        EnvelopeError: it is not a well-formed form.
+        EnvelopeError: the form is not well-formed, or its `model` field is too long or not UTF-8.
     """
     header = Message()
     header["content-type"] = content_type.decode("latin-1")

@@ -1,7 +1,8 @@
-"""Going on elsewhere with a stream whose replica died, so that the client sees one unbroken answer.
+"""Continues a stream on another replica after its replica died, so that the client sees one unbroken answer.
 
-The new replica is asked to continue the text already sent (`continue_final_message` for chats, a longer prompt for
-completions); its events get the identity of the first stream, and its usage the first stream's share.
+The new replica is asked to continue the text already sent: with `continue_final_message` for chats, with a longer
+prompt for completions. Its events get `id` and `created` of the first stream, and in its usage the tokens sent before
+are counted as completion instead of prompt.
 """
 
 from typing import Any
@@ -17,17 +18,18 @@ RESUMABLE_PATHS = frozenset({CHAT, COMPLETIONS})
 
 _BLOCKING = ("tools", "functions", "response_format", "logprobs", "prompt_logprobs", "structured_outputs", "echo",
              "use_beam_search", "suffix")  # fmt: skip
-"""Fields that make a continuation something else than the text: a grammar begun in the middle, say."""
+"""Fields with which text alone cannot be continued: a grammar, for example, would start anew in the middle."""
 _LIMITS = ("max_tokens", "max_completion_tokens")
+"""Fields that limit the answer's tokens; they are reduced by the tokens already sent."""
 
 
 def continuation_body(path: str, body: bytes, sent: SentText) -> bytes | None:
-    """Return the body that asks another replica to go on where `sent` ends, or None where that cannot be asked.
+    """Return the body that asks another replica to continue where `sent` ends; None where that cannot be asked.
 
     Args:
         path: the request's path, one of `RESUMABLE_PATHS`.
-        body: the client's own body: JSON of an object.
-        sent: what the client has got, folded.
+        body: the client's own body, a JSON object.
+        sent: the text that the client has been sent, folded.
     """
     asked: dict[str, Any] = msgspec.json.decode(body)
     if not sent.resumable or any(asked.get(field) for field in _BLOCKING) or asked.get("n") not in (None, 1):
@@ -50,7 +52,7 @@ def continuation_body(path: str, body: bytes, sent: SentText) -> bytes | None:
 
 
 def _continue_chat(asked: dict[str, Any], text: str) -> bool:
-    """Let the assistant's message so far be the last one; tell whether the messages allow it."""
+    """Make the assistant's text so far the last message, to be continued; return False where that is impossible."""
     messages = asked.get("messages")
     if not isinstance(messages, list) or not messages:
         return False
@@ -70,7 +72,10 @@ class ResumedStream:
     """Turns the new replica's stream into the rest of the first one.
 
     Args:
-        sent: what the client has got; it grows with what `feed` returns, so that a second death can be survived too.
+        sent: the text that the client has been sent. `feed` adds to it, so that the stream can be resumed once more.
+
+    Attributes:
+        gave_up: the event in which the new engine gives up; None: it has not.
     """
 
     def __init__(self, sent: SentText) -> None:
@@ -83,7 +88,7 @@ class ResumedStream:
     def feed(self, framed: bytes) -> bytes:
         """Take framed bytes from the new replica; return framed bytes for the client: whole events, or b"".
 
-        Where the engine gives up in one of them, those before it are returned and `gave_up` is that event.
+        Where the engine gives up in an event, the events before it are returned and `gave_up` is set to it.
         """
         self._framed += framed
         whole = whole_chunks(self._framed)
@@ -120,7 +125,7 @@ class ResumedStream:
 
 
 def _opens_message(event: dict[str, Any]) -> bool:
-    """Tell whether an event only opens the assistant's message: the client has had that one."""
+    """Tell whether an event only opens the assistant's message, which the first stream has done already."""
     choices = event.get("choices")
     if not choices:
         return False

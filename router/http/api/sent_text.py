@@ -1,4 +1,4 @@
-"""What a client has been sent of a streamed answer, kept so that another replica can go on from there."""
+"""The text that a client has been sent of a streamed answer, kept so that another replica can continue it."""
 
 from http import HTTPStatus
 from typing import Any
@@ -8,12 +8,13 @@ import msgspec
 from router.http.wire.chunked import payload, whole_chunks
 
 FOLD_EVENTS = 256
-"""Reads kept as they came; more are folded into their text, so a stream's memory is its text and about these."""
+"""Reads kept as they came; above this they are folded into their text, which bounds a stream's memory."""
 
 EVENT_END = b"\n\n"
 ERROR, ABORT = b'"error"', b'"abort"'
-"""What the bytes of an event contain in which an engine says that it gives up. Quotes within text are escaped."""
+"""One of these occurs in every event in which an engine gives up, and never in text, whose quotes are escaped."""
 DONE = b"[DONE]"
+"""Data of the event that ends a stream."""
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -23,7 +24,7 @@ class _Delta(msgspec.Struct, gc=False):
     reasoning_content: str | None = None
 
 
-class _Choice(msgspec.Struct, gc=False):
+class _StreamChoice(msgspec.Struct, gc=False):
     index: int = 0
     delta: _Delta | None = None
     text: str | None = None
@@ -35,30 +36,31 @@ class _Error(msgspec.Struct, gc=False):
     code: int | str | None = None
 
 
-class _Event(msgspec.Struct, gc=False):
+class _StreamEvent(msgspec.Struct, gc=False):
     id: str = ""
     created: int = 0
-    choices: list[_Choice] = []
+    choices: list[_StreamChoice] = []
     error: _Error | None = None
 
 
-_decoder = msgspec.json.Decoder(_Event)
+_decoder = msgspec.json.Decoder(_StreamEvent)
 _NULL = b"null"
 
 
 class SentText:
     """The text of a stream so far.
 
-    `keep` is on the hot path and only appends; events are read now and then, or when the text is needed.
+    `keep` is on the hot path and only appends. Events are read when many are kept, or when the text is needed.
 
     Attributes:
-        keep: keeps framed bytes that were sent.
+        keep: appends framed bytes that were sent to the client.
         text: the generated text up to the last `fold`.
-        tokens: events that carried text: tokens, unless the engine put several into one event.
-        event_id: the `id` all events of the stream carry.
-        created: likewise.
-        finished: the engine has said why it stopped.
-        resumable: the text is all there is to go on from: no tool calls, reasoning, log-probabilities or second choice.
+        tokens: number of events with text; equals the tokens unless the engine put several into one event.
+        event_id: the `id` of every event of the stream, or "".
+        created: the `created` time of every event of the stream, in Unix seconds, or 0.
+        finished: an event had a `finish_reason`.
+        resumable: the answer is text alone, with no tool calls, reasoning, log-probabilities or second choice, so it
+            can be continued from its text.
     """
 
     __slots__ = ("_kept", "created", "event_id", "finished", "keep", "resumable", "text", "tokens")
@@ -74,19 +76,19 @@ class SentText:
         self.keep = self._kept.append
 
     def fold_if_long(self) -> None:
-        """Fold if many events are kept; called often enough, this bounds a stream's memory."""
+        """Fold if over `FOLD_EVENTS` reads are kept; regular calls bound a stream's memory."""
         if len(self._kept) > FOLD_EVENTS:
             self.fold()
 
     def rest(self) -> bytes:
-        """Return what was kept and not folded yet, framing and all."""
+        """Return the kept bytes that are not folded yet, framed."""
         return b"".join(self._kept)
 
     def before_giving_up(self, data: bytes) -> bytes | None:
-        """Return what of newly read bytes precedes the event in which the engine gives up; None: there is none.
+        """Return the newly read bytes before the event in which the engine gives up; None: there is no such event.
 
-        That is an error that is not the request's own fault, or a generation ended as `abort`. Looked for only in whole
-        chunks of one event each, as engines write them.
+        The engine gives up with an error that is not the request's fault, or with the finish reason `abort`. The event
+        is looked for only in whole chunks of one event each, as engines write them.
         """
         self.fold()
         if not self.resumable or any(self._kept):
@@ -100,11 +102,11 @@ class SentText:
         return None
 
     def tokens_about(self) -> int:
-        """Return how many tokens were sent: one an event but the first and the last; events are not read for that."""
+        """Estimate how many tokens were sent, without reading events: one for each but the first and the last event."""
         return max(0, self.tokens + self.rest().count(b"data: {") - 2)
 
     def fold(self) -> None:
-        """Read the kept events into `text`; a last one that is not complete stays kept."""
+        """Read the kept events into `text`; an incomplete last one stays kept."""
         if not self.resumable:
             self._kept.clear()
             return
@@ -113,13 +115,13 @@ class SentText:
         self._kept[:] = [framed[whole:]]
         events = payload(framed[:whole])
         if events and not events.endswith(EVENT_END):
-            self.resumable = False  # an event cut over two chunks: no engine we know does that
+            self.resumable = False  # an event cut across two chunks: no engine we know does that
             return
         for event in events.split(EVENT_END)[:-1]:
             self.add_event(event)
 
     def add_event(self, event: bytes) -> None:
-        """Take one whole event, without the empty line that ends it."""
+        """Add one whole event, given without the empty line that ends it."""
         data = event.removeprefix(b"data:").strip()
         if data == DONE or not event.startswith(b"data:"):
             return
@@ -133,7 +135,7 @@ class SentText:
         for choice in decoded.choices:
             self._add_choice(choice)
 
-    def _add_choice(self, choice: _Choice) -> None:
+    def _add_choice(self, choice: _StreamChoice) -> None:
         delta = choice.delta or _Delta()
         extras: tuple[Any, ...] = (delta.reasoning, delta.reasoning_content, _present(delta.tool_calls))
         if choice.index or any(extras) or _present(choice.logprobs):
@@ -150,7 +152,7 @@ def _present(raw: msgspec.Raw | None) -> bool:
 
 
 def gives_up(event: bytes) -> bool:
-    """Tell whether an engine says in an event that it cannot go on, for a reason that another replica may not have."""
+    """Tell whether an engine gives up in an event, for a reason that another replica may not have."""
     if not event.startswith(b"data:"):
         return False
     try:

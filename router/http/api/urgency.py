@@ -1,4 +1,4 @@
-"""How urgent a client says its request is: `x-priority` and `x-request-timeout-ms`."""
+"""How urgent a request is, by the client's headers `x-priority` and `x-request-timeout-ms`."""
 
 from math import inf
 
@@ -9,7 +9,7 @@ _MAX_DIGITS = 12
 
 
 def asked_priority(incoming: IncomingRequest) -> Priority | None:
-    """Return the class that `x-priority` asks for; None: it asks for none.
+    """Return the priority class that `x-priority` asks for; None where the header is missing.
 
     Raises:
         ValueError: there is no such class; the message is for the client.
@@ -24,10 +24,10 @@ def asked_priority(incoming: IncomingRequest) -> Priority | None:
 
 
 def asked_wait_s(incoming: IncomingRequest) -> float:
-    """Return how long the request may wait in the gateway by `x-request-timeout-ms`; infinite: it does not say.
+    """Return how many seconds the request may wait in the gateway, by `x-request-timeout-ms`; `inf` without it.
 
     Raises:
-        ValueError: it is no number of milliseconds above 0; the message is for the client.
+        ValueError: the header is no whole number of milliseconds above 0; the message is for the client.
     """
     value = incoming.headers.get(b"x-request-timeout-ms")
     if value is None:

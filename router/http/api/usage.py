@@ -1,4 +1,4 @@
-"""What an answer says of its own tokens, read once, at its end."""
+"""Token counts and text of an answer, read once, when it has ended."""
 
 import re
 from collections.abc import Sequence
@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import msgspec
 
-from router.estimator.model_estimator import Usage
+from router.estimator.expectation import Usage
 from router.http.api.resume import CHAT
 from router.http.api.sent_text import SentText
 from router.prompt.canonical import assistant_piece
 
 MAX_TAIL = 16 * 1024
-"""An answer's usage stands near its end; more than this is not looked at."""
+"""Bytes at an answer's end in which its usage is looked for."""
 
 _KEY = b'"usage"'
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
@@ -36,13 +36,13 @@ class _Message(msgspec.Struct, gc=False):
     content: str | None = None
 
 
-class _Choice(msgspec.Struct, gc=False):
+class _AnswerChoice(msgspec.Struct, gc=False):
     message: _Message
 
 
 class _ChatAnswer(msgspec.Struct, gc=False):
     usage: _Usage
-    choices: list[_Choice]
+    choices: list[_AnswerChoice]
 
 
 class _AnyAnswer(msgspec.Struct, gc=False):
@@ -54,22 +54,22 @@ _any_answer = msgspec.json.Decoder(_AnyAnswer)
 
 
 def read_answer(path: str, sent: SentText | None, kept: Sequence[bytes]) -> tuple[Usage, bytes]:
-    """Read what can be learned from a whole answer.
+    """Read usage and text of a whole answer.
 
     Args:
         path: the request's path.
-        sent: a stream's text and what of it is not read yet; None where the answer was no resumable stream.
-        kept: the parts of another answer.
+        sent: the text of a resumable stream; None for any other answer.
+        kept: the bytes of an answer that is no resumable stream, in parts.
 
     Returns:
-        Its usage, and the piece the next turn of a chat will hold of it, b"" where it is no chat.
+        The answer's usage, and the piece that it will be in a chat's next turn; b"" where it is no chat.
     """
     answer = sent.rest() if sent is not None else b"".join(kept)
     if answer[:1] == b"{" and path == CHAT:
         try:
             return _read_chat(_chat_answer.decode(answer))
         except (msgspec.DecodeError, UnicodeDecodeError):
-            pass  # an answer of another shape: what can be found in it is taken
+            pass  # an answer of another shape: use what the searches below find
     text = ""
     if path == CHAT:
         text = (sent.text if sent is not None else "") + reply_text(answer)
@@ -78,28 +78,28 @@ def read_answer(path: str, sent: SentText | None, kept: Sequence[bytes]) -> tupl
 
 def _read_chat(answer: _ChatAnswer) -> tuple[Usage, bytes]:
     text = "".join([choice.message.content or "" for choice in answer.choices])
-    return _told(answer.usage), assistant_piece(text) if text else b""
+    return _counted(answer.usage), assistant_piece(text) if text else b""
 
 
-def _told(usage: _Usage) -> Usage:
+def _counted(usage: _Usage) -> Usage:
     details = usage.prompt_tokens_details
     cached_tokens = details.cached_tokens if details is not None else None
     return Usage(usage.prompt_tokens, cached_tokens, usage.completion_tokens)
 
 
 def read_counts(sent: SentText | None, kept: Sequence[bytes]) -> Usage:
-    """Read an answer's usage alone; for the arguments see `read_answer`."""
+    """Read only the usage of an answer; for the arguments see `read_answer`."""
     answer = sent.rest() if sent is not None else b"".join(kept)
     if answer[:1] == b"{":
         try:
-            return _told(_any_answer.decode(answer).usage)
+            return _counted(_any_answer.decode(answer).usage)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            pass  # an answer of another shape
+            pass  # an answer of another shape: search its end
     return read_usage(answer)
 
 
 def read_usage(tail: bytes) -> Usage:
-    """Read the last `usage` object in the end of an answer, streamed or not; all None where there is none."""
+    """Read the last `usage` object at the end of an answer, streamed or not; all fields None where there is none."""
     tail = tail[-MAX_TAIL:]
     found = None
     at = len(tail)
@@ -127,7 +127,7 @@ def _count(value: object) -> int | None:
 
 
 def _end_of_object(text: bytes) -> int:
-    """Return where the JSON object that `text` starts with ends; usage holds no strings with braces."""
+    """Return the offset at which the JSON object at the start of `text` ends; it must hold no braces in strings."""
     depth = 0
     for brace in re.finditer(rb"[{}]", text):
         depth += 1 if brace.group() == b"{" else -1
@@ -137,9 +137,9 @@ def _end_of_object(text: bytes) -> int:
 
 
 def reply_text(answer: bytes) -> str:
-    """Return the text of a chat's answer, streamed or not: the next turn will hold it. "" where there is none.
+    """Return the text of a chat's answer, streamed or not; "" where there is none.
 
-    All events are searched in one go: a stream costs microseconds here, not microseconds an event.
+    One search covers all events, so a stream costs microseconds in all, not microseconds an event.
     """
     try:
         text: str = msgspec.json.decode(b'"' + b"".join(_CONTENT.findall(answer)) + b'"')

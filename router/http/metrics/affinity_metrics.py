@@ -14,39 +14,39 @@ _GAUGES: tuple[tuple[str, str, Callable[[RoutingEfficiency], float]], ...] = (
     (
         "rackserve_prefix_hit_ratio",
         "Share of prompt tokens that replicas had cached, over about the last thousand requests.",
-        lambda regret: regret.hit_ratio,
+        lambda efficiency: efficiency.hit_ratio,
     ),
     (
         "rackserve_prefix_hit_ratio_ideal",
         "The share one infinite cache shared by all replicas would have had, over the same requests.",
-        lambda regret: regret.ideal_hit_ratio,
+        lambda efficiency: efficiency.ideal_hit_ratio,
     ),
     (
         "rackserve_prefix_hits_achieved",
         "Hit ratio over the ideal one: 1 is no regret.",
-        lambda regret: regret.achieved,
+        lambda efficiency: efficiency.achieved,
     ),
     (
         "rackserve_prefill_imbalance",
         "The most uncached prompt tokens any replica got over the mean: 1 is even.",
-        lambda regret: regret.imbalance,
+        lambda efficiency: efficiency.imbalance,
     ),
 )
 
 
 class AffinityMetrics(Collector):
-    """Reads the outlooks when asked.
+    """Reads the estimators when asked.
 
     Args:
-        outlooks: returns the outlooks of now, by model.
+        estimators: returns the estimators of now, by model.
     """
 
-    def __init__(self, outlooks: Callable[[], Mapping[str, ModelEstimator]]) -> None:
-        self._outlooks = outlooks
+    def __init__(self, estimators: Callable[[], Mapping[str, ModelEstimator]]) -> None:
+        self._estimators = estimators
 
     def collect(self) -> Iterator[Metric]:
         """Yield every figure."""
-        outlooks = self._outlooks()
+        estimators = self._estimators()
         prompt = CounterMetricFamily("rackserve_prompt_tokens", "Prompt tokens of answered requests.", labels=["model"])
         cached = CounterMetricFamily("rackserve_cached_tokens", "Of those, what replicas had cached.", labels=["model"])
         modes = GaugeMetricFamily(
@@ -54,22 +54,22 @@ class AffinityMetrics(Collector):
             "Replicas whose cache is told by the engine (exact), inferred (observed) or not there (none).",
             labels=["model", "mode"],
         )
-        for model, outlook in outlooks.items():
-            prompt.add_metric([model], outlook.regret.prompt_tokens)
-            cached.add_metric([model], outlook.regret.cached_tokens)
-            for mode, count in residency_modes(outlook).items():
+        for model, estimator in estimators.items():
+            prompt.add_metric([model], estimator.efficiency.prompt_tokens)
+            cached.add_metric([model], estimator.efficiency.cached_tokens)
+            for mode, count in residency_modes(estimator).items():
                 modes.add_metric([model, mode], count)
         yield prompt
         yield cached
         yield modes
         for name, text, read in _GAUGES:
             gauge = GaugeMetricFamily(name, text, labels=["model"])
-            for model, outlook in outlooks.items():
-                gauge.add_metric([model], read(outlook.regret))
+            for model, estimator in estimators.items():
+                gauge.add_metric([model], read(estimator.efficiency))
             yield gauge
 
 
-def residency_modes(outlook: ModelEstimator) -> dict[str, int]:
+def residency_modes(estimator: ModelEstimator) -> dict[str, int]:
     """Return how many replicas' caches are known in each mode."""
-    modes = list(outlook.residency.modes().values())
+    modes = list(estimator.residency.modes().values())
     return {mode: modes.count(mode) for mode in (Mode.EXACT, Mode.OBSERVED, Mode.NONE)}

@@ -4,14 +4,14 @@ Every gateway hears the same reports, so where there are several gateways take t
 `sum by (model) (max by (model, replica) (rackserve_engine_running_requests))`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from router.dispatch.fleet import Fleet
-from router.replicas.snapshot import LoadReport
+from router.replicas.load_report import LoadReport
+from router.replicas.snapshot import ReplicaSnapshot
 
 LABELS = ("model", "replica", "domain")
 
@@ -46,15 +46,14 @@ class EngineMetrics(Collector):
     """Reads the replicas' last reports when asked.
 
     Args:
-        fleet: the replicas.
+        replicas: returns the replicas of all models.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
+    def __init__(self, replicas: Callable[[], Sequence[ReplicaSnapshot]]) -> None:
+        self._replicas = replicas
 
     def collect(self) -> Iterator[Metric]:
         """Yield every figure."""
-        replicas = list(self._fleet.by_id.values())
         reporting = GaugeMetricFamily(
             "rackserve_engine_reporting",
             "1: the replica's telemetry is heard; 0: it is silent, and its load unknown.",
@@ -62,7 +61,7 @@ class EngineMetrics(Collector):
         )
         rows = [
             ([replica.endpoint.model, replica.replica_id, replica.endpoint.domain], replica.report)
-            for replica in replicas
+            for replica in self._replicas()
         ]
         for row, report in rows:
             reporting.add_metric(row, float(report is not None))

@@ -7,8 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from router.dispatch.fleet import Fleet
-from router.estimator.model_estimator import Usage
+from router.estimator.expectation import Usage
 from router.flow_control.priority import Priority
 from router.outcome import Outcome
 
@@ -71,8 +70,7 @@ class Meters(Collector):
         connections: client connections open now.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
+    def __init__(self) -> None:
         self.outcomes: dict[tuple[str, str, Outcome], int] = {}
         self.tokens: dict[tuple[str, str], list[int]] = {}
         self.models: dict[str, ModelMeters] = {}
@@ -137,22 +135,6 @@ class Meters(Collector):
                 counter.add_metric([name], getattr(meters, attribute))
             yield counter
         yield GaugeMetricFamily("rackserve_client_connections", "Client connections open now.", value=self.connections)
-        yield from self._replicas()
-
-    def _replicas(self) -> Iterator[Metric]:
-        labels = ["model", "replica"]
-        in_flight = GaugeMetricFamily(
-            "rackserve_replica_in_flight", "Requests this gateway has on the replica now.", labels=labels
-        )
-        accepting = GaugeMetricFamily(
-            "rackserve_replica_accepting", "1: the replica may be picked; 0: it failed lately.", labels=labels
-        )
-        for replica in self._fleet.by_id.values():
-            row = [replica.endpoint.model, replica.replica_id]
-            in_flight.add_metric(row, replica.in_flight)
-            accepting.add_metric(row, float(replica.accepting))
-        yield in_flight
-        yield accepting
 
     @staticmethod
     def _histogram(name: str, text: str, rows: Iterable[tuple[str, Histogram]]) -> Metric:

@@ -1,1 +1,1 @@
-"""Bytes: sockets, heads, chunks, connections to replicas."""
+"""HTTP/1.1 as bytes: listening sockets, heads, chunked bodies, connections to replicas."""

@@ -1,19 +1,19 @@
-"""Finding the end of a chunked body while its bytes pass through untouched (RFC 9112, section 7.1)."""
+"""Finds the end of a chunked body while its bytes pass through unchanged (RFC 9112, section 7.1)."""
 
 import sys
 
 MAX_LINE = 4096
-"""A chunk-size line or trailer section longer than this is an error; real ones have a dozen bytes."""
+"""Bytes above which a chunk-size line or trailer section is an error; real ones have about a dozen."""
 
 
 class ChunkedError(Exception):
-    """The bytes are not a chunked body."""
+    """The bytes are no chunked body."""
 
 
 class ChunkedWalk:
-    """Follows the framing of one chunked body, reading only its size lines.
+    """Follows the framing of one chunked body and reads only its size lines.
 
-    `feed` costs one search and one number per chunk, whatever is in it: the events inside are never looked at.
+    `feed` costs one search and one number for each chunk; the payload is never looked at.
     """
 
     __slots__ = ("_line", "_skip", "_trailer")
@@ -25,17 +25,17 @@ class ChunkedWalk:
 
     @property
     def between_chunks(self) -> bool:
-        """All that was fed ends with a whole chunk."""
+        """Whether the bytes fed up to now end with a whole chunk."""
         return not (self._skip or self._line or self._trailer)
 
     def feed(self, data: bytes) -> int:
-        """Take the next bytes.
+        """Take the next bytes of the body.
 
         Returns:
-            -1 while the body goes on, else where in `data` the body ended (its length, unless more follows).
+            -1 while the body continues, else the offset in `data` at which it ended (`len(data)` if nothing follows).
 
         Raises:
-            ChunkedError: a size line is not one.
+            ChunkedError: a size line is broken or too long.
         """
         end = len(data)
         position = self._skip
@@ -68,7 +68,7 @@ class ChunkedWalk:
         return self._feed_broken(data[position:], offset=position)
 
     def _feed_broken(self, data: bytes, offset: int = 0) -> int:
-        """Go on where a size line or the trailer was cut between two reads."""
+        """Continue where a size line or the trailer was cut between two reads."""
         kept = len(self._line)
         joined = self._line + data
         self._line = b""
@@ -91,7 +91,7 @@ class ChunkedWalk:
 
 
 def _size_with_extension(line: bytes) -> int:
-    """Read the size before a chunk extension (`1a;name=value`)."""
+    """Return the size, in bytes, that stands before a chunk extension (`1a;name=value`)."""
     try:
         return int(line.split(b";", 1)[0], 16)
     except ValueError as error:
@@ -99,15 +99,24 @@ def _size_with_extension(line: bytes) -> int:
 
 
 def chunk(data: bytes) -> bytes:
-    """Frame `data`, which is not empty, as one chunk."""
+    """Return `data`, which must not be empty, framed as one chunk."""
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 LAST_CHUNK = b"0\r\n\r\n"
+"""Ends a chunked body without a trailer."""
 
 
 def whole_chunks(framed: bytes, at_most: int = sys.maxsize) -> int:
-    """Return how many bytes of `framed`, which starts with a chunk, are whole chunks; of the first `at_most` ones."""
+    """Return how many bytes of `framed` are whole chunks.
+
+    Args:
+        framed: bytes that start at the start of a chunk.
+        at_most: chunks to count at most.
+
+    Raises:
+        ChunkedError: a size line is broken.
+    """
     position = 0
     while at_most and (line_end := framed.find(b"\r\n", position)) >= 0:
         at_most -= 1
@@ -119,10 +128,13 @@ def whole_chunks(framed: bytes, at_most: int = sys.maxsize) -> int:
 
 
 def payload(framed: bytes) -> bytes:
-    """Take the framing off whole chunks.
+    """Return the bytes inside chunks, without the framing.
 
     Args:
-        framed: chunks from the start of a body; a last one that was cut counts as far as it came.
+        framed: bytes that start at the start of a chunk; of a last chunk that was cut, the bytes that came count.
+
+    Raises:
+        ChunkedError: a size line is broken.
     """
     parts = []
     position = 0

@@ -1,4 +1,4 @@
-"""One request as the client sent it, parsed and complete."""
+"""One complete request, parsed, as the client sent it."""
 
 import re
 from dataclasses import dataclass
@@ -27,26 +27,26 @@ READ = frozenset(
         b"x-session-id",
     }
 )
-"""Header names the gateway reads; others are dropped where they come in."""
+"""Names of the headers that the gateway reads; all others are dropped as they come in."""
 
 FORWARDED = (b"content-type", b"accept", b"traceparent", b"tracestate", b"anthropic-version", b"anthropic-beta")
-"""Headers that go on to the replica. All else of its request is made by the gateway."""
+"""Names of the headers that are passed on to the replica. The gateway makes the rest of its request head."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 class IncomingRequest(msgspec.Struct, gc=False):
-    """One request, complete with its body.
+    """One request with its whole body.
 
     Attributes:
-        method: as sent.
+        method: the method, as sent.
         url: path and query, as sent.
         path: the path, without the query.
         query: the query, or b"".
-        headers: those in `READ`, names in lower case.
-        body: the whole body, framing taken off.
-        keep_alive: the client wants to go on with this connection.
-        http_1_0: the client speaks HTTP/1.0: it understands no chunked answer.
+        headers: values of the headers in `READ`, by name in lower case.
+        body: the whole body, without framing.
+        keep_alive: the client wants to use this connection again.
+        http_1_0: the client speaks HTTP/1.0, so it understands no chunked answer.
     """
 
     method: bytes
@@ -59,17 +59,17 @@ class IncomingRequest(msgspec.Struct, gc=False):
     http_1_0: bool
 
     def given_id(self) -> bytes | None:
-        """Return the client's own `x-request-id` where it is a plain word, else None."""
+        """Return the client's own `x-request-id`; None where there is none, or one with odd or too many characters."""
         given = self.headers.get(b"x-request-id")
         return given if given is not None and _REQUEST_ID.fullmatch(given) else None
 
     def upstream_head(self, head_end: bytes, request_id: bytes, body_bytes: int) -> bytes:
-        """Return the head of the request a replica gets, made anew.
+        """Return a newly made head for the request to a replica.
 
         Args:
-            head_end: what of it is the same for every request to that replica, see `ReplicaRoute`.
+            head_end: the part of the head that is the same for every request to that replica, see `ReplicaRoute`.
             request_id: the request's id.
-            body_bytes: length of the body that follows.
+            body_bytes: length of the body that follows, in bytes.
         """
         parts = [self.method, b" ", self.url, head_end, request_id]
         for name in FORWARDED:
@@ -85,8 +85,8 @@ class RefusedRequest:
     """A request that could not be read to its end; the connection closes after the answer.
 
     Attributes:
-        outcome: why.
-        message: for the client.
+        outcome: why it is refused.
+        message: the explanation for the client.
     """
 
     outcome: Outcome

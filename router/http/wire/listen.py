@@ -1,4 +1,4 @@
-"""Listening sockets of a gateway process."""
+"""The listening sockets of a gateway process."""
 
 import asyncio
 import errno
@@ -7,22 +7,22 @@ import ssl
 from collections.abc import Callable
 
 BACKLOG = 4096
-"""Connections the kernel may hold for us; it caps this at `net.core.somaxconn`."""
+"""Connections that the kernel may hold until we accept them; it caps this at `net.core.somaxconn`."""
 ADMIN_PORTS_TRIED = 256
-"""As many gateway processes as one node may have; each takes its own admin port."""
+"""Ports tried in a row. Each gateway process of a node takes its own admin port, so this bounds their number."""
 
 
 class Listener:
-    """Accepts connections on a socket, until it is closed without losing one.
+    """Accepts connections on a socket; `close` loses no connection that the kernel has accepted.
 
     Args:
-        sock: bound, not listening yet.
+        sock: a bound socket that does not listen yet.
         new_connection: makes the protocol of each connection.
-        tls: speak TLS with this context.
-        handshake_timeout_s: for TLS; a client that takes longer is turned away.
+        tls: the context for TLS; None: plain TCP.
+        handshake_timeout_s: seconds after which a client that has not finished its TLS handshake is turned away.
 
     Attributes:
-        port: the socket's.
+        port: the socket's port.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Listener:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Accept connections from now on."""
+        """Start to accept connections."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
             self._new_connection,
@@ -52,10 +52,10 @@ class Listener:
         )
 
     async def close(self) -> None:
-        """Take the connections the kernel already accepted for us, then listen no more.
+        """Take the connections that the kernel has already accepted for us, then stop listening.
 
-        Closing alone would reset them, although others may listen on the same port. What is still in its handshake at
-        this moment is lost, unless Linux hands it over to those others (`sysctl net.ipv4.tcp_migrate_req=1`).
+        Closing alone would reset them, although other processes may listen on the same port. A connection still in its
+        TCP handshake at this moment is lost, unless Linux hands it over to those (`sysctl net.ipv4.tcp_migrate_req=1`).
         """
         if self._server is None:
             return
@@ -69,7 +69,7 @@ class Listener:
         self._server.close()
         for connection in accepted:
             connection.setblocking(False)  # noqa: FBT003 - the method's own
-        # Together, because a client may be slow to shake hands; one that fails to has left of its own accord.
+        # All at once, because a client may be slow in its TLS handshake; one whose handshake fails needs no answer.
         await asyncio.gather(*map(self._take, accepted), return_exceptions=True)
 
     async def _take(self, connection: socket.socket) -> None:
@@ -79,19 +79,20 @@ class Listener:
 
 
 def shared_socket(host: str, port: int) -> socket.socket:
-    """Return a socket bound to a port that further gateway processes of this node may share (SO_REUSEPORT).
+    """Return a socket bound to a port that other gateway processes of this node can share (SO_REUSEPORT).
 
     Raises:
-        OSError: the port is taken by something that does not share it; the message names host and port.
+        OSError: the socket cannot be bound, such as to a port that another program does not share; the message names
+            host and port.
     """
     return _bound_socket(host, port, shared=True)
 
 
 def first_free_socket(host: str, port: int) -> socket.socket:
-    """Return a socket bound to the first free port from `port` on; port 0: to any free port.
+    """Return a socket bound to the first free port from `port` on, or to any free port where `port` is 0.
 
     Raises:
-        OSError: none of the ports tried is free.
+        OSError: none of the ports tried is free, or the host cannot be bound.
     """
     for candidate in range(port, min(port + ADMIN_PORTS_TRIED, 65536)) if port else (0,):
         try:

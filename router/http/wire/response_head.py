@@ -1,27 +1,28 @@
-"""Reading the head of a replica's answer: its status, how its body ends, and which headers the client gets."""
+"""Reads the head of a replica's answer: its status, how its body ends, and which headers the client gets."""
 
 import msgspec
 
 HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"upgrade", b"te", b"trailer"})
-"""Headers that speak of one connection only (RFC 9110, section 7.6.1) and are not passed on."""
+"""Headers about a single connection (RFC 9110, section 7.6.1); they are not passed on."""
 OURS = frozenset({b"x-request-id", b"server"})
-"""Headers the gateway sets itself."""
+"""Headers that the gateway sets itself."""
 NO_BODY = frozenset({204, 304})
+"""Statuses of answers without a body (RFC 9112, section 6.3)."""
 
 
 class HeadError(Exception):
-    """The bytes are not the head of an HTTP/1.1 response."""
+    """The bytes are no head of an HTTP/1.1 response, or the end of its body is ambiguous."""
 
 
 class ResponseHead(msgspec.Struct, gc=False):
-    """A response head.
+    """The head of a response.
 
     Attributes:
-        status: its status code.
+        status: the status code.
         lines: status line and the headers to pass on, each ending in CRLF, without the empty line.
-        length: the body's length in bytes; -1: it is chunked; -2: it ends with the connection.
-        keep_alive: the connection may be used again.
-        retry_elsewhere: the replica refuses because it is going away; another should be asked.
+        length: the body's length in bytes, or `CHUNKED` (-1), or `UNTIL_CLOSE` (-2): it ends with the connection.
+        keep_alive: the connection can be used again.
+        retry_elsewhere: the replica refuses because it is about to stop; another one should be asked.
     """
 
     status: int
@@ -34,10 +35,11 @@ class ResponseHead(msgspec.Struct, gc=False):
 CHUNKED = -1
 UNTIL_CLOSE = -2
 BODY_LENGTH = frozenset({b"content-length", b"transfer-encoding"})
+"""Headers that say how the body ends."""
 
 
 def _body_length(name: bytes, value: bytes, known: int) -> int:
-    """Return the body's length by one more header, as in `ResponseHead.length`."""
+    """Return the body's length, as in `ResponseHead.length`, after one more of the `BODY_LENGTH` headers."""
     if name == b"content-length":
         if not value.isdigit() or known not in (UNTIL_CLOSE, int(value)):
             raise HeadError(f"content-length {value[:40]!r} is no number, or stands beside another")
@@ -48,14 +50,14 @@ def _body_length(name: bytes, value: bytes, known: int) -> int:
 
 
 def parse_head(head: bytes, *, to_head_request: bool) -> ResponseHead:
-    """Parse a head.
+    """Parse the head of a response.
 
     Args:
-        head: up to the empty line, without it.
+        head: the bytes up to the empty line, without it.
         to_head_request: the request's method was HEAD, so no body follows.
 
     Raises:
-        HeadError: it is malformed or its body's end is ambiguous.
+        HeadError: the head is malformed, or the end of its body is ambiguous.
     """
     lines = head.split(b"\r\n")
     status_line = lines[0]

@@ -1,4 +1,4 @@
-"""Answers the gateway gives itself: errors in OpenAI's shape, and small bodies."""
+"""Answers that the gateway gives itself: errors in OpenAI's shape, and small bodies."""
 
 from http import HTTPStatus
 
@@ -13,7 +13,7 @@ _SERVER_ERROR = 500
 
 
 def error_body(outcome: Outcome, message: str, param: str | None = None) -> bytes:
-    """Return an OpenAI-shaped error: `{"error": {"message", "type", "param", "code"}}`; `code` is the outcome."""
+    """Return an error in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`; `code` is the outcome."""
     status = HTTP_STATUS[outcome]
     kind = "server_error" if status >= _SERVER_ERROR else _ERROR_TYPES.get(status, "invalid_request_error")
     return _encoder.encode({"error": {"message": message, "type": kind, "param": param, "code": str(outcome)}})
@@ -36,12 +36,12 @@ def response(  # noqa: PLR0913 - the parts of a response
     """Return a whole response.
 
     Args:
-        status: status code.
+        status: the status code.
         body: the body.
-        content_type: its type.
+        content_type: the body's media type.
         headers: further header lines, each ending in CRLF.
-        close: tell the client that the connection ends here.
-        head_only: leave the body out (an answer to HEAD).
+        close: announce that the connection closes after this response.
+        head_only: leave the body out, as an answer to HEAD must; its length is still given.
     """
     reason = HTTPStatus(status).phrase.encode()
     return b"".join(

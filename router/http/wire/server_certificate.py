@@ -1,4 +1,4 @@
-"""The certificate of the apps' port, from files that may change while the gateway runs."""
+"""The TLS certificate of the apps' port, from files that may change while the gateway runs."""
 
 import ssl
 from pathlib import Path
@@ -9,22 +9,22 @@ import structlog
 from cluster.spec.cluster_spec import TlsSpec
 
 LOOK_EVERY_S: Final = 10.0
-"""A renewed certificate is taken within this long; kubelet itself takes up to a minute to lay a changed Secret down."""
+"""Seconds between two looks at the files. The kubelet itself takes up to a minute to write a changed Secret."""
 
 _log = structlog.get_logger("rackserve.gateway")
 
 
 class ServerCertificate:
-    """A TLS context whose certificate follows its files.
+    """A TLS context that takes a changed certificate over from its files.
 
     Args:
-        spec: the files.
+        spec: the paths of the certificate and key files.
 
     Attributes:
-        context: for servers; connections made after a change see the new certificate.
+        context: the context for listening sockets; connections made after a change get the new certificate.
 
     Raises:
-        OSError: a file cannot be read, or is no certificate or key; the message names both files.
+        OSError: a file cannot be read, or holds no certificate or key; the message names both files.
     """
 
     def __init__(self, spec: TlsSpec) -> None:
@@ -42,7 +42,10 @@ class ServerCertificate:
             ) from error
 
     def refresh(self, now_s: float) -> None:
-        """Take changed files, at most every `LOOK_EVERY_S`; with unusable ones the old certificate stays."""
+        """Load the files if they have changed; look at most every `LOOK_EVERY_S`.
+
+        Where the files cannot be used, the old certificate stays and a warning is logged.
+        """
         if now_s - self._looked_s < LOOK_EVERY_S:
             return
         self._looked_s = now_s

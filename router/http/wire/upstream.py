@@ -1,4 +1,4 @@
-"""Connections to replicas: kept open, one request at a time on each, answers copied through as they come."""
+"""Connections to replicas: kept open, one request at a time on each, answers passed on as they come."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,41 +6,47 @@ from typing import Protocol, cast
 
 from router.http.wire.chunked import ChunkedError, ChunkedWalk
 from router.http.wire.response_head import CHUNKED, UNTIL_CLOSE, HeadError, ResponseHead, parse_head
-from router.replicas.snapshot import Endpoint
+from router.replicas.endpoint import Endpoint
 
 MAX_RESPONSE_HEAD = 64 * 1024
+"""Bytes above which a response head is an error."""
 IDLE_S = 4.0
-"""An idle connection is closed after this long: before uvicorn's 5 s, so that a request seldom meets a closing one."""
+"""Seconds after which an idle connection is closed: before uvicorn's 5 s, so that few requests meet a closing one."""
 INFORMATIONAL = range(100, 200)
-
+"""Statuses of interim answers, which are skipped."""
 
 Sink = Callable[[bytes], object]
+"""Receives the framed bytes of a body, once for each read."""
 
 
 class Receiver(Protocol):
-    """Who gets a replica's answer: one request's exchange."""
+    """Receives a replica's answer to one request."""
 
     head_request: bool
 
     def upstream_head(self, head: ResponseHead, body: bytes) -> Sink:
-        """The answer begins; `body` is what of the body came with its head.
+        """Take the answer's head.
+
+        Args:
+            head: the head.
+            body: the first bytes of the body, framed, which came with the head; may be b"".
 
         Returns:
-            Where the rest of the body goes, framing included: called once for each read.
+            The sink for the rest of the body.
         """
         ...
 
     def upstream_done(self) -> None:
-        """The answer is complete."""
+        """Note that the answer is complete."""
         ...
 
     def upstream_failed(self, reason: str, *, between_chunks: bool) -> None:
-        """There will be no more of the answer; `between_chunks`: what came of it ends with a whole chunk."""
+        """Note that the rest of the answer will not come; `between_chunks`: what came ends with a whole chunk."""
         ...
 
 
 def _nowhere(data: bytes) -> None:
-    """Take bytes that go to nobody."""
+    """Drop bytes that no request waits for."""
     del data
 
 
@@ -48,12 +54,14 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to a replica.
 
     Attributes:
-        transport: the connection itself.
-        used: requests it has carried; the first may fail only because the replica does, a later one also because the
-            replica closed an idle connection just then.
-        quiet_ticks: timer ticks since bytes last came, counted by the gateway.
-        received: bytes of the current answer.
-        sink: where the body of the current answer goes.
+        pool: the pool it belongs to.
+        transport: the transport of the connection.
+        used: requests sent on it. The first can fail only because the replica fails; a later one also because the
+            replica was just closing the idle connection.
+        quiet_ticks: the gateway's timer ticks since bytes last came; the gateway counts them.
+        idle_ticks: the pool's ticks since it was given back; the pool counts them.
+        received: bytes received of the current answer.
+        sink: receives the body of the current answer.
     """
 
     __slots__ = (
@@ -87,25 +95,25 @@ class UpstreamConnection(asyncio.Protocol):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
+        """Keep the transport and count the connection as open."""
         self.transport = cast("asyncio.Transport", transport)
         self.pool.open += 1
 
     def send(self, receiver: Receiver, head: bytes, body: bytes) -> None:
-        """Send a request whose answer goes to `receiver`."""
+        """Send a request; its answer goes to `receiver`."""
         self._receiver = receiver
         self._head = None
         self.used += 1
         self.quiet_ticks = 0
         self.received = 0
         if len(body) > MAX_RESPONSE_HEAD:
-            self.transport.write(head)
+            self.transport.write(head)  # joining the two would copy a large body
             self.transport.write(body)
         else:
             self.transport.write(head + body)
 
     def data_received(self, data: bytes) -> None:
-        """Pass an answer's bytes on and find its end."""
+        """Pass the answer's bytes on and find its end."""
         self.quiet_ticks = 0
         self.received += len(data)
         walk = self._walk
@@ -125,7 +133,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _unchunked_received(self, data: bytes) -> None:
         receiver = self._receiver
         if receiver is None:
-            self.transport.abort()  # bytes that nobody asked for
+            self.transport.abort()  # bytes that no request asked for
         elif self._head is None:
             self._head_received(receiver, data)
         elif self._remaining < 0:
@@ -169,7 +177,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._finish(b"", 0, excess=len(body) > end)
 
     def _begin_body(self, length: int, body: bytes) -> int:
-        """Take what came with the head; return where in it the body ends, -1 if it goes on."""
+        """Take the bytes that came with the head; return the offset at which the body ends, -1 if it continues."""
         self._walk = None
         if length == CHUNKED:
             self._walk = ChunkedWalk()
@@ -181,7 +189,7 @@ class UpstreamConnection(asyncio.Protocol):
         return length if self._remaining <= 0 else -1
 
     def _finish(self, data: bytes, end: int, *, excess: bool = False) -> None:
-        """The answer ends at `end` of `data`; what stands behind it nobody asked for."""
+        """End the answer at offset `end` of `data`; close the connection if unrequested bytes follow."""
         excess = excess or end < len(data)
         if end:
             self.sink(data[:end] if excess else data)
@@ -196,7 +204,7 @@ class UpstreamConnection(asyncio.Protocol):
             receiver.upstream_done()
 
     def _drop_receiver(self) -> None:
-        """Stop passing bytes on: nobody waits for an answer on this connection."""
+        """Stop passing bytes on: no request waits for an answer on this connection."""
         self._receiver = None
         self._walk = None
         self.sink = _nowhere
@@ -209,7 +217,7 @@ class UpstreamConnection(asyncio.Protocol):
             receiver.upstream_failed(reason, between_chunks=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The replica closed the connection, or it broke."""
+        """End the answer, or fail it, because the replica closed the connection or it broke."""
         receiver = self._receiver
         between_chunks = self.between_chunks
         self._drop_receiver()
@@ -223,11 +231,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     @property
     def between_chunks(self) -> bool:
-        """The answer is chunked and what came of it ends with a whole chunk."""
+        """Whether the answer is chunked and what came of it ends with a whole chunk."""
         return self._walk is not None and self._walk.between_chunks
 
     def abandon(self) -> None:
-        """Close at once, as nobody wants the answer any more: the engine sees it and aborts the request."""
+        """Close at once, because the answer is not wanted any more; the engine sees this and aborts the request."""
         self._drop_receiver()
         self.transport.abort()
 
@@ -237,11 +245,12 @@ class UpstreamPool:
 
     Args:
         endpoint: the replica.
-        connect_timeout_s: how long a new connection may take.
-        tick_s: how often `tick` is called.
+        connect_timeout_s: seconds that opening a connection may take.
+        tick_s: seconds between two calls of `tick`.
 
     Attributes:
-        open: connections that are open, idle and busy.
+        endpoint: the replica.
+        open: number of open connections, idle and busy.
     """
 
     def __init__(self, endpoint: Endpoint, connect_timeout_s: float, tick_s: float) -> None:
@@ -253,7 +262,7 @@ class UpstreamPool:
         self.open = 0
 
     def take(self) -> UpstreamConnection | None:
-        """Return the connection that was used last among the idle ones, or None: `connect` then."""
+        """Return the idle connection that was used last; None where there is none and the caller must `connect`."""
         idle = self._idle
         while idle:
             connection = idle.pop()
@@ -262,11 +271,11 @@ class UpstreamPool:
         return None
 
     async def connect(self) -> UpstreamConnection:
-        """Open a connection.
+        """Open a new connection.
 
         Raises:
-            OSError: the replica does not accept.
-            TimeoutError: nor within the time for it.
+            OSError: the replica does not accept it.
+            TimeoutError: it was not open within `connect_timeout_s`.
         """
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._connect_timeout_s):
@@ -276,7 +285,7 @@ class UpstreamPool:
         return connection
 
     def put(self, connection: UpstreamConnection) -> None:
-        """Take a connection back that can be used again."""
+        """Take back a connection that can be used again."""
         if self._closed:
             connection.transport.close()
             return
@@ -290,7 +299,7 @@ class UpstreamPool:
             self._idle.remove(connection)
 
     def tick(self) -> None:
-        """Close what was idle for too long; the list is ordered, longest idle first."""
+        """Close the connections that were idle for over `IDLE_S`; the list has the longest idle first."""
         for connection in self._idle:
             connection.idle_ticks += 1
         while self._idle and self._idle[0].idle_ticks > self._idle_ticks:

@@ -17,7 +17,7 @@ from deployments.autoscaling import actor as autoscaling_actor
 from deployments.directory.client import actor_name, view_now
 from deployments.directory.membership import GatewayEndpoint, View
 from deployments.launch.application import gateway_url
-from router.replicas.snapshot import Endpoint
+from router.replicas.endpoint import Endpoint
 
 READY_S = 180.0
 """Processes of Ray start in seconds, or in a minute on a machine that is busy with other tests."""

@@ -12,7 +12,8 @@ import pytest
 from router.estimator.model_estimator import ModelEstimator, Usage
 from router.prompt.canonical import assistant_piece
 from router.prompt.chunk_chain import ChunkHasher
-from router.replicas.snapshot import Endpoint, ReplicaSnapshot
+from router.replicas.endpoint import Endpoint
+from router.replicas.snapshot import ReplicaSnapshot
 from router.request import RoutingRequest
 from tests.integration.cluster.running_application import RunningApplication, wait_for
 from tests.mixed_chats import MixedChats

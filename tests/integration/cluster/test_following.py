@@ -14,7 +14,7 @@ from deployments.directory.actor import Directory
 from deployments.directory.client import Announcement, DirectoryClient, actor_name, follow
 from deployments.directory.membership import LastKnownReplicas, View
 from deployments.gateway.process import GatewayProcess
-from router.replicas.snapshot import Endpoint
+from router.replicas.endpoint import Endpoint
 from tests.integration.cluster.running_application import eventually
 from tests.machine_speed import slowness
 

@@ -8,7 +8,7 @@ from random import Random
 
 from cluster.spec.cluster_spec import GatewaySpec, ModelSpec
 from router.http.gateway import Gateway
-from router.replicas.snapshot import Endpoint
+from router.replicas.endpoint import Endpoint
 
 NOT_HELD = ModelSpec(name="m", engine="sim", policy="round_robin", cold_start_timeout_s=0.0)
 """A model whose requests are refused at once while it has no replica."""

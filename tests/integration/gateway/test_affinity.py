@@ -14,7 +14,7 @@ from deployments.replica.engine_registry import engine_for
 from deployments.replica.server import ReplicaServer
 from router.http.gateway import Gateway
 from router.prefix_cache.exact import ResidencyDelta
-from router.replicas.snapshot import Endpoint
+from router.replicas.endpoint import Endpoint
 from tests.integration.gateway.running_gateway import ask, request, running_gateway
 from tests.integration.gateway.scripted_replica import Received, ScriptedReplica, plain
 
@@ -190,7 +190,7 @@ async def test_the_journal_says_why() -> None:
         assert (await ask(gateway.port, get % b"ask-1"))[0] == 404
 
 
-async def test_metrics_tell_the_regret() -> None:
+async def test_metrics_show_the_routing_efficiency() -> None:
     """Hits, what an infinite cache would have hit, and the balance are there for each model; /ready tells the mode."""
     async with ScriptedReplica(_chat) as one, running_gateway([one.port], models=MODELS) as gateway:
         body = request(_body("a system prompt that comes back " * 30, "hi"))

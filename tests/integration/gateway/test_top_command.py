@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from cluster.errors import ClusterUnreachableError
 from deployments.commands import cli
-from router.replicas.snapshot import LoadReport
+from router.replicas.load_report import LoadReport
 from tests.integration.gateway.running_gateway import ask, request, running_gateway
 from tests.integration.gateway.scripted_replica import Received, ScriptedReplica, plain
 

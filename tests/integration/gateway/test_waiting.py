@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from cluster.spec.cluster_spec import ModelSpec
 from router.flow_control.engine_depth import STEP_S
 from router.http.gateway import Gateway
-from router.replicas.snapshot import Endpoint, LoadReport
+from router.replicas.endpoint import Endpoint
+from router.replicas.load_report import LoadReport
 from tests.integration.gateway.running_gateway import ask, request, running_gateway
 from tests.integration.gateway.scripted_replica import Received, ScriptedReplica, plain
 from tests.machine_speed import slowness

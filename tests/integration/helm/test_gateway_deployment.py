@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from tests.integration.helm.chart import (
-    ROOT,
     Manifest,
     of_kind,
     pod_templates,
@@ -18,6 +17,7 @@ from tests.integration.helm.chart import (
     worker_groups,
 )
 from tests.integration.helm.test_pods import selected_pods, spec_of
+from tests.metrics_table import documented_metrics
 
 HPA, KEDA = scenario("gateway-hpa"), scenario("gateway-keda")
 UNSCALED = "gateway.autoscaling.by=none"
@@ -120,7 +120,7 @@ def test_keda_asks_for_what_prometheus_has() -> None:
     (trigger,) = scaled["spec"]["triggers"]
     query = trigger["metadata"]["query"]
     metric, namespace, service = re.fullmatch(r'sum\((\w+){namespace="(.+)", service="(.+)"}\)', query).groups()  # type: ignore[union-attr]
-    assert f"| `{metric}` | gauge |" in (ROOT / "README.md").read_text()
+    assert documented_metrics()[metric].kind == "gauge"
     monitored = of_kind("ServiceMonitor", KEDA)[0]["spec"]["selector"]["matchLabels"].items()
     (admin,) = (found for found in of_kind("Service", KEDA) if monitored <= found["metadata"]["labels"].items())
     assert (admin["metadata"]["namespace"], admin["metadata"]["name"]) == (namespace, service)

@@ -9,6 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from tests.data_files import RAYSERVICE_SCHEMA
 from tests.integration.helm import kuberay_rules
 from tests.integration.helm.chart import (
     ALL_VALUES,
@@ -30,7 +31,6 @@ from tests.integration.helm.test_pods import selected_pods
 KUBERNETES = "1.34"
 CORE_GROUPS = frozenset({"v1", "apps/v1", "autoscaling/v2", "networking.k8s.io/v1", "policy/v1"})
 OPERATOR_VALUES = ROOT / "helm" / "kuberay-operator-values.yaml"
-RAYSERVICE_SCHEMA = ROOT.parent / "shared" / "schemas" / "kuberay-1.7.0-rayservice-v1.schema.json"
 
 every_values_file = pytest.mark.parametrize("values", ALL_VALUES, ids=lambda file: file.stem)
 
@@ -38,9 +38,10 @@ every_values_file = pytest.mark.parametrize("values", ALL_VALUES, ids=lambda fil
 @functools.cache
 def rayservice_validator() -> jsonschema.Draft7Validator:
     """Return KubeRay's CRD schema; skips the test where it is absent."""
-    if not RAYSERVICE_SCHEMA.exists():
-        pytest.skip(f"no {RAYSERVICE_SCHEMA}: RayServices cannot be checked against KubeRay's CRD")
-    return jsonschema.Draft7Validator(json.loads(RAYSERVICE_SCHEMA.read_text()))
+    path = RAYSERVICE_SCHEMA.found()
+    if path is None:
+        pytest.skip(RAYSERVICE_SCHEMA.why_skipped)
+    return jsonschema.Draft7Validator(json.loads(path.read_text()))
 
 
 def test_there_are_enough_scenarios() -> None:

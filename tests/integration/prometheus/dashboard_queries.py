@@ -22,6 +22,6 @@ def queries() -> dict[str, str]:
 
 
 def metrics_in(expression: str) -> set[str]:
-    """Return the names of our metrics in a query, as the README's table has them."""
+    """Return the names of our metrics in a query, as the table of metrics has them."""
     names = re.findall(r"\brackserve_\w+", expression)
     return {re.sub(r"_(bucket|sum|count)$", "", name) for name in names}

@@ -6,6 +6,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cluster.autoscaling.autoscaler import Autoscaler
 from cluster.autoscaling.figures import GatewayFigures, ReplicaFigures
 from cluster.autoscaling.fleet_figures import FORGET_S, LATE_S, LONGEST_START_S, REPLICA_FORGET_S, FleetFigures
 from cluster.autoscaling.model_autoscaler import ModelAutoscaler
@@ -141,7 +142,9 @@ def test_who_is_ready_and_what_that_means_for_the_fleet() -> None:
 
 def test_no_news_no_decision() -> None:
     """Without gateways that tell, the target stays: blindness is no reason to take replicas away."""
-    autoscaler = ModelAutoscaler(AutoscalingTargets(min_replicas=0, max_replicas=5, scale_to_zero_after_s=5.0), 3)
+    autoscaler = ModelAutoscaler(
+        Autoscaler(AutoscalingTargets(min_replicas=0, max_replicas=5, scale_to_zero_after_s=5.0)), 3
+    )
     assert autoscaler.decide(0.0) is None
     for step in range(3):
         autoscaler.figures.hear_gateway("g", offered(0.0), step * 0.5, step * 0.5)
@@ -155,7 +158,7 @@ def test_no_news_no_decision() -> None:
 
 def test_held_requests_bring_the_first_replica() -> None:
     """From zero: a held request raises the target at its gateway's next word, and the start is learned."""
-    autoscaler = ModelAutoscaler(AutoscalingTargets(min_replicas=0, max_replicas=5), 0)
+    autoscaler = ModelAutoscaler(Autoscaler(AutoscalingTargets(min_replicas=0, max_replicas=5)), 0)
     for step in range(10):
         autoscaler.figures.hear_gateway("g", offered(0.0), step * 0.5, step * 0.5)
         autoscaler.decide(step * 0.5)
@@ -171,7 +174,7 @@ def test_held_requests_bring_the_first_replica() -> None:
     assert decision is not None
     assert decision.metrics.start_durations_s == (4.0,)
     assert decision.signals["lead_s"] == 4.0
-    autoscaler.set_targets(AutoscalingTargets(min_replicas=3, max_replicas=5))
+    autoscaler.set_policy(Autoscaler(AutoscalingTargets(min_replicas=3, max_replicas=5)))
     autoscaler.figures.hear_gateway("g", offered(1.0), 9.6, 9.6)
     autoscaler.decide(9.6)
     assert autoscaler.target == 3
@@ -180,7 +183,7 @@ def test_held_requests_bring_the_first_replica() -> None:
 def test_replicas_that_never_come_are_given_up() -> None:
     """Where the cluster has no room for what was ordered, the order is taken back once the load is gone."""
     targets = AutoscalingTargets(min_replicas=1, max_replicas=8, first_work_per_s=100.0, first_cold_start_s=5.0)
-    autoscaler = ModelAutoscaler(targets, 1)
+    autoscaler = ModelAutoscaler(Autoscaler(targets), 1)
     work = 0.0
     for step in range(3_000):
         now_s = step * PUSH_S

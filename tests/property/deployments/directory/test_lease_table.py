@@ -6,7 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from deployments.directory.lease_table import LeaseTable
 from deployments.directory.membership import GatewayEndpoint, LastKnownReplicas, Member, member_id
-from router.replicas.snapshot import Endpoint
+from router.replicas.endpoint import Endpoint
 
 LEASE_S = 5.0
 IDS = st.sampled_from([f"r{n}" for n in range(5)] + [f"g{n}" for n in range(2)])

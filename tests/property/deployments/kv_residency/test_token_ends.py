@@ -8,7 +8,8 @@ from router.estimator.model_estimator import ModelEstimator
 from router.prefix_cache.exact import ResidencyDelta
 from router.prefix_cache.index import PrefixIndex
 from router.prompt.chunk_chain import ChunkChain
-from router.replicas.snapshot import Endpoint, ReplicaSnapshot
+from router.replicas.endpoint import Endpoint
+from router.replicas.snapshot import ReplicaSnapshot
 from router.request import RoutingRequest
 
 NONE = np.empty(0, np.uint64)

@@ -14,7 +14,7 @@ from router.flow_control.priority import Priority
 from router.flow_control.queued_request import QueuedRequest, RequestState
 from router.flow_control.verdict import Admit, Reject
 from router.outcome import HTTP_STATUS, Outcome
-from router.replicas.snapshot import LoadReport
+from router.replicas.load_report import LoadReport
 
 TENANTS = ("ann", "bob", "eve")
 MAX_REQUESTS, MAX_BYTES = 4, 5_000

@@ -1,4 +1,4 @@
-"""The bucket table keeps what a dict would keep, whatever keys collide."""
+"""The bucket table holds what a dict would hold, whichever keys collide."""
 
 import numpy as np
 from hypothesis import settings
@@ -24,7 +24,7 @@ class TableMachine(RuleBasedStateMachine):
 
     @rule(batch=batches)
     def store(self, batch: list[int]) -> None:
-        """Store new keys, growing where both their buckets are full; those that collide all the same stay out."""
+        """Store new keys; grow where both their buckets are full; keys that still collide stay out."""
         left = np.array([key for key in batch if key not in self.model], np.uint64)
         while len(left):
             slots = self.table.place(left)
@@ -39,7 +39,7 @@ class TableMachine(RuleBasedStateMachine):
 
     @rule(batch=batches)
     def remove(self, batch: list[int]) -> None:
-        """Remove keys, stored or not."""
+        """Remove keys, some of which are not stored."""
         slots = self.table.find(np.array(batch, np.uint64))
         self.table.free(slots[slots >= 0])
         for key in batch:
@@ -47,13 +47,13 @@ class TableMachine(RuleBasedStateMachine):
 
     @rule()
     def grow(self) -> None:
-        """Growing loses nothing."""
+        """Grow; no key is lost."""
         if self.table.slots < 1 << 14:
             self.table.grow()
 
     @rule(batch=batches)
     def look_up(self, batch: list[int]) -> None:
-        """A key is found, one by one or in a batch, exactly where it was stored."""
+        """A key is found at the same slot, alone or in a batch, with the payload stored for it."""
         slots = self.table.find(np.array(batch, np.uint64)).tolist()
         for key, slot in zip(batch, slots, strict=True):
             assert slot == self.table.find_one(key)
@@ -63,7 +63,7 @@ class TableMachine(RuleBasedStateMachine):
 
     @invariant()
     def sound(self) -> None:
-        """The table's own account holds."""
+        """The table's invariants hold, and it has as many keys as the dict."""
         self.table.check_integrity()
         assert self.table.used == len(self.model)
 

@@ -1,4 +1,4 @@
-"""Both chunk LRUs hold what the plainest LRU would hold, the large one in memory that follows what it holds."""
+"""Both chunk LRUs hold what an ordered dict would hold; the large one's memory is in proportion to it."""
 
 from collections import OrderedDict
 
@@ -37,7 +37,7 @@ class LruMachine(RuleBasedStateMachine):
 
     @rule(prompt=prompts)
     def use(self, prompt: list[int]) -> None:
-        """A prompt is used: its end is older than its start."""
+        """Use a prompt: its end counts as older than its start."""
         before = set(self.model)
         sizes = np.array([_size(chunk) for chunk in prompt], np.int64)
         evicted = set(self.lru.use(np.array(prompt, np.uint64), sizes).tolist())
@@ -49,27 +49,27 @@ class LruMachine(RuleBasedStateMachine):
 
     @rule(prompt=prompts)
     def remove(self, prompt: list[int]) -> None:
-        """Chunks are dropped, held or not."""
+        """Remove chunks, some of which are not held."""
         self.lru.remove(np.array(prompt, np.uint64))
         for chunk in prompt:
             self.model.pop(chunk, None)
 
     @rule(capacity=st.integers(0, 80))
     def resize(self, capacity: int) -> None:
-        """The capacity changes; what no longer fits goes, oldest first."""
+        """Change the capacity; what no longer fits is evicted, oldest first."""
         self.capacity = capacity
         assert set(self.lru.resize(capacity).tolist()) == self._shrink()
 
     @invariant()
     def same(self) -> None:
-        """Both hold the same."""
+        """The LRU and the ordered dict hold the same chunks."""
         self.lru.check_integrity()
         assert set(self.lru.hashes().tolist()) == set(self.model)
         assert self.lru.held == sum(map(_size, self.model))
 
 
 class SmallLruMachine(LruMachine):
-    """The same for the small one."""
+    """Drives `SmallLru` beside an ordered dict."""
 
     kind = SmallLru
 
@@ -81,7 +81,7 @@ TestSmallLru.settings = TestChunkLru.settings
 
 
 def test_memory_follows_what_is_held_not_what_went_through() -> None:
-    """A million chunks through a cache of ten thousand leave no trace of the others."""
+    """A million chunks go through a cache of ten thousand; memory stays that of ten thousand."""
     lru = ChunkLru(10_000)
     generator = np.random.default_rng(0)
     ones = np.ones(1000, np.int64)
@@ -94,10 +94,10 @@ def test_memory_follows_what_is_held_not_what_went_through() -> None:
 
 @pytest.mark.parametrize("kind", [ChunkLru, SmallLru])
 def test_a_chunk_that_comes_twice_in_a_batch_counts_once(kind: type[ChunkLru | SmallLru]) -> None:
-    """Uses are handed over in batches in which a chunk may come again: its latest use decides its age."""
+    """A batch of uses may name a chunk twice: its size counts once, and its latest use decides its age."""
     lru = kind(3)
     ones = np.ones(4, np.int64)
-    lru.use(np.array([1, 2, 3, 1], np.uint64), ones)  # within a batch the front is the youngest
+    lru.use(np.array([1, 2, 3, 1], np.uint64), ones)  # within a batch the first chunk is the youngest
     assert lru.held == 3
     assert lru.use(np.array([4], np.uint64), ones[:1]).tolist() == [3]
     lru.check_integrity()

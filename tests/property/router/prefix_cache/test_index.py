@@ -1,4 +1,4 @@
-"""The prefix index says what a dict of sets would say, for any replicas, claims, evictions, drops and resyncs."""
+"""The prefix index answers as a dict of sets would, for any replicas, claims, evictions, drops and resyncs."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -31,45 +31,45 @@ class IndexMachine(RuleBasedStateMachine):
 
     @rule(replica=replicas)
     def add(self, replica: str) -> None:
-        """A replica comes, or is named again."""
+        """Add a replica, perhaps one that is known already."""
         self.index.add_replica(replica)
         self.model.setdefault(replica, set())
 
     @rule(replica=replicas)
     def drop(self, replica: str) -> None:
-        """A replica goes, with all its claims."""
+        """Drop a replica with all its claims."""
         self.index.drop_replica(replica)
         self.model.pop(replica, None)
 
     @rule(replica=replicas, batch=batches)
     def claim(self, replica: str, batch: list[int]) -> None:
-        """A replica holds chunks, perhaps named twice."""
+        """Claim chunks for a replica, some perhaps twice."""
         self.index.claim(replica, _array(batch))
         if replica in self.model:
             self.model[replica].update(batch)
 
     @rule(replica=replicas, batch=batches)
     def evict(self, replica: str, batch: list[int]) -> None:
-        """A replica holds chunks no longer."""
+        """Evict chunks of a replica."""
         self.index.evict(replica, _array(batch))
         if replica in self.model:
             self.model[replica].difference_update(batch)
 
     @rule(replica=replicas, batch=batches)
     def replace(self, replica: str, batch: list[int]) -> None:
-        """A resync: exactly these."""
+        """Resync a replica: it holds exactly these chunks."""
         self.index.replace(replica, _array(batch))
         if replica in self.model:
             self.model[replica] = set(batch)
 
     @rule(slots=st.sampled_from([8, 64, 1 << 20]))
     def sweep(self, slots: int) -> None:
-        """Some upkeep is done."""
+        """Sweep a few slots, or all."""
         self.index.sweep(slots)
 
     @rule(chain=st.lists(chunks, max_size=90))
     def match(self, chain: list[int]) -> None:
-        """Every replica's match is its leading run."""
+        """Each replica's match is the number of leading chunks it holds."""
         match = self.index.match(_array(chain))
         for replica in REPLICAS:
             held = self.model.get(replica, set())
@@ -81,14 +81,14 @@ class IndexMachine(RuleBasedStateMachine):
 
     @rule(replica=replicas, batch=batches)
     def holds(self, replica: str, batch: list[int]) -> None:
-        """Single chunks are known too."""
+        """Each single chunk is known to be held or not."""
         held = self.model.get(replica, set())
         for chunk, said in zip(batch, self.index.holds(replica, _array(batch)).tolist(), strict=True):
             assert said == (chunk in held) or (self.forgets and not said)
 
     @invariant()
     def sound(self) -> None:
-        """The index's own account holds, and its counts are the model's."""
+        """The index's invariants hold, and its counts are those of the dict of sets."""
         self.index.check_integrity()
         assert set(self.index.replicas) == set(self.model)
         for replica, held in self.model.items():
@@ -96,7 +96,7 @@ class IndexMachine(RuleBasedStateMachine):
 
 
 class SmallIndexMachine(IndexMachine):
-    """The same in an index that is too small: it may forget, but never invents, and never grows."""
+    """Drives an index that is too small: it may forget claims, but never invents one and never grows past its bound."""
 
     max_slots = 16
     forgets = True
@@ -108,7 +108,7 @@ class SmallIndexMachine(IndexMachine):
 
     @invariant()
     def bounded(self) -> None:
-        """No more chunks than slots."""
+        """The index stores at most `max_slots` chunks."""
         assert self.index.chunks <= self.max_slots
 
 
@@ -121,7 +121,7 @@ TestSmallPrefixIndex.settings = settings(max_examples=60, stateful_step_count=30
 @settings(max_examples=20, deadline=None)
 @given(replica_count=st.sampled_from([1, 16, 17, 64, 65, 200, 256]), seed=st.integers(0, 1000))
 def test_long_prompts_over_many_replicas(replica_count: int, seed: int) -> None:
-    """With hundreds of chunks and up to 256 replicas each one's match is the prefix it was given."""
+    """With hundreds of chunks and up to 256 replicas, each replica matches exactly the prefix claimed for it."""
     generator = np.random.default_rng(seed)
     chain = generator.integers(1, 2**63, 417, dtype=np.uint64)
     index = PrefixIndex()
@@ -138,7 +138,7 @@ def test_long_prompts_over_many_replicas(replica_count: int, seed: int) -> None:
 
 
 def test_what_is_pushed_out_is_no_longer_counted() -> None:
-    """In a full index each new chunk takes an old one's place, for all the replicas that held it."""
+    """In a full index a new chunk takes the place of an old one, which is then uncounted for all its replicas."""
     generator = np.random.default_rng(0)
     index = PrefixIndex(max_slots=64)
     for replica in ("r", "s"):

@@ -1,4 +1,4 @@
-"""Residency is right whatever order its news comes in, and never believes in a cache that is gone."""
+"""Residency is right in whatever order deltas come, and holds no claim for a cache that is gone."""
 
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ def _chain(values: list[int], chunk_bytes: int = 100) -> ChunkChain:
 
 
 class Prompt(NamedTuple):
-    """A prompt that was sent and has not ended."""
+    """A prompt that was sent and has not ended yet."""
 
     number: int
     chain: ChunkChain
@@ -36,7 +36,7 @@ class Prompt(NamedTuple):
 
 
 class ExactMachine(RuleBasedStateMachine):
-    """A replica with a real cache, a lossy line, and a gateway that listens and sends prompts."""
+    """A replica with a cache, a line that loses and reorders deltas, and a gateway that sends prompts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,14 +55,14 @@ class ExactMachine(RuleBasedStateMachine):
 
     @rule(resident=sets, evicted=sets)
     def change(self, resident: set[int], evicted: set[int]) -> None:
-        """The cache changes; the news is put on the line."""
+        """Change the cache and put the delta on the line."""
         self.cache = (self.cache - evicted) | resident
         self.sequence += 1
         self.line.append(ResidencyDelta(self.sequence, _array(resident), _array(evicted)))
 
     @rule(position=st.integers(0, 3), repeat=st.booleans())
     def deliver(self, position: int, repeat: bool) -> None:  # noqa: FBT001 - drawn
-        """Some news arrives: perhaps out of order, perhaps not for the last time."""
+        """Deliver a delta, perhaps out of order, perhaps one that will come again."""
         if self.line:
             position %= len(self.line)
             delta = self.line[position] if repeat else self.line.pop(position)
@@ -70,13 +70,13 @@ class ExactMachine(RuleBasedStateMachine):
 
     @rule()
     def lose(self) -> None:
-        """News is lost."""
+        """Lose a delta."""
         if self.line:
             self.line.pop(0)
 
     @rule(chain=st.lists(chunks, unique=True, max_size=8))
     def send(self, chain: list[int]) -> None:
-        """A prompt is sent; it counts as resident at once."""
+        """Send a prompt; it counts as resident at once."""
         prompt = _chain(chain)
         held = self.residency.match(prompt).count("r")
         source = self.residency.source("r")
@@ -86,7 +86,7 @@ class ExactMachine(RuleBasedStateMachine):
 
     @rule(position=st.integers(0, 9), prefilled=st.booleans())
     def end(self, position: int, prefilled: bool) -> None:  # noqa: FBT001 - drawn
-        """A prompt is prefilled, or never was."""
+        """End a prompt: it was prefilled, or it was lost before."""
         source = self.residency.source("r")
         assert source is not None
         if self.prompts:
@@ -98,7 +98,7 @@ class ExactMachine(RuleBasedStateMachine):
 
     @rule()
     def resync(self) -> None:
-        """A snapshot is asked for and comes; with no prompt under way it alone decides what is claimed."""
+        """Ask for a snapshot and apply it; with no prompt under way, exactly what it names is claimed."""
         snapshot = ResidencyDelta(self.sequence, _array(self.cache), NOTHING, snapshot=True)
         assert self.residency.apply_delta("r", snapshot)
         self.needs_snapshot = False
@@ -110,7 +110,7 @@ class ExactMachine(RuleBasedStateMachine):
 
     @rule()
     def settle(self) -> None:
-        """With all news delivered in order and every prompt long ended, exactly what is cached is claimed."""
+        """Deliver all deltas in order and end every prompt: then exactly what is cached is claimed."""
         source = self.residency.source("r")
         assert source is not None
         for prompt in self.prompts:
@@ -124,7 +124,7 @@ class ExactMachine(RuleBasedStateMachine):
         if self.residency.modes()["r"] == "observed":
             self.resync()
         elif self.residency.apply_delta("r", ResidencyDelta(self.sequence + 1, NOTHING, NOTHING)):
-            self.sequence += 1  # it took the next one, so it had missed none
+            self.sequence += 1  # it accepted the next delta, so it had missed none
         else:
             self.sequence += 1
             self.resync()
@@ -132,7 +132,7 @@ class ExactMachine(RuleBasedStateMachine):
 
     @invariant()
     def sound(self) -> None:
-        """The residency's own account holds."""
+        """The residency's invariants hold."""
         self.residency.check_integrity()
 
 
@@ -149,9 +149,9 @@ TestExactResidency.settings = settings(max_examples=100, stateful_step_count=40,
 def test_observed_claims_stay_within_the_capacity(
     prompts: list[list[int]], capacity_chunks: int, chunk_bytes: int
 ) -> None:
-    """What is believed of a replica is never more than its cache can hold, and the last prompt's start is in it.
+    """A replica never has more claims than its cache can hold, and the start of its last prompt is among them.
 
-    Small caches and large ones are aged by different LRUs.
+    Small and large caches are aged by different LRUs; both are tried.
     """
     residency = Residency()
     residency.add_replica("r", exact=False, kv_bytes=chunk_bytes * capacity_chunks)
@@ -167,7 +167,7 @@ def test_observed_claims_stay_within_the_capacity(
 
 
 def test_observed_claims_of_a_failed_prompt_are_taken_back() -> None:
-    """A prompt that never reached its replica is not believed to be cached; what was there before still is."""
+    """The claims of a prompt that never reached its replica are taken back; earlier claims stay."""
     residency = Residency()
     residency.add_replica("r", exact=False, kv_bytes=10_000)
     source = residency.source("r")
@@ -182,7 +182,7 @@ def test_observed_claims_of_a_failed_prompt_are_taken_back() -> None:
 
 
 def test_an_answer_is_held_too() -> None:
-    """The next turn finds the answer cached behind the prompt."""
+    """The next turn of a chat finds the answer cached behind the prompt."""
     residency = Residency()
     residency.add_replica("r", exact=False, kv_bytes=10_000)
     source = residency.source("r")
@@ -194,7 +194,7 @@ def test_an_answer_is_held_too() -> None:
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_a_restarted_replica_holds_nothing(exact: bool) -> None:  # noqa: FBT001 - parametrized
-    """A replica that comes anew under its old name, or that goes, keeps no claim."""
+    """A replica that restarts under its old id, or that leaves, keeps no claim."""
     residency = Residency()
     chain = _chain([1, 2, 3])
     for replica_id in ("r", "s"):
@@ -210,7 +210,7 @@ def test_a_restarted_replica_holds_nothing(exact: bool) -> None:  # noqa: FBT001
 
 
 def test_a_smaller_cache_ages_at_once() -> None:
-    """Once a replica says how little it holds, no more than that is believed."""
+    """Once a replica reports a smaller capacity, the claims that exceed it are evicted."""
     residency = Residency()
     residency.add_replica("r", exact=False, kv_bytes=10_000)
     source = residency.source("r")
@@ -218,11 +218,11 @@ def test_a_smaller_cache_ages_at_once() -> None:
     chain = _chain(list(range(1, 31)))
     source.sent(chain, 0, 0.0)
     source.resize(500)
-    assert residency.match(chain).count("r") == 5  # its start: an engine frees the end first
+    assert residency.match(chain).count("r") == 5  # the start: an engine frees the end first
 
 
 def test_a_cache_that_turns_out_large_keeps_what_it_holds_in_order() -> None:
-    """Once a replica says that it holds more than was thought, its claims and their ages go over to the large LRU."""
+    """Once a replica reports a larger capacity, its claims move to the large LRU in their order of use."""
     residency = Residency()
     residency.add_replica("r", exact=False, kv_bytes=SMALL_BYTES)
     source = residency.source("r")
@@ -239,7 +239,7 @@ def test_a_cache_that_turns_out_large_keeps_what_it_holds_in_order() -> None:
 
 
 def test_a_claim_nobody_confirms_is_taken_back() -> None:
-    """An engine that caches nothing is not believed to for longer than a moment."""
+    """Chunks that an engine does not confirm lose their claims `CONFIRM_S` after the prefill."""
     residency = Residency()
     residency.add_replica("r", exact=True, kv_bytes=0)
     residency.apply_delta("r", ResidencyDelta(0, NOTHING, NOTHING, snapshot=True))
@@ -248,15 +248,15 @@ def test_a_claim_nobody_confirms_is_taken_back() -> None:
     chain = _chain([1, 2, 3])
     number = source.sent(chain, 0, 0.0)
     residency.tick(100.0)
-    assert residency.match(chain).count("r") == 3  # still waiting to be prefilled
+    assert residency.match(chain).count("r") == 3  # not prefilled yet, so not overdue
     source.prefilled(number, 100.0)
     residency.apply_delta("r", ResidencyDelta(1, _array({1, 2}), NOTHING))
     residency.tick(100.0 + CONFIRM_S)
     assert residency.match(chain).count("r") == 2
 
 
-def test_news_that_comes_twice_or_late_changes_nothing() -> None:
-    """An old delta does not bring back what a newer one evicted."""
+def test_a_delta_that_comes_twice_or_late_changes_nothing() -> None:
+    """An old delta does not bring back a chunk that a newer one evicted."""
     residency = Residency()
     residency.add_replica("r", exact=True, kv_bytes=0)
     residency.apply_delta("r", ResidencyDelta(4, NOTHING, NOTHING, snapshot=True))
@@ -268,7 +268,7 @@ def test_news_that_comes_twice_or_late_changes_nothing() -> None:
 
 
 def test_the_latest_prompt_outlives_earlier_ones_of_the_same_batch() -> None:
-    """Uses are handed to the LRU in batches; their order within a batch is their order in time."""
+    """Prompts reach the LRU in batches; within a batch their order in time is kept."""
     residency = Residency()
     residency.add_replica("r", exact=False, kv_bytes=500)
     source = residency.source("r")

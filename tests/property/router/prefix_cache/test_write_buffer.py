@@ -1,4 +1,4 @@
-"""Claims that wait are as good as claims that are written: whoever looks a prompt up sees both alike."""
+"""A lookup sees claims that wait in the write buffer exactly as it sees claims in the index."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ REPLICAS = ("a", "b", "c")
 
 
 def _chain(path: Sequence[int]) -> Hashes:
-    """Return the hashes of a prompt: each stands for the path up to it, as in a real chain."""
+    """Return the hashes of a prompt; each stands for the whole path up to it, as in a real chain."""
     hashes = []
     link = 1
     for step in path:
@@ -29,32 +29,32 @@ steps = st.lists(st.tuples(st.sampled_from(["send", "look", "flush"]), st.sample
 
 @given(steps)
 def test_waiting_claims_cannot_be_told_from_written_ones(steps: list[tuple[str, str, Hashes]]) -> None:
-    """After any sends a prompt matches as if each claim had been written at once."""
+    """After any sends, a prompt matches as if each claim had been written to the index at once."""
     index, plain = PrefixIndex(), PrefixIndex()
     for replica in REPLICAS:
         index.add_replica(replica)
         plain.add_replica(replica)
-    deferred = IndexWriteBuffer(index)
+    buffer = IndexWriteBuffer(index)
     for what, replica, hashes in steps:
-        match, expected = deferred.match(hashes), plain.match(hashes)
+        match, expected = buffer.match(hashes), plain.match(hashes)
         assert [match.count(name) for name in REPLICAS] == [expected.count(name) for name in REPLICAS]
         if what == "send" and match.count(replica) < len(hashes):
             new = hashes[match.count(replica) :]
-            deferred.claim(replica, new)
+            buffer.claim(replica, new)
             plain.claim(replica, new, distinct=True)
         elif what == "flush":
-            deferred.flush()
-    deferred.flush()
+            buffer.flush()
+    buffer.flush()
     index.check_integrity()
     assert [index.claims(name) for name in REPLICAS] == [plain.claims(name) for name in REPLICAS]
 
 
 def test_a_batch_is_written_when_it_is_large_enough() -> None:
-    """What waits is bounded."""
+    """The buffer is bounded: it writes itself to the index at `FLUSH_CHUNKS`."""
     index = PrefixIndex()
     index.add_replica("a")
-    deferred = IndexWriteBuffer(index)
-    deferred.claim("a", np.arange(1, FLUSH_CHUNKS, dtype=np.uint64))
+    buffer = IndexWriteBuffer(index)
+    buffer.claim("a", np.arange(1, FLUSH_CHUNKS, dtype=np.uint64))
     assert index.claims("a") == 0
-    deferred.claim("a", np.array([FLUSH_CHUNKS], np.uint64))
+    buffer.claim("a", np.array([FLUSH_CHUNKS], np.uint64))
     assert index.claims("a") == FLUSH_CHUNKS

@@ -1,4 +1,4 @@
-"""Common prefixes give common leading hashes, and nothing else does."""
+"""Prompts have common leading hashes exactly as far as they have a common prefix."""
 
 import json
 
@@ -20,12 +20,12 @@ def _chain(chat: list[dict[str, str]], **salt: str) -> ChunkChain:
 
 
 def _longest(start: int) -> int:
-    """Return how long a chunk that starts there may be."""
+    """Return the largest size of a chunk that starts at `start`, in bytes."""
     return next(size for until, size in TIERS if start < until)
 
 
 def _common(one: ChunkChain, other: ChunkChain) -> int:
-    """Return how many leading bytes two chains share by their hashes."""
+    """Return how many leading bytes two chains have in common by their hashes."""
     shared = 0
     for at, (left, right) in enumerate(zip(one.hashes.tolist(), other.hashes.tolist(), strict=False)):
         if left != right:
@@ -36,7 +36,7 @@ def _common(one: ChunkChain, other: ChunkChain) -> int:
 
 @given(chat=chats)
 def test_chunks_cover_the_prompt_but_for_a_short_tail(chat: list[dict[str, str]]) -> None:
-    """Chunks are whole, in order, none too long, and what follows the last is too short to be one."""
+    """Chunks follow one another within their length bounds, and the rest is too short to be a chunk."""
     chain = _chain(chat)
     assert len(chain) == len(chain.hashes) == len(chain.ends)
     sizes = [end - start for start, end in zip([0, *chain.ends], chain.ends, strict=False)]
@@ -48,7 +48,7 @@ def test_chunks_cover_the_prompt_but_for_a_short_tail(chat: list[dict[str, str]]
 
 @given(chat=chats, more=st.lists(messages, min_size=1, max_size=3))
 def test_the_next_turn_matches_all_that_was_hashed(chat: list[dict[str, str]], more: list[dict[str, str]]) -> None:
-    """A chat that goes on shares every chunk of what it was: at most `MIN_CHUNK_BYTES` of history are not found."""
+    """The next turn of a chat has every chunk of the chat so far, so under `MIN_CHUNK_BYTES` of history are lost."""
     before, after = _chain(chat), _chain([*chat, *more])
     assert after.hashes.tolist()[: len(before)] == before.hashes.tolist()
     assert list(after.ends[: len(before)]) == list(before.ends)
@@ -56,7 +56,7 @@ def test_the_next_turn_matches_all_that_was_hashed(chat: list[dict[str, str]], m
 
 @given(one=chats, other=chats)
 def test_what_is_shared_is_the_common_prefix(one: list[dict[str, str]], other: list[dict[str, str]]) -> None:
-    """Hashes agree only as far as the bytes do, and as far as whole chunks of common messages go."""
+    """Hashes agree only as far as the bytes do, and at least as far as whole chunks fit into the common bytes."""
     left = b"".join(read_prompt(PATH, json.dumps({"messages": one}).encode()).pieces)
     right = b"".join(read_prompt(PATH, json.dumps({"messages": other}).encode()).pieces)
     prefix = next((at for at, pair in enumerate(zip(left, right, strict=False)) if pair[0] != pair[1]), None)
@@ -68,7 +68,7 @@ def test_what_is_shared_is_the_common_prefix(one: list[dict[str, str]], other: l
 
 @given(chat=st.lists(messages, min_size=1, max_size=4), answer=texts)
 def test_an_answer_extends_the_chain_to_the_next_turns(chat: list[dict[str, str]], answer: str) -> None:
-    """The chain with the answer behind it is the next turn's, as far as it goes."""
+    """A prompt's chain extended by its answer is the chain of the next turn's first messages."""
     extended = HASHER.extended(_chain(chat), assistant_piece(answer))
     expected = _chain([*chat, {"role": "assistant", "content": answer}])
     assert extended.hashes.tolist() == expected.hashes.tolist()
@@ -83,7 +83,7 @@ def test_an_answer_extends_the_chain_to_the_next_turns(chat: list[dict[str, str]
 
 @given(chat=st.lists(messages, min_size=1, max_size=2), salt=st.sampled_from(["model", "adapter", "cache_salt"]))
 def test_salts_share_nothing(chat: list[dict[str, str]], salt: str) -> None:
-    """Another model, adapter or tenant salt has other hashes throughout; so has another cluster's seed."""
+    """With another model, adapter, salt or cluster seed, every hash of a prompt is different."""
     chain = _chain(chat).hashes.tolist()
     assert not set(chain) & set(_chain(chat, **{salt: "other"}).hashes.tolist())
     body = json.dumps({"messages": chat}).encode()
@@ -125,6 +125,6 @@ def test_salts_share_nothing(chat: list[dict[str, str]], salt: str) -> None:
     ),
 )
 def test_any_body_has_a_chain(path: str, body: bytes) -> None:
-    """Nothing a client can send raises; what is not understood has the empty chain."""
+    """No body that a client can send raises; one that is not understood has the empty chain."""
     chain = HASHER.of_body(path, body, model="m")
     assert chain is EMPTY_CHAIN or chain.size_bytes >= 0

@@ -10,7 +10,9 @@ from router.estimator.model_estimator import ModelEstimator, Ticket, Usage
 from router.prefix_cache.index import PrefixIndex
 from router.prefix_cache.residency import Residency, ResidencyDelta
 from router.prompt.chunk_chain import ChunkChain, ChunkHasher, Hashes
-from router.replicas.snapshot import Endpoint, LoadReport, ReplicaSnapshot
+from router.replicas.endpoint import Endpoint
+from router.replicas.load_report import LoadReport
+from router.replicas.snapshot import ReplicaSnapshot
 from router.request import RoutingRequest
 from router.scheduling.registry import policy_named
 

@@ -2,6 +2,7 @@
 
 from rich.console import Console
 
+from cluster.autoscaling.autoscaler import Autoscaler
 from cluster.autoscaling.figures import GatewayFigures
 from cluster.autoscaling.model_autoscaler import ModelAutoscaler
 from cluster.autoscaling.targets import AutoscalingTargets
@@ -10,7 +11,9 @@ from deployments.commands.scaling_table import SHOWN, scaling_table
 
 def test_the_present_decision_and_the_last_changes_are_shown() -> None:
     """Of a model that went from zero to one and back, in words: when, how many, why, and what waited."""
-    autoscaler = ModelAutoscaler(AutoscalingTargets(min_replicas=0, max_replicas=3, scale_to_zero_after_s=30.0), 0)
+    autoscaler = ModelAutoscaler(
+        Autoscaler(AutoscalingTargets(min_replicas=0, max_replicas=3, scale_to_zero_after_s=30.0)), 0
+    )
     for step in range(400):
         now_s = step * 0.5
         held = 2 if step == 20 else 0

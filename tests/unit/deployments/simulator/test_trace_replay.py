@@ -1,7 +1,6 @@
 """Trace replay: the trace's format, the virtual replicas, and what policies do with a trace."""
 
 import json
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +13,7 @@ from deployments.simulator.prefill_replica import PrefillReplica
 from deployments.simulator.replay import ReplaySettings, replay
 from deployments.simulator.trace import BLOCK_TOKENS, TraceRequest, chunk_chain, read_trace
 from router.scheduling.registry import POLICIES
-
-ROOT = Path(__file__).resolve().parents[4]
+from tests.data_files import MOONCAKE_TRACE
 
 
 def _request(at_s: float, blocks: list[int]) -> TraceRequest:
@@ -167,19 +165,11 @@ MOONCAKE_ROUND_ROBIN_TTFT_S = 3.126
 """Round robin's mean on the same replicas; its hit ratio is 0.098 (`make bench-routing` has every policy)."""
 
 
-def _mooncake() -> Path | None:
-    folders = [ROOT.parent / "shared" / "traces"]
-    if data := os.environ.get("RACKSERVE_DATA"):
-        folders = [Path(data), Path(data) / "traces", *folders]
-    name = "mooncake_conversation.jsonl"
-    return next((path for folder in folders if (path := folder / name).is_file()), None)
-
-
-@pytest.mark.skipif(_mooncake() is None, reason="no Mooncake trace in ../shared/traces or $RACKSERVE_DATA")
+@pytest.mark.skipif(MOONCAKE_TRACE.found() is None, reason=MOONCAKE_TRACE.why_skipped)
 @pytest.mark.parametrize("exact", [True, False])
 def test_the_mooncake_trace_holds_its_bars(exact: bool) -> None:  # noqa: FBT001 - parametrized
     """Hits near a pooled cache's, work even, under half of round robin's TTFT, the whole trace in seconds."""
-    path = _mooncake()
+    path = MOONCAKE_TRACE.found()
     assert path is not None
     trace = read_trace(path)
     began_s = time.process_time()

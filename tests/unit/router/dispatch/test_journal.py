@@ -4,7 +4,8 @@ import pytest
 
 from router.dispatch.journal import MAX_ATTEMPTS, MAX_CANDIDATES, Journal
 from router.outcome import Outcome
-from router.replicas.snapshot import Endpoint, ReplicaSnapshot
+from router.replicas.endpoint import Endpoint
+from router.replicas.snapshot import ReplicaSnapshot
 from router.scheduling.interface import Decision
 
 

@@ -18,7 +18,9 @@ from router.flow_control.unacknowledged import Unacknowledged
 from router.flow_control.verdict import ADMIT, WAIT, Reject
 from router.flow_control.work import OutputEstimate, work_of
 from router.outcome import Outcome
-from router.replicas.snapshot import Endpoint, LoadReport, ReplicaSnapshot
+from router.replicas.endpoint import Endpoint
+from router.replicas.load_report import LoadReport
+from router.replicas.snapshot import ReplicaSnapshot
 
 
 def report(running: int = 0, waiting: int = 0) -> LoadReport:

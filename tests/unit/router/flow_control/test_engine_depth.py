@@ -4,7 +4,7 @@ import pytest
 
 from router.flow_control.engine_depth import FIRST_LIMIT, MAX_DEPTH_S, MIN_DEPTH_S, UNREPORTED_LIMIT, EngineDepth
 from router.flow_control.slots import Slots
-from router.replicas.snapshot import LoadReport
+from router.replicas.load_report import LoadReport
 
 
 def report(running: int = 0, waiting: int = 0) -> LoadReport:

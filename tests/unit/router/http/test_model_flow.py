@@ -9,7 +9,8 @@ from router.flow_control.queued_request import QueuedRequest
 from router.flow_control.rate_limits import RateLimits
 from router.flow_control.verdict import Reject
 from router.http.model_flow import ModelFlow, Waiter
-from router.replicas.snapshot import Endpoint, ReplicaSnapshot
+from router.replicas.endpoint import Endpoint
+from router.replicas.snapshot import ReplicaSnapshot
 
 
 class Request:

@@ -1,4 +1,4 @@
-"""Regret measures what an infinite shared cache would have done, within bounds."""
+"""Routing efficiency measures what an infinite shared cache would have done, in bounded memory."""
 
 from random import Random
 
@@ -15,7 +15,7 @@ def _chain(hashes: list[int], size: int = 100) -> ChunkChain:
 
 
 def _conversations(count: int, seed: int) -> list[ChunkChain]:
-    """Return prompts of which some go on where others ended."""
+    """Return prompts, some of which continue earlier ones."""
     rng = Random(seed)
     talks: list[list[int]] = []
     prompts = []
@@ -42,7 +42,7 @@ def _ideal(prompts: list[ChunkChain]) -> float:
 
 
 def test_the_ideal_is_that_of_an_infinite_cache() -> None:
-    """With room for all it is exact."""
+    """With room for all chunks the ideal hit ratio is exact."""
     prompts = _conversations(300, seed=1)
     shadow = ShadowCache(max_sampled=10**6)
     hits, seen = (sum(column) for column in zip(*map(shadow.visit, prompts), strict=True))
@@ -50,7 +50,7 @@ def test_the_ideal_is_that_of_an_infinite_cache() -> None:
 
 
 def test_a_small_sample_estimates_the_same() -> None:
-    """A hundredth of the memory, and the hit ratio is still within a few points."""
+    """A sample of under a tenth of the chunks gives the hit ratio to within a few points."""
     prompts = _conversations(8000, seed=2)
     shadow = ShadowCache(max_sampled=3000)
     hits, seen = (sum(column) for column in zip(*map(shadow.visit, prompts), strict=True))
@@ -59,7 +59,7 @@ def test_a_small_sample_estimates_the_same() -> None:
 
 
 def test_memory_is_bounded_by_a_million_distinct_prefixes() -> None:
-    """Nothing grows with the number of past requests."""
+    """The shadow cache does not grow with the number of past requests."""
     shadow = ShadowCache(max_sampled=1000)
     generator = np.random.default_rng(0)
     for _ in range(2000):
@@ -67,8 +67,8 @@ def test_memory_is_bounded_by_a_million_distinct_prefixes() -> None:
         assert len(shadow) <= 2 * 1500
 
 
-def test_when_the_memory_is_full_the_older_half_is_remembered_until_then() -> None:
-    """Forgetting goes by generations: what the last one saw still hits, what the one before saw does not."""
+def test_two_generations_are_remembered_and_older_ones_forgotten() -> None:
+    """Chunks seen in the last generation still hit; chunks seen only before that do not."""
     shadow = ShadowCache(max_sampled=100)
     generator = np.random.default_rng(0)
 
@@ -79,40 +79,45 @@ def test_when_the_memory_is_full_the_older_half_is_remembered_until_then() -> No
         shadow.visit(_chain(sampled(50)))
     old, between = sampled(10), sampled(200)
     shadow.visit(_chain(old))
-    shadow.visit(_chain(between[:100]))  # one generation on
+    shadow.visit(_chain(between[:100]))  # fills one generation
     assert shadow.visit(_chain(old))[0] == 1000
     for _ in range(4):
         shadow.visit(_chain(sampled(101)))
     assert shadow.visit(_chain(old))[0] == 0
 
 
-def test_regret_compares_what_was_cached_with_what_could_have_been() -> None:
-    """Half of what could have been cached was: regret says 0.5."""
-    regret = RoutingEfficiency()
-    regret.arrived(_chain([1, 2, 3, 4]))
-    regret.answered("a", 400, 0)
-    regret.arrived(_chain([1, 2, 3, 4]))
-    regret.answered("b", 400, 200)
-    assert regret.ideal_hit_ratio == pytest.approx(0.5, rel=0.01)
-    assert regret.hit_ratio == pytest.approx(0.25, rel=0.01)
-    assert regret.achieved == pytest.approx(0.5, rel=0.01)
-    assert regret.imbalance == pytest.approx(400 * 2 / 600, rel=0.01)
-    regret.forget("b")
-    assert regret.imbalance == 1.0
+def test_hits_are_compared_with_the_possible_ones() -> None:
+    """Half of the possible hits were had: `achieved` is 0.5."""
+    efficiency = RoutingEfficiency()
+    efficiency.arrived(_chain([1, 2, 3, 4]))
+    efficiency.answered("a", 400, 0)
+    efficiency.arrived(_chain([1, 2, 3, 4]))
+    efficiency.answered("b", 400, 200)
+    assert efficiency.ideal_hit_ratio == pytest.approx(0.5, rel=0.01)
+    assert efficiency.hit_ratio == pytest.approx(0.25, rel=0.01)
+    assert efficiency.achieved == pytest.approx(0.5, rel=0.01)
+    assert efficiency.imbalance == pytest.approx(400 * 2 / 600, rel=0.01)
+    efficiency.forget("b")
+    assert efficiency.imbalance == 1.0
 
 
-def test_before_anything_happened_there_is_no_regret() -> None:
-    """No division by nothing."""
-    regret = RoutingEfficiency()
-    assert (regret.hit_ratio, regret.ideal_hit_ratio, regret.achieved, regret.forgotten) == (0.0, 0.0, 1.0, 0.5)
-    assert regret.imbalance == 1.0
+def test_before_the_first_request_routing_is_fully_efficient() -> None:
+    """Without any request no ratio divides by zero, and `forgotten` is an even chance."""
+    efficiency = RoutingEfficiency()
+    assert (efficiency.hit_ratio, efficiency.ideal_hit_ratio, efficiency.achieved, efficiency.forgotten) == (
+        0.0,
+        0.0,
+        1.0,
+        0.5,
+    )
+    assert efficiency.imbalance == 1.0
 
 
 def test_what_evicting_costs_is_measured() -> None:
-    """Of what is computed a third was known once: that is the chance that something evicted is asked for again."""
-    regret = RoutingEfficiency()
+    """A third of what is computed had been computed before: the chance that an evicted chunk is asked for again."""
+    efficiency = RoutingEfficiency()
     for number in range(3000):
-        regret.arrived(_chain([1 + 4 * (number // 2) + at for at in range(4)]))
-        regret.answered("a", 400, 0 if number % 2 else 200)
-    assert regret.ideal_hit_ratio == pytest.approx(0.5, abs=0.01)
-    assert regret.forgotten == pytest.approx(0.25 / 0.75, abs=0.02)
+        efficiency.arrived(_chain([1 + 4 * (number // 2) + at for at in range(4)]))
+        efficiency.answered("a", 400, 0 if number % 2 else 200)
+    assert efficiency.ideal_hit_ratio == pytest.approx(0.5, abs=0.01)
+    assert efficiency.forgotten == pytest.approx(0.25 / 0.75, abs=0.02)

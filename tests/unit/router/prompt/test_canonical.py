@@ -21,7 +21,7 @@ def _pieces(path: str, body: object) -> list[bytes]:
 
 
 def _reordered(value: object) -> object:
-    """Return the same JSON with every object's keys the other way round."""
+    """Return the same JSON with the keys of every object in reverse order."""
     if isinstance(value, dict):
         return {key: _reordered(value[key]) for key in reversed(value)}
     return [_reordered(item) for item in value] if isinstance(value, list) else value
@@ -57,7 +57,7 @@ CALL = {
     ],
 )
 def test_key_order_and_spacing_change_nothing(path: str, body: dict[str, object]) -> None:
-    """The same JSON, written otherwise, is the same prompt."""
+    """The same JSON with other key order, spacing or escapes is the same prompt."""
     expected = read_prompt(path, json.dumps(body, separators=(",", ":")).encode())
     assert expected.pieces
     assert read_prompt(path, json.dumps(_reordered(body), indent=3).encode()) == expected
@@ -92,20 +92,20 @@ def test_key_order_and_spacing_change_nothing(path: str, body: dict[str, object]
         (MESSAGES, {"messages": [USER]}, {"messages": [USER], "system": "Be brief."}),
     ],
 )
-def test_another_prompt_is_another(path: str, one: dict[str, object], other: dict[str, object]) -> None:
-    """What changes the prompt changes its bytes."""
+def test_different_prompts_have_different_bytes(path: str, one: dict[str, object], other: dict[str, object]) -> None:
+    """Any change that an engine would see in the prompt changes its bytes."""
     assert _pieces(path, one) != _pieces(path, other)
 
 
 def test_fields_that_are_no_prompt_change_nothing() -> None:
-    """Sampling and the like leave the prefix as it is."""
+    """Sampling options and the like leave the prompt's bytes as they are."""
     assert _pieces(CHAT, {"messages": [USER], "temperature": 0.1, "stream": True}) == _pieces(
         CHAT, {"messages": [USER]}
     )
 
 
 def test_tools_come_first_and_messages_follow_one_piece_each() -> None:
-    """The order in which templates render them."""
+    """Pieces stand in the order in which templates render them."""
     pieces = _pieces(CHAT, {"messages": [SYSTEM, USER], "tools": TOOLS})
     assert len(pieces) == 3
     assert b'"now"' in pieces[0]
@@ -115,13 +115,13 @@ def test_tools_come_first_and_messages_follow_one_piece_each() -> None:
 
 
 def test_content_cannot_imitate_another_structure() -> None:
-    """One message that quotes the form of two is not two."""
+    """One message that quotes the canonical form of two messages is not those two."""
     quoted = b"".join(_pieces(CHAT, {"messages": [USER, SYSTEM]})).decode("latin-1")
     assert b"".join(_pieces(CHAT, {"messages": [{"role": "user", "content": quoted}]})) != quoted.encode("latin-1")
 
 
 def test_text_parts_are_text() -> None:
-    """A single text part is what a plain string is: SDKs write either."""
+    """A single text part has the bytes of a plain string, because SDKs write either."""
     parts = [{"type": "text", "text": USER["content"]}]
     plain = _pieces(CHAT, {"messages": [USER]})
     assert _pieces(CHAT, {"messages": [{"role": "user", "content": parts}]}) == plain
@@ -132,7 +132,7 @@ def test_text_parts_are_text() -> None:
 
 
 def test_an_answer_is_the_next_turns_assistant_message() -> None:
-    """What will be cached behind a prompt is known from the answer's text."""
+    """The piece made from an answer's text is the piece of the next turn's assistant message."""
     answer = {"role": "assistant", "content": "Hi."}
     assert _pieces(CHAT, {"messages": [USER, answer]}) == [*_pieces(CHAT, {"messages": [USER]}), assistant_piece("Hi.")]
     output = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hi."}]}
@@ -140,20 +140,20 @@ def test_an_answer_is_the_next_turns_assistant_message() -> None:
 
 
 def test_token_ids_say_how_many_tokens_there_are() -> None:
-    """With token ids nothing is guessed."""
+    """A prompt of token ids has an exact token count; a text prompt has none."""
     prompt = read_prompt(TEXT, b'{"prompt": [ 11,\n 22, 33 ]}')
     assert (prompt.pieces, prompt.tokens) == ([b"11,22,33,"], 3)
     assert read_prompt(TEXT, b'{"prompt": "three words here"}').tokens == 0
 
 
 def test_further_prompts_are_counted_not_looked_up() -> None:
-    """A body with several prompts has the first one's prefix, and the work of all."""
+    """Of several prompts in a body the first is looked up; the sizes of the others are added."""
     prompt = read_prompt(TEXT, b'{"prompt": ["abc", "defgh"]}')
     assert (prompt.pieces, prompt.more_bytes) == ([b"abc"], 5)
 
 
 def test_megabytes_of_media_stand_as_a_digest() -> None:
-    """An image is neither copied nor hashed by its characters into chunks."""
+    """An image takes under 100 bytes of a piece, however large it is."""
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 3_000_000}}
     (piece,) = _pieces(CHAT, {"messages": [{"role": "user", "content": [image]}]})
     assert len(piece) < 100
@@ -190,6 +190,6 @@ def test_megabytes_of_media_stand_as_a_digest() -> None:
     ],
 )
 def test_what_cannot_be_understood_says_so(path: str, body: bytes) -> None:
-    """No body, however broken, raises anything else: such requests are routed without affinity."""
+    """A broken body raises `UnknownPromptError` and nothing else, so its request is routed without affinity."""
     with pytest.raises(UnknownPromptError):
         read_prompt(path, body)

@@ -8,7 +8,9 @@ import pytest
 from router.estimator.model_estimator import ModelEstimator, Ticket, Usage
 from router.prompt.canonical import Prompt
 from router.prompt.chunk_chain import EMPTY_CHAIN, ChunkChain, ChunkHasher
-from router.replicas.snapshot import Endpoint, LoadReport, ReplicaSnapshot
+from router.replicas.endpoint import Endpoint
+from router.replicas.load_report import LoadReport
+from router.replicas.snapshot import ReplicaSnapshot
 from router.request import RoutingRequest
 from router.scheduling.expected_ttft import ExpectedTtft, Terms
 from router.scheduling.filters import BoundedLoad

@@ -7,7 +7,9 @@ import pytest
 
 from cluster.errors import PolicyError
 from router.dispatch.fleet import Fleet
-from router.replicas.snapshot import Endpoint, LoadReport, ReplicaSnapshot, Signal
+from router.replicas.endpoint import Endpoint, Signal
+from router.replicas.load_report import LoadReport
+from router.replicas.snapshot import ReplicaSnapshot
 from router.request import RoutingRequest
 from router.scheduling.needed_telemetry import why_unmet
 from router.scheduling.registry import POLICIES, policy_named, policy_names

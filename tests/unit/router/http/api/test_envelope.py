@@ -1,4 +1,4 @@
-"""The few fields routing reads of a body."""
+"""The few fields of a body that routing needs are read, and unreadable bodies refused."""
 
 import pytest
 
@@ -11,7 +11,7 @@ FORM = (
 
 
 def test_only_what_routing_needs_is_read() -> None:
-    """Unknown fields, however deep, are skipped."""
+    """Fields that routing does not need are skipped, even deep ones."""
     body = b'{"messages":[{"role":"user","content":"\\u00e9"}],"stream":true,"model":"m","x":{"y":[1,{}]}}'
     assert read_json(body) == Envelope(model="m", stream=True)
 
@@ -31,18 +31,18 @@ def test_only_what_routing_needs_is_read() -> None:
     ],
 )
 def test_bad_json_says_what_is_wrong(body: bytes, says: str) -> None:
-    """The message names the place or the kind of the mistake."""
+    """The error names the field, or what is wrong with the JSON."""
     with pytest.raises(EnvelopeError, match=says):
         read_json(body)
 
 
 def test_a_forms_model_field_is_found_past_binary_files() -> None:
-    """A file that looks like the field is not the field."""
+    """A file part that is named `model` is not taken for the field."""
     assert read_multipart(FORM, b"multipart/form-data; boundary=XX") == Envelope(model="whisper")
 
 
 def test_a_form_without_model() -> None:
-    """The field may be missing: then the caller decides."""
+    """A form without the field has no model; the caller decides what that means."""
     body = b'--XX\r\ncontent-disposition: form-data; name="a"\r\n\r\nb\r\n--XX--\r\n'
     assert read_multipart(body, b"multipart/form-data; boundary=XX").model is None
 
@@ -57,6 +57,6 @@ def test_a_form_without_model() -> None:
     ],
 )
 def test_bad_forms_are_errors(body: bytes, content_type: bytes) -> None:
-    """A form that cannot be read is refused."""
+    """A form that is not well-formed, or whose model is too long or not UTF-8, is an error."""
     with pytest.raises(EnvelopeError):
         read_multipart(body, content_type)

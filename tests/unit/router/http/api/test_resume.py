@@ -1,4 +1,4 @@
-"""What was sent of a stream is known exactly, and another replica is asked to go on right there."""
+"""The text sent of a stream is known exactly, and another replica is asked to continue there."""
 
 import json
 from itertools import pairwise
@@ -27,7 +27,7 @@ def _sent(*framed: bytes) -> SentText:
 
 @given(st.lists(st.text(min_size=1, max_size=200), max_size=40), st.lists(st.integers(0, 5000), max_size=10))
 def test_the_text_is_known_however_reads_cut_it(pieces: list[str], cuts: list[int]) -> None:
-    """Whatever the pieces and wherever reads cut the bytes, text and tokens come out exactly."""
+    """Text and tokens come out exactly, wherever reads cut the bytes."""
     framed = chunk(_event({"role": "assistant", "content": ""})) + b"".join(
         chunk(_event({"content": piece})) for piece in pieces
     )
@@ -40,7 +40,7 @@ def test_the_text_is_known_however_reads_cut_it(pieces: list[str], cuts: list[in
 
 
 def test_memory_is_the_text_not_the_events() -> None:
-    """A long stream is folded as it goes: its events are not all kept."""
+    """A long stream is folded as it is sent, so that few of its events are kept."""
     sent = SentText()
     for _ in range(10_000):
         sent.keep(chunk(_event({"content": "word "})))
@@ -51,7 +51,7 @@ def test_memory_is_the_text_not_the_events() -> None:
 
 
 def test_what_text_alone_cannot_resume_is_known() -> None:
-    """Tool calls, reasoning, log-probabilities and second choices are not resumed."""
+    """A stream with tool calls, reasoning, log-probabilities, a second choice or a broken event is not resumable."""
     for event in (
         _event({"tool_calls": [{"index": 0}]}),
         _event({"reasoning": "hm"}),
@@ -64,7 +64,7 @@ def test_what_text_alone_cannot_resume_is_known() -> None:
 
 
 def test_a_chat_goes_on_from_its_own_text() -> None:
-    """The assistant's text so far becomes the message to continue, and the limit shrinks by what was sent."""
+    """The assistant's text so far becomes the message to continue, and the limit shrinks by the tokens sent."""
     body = b'{"model":"m","messages":[{"role":"user","content":"count"}],"max_tokens":10,"temperature":0}'
     sent = _sent(chunk(_event({"content": "one, "})), chunk(_event({"content": "two"})))
     asked = json.loads(continuation_body(CHAT, body, sent) or b"")
@@ -79,14 +79,14 @@ def test_a_chat_goes_on_from_its_own_text() -> None:
 
 
 def test_a_continuation_is_continued() -> None:
-    """A request that itself continued a message is continued in the same message."""
+    """A request that itself continues a message is resumed within that message."""
     body = b'{"messages":[{"role":"assistant","content":"one,"}],"continue_final_message":true}'
     asked = json.loads(continuation_body(CHAT, body, _sent(chunk(_event({"content": " two"})))) or b"")
     assert asked["messages"] == [{"role": "assistant", "content": "one, two"}]
 
 
 def test_a_completion_goes_on_from_a_longer_prompt() -> None:
-    """A text prompt grows by what was sent; a token prompt cannot be resumed."""
+    """A text prompt grows by the text sent; a prompt of token ids cannot be resumed."""
     event = b'data: {"id":"c","created":1,"choices":[{"index":0,"text":" b c"}]}\n\n'
     asked = json.loads(continuation_body(COMPLETIONS, b'{"prompt":"a"}', _sent(chunk(event))) or b"")
     assert asked["prompt"] == "a b c"
@@ -94,7 +94,7 @@ def test_a_completion_goes_on_from_a_longer_prompt() -> None:
 
 
 def test_requests_that_are_more_than_text_are_not_resumed() -> None:
-    """Grammars, tools, log-probabilities and several choices break rather than come out wrong."""
+    """Requests with grammars, tools, log-probabilities or several choices are not resumed, as text would be wrong."""
     sent = _sent(chunk(_event({"content": "x"})))
     for field in ('"tools":[{}]', '"response_format":{"type":"json_object"}', '"logprobs":true', '"n":2'):
         body = b'{"messages":[{"role":"user","content":"a"}],%s}' % field.encode()
@@ -102,13 +102,13 @@ def test_requests_that_are_more_than_text_are_not_resumed() -> None:
 
 
 def test_nothing_sent_yet_asks_the_same_again() -> None:
-    """Before any text the request goes on as it came."""
+    """Before any text was sent, the body to resume with is the client's own."""
     body = b'{ "messages": [] }'
     assert continuation_body(CHAT, body, _sent(chunk(_event({"role": "assistant", "content": ""})))) == body
 
 
 def test_the_resumed_stream_reads_as_one() -> None:
-    """Identity is the first stream's, its opening is not repeated, and usage covers both replicas' work."""
+    """The rest has the first stream's `id`, does not repeat its opening, and counts the tokens of both replicas."""
     sent = _sent(chunk(_event({"role": "assistant", "content": ""})), chunk(_event({"content": "one"})))
     resumed = ResumedStream(sent)
     second = b"".join(

@@ -1,4 +1,4 @@
-"""What answers say of their tokens and their text is read from their end, without decoding their events."""
+"""Token counts and text are read from the end of an answer, without decoding its events."""
 
 import json
 
@@ -11,13 +11,13 @@ USAGE = {"prompt_tokens": 21, "completion_tokens": 8, "prompt_tokens_details": {
 
 
 def test_usage_of_a_plain_answer() -> None:
-    """Prompt, cached and completion tokens are read, wherever the object stands."""
+    """Prompt, cached and completion tokens are read, wherever the `usage` object stands."""
     body = json.dumps({"choices": [{"message": {"content": 'say "usage": {x}'}}], "usage": USAGE, "after": {}})
     assert read_usage(body.encode()) == Usage(21, 16, 8)
 
 
 def test_usage_of_a_stream() -> None:
-    """The last event before [DONE] carries it; `null` in earlier events does not count."""
+    """Usage is read from the last event before [DONE]; `null` in earlier events is ignored."""
     stream = chunk(b'data: {"choices":[],"usage":null}\n\n') + chunk(
         b"data: " + json.dumps({"choices": [], "usage": USAGE}).encode() + b"\n\n"
     )
@@ -25,13 +25,13 @@ def test_usage_of_a_stream() -> None:
 
 
 def test_usage_that_is_not_there_or_broken_is_unknown() -> None:
-    """No number is better than a wrong one."""
+    """Missing or broken usage gives no counts."""
     for tail in (b"", b"data: [DONE]", b'"usage":{"prompt_tokens":', b'"usage":{"prompt_tokens":-1}', b'"usage":{x}'):
         assert read_usage(tail) == Usage()
 
 
 def test_the_reply_of_a_stream_is_its_text() -> None:
-    """Quotes, escapes and characters beyond ASCII come out as the model said them."""
+    """Quotes, escapes and characters beyond ASCII come out as the model wrote them."""
     pieces = ['He said "', "no\\yes", '"\n', "žluť🐎"]
     stream = b"".join(
         chunk(
@@ -43,7 +43,7 @@ def test_the_reply_of_a_stream_is_its_text() -> None:
 
 
 def test_only_chats_have_a_reply_the_next_turn_holds() -> None:
-    """A completion's text is no message."""
+    """A chat's answer gives a piece of the next turn; a completion's answer gives none."""
     body = json.dumps({"choices": [{"message": {"role": "assistant", "content": "hi"}}], "usage": USAGE}).encode()
     assert read_answer(CHAT, None, [body]) == (Usage(21, 16, 8), b"assistant\xfehi\xff")
     assert read_answer("/v1/completions", None, [body])[1] == b""

@@ -7,7 +7,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from router.dispatch.fleet import Fleet
 from router.estimator.model_estimator import ModelEstimator
 from router.http.metrics.engine_metrics import EngineMetrics
-from router.replicas.snapshot import Endpoint, LoadReport
+from router.replicas.endpoint import Endpoint
+from router.replicas.load_report import LoadReport
 from router.scheduling.registry import policy_named
 
 

@@ -1,7 +1,5 @@
 """The README's table of metrics is what the code exports."""
 
-import re
-from pathlib import Path
 from random import Random
 
 from cluster.spec.cluster_spec import GatewaySpec
@@ -9,15 +7,14 @@ from router.dispatch.fleet import Fleet
 from router.http.auth import OpenAccess
 from router.http.data_plane import DataPlane
 from router.http.pages import collectors
-
-README = Path(__file__).parents[5] / "README.md"
+from tests.metrics_table import DocumentedMetric, documented_metrics
 
 
 def test_every_metric_is_in_the_readme_and_no_other() -> None:
     """Name, type, labels and help text of each metric stand in the table, word for word."""
     plane = DataPlane(GatewaySpec(), Fleet(Random(0)), OpenAccess(), gateway_id="g", credential="", now_s=float)
-    exported = {
-        (
+    exported = [
+        DocumentedMetric(
             family.name + ("_total" if family.type == "counter" else ""),
             family.type,
             tuple(family._labelnames),  # type: ignore[attr-defined]  # where the client library keeps them
@@ -25,6 +22,5 @@ def test_every_metric_is_in_the_readme_and_no_other() -> None:
         )
         for collector in collectors(plane)
         for family in collector.collect()
-    }
-    rows = re.findall(r"^\| `(rackserve_\w+)` \| (\w+) \| ([^|]*) \| ([^|]*) \|$", README.read_text(), re.MULTILINE)
-    assert {(name, kind, tuple(re.findall(r"`(\w+)`", labels)), text) for name, kind, labels, text in rows} == exported
+    ]
+    assert documented_metrics() == {metric.name: metric for metric in exported}

@@ -1,4 +1,4 @@
-"""The end of a chunked body, wherever reads cut it."""
+"""The end of a chunked body is found, wherever reads cut it."""
 
 from itertools import pairwise
 
@@ -10,7 +10,7 @@ from router.http.wire.chunked import LAST_CHUNK, ChunkedError, ChunkedWalk, chun
 
 
 def _feed(framed: bytes, cuts: list[int]) -> tuple[int, bytes]:
-    """Feed `framed` in pieces; return where it ended, counted from its start, and what was left over."""
+    """Feed `framed` in pieces; return the offset at which the body ended, and the bytes after it."""
     walk = ChunkedWalk()
     edges = [0, *sorted(cut % (len(framed) + 1) for cut in cuts), len(framed)]
     for start, stop in pairwise(edges):
@@ -37,13 +37,13 @@ def test_the_end_is_found_wherever_reads_cut(parts: list[bytes], cuts: list[int]
 
 @given(st.lists(st.binary(min_size=1, max_size=100), max_size=5))
 def test_byte_by_byte(parts: list[bytes]) -> None:
-    """Reads of one byte each find the same end."""
+    """Reads of one byte each find the same end as one read."""
     framed = b"".join(chunk(part) for part in parts) + LAST_CHUNK
     assert _feed(framed, list(range(len(framed))))[0] == len(framed)
 
 
 def test_a_terminator_inside_the_data_does_not_end_the_body() -> None:
-    """Data that looks like the last chunk is data."""
+    """Bytes inside a chunk that look like the last chunk do not end the body."""
     walk = ChunkedWalk()
     assert walk.feed(chunk(b"text 0\r\n\r\n")) == -1
     assert walk.between_chunks
@@ -51,7 +51,7 @@ def test_a_terminator_inside_the_data_does_not_end_the_body() -> None:
 
 
 def test_between_chunks_tells_a_cut_chunk() -> None:
-    """A chunk of which a byte is missing is not whole."""
+    """A chunk whose last byte is missing is not whole."""
     walk = ChunkedWalk()
     walk.feed(chunk(b"abc")[:-1])
     assert not walk.between_chunks
@@ -59,7 +59,7 @@ def test_between_chunks_tells_a_cut_chunk() -> None:
 
 @pytest.mark.parametrize("framed", [b"xyz\r\n", b"-5\r\nabc", b"\r\n\r\n", b"5 5\r\n"])
 def test_what_is_no_size_is_an_error(framed: bytes) -> None:
-    """A size line that is no hexadecimal number is refused, not guessed at."""
+    """A size line that is no hexadecimal number is an error."""
     with pytest.raises(ChunkedError):
         ChunkedWalk().feed(framed)
 
@@ -75,5 +75,5 @@ def test_a_size_line_without_end_is_an_error() -> None:
 
 @given(st.lists(st.binary(min_size=1, max_size=100), max_size=5))
 def test_payload_takes_the_framing_off(parts: list[bytes]) -> None:
-    """What was framed comes back."""
+    """`payload` returns the bytes that `chunk` framed."""
     assert payload(b"".join(chunk(part) for part in parts) + LAST_CHUNK) == b"".join(parts)

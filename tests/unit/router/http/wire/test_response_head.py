@@ -1,4 +1,4 @@
-"""Heads of replicas' answers."""
+"""Heads of replicas' answers are parsed, and broken ones refused."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from router.http.wire.response_head import CHUNKED, UNTIL_CLOSE, HeadError, pars
 
 
 def test_headers_of_the_connection_stay_behind() -> None:
-    """Hop-by-hop headers are not passed on, the others are, untouched and in order."""
+    """Hop-by-hop headers are not passed on; the others are, unchanged and in order."""
     head = parse_head(
         b"HTTP/1.1 200 OK\r\ndate: now\r\nServer: uvicorn\r\nConnection: keep-alive\r\n"
         b"X-Odd:  kept \r\ncontent-length: 3",
@@ -34,7 +34,7 @@ def test_how_the_body_ends(head: bytes, length: int, keep_alive: bool) -> None: 
 
 
 def test_an_answer_to_head_has_no_body() -> None:
-    """Whatever its content-length says."""
+    """An answer to HEAD has no body, even with a content-length."""
     assert parse_head(b"HTTP/1.1 200 OK\r\ncontent-length: 10", to_head_request=True).length == 0
 
 
@@ -55,6 +55,6 @@ def test_an_answer_to_head_has_no_body() -> None:
     ],
 )
 def test_broken_or_ambiguous_heads_are_errors(head: bytes) -> None:
-    """What could be read in two ways is not read at all."""
+    """A malformed head, or one whose body could end in two ways, is an error."""
     with pytest.raises(HeadError):
         parse_head(head, to_head_request=False)

@@ -1,0 +1,382 @@
+"""A request's life, decided in one place: who waits, which replica takes it, what is learned from how it went.
+
+Pure: no clock, no I/O. Whoever drives it (the gateway's event loop, the trace replay, the autoscaling simulator) says
+what happened and when, and does what the tickets say:
+
+    offer         a request came            → its ticket is DISPATCHED to a replica, WAITING, or refused
+    next          a replica may have room   → the waiting request that goes to one now
+    first_token   its first token came
+    finish        it is over
+    fail          it cannot stay where it is → DISPATCHED elsewhere, WAITING, or refused
+    tick          time passes               → `refused` has the waiting requests whose time is over
+
+`set_replicas` and `report` say what the world is like; `load`, `view` and `journal` say what came of it.
+"""
+
+from collections.abc import Iterable
+from math import inf
+from random import Random
+from typing import Any
+
+from cluster.autoscaling.figures import GatewayFigures
+from router.dispatch.fleet import Fleet
+from router.dispatch.journal import Journal
+from router.dispatch.replica import Replica
+from router.dispatch.reservations import Reservations
+from router.dispatch.ticket import Fault, Ticket
+from router.dispatch.view import model_view
+from router.estimator.expectation import Usage
+from router.estimator.model_estimator import ModelEstimator
+from router.flow_control.admission import Admission
+from router.flow_control.limits import AdmissionLimits, WaitingRoom
+from router.flow_control.priority import Priority
+from router.flow_control.queue_view import QueueView
+from router.flow_control.queued_request import RequestState
+from router.flow_control.rate_limits import RateLimits
+from router.flow_control.verdict import ADMIT, Reject, reject
+from router.flow_control.work import WorkEstimates
+from router.outcome import Outcome
+from router.prefix_cache.exact import ResidencyDelta
+from router.prompt.chunk_chain import ChunkChain
+from router.replicas.endpoint import Endpoint
+from router.replicas.load_report import LoadReport
+from router.request import RoutingRequest
+from router.scheduling.registry import policy_named, reads_prompts
+
+MAX_ATTEMPTS = 3
+"""Replicas that may fail one request, so that a request which kills its replica does not kill them all."""
+ALL_FAILED = reject(Outcome.REPLICA_FAILED, 1.0, "every replica that was tried failed before answering")
+
+
+class Dispatcher:
+    """One model's requests and replicas in one gateway process.
+
+    Args:
+        model: its name.
+        policy: the policy's name.
+        rng: breaks ties.
+        limits: its bounds.
+        room: how much may wait; shared by all models of the process.
+        rates: tenants' rate limits; likewise.
+
+    Raises:
+        PolicyError: there is no policy of that name.
+
+    Attributes:
+        fleet: its replicas.
+        estimator: what is expected of them.
+        journal: why each of the last requests went where it went.
+        refused: requests that waited and will not be served; the driver answers them and empties this.
+    """
+
+    def __init__(  # noqa: PLR0913 - the composition of one model
+        self,
+        model: str,
+        policy: str,
+        *,
+        rng: Random,
+        limits: AdmissionLimits | None = None,
+        room: WaitingRoom | None = None,
+        rates: RateLimits | None = None,
+    ) -> None:
+        self.model = model
+        self.estimator = ModelEstimator(reads_prompts=reads_prompts(policy))
+        self.fleet = Fleet(policy_named(policy, self.estimator))
+        self.journal = Journal()
+        self.refused: list[Ticket] = []
+        self._admission: Admission[Ticket, Replica] = Admission(limits or AdmissionLimits(), room, rates)
+        self._slots = self._admission.slots
+        self._reservations = Reservations(self.fleet, self.estimator, self._slots, self.journal, rng)
+        self._work = WorkEstimates()
+        self._is_closed = False
+
+    # --- a request's life
+
+    def offer(  # noqa: PLR0913 - what a request brings with it
+        self,
+        request: RoutingRequest,
+        tenant: str,
+        now_s: float,
+        *,
+        priority: Priority = Priority.NORMAL,
+        size_bytes: int = 0,
+        deadline_s: float = inf,
+    ) -> Ticket:
+        """Take a new request.
+
+        Args:
+            request: what is routed.
+            tenant: whose it is.
+            now_s: when it came.
+            priority: its class.
+            size_bytes: memory it holds while it waits.
+            deadline_s: it must be dispatched by then; infinite: the model's own bounds apply.
+
+        Returns:
+            Its ticket: on a replica, waiting, or with a `refusal`. `refused` may have gained others, which made way.
+        """
+        self._look_up(request, now_s)
+        work = self._work.estimate(request, tenant, self.estimator.uncached_tokens(request))
+        ticket = Ticket(request, tenant, work, priority, size_bytes, deadline_s)
+        admission = self._admission
+        verdict = admission.offer(ticket, now_s)
+        if verdict is ADMIT:
+            self._reserve(ticket)
+        elif isinstance(verdict, Reject):
+            ticket.refusal = verdict
+        elif admission.displaced:
+            self._refuse_waiting(admission.displaced)
+            admission.displaced = []
+        return ticket
+
+    def next(self, now_s: float) -> Ticket | None:
+        """Return the waiting request that has just been given to a replica; None: no room, or nothing waits."""
+        ticket = self._admission.next(now_s)
+        if ticket is not None:
+            self._look_up(ticket.request, now_s)
+            self._reserve(ticket)
+        return ticket
+
+    def answers(self, ticket: Ticket, now_s: float) -> None:
+        """The replica has begun to answer: its failures are forgiven."""
+        attempt = ticket.attempt
+        if attempt is not None and attempt.replica.failures and self.fleet.succeeded(attempt.replica):
+            self._replicas_changed(now_s)
+
+    def first_token(self, ticket: Ticket, now_s: float) -> None:
+        """The answer's body has begun: the prompt is prefilled."""
+        attempt = ticket.attempt
+        if attempt is not None:
+            attempt.record.ttft_s = now_s - ticket.request.now_s
+            self.estimator.prefilled(attempt.expectation, now_s)
+
+    def finish(  # noqa: PLR0913 - what there is to say of an end
+        self,
+        ticket: Ticket,
+        outcome: Outcome,
+        usage: Usage,
+        now_s: float,
+        *,
+        is_whole: bool = False,
+        streamed: bool = True,
+        answer: ChunkChain | None = None,
+        sent_tokens: int | None = None,
+    ) -> None:
+        """A request is over, wherever it was.
+
+        Args:
+            ticket: whose.
+            outcome: how it ended.
+            usage: what its answer said of its tokens.
+            now_s: when.
+            is_whole: the replica's answer came to its end: the estimator learns from it.
+            streamed: its first byte came with its first token.
+            answer: the chunks that the answer adds to the prompt's chain, where it was read and adds any.
+            sent_tokens: tokens of the answer that the client got, about, where `usage` does not say.
+        """
+        if is_whole:
+            self._reservations.complete(ticket, usage, now_s, streamed=streamed, answer=answer)
+        else:
+            self._reservations.give_up(ticket, outcome, now_s)
+        if ticket.state is RequestState.DISPATCHED:
+            uncached = usage.prompt_tokens - (usage.cached_tokens or 0) if usage.prompt_tokens is not None else None
+            output = usage.completion_tokens if usage.completion_tokens is not None else sent_tokens
+            work = self._work.settle(
+                ticket.request, ticket.tenant, ticket.work, uncached_tokens=uncached, output_tokens=output
+            )
+            self._admission.ended(ticket, work)
+        else:
+            self._admission.remove(ticket, now_s)
+
+    def fail(self, ticket: Ticket, fault: Fault, now_s: float) -> None:
+        """A request cannot stay on its replica: it goes to another, waits for one, or gets a `refusal`."""
+        attempt = ticket.attempt
+        if attempt is None:
+            raise ValueError(f"request {ticket.request.request_id} is on no replica that could fail it")
+        replica = attempt.replica
+        self._reservations.give_up(ticket, Outcome.REPLICA_FAILED, now_s)
+        if fault is Fault.FAILED:
+            self._blame(replica, now_s)
+        elif fault is Fault.LEAVING:
+            self.fleet.leaving(replica)
+            self._replicas_changed(now_s)
+        if fault in {Fault.FAILED, Fault.GAVE_UP}:
+            ticket.tried |= {replica.replica_id}
+            ticket.failures += 1
+        self._go_on(ticket, now_s)
+
+    def blame(self, ticket: Ticket, now_s: float) -> None:
+        """Leave the replica that has a request out for a while: it failed it, and nobody else can go on with it."""
+        if ticket.attempt is not None:
+            self._blame(ticket.attempt.replica, now_s)
+
+    def _look_up(self, request: RoutingRequest, now_s: float) -> None:
+        request.now_s = now_s
+        if self.estimator.reads_prompts:
+            request.match = self.estimator.match(request.chain)
+
+    def _reserve(self, ticket: Ticket) -> None:
+        if not self._reservations.make(ticket):
+            ticket.refusal = ALL_FAILED
+
+    def _blame(self, replica: Replica, now_s: float) -> None:
+        if self.fleet.failed(replica, now_s):
+            self._replicas_changed(now_s)
+
+    def _go_on(self, ticket: Ticket, now_s: float) -> None:
+        staying = self.fleet.staying()
+        untried = [replica for replica in staying if replica.replica_id not in ticket.tried]
+        if ticket.failures >= MAX_ATTEMPTS or self._is_closed:
+            ticket.refusal = ALL_FAILED
+        elif untried and (ticket.is_resumed or self._slots.has_room_in(untried, now_s)):
+            # A stream that was cut has waited before: it goes before those that wait.
+            self._look_up(ticket.request, now_s)
+            self._reserve(ticket)
+        elif untried or (not staying and self._admission.limits.cold_start_timeout_s > 0):
+            self._admission.put_back(ticket, now_s)
+        else:
+            ticket.refusal = ALL_FAILED
+
+    # --- who waits
+
+    @property
+    def someone_waits(self) -> bool:
+        """At least one request waits."""
+        return self._admission.someone_waits
+
+    @property
+    def is_taking(self) -> bool:
+        """At least one replica takes requests, full or not."""
+        return self._slots.taking > 0
+
+    def next_opening_s(self) -> float | None:
+        """Return when a replica will have room, so that `next` has something to give; None: no time is known."""
+        return self._slots.next_opening_s()
+
+    def tick(self, now_s: float) -> None:
+        """Let time pass; call a few times a second."""
+        if self.fleet.tick(now_s):
+            self._replicas_changed(now_s)
+        self._refuse_waiting(self._admission.expire(now_s))
+        self.estimator.tick(now_s)
+
+    def refuse_all(self, refusal: Reject, now_s: float) -> None:
+        """Put every request that waits into `refused`."""
+        for ticket in self._admission.waiting():
+            self._admission.remove(ticket, now_s)
+            self._refuse_waiting([(ticket, refusal)])
+
+    def close(self, refusal: Reject, now_s: float) -> None:
+        """The model is served no more: refuse all that wait, and what cannot stay where it runs."""
+        self._is_closed = True
+        self.refuse_all(refusal, now_s)
+
+    def _refuse_waiting(self, refusals: Iterable[tuple[Ticket, Reject]]) -> None:
+        for ticket, refusal in refusals:
+            ticket.refusal = refusal
+            self.refused.append(ticket)
+
+    # --- replicas
+
+    def set_replicas(self, endpoints: Iterable[Endpoint], now_s: float) -> tuple[list[Endpoint], list[Endpoint]]:
+        """Take the directory's word: these replicas exist, no others.
+
+        Returns:
+            The endpoints that are new and those that are gone. Requests on a replica that is gone go on.
+        """
+        new, gone = self.fleet.set_replicas(endpoints)
+        for replica in gone:
+            self._admission.leave(replica, now_s)
+            self.estimator.leave(replica)
+        for replica in new:
+            self.estimator.join(replica)
+            self._admission.join(replica, now_s)
+        if new or gone:
+            self._replicas_changed(now_s)
+        return [replica.endpoint for replica in new], [replica.endpoint for replica in gone]
+
+    def report(self, replica_id: str, report: LoadReport | None, now_s: float) -> None:
+        """Take a replica's load report; None: its telemetry went silent. Unknown replicas are passed over."""
+        replica = self.fleet.replicas.get(replica_id)
+        if replica is None:
+            return
+        if self.fleet.report(replica, report):
+            self._replicas_changed(now_s)
+        self.estimator.reported(replica, report, now_s)
+        if report is None:
+            self._slots.silent(replica, now_s)
+            return
+        s_per_token = self.estimator.s_per_token(replica)
+        self._slots.report(
+            replica,
+            report,
+            now_s,
+            backlog_s=replica.pending.wait_s(now_s, s_per_token),
+            step_s=report.step_tokens * s_per_token,
+            unreported=len(replica.pending.unreported),
+            wanted=self.someone_waits,
+        )
+
+    def apply_residency(self, replica_id: str, delta: ResidencyDelta) -> bool:
+        """Take what a replica says of its cache; False: ask it for a snapshot."""
+        return self.estimator.apply_delta(replica_id, delta) if replica_id in self.fleet.replicas else True
+
+    def _replicas_changed(self, now_s: float) -> None:
+        takers = set(self.fleet.candidates)
+        for replica in self.fleet.replicas.values():
+            self._admission.drain(replica, now_s, draining=replica not in takers)
+
+    # --- settings
+
+    @property
+    def limits(self) -> AdmissionLimits:
+        """The model's bounds."""
+        return self._admission.limits
+
+    def set_limits(self, limits: AdmissionLimits) -> None:
+        """Keep other bounds from now on; what waits keeps its deadline."""
+        self._admission.set_limits(limits)
+
+    def set_policy(self, policy: str, now_s: float) -> None:
+        """Pick by another policy from now on; nothing happens where it has the same name.
+
+        Raises:
+            PolicyError: there is no policy of that name.
+        """
+        if policy != self.fleet.policy.name:
+            profile = policy_named(policy, self.estimator)
+            self.estimator.set_reads_prompts(reads_prompts=reads_prompts(policy))
+            self.fleet.set_policy(profile)
+            self._replicas_changed(now_s)
+
+    # --- what others are told
+
+    def load(self, now_s: float) -> GatewayFigures:
+        """Return what the autoscaler is told."""
+        return self._admission.figures(now_s)
+
+    def queue(self, now_s: float) -> QueueView:
+        """Return who waits."""
+        return self._admission.view(now_s)
+
+    def view(self, now_s: float) -> dict[str, Any]:
+        """Return policy, queue and replicas as plain JSON values, for `/state`."""
+        return model_view(self.fleet, self.queue(now_s))
+
+    def check_integrity(self, now_s: float) -> None:
+        """Check what must always hold.
+
+        Raises:
+            AssertionError: it does not; the message says what.
+        """
+        self.fleet.check_integrity()
+        self.estimator.check_integrity()
+        self._admission.check_integrity(now_s)
+        known = {id(replica) for replica in self.fleet.replicas.values()}
+        if {id(replica) for replica in self._slots.replicas} != known:
+            raise AssertionError("the fleet and flow control know different replicas")
+        if {id(replica) for replica in self.estimator.replicas} != known:
+            raise AssertionError("the fleet and the estimator know different replicas")
+        takers = {id(replica) for replica in self.fleet.candidates}
+        if any((id(replica) in takers) == replica.slots.draining for replica in self._slots.replicas):
+            raise AssertionError("the replicas that take requests are not the candidates")

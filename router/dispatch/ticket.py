@@ -1,0 +1,58 @@
+"""What the dispatcher hands out for a request: its handle until the request ends."""
+
+from enum import Enum, auto
+from math import inf
+from typing import TYPE_CHECKING
+
+from router.flow_control.priority import Priority
+from router.flow_control.queued_request import QueuedRequest
+from router.request import RoutingRequest
+
+if TYPE_CHECKING:
+    from router.dispatch.attempt import Attempt
+    from router.flow_control.verdict import Reject
+
+
+class Fault(Enum):
+    """Why a request has to leave a replica that it was given to."""
+
+    STALE_CONNECTION = auto()
+    """An idle connection was closed just as it was used again: that is no failure of the replica."""
+    LEAVING = auto()
+    """The replica takes no more requests and has not begun this one."""
+    GAVE_UP = auto()
+    """The engine gave up on this request; the replica itself works."""
+    FAILED = auto()
+    """The replica broke off, or does not answer: it is left out for a while."""
+
+
+class Ticket(QueuedRequest):
+    """One request's way through the dispatcher. Its `state` says where it is.
+
+    Attributes:
+        request: what is routed.
+        attempt: on a replica now; None while it waits, and once the attempt is over.
+        tried: ids of the replicas that failed it.
+        failures: attempts that failed.
+        is_resumed: a part of its answer has been sent: another replica goes on from there, and it waits for nobody.
+        refusal: why it will not be served; None while it may be.
+    """
+
+    __slots__ = ("attempt", "failures", "is_resumed", "refusal", "request", "tried")
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what is known of a request; positional for the hot path
+        self,
+        request: RoutingRequest,
+        tenant: str,
+        work: float,
+        priority: Priority = Priority.NORMAL,
+        size_bytes: int = 0,
+        deadline_s: float = inf,
+    ) -> None:
+        super().__init__(tenant, work, priority, size_bytes, deadline_s)
+        self.request = request
+        self.attempt: Attempt | None = None
+        self.tried: frozenset[str] = frozenset()
+        self.failures = 0
+        self.is_resumed = False
+        self.refusal: Reject | None = None

@@ -1,0 +1,43 @@
+"""One model in one gateway as plain JSON values, for `/state` and `rackserve status`."""
+
+from dataclasses import asdict
+from typing import Any
+
+from router.dispatch.fleet import Fleet
+from router.dispatch.replica import Replica
+from router.flow_control.queue_view import QueueView
+
+
+def model_view(fleet: Fleet, queue: QueueView) -> dict[str, Any]:
+    """Return a model's policy, queue and replicas."""
+    return {
+        "policy": fleet.policy.name,
+        "queue": {
+            "waiting": queue.waiting,
+            "held": queue.held,
+            "waiting_work": round(queue.waiting_work),
+            "drain_s": round(queue.drain_s, 3),
+            "in_flight": queue.in_flight,
+            "refused": queue.refused,
+            "tenants": [
+                {"tenant": tenant, "priority": priority.name.lower(), "waiting": waiting}
+                for tenant, priority, waiting in queue.tenants
+                if waiting
+            ],
+        },
+        "replicas": [_replica_row(replica) for _, replica in sorted(fleet.replicas.items())],
+    }
+
+
+def _replica_row(replica: Replica) -> dict[str, Any]:
+    endpoint = replica.endpoint
+    return {
+        "replica_id": replica.replica_id,
+        "host": endpoint.host,
+        "http_port": endpoint.http_port,
+        "node_id": endpoint.node_id,
+        "accepting": replica.accepting,
+        "in_flight": replica.in_flight,
+        "sent": replica.sent,
+        "report": asdict(replica.report) if replica.report is not None else None,
+    }

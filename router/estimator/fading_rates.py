@@ -1,0 +1,46 @@
+"""Rates of the recent past: several counts a second over one fading span of time."""
+
+from cluster.autoscaling.ewma import Ewma, kept
+
+_STEP = 1e-3
+"""Share of the memory that passes before the counts are faded again: a call in between costs a comparison."""
+
+
+class FadingRates:
+    """Counts that fade together with the time they were counted over; a count over `span_s` is a rate.
+
+    Args:
+        memory_s: seconds after which a count has faded to a third.
+        size: how many counts there are.
+    """
+
+    __slots__ = ("_at_s", "_memory_s", "_span", "counts")
+
+    def __init__(self, memory_s: float, size: int = 1) -> None:
+        self._memory_s = memory_s
+        self._at_s: float | None = None
+        self._span = Ewma()
+        self.counts = [0.0] * size
+
+    def fade(self, now_s: float) -> None:
+        """Let time pass up to `now_s`; an earlier time changes nothing."""
+        if self._at_s is None:
+            self._at_s = now_s
+        passed_s = now_s - self._at_s
+        if passed_s > self._memory_s * _STEP:
+            self._at_s = now_s
+            keep = kept(passed_s, self._memory_s)
+            self._span = self._span.observed(0.0, self._memory_s * (1.0 - keep), keep)
+            self.counts = [count * keep for count in self.counts]
+
+    def span_s(self, at_least_s: float) -> float:
+        """Return the seconds that the counts cover, the memory at most, but `at_least_s` at least."""
+        return max(self._span.weight, at_least_s)
+
+    def per_s(self, now_s: float, at_least_s: float) -> float:
+        """Return the first count's rate at `now_s`, without letting time pass."""
+        passed_s = now_s - self._at_s if self._at_s is not None else 0.0
+        if passed_s <= self._memory_s * _STEP:
+            return self.counts[0] / self.span_s(at_least_s)
+        keep = kept(passed_s, self._memory_s)
+        return self.counts[0] * keep / max(self._span.weight * keep + self._memory_s * (1.0 - keep), at_least_s)

@@ -1,0 +1,180 @@
+"""The models of one gateway process: a dispatcher and its flow for each, fed by the directory and by telemetry."""
+
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+
+import structlog
+
+from cluster.autoscaling.figures import GatewayFigures
+from cluster.spec.cluster_spec import GatewaySpec, ModelSpec, TenantSpec
+from router.dispatch.dispatcher import Dispatcher
+from router.dispatch.replica import Replica
+from router.flow_control.limits import AdmissionLimits, TenantLimits, WaitingRoom
+from router.flow_control.priority import Priority, priority_named
+from router.flow_control.rate_limits import RateLimits
+from router.flow_control.verdict import reject
+from router.http.auth import ANONYMOUS
+from router.http.metrics.meters import Meters
+from router.http.model_flow import ModelFlow
+from router.outcome import Outcome
+from router.prefix_cache.exact import ResidencyDelta
+from router.replicas.endpoint import Endpoint
+from router.replicas.load_report import LoadReport
+from router.scheduling.needed_telemetry import lack, provides
+
+_log = structlog.get_logger("rackserve.gateway")
+
+
+class ServedModels:
+    """Every model's dispatcher, and what they share.
+
+    Args:
+        spec: how much may wait, and the tenants.
+        meters: where waits are counted.
+        rng: breaks ties.
+        now_s: monotonic seconds.
+
+    Attributes:
+        flows: by model.
+        room: how much waits, of all models.
+        on_held: called when a request is held because its model has no replica.
+    """
+
+    def __init__(self, spec: GatewaySpec, meters: Meters, rng: Random, now_s: Callable[[], float]) -> None:
+        self.flows: dict[str, ModelFlow] = {}
+        self.room = WaitingRoom(spec.max_waiting_requests, spec.max_waiting_bytes)
+        self.on_held: Callable[[], None] = _nothing
+        self._meters = meters
+        self._rng = rng
+        self._now_s = now_s
+        # Where nobody is told apart, everybody is trusted to say what is urgent.
+        anonymous = TenantLimits(max_priority=Priority.HIGH)
+        self._tenants = {tenant.name: _limits_of(tenant) for tenant in spec.tenants} or {ANONYMOUS.name: anonymous}
+        self._rates = RateLimits(self._tenants, now_s())
+        self._model_of: dict[str, str] = {}
+
+    def dispatchers(self) -> dict[str, Dispatcher]:
+        """Return each model's dispatcher."""
+        return {name: flow.dispatcher for name, flow in self.flows.items()}
+
+    def replicas(self) -> list[Replica]:
+        """Return the replicas of all models."""
+        return [replica for flow in self.flows.values() for replica in flow.dispatcher.fleet.replicas.values()]
+
+    def set_models(self, models: Sequence[ModelSpec]) -> list[Endpoint]:
+        """Serve exactly these models from now on; running requests go on.
+
+        Returns:
+            The endpoints of replicas whose model is gone.
+
+        Raises:
+            PolicyError: a model names a policy that does not exist.
+        """
+        now_s = self._now_s()
+        gone: list[Endpoint] = []
+        for name in self.flows.keys() - {model.name for model in models}:
+            flow = self.flows.pop(name)
+            flow.dispatcher.close(
+                reject(Outcome.MODEL_NOT_FOUND, 1.0, f"the model {name!r} was taken out of the cluster"), now_s
+            )
+            flow.answer_refused()
+            gone += [replica.endpoint for replica in flow.dispatcher.fleet.replicas.values()]
+        for model in models:
+            limits = AdmissionLimits(
+                max_wait_s=model.max_wait_s, cold_start_timeout_s=model.cold_start_timeout_s, tenants=self._tenants
+            )
+            known = self.flows.get(model.name)
+            if known is None:
+                self.flows[model.name] = self._new_flow(model, limits)
+            else:
+                known.dispatcher.set_limits(limits)
+                known.dispatcher.set_policy(model.policy, now_s)
+                known.room_opened()
+        for endpoint in gone:
+            self._model_of.pop(endpoint.replica_id, None)
+        return gone
+
+    def _new_flow(self, model: ModelSpec, limits: AdmissionLimits) -> ModelFlow:
+        dispatcher = Dispatcher(
+            model.name, model.policy, rng=self._rng, limits=limits, room=self.room, rates=self._rates
+        )
+        return ModelFlow(
+            dispatcher,
+            now_s=self._now_s,
+            on_dispatched=self._meters.model(model.name).dispatched,
+            on_held=self._held,
+        )
+
+    def _held(self) -> None:
+        self.on_held()
+
+    def set_replicas(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+        """Take the directory's word for which replicas exist; those of unknown models are passed over.
+
+        Returns:
+            The endpoints that are gone.
+        """
+        now_s = self._now_s()
+        by_model: dict[str, list[Endpoint]] = {name: [] for name in self.flows}
+        for endpoint in endpoints:
+            if endpoint.model in by_model:
+                by_model[endpoint.model].append(endpoint)
+        self._model_of = {row.replica_id: name for name, rows in by_model.items() for row in rows}
+        all_gone: list[Endpoint] = []
+        for name, rows in by_model.items():
+            flow = self.flows[name]
+            new, gone = flow.dispatcher.set_replicas(rows, now_s)
+            all_gone += gone
+            if new or gone:
+                flow.room_opened()
+            policy = flow.dispatcher.fleet.policy
+            for endpoint in new:
+                if not provides(endpoint, policy):
+                    _log.warning("a replica gets requests only where no other is left", why=lack(policy, endpoint))
+        return all_gone
+
+    def report(self, replica_id: str, report: LoadReport | None) -> None:
+        """Take a replica's load report; None: its telemetry went silent."""
+        flow = self._flow_of(replica_id)
+        if flow is not None:
+            flow.report(replica_id, report)
+
+    def apply_residency(self, replica_id: str, delta: ResidencyDelta) -> bool:
+        """Take what a replica says became resident in its cache or was evicted; False: ask it for a snapshot."""
+        flow = self._flow_of(replica_id)
+        return flow.dispatcher.apply_residency(replica_id, delta) if flow is not None else True
+
+    def _flow_of(self, replica_id: str) -> ModelFlow | None:
+        return self.flows.get(self._model_of.get(replica_id, ""))
+
+    def tick(self) -> None:
+        """Let time pass; call a few times a second."""
+        for flow in self.flows.values():
+            flow.tick()
+
+    def shut_down(self) -> None:
+        """Refuse all that wait: the gateway ends."""
+        refusal = reject(Outcome.SHUTTING_DOWN, 1.0, "this gateway is stopping; ask again")
+        for flow in self.flows.values():
+            flow.dispatcher.refuse_all(refusal, self._now_s())
+            flow.answer_refused()
+
+    def load(self) -> Mapping[str, GatewayFigures]:
+        """Return what the autoscaler is told of each model."""
+        now_s = self._now_s()
+        return {name: flow.dispatcher.load(now_s) for name, flow in self.flows.items()}
+
+
+def _limits_of(tenant: TenantSpec) -> TenantLimits:
+    priority = priority_named(tenant.priority)
+    rates = {
+        name: value
+        for name in ("requests_per_minute", "tokens_per_minute")
+        if (value := getattr(tenant, name)) is not None
+    }
+    most_urgent = priority_named(tenant.max_priority) if tenant.max_priority is not None else priority
+    return TenantLimits(weight=tenant.weight, priority=priority, max_priority=most_urgent, **rates)
+
+
+def _nothing() -> None:
+    pass

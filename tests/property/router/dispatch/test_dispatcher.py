@@ -1,0 +1,195 @@
+"""A request's life under any order of events: each ends once, nothing stays reserved, no bound is exceeded."""
+
+from math import inf
+from random import Random
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from router.dispatch.dispatcher import MAX_ATTEMPTS, Dispatcher
+from router.dispatch.ticket import Fault, Ticket
+from router.estimator.expectation import Usage
+from router.flow_control.limits import AdmissionLimits, TenantLimits, WaitingRoom
+from router.flow_control.priority import Priority
+from router.flow_control.queued_request import RequestState
+from router.outcome import HTTP_STATUS, Outcome
+from router.prompt.canonical import Prompt
+from router.prompt.chunk_chain import ChunkHasher
+from router.replicas.endpoint import Endpoint
+from router.replicas.load_report import LoadReport
+from router.request import RoutingRequest
+from router.scheduling.registry import POLICIES
+
+HASHER = ChunkHasher(1)
+TENANTS = ("ann", "bob", "eve")
+MAX_WAITING = 5
+LIMITS = AdmissionLimits(max_wait_s=30.0, cold_start_timeout_s=90.0, tenants={"bob": TenantLimits(weight=3.0)})
+
+
+class DispatcherMachine(RuleBasedStateMachine):
+    """Drives a dispatcher as a gateway does, beside a list of the tickets that have not ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_s = 0.0
+        self.open: list[Ticket] = []
+        self.ended = 0
+        self.offered = 0
+
+    @initialize(policy=st.sampled_from(sorted(POLICIES)), late_binding=st.booleans())
+    def begin(self, policy: str, late_binding: bool) -> None:  # noqa: FBT001 - drawn
+        """Any policy; requests wait for room, or go at once."""
+        limits = LIMITS if late_binding else AdmissionLimits(late_binding=False, cold_start_timeout_s=90.0)
+        self.room = WaitingRoom(MAX_WAITING)
+        self.dispatcher = Dispatcher("m", policy, rng=Random(0), limits=limits, room=self.room)
+
+    def _closed(self, ticket: Ticket) -> None:
+        """Answer a refused request: its end is told, as a gateway does."""
+        assert ticket.refusal is not None
+        assert ticket.attempt is None
+        assert HTTP_STATUS[ticket.refusal.outcome] >= 400
+        self.dispatcher.finish(ticket, ticket.refusal.outcome, Usage(0, 0, 0), self.now_s)
+        self.ended += 1
+
+    def _settle(self, ticket: Ticket) -> None:
+        """Keep a ticket that goes on; close one that is refused. It is in exactly one place."""
+        if ticket.refusal is not None:
+            self._closed(ticket)
+            return
+        assert (ticket.attempt is not None) == (ticket.state is RequestState.DISPATCHED)
+        self.open.append(ticket)
+
+    def _close_refused(self) -> None:
+        refused, self.dispatcher.refused = self.dispatcher.refused, []
+        for ticket in refused:
+            assert ticket.state is not RequestState.WAITING
+            self.open.remove(ticket)
+            self._closed(ticket)
+
+    @rule(
+        tenant=st.sampled_from(TENANTS),
+        priority=st.sampled_from(Priority),
+        prompt=st.text("ab", min_size=0, max_size=800),
+        patience_s=st.one_of(st.just(inf), st.floats(0.0, 100.0)),
+        stream=st.booleans(),
+    )
+    def offer(self, tenant: str, priority: Priority, prompt: str, patience_s: float, stream: bool) -> None:  # noqa: FBT001 - drawn
+        """A request comes."""
+        self.offered += 1
+        chain = HASHER.of_prompt(Prompt([prompt.encode()]), model="m")
+        request = RoutingRequest(f"{self.offered}", "m", "/v1/completions", stream=stream, body=b"{}", chain=chain)
+        ticket = self.dispatcher.offer(
+            request, tenant, self.now_s, priority=priority, size_bytes=10, deadline_s=self.now_s + patience_s
+        )
+        self._settle(ticket)
+        self._close_refused()
+
+    @rule()
+    def next(self) -> None:
+        """Room is looked for: the ticket that is returned was waiting, and now has its replica."""
+        ticket = self.dispatcher.next(self.now_s)
+        if ticket is not None:
+            self.open.remove(ticket)
+            self._settle(ticket)
+
+    def _running(self) -> list[Ticket]:
+        return [ticket for ticket in self.open if ticket.attempt is not None]
+
+    @precondition(lambda self: self._running())
+    @rule(data=st.data())
+    def first_token(self, data: st.DataObject) -> None:
+        """A replica begins to answer; saying so twice changes nothing."""
+        ticket = data.draw(st.sampled_from(self._running()))
+        self.dispatcher.answers(ticket, self.now_s)
+        self.dispatcher.first_token(ticket, self.now_s)
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data(), is_whole=st.booleans(), tokens=st.one_of(st.none(), st.integers(1, 500)))
+    def finish(self, data: st.DataObject, is_whole: bool, tokens: int | None) -> None:  # noqa: FBT001 - drawn
+        """A request ends, wherever it is: with its whole answer, or because its client left."""
+        ticket = data.draw(st.sampled_from(self.open))
+        usage = Usage(tokens, 0, tokens)
+        outcome = Outcome.OK if is_whole else Outcome.CLIENT_LEFT
+        self.dispatcher.finish(ticket, outcome, usage, self.now_s, is_whole=is_whole and ticket.attempt is not None)
+        self.open.remove(ticket)
+        self.ended += 1
+
+    @precondition(lambda self: self._running())
+    @rule(data=st.data(), fault=st.sampled_from(Fault), is_resumed=st.booleans())
+    def fail(self, data: st.DataObject, fault: Fault, is_resumed: bool) -> None:  # noqa: FBT001 - drawn
+        """A replica cannot keep a request: it is elsewhere, waits, or is refused; never on one that failed it."""
+        ticket = data.draw(st.sampled_from(self._running()))
+        assert ticket.attempt is not None
+        left = ticket.attempt.replica
+        ticket.is_resumed |= is_resumed
+        self.dispatcher.fail(ticket, fault, self.now_s)
+        assert ticket.failures <= MAX_ATTEMPTS
+        if ticket.attempt is not None:
+            assert ticket.attempt.replica.replica_id not in ticket.tried
+            assert ticket.attempt.replica is not left or fault is Fault.STALE_CONNECTION
+        self.open.remove(ticket)
+        self._settle(ticket)
+
+    @rule(ids=st.sets(st.integers(0, 4)))
+    def view(self, ids: set[int]) -> None:
+        """The directory speaks."""
+        self.dispatcher.set_replicas([Endpoint(f"r{number}", "m", "h", 1) for number in sorted(ids)], self.now_s)
+
+    @rule(
+        number=st.integers(0, 4),
+        load=st.one_of(st.none(), st.tuples(st.integers(0, 30), st.integers(0, 9), st.integers(0, 9000))),
+        accepted=st.integers(0, 20),
+    )
+    def report(self, number: int, load: tuple[int, int, int] | None, accepted: int) -> None:
+        """Telemetry comes, also of replicas nobody knows, or goes silent."""
+        told = None
+        if load is not None:
+            running, waiting, tokens = load
+            told = LoadReport(1, running, waiting, tokens, 0.1, 10_000, 8_000.0, 100.0, accepted, 2_048, 2)
+        self.dispatcher.report(f"r{number}", told, self.now_s)
+
+    @rule(passed_s=st.floats(0.0, 40.0))
+    def time_passes(self, passed_s: float) -> None:
+        """Requests whose time is over are refused, and no others."""
+        self.now_s += passed_s
+        waiting = [ticket for ticket in self.open if ticket.state is RequestState.WAITING]
+        late = {ticket.number for ticket in waiting if ticket.deadline_s <= self.now_s}
+        self.dispatcher.tick(self.now_s)
+        assert {ticket.number for ticket in self.dispatcher.refused} == late
+        self._close_refused()
+
+    @rule(policy=st.sampled_from(sorted(POLICIES)))
+    def policy_changes(self, policy: str) -> None:
+        """The cluster file names another policy: requests go on."""
+        self.dispatcher.set_policy(policy, self.now_s)
+
+    @invariant()
+    def holds(self) -> None:
+        """Reservations are exactly the open tickets' attempts, and every account agrees."""
+        self.dispatcher.check_integrity(self.now_s)
+        assert self.offered == self.ended + len(self.open)
+        for replica in self.dispatcher.fleet.replicas.values():
+            attempts = [ticket.attempt for ticket in self.open if ticket.attempt is not None]
+            assert replica.in_flight == sum(attempt.replica is replica for attempt in attempts)
+        queue = self.dispatcher.queue(self.now_s)
+        assert queue.waiting == sum(ticket.state is RequestState.WAITING for ticket in self.open)
+        assert queue.in_flight == len(self._running())
+        assert self.room.requests == queue.waiting
+
+    def teardown(self) -> None:
+        """Once all requests have ended, nothing is reserved and nothing waits."""
+        if not hasattr(self, "dispatcher"):
+            return
+        for ticket in self.open:
+            self.dispatcher.finish(ticket, Outcome.CLIENT_LEFT, Usage(), self.now_s)
+        self.dispatcher.check_integrity(self.now_s)
+        assert all(replica.in_flight == 0 for replica in self.dispatcher.fleet.replicas.values())
+        queue = self.dispatcher.queue(self.now_s)
+        assert (queue.waiting, queue.in_flight, queue.waiting_work) == (0, 0, 0.0)
+
+
+DispatcherMachine.TestCase.settings = settings(
+    max_examples=120, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+TestDispatcher = DispatcherMachine.TestCase

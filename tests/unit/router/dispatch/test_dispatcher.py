@@ -1,0 +1,186 @@
+"""What the dispatcher decides at the turns of a request's life."""
+
+from random import Random
+
+from router.dispatch.dispatcher import MAX_ATTEMPTS, Dispatcher
+from router.dispatch.journal import explanation
+from router.dispatch.ticket import Fault, Ticket
+from router.estimator.expectation import Usage
+from router.flow_control.limits import AdmissionLimits
+from router.flow_control.queued_request import RequestState
+from router.flow_control.verdict import reject
+from router.outcome import Outcome
+from router.prompt.canonical import Prompt
+from router.prompt.chunk_chain import ChunkHasher
+from router.replicas.endpoint import Endpoint
+from router.replicas.load_report import LoadReport
+from router.request import RoutingRequest
+
+HASHER = ChunkHasher(1)
+USAGE = Usage(100, 0, 10)
+
+
+def _endpoints(count: int) -> list[Endpoint]:
+    return [Endpoint(f"r{number}", "m", "h", 1) for number in range(count)]
+
+
+def _dispatcher(replicas: int, policy: str = "round_robin", **limits: float) -> Dispatcher:
+    dispatcher = Dispatcher("m", policy, rng=Random(0), limits=AdmissionLimits(**limits))  # type: ignore[arg-type]
+    dispatcher.set_replicas(_endpoints(replicas), 0.0)
+    return dispatcher
+
+
+def _offer(dispatcher: Dispatcher, now_s: float = 0.0, name: str = "id", text: bytes = b"") -> Ticket:
+    chain = HASHER.of_prompt(Prompt([text]), model="m")
+    request = RoutingRequest(name, "m", "/v1/completions", stream=True, body=b"{}", chain=chain)
+    return dispatcher.offer(request, "ann", now_s)
+
+
+def _replica_of(ticket: Ticket) -> str:
+    assert ticket.attempt is not None
+    return ticket.attempt.replica.replica_id
+
+
+def test_a_failed_request_goes_elsewhere_and_its_replica_is_left_out() -> None:
+    """The next replica is another one, and new requests avoid the failed one until its pause is over."""
+    dispatcher = _dispatcher(3)
+    ticket = _offer(dispatcher)
+    first = _replica_of(ticket)
+    dispatcher.fail(ticket, Fault.FAILED, 0.0)
+    assert _replica_of(ticket) != first
+    assert first not in {_replica_of(_offer(dispatcher, 0.1)) for _ in range(6)}
+    dispatcher.tick(0.6)
+    assert first in {_replica_of(_offer(dispatcher, 0.6)) for _ in range(6)}
+
+
+def test_a_stale_connection_is_nobodys_failure() -> None:
+    """The request goes on as if nothing had happened, and counts no attempt, however often it happens."""
+    dispatcher = _dispatcher(1)
+    ticket = _offer(dispatcher)
+    for _ in range(2 * MAX_ATTEMPTS):
+        dispatcher.fail(ticket, Fault.STALE_CONNECTION, 0.0)
+        assert _replica_of(ticket) == "r0"
+    assert ticket.failures == 0
+    assert dispatcher.fleet.replicas["r0"].accepting
+
+
+def test_a_request_does_not_take_every_replica_down_with_it() -> None:
+    """After three failures it is refused, though a fourth replica is there."""
+    dispatcher = _dispatcher(4)
+    ticket = _offer(dispatcher)
+    for _ in range(MAX_ATTEMPTS):
+        dispatcher.fail(ticket, Fault.FAILED, 0.0)
+    assert ticket.attempt is None
+    assert ticket.refusal is not None
+    assert ticket.refusal.outcome is Outcome.REPLICA_FAILED
+
+
+def test_an_engine_that_gave_up_on_one_request_keeps_the_others() -> None:
+    """The request leaves; the replica is still picked for others."""
+    dispatcher = _dispatcher(2)
+    ticket = _offer(dispatcher)
+    left = _replica_of(ticket)
+    dispatcher.fail(ticket, Fault.GAVE_UP, 0.0)
+    assert _replica_of(ticket) != left
+    assert dispatcher.fleet.replicas[left].accepting
+
+
+def test_where_nobody_else_has_room_a_failed_request_waits_but_a_cut_stream_does_not() -> None:
+    """A stream has waited before: it goes beyond a replica's room rather than stand still before its client."""
+    dispatcher = _dispatcher(2)
+    for replica in dispatcher.fleet.replicas.values():
+        replica.slots.depth.limit = 1.0
+    one, other = _offer(dispatcher), _offer(dispatcher)
+    dispatcher.fail(one, Fault.GAVE_UP, 0.0)
+    assert one.state is RequestState.WAITING
+    dispatcher.finish(one, Outcome.CLIENT_LEFT, Usage(), 0.0)
+    other.is_resumed = True
+    third = _offer(dispatcher)
+    assert third.attempt is not None
+    dispatcher.fail(other, Fault.GAVE_UP, 0.0)
+    assert _replica_of(other) == _replica_of(third)
+    dispatcher.check_integrity(0.0)
+
+
+def test_a_failure_of_a_former_life_does_not_touch_the_new_one() -> None:
+    """A request that fails after its replica left and came back under its id blames nobody who is there now."""
+    dispatcher = _dispatcher(1)
+    ticket = _offer(dispatcher)
+    dispatcher.set_replicas([], 1.0)
+    dispatcher.set_replicas(_endpoints(1), 1.0)
+    dispatcher.fail(ticket, Fault.LEAVING, 1.0)
+    assert _replica_of(ticket) == "r0"
+    dispatcher.check_integrity(1.0)
+    dispatcher.blame(ticket, 1.0)
+    assert not dispatcher.fleet.replicas["r0"].accepting
+    dispatcher.check_integrity(1.0)
+
+
+def test_requests_are_held_without_a_replica_and_go_when_one_comes() -> None:
+    """They wait up to the cold start's time, not the ordinary one."""
+    dispatcher = _dispatcher(0, max_wait_s=1.0, cold_start_timeout_s=100.0)
+    tickets = [_offer(dispatcher) for _ in range(2)]
+    assert all(ticket.state is RequestState.WAITING for ticket in tickets)
+    assert not dispatcher.is_taking
+    dispatcher.tick(50.0)
+    assert not dispatcher.refused
+    dispatcher.set_replicas(_endpoints(1), 60.0)
+    assert dispatcher.next(60.0) is tickets[0]
+    assert _replica_of(tickets[0]) == "r0"
+
+
+def test_a_model_that_is_taken_out_refuses_what_waits_and_what_fails() -> None:
+    """Running requests go on; one that loses its replica is not sent anywhere any more."""
+    dispatcher = _dispatcher(2)
+    running = _offer(dispatcher)
+    dispatcher.close(reject(Outcome.MODEL_NOT_FOUND, 1.0, "gone"), 0.0)
+    dispatcher.first_token(running, 1.0)
+    dispatcher.fail(running, Fault.FAILED, 1.0)
+    assert running.refusal is not None
+
+
+def test_learning_is_told_apart_from_an_end() -> None:
+    """A whole answer teaches how long the replica takes; a client that left does not."""
+    dispatcher = _dispatcher(1, "expected_ttft")
+    replica = dispatcher.fleet.replicas["r0"]
+    ticket = _offer(dispatcher, 0.0, text=b"x" * 4000)
+    dispatcher.first_token(ticket, 1.0)
+    dispatcher.finish(ticket, Outcome.CLIENT_LEFT, Usage(), 2.0)
+    assert replica.rates.outcomes == 0
+    ticket = _offer(dispatcher, 3.0, text=b"y" * 4000)
+    dispatcher.first_token(ticket, 4.0)
+    dispatcher.finish(ticket, Outcome.OK, Usage(1000, 0, 5), 5.0, is_whole=True)
+    assert replica.rates.outcomes == 1
+    assert dispatcher.estimator.efficiency.prompt_tokens == 1000
+    entry = dispatcher.journal.find("id")
+    assert entry is not None
+    assert explanation(entry, "m")["prompt_tokens"] == 1000
+
+
+def test_the_load_is_what_was_offered_sent_and_waits() -> None:
+    """Counters count refused requests too: they are demand; the work is settled by what the answer used."""
+    dispatcher = _dispatcher(0, cold_start_timeout_s=0.0)
+    refused = _offer(dispatcher)
+    assert refused.refusal is not None
+    assert refused.refusal.outcome is Outcome.NO_REPLICA
+    dispatcher.set_replicas(_endpoints(1), 0.0)
+    dispatcher.report("r0", LoadReport(1, 0, 0, 0, 0.0, 0, 1000.0, 0.0), 0.0)
+    ticket = _offer(dispatcher)
+    load = dispatcher.load(0.0)
+    assert (load.offered_requests, load.waiting_requests) == (2, 0)
+    assert load.dispatched_work == ticket.work
+    assert load.occupancy == 1 / 8
+    dispatcher.finish(ticket, Outcome.OK, USAGE, 1.0, is_whole=True)
+    assert dispatcher.load(1.0).occupancy == 0.0
+
+
+def test_a_policy_that_begins_to_read_prompts_learns_from_then_on() -> None:
+    """A request that was sent before ends as it should, and the next one's prompt is claimed."""
+    dispatcher = _dispatcher(2, "least_load")
+    before = _offer(dispatcher, text=b"z" * 4000)
+    dispatcher.set_policy("expected_ttft", 1.0)
+    dispatcher.finish(before, Outcome.OK, USAGE, 1.0, is_whole=True)
+    home = _replica_of(_offer(dispatcher, 2.0, text=b"z" * 4000))
+    again = _offer(dispatcher, 3.0, text=b"z" * 4000)
+    assert _replica_of(again) == home
+    dispatcher.check_integrity(3.0)
