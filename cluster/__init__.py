@@ -1,1 +1,1 @@
-"""What should run: the cluster file, its plan and its placement. Pure: no Ray, no vLLM, no clock, no I/O."""
+"""Decides what should run: cluster file, plan, placement, scaling, launch. Pure: no Ray, no vLLM, no clock, no I/O."""

@@ -1,13 +1,13 @@
 """Every exception RackServe raises on purpose.
 
     RackServeError
-    ├── SpecError                 the cluster file is wrong; carries every problem found, each with its path
+    ├── SpecError                 a file that an operator wrote is wrong; carries every problem, each with its path
     ├── ModelSourceError          a model's weights cannot be found, fetched or converted
     ├── ModelShapeError           a model's config.json is wrong, or of a family the planner does not know
-    ├── TopologyError             machines, domains and racks that cannot be, or a node that is not there
+    ├── TopologyError             machines, domains and racks contradict each other, or a node is unknown
     ├── EngineError
-    │   ├── EngineStartError      an engine did not come up
-    │   └── EngineDeadError       an engine that ran has died; its replica must be replaced
+    │   ├── EngineStartError      an engine did not start
+    │   └── EngineDeadError       a running engine has died; its replica must be replaced
     │       └── GangLostError     a node of its gang is gone
     ├── ClusterError              Ray or Ray Serve did not do what was asked
     │   └── ClusterUnreachableError
@@ -28,10 +28,10 @@ class RackServeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SpecProblem:
-    """One thing wrong with a cluster file.
+    """One mistake in a file that an operator wrote.
 
     Attributes:
-        path: where, as keys joined by dots with list positions in brackets: `models[0].replicas.min`.
+        path: its place, as keys joined by dots with list positions in brackets: `models[0].replicas.min`.
         message: what is wrong and what would be right.
     """
 
@@ -40,11 +40,11 @@ class SpecProblem:
 
 
 class SpecError(RackServeError):
-    """The cluster file cannot be used.
+    """A file that an operator wrote cannot be used.
 
     Attributes:
-        source: the file, or what else the spec was read from.
-        problems: everything wrong with it, in the file's order; never empty.
+        source: name of the file, or of whatever else was read.
+        problems: every mistake in it, in the file's order; never empty.
     """
 
     def __init__(self, source: str, problems: Sequence[SpecProblem]) -> None:
@@ -68,23 +68,23 @@ class ModelShapeError(RackServeError):
 
 
 class TopologyError(RackServeError):
-    """Machines, domains and racks that cannot be as described, or a node that is not there."""
+    """Machines, domains and racks contradict each other, or a node is unknown."""
 
 
 class EngineError(RackServeError):
-    """Something about an inference engine."""
+    """An inference engine has failed."""
 
 
 class EngineStartError(EngineError):
-    """An engine did not come up."""
+    """An engine did not start."""
 
 
 class EngineDeadError(EngineError):
-    """An engine that ran has died; its replica must be replaced."""
+    """A running engine has died; its replica must be replaced."""
 
 
 class GangLostError(EngineDeadError):
-    """A node of a replica's gang is gone: the gang is torn down whole and built anew."""
+    """A node of a replica's gang is gone: the whole gang is torn down and built anew."""
 
 
 class ClusterError(RackServeError):
@@ -92,11 +92,11 @@ class ClusterError(RackServeError):
 
 
 class ClusterUnreachableError(ClusterError):
-    """There is no Ray cluster, or no RackServe on it, where one was looked for."""
+    """No Ray cluster or gateway answers where one was looked for, or RackServe does not run there."""
 
 
 class PolicyError(RackServeError):
-    """An unknown routing policy, or one whose telemetry the replicas cannot provide."""
+    """A routing policy is unknown, or the replicas cannot provide the telemetry it needs."""
 
 
 class TraceError(RackServeError):

@@ -1,6 +1,6 @@
-"""What Ray is told differently from its defaults wherever RackServe starts it: here, by `ray up` and under Helm.
+"""Settings of Ray that differ from its defaults wherever RackServe starts it: locally, by `ray up` and under Helm.
 
-Ray's settings are environment variables of the head's processes, `RAY_` before the setting's name.
+Each is an environment variable of the head's processes: `RAY_` and the setting's name.
 """
 
 from collections.abc import Mapping
@@ -12,8 +12,11 @@ DEATH_TIMEOUTS: Final[Mapping[str, str]] = {
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
 }
-"""A node is dead after three checks of 2 s in vain, 1 s apart: 9 s at most. Ray's defaults, five of 10 s, 3 s apart,
-take 64 s, and a gang that lost a node answers nobody meanwhile. Only the head reads them."""
+"""Settings by which a node is dead after three failed checks of 2 s, 1 s apart: 9 s at most.
+
+Ray's defaults are five checks of 10 s, 3 s apart: 65 s at most, 64 s measured, and a gang that lost a node cannot
+answer in that time. Only the head reads these settings.
+"""
 
 NODE_DEATH_SEEN_S: Final = 10.0
-"""Within this long of a node's last word its death is known."""
+"""Seconds from a node's last sign of life within which its death is known; see `DEATH_TIMEOUTS`."""

@@ -35,7 +35,7 @@ from router.scheduling.registry import policy_named
 GATEWAY_DEPLOYMENT = "gateway"
 MAX_GATEWAYS = 4096
 HEAD_GROUPS = "head,headgroup"
-"""What the head's node group is called by `cluster/launch/` and by KubeRay."""
+"""Names of the head's node group: in `cluster/launch/`, and in KubeRay."""
 _ROUTING_ONLY = {
     "replicas": ReplicaCount(),
     "autoscaling": AutoscalingSpec(),
@@ -46,7 +46,10 @@ _ROUTING_ONLY = {
     "cold_start_timeout_s": 600.0,
     "drain_timeout_s": 120.0,
 }
-"""What of a model's spec may change without restarting its replicas."""
+"""Fields of a model's spec that may change without a restart of its replicas.
+
+They are set to these values before a deployment's version is computed, so that they do not change it.
+"""
 
 
 def build(args: Mapping[str, Any]) -> ray_api.Application:
@@ -56,7 +59,7 @@ def build(args: Mapping[str, Any]) -> ray_api.Application:
         args: `{"file": path}`, or `{"spec": {...}}` with the file's content.
 
     Raises:
-        SpecError: the file cannot be read, or is wrong; with every problem.
+        SpecError: the file cannot be read, or has mistakes; lists all of them.
     """
     spec = spec_from(args)
     if spec.cluster.serve_port:
@@ -65,10 +68,10 @@ def build(args: Mapping[str, Any]) -> ray_api.Application:
 
 
 def spec_from(args: Mapping[str, Any]) -> ClusterSpec:
-    """Return the spec that a builder's arguments name.
+    """Return the spec that the arguments of `build` give.
 
     Raises:
-        SpecError: as `build`.
+        SpecError: the arguments have mistakes, or the file cannot be read or has mistakes; lists all of them.
     """
     unknown = sorted(args.keys() - {"file", "spec"})
     if unknown or len(args) != 1:
@@ -82,10 +85,10 @@ def spec_from(args: Mapping[str, Any]) -> ClusterSpec:
 
 
 def read(file: Path) -> ClusterSpec:
-    """Read a cluster file; folders it names are taken from where the file is.
+    """Read a cluster file; relative folders in it are relative to the file's own folder.
 
     Raises:
-        SpecError: it cannot be read, or is wrong; with every problem.
+        SpecError: the file cannot be read, or has mistakes; lists all of them.
     """
     try:
         text = file.read_text(encoding="utf-8")
@@ -100,10 +103,14 @@ def read(file: Path) -> ClusterSpec:
 
 
 def deployable(spec: ClusterSpec, source: str) -> ClusterSpec:
-    """Return `spec` if this version can run all of it.
+    """Return `spec` unchanged if this version can run all of it.
+
+    Args:
+        spec: what to check.
+        source: the name of the file it is from, for the error.
 
     Raises:
-        SpecError: it cannot.
+        SpecError: it cannot run; lists every reason.
     """
     problems = list(_problems(spec))
     if problems:
@@ -137,7 +144,7 @@ def _with_absolute_source(model: ModelSpec, folder: Path) -> ModelSpec:
 
 
 def compose(spec: ClusterSpec) -> ray_api.Application:
-    """Return the Serve application of a deployable spec: the gateways at its root, one deployment a model."""
+    """Return the Serve application of a deployable spec: the gateways at its root, one deployment per model."""
     models = [_model_application(model, spec.placement.spares_per_domain) for model in spec.models]
     options = ray_api.DeploymentOptions(
         name=GATEWAY_DEPLOYMENT,
@@ -145,10 +152,10 @@ def compose(spec: ClusterSpec) -> ray_api.Application:
             {"cluster": spec.cluster.name, **spec.gateway.model_copy(update={"replicas": 1}).model_dump(mode="json")}
         ),
         replicas=_gateways(spec.gateway),
-        cpus=0.0,  # like Serve's own proxies, gateways are part of the infrastructure, not of the load
+        cpus=0.0,  # like Serve's own proxies, gateways are infrastructure, not load
         user_config={"models": [model.model_dump(mode="json") for model in spec.models]},
         drain_s=spec.gateway.drain_timeout_s + SUCCESSOR_S,
-        # A node's gateways share the apps' port: with all new ones started first, no node is without for long.
+        # A node's gateways share the apps' port, so all new ones can start first: no node lacks one for long.
         surge_percent=100 if spec.gateway.replicas == "every_node" else 1,
         node_labels=spec.gateway.node_labels,
         per_node=spec.gateway.per_node or (1 if spec.gateway.replicas == "every_node" else None),
@@ -162,7 +169,7 @@ def _gateways(gateway: GatewaySpec) -> int | ray_api.PolicyOptions:
     return ray_api.PolicyOptions(
         policy="deployments.gateway.every_node_policy:EveryNodePolicy",
         arguments={"labels": dict(gateway.node_labels), "per_node": gateway.per_node or 1},
-        min_replicas=1,  # without a node for it, it waits for one
+        min_replicas=1,  # it waits if there is no node for it
         max_replicas=MAX_GATEWAYS,
         down_after_s=NODE_LEAVES_S,
     )
@@ -189,7 +196,7 @@ def _model_application(model: ModelSpec, spares_per_domain: int) -> ray_api.Appl
 
 
 def _liked(model: ModelSpec) -> ray_api.LikedNodes | None:
-    """Return where a gang's own process had best be, for the gang begins there if it can: among GPUs of its kind."""
+    """Return the nodes preferred for a gang's driver: near the right GPUs, for the gang begins on its driver's node."""
     if not needs_gang(model):
         return None
     if model.accelerator:
@@ -213,7 +220,7 @@ def _replicas(model: ModelSpec) -> int | ray_api.PolicyOptions:
 
 
 def autoscaling_targets(model: ModelSpec) -> AutoscalingTargets:
-    """Return what the cluster file asks of a model's autoscaler."""
+    """Return a model's autoscaling targets, as the cluster file gives them."""
     asked = model.autoscaling
     return AutoscalingTargets(
         min_replicas=model.replicas.min,
@@ -229,7 +236,7 @@ def autoscaling_targets(model: ModelSpec) -> AutoscalingTargets:
 
 
 def deployment_name(model: str) -> str:
-    """Return the Serve deployment's name for a model: made of safe characters, different for different models."""
+    """Return the name of a model's Serve deployment: safe characters only, unique per model."""
     safe = re.sub(r"[^A-Za-z0-9._-]", "-", model)
     if safe != model or model == GATEWAY_DEPLOYMENT:
         safe += "-" + hashlib.sha256(model.encode()).hexdigest()[:6]
@@ -237,9 +244,9 @@ def deployment_name(model: str) -> str:
 
 
 def gpus_of(model: ModelSpec) -> float:
-    """Return the logical GPUs a replica's own process takes: as the spec says, else none on CPUs.
+    """Return the logical GPUs that a replica's own process takes: the spec's number, or one per rank, or 0 on CPUs.
 
-    A gang's process takes none: it makes a placement group of one GPU for each rank.
+    A gang's driver takes none: it makes a placement group of one GPU for each rank.
     """
     if needs_gang(model):
         return 0.0

@@ -1,4 +1,5 @@
-"""How many replicas a model needs: pure policies `(state, metrics, now) → (state, decision)`.
+"""Decides how many replicas a model needs, by pure policies `(state, metrics, now) → (state, decision)`.
 
-`autoscaler` is ours; `serve_default` is Ray Serve's own and `fixed` a fleet that never changes, to compare with.
+`autoscaler` is RackServe's policy. `serve_default` (Ray Serve's own) and `fixed` (a constant number) serve for
+comparison.
 """

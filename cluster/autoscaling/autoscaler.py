@@ -1,19 +1,19 @@
-"""RackServe's autoscaler: seconds of work waiting, looked at as far ahead as a replica takes to start.
+"""RackServe's autoscaling policy: it predicts the queue, in seconds of work, for the time a new replica would be ready.
 
-Up, in one step to what is needed, when
+It asks for more replicas, in one step to the number needed, when
 
-- the work offered, at the time a new replica would be ready, would use up the headroom, or
-- the work waiting by then would keep requests waiting longer than the target, or
+- the demand at that time would use up the headroom, or
+- the work waiting at that time would make requests wait longer than the target, or
 - requests have been waiting longer than the target for a while, or
 - requests are held because there is no replica at all.
 
-Down, half of the surplus at a time, when it was not needed for a while, nothing waits and no replica is starting. What
-was needed is the most that was needed at any time in that while, so noise moves nothing.
+It gives half of the surplus back at a time, when the surplus was not needed for a while, nothing waits and no replica
+is starting. The need of that while is the highest need at any time in it, so noise changes nothing.
 
-Mistakes are learned from, and forgotten over an hour: requests that wait although there was headroom enough say that
-chance is larger than thought, and the headroom grows.
+It learns from mistakes and forgets them over an hour. Requests that wait although the headroom should have been enough
+show that the load varies more than assumed: the headroom grows.
 
-Every number follows from `(state, metrics, now)`: a recorded run can be replayed.
+Every number follows from `(state, metrics, now)`, so a recorded run can be replayed.
 """
 
 from dataclasses import dataclass, field, replace
@@ -29,34 +29,37 @@ from cluster.autoscaling.staffing import replicas_for
 from cluster.autoscaling.targets import AutoscalingTargets
 
 RECOVERY_S = 60.0
-"""Work that has piled up is to be worked off within this once the new replicas are there."""
+"""Seconds within which new replicas, once ready, are to finish the work that has piled up."""
 SCALE_DOWN_EVERY_S = 20.0
-"""Time to see what giving replicas back has done before more are given back."""
+"""Seconds between two steps down, to see the effect of the first."""
 HEADROOM_LEFT = 0.4
-"""More replicas are ordered when the headroom has shrunk to this share of what is planned; then to all of it."""
+"""Share of the planned headroom below which more replicas are ordered; the order restores all of it."""
 FORGET_S = 3600.0
-"""Time constant with which what was learned from mistakes is forgotten."""
+"""Time constant, in seconds, with which a grown headroom decays to the operator's."""
 MOST_HEADROOM = 4.0
-"""The headroom grows to so many times what was asked for at the most."""
+"""Largest headroom, as a multiple of the operator's."""
 OVERDUE_STARTS = 3.0
-"""After so many usual starts, what still starts may never come, for want of machines: it holds up nothing."""
+"""Usual starts after which replicas still starting no longer delay a step down: machines for them may be lacking."""
 KEPT_ORDERS = 32
+"""Number of the latest orders that are remembered."""
 AS_NEEDED = ("as needed",)
 
 
 @dataclass(frozen=True, slots=True)
 class AutoscalerState:
-    """All that is kept between two decisions.
+    """Everything kept between two decisions. Times are monotonic seconds.
 
     Attributes:
         target: replicas asked for.
-        headroom: planned for now, at least the targets'.
-        seen: what has been learned of the load.
-        needs: `(at_s, replicas)`: of the last `scale_down_after_s`, what was needed when nothing later needed more.
-        orders: the last times that replicas were ordered.
-        at_s: when the last decision was made; None: none was.
-        began_s: when the first was.
-        is_calm: requests have not been waiting too long at some time since replicas were last ordered.
+        headroom: the headroom in use, at least the operator's.
+        seen: what has been learned about load and replicas.
+        needs: pairs of a time and the replicas needed then, within the last `scale_down_after_s`; only those that no
+            later need exceeds.
+        orders: the latest orders of replicas.
+        at_s: when the last decision was made; None: none was made.
+        began_s: when the first decision was made.
+        is_calm: whether, at some time since replicas were last ordered, none was starting and waits were within the
+            target.
         scaled_up_s: when replicas were last ordered; None: never.
         scaled_down_s: when replicas were last given back; None: never.
     """
@@ -75,7 +78,13 @@ class AutoscalerState:
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """So many replicas, for that reason; `is_mistake`: the headroom should have been enough, and wasn't."""
+    """A wish for more replicas.
+
+    Attributes:
+        replicas: replicas wished for.
+        reason: the reason in words.
+        is_mistake: whether the headroom should have been enough but was not.
+    """
 
     replicas: int
     reason: str
@@ -83,10 +92,10 @@ class _Wish:
 
 
 class Autoscaler:
-    """The policy; see the module.
+    """RackServe's policy; the module describes its rules.
 
     Args:
-        targets: bounds and aims.
+        targets: the operator's bounds and aims.
     """
 
     name = "rackserve"
@@ -95,7 +104,7 @@ class Autoscaler:
         self.targets = targets
 
     def initial(self, replicas: int) -> AutoscalerState:
-        """Return the state of a model that has `replicas` replicas and no past."""
+        """Return the first state of a model with `replicas` replicas."""
         targets = self.targets
         seen = Observation(rate=ReplicaRate.believed(targets.first_work_per_s))
         return AutoscalerState(targets.bounded(replicas), targets.headroom, seen)
@@ -103,7 +112,13 @@ class Autoscaler:
     def decide(
         self, state: AutoscalerState, metrics: FleetMetrics, now_s: float
     ) -> tuple[AutoscalerState, ScalingDecision]:
-        """Return the next state and the decision."""
+        """Return the next state and the decision.
+
+        Args:
+            state: the state that the last call returned.
+            metrics: the latest metrics.
+            now_s: the time, monotonic seconds.
+        """
         targets, previous = self.targets, state.target
         seen = state.seen.observe(metrics, now_s)
         is_calm = state.is_calm or (not metrics.starting and seen.queue_s <= targets.target_queue_s)
@@ -174,7 +189,7 @@ class Autoscaler:
 
     @staticmethod
     def _has_recovered(state: AutoscalerState, outlook: Outlook, now_s: float) -> bool:
-        """Tell whether a wait would be a new one: not what is left of the one that replicas were ordered for."""
+        """Tell whether waiting requests show a new shortage, not the rest of the one that replicas were ordered for."""
         since_s = state.began_s if state.scaled_up_s is None else state.scaled_up_s + outlook.lead_s
         return state.is_calm or now_s - since_s > 2 * RECOVERY_S
 
@@ -191,7 +206,7 @@ class Autoscaler:
         return replace(state, target=wanted, headroom=headroom, orders=orders, scaled_up_s=now_s, is_calm=False)
 
     def _need(self, state: AutoscalerState, metrics: FleetMetrics, outlook: Outlook, now_s: float) -> int:
-        """Return how many replicas would do as things are; `target` while that cannot be told."""
+        """Return the number of replicas needed now; the present target while requests wait or the rate is unknown."""
         targets = self.targets
         waits = min(outlook.queue_s, state.seen.queue_s) > targets.target_queue_s
         if waits or (outlook.rate <= 0 and metrics.ongoing_requests):
@@ -220,6 +235,6 @@ class Autoscaler:
 
 
 def _with_need(state: AutoscalerState, need: int, now_s: float, keep_s: float) -> AutoscalerState:
-    # Of several needs only those count that nothing later exceeds; having been idle long enough overrules all.
+    # A need that a later one reaches or exceeds no longer counts. A need of 0, after long idleness, drops all others.
     needs = tuple(item for item in state.needs if item[1] > need > 0 and item[0] >= now_s - keep_s)
     return replace(state, needs=(*needs, (now_s, need)))

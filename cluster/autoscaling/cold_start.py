@@ -1,4 +1,4 @@
-"""How long a replica takes to start, learned from real starts."""
+"""Learns from past starts how many seconds a replica takes to start."""
 
 from dataclasses import dataclass
 
@@ -8,20 +8,24 @@ _QUANTILE = 0.75
 
 @dataclass(frozen=True, slots=True)
 class ColdStart:
-    """The last starts' durations.
+    """Durations of the last starts.
 
     Attributes:
-        durations_s: from order to ready, oldest first, the last 16.
+        durations_s: seconds from order to ready of the last 16 starts, oldest first.
     """
 
     durations_s: tuple[float, ...] = ()
 
     def observe(self, durations_s: tuple[float, ...]) -> "ColdStart":
-        """Return this with more starts."""
+        """Return a copy with `durations_s` added, in seconds."""
         return ColdStart((self.durations_s + durations_s)[-_KEPT:]) if durations_s else self
 
     def expected_s(self, first_s: float) -> float:
-        """Return how long the next start will take: three of four took no longer; `first_s` before any was seen."""
+        """Return the seconds the next start is expected to take: three of four starts took no longer.
+
+        Args:
+            first_s: seconds to expect before any start was seen.
+        """
         if not self.durations_s:
             return first_s
         ordered = sorted(self.durations_s)

@@ -1,4 +1,4 @@
-"""A decision, why it was made, and the last ones."""
+"""A scaling decision with its reasons, and the history of the last decisions."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -10,15 +10,15 @@ from cluster.autoscaling.metrics import FleetMetrics
 
 @dataclass(frozen=True, slots=True)
 class ScalingDecision:
-    """How many replicas a model is to have.
+    """The number of replicas that a model is to have, with reasons.
 
     Attributes:
-        at_s: when.
-        target: so many.
-        previous: so many until now.
-        reasons: why, in words, the weightiest first.
-        metrics: what was known.
-        signals: what was made of it, by name; units are in the names.
+        at_s: when it was decided, monotonic seconds.
+        target: replicas asked for from now on.
+        previous: replicas asked for before.
+        reasons: reasons in words, the weightiest first.
+        metrics: the metrics it was decided on.
+        signals: values derived from the metrics, by name; units are in the names.
     """
 
     at_s: float
@@ -31,12 +31,12 @@ class ScalingDecision:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Decisions in a row that left the target alone, or one that changed it.
+    """Consecutive decisions that kept the target, or one decision that changed it.
 
     Attributes:
-        first: the first of them.
-        last: the last of them.
-        count: how many.
+        first: the first decision.
+        last: the last decision.
+        count: number of decisions.
     """
 
     first: ScalingDecision
@@ -45,10 +45,10 @@ class Stretch:
 
 
 class DecisionHistory:
-    """The last decisions; those in a row that leave the target alone take one place.
+    """The last decisions; consecutive ones that keep the target take one place together.
 
     Args:
-        places: how many are kept.
+        places: number of stretches kept.
     """
 
     def __init__(self, places: int = 256) -> None:
@@ -63,11 +63,11 @@ class DecisionHistory:
 
     @property
     def last(self) -> ScalingDecision | None:
-        """The last decision; None before the first."""
+        """The last decision; None if there was none yet."""
         return self._stretches[-1].last if self._stretches else None
 
     def add(self, decision: ScalingDecision) -> None:
-        """Keep a decision."""
+        """Add a decision."""
         if self._stretches:
             last = self._stretches[-1]
             if decision.target == decision.previous == last.last.target == last.last.previous:

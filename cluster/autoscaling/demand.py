@@ -1,13 +1,13 @@
-"""How much work comes in a second, by as much of the past as still holds.
+"""Estimates the work offered a second, from as much of the past as still describes the present.
 
-A long window is steady but slow, a short one quick but noisy. The longest window is used that none of the shorter ones
-contradicts (Lepski's method, as the intersection-of-confidence-intervals rule of Goldenshluger and Nemirovski, "On
-spatially adaptive estimation of nonparametric regression", 1997): under a constant load the estimate rests on minutes,
-two seconds after a step on two seconds.
+A long window is steady but slow, a short one quick but noisy. The estimate uses the longest window that no shorter one
+contradicts. This is Lepski's method, as the intersection-of-confidence-intervals rule of Goldenshluger and Nemirovski,
+"On spatially adaptive estimation of nonparametric regression", 1997. Under a constant load the estimate rests on
+minutes; two seconds after a step it rests on two seconds.
 
-What chance alone does is reckoned from the requests themselves (they come independently, each with its work), and from
-how much rougher the last minutes were than that: traffic whose rate jitters all the time contradicts itself all the
-time, and must not be followed.
+Two windows contradict each other if they differ by more than chance explains. Chance is estimated from the requests
+themselves, which arrive independently, each with its work; and from how much rougher the last minutes were than that
+(`Demand.roughness`). Traffic with a rate that jitters all the time would otherwise contradict itself all the time.
 """
 
 from bisect import bisect_left
@@ -16,25 +16,38 @@ from itertools import pairwise
 from math import sqrt
 
 WINDOWS_S = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
-"""The windows, each about twice the one before."""
+"""Lengths of the windows in seconds, each about twice the one before."""
 FIRST_DOUBTS = 1.0
-"""Standard deviations taken off what is known as long as the longest window is not full."""
+"""Standard deviations subtracted from the estimate while it rests on a window that is not yet full."""
 CONTRADICTION = 4.0
-"""Standard deviations of chance by which a shorter window contradicts a longer one."""
+"""Standard deviations above which the difference of a shorter window from a longer one is a contradiction."""
 _TREND_S = 60.0
+"""Seconds of each part that a trend compares."""
 _MINUTES = 4
+"""Number of these parts."""
 _ROUGH_S = 10.0
+"""Seconds of each part that `roughness` compares."""
 _ROUGH_LAG = 3
+"""Distance between two compared parts, in parts."""
 _ROUGH_KEPT = 0.85
+"""Share of the squared differences that is kept, the smallest ones."""
 _KEPT_CHI_SQUARE = 0.5205
-"""Mean of the lower 85 % of the chi-square distribution with one degree of freedom: of a standard normal's square."""
+"""Mean of the lower 85 % of the chi-square distribution with one degree of freedom (a standard normal squared)."""
 _FEWEST_ROUGH = 8
+"""Fewest parts, and fewest kept differences, from which a roughness is computed."""
 _RESOLUTION_S = 0.25
+"""Seconds between two kept samples at least."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The sums of all work offered until `at_s`."""
+    """Running totals of the offered work.
+
+    Attributes:
+        at_s: when they were read, monotonic seconds.
+        work: work offered since the first sample, tokens.
+        work_squared: sum of the squares of the requests' works since the first sample.
+    """
 
     at_s: float
     work: float
@@ -46,15 +59,22 @@ class Demand:
     """The last minutes of offered work.
 
     Attributes:
-        samples: oldest first, as far back as the longest window reaches.
-        counters: the counters last seen, to tell what is new.
+        samples: samples, oldest first, as far back as the longest window reaches.
+        counters: values of the two counters at the last call, from which the next call takes the increase.
     """
 
     samples: tuple[Sample, ...] = ()
     counters: tuple[float, float] = (0.0, 0.0)
 
     def observe(self, offered_work: float, offered_work_squared: float, now_s: float) -> "Demand":
-        """Return this with the counters as of `now_s`. Counters that fell are those of a restarted gateway."""
+        """Return a copy with a sample added.
+
+        Args:
+            offered_work: counter of all work ever offered, tokens.
+            offered_work_squared: counter of the squares of the requests' works. A counter that fell, because a gateway
+                restarted, counts as no increase.
+            now_s: the time, monotonic seconds.
+        """
         counters = (offered_work, offered_work_squared)
         if not self.samples:
             return Demand((Sample(now_s, 0.0, 0.0),), counters)
@@ -72,10 +92,10 @@ class Demand:
         return Demand((*keep[start:], sample), counters)
 
     def work_per_s(self) -> tuple[float, float]:
-        """Return the work offered a second, on as much of the past as does not contradict the last seconds.
+        """Return the work offered a second, over as much of the past as does not contradict the last seconds.
 
         Returns:
-            The rate, and how many seconds of the past it is the mean of.
+            The work a second, and the seconds of the past that it is the mean of.
         """
         estimate = (0.0, 0.0)
         tolerance = CONTRADICTION * sqrt(self.roughness())
@@ -86,22 +106,23 @@ class Demand:
                 return estimate
             rate, variance_rate = work / span_s, squared / span_s
             for seen_s, seen_work, seen_squared in shorter:
-                # Halfway between what the longer window lets expect, by which one large request would be a miracle, and
-                # what the shorter one has seen, by which a hundred small ones would be none.
+                # The mean of two estimates of the variance. By the longer window's alone, one large request would look
+                # impossible; by the shorter window's alone, a hundred small ones too would look like chance.
                 variance = 0.5 * (variance_rate * seen_s + seen_squared)
                 if abs(seen_work - rate * seen_s) > tolerance * sqrt(variance):
                     return estimate
             estimate = (rate, span_s)
             shorter.append((span_s, work, squared))
             if span_s < window_s:
-                # There is no more past; of a short one, only what is more than chance counts.
+                # No older samples exist. Over so short a past, only the part that chance cannot explain counts.
                 return max(0.0, rate - FIRST_DOUBTS * sqrt(squared) / span_s), span_s
         return estimate
 
     def roughness(self) -> float:
         """Return how much more the load varies within half a minute than independent requests would; 1 or more.
 
-        A variance ratio, by the mean of the squared differences without the largest: one step changes nothing.
+        It is a ratio of variances. The largest squared differences are left out, so that one step in the load does not
+        count.
         """
         if not self.samples:
             return 1.0
@@ -120,10 +141,10 @@ class Demand:
         return max(1.0, sum(kept) / len(kept) / _KEPT_CHI_SQUARE) if len(kept) >= _FEWEST_ROUGH else 1.0
 
     def climb_per_s2(self) -> float:
-        """Return by how much the demand has been climbing a second, each second: the least of its last three climbs.
+        """Return the trend of the demand: the increase of the work a second, each second; 0 unless it climbs.
 
-        It compares the last four minutes. A step is in two of the climbs at the most, so it is not taken for a trend,
-        and what chance does between two minutes is taken off.
+        The trend is the smallest of the three increases between the last four minutes, less the increase that chance
+        explains. A step in the load shows in two of the three at most, so it does not count as a trend.
         """
         if not self.samples:
             return 0.0
@@ -135,7 +156,7 @@ class Demand:
         climb = min(new - old for new, old in pairwise(rates))
         if climb <= 0:
             return 0.0
-        # Independent requests average out over a minute; what is rougher than they are is taken to last.
+        # Independent requests average out over a minute; roughness beyond theirs is assumed not to.
         variance_rate = (marks[0].work_squared - marks[-1].work_squared) / (_MINUTES * _TREND_S)
         chance = sqrt(2 * variance_rate * (1.0 / _TREND_S + (self.roughness() - 1.0) / _ROUGH_S))
         return max(0.0, climb - chance) / _TREND_S

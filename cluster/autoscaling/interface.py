@@ -1,4 +1,4 @@
-"""The contract of an autoscaling policy."""
+"""The interface of autoscaling policies."""
 
 from typing import Protocol, TypeVar
 
@@ -9,14 +9,24 @@ StateT = TypeVar("StateT")
 
 
 class AutoscalingPolicy(Protocol[StateT]):
-    """Decides from a state, what is known now and the time; keeps nothing itself, so a run can be replayed."""
+    """Decides from a state, the latest metrics and the time; it keeps nothing itself, so a run can be replayed.
+
+    Attributes:
+        name: name of the policy.
+    """
 
     name: str
 
     def initial(self, replicas: int) -> StateT:
-        """Return the state of a model that has `replicas` replicas and no past."""
+        """Return the first state of a model with `replicas` replicas."""
         ...
 
     def decide(self, state: StateT, metrics: FleetMetrics, now_s: float) -> tuple[StateT, ScalingDecision]:
-        """Return the next state and the decision; call every second or so, with `now_s` never going back."""
+        """Return the next state and the decision; call about once a second, with `now_s` never going back.
+
+        Args:
+            state: the state that the last call returned.
+            metrics: the latest metrics.
+            now_s: the time, monotonic seconds.
+        """
         ...

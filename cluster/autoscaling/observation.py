@@ -1,4 +1,4 @@
-"""What the autoscaler has learned of a model from the metrics so far."""
+"""What the autoscaler has learned about a model from the metrics so far."""
 
 from dataclasses import dataclass, field, replace
 
@@ -9,33 +9,38 @@ from cluster.autoscaling.metrics import FleetMetrics
 from cluster.autoscaling.replica_rate import ReplicaRate
 
 _SMOOTHING_S = 30.0
+"""Time constant of the smoothed figures, seconds."""
 _SUSTAINED_S = 300.0
+"""Time constant of the sustained rate, seconds."""
 _SETTLE_S = 10.0
+"""Seconds that load must have been steady before a replica's rate is learned from it."""
 _STEADY_SHARE = 0.05
-"""What is dispatched while batches fill or empty tells nothing of a rate that can be kept up. So the rate is learned
-only while requests wait, no replica comes or goes, and the requests on the replicas stay the same to this share."""
+"""Share by which the requests on the replicas may change while the load counts as steady.
+
+Work dispatched while batches fill or empty says nothing about a rate that lasts. So the rate is learned only while
+requests wait, no replica comes or goes, and the requests on the replicas stay the same up to this share."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Learned so far, as of the last metrics.
+    """What has been learned as of the last metrics. Times are monotonic seconds.
 
     Attributes:
-        at_s: when those came; None: none have.
-        demand: work offered.
-        rate: what a replica gets done at its limit.
-        cold_start: how long starts take.
-        served: work done a second, smoothed over `_SMOOTHING_S`.
+        at_s: when the last metrics came; None: none came yet.
+        demand: the last minutes of offered work.
+        rate: work a second of a replica at its limit.
+        cold_start: durations of starts.
+        served: work done a second by all replicas, smoothed over `_SMOOTHING_S`.
         sustained: work done a second by each replica, smoothed over `_SUSTAINED_S`.
-        utilised: utilisation, smoothed.
-        queued: seconds a request that comes now will wait, smoothed.
-        dispatched_work: the counter last seen.
-        engine_waiting_work: at the last metrics.
+        utilised: share of the replicas' capacity in use, smoothed.
+        queued: seconds that a request arriving now will wait, smoothed.
+        dispatched_work: counter of dispatched work at the last metrics.
+        engine_waiting_work: prompt tokens waiting in engines at the last metrics.
         ready: replicas ready at the last metrics.
-        steady_since_s: since when requests have been waiting without a pause, and `ready` and `in_flight` have not
-            changed; None: they don't wait.
-        steady_in_flight: requests on the replicas then.
-        busy_s: when there last was anything to do.
+        steady_since_s: since when requests have been waiting without a break, with `ready` and `in_flight` unchanged;
+            None: none wait.
+        steady_in_flight: requests on the replicas at that time.
+        busy_s: when there was work last.
     """
 
     at_s: float | None = None
@@ -54,7 +59,7 @@ class Observation:
     busy_s: float = 0.0
 
     def observe(self, metrics: FleetMetrics, now_s: float) -> "Observation":
-        """Return this with what `metrics` tell."""
+        """Return a copy that has learned from `metrics`."""
         is_busy = bool(metrics.ongoing_requests or metrics.waiting_work)
         steady_since_s, steady_in_flight = self._steady_since(metrics, now_s)
         seen = replace(
@@ -72,14 +77,14 @@ class Observation:
         if self.at_s is None or now_s <= self.at_s:
             return seen
         elapsed_s = now_s - self.at_s
-        # What was sent to the engines, less what only piled up there. One sample may well be below 0: dispatches are
-        # known at once, engines' reports come later.
+        # Work sent to the engines, less the part that only piled up there. A sample can be below 0: dispatches count at
+        # once, but engines' reports come later.
         served = max(0.0, metrics.dispatched_work - self.dispatched_work)
         served -= metrics.engine_waiting_work - self.engine_waiting_work
         if seen.steady_since_s is not None and self.at_s - seen.steady_since_s >= _SETTLE_S:
             seen = replace(seen, rate=seen.rate.observe(served, elapsed_s * metrics.ready))
         rate = seen.work_per_replica_s(metrics)
-        # At first the last sample alone, then an exponential mean: the weight is the time seen, fading.
+        # The first sample has the full weight; later ones fall to the weight of an exponential mean.
         keep = kept(elapsed_s, _SMOOTHING_S)
         seen = replace(
             seen,
@@ -103,13 +108,13 @@ class Observation:
         return self.queued.mean
 
     def work_per_replica_s(self, metrics: FleetMetrics) -> float:
-        """Return what one replica gets done at its limit; 0: nothing is known.
+        """Return the work a second of one replica at its limit; 0: not known.
 
-        Before it has been seen at its limit, utilisation tells how far from it the replicas are. As batches fill faster
-        than linearly with load, that is too hopeful, never too timid: the limit is found by coming close to it.
+        Until replicas have been seen at their limit, it is extrapolated from their utilisation. Batches fill faster
+        than the load rises, so the result is too high rather than too low, and improves as load nears the limit.
         """
         if self.rate.per_s > 0:
-            # What has been kept up for minutes can be kept up.
+            # A rate that lasted for minutes is possible, whatever was learned at the limit.
             return max(self.rate.per_s, self.sustained.mean if self.sustained.weight >= _SUSTAINED_S / 2 else 0.0)
         if not metrics.ready or self.utilisation <= 0:
             return 0.0
@@ -125,10 +130,13 @@ class Observation:
 
 
 def queue_s(metrics: FleetMetrics, work_per_replica_s: float) -> float:
-    """Return how long a request that comes now will wait, in the gateway and then in the best replica, about.
+    """Return about how many seconds a request arriving now will wait, in the gateway and then in the best replica.
 
-    Of the engines the least busy one counts: a long prompt being prefilled on one of them makes nobody wait while
-    another has nothing to do.
+    Only the least busy engine counts: while one engine prefills a long prompt, requests go to another.
+
+    Args:
+        metrics: the latest metrics.
+        work_per_replica_s: work a second of one replica at its limit; 0: not known, then gateways' queues are left out.
     """
     if work_per_replica_s <= 0:
         return metrics.engine_wait_s

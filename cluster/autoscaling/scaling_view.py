@@ -1,17 +1,17 @@
-"""What gateways are told of how a model is scaled, for their metrics."""
+"""The state of a model's autoscaling, as gateways get it for their metrics."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class ScalingView:
-    """One model, as of the last decision.
+    """One model's autoscaling as of the last decision.
 
     Attributes:
         target: replicas asked for.
-        maximum: replicas that may be asked for at most.
+        maximum: most replicas that may be asked for.
         queue_s: seconds of work waiting.
-        load_replicas: replicas the present load takes.
+        load_replicas: replicas that the present load keeps busy.
     """
 
     target: int

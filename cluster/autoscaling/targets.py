@@ -1,4 +1,4 @@
-"""What an operator asks of the autoscaler, for one model."""
+"""An operator's bounds and aims for the autoscaling of one model."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,17 @@ class AutoscalingTargets:
     """Bounds and aims.
 
     Attributes:
-        min_replicas: at least so many, 0 allowed.
-        max_replicas: at most so many, at least 1.
+        min_replicas: fewest replicas, 0 or more.
+        max_replicas: most replicas, 1 or more.
         target_queue_s: seconds of work that may wait on a replica, on average, before more replicas are needed.
-        headroom: spare replicas for chance, by the square root of the work there is; see `staffing`.
-        scale_down_after_s: replicas are given back once they were not needed for so long.
-        scale_to_zero_after_s: the last one, once there was nothing at all to do for so long.
-        longest_wait_s: requests wait no longer than this (admission refuses them), so no more work can pile up.
-        first_cold_start_s: how long a start is thought to take before one has been seen.
-        first_work_per_s: what a replica is thought to get done at its limit, in work a second, before it has been seen
-            there: from a plan or a load test. 0: not known; then it is found out when requests first have to wait.
+        headroom: spare replicas for random peaks, as a multiple of the square root of the load; see `staffing`.
+        scale_down_after_s: seconds without need for a replica after which it is given back.
+        scale_to_zero_after_s: seconds without any work after which the last replica is given back.
+        longest_wait_s: longest wait of a request, seconds: flow control refuses those that would wait longer, which
+            bounds the work that can pile up.
+        first_cold_start_s: seconds a start is assumed to take until one has been measured.
+        first_work_per_s: work a second that a replica is assumed to complete at its limit until that has been measured:
+            from a plan or a load test. 0: not known, then measured when requests first have to wait.
     """
 
     min_replicas: int = 1

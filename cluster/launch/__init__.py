@@ -1,1 +1,1 @@
-"""`ray up` files for machines at hand and for clouds, rendered from the cluster file."""
+"""Renders `ray up` files from the cluster file, for machines that run already and for clouds."""

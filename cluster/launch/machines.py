@@ -1,4 +1,4 @@
-"""The machines a `launch:` section speaks of: their labels, and what placement makes of them."""
+"""The machines of a `launch:` section: their types, their labels, and the topology they make for placement."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ class MachineType:
     """A type of machine.
 
     Attributes:
-        name: as its cloud calls it.
-        cpus: virtual ones.
-        gpus: in it.
-        nodes_per_domain: machines that share an NVLink domain.
+        name: the cloud's name for it; "" for machines that are not a cloud's.
+        cpus: virtual CPUs of one machine.
+        gpus: GPUs of one machine.
+        nodes_per_domain: most machines in one NVLink domain.
     """
 
     name: str
@@ -30,7 +30,7 @@ AWS_MACHINES: Final = {
     "aws-p5": MachineType("p5.48xlarge", 192, 8),
     "aws-gb300": MachineType("p6e-gb300.36xlarge", 144, 4, 18),
 }
-"""By provider. Source: aws.amazon.com/ec2/instance-types/p5 and …/p6e."""
+"""Machine type of each provider on AWS. Source: aws.amazon.com/ec2/instance-types/p5 and …/p6e."""
 
 GCP_MACHINES: Final = {
     machine.name: machine
@@ -41,11 +41,11 @@ GCP_MACHINES: Final = {
         MachineType("a4x-highgpu-4g", 140, 4, 18),
     )
 }
-"""By name. Source: cloud.google.com/compute/docs/accelerator-optimized-machines."""
+"""Machine types of Google Cloud, by name. Source: cloud.google.com/compute/docs/accelerator-optimized-machines."""
 
 
 def machine_of(launch: LaunchSpec, group: OnPremWorkers | AwsWorkers | GcpWorkers) -> MachineType:
-    """Return the type of a group's machines; of machines at hand, with no CPUs where the file does not say how many."""
+    """Return the type of a group's machines; its `cpus` are 0 on premises where the file does not give them."""
     if isinstance(group, OnPremWorkers):
         return MachineType("", group.cpus or 0, group.gpus, group.count)
     if isinstance(group, GcpWorkers):
@@ -54,7 +54,7 @@ def machine_of(launch: LaunchSpec, group: OnPremWorkers | AwsWorkers | GcpWorker
 
 
 def labels_of(group: OnPremWorkers | AwsWorkers | GcpWorkers) -> Mapping[str, str]:
-    """Return the Ray labels that all of a group's machines have."""
+    """Return the Ray labels that all machines of a group share."""
     found = dict(group.labels)
     if group.domain:
         found[DOMAIN] = group.domain
@@ -64,10 +64,10 @@ def labels_of(group: OnPremWorkers | AwsWorkers | GcpWorkers) -> Mapping[str, st
 
 
 def topology_of(launch: LaunchSpec) -> Topology:
-    """Return the workers as placement sees them; those without a GPU are left out.
+    """Return the topology of the workers; those without a GPU are left out.
 
     Raises:
-        TopologyError: a domain is in two racks.
+        TopologyError: a domain is in two racks, or two workers have the same name.
     """
     return Topology.of(node for group in launch.workers for node in _nodes(launch, group))
 

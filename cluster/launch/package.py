@@ -1,11 +1,11 @@
-"""`launch.package`: what pip installs on every node."""
+"""Reads `launch.package`: what pip installs on every node."""
 
 import re
 from dataclasses import dataclass
 from typing import Final
 
 FOLDER: Final = "rackserve-package"
-"""Where a wheel is put on every node, in the user's home."""
+"""Folder for the wheel on every node, in the user's home."""
 
 _WHEEL = re.compile(r"(?P<file>.*\.whl)(?P<extras>\[[A-Za-z0-9,_-]+\])?")
 
@@ -15,8 +15,8 @@ class Package:
     """A package to install.
 
     Attributes:
-        file: a wheel on this machine; "": none, `argument` is a requirement that an index serves.
-        argument: pip's, within double quotes of a shell on the node.
+        file: path of a wheel on this machine; "": none, and `argument` is a requirement from a package index.
+        argument: argument for `pip install`, to stand in double quotes in a shell on the node.
     """
 
     file: str
@@ -24,7 +24,7 @@ class Package:
 
     @classmethod
     def of(cls, text: str) -> "Package":
-        """Return what `text` means: `rackserve[gpu]==0.1.0`, or `dist/rackserve-0.1.0-py3-none-any.whl[gpu]`."""
+        """Return the package of `text`: `rackserve[gpu]==0.1.0` or `dist/rackserve-0.1.0-py3-none-any.whl[gpu]`."""
         found = _WHEEL.fullmatch(text)
         if found is None:
             return cls("", text)
@@ -33,5 +33,5 @@ class Package:
 
     @property
     def mounts(self) -> dict[str, str]:
-        """Return `ray up`'s `file_mounts`: path on the nodes → path here."""
+        """The `file_mounts` of the `ray up` file: path on this machine, by path on the nodes."""
         return {f"~/{FOLDER}/{self.file.rpartition('/')[2]}": self.file} if self.file else {}

@@ -1,4 +1,4 @@
-"""What is wrong with a `launch:` section beyond its shape: found before any machine is touched."""
+"""Finds mistakes in a `launch:` section that no single key shows, before any machine is touched."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,7 +13,7 @@ RESERVED_NAMES = frozenset({"head"})
 
 
 def launch_problems(spec: ClusterSpec) -> Iterator[SpecProblem]:
-    """Yield everything that keeps `spec` from being launched, each with its key."""
+    """Yield every problem that keeps `spec` from being launched, each with its key."""
     if spec.launch is None:
         yield SpecProblem("launch", "missing: it says which machines to start Ray on (see cluster/launch/README.md)")
         return
@@ -88,11 +88,11 @@ def _too_few_machines(spec: ClusterSpec, launch: LaunchSpec) -> Iterator[SpecPro
         yield SpecProblem("launch.workers", "none of them has a GPU, but the models need some")
         return
     position_of = {model.name: position for position, model in enumerate(spec.models)}
-    told: set[str] = set()
+    reported: set[str] = set()
     placement = Placement(topology, spares_per_domain=spec.placement.spares_per_domain)
     for why in placement.place_all(gangs).waiting:
-        if why.gang.model not in told:
-            told.add(why.gang.model)
+        if why.gang.model not in reported:
+            reported.add(why.gang.model)
             yield SpecProblem(
                 f"models[{position_of[why.gang.model]}]", f"does not fit on launch.workers: {why.message}"
             )

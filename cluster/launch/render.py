@@ -1,7 +1,7 @@
-"""Cluster file + one of this folder's YAML files → a `ray up` file without a mark left to fill in.
+"""Fills in one of this folder's YAML files from the cluster file: the result is a complete `ray up` file.
 
-The YAML files stand for themselves: what is the same in every cluster is written there, in Ray's own form. Here marks
-are replaced and node types multiplied, a group of workers each.
+The YAML files hold what is the same in every cluster, in Ray's own form. This module replaces their marks (`FILL_IN_…`)
+and makes one node type of each group of workers.
 """
 
 import copy
@@ -32,7 +32,7 @@ _GROUPS = re.compile(r"FILL_IN_WORKER_ADDRESS\).*?;;")
 
 
 def template_name(launch: LaunchSpec) -> str:
-    """Return which file of this folder `render` wants."""
+    """Return the name of the file in this folder that `render` needs."""
     return f"{launch.provider}.yaml"
 
 
@@ -40,10 +40,10 @@ def render(name: str, launch: LaunchSpec, template: str, *, source: str) -> str:
     """Return the `ray up` file.
 
     Args:
-        name: the cluster's.
-        launch: the section; a wheel's path and the private key's as `ray up` is to open them.
-        template: content of the file `template_name` names.
-        source: the cluster file, for the first line.
+        name: name of the cluster.
+        launch: the `launch:` section; `ray up` opens its paths of the wheel and the private key as they are.
+        template: content of the file that `template_name` names.
+        source: path of the cluster file, for the first line.
     """
     config = yaml.safe_load(template)
     config["cluster_name"] = name
@@ -71,7 +71,7 @@ def render(name: str, launch: LaunchSpec, template: str, *, source: str) -> str:
 
 
 def setup_commands(launch: LaunchSpec) -> list[str]:
-    """Return what makes RackServe's environment on a node, and is quick where it is made already."""
+    """Return the shell commands that make RackServe's environment on a node; they are quick where it exists."""
     commands = list(launch.setup_commands)
     # `ray down`, `ray exec` and `ray attach` look for Ray on the PATH of a login shell.
     path = f"grep -qs {launch.venv}/bin ~/.bashrc || echo export PATH={launch.venv}/bin:\\$PATH >> ~/.bashrc"
@@ -81,13 +81,13 @@ def setup_commands(launch: LaunchSpec) -> list[str]:
     package = Package.of(launch.package)
     commands.append(f"test -x {launch.venv}/bin/python || {launch.python} -m venv {launch.venv}")
     commands.append(f'{launch.venv}/bin/pip install --quiet "{package.argument}"')
-    if package.file:  # a wheel built anew has the same version, with which pip is content
+    if package.file:  # pip would skip a rebuilt wheel, since its version is the same
         commands.append(f'{launch.venv}/bin/pip install --quiet --force-reinstall --no-deps "{package.argument}"')
     return [*commands, path]
 
 
 def replaced(tree: Any, marks: Mapping[str, str]) -> Any:  # noqa: ANN401 - any YAML
-    """Return `tree` with each mark replaced that `marks` knows, in all of its text."""
+    """Return `tree` with the marks in `marks` replaced in every text; other marks stay."""
     if isinstance(tree, dict):
         return {key: replaced(value, marks) for key, value in tree.items()}
     if isinstance(tree, list):
@@ -169,7 +169,7 @@ def _fill_gcp(config: dict[str, Any], launch: GcpLaunch) -> dict[str, str]:
 def _node_types(
     config: dict[str, Any], launch: LaunchSpec, groups: Sequence[Group]
 ) -> list[tuple[dict[str, Any], Group]]:
-    """Put a copy of the file's node type `workers` in its place for each group; return them with their groups."""
+    """Replace the file's node type `workers` by one copy for each group, and return the copies with their groups."""
     types = config["available_node_types"]
     pattern = types.pop("workers")
     config["max_workers"] = sum(group.count for group in groups)
@@ -185,8 +185,8 @@ def _node_types(
 
 
 class _PlainDumper(yaml.SafeDumper):
-    """Writes shared parts out and long commands as blocks, for people to read."""
+    """Writes shared parts out in full, for people to read."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the base class's signature
-        """Never refer back."""
+        """Write no aliases."""
         return True

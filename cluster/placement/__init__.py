@@ -1,1 +1,1 @@
-"""Where gangs stand: inside NVLink domains, on which nodes, and why one does not fit."""
+"""Decides which nodes each gang gets, keeps tensor groups inside NVLink domains, and says why a gang does not fit."""

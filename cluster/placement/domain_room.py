@@ -3,22 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cluster.placement.topology import Domain
+from cluster.placement.topology import Domain, Node
 
 
 @dataclass(slots=True)
 class DomainRoom:
-    """What is free in a domain.
+    """The free GPUs of one domain.
 
-    Spares are chosen anew whenever something changes: the last wholly free nodes, as many as are to be kept. Ordinary
-    gangs never take them, so they stay free until a gang that lost a node is rebuilt there.
+    Spares are the last `keep_spares` nodes that are wholly free, chosen anew after every change. Ordinary gangs never
+    take them, so they stay free until a gang that lost a node is rebuilt there.
 
     Attributes:
-        domain: whose room it is.
+        domain: the domain.
         order: its position among all domains.
-        keep_spares: nodes to keep.
-        free: by node, GPUs free; 0 on lost nodes.
-        lost: nodes that are down.
+        keep_spares: number of nodes to keep as spares.
+        free: free GPUs of each node, by the node's name; 0 on lost nodes.
+        lost: names of the nodes that are down.
     """
 
     domain: Domain
@@ -36,20 +36,20 @@ class DomainRoom:
 
     @property
     def spares(self) -> frozenset[str]:
-        """Nodes kept for rebuilding."""
+        """Names of the nodes kept for gangs that are rebuilt."""
         return self._spares or frozenset()
 
     def room(self, *, with_spares: bool) -> int:
-        """Return GPUs that may be taken."""
+        """Return the number of GPUs that may be taken."""
         return self._free_gpus if with_spares else self._open_gpus
 
     @property
     def is_unused(self) -> bool:
-        """Whether all of it is free."""
+        """Whether every GPU of the domain is free."""
         return self._free_gpus == self.domain.gpus
 
     def starts_well_on(self, node: str, count: int, *, with_spares: bool) -> bool:
-        """Tell whether `count` GPUs can be taken beginning on `node`, on no more nodes than elsewhere here."""
+        """Tell whether `count` GPUs taken from `node` first span no more nodes than the best choice in this domain."""
         usable = {name: free for name, free in self.free.items() if with_spares or name not in self.spares}
         first = usable.pop(node, 0)
         if not first:
@@ -57,26 +57,27 @@ class DomainRoom:
         rest = sorted(usable.values(), reverse=True)
         return 1 + _nodes_for(count - first, rest) <= _nodes_for(count, sorted([first, *rest], reverse=True))
 
-    def take(self, count: int, *, with_spares: bool, front: str = "") -> list[str]:
-        """Take `count` GPUs and return the node of each, on as few nodes as possible.
+    def take(self, count: int, *, with_spares: bool, driver_node: str = "") -> list[str]:
+        """Take `count` GPUs on as few nodes as possible and return the node of each.
 
-        One node that just holds them is best; else whole nodes in order, and the remainder where it leaves least over.
+        The node with the fewest free GPUs that still holds them all is best. Otherwise the nodes with the most free
+        GPUs are emptied one after another, and the remainder goes where it leaves the fewest GPUs over.
 
         Args:
-            count: how many.
-            with_spares: spares may be taken too.
-            front: the node to begin on, if it `starts_well_on` it.
+            count: GPUs to take.
+            with_spares: whether spares may be taken too.
+            driver_node: the node to begin on, if `starts_well_on` holds for it; "": no preference.
 
         Raises:
-            ValueError: there are not as many.
+            ValueError: fewer than `count` GPUs may be taken.
         """
         if count > self.room(with_spares=with_spares):
             raise ValueError(f"{self.domain.name} has no {count} GPUs to take")
         closed = frozenset() if with_spares else self.spares
         taken: list[str] = []
-        if front and self.starts_well_on(front, count, with_spares=with_spares):
-            taken += [front] * min(count, self.free[front])
-            self.free[front] -= len(taken)
+        if driver_node and self.starts_well_on(driver_node, count, with_spares=with_spares):
+            taken += [driver_node] * min(count, self.free[driver_node])
+            self.free[driver_node] -= len(taken)
         while len(taken) < count:
             wanted = count - len(taken)
             usable = [(free, name) for name, free in self.free.items() if free and name not in closed]
@@ -89,10 +90,10 @@ class DomainRoom:
         return taken
 
     def take_on(self, node: str, count: int) -> None:
-        """Take `count` GPUs of a node, spare or not: somebody has them already.
+        """Enter `count` GPUs of a node, spare or not, that are in use already.
 
         Raises:
-            ValueError: there are not as many.
+            ValueError: the node has fewer than `count` GPUs free.
         """
         if count > self.free[node]:
             raise ValueError(f"{node} has {self.free[node]} GPUs free, not {count}")
@@ -100,33 +101,39 @@ class DomainRoom:
         self._refresh()
 
     def give_back(self, node: str, gpus: int) -> None:
-        """Give GPUs of `node` back; on a lost node they stay gone."""
+        """Give back `gpus` GPUs of `node`; nothing becomes free on a lost node."""
         if node not in self.lost:
             self.free[node] += gpus
             self._refresh()
 
     def lose(self, node: str) -> None:
-        """Take a node out: it has nothing free until it is back."""
+        """Mark a node as lost: it has no free GPUs until `restore`."""
         self.lost.add(node)
         self.free[node] = 0
         self._refresh()
 
     def restore(self, node: str) -> None:
-        """Take a lost node back in, all of it free."""
+        """Take a lost node back in with all of its GPUs free."""
         self.lost.discard(node)
         self.free[node] = next(each.gpus for each in self.domain.nodes if each.name == node)
         self._refresh()
 
     def _refresh(self) -> None:
-        whole = [node for node in self.domain.nodes if self.free[node.name] == node.gpus]
-        kept = whole[len(whole) - min(self.keep_spares, len(whole)) :] if self.keep_spares else []
+        kept: list[Node] = []
+        if self.keep_spares:
+            kept = [node for node in self.domain.nodes if self.free[node.name] == node.gpus][-self.keep_spares :]
         self._spares = frozenset(node.name for node in kept)
         self._free_gpus = sum(self.free.values())
         self._open_gpus = self._free_gpus - sum(node.gpus for node in kept)
 
 
 def _nodes_for(count: int, free: Sequence[int]) -> int:
-    """Return how many nodes `count` GPUs take at least; `free`: of each, the most first."""
+    """Return the fewest nodes that hold `count` GPUs, or one more than there are if they hold fewer.
+
+    Args:
+        count: GPUs to hold.
+        free: free GPUs of each node, largest first.
+    """
     nodes = 0
     while count > 0 and nodes < len(free):
         count -= free[nodes]

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Gang:
-    """What one replica needs.
+    """The GPUs that one replica needs.
 
     Ranks are numbered as vLLM numbers them: data-parallel rank, then pipeline stage, then position in the tensor group.
 
     Attributes:
-        name: unique in a placement.
-        model: that it is a replica of.
+        name: unique name in a placement.
+        model: name of the model it is a replica of.
         tensor: GPUs in each tensor-parallel group.
-        pipeline: stages.
-        data: data-parallel ranks.
-        experts_whole: ranks of a stage share whole experts, so the stage must stay in one domain.
+        pipeline: number of pipeline stages.
+        data: number of data-parallel ranks.
+        experts_whole: whether the ranks of a stage share whole experts; the stage must then stay in one domain.
         accelerator: the kind of GPU it needs; "": any.
     """
 
@@ -34,21 +34,21 @@ class Gang:
 
     @property
     def gpus(self) -> int:
-        """GPUs in all."""
+        """All GPUs of the gang."""
         return self.tensor * self.pipeline * self.data
 
     @property
     def unit_gpus(self) -> int:
-        """GPUs that must share a domain."""
+        """GPUs in one unit, which must share a domain: a tensor group, or a stage that shares whole experts."""
         return self.tensor * self.data if self.experts_whole else self.tensor
 
     @property
     def units(self) -> int:
-        """How many such groups there are."""
+        """Number of units in the gang."""
         return self.gpus // self.unit_gpus
 
     def tensor_groups(self) -> Iterator[tuple[int, range]]:
-        """Yield (unit, ranks) of each tensor group, unit by unit."""
+        """Yield the unit's number and the ranks of each tensor group, unit by unit."""
         stages = [(data, stage) for data in range(self.data) for stage in range(self.pipeline)]
         if self.experts_whole:
             stages.sort(key=lambda place: place[1])
@@ -60,11 +60,11 @@ class Gang:
 
 @dataclass(frozen=True, slots=True)
 class PlacedGang:
-    """A gang and where it is.
+    """A gang with the node of each of its GPUs.
 
     Attributes:
-        gang: what was placed.
-        nodes: by rank, the node that its GPU is on: the placement group's bundles, one GPU each, in order.
+        gang: the gang.
+        nodes: node of each rank's GPU, in rank order; the placement group has one bundle of one GPU for each.
     """
 
     gang: Gang
@@ -76,13 +76,13 @@ class WhyNot:
     """Why a gang cannot be placed.
 
     Attributes:
-        gang: that waits.
-        message: in words.
-        unit_gpus: GPUs it needs in one domain.
-        units: how many such groups.
-        room_for: of them at most could be placed now.
-        best_domain: with the most GPUs free; "" if there is none of the kind it needs.
-        best_free: GPUs free there.
+        gang: the gang that waits.
+        message: the reason in words.
+        unit_gpus: GPUs of one unit, which must share a domain.
+        units: number of units the gang needs.
+        room_for: number of units that could be placed now.
+        best_domain: the domain with the most free GPUs; "" if none has the kind of GPU it needs.
+        best_free: free GPUs in `best_domain`.
     """
 
     gang: Gang

@@ -1,4 +1,4 @@
-"""Which gangs to place: those of a cluster file, or those a gang file lists for a what-if question.
+"""Which gangs to place: those of a cluster file, or those of a gang file, written for a what-if question.
 
 gangs:
 - {name: r1, tensor: 8, pipeline: 2, replicas: 4}
@@ -24,15 +24,15 @@ class _Part(BaseModel):
 
 
 class Gangs(_Part):
-    """Some gangs alike.
+    """Equal gangs of one model.
 
     Attributes:
-        name: of the model; its gangs are `name#0`, `name#1`, ….
-        replicas: how many.
+        name: name of the model; its gangs are `name#0`, `name#1`, ….
+        replicas: number of gangs.
         tensor: GPUs in each tensor-parallel group.
-        pipeline: stages.
-        data: data-parallel ranks that share experts.
-        experts_whole: the ranks of a stage share whole experts, so a stage must stay in one domain.
+        pipeline: number of pipeline stages.
+        data: number of data-parallel ranks that share experts.
+        experts_whole: whether the ranks of a stage share whole experts; a stage must then stay in one domain.
         accelerator: the kind of GPU they need; unset: any.
     """
 
@@ -89,8 +89,8 @@ class GangsOfSpec:
     """The gangs of a cluster file.
 
     Attributes:
-        gangs: every one.
-        left_out: of models that need none, why.
+        gangs: one gang for each replica that needs GPUs.
+        left_out: one line for each model that needs no gang: its name and the reason.
     """
 
     gangs: tuple[Gang, ...]
@@ -102,7 +102,7 @@ def gangs_of_spec(spec: ClusterSpec, at: Literal["min", "max"]) -> GangsOfSpec:
 
     Args:
         spec: the cluster file.
-        at: with as many replicas as it starts with, or as it may grow to.
+        at: count each model's replicas at their minimum (as the cluster starts) or at their maximum.
     """
     gangs: list[Gang] = []
     left_out: list[str] = []
@@ -126,6 +126,6 @@ def _why_no_gang(model: ModelSpec) -> str:
 
 
 def _gang(model: ModelSpec, number: int) -> Gang:
-    # A replica of one rank that Ray reserves several GPUs for needs them in one place, as a tensor group does.
+    # Where Ray reserves several GPUs for a replica of one rank, they must be in one place, like a tensor group.
     gang = gang_of_model(model, f"{model.name}#{number}")
     return replace(gang, tensor=max(1, math.ceil(model.gpus_per_replica or 0))) if gang.gpus == 1 else gang

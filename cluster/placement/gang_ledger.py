@@ -1,8 +1,9 @@
-"""Which replica's gang has which GPUs, and which gangs wait: decisions on a living cluster. Pure: time is passed in.
+"""Decides on a live cluster which gang gets which GPUs and which gangs wait. Pure: time is passed in.
 
 The cluster itself is the memory. `look` takes what Ray has (nodes, free GPUs, placement groups of gangs), so a ledger
-that starts anew knows everything after one look. What it keeps beside that is short-lived: grants whose placement group
-is still being made, who waits, nodes that are down, and how many gangs of a model lost one and may take spares.
+that starts anew knows everything after one look. What it keeps besides is short-lived: grants whose placement group is
+still being made, gangs that wait, nodes that are down, and how many gangs of each model lost a node and may take
+spares.
 """
 
 from collections import Counter
@@ -16,19 +17,19 @@ from cluster.placement.placement import Placement
 from cluster.placement.topology import Node, Topology
 
 GRANT_S: Final = 30.0
-"""A grant without a placement group is void after this long: its replica has died on the way."""
+"""Seconds after which a grant without a placement group is void: its replica has died on the way."""
 UNHEARD_S: Final = 10.0
-"""A gang that has not asked for this long waits no more; replicas ask every second."""
+"""Seconds without a request after which a gang no longer waits; replicas ask every second."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveNode:
-    """A machine as Ray has it.
+    """A machine as Ray reports it.
 
     Attributes:
-        node: its place, named by Ray's node id.
-        free: GPUs that nobody has.
-        group: of machines started alike, or "".
+        node: the machine with its domain and rack, named by Ray's node id.
+        free: GPUs that nobody uses.
+        group: name of its node group (`ray.io/node-group`); "": none.
     """
 
     node: Node
@@ -38,17 +39,17 @@ class LiveNode:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a replica asks for.
+    """A replica's request for GPUs.
 
     Attributes:
-        gang: named as no other.
-        node_group: the machines to grow where it fits nowhere; "": where most is free.
-        front: the node the replica's own process is on, which its gang had best begin on; "": not known.
+        gang: the gang, with a unique name.
+        node_group: the node group to grow when the gang fits nowhere; "": that of the domain with the most free GPUs.
+        driver_node: the node of the replica's driver, on which its gang should begin; "": not known.
     """
 
     gang: Gang
     node_group: str = ""
-    front: str = ""
+    driver_node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,10 @@ class Waiting:
     """A gang without a place.
 
     Attributes:
-        request: that it made.
-        why: it has none.
-        since_s: it first asked.
-        heard_s: it last asked.
+        request: its last request.
+        why: why it has no place.
+        since_s: when it first asked, monotonic seconds.
+        heard_s: when it last asked, monotonic seconds.
     """
 
     request: Request
@@ -70,12 +71,12 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class WantedGpus:
-    """GPUs the cluster should have, one apiece, for the autoscaler.
+    """GPUs the cluster should have, as a request to Ray's autoscaler for `count` bundles of one GPU.
 
     Attributes:
-        count: how many.
-        node_group: on machines of this group; "": of any.
-        accelerator: of this kind; "": of any.
+        count: number of GPUs.
+        node_group: node group of their machines; "": any.
+        accelerator: kind of GPU; "": any.
     """
 
     count: int
@@ -92,10 +93,10 @@ class _Grant:
 
 
 class GangLedger:
-    """Grants places to gangs, hardest to place first, as `cluster.placement.placement` finds them.
+    """Grants places to gangs, the hardest to place first, by the rules of `cluster.placement.placement`.
 
     Args:
-        spares_per_domain: nodes of each domain kept for gangs that lost a node.
+        spares_per_domain: number of nodes in each domain kept for gangs that lost a node.
 
     Attributes:
         waiting: gangs without a place, by name.
@@ -115,12 +116,12 @@ class GangLedger:
         return {name: grant.placed for name, grant in self._grants.items()}
 
     def look(self, nodes: Iterable[LiveNode], standing: Mapping[str, PlacedGang], now_s: float) -> None:
-        """Take what the cluster is like now.
+        """Take in the present state of the cluster.
 
         Args:
-            nodes: that are alive, neighbours adjacent.
+            nodes: nodes that are alive, neighbours adjacent.
             standing: gangs whose placement groups exist, by name.
-            now_s: the time.
+            now_s: the time, monotonic seconds.
         """
         before, self._nodes = self._nodes, tuple(nodes)
         alive = {live.node.name for live in self._nodes}
@@ -140,9 +141,10 @@ class GangLedger:
             del self.waiting[name]
 
     def ask(self, request: Request, now_s: float) -> PlacedGang | WhyNot:
-        """Return the place of a gang, granted now or before, or why it has none; ask again then.
+        """Return a gang's place, granted now or before, or why it has none; a replica without a place asks again.
 
-        All that wait are weighed together, so that a large gang is not shut out by small ones that asked just before.
+        All waiting gangs are placed together, the hardest first, so that small gangs that asked just before do not shut
+        out a large one.
         """
         name = request.gang.name
         if name not in self._grants:
@@ -153,23 +155,23 @@ class GangLedger:
         return self._grants[name].placed if name in self._grants else self.waiting[name].why
 
     def stands(self, name: str) -> None:
-        """Take word of a gang that its placement group exists: without one from now on, it has ended.
+        """Note that a gang's placement group exists; if a later `look` does not show the group, the gang has ended.
 
-        Else one that stood and ended between two looks would count as on its way until its grant is void.
+        Without this note, a gang that started and ended between two looks would keep its GPUs until its grant is void.
         """
         if name in self._grants:
             self._grants[name].is_standing = True
 
     def forget(self, name: str) -> None:
-        """Take back a grant that came to nothing, or a request."""
+        """Drop a gang's grant or its waiting request."""
         self._grants.pop(name, None)
         self.waiting.pop(name, None)
 
     def placement(self) -> Placement:
-        """Return the cluster as placement sees it.
+        """Return the cluster as a placement with all grants and all other use entered.
 
         Raises:
-            TopologyError: its labels contradict each other.
+            TopologyError: the nodes' labels contradict each other.
         """
         nodes = [live.node for live in self._nodes if live.node.gpus]
         topology = Topology.of([*nodes, *self._lost.values()])
@@ -181,14 +183,14 @@ class GangLedger:
             placement.adopt(grant.placed)
             ours.update(grant.placed.nodes)
         for live in self._nodes:
-            # A grant's GPUs may still count as free, or those of a gang just ended as taken: the lower figure is safe.
+            # Ray may still count a grant's GPUs as free, or those of a gang that just ended as used: assume fewer free.
             others = live.node.gpus - live.free - ours[live.node.name]
             if others > 0:
                 placement.occupy(live.node.name, others)
         return placement
 
     def wanted(self) -> list[WantedGpus]:
-        """Return the GPUs the cluster should have in all, used ones too, so that nothing waits; none: it has enough."""
+        """Return all GPUs the cluster should have so that no gang waits, used ones included; empty if nothing waits."""
         if not self.waiting:
             return []
         wanted = [
@@ -204,16 +206,17 @@ class GangLedger:
         return wanted
 
     def group_for(self, waiting: Waiting) -> str:
-        """Return the group of machines to grow for a gang that waits: its own, else that of the best domain."""
+        """Return the node group to grow for a waiting gang: the one it asked for, else that of the best domain."""
         if waiting.request.node_group:
             return waiting.request.node_group
         return next((live.group for live in self._nodes if live.node.domain == waiting.why.best_domain), "")
 
     def _remember_lost(self, before: Iterable[LiveNode], alive: set[str]) -> None:
-        """Keep nodes that are down in their domains, whose spares would else be too many for what is left of them.
+        """Remember nodes that are down as lost nodes of their domains.
 
-        A machine that starts again has a new name: each newcomer of a domain takes the place of one that was lost. A
-        domain that is gone as a whole is forgotten.
+        Without them a domain would look smaller and keep fewer spares, just when a gang that lost a node needs one. A
+        machine that starts again has a new name, so each new node of a domain replaces one that was lost. A domain
+        without any node left is forgotten.
         """
         known = {live.node.name for live in before} | self._lost.keys()
         newcomers = Counter(live.node.domain for live in self._nodes if live.node.name not in known)
@@ -241,10 +244,10 @@ class GangLedger:
             key=lambda item: (-item[1].request.gang.unit_gpus, -item[1].request.gang.gpus, item[1].since_s),
         )
         for name, waiting in hardest_first:
-            gang, front = waiting.request.gang, waiting.request.front
-            result = placement.place(gang, front=front)
+            gang, driver_node = waiting.request.gang, waiting.request.driver_node
+            result = placement.place(gang, driver_node=driver_node)
             if isinstance(result, WhyNot) and self._owed[gang.model]:
-                result = placement.place(gang, rebuild=True, front=front)
+                result = placement.place(gang, rebuild=True, driver_node=driver_node)
             if isinstance(result, WhyNot):
                 self.waiting[name] = Waiting(waiting.request, result, waiting.since_s, waiting.heard_s)
                 continue
@@ -253,10 +256,10 @@ class GangLedger:
             del self.waiting[name]
 
     def check_integrity(self) -> None:
-        """Check what must always hold.
+        """Check that no gang both waits and has a place, and audit the placement.
 
         Raises:
-            AssertionError: it does not; the message says what.
+            AssertionError: something is wrong; the message says what.
         """
         if self.waiting.keys() & self._grants.keys():
             raise AssertionError("a gang that has a place waits")

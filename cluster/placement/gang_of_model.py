@@ -1,4 +1,4 @@
-"""The gang that one replica of a model is."""
+"""Turns a model of the cluster file into the gang of one replica."""
 
 from cluster.placement.gang import Gang
 from cluster.spec.cluster_spec import ModelSpec
@@ -7,7 +7,7 @@ from cluster.spec.cluster_spec import ModelSpec
 def needs_gang(model: ModelSpec) -> bool:
     """Tell whether a replica is started as a gang: it has several ranks, each with a GPU of its own.
 
-    `gpus_per_replica: 0` keeps all ranks in one process group on one machine without Ray's knowledge: a laptop.
+    With `gpus_per_replica: 0` all ranks run on one machine and Ray reserves no GPU for them, as on a laptop.
     """
     return model.parallel.gpus > 1 and model.gpus_per_replica != 0
 
@@ -16,8 +16,8 @@ def gang_of_model(model: ModelSpec, name: str) -> Gang:
     """Return the gang of one replica.
 
     Args:
-        model: that it is a replica of.
-        name: the gang's, unique in a placement.
+        model: the model it is a replica of.
+        name: the gang's name, unique in a placement.
     """
     parallel = model.parallel
     return Gang(

@@ -1,4 +1,4 @@
-"""The NVLink domain of a machine, from what `nvidia-smi -q` says of its GPUs' fabric. Pure."""
+"""Reads a machine's NVLink domain from the output of `nvidia-smi -q`. Pure: the command is run elsewhere."""
 
 import re
 from collections.abc import Iterator
@@ -10,16 +10,18 @@ _NO_CLUSTER = re.compile(r"(n/a|[0-]+)?", re.IGNORECASE)
 
 
 def domain_of(report: str) -> str:
-    """Return the domain, `<ClusterUUID>.<CliqueId>` as NVIDIA's own `nvidia.com/gpu.clique` has it.
+    """Return the machine's NVLink domain as `<ClusterUUID>.<CliqueId>`.
+
+    NVIDIA's own label `nvidia.com/gpu.clique` has the same form.
 
     Args:
-        report: of `nvidia-smi -q`.
+        report: output of `nvidia-smi -q`.
 
     Returns:
-        "" where the GPUs are in no fabric that reaches beyond the machine: then the machine is the domain.
+        The domain; "" where NVLink does not reach beyond the machine, which is then a domain by itself.
 
     Raises:
-        TopologyError: the machine's GPUs are in several domains; no gang could be told which.
+        TopologyError: the machine's GPUs are in several domains, but a node can be in one only.
     """
     domains = sorted(set(_domains(report)))
     if len(domains) > 1:

@@ -1,4 +1,4 @@
-"""From a machine's labels to its place among racks and domains."""
+"""Turns a machine's Ray labels into its domain and rack, and sorts machines so that neighbours are adjacent."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -8,11 +8,11 @@ from cluster.placement.gang_ledger import LiveNode
 from cluster.placement.topology import Node
 
 DOMAIN: Final = "ray.io/gpu-domain"
-"""The NVLink domain; Ray's own key, which it never sets by itself. Without it a machine is a domain of its own."""
+"""Label of the NVLink domain. The key is Ray's, but Ray never sets it. A machine without it is a domain by itself."""
 RACK: Final = "rackserve.io/rack"
-"""The rack, where it holds several domains; without it a domain is a rack."""
+"""Label of the rack, for racks that hold several domains. Without it each domain counts as a rack."""
 HOST: Final = "rackserve.io/host"
-"""What people call the machine."""
+"""Label of the machine's host name."""
 ACCELERATOR: Final = "ray.io/accelerator-type"
 NODE_GROUP: Final = "ray.io/node-group"
 NODE_ID: Final = "ray.io/node-id"
@@ -22,13 +22,13 @@ _DIGITS = re.compile(r"(\d+)")
 
 
 def live_node(name: str, labels: Mapping[str, str], gpus: int, free: int) -> LiveNode:
-    """Return a machine with its place.
+    """Return a machine with its domain and rack.
 
     Args:
-        name: unique: Ray's node id.
-        labels: as Ray has them.
-        gpus: in it.
-        free: of them.
+        name: unique name: Ray's node id.
+        labels: the node's labels in Ray.
+        gpus: GPUs in the machine.
+        free: GPUs of it that nobody uses.
     """
     domain = labels.get(DOMAIN) or labels.get(HOST) or name
     node = Node(name, domain, labels.get(RACK) or domain, gpus, labels.get(ACCELERATOR, ""))
@@ -36,11 +36,11 @@ def live_node(name: str, labels: Mapping[str, str], gpus: int, free: int) -> Liv
 
 
 def neighbours_adjacent(nodes: Iterable[LiveNode], hosts: Mapping[str, str]) -> list[LiveNode]:
-    """Return machines by rack, domain and what people call them; numbers count as such: rack-2 before rack-10.
+    """Return machines sorted by rack, domain and host name; numbers in names sort by value: rack-2 before rack-10.
 
     Args:
-        nodes: in any order.
-        hosts: what people call them, by their names.
+        nodes: the machines, in any order.
+        hosts: host name of each machine, by its node name.
     """
     return sorted(
         nodes,

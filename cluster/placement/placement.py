@@ -1,19 +1,21 @@
-"""Gangs onto nodes: tensor groups never leave a domain, pipeline stages follow in neighbouring ones, best fit.
+"""Places gangs on nodes by best fit: a tensor group never leaves its domain, pipeline stages take neighbouring domains.
 
-A gang goes whole into the domain where it leaves least over, so that whole domains and racks stay free for large ones.
-A gang that fits no single domain is dealt, unit by unit in rank order, to the fewest domains in a row, of the fewest
-racks, lying closest together. Ties go to the fuller rack and then to the first, so a placement can be replayed.
+A gang goes whole into the domain where it leaves the fewest GPUs over. So whole domains and racks stay free for large
+gangs. A gang that fits in no single domain is dealt, unit by unit in rank order, to the fewest domains in a row, then
+to the fewest racks, then to those closest together. Ties go to the fuller rack and then to the first domain, so a
+placement can be replayed.
 
-A replica has a *front* as well: the process that answers HTTP and drives the ranks, on a node that others chose. Its
-gang begins on that node where this breaks up no larger block than the best fit would: then only its own nodes' loss
-takes it.
+A replica also has a *driver*: the process that answers HTTP and drives the ranks. Ray Serve has chosen the driver's
+node before the gang is placed. The gang begins on that node where this breaks up no larger block than the best fit
+would: then the replica depends on its gang's nodes alone.
 
-`cluster.placement.report` says how fragmented a placement is and what a lost node or domain takes with it.
+`cluster.placement.report` tells how fragmented a placement is and what the loss of a node or domain tears down.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from cluster.errors import TopologyError
 from cluster.placement.domain_room import DomainRoom
@@ -23,11 +25,11 @@ from cluster.placement.topology import Topology
 
 @dataclass(frozen=True, slots=True)
 class PlacementResult:
-    """What became of several gangs.
+    """The outcome of placing several gangs.
 
     Attributes:
-        placed: those with a place.
-        waiting: why the others have none.
+        placed: the gangs that have a place.
+        waiting: for each other gang, why it has none.
     """
 
     placed: tuple[PlacedGang, ...]
@@ -35,16 +37,17 @@ class PlacementResult:
 
 
 class Placement:
-    """Which gang is where, and what is free.
+    """The nodes of each placed gang, and the GPUs that are free.
 
     Args:
         topology: the machines.
-        spares_per_domain: nodes of each domain that only rebuilt gangs may take.
-        lost: nodes that are down.
-        small_domains_keep_fewer: a domain of too few nodes keeps all but one, in place of an error.
+        spares_per_domain: number of nodes in each domain that only rebuilt gangs may take.
+        lost: names of the nodes that are down.
+        small_domains_keep_fewer: whether a domain with too few nodes keeps all but one as spares; otherwise it is an
+            error.
 
     Raises:
-        TopologyError: a lost node is not there, or so many spares would leave nothing of a domain.
+        TopologyError: a lost node is not in the topology, or the spares would leave nothing of a domain.
     """
 
     def __init__(
@@ -70,11 +73,11 @@ class Placement:
             self.lose(node)
 
     def place_all(self, gangs: Iterable[Gang], *, rebuild: bool = False) -> PlacementResult:
-        """Place the gangs that fit, those hardest to place first.
+        """Place the gangs that fit: those with the largest units first, then those with the most GPUs.
 
         Args:
-            gangs: in order of preference among equally hard ones.
-            rebuild: they lost a node, and may take spares.
+            gangs: the gangs; among equals the earlier one is placed first.
+            rebuild: whether they lost a node and may take spares.
         """
         placed: list[PlacedGang] = []
         waiting: list[WhyNot] = []
@@ -86,13 +89,13 @@ class Placement:
                 waiting.append(result)
         return PlacementResult(tuple(placed), tuple(waiting))
 
-    def place(self, gang: Gang, *, rebuild: bool = False, front: str = "") -> PlacedGang | WhyNot:
+    def place(self, gang: Gang, *, rebuild: bool = False, driver_node: str = "") -> PlacedGang | WhyNot:
         """Place one gang, whole or not at all.
 
         Args:
             gang: the gang.
-            rebuild: it lost a node, and may take spares.
-            front: the node its front is on, if that is known; it need not be one of these.
+            rebuild: whether it lost a node and may take spares.
+            driver_node: the node that the replica's driver runs on, which may lie outside the topology; "": not known.
 
         Raises:
             ValueError: a gang of that name is placed already.
@@ -106,25 +109,25 @@ class Placement:
         for room in rooms:
             rack_free[room.domain.rack] += room.room(with_spares=True)
         chosen = _one_domain(gang, rooms, rack_free, rebuild=rebuild)
-        if chosen and front:
-            chosen = [self._at_front(gang, rooms, chosen[0], front, rebuild=rebuild)] * gang.units
+        if chosen and driver_node:
+            chosen = [self._at_driver(gang, rooms, chosen[0], driver_node, rebuild=rebuild)] * gang.units
         chosen = chosen or _domains_in_a_row(gang, rooms, rack_free, rebuild=rebuild)
         if not chosen:
             return self._why_not(gang, rooms, rebuild=rebuild)
         nodes = [""] * gang.gpus
         for unit, ranks in gang.tensor_groups():
-            begin = front if ranks.start == 0 else ""
-            taken = chosen[unit].take(len(ranks), with_spares=rebuild, front=begin)
+            begin = driver_node if ranks.start == 0 else ""
+            taken = chosen[unit].take(len(ranks), with_spares=rebuild, driver_node=begin)
             for rank, node in zip(ranks, taken, strict=True):
                 nodes[rank] = node
         self.placed[gang.name] = PlacedGang(gang, tuple(nodes))
         return self.placed[gang.name]
 
     def adopt(self, placed: PlacedGang) -> None:
-        """Enter a gang that stands already.
+        """Enter a gang that runs already.
 
         Raises:
-            TopologyError: there is no such node.
+            TopologyError: one of its nodes is not in the topology.
             ValueError: a gang of that name is placed already, or its GPUs are not free.
         """
         if placed.gang.name in self.placed:
@@ -134,7 +137,7 @@ class Placement:
         self.placed[placed.gang.name] = placed
 
     def occupy(self, node: str, gpus: int) -> None:
-        """Enter GPUs of a node that somebody else uses, as many as are free at most.
+        """Enter GPUs of a node that are used by something other than a gang; no more than are free are entered.
 
         Raises:
             TopologyError: there is no such node.
@@ -156,7 +159,7 @@ class Placement:
         return placed.gang
 
     def lose(self, node: str) -> list[Gang]:
-        """Take a node out and return the gangs that had a GPU there: each is torn down whole.
+        """Mark a node as lost and return the gangs that had a GPU there; each is released whole.
 
         Raises:
             TopologyError: there is no such node.
@@ -167,7 +170,7 @@ class Placement:
         return [self.release(name) for name in torn]
 
     def restore(self, node: str) -> None:
-        """Take a lost node back in; one that was not lost is left as it is.
+        """Take a lost node back in; a node that is not lost stays as it is.
 
         Raises:
             TopologyError: there is no such node.
@@ -177,7 +180,7 @@ class Placement:
             room.restore(node)
 
     def domains_of(self, placed: PlacedGang) -> list[str]:
-        """Return the domains a gang is in, in rank order."""
+        """Return the names of a gang's domains, in rank order."""
         return list(dict.fromkeys(self._domain_of[node] for node in placed.nodes))
 
     def check_integrity(self) -> None:
@@ -212,13 +215,13 @@ class Placement:
             raise TopologyError(f"no node is called {node!r}")
         return self.rooms[self._domain_of[node]]
 
-    def _at_front(
-        self, gang: Gang, rooms: list[DomainRoom], best: DomainRoom, front: str, *, rebuild: bool
+    def _at_driver(
+        self, gang: Gang, rooms: list[DomainRoom], best: DomainRoom, driver_node: str, *, rebuild: bool
     ) -> DomainRoom:
-        """Return the front's domain if the gang can begin on its node and no block is lost by it; else the best."""
-        room = next((each for each in rooms if front in each.free), best)
+        """Return the driver's domain if the gang can begin on its node without breaking up a block; else `best`."""
+        room = next((each for each in rooms if driver_node in each.free), best)
         if room.room(with_spares=rebuild) < gang.gpus or not room.starts_well_on(
-            front, gang.tensor, with_spares=rebuild
+            driver_node, gang.tensor, with_spares=rebuild
         ):
             return best
         blocks = [each.room(with_spares=rebuild) for each in rooms]
@@ -229,7 +232,7 @@ class Placement:
             return is_largest, each.is_unused, each.domain.rack not in racks_in_use
 
         costs_more = any(here > there for here, there in zip(breaks_up(room), breaks_up(best), strict=True))
-        # Data-parallel ranks meet at the front: it is worth more to them.
+        # Data-parallel ranks meet at the driver, so being near it is worth more to them than a whole block.
         return best if costs_more and gang.data == 1 else room
 
     def _why_not(self, gang: Gang, rooms: list[DomainRoom], *, rebuild: bool) -> WhyNot:
@@ -265,10 +268,11 @@ def _kept_back(room: DomainRoom, free: int) -> str:
 def _one_domain(
     gang: Gang, rooms: list[DomainRoom], rack_free: Mapping[str, int], *, rebuild: bool
 ) -> list[DomainRoom]:
-    """Return the best domain for the whole gang, once for each unit; none: it fits no domain."""
+    """Return the best domain for the whole gang, once for each unit; an empty list if it fits in no domain."""
+    gpus = gang.gpus
     best: tuple[tuple[int, int, int], DomainRoom] | None = None
     for room in rooms:
-        left = room.room(with_spares=rebuild) - gang.gpus
+        left = room.room(with_spares=rebuild) - gpus
         if left >= 0:
             key = (left, rack_free[room.domain.rack], room.order)
             if best is None or key < best[0]:
@@ -279,25 +283,42 @@ def _one_domain(
 def _domains_in_a_row(
     gang: Gang, rooms: list[DomainRoom], rack_free: Mapping[str, int], *, rebuild: bool
 ) -> list[DomainRoom]:
-    """Return each unit's domain, for a gang that fits no single one; none: it does not fit at all."""
-    counted = [(room, room.room(with_spares=rebuild) // gang.unit_gpus) for room in rooms]
-    holding = [(room, units) for room, units in counted if units]
-    best: tuple[tuple[int, ...], list[DomainRoom]] | None = None
-    for start in range(len(holding)):
-        row: list[DomainRoom] = []
-        left = used = 0
-        for room, units in holding[start:]:
-            taken = min(units, gang.units - len(row))
-            row += [room] * taken
-            left += room.room(with_spares=rebuild) - taken * gang.unit_gpus
-            used += 1
-            if len(row) == gang.units:
-                break
-        if len(row) < gang.units:
-            break  # later starts have even less
-        racks = {room.domain.rack for room in row}
-        apart = row[-1].order - row[0].order
-        key = (used, len(racks), apart, left, sum(rack_free[rack] for rack in racks), row[0].order)
+    """Return each unit's domain, for a gang that fits in no single one; an empty list if it fits nowhere.
+
+    A row fills domains in order, from its first until all units have a place. Its first and its last domain only ever
+    move forward, so one pass over the domains finds the best row.
+    """
+    unit_gpus, units = gang.unit_gpus, gang.units
+    counted = [(room, room.room(with_spares=rebuild)) for room in rooms]
+    holding = [(room, free, free // unit_gpus) for room, free in counted if free >= unit_gpus]
+    domains_of_rack = Counter[str]()  # of the row from `start` to before `end`, like the next three
+    free_gpus = room_for = racks_free_gpus = 0
+    end = 0
+    best: tuple[tuple[int, ...], int] | None = None
+    for start, (first, first_free, first_units) in enumerate(holding):
+        while room_for < units and end < len(holding):
+            room, free, held = holding[end]
+            rack = room.domain.rack
+            if not domains_of_rack[rack]:
+                racks_free_gpus += rack_free[rack]
+            domains_of_rack[rack] += 1
+            free_gpus += free
+            room_for += held
+            end += 1
+        if room_for < units:
+            break  # a later start holds even less
+        apart = holding[end - 1][0].order - first.order
+        key = (end - start, len(domains_of_rack), apart, free_gpus, racks_free_gpus, first.order)
         if best is None or key < best[0]:
-            best = key, row
-    return best[1] if best else []
+            best = key, start
+        rack = first.domain.rack
+        domains_of_rack[rack] -= 1
+        if not domains_of_rack[rack]:
+            del domains_of_rack[rack]
+            racks_free_gpus -= rack_free[rack]
+        free_gpus -= first_free
+        room_for -= first_units
+    if best is None:
+        return []
+    row = (room for room, _, held in holding[best[1] :] for _ in range(held))
+    return list(islice(row, units))

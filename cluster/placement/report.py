@@ -1,4 +1,4 @@
-"""What a placement looks like: each domain, how fragmented the free GPUs are, and what a loss takes with it."""
+"""Reports on a placement: use of each domain, fragmentation of the free GPUs, gangs torn down by each possible loss."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from cluster.placement.placement import Placement
 
 @dataclass(frozen=True, slots=True)
 class DomainUse:
-    """One domain.
+    """How the GPUs of one domain are used.
 
     Attributes:
-        name: of the domain.
-        rack: it is in.
-        gpus: in all.
-        free: to ordinary gangs.
-        spare: free, but kept for rebuilding.
-        lost: on nodes that are down.
-        gangs: that have GPUs there.
+        name: name of the domain.
+        rack: name of its rack.
+        gpus: all its GPUs.
+        free: free GPUs that ordinary gangs may take.
+        spare: free GPUs kept for gangs that are rebuilt.
+        lost: GPUs on nodes that are down.
+        gangs: names of the gangs with GPUs there.
     """
 
     name: str
@@ -30,20 +30,20 @@ class DomainUse:
 
     @property
     def used(self) -> int:
-        """GPUs that gangs have."""
+        """GPUs that gangs use."""
         return self.gpus - self.free - self.spare - self.lost
 
 
 @dataclass(frozen=True, slots=True)
 class Fragmentation:
-    """How well the free GPUs hang together.
+    """How far the free GPUs are scattered over domains.
 
     Attributes:
-        free: to ordinary gangs, in all domains.
-        largest_block: free in the best domain: the largest group that could be placed now.
-        whole_domains: domains nobody uses.
-        whole_racks: racks nobody uses.
-        group: GPUs of the group of reference.
+        free: free GPUs that ordinary gangs may take, in all domains.
+        largest_block: most free GPUs in one domain: the largest group that could be placed now.
+        whole_domains: number of domains without a gang or a lost node.
+        whole_racks: number of racks without a gang or a lost node.
+        group: GPUs in the group that `stranded` is counted for.
         stranded: free GPUs that no group of that size could use.
     """
 
@@ -56,17 +56,17 @@ class Fragmentation:
 
     @property
     def share(self) -> float:
-        """Stranded GPUs over free ones; 0 where nothing is free."""
+        """Stranded GPUs as a share of the free ones; 0 where nothing is free."""
         return self.stranded / self.free if self.free else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class BlastRadius:
-    """What one loss takes with it.
+    """The gangs that the loss of one node or domain would tear down.
 
     Attributes:
-        name: the node or domain lost.
-        gangs: that would be torn down.
+        name: name of the node or domain.
+        gangs: names of the gangs.
     """
 
     name: str
@@ -74,7 +74,7 @@ class BlastRadius:
 
 
 def domain_uses(placement: Placement) -> list[DomainUse]:
-    """Return each domain's use, in order."""
+    """Return the use of each domain, in the topology's order."""
     gangs: dict[str, list[str]] = {}
     for placed in placement.placed.values():
         for domain in placement.domains_of(placed):
@@ -89,11 +89,11 @@ def domain_uses(placement: Placement) -> list[DomainUse]:
 
 
 def fragmentation(placement: Placement, group: int = 0) -> Fragmentation:
-    """Return how well the free GPUs hang together.
+    """Return how far the free GPUs are scattered.
 
     Args:
-        placement: to look at.
-        group: GPUs that must share a domain; 0: those of the largest group placed, or 1.
+        placement: the placement to look at.
+        group: GPUs that must share a domain; 0: as many as in the largest group placed, or 1 if nothing is placed.
     """
     group = group or max((placed.gang.unit_gpus for placed in placement.placed.values()), default=1)
     uses = domain_uses(placement)
@@ -109,7 +109,7 @@ def fragmentation(placement: Placement, group: int = 0) -> Fragmentation:
 
 
 def node_blast_radius(placement: Placement) -> list[BlastRadius]:
-    """Return what each node would take with it, the worst first; nodes without gangs are left out."""
+    """Return the gangs that each node's loss would tear down, the most first; nodes without gangs are left out."""
     hit: dict[str, list[str]] = {}
     for placed in placement.placed.values():
         for node in dict.fromkeys(placed.nodes):
@@ -118,7 +118,7 @@ def node_blast_radius(placement: Placement) -> list[BlastRadius]:
 
 
 def domain_blast_radius(placement: Placement) -> list[BlastRadius]:
-    """Return what each domain would take with it, the worst first; domains without gangs are left out."""
+    """Return the gangs that each domain's loss would tear down, the most first; domains without gangs are left out."""
     return _worst_first((use.name, list(use.gangs)) for use in domain_uses(placement) if use.gangs)
 
 

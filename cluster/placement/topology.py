@@ -1,4 +1,4 @@
-"""The machines as placement sees them: nodes in NVLink domains in racks."""
+"""The machines as placement sees them: racks of NVLink domains of nodes."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,11 +11,11 @@ class Node:
     """One machine.
 
     Attributes:
-        name: unique in the cluster.
-        domain: its NVLink domain; GPUs of one domain reach each other at link speed.
-        rack: where it stands.
-        gpus: in it.
-        accelerator: their kind; "" where it does not matter.
+        name: unique name in the cluster.
+        domain: name of its NVLink domain; GPUs of one domain reach each other at link speed.
+        rack: name of its rack.
+        gpus: number of its GPUs.
+        accelerator: kind of its GPUs; "" where it does not matter.
     """
 
     name: str
@@ -30,10 +30,10 @@ class Domain:
     """The machines of one NVLink domain.
 
     Attributes:
-        name: unique in the cluster.
-        rack: that all of them stand in.
-        accelerator: the kind of all their GPUs.
-        nodes: in order.
+        name: unique name in the cluster.
+        rack: name of the rack that all of them are in.
+        accelerator: kind of all their GPUs.
+        nodes: the machines, in order.
     """
 
     name: str
@@ -49,11 +49,11 @@ class Domain:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """All machines. Domains and racks stand in the order in which their first nodes do: neighbours are adjacent.
+    """All machines. Domains and racks are in the order of their first nodes, so neighbours are adjacent.
 
     Attributes:
-        nodes: in order.
-        domains: by name.
+        nodes: the machines, in order.
+        domains: the domains, by name.
     """
 
     nodes: tuple[Node, ...]
@@ -64,7 +64,7 @@ class Topology:
         """Return the topology of `nodes`.
 
         Raises:
-            TopologyError: two nodes share a name, a node has no GPU, or a domain is in two racks or of two kinds.
+            TopologyError: two nodes share a name, a node has no GPU, or a domain has two racks or two kinds of GPU.
         """
         in_order = tuple(nodes)
         members: dict[str, list[Node]] = {}
@@ -80,7 +80,7 @@ class Topology:
 
     @property
     def racks(self) -> dict[str, list[Domain]]:
-        """Each rack's domains, by the rack's name."""
+        """The domains of each rack, by the rack's name."""
         racks: dict[str, list[Domain]] = {}
         for domain in self.domains.values():
             racks.setdefault(domain.rack, []).append(domain)
@@ -92,10 +92,10 @@ class Topology:
         return sum(node.gpus for node in self.nodes)
 
     def nodes_named(self, name: str) -> list[Node]:
-        """Return the node called `name`, or else the nodes of the domain or rack called so.
+        """Return the node called `name`, or else all nodes of the domain or rack of that name.
 
         Raises:
-            TopologyError: nothing is called so.
+            TopologyError: no node, domain or rack has that name.
         """
         found = [node for node in self.nodes if node.name == name]
         found = found or [node for node in self.nodes if name in {node.domain, node.rack}]

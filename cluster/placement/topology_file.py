@@ -1,4 +1,4 @@
-"""The topology file: what machines there are, as YAML, for what-if questions.
+"""The topology file: a list of machines as YAML, for what-if questions.
 
 spares_per_domain: 1
 racks:
@@ -28,15 +28,15 @@ class _Part(BaseModel):
 
 
 class Racks(_Part):
-    """One rack, or several alike.
+    """One rack, or several equal ones.
 
     Attributes:
-        name: the rack's; of several: `name-0`, `name-1`, ….
-        count: how many alike.
-        nodes: machines in each.
-        accelerator: a kind from `cluster.planning.hardware`; it knows the next two.
+        name: name of the rack; several are named `name-0`, `name-1`, ….
+        count: number of racks.
+        nodes: machines in each rack.
+        accelerator: name of an accelerator in `cluster.planning.hardware`, which gives the next two unless set here.
         gpus_per_node: GPUs in each machine.
-        nodes_per_domain: machines in each NVLink domain; unset and no accelerator: all of the rack.
+        nodes_per_domain: machines in each NVLink domain; unset and no accelerator: all machines of the rack.
     """
 
     name: Name
@@ -54,7 +54,7 @@ class Racks(_Part):
         return value
 
     def each_node(self) -> Iterator[Node]:
-        """Yield the machines."""
+        """Yield every machine of these racks."""
         known = ACCELERATORS[self.accelerator] if self.accelerator else None
         gpus = self.gpus_per_node or (known.gpus_per_node if known else 1)
         size = min(self.nodes, self.nodes_per_domain or (known.nodes_per_domain if known else self.nodes))
@@ -69,11 +69,11 @@ class OneNode(_Part):
     """One machine.
 
     Attributes:
-        name: unique.
-        rack: it stands in.
-        domain: its NVLink domain; unset: the rack is one.
-        gpus: in it.
-        accelerator: their kind, any word.
+        name: unique name of the machine.
+        rack: name of its rack.
+        domain: name of its NVLink domain; unset: that of its rack.
+        gpus: number of its GPUs.
+        accelerator: kind of its GPUs, any word.
     """
 
     name: Name
@@ -87,10 +87,10 @@ class TopologyFile(_Part):
     """A whole topology file.
 
     Attributes:
-        racks: machines by the rack.
-        nodes: machines one by one.
-        spares_per_domain: machines of each domain that only rebuilt gangs may take.
-        lost: machines that are down.
+        racks: machines given rack by rack.
+        nodes: machines given one by one.
+        spares_per_domain: number of machines in each domain that only rebuilt gangs may take.
+        lost: names of the machines that are down.
     """
 
     racks: tuple[Racks, ...] = ()
@@ -99,10 +99,10 @@ class TopologyFile(_Part):
     lost: tuple[str, ...] = ()
 
     def topology(self) -> Topology:
-        """Return the machines.
+        """Return the machines as a topology.
 
         Raises:
-            TopologyError: they cannot be so: a name twice, a domain in two racks.
+            TopologyError: the machines contradict each other: a name stands twice, or a domain is in two racks.
         """
         generated = [node for racks in self.racks for node in racks.each_node()]
         listed = [

@@ -1,4 +1,4 @@
-"""A plan as plain data, for programs, and as the cluster file's entry that carries it out."""
+"""Writes a plan as plain data, for programs, and as the entry of a cluster file that carries it out."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from cluster.planning.planner import Plan
 
 
 def plan_data(plan: Plan) -> dict[str, Any]:
-    """Return everything a plan says as mappings, lists, text and numbers; seconds and bytes as the keys say."""
+    """Return a whole plan as mappings, lists, text and numbers; units are in the keys."""
     best, expected = plan.best, plan.expected
     chosen: dict[str, Any] | None = None
     if best and expected:
@@ -41,7 +41,7 @@ def plan_data(plan: Plan) -> dict[str, Any]:
 
 
 def cautions(plan: Plan) -> list[str]:
-    """Return what to know before the plan is carried out."""
+    """Return warnings to read before the plan is carried out, one text each."""
     notes = [plan.hardware.caution] if plan.hardware.caution else []
     own = plan.model.weight_precision.name
     if plan.best and plan.best.precision != own and not _quantised_on_loading(plan, plan.best):
@@ -50,7 +50,7 @@ def cautions(plan: Plan) -> list[str]:
 
 
 def cluster_file_entry(plan: Plan) -> dict[str, Any] | None:
-    """Return the entry under `models:` of a cluster file that carries the plan out; None if there is no plan."""
+    """Return the entry under `models:` of a cluster file that carries the plan out; None if nothing serves the load."""
     best = plan.best
     if best is None or best.steady is None:
         return None
@@ -79,7 +79,7 @@ def cluster_file_entry(plan: Plan) -> dict[str, Any] | None:
 
 
 def _quantised_on_loading(plan: Plan, option: Option) -> bool:
-    """VLLM turns BF16 into FP8 as it loads; other formats need a checkpoint of their own."""
+    """Tell whether vLLM converts the weights as it loads: BF16 to FP8; other formats need a checkpoint of their own."""
     return option.precision == "fp8" and plan.model.weight_precision.name == "bf16"
 
 

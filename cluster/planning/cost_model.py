@@ -1,13 +1,13 @@
-"""Time and capacity of one replica: a roofline over its operations, with communication.
+"""Estimates time and capacity of one replica: a roofline over its operations, plus communication.
 
 Each operation takes the longer of its arithmetic and its memory traffic, at the share of the peaks that good kernels
 reach; operations follow one another. A step of a continuously batching engine decodes one token for every running
-sequence and works off some prompt tokens in the same pass (chunked prefill), so weights are read once for both.
+sequence and prefills some prompt tokens in the same pass (chunked prefill), so weights are read once for both.
 
-Data-parallel ranks that share experts go in lockstep: they meet at every expert layer, so a step takes as long as the
-rank with the most prompt tokens in it needs (the mean of the largest of `data` Poisson draws).
+Data-parallel ranks that share experts run in lockstep: they meet at every expert layer. So a step takes as long as the
+rank with the most prompt tokens needs: the mean of the largest of `data` Poisson draws.
 
-One number is calibrated, once, on one published result: see `EXPERT_SHARE`.
+One number is fitted, to one published result: see `EXPERT_SHARE`.
 
 Left out: how unevenly experts are chosen and how experts may be copied against it; speculative decoding and
 multi-token prediction; disaggregated prefill; overlap of communication with arithmetic; in-network reduction; the
@@ -34,20 +34,20 @@ from cluster.planning.model_shape import ModelShape, WeightGroup
 from cluster.planning.precision import BF16, Precision
 
 MATRIX_SHARE: Final = 0.6
-"""Of peak arithmetic in matrix products. DeepGEMM publishes 0.5 to 0.78 of an H800's FP8 peak for DeepSeek's shapes."""
+"""Share of peak arithmetic that matrix products reach; DeepGEMM publishes 0.5 to 0.78 of an H800's FP8 peak."""
 
 MEMORY_SHARE: Final = 0.8
-"""Of peak memory bandwidth (`mem_bw_empirical_scaling_factor` of NVIDIA's aiconfigurator)."""
+"""Share of peak memory bandwidth that is reached (`mem_bw_empirical_scaling_factor` of NVIDIA's aiconfigurator)."""
 
 LAYER_LATENCY_S: Final = 24e-6
-"""No layer is quicker: eight kernels of 3 µs (`mem_empirical_constant_latency` of NVIDIA's aiconfigurator)."""
+"""Seconds of fixed latency of each layer: eight kernels of 3 µs (aiconfigurator's `mem_empirical_constant_latency`)."""
 
 EXPERT_SHARE: Final = 0.5343
-"""Of all this, what served models with experts reached: the one calibrated number.
+"""Share of the estimated speed that served models with experts reach: the one fitted number.
 
-Chosen so that the GB200 offline row of MLPerf Inference v5.1's DeepSeek-R1 comes out exactly
-(`cluster.planning.published.calibrated_expert_share` computes it again). It stands for what the model leaves out of
-expert layers above all. Models without experts need no such share: the row says nothing of them.
+It makes the GB200 offline row of DeepSeek-R1 in MLPerf Inference v5.1 come out exactly;
+`cluster.planning.published.calibrated_expert_share` computes it again. It stands mainly for what the model leaves out
+of expert layers. Models without experts do not use it, since that row says nothing about them.
 """
 
 
@@ -56,14 +56,14 @@ _NEGLIGIBLE: Final = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What requests ask for, on average.
+    """Mean size of requests.
 
     Attributes:
-        input_tokens: of a prompt.
-        output_tokens: of an answer.
-        prefix_hit: share of the prompt found in the prefix cache.
-        output_spread: standard deviation of the answers' lengths over their mean. Long answers stay longer, so at any
-            time they are over-represented among the running ones.
+        input_tokens: tokens of a prompt.
+        output_tokens: tokens of an answer.
+        prefix_hit: share of the prompt found in the prefix cache, 0 to 1.
+        output_spread: standard deviation of the answers' lengths divided by their mean. Long answers run longer, so at
+            any time they are over-represented among the running ones.
     """
 
     input_tokens: float
@@ -73,23 +73,34 @@ class Work:
 
     @property
     def new_tokens(self) -> float:
-        """Prompt tokens that must be worked off; at least one, even of a prompt that is all cached."""
+        """Prompt tokens to prefill; at least one, even where the whole prompt is cached."""
         return max(1.0, self.input_tokens * (1 - self.prefix_hit))
 
     @property
     def mean_context(self) -> float:
-        """Tokens that a running sequence has behind it, on average over those running (the inspection paradox)."""
+        """Mean context of the running sequences, tokens; long answers weigh more (the inspection paradox)."""
         return self.input_tokens + self.output_tokens * (1 + self.output_spread**2) / 2
 
     @property
     def mean_prefill_context(self) -> float:
-        """Tokens that a prompt's new token looks back on, on average."""
+        """Mean number of tokens that a new prompt token attends to."""
         return self.input_tokens - self.new_tokens / 2
 
 
 @dataclass(frozen=True, slots=True)
 class StepTime:
-    """Seconds of one pass through all layers, by what they are spent on."""
+    """Seconds of one pass through all layers, by what they are spent on.
+
+    Attributes:
+        projections: attention's matrices.
+        attention: attention itself, over the KV cache.
+        mlp: MLPs of the dense layers.
+        experts: routed and shared experts and the router.
+        head: output head.
+        all_reduce: all-reduces within the tensor group.
+        exchange: sending tokens to experts and results back.
+        latency: fixed latency of the layers.
+    """
 
     projections: float
     attention: float
@@ -102,7 +113,7 @@ class StepTime:
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """Seconds of the whole pass."""
         return (
             self.projections
             + self.attention
@@ -117,15 +128,15 @@ class StepTime:
 
 @dataclass(frozen=True, slots=True)
 class Steady:
-    """A replica that always has `batch` sequences running on each data-parallel rank.
+    """A replica in steady state, with `batch` sequences always running on each data-parallel rank.
 
     Attributes:
-        batch: running sequences of each rank.
-        tpot_s: mean time between a sequence's tokens, prompts of others included.
-        ttft_s: mean time from a request's arrival to its first token.
-        output_tokens_per_s: of the whole replica.
-        requests_per_s: of the whole replica.
-        prefill_share: of the time, spent on prompts.
+        batch: running sequences of each data-parallel rank.
+        tpot_s: mean seconds between a sequence's tokens, time spent on others' prompts included.
+        ttft_s: mean seconds from a request's arrival to its first token.
+        output_tokens_per_s: output tokens a second of the whole replica.
+        requests_per_s: requests a second of the whole replica.
+        prefill_share: share of the time spent on prompts, 0 to 1.
         step: where the time of a step goes.
     """
 
@@ -140,15 +151,15 @@ class Steady:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaCost:
-    """What one replica of a model costs in time and memory.
+    """Cost of one replica of a model in time and memory.
 
     Attributes:
         shape: the model, in the precision it is served in.
-        hardware: its GPUs.
-        layout: its gang.
-        kv_precision: of its KV cache.
-        step_tokens: tokens in the largest step (vLLM's `max_num_batched_tokens`).
-        usable_share: of the GPUs' memory.
+        hardware: kind of GPU.
+        layout: layout of the replica.
+        kv_precision: number format of the KV cache.
+        step_tokens: tokens of the largest step (vLLM's `max_num_batched_tokens`).
+        usable_share: share of a GPU's memory that may be used.
         expert_share: see `EXPERT_SHARE`.
     """
 
@@ -162,11 +173,11 @@ class ReplicaCost:
 
     @property
     def memory(self) -> MemoryUse:
-        """What the fullest GPU holds."""
+        """Memory use of the fullest GPU, bytes."""
         return memory_use(self.shape, self.hardware, self.layout, self.step_tokens, usable_share=self.usable_share)
 
     def sequences(self, context: float) -> int:
-        """Return how many sequences of `context` tokens each data-parallel rank's KV cache holds."""
+        """Return the number of sequences of `context` tokens that the KV cache of each data-parallel rank holds."""
         each = kv_bytes_on_one_gpu(self.shape, self.layout, context, self.kv_precision)
         return max(0, int(self.memory.kv_cache // each))
 
@@ -175,9 +186,9 @@ class ReplicaCost:
 
         Args:
             decode: sequences that get a token, on each data-parallel rank.
-            prefill: prompt tokens worked off, on each rank on average.
-            work: says what these tokens look back on.
-            most_prefill: prompt tokens of the rank that has most of them; unset: `prefill`.
+            prefill: mean number of prompt tokens prefilled on each rank.
+            work: size of requests, which gives the context that these tokens attend to.
+            most_prefill: prompt tokens of the rank that has the most; None: `prefill`.
         """
         shape, layout, attention, experts = self.shape, self.layout, self.shape.attention, self.shape.experts
         most = prefill if most_prefill is None else most_prefill
@@ -221,7 +232,7 @@ class ReplicaCost:
         )
 
     def steady(self, batch: int, work: Work) -> Steady:
-        """Return how a replica runs that always has `batch` sequences on each data-parallel rank.
+        """Return the steady state with `batch` sequences on each data-parallel rank.
 
         Raises:
             ValueError: `batch` is below 1.
@@ -249,7 +260,11 @@ class ReplicaCost:
         )
 
     def _ttft_s(self, decode: float, tpot_s: float, prefill_share: float, work: Work) -> float:
-        """Wait for the running step, for the prompts before (M/D/1), then be worked off in chunks."""
+        """Return the mean seconds to the first token.
+
+        A request waits for the running step, then for the prompts before it (an M/D/1 queue), and is then prefilled in
+        chunks.
+        """
         pipeline = self.layout.pipeline
         chunks = math.ceil(work.new_tokens / self.step_tokens)
         chunk_s = self.step(decode, work.new_tokens / chunks, work).total
@@ -258,7 +273,7 @@ class ReplicaCost:
         return tpot_s / pipeline / 2 + in_line_s + own_s
 
     def _most_prefill(self, prefill: float, work: Work) -> float:
-        """Return the prompt tokens of the rank that has most of them in a step."""
+        """Return the mean number of prompt tokens, in one step, of the rank that has the most."""
         if self.layout.data == 1:
             return prefill
         piece = min(work.new_tokens, float(self.step_tokens))
@@ -270,7 +285,7 @@ class ReplicaCost:
         return stage_hop_s(tokens * self.shape.hidden * BF16.bytes / self.layout.tensor, speed, within_domain=within)
 
     def _matrices(self, part: WeightGroup, parameters: float, tokens: float) -> float:
-        """Return the seconds to multiply `tokens` tokens with matrices of `parameters` values in all."""
+        """Return the seconds to multiply `tokens` tokens with matrices of `parameters` values together."""
         precision = self.shape.precision(part)
         return self._roofline(2 * parameters * tokens, parameters * precision.bytes, precision)
 
@@ -280,7 +295,7 @@ class ReplicaCost:
 
 
 def mean_of_largest(mean: float, draws: int) -> float:
-    """Return the mean of the largest of `draws` independent Poisson numbers of mean `mean`."""
+    """Return the mean of the largest of `draws` independent Poisson draws of mean `mean`."""
     probability = math.exp(-mean)
     at_most, total, count = probability, 0.0, 0
     while True:

@@ -1,8 +1,8 @@
-"""Accelerators as data sheets and published measurements give them: memory, rates, links, and how they are racked.
+"""Accelerators by data sheets and published measurements: memory, rates, links, GPUs in a node, nodes in a domain.
 
-Rates are dense (no 2:4 sparsity), bandwidths are per GPU and in one direction, memory is what is left to programs where
-that is published and the nominal size elsewhere. `sources` says where each figure is from; a figure nobody publishes is
-our choice and says so.
+Rates are dense (no 2:4 sparsity). Bandwidths are for one GPU, in one direction. Memory is what programs can use where
+that is published, and the nominal size elsewhere. `sources` says where each figure is from; a figure that nobody
+publishes is marked as our choice.
 """
 
 from collections.abc import Mapping
@@ -17,18 +17,19 @@ class Accelerator:
     """One kind of GPU and the nodes it comes in.
 
     Attributes:
-        name: as in plan and topology files.
-        title: as its maker calls it.
-        memory_bytes: of one GPU.
-        memory_bytes_per_s: peak bandwidth of that memory.
-        flops: peak matrix operations a second, by rate; a rate that is missing does not exist there.
-        link_bytes_per_s: to the other GPUs of its NVLink domain (or PCIe where there is no NVLink), one direction.
-        network_bytes_per_s: to GPUs of other domains, one direction, for one GPU's share of the node's cards.
+        name: name in plan and topology files.
+        title: the maker's name for it.
+        memory_bytes: memory of one GPU, bytes.
+        memory_bytes_per_s: peak bandwidth of that memory, bytes a second.
+        flops: peak matrix operations a second, by kind of arithmetic; kinds that the hardware lacks are missing.
+        link_bytes_per_s: bytes a second to the other GPUs of its NVLink domain, one direction; PCIe where there is no
+            NVLink.
+        network_bytes_per_s: bytes a second to GPUs of other domains, one direction: a GPU's share of the node's cards.
         gpus_per_node: GPUs in one machine.
         nodes_per_domain: machines in one NVLink domain.
-        watts: of one GPU at most.
-        sources: by attribute, where its figure is from; `""` covers the rest.
-        caution: what to tell whoever plans with it; "" if nothing.
+        watts: highest power of one GPU.
+        sources: where each figure is from, by attribute; `""` covers the others.
+        caution: warning for plans with this hardware; "" if none.
     """
 
     name: str
@@ -46,15 +47,15 @@ class Accelerator:
 
     @property
     def gpus_per_domain(self) -> int:
-        """GPUs that reach each other at link speed."""
+        """GPUs in one NVLink domain, which reach each other at link speed."""
         return self.gpus_per_node * self.nodes_per_domain
 
     def rate(self, precision: Precision) -> float:
-        """Return the peak operations a second at which `precision` is multiplied here."""
+        """Return the peak matrix operations a second for weights in `precision`."""
         return next(self.flops[rate] for rate in precision.rates if rate in self.flops)
 
     def runs(self, precision: Precision) -> bool:
-        """Return whether matrices are multiplied in `precision` itself, rather than unpacked to a wider format."""
+        """Return whether the hardware multiplies in `precision` itself, without unpacking to a wider format."""
         return precision.rates[0] in self.flops
 
 
@@ -219,4 +220,4 @@ ACCELERATORS: Final[Mapping[str, Accelerator]] = {
         ),
     )
 }
-"""Every accelerator by name."""
+"""All accelerators, by name."""

@@ -1,4 +1,4 @@
-"""Shapes known by name: what of each model's published `config.json` its shape is made of."""
+"""Models known by name: the keys of each one's published `config.json` that its shape depends on."""
 
 import functools
 from collections.abc import Mapping
@@ -102,7 +102,7 @@ KNOWN_CONFIGS: Final[Mapping[str, Mapping[str, Any]]] = {
         "quantization_config": {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn"]},
     },
 }
-"""By name: the keys of the model's `config.json` that its shape depends on."""
+"""Keys of each model's `config.json` that its shape depends on, by the model's name."""
 
 
 CHECKPOINTS: Final[Mapping[str, str]] = {
@@ -116,7 +116,7 @@ CHECKPOINTS: Final[Mapping[str, str]] = {
     "deepseek-r1": "deepseek-ai/DeepSeek-R1",
     "gpt-oss-120b": "openai/gpt-oss-120b",
 }
-"""By name: the checkpoint on Hugging Face."""
+"""Checkpoint of each model on Hugging Face, by the model's name."""
 
 
 @functools.cache
@@ -124,7 +124,7 @@ def known_model(name: str) -> ModelShape:
     """Return the shape of the model called `name`.
 
     Raises:
-        ModelShapeError: none is known by that name.
+        ModelShapeError: no model of that name is known.
     """
     if name not in KNOWN_CONFIGS:
         raise ModelShapeError(f"no model {name!r} is known here; known: {', '.join(KNOWN_CONFIGS)}")

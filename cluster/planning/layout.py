@@ -1,4 +1,4 @@
-"""How one replica is cut over its gang of GPUs."""
+"""How one replica is divided over the GPUs of its gang, and why a layout is impossible."""
 
 from dataclasses import dataclass
 
@@ -8,15 +8,15 @@ from cluster.planning.model_shape import ModelShape
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Sizes of a gang's groups, as vLLM takes them.
+    """Sizes of a gang's groups, in vLLM's terms.
 
     Attributes:
         tensor: GPUs that share each layer's matrices.
-        pipeline: stages the layers are dealt to.
-        data: ranks that attend to sequences of their own but share the experts; 1 for models without experts, which
-            are scaled by replicas instead.
-        experts_whole: each GPU holds whole experts (expert parallelism over `tensor * data` GPUs); otherwise every
-            expert is cut over the `tensor` GPUs.
+        pipeline: stages that the layers are divided into.
+        data: ranks that compute attention for different sequences but share the experts; 1 for models without experts,
+            which are scaled by replicas instead.
+        experts_whole: whether each GPU holds whole experts (expert parallelism over `tensor * data` GPUs); otherwise
+            every expert is split over the `tensor` GPUs.
     """
 
     tensor: int = 1
@@ -31,24 +31,24 @@ class Layout:
 
     @property
     def stage_gpus(self) -> int:
-        """GPUs that hold the same layers."""
+        """GPUs of one stage, which hold the same layers."""
         return self.tensor * self.data
 
     @property
     def expert(self) -> int:
-        """GPUs the experts of a layer are dealt to; 1 where each is cut or there are none."""
+        """GPUs over which a layer's whole experts are distributed; 1 where experts are split or there are none."""
         return self.stage_gpus if self.experts_whole else 1
 
     @property
     def one_domain_gpus(self) -> int:
-        """GPUs that must reach each other over NVLink: a tensor group, or a stage that shares whole experts."""
+        """GPUs that must be in one NVLink domain: a tensor group, or a stage that shares whole experts."""
         return self.stage_gpus if self.experts_whole else self.tensor
 
     def __str__(self) -> str:
         return f"TP {self.tensor} × PP {self.pipeline} × EP {self.expert} × DP {self.data}"  # noqa: RUF001 - the field's own sign
 
     def why_not(self, shape: ModelShape, hardware: Accelerator) -> str:
-        """Return why `shape` cannot be laid out so on `hardware`; "" if it can."""
+        """Return why `shape` cannot have this layout on `hardware`; "" if it can."""
         reason = shape.why_not_tensor(self.tensor, experts_are_cut=not self.experts_whole) or self._why_no_experts(
             shape
         )

@@ -1,4 +1,4 @@
-"""What each GPU of a gang holds, by part, and how many sequences fit what is left."""
+"""Estimates the memory of each GPU of a gang, by part: weights, activations, runtime, and what is left for KV cache."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,13 +9,16 @@ from cluster.planning.model_shape import ModelShape, WeightGroup
 from cluster.planning.precision import BF16, Precision
 
 USABLE_SHARE: Final = 0.92
-"""Of a GPU's memory (vLLM 0.32's default `gpu_memory_utilization`)."""
+"""Share of a GPU's memory that may be used (vLLM 0.32's default `gpu_memory_utilization`)."""
 
 RUNTIME_BYTES: Final = 4.1e9
-"""Driver context, collectives' buffers, captured graphs (aiconfigurator: `other_mem` 3.5 GiB, `nccl_mem` 392 MiB)."""
+"""Bytes of driver context, collectives' buffers and captured graphs.
+
+Source: NVIDIA's aiconfigurator, `other_mem` 3.5 GiB and `nccl_mem` 392 MiB.
+"""
 
 _WORKING_VECTORS: Final = 8
-"""Hidden-sized vectors a token has in flight: residual, norm, queries, keys, values, outputs and their copies."""
+"""Vectors of the hidden size held for each token: residual, norm, queries, keys, values, outputs and their copies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +26,11 @@ class MemoryUse:
     """Memory of the fullest GPU of a gang, in bytes.
 
     Attributes:
-        weights: its share of the model.
-        activations: what the largest step has in flight.
-        runtime: driver, collectives, graphs.
-        kv_cache: what is left for sequences; below 0 where the rest does not fit.
-        reserve: never used.
+        weights: its share of the model's weights.
+        activations: intermediate values of the largest step.
+        runtime: driver, collectives and graphs.
+        kv_cache: what is left for the KV cache; below 0 where the other parts do not fit.
+        reserve: memory that is never used.
     """
 
     weights: float
@@ -40,14 +43,14 @@ class MemoryUse:
 def memory_use(
     shape: ModelShape, hardware: Accelerator, layout: Layout, step_tokens: int, *, usable_share: float = USABLE_SHARE
 ) -> MemoryUse:
-    """Return what the fullest GPU of a gang holds.
+    """Return the memory use of the fullest GPU of a gang, bytes.
 
     Args:
         shape: the model.
-        hardware: its GPUs.
-        layout: its gang.
-        step_tokens: tokens in the largest step (vLLM's `max_num_batched_tokens`).
-        usable_share: of the memory that may be used.
+        hardware: kind of GPU.
+        layout: layout of the gang.
+        step_tokens: tokens of the largest step (vLLM's `max_num_batched_tokens`).
+        usable_share: share of a GPU's memory that may be used.
     """
     usable = hardware.memory_bytes * usable_share
     weights = weights_on_one_gpu(shape, layout)
@@ -65,7 +68,10 @@ def memory_use(
 
 
 def weights_on_one_gpu(shape: ModelShape, layout: Layout) -> float:
-    """Return the bytes of weights on the fullest GPU: of the stage with the most layers, and the larger table."""
+    """Return the bytes of weights on the fullest GPU: a stage with the most layers, and the larger of both tables.
+
+    The tables are the input embedding and the output head; a gang of one stage holds both.
+    """
     parts = shape.parameters_by_part
     stage = shape.stage_layers(layout.pipeline) / shape.layers
     size = {part: parts[part] * shape.precision(part).bytes for part in WeightGroup}
@@ -91,7 +97,7 @@ def expert_share_of_one_gpu(shape: ModelShape, layout: Layout) -> float:
 
 
 def kv_bytes_on_one_gpu(shape: ModelShape, layout: Layout, context: float, precision: Precision) -> float:
-    """Return the bytes that one sequence of `context` tokens keeps on each GPU of its rank."""
+    """Return the bytes of KV cache of one sequence of `context` tokens on each GPU of its data-parallel rank."""
     values = shape.attention.kv_values_on_one_gpu(layout.tensor)
     stage = shape.stage_layers(layout.pipeline) / shape.layers
     return stage * shape.attended(context) * values * precision.bytes

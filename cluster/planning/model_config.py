@@ -1,7 +1,7 @@
-"""A Hugging Face `config.json` → `ModelShape`.
+"""Turns a Hugging Face `config.json` into a `ModelShape`.
 
-Knows the families below, each checked against the parameter counts of `transformers`' own classes in
-tests/engine_contract/test_model_shapes.py. A family it does not know is refused rather than guessed.
+It knows the families below. tests/engine_contract/test_model_shapes.py checks each against the parameter counts of
+`transformers`' own classes. An unknown family is refused rather than guessed.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ FAMILIES: Final = (
     "kimi_k2",
     "gpt_oss",
 )
-"""Values of `model_type` that can be read."""
+"""Known values of `model_type`."""
 
 _METHODS: Final[Mapping[str, Precision]] = {
     "fp8": FP8,
@@ -39,11 +39,11 @@ _METHODS: Final[Mapping[str, Precision]] = {
     "gptq": INT4,
     "gptq_marlin": INT4,
 }
-"""`quantization_config.quant_method` whose format needs no further look."""
+"""Number format by `quant_method` or `quant_algo`, for the methods whose name alone tells the format."""
 
 
 class _Keys:
-    """A config's keys, with errors that name them."""
+    """Reads a config's keys, with errors that name the key."""
 
     def __init__(self, config: Mapping[str, Any], source: str) -> None:
         self._config = config
@@ -53,7 +53,7 @@ class _Keys:
         return ModelShapeError(f"{self.source}: {message}")
 
     def count(self, *names: str, default: int | None = None) -> int:
-        """Return the positive whole number under the first of `names` that is there."""
+        """Return the positive whole number under the first of `names` that is present, else `default`."""
         for name in names:
             value = self._config.get(name)
             if value is None:
@@ -66,7 +66,7 @@ class _Keys:
         return default
 
     def number(self, name: str, default: int) -> int:
-        """Return the whole number, 0 allowed, under `name`."""
+        """Return the whole number, 0 allowed, under `name`; `default` if it is missing."""
         value = self._config.get(name)
         if value is None:
             return default
@@ -75,18 +75,18 @@ class _Keys:
         return value
 
     def flag(self, name: str) -> bool:
-        """Return whether `name` is there and true."""
+        """Return whether `name` is present and true."""
         return bool(self._config.get(name))
 
     def items(self, name: str) -> Sequence[Any] | None:
-        """Return the list under `name`."""
+        """Return the list under `name`; None if it is missing."""
         value = self._config.get(name)
         if value is not None and not isinstance(value, list):
             raise self.refuse(f"{name} must be a list; got {value!r}")
         return value
 
     def part(self, name: str) -> Mapping[str, Any]:
-        """Return the object under `name`; an empty one if there is none."""
+        """Return the object under `name`; an empty one if it is missing."""
         value = self._config.get(name)
         if value is None:
             return {}
@@ -100,10 +100,10 @@ def shape_from_config(config: object, name: str) -> ModelShape:
 
     Args:
         config: the file's content.
-        name: what to call the model, also in errors.
+        name: name of the model, also for errors.
 
     Raises:
-        ModelShapeError: it is no config, of a family that is not known, or lacks something.
+        ModelShapeError: `config` is not an object, its family is unknown, or a key is missing or wrong.
     """
     if not isinstance(config, Mapping):
         raise ModelShapeError(f"{name}: a config.json holds an object; got {type(config).__name__}")
@@ -141,7 +141,7 @@ def shape_from_config(config: object, name: str) -> ModelShape:
 
 
 def _attention(keys: _Keys, family: str, hidden: int) -> tuple[Attention, int]:
-    """Return a layer's attention, and how many biases and norm weights it has."""
+    """Return a layer's attention, and the number of its bias and norm weights."""
     heads = keys.count("num_attention_heads")
     if keys.number("kv_lora_rank", 0):
         return _latent_attention(keys, hidden, heads)
@@ -174,7 +174,7 @@ def _latent_attention(keys: _Keys, hidden: int, heads: int) -> tuple[Attention, 
 
 
 def _experts(keys: _Keys, family: str, hidden: int, layers: int) -> tuple[Experts | None, int]:
-    """Return what a layer with experts has, and how many such layers there are."""
+    """Return the experts of one layer, None if there are none, and the number of layers with experts."""
     if family not in {"mixtral", "qwen3_moe", "deepseek_v2", "deepseek_v3", "kimi_k2", "gpt_oss"}:
         return None, 0
     routed = keys.count("n_routed_experts", "num_local_experts", "num_experts")
@@ -224,7 +224,7 @@ def _windows(keys: _Keys, family: str, layers: int) -> tuple[int | None, ...]:
 
 
 def _quantisation(keys: _Keys) -> tuple[dict[WeightGroup, Precision], int]:
-    """Return the format of each quantised part, and how many rows and columns share a scale."""
+    """Return the number format of each quantised part, and how many rows and columns share a scale."""
     config = keys.part("quantization_config")
     if not config:
         return {}, 1
@@ -254,7 +254,7 @@ def _quantisation(keys: _Keys) -> tuple[dict[WeightGroup, Precision], int]:
 
 
 def _compressed_tensors(config: _Keys) -> Precision | None:
-    """Return the weights' format in a compressed-tensors config (the LLM Compressor's)."""
+    """Return the weights' number format in a compressed-tensors config (LLM Compressor's); None if it is unknown."""
     groups = config.part("config_groups")
     first: object = next(iter(groups.values()), {})
     weights = first.get("weights") if isinstance(first, dict) else None

@@ -1,9 +1,9 @@
-"""A model's shape: what its weights and KV cache take, and what a token costs, before any hardware is named.
+"""A model's shape: the memory of its weights and KV cache and the operations of a token, whatever the hardware.
 
 `cluster.planning.model_config` reads shapes from Hugging Face `config.json` files. Counts of parameters follow the
-published ones: multi-token-prediction layers (DeepSeek's MTP) are left out, tied embeddings count once, and *active*
-parameters are those a token is multiplied with: `active` of the routed experts, and not the input embedding, which is
-looked up (as DeepSeek's and OpenAI's model cards count; Qwen's counts the embedding too).
+published ones: multi-token-prediction layers (DeepSeek's MTP) are left out, and tied embeddings count once. *Active*
+parameters are those that a token is multiplied with. They include `active` of the routed experts but not the input
+embedding, which is only looked up; DeepSeek's and OpenAI's model cards count the same way, Qwen's adds the embedding.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from cluster.planning.precision import BF16, Precision
 
 
 class WeightGroup(StrEnum):
-    """What weights belong to."""
+    """The part of a model that weights belong to."""
 
     EMBEDDING = "embedding"
     HEAD = "head"
@@ -32,11 +32,13 @@ QUANTISED_LINEARS = QUANTISED_WITH_EXPERTS | {WeightGroup.ATTENTION}
 
 @dataclass(frozen=True, slots=True)
 class Latent:
-    """Multi-head latent attention: keys and values are kept as one compressed vector (DeepSeek-V2 paper, section 2.1).
+    """Multi-head latent attention: the cache keeps one compressed vector for keys and values of all heads.
+
+    Source: DeepSeek-V2 paper, section 2.1.
 
     Attributes:
         kv_rank: length of the compressed vector.
-        rope_dim: length of the position part kept beside it, shared by all heads.
+        rope_dim: length of the position part kept beside it, which all heads share.
     """
 
     kv_rank: int
@@ -48,12 +50,12 @@ class Attention:
     """One layer's attention.
 
     Attributes:
-        heads: query heads.
-        kv_heads: key and value heads; as many as `heads` in multi-head attention.
+        heads: number of query heads.
+        kv_heads: number of key and value heads; equal to `heads` in multi-head attention.
         key_dim: length of a head's queries and keys.
         value_dim: length of a head's values.
-        parameters: of its matrices, biases and norms excluded.
-        latent: for multi-head latent attention.
+        parameters: parameters of its matrices, without biases and norms.
+        latent: sizes of multi-head latent attention; None for other kinds.
     """
 
     heads: int
@@ -65,25 +67,25 @@ class Attention:
 
     @property
     def kv_values(self) -> int:
-        """Values one token keeps in one layer's cache."""
+        """Number of values that one token keeps in one layer's cache."""
         if self.latent:
             return self.latent.kv_rank + self.latent.rope_dim
         return self.kv_heads * (self.key_dim + self.value_dim)
 
     def kv_values_on_one_gpu(self, tensor: int) -> int:
-        """Values one token keeps in one layer's cache on each GPU of `tensor`: a head, or a latent, is never cut."""
+        """Return the values a token keeps in one layer's cache on each of `tensor` GPUs; no head or latent is split."""
         if self.latent:
             return self.kv_values
         return -(-self.kv_heads // tensor) * (self.key_dim + self.value_dim)
 
     @property
     def prefill_flops(self) -> int:
-        """Operations for each pair of a new token and a token it attends to, keys and values unpacked."""
+        """Operations of prefill for each pair of a new token and a token it attends to, keys and values unpacked."""
         return 2 * self.heads * (self.key_dim + self.value_dim)
 
     @property
     def decode_flops(self) -> int:
-        """As `prefill_flops`, straight on the cache: latent attention then multiplies with whole latents."""
+        """Operations of decode for each such pair; latent attention multiplies with the cached latents directly."""
         if self.latent:
             return 2 * self.heads * (2 * self.latent.kv_rank + self.latent.rope_dim)
         return self.prefill_flops
@@ -94,12 +96,12 @@ class Experts:
     """One mixture-of-experts layer.
 
     Attributes:
-        routed: experts to choose from.
-        active: experts each token goes to.
-        width: an expert's inner length.
-        parameters: of one routed expert.
-        shared_parameters: of what every token passes besides.
-        router_parameters: of the router.
+        routed: number of experts to choose from.
+        active: number of experts that each token goes to.
+        width: inner length of an expert.
+        parameters: parameters of one routed expert.
+        shared_parameters: parameters of the shared experts, which every token passes.
+        router_parameters: parameters of the router.
     """
 
     routed: int
@@ -110,7 +112,7 @@ class Experts:
     router_parameters: int
 
     def touched(self, tokens: float) -> float:
-        """Return how many experts `tokens` tokens need between them, were experts chosen evenly."""
+        """Return the mean number of experts that `tokens` tokens need together, if experts are chosen evenly."""
         return float(self.routed * (1.0 - (1.0 - self.active / self.routed) ** tokens))
 
 
@@ -119,22 +121,22 @@ class ModelShape:
     """A decoder-only language model.
 
     Attributes:
-        name: what to call it.
-        layers: transformer layers.
+        name: name of the model.
+        layers: number of transformer layers.
         hidden: length of a token's vector between layers.
         vocab: tokens in the vocabulary.
-        mlp_width: inner length of the dense layers; 0 where all layers have experts.
-        mlp_parameters: of one dense layer's MLP.
-        dense_layers: layers with a dense MLP; the others have experts.
-        attention: every layer's.
-        windows: how far back layers look, and how many look so far; None: all the way.
-        experts: of each layer that has them.
-        tied: the output head is the input embedding.
-        small_parameters: norms, biases, sinks: of the whole model.
-        max_context: positions the model was made for, tokens.
-        precisions: of each part's weights; BF16 for parts not named.
-        scale_block: rows and columns that share a scale, where weights are quantised in blocks: no GPU's share of an
-            MLP may cut one.
+        mlp_width: inner length of a dense layer's MLP; 0 where all layers have experts.
+        mlp_parameters: parameters of one dense layer's MLP.
+        dense_layers: number of layers with a dense MLP; the others have experts.
+        attention: attention of every layer.
+        windows: pairs of an attention window in tokens (None: no limit) and the number of layers that have it.
+        experts: experts of each layer that has them; None: the model has none.
+        tied: whether the output head is the input embedding.
+        small_parameters: norms, biases and attention sinks of the whole model.
+        max_context: longest context the model was made for, tokens.
+        precisions: number format of each part's weights; BF16 for parts not named.
+        scale_block: rows and columns that share a scale where weights are quantised in blocks, else 1; no GPU's share
+            of an MLP may split a block.
     """
 
     name: str
@@ -155,12 +157,12 @@ class ModelShape:
 
     @property
     def expert_layers(self) -> int:
-        """Layers with experts."""
+        """Number of layers with experts."""
         return self.layers - self.dense_layers
 
     @property
     def parameters_by_part(self) -> dict[WeightGroup, int]:
-        """Parameters of the whole model by what they belong to."""
+        """Parameters of the whole model, by part."""
         table = self.vocab * self.hidden
         experts = self.experts
         return {
@@ -176,12 +178,12 @@ class ModelShape:
 
     @property
     def parameters(self) -> int:
-        """All parameters."""
+        """Parameters of the whole model."""
         return sum(self.parameters_by_part.values())
 
     @property
     def active_parameters(self) -> int:
-        """Parameters a token is multiplied with on its way through."""
+        """Parameters that a token is multiplied with; see the module for what counts."""
         parts = self.parameters_by_part
         idle = parts[WeightGroup.EXPERTS] * (1 - self.experts.active / self.experts.routed) if self.experts else 0
         lookup = 0 if self.tied else parts[WeightGroup.EMBEDDING]
@@ -193,7 +195,7 @@ class ModelShape:
 
     @property
     def weight_precision(self) -> Precision:
-        """The number format of most of the weights: what the model is said to be in."""
+        """Number format of most of the weights, which names the model's precision."""
         parts = self.parameters_by_part
         by_precision: dict[Precision, int] = {}
         for part, count in parts.items():
@@ -202,7 +204,7 @@ class ModelShape:
 
     @property
     def weight_bytes(self) -> float:
-        """Memory of all weights, scales included."""
+        """Bytes of all weights, scales included."""
         return sum(count * self.precision(part).bytes for part, count in self.parameters_by_part.items())
 
     def in_precision(self, precision: Precision) -> "ModelShape":
@@ -219,23 +221,26 @@ class ModelShape:
         return replace(self, precisions=chosen, scale_block=1)
 
     def kv_bytes_per_token(self, precision: Precision) -> float:
-        """Memory of one more token in a short sequence's cache, over all layers."""
+        """Return the bytes that one more token adds to a short sequence's cache, over all layers."""
         return self.layers * self.attention.kv_values * precision.bytes
 
     def kv_bytes(self, context: float, precision: Precision) -> float:
-        """Memory of a sequence of `context` tokens; layers with a window keep no more than that."""
+        """Return the bytes of KV cache of a sequence of `context` tokens; layers with a window keep no more than it."""
         return self.attended(context) * self.attention.kv_values * precision.bytes
 
     def attended(self, context: float) -> float:
-        """Return the sum over layers of the tokens that a token after `context` others looks at."""
+        """Return the tokens that a token after `context` others attends to, summed over layers."""
         return sum(count * (context if window is None else min(context, window)) for window, count in self.windows)
 
     def flops_per_token(self, context: float) -> float:
-        """Operations to decode one token after `context` others: two for each active parameter, and attention's."""
+        """Return the operations to decode one token after `context` others.
+
+        Two for each active parameter, plus those of attention.
+        """
         return 2 * self.active_parameters + self.attention.decode_flops * self.attended(context)
 
     def tensor_sizes(self, most: int) -> list[int]:
-        """Return the tensor-parallel sizes up to `most` that cut the model evenly."""
+        """Return the tensor-parallel sizes up to `most` that divide the model evenly."""
         return [size for size in range(1, most + 1) if not self.why_not_tensor(size)]
 
     def why_not_tensor(self, size: int, *, experts_are_cut: bool = True) -> str:
@@ -243,7 +248,7 @@ class ModelShape:
 
         Args:
             size: tensor-parallel size.
-            experts_are_cut: each expert is spread over the GPUs; otherwise each GPU has whole experts.
+            experts_are_cut: whether each expert is split over the GPUs; otherwise each GPU has whole experts.
         """
         heads, kv_heads = self.attention.heads, self.attention.kv_heads
         if heads % size:
@@ -265,5 +270,5 @@ class ModelShape:
         return [size for size in range(1, min(most, self.layers) + 1) if self.layers % size == 0]
 
     def stage_layers(self, pipeline: int) -> int:
-        """Layers of the fullest pipeline stage (vLLM's `get_pp_indices` spreads what is left over)."""
+        """Return the layers of the fullest pipeline stage; vLLM's `get_pp_indices` spreads the remainder evenly."""
         return -(-self.layers // pipeline)

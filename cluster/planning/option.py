@@ -1,4 +1,4 @@
-"""One way to serve a model, held against memory and SLO: how much it serves, or the exact reason why it doesn't."""
+"""Checks one way to serve a model against memory and SLO: how much it serves, or the exact reason why it cannot."""
 
 import math
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ from cluster.planning.plan_file import PlanFile, Slo
 from cluster.planning.precision import PRECISIONS
 
 STEP_TOKENS: Final = 8192
-"""Tokens of the largest step, where nothing asks for other sizes (vLLM's default behind its API on large GPUs)."""
+"""Tokens of the largest step unless the plan file sets it (the default of vLLM's API server on large GPUs)."""
 
 LOCKSTEP_STEP_TOKENS: Final = (1024, 2048, 4096, STEP_TOKENS)
-"""Sizes tried for ranks in lockstep, where all wait while one works off a piece of a prompt."""
+"""Tokens of the largest step to try for ranks in lockstep, where all ranks wait while one prefills a chunk."""
 
 _LARGE_GPU_BYTES: Final = 70 * 2**30
 _GB: Final = 1e9
@@ -28,14 +28,14 @@ class Option:
     """One way to serve the model.
 
     Attributes:
-        precision: of the weights.
-        layout: of a replica's gang.
+        precision: number format of the weights.
+        layout: layout of one replica.
         step_tokens: tokens of the largest step.
-        memory: of the fullest GPU; None where the model cannot be laid out so.
+        memory: memory use of the fullest GPU; None where the model cannot be laid out this way.
         steady: a replica at capacity; None where it cannot serve within the SLO.
-        bound_by: what keeps the batch from being larger: `TPOT`, `TTFT`, `KV cache` or `engine`.
-        replicas: that the workload needs; 0 likewise.
-        why_lost: "" for the plan's choice.
+        bound_by: what limits the batch: `TPOT`, `TTFT`, `KV cache` or `engine`; "" where nothing is served.
+        replicas: replicas that the workload needs; 0 where it cannot be served.
+        why_lost: why another option was chosen, or why this one cannot serve; "" for the plan's choice.
     """
 
     precision: str
@@ -49,17 +49,17 @@ class Option:
 
     @property
     def gpus(self) -> int:
-        """GPUs of all replicas."""
+        """GPUs of all replicas together."""
         return self.replicas * self.layout.gpus
 
     @property
     def tokens_per_s_per_gpu(self) -> float:
-        """Output tokens a second and GPU, of a replica at capacity."""
+        """Output tokens a second for each GPU of a replica at capacity; 0 where nothing is served."""
         return self.steady.output_tokens_per_s / self.layout.gpus if self.steady else 0.0
 
 
 def assess(question: PlanFile, shape: ModelShape, layout: Layout) -> Option:
-    """Return what `layout` makes of the question, with the step size that serves most."""
+    """Return how well `layout` answers the question, with the step size that serves the most tokens a second."""
     option = Option(shape.weight_precision.name, layout)
     reason = layout.why_not(shape, ACCELERATORS[question.hardware])
     if reason:
@@ -69,7 +69,7 @@ def assess(question: PlanFile, shape: ModelShape, layout: Layout) -> Option:
 
 
 def costs(question: PlanFile, shape: ModelShape, layout: Layout) -> Iterator[ReplicaCost]:
-    """Yield a replica's cost for each step size to try."""
+    """Yield the cost model of a replica for each step size to try."""
     limits, hardware, kv_precision = question.limits, ACCELERATORS[question.hardware], PRECISIONS[question.kv_precision]
     sizes = LOCKSTEP_STEP_TOKENS if layout.data > 1 else (STEP_TOKENS,)
     for step_tokens in (limits.step_tokens,) if limits.step_tokens else sizes:
@@ -77,7 +77,7 @@ def costs(question: PlanFile, shape: ModelShape, layout: Layout) -> Iterator[Rep
 
 
 def engine_batch(question: PlanFile, hardware: Accelerator) -> int:
-    """Return how many sequences an engine runs at most (vLLM's default `max_num_seqs` unless the file says)."""
+    """Return the most sequences an engine runs at once: the plan file's limit, else vLLM's default `max_num_seqs`."""
     return question.limits.batch or (1024 if hardware.memory_bytes >= _LARGE_GPU_BYTES else 256)
 
 
@@ -99,7 +99,7 @@ def _with_cost(option: Option, question: PlanFile, cost: ReplicaCost) -> Option:
 
 
 def _largest_batch(cost: ReplicaCost, work: Work, slo: Slo, most: int) -> Steady:
-    """Return the replica with the most sequences that keep within the SLO; both times rise with the batch."""
+    """Return the replica at its largest batch within the SLO, by bisection: TPOT and TTFT both rise with the batch."""
     low, high = 1, most
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,4 +1,4 @@
-"""The plan file: what `rackserve plan` is asked, as YAML.
+"""The plan file: the question to `rackserve plan`, as YAML.
 
 model: llama-3.1-70b          # known by name, or the path of a config.json or of its folder
 hardware: h100
@@ -27,14 +27,14 @@ class _Part(BaseModel):
 
 
 class Workload(_Part):
-    """What apps will ask for.
+    """The load that apps will bring.
 
     Attributes:
-        input_tokens: mean length of a prompt.
-        output_tokens: mean length of an answer.
-        requests_per_s: at the busiest time.
-        prefix_hit: share of a prompt that the prefix cache is expected to hold.
-        output_spread: standard deviation of the answers' lengths over their mean.
+        input_tokens: mean length of a prompt, tokens.
+        output_tokens: mean length of an answer, tokens.
+        requests_per_s: requests a second at the busiest time.
+        prefix_hit: share of a prompt's tokens expected in the prefix cache, 0 to 1.
+        output_spread: standard deviation of the answers' lengths divided by their mean.
     """
 
     input_tokens: Annotated[int, Field(ge=1)]
@@ -45,16 +45,16 @@ class Workload(_Part):
 
     @property
     def work(self) -> Work:
-        """What one request asks for."""
+        """Mean tokens of one request."""
         return Work(self.input_tokens, self.output_tokens, self.prefix_hit, self.output_spread)
 
 
 class Slo(_Part):
-    """How quick answers must be, on average at the planned load.
+    """Mean latencies that must hold at the planned load.
 
     Attributes:
-        ttft_s: time to the first token.
-        tpot_s: time between tokens.
+        ttft_s: time to the first token, seconds.
+        tpot_s: time between two output tokens, seconds.
     """
 
     ttft_s: Annotated[float, Field(gt=0)]
@@ -62,11 +62,11 @@ class Slo(_Part):
 
 
 class Price(_Part):
-    """What hardware costs.
+    """Price of the hardware.
 
     Attributes:
-        gpu_hour: of one GPU for an hour.
-        currency: shown beside it.
+        gpu_hour: price of one GPU for an hour.
+        currency: currency shown with costs.
     """
 
     gpu_hour: Annotated[float, Field(gt=0)]
@@ -74,14 +74,15 @@ class Price(_Part):
 
 
 class Limits(_Part):
-    """What the plan may use.
+    """Limits of the plan.
 
     Attributes:
-        load: share of a replica's capacity planned for, so that bursts find room.
-        gpus_per_replica: the largest gang considered; unset: two domains, and at least 16 GPUs.
-        batch: running sequences of one engine; unset: vLLM's default (1 024 on GPUs of 70 GiB and more, else 256).
+        load: share of a replica's capacity to plan for, 0 to 1; the rest is room for bursts.
+        gpus_per_replica: GPUs of the largest gang considered; unset: two domains, at least 16.
+        batch: most sequences that one engine runs at once; unset: vLLM's default (1 024 on GPUs of 70 GiB or more, else
+            256).
         step_tokens: tokens of the largest step (vLLM's `max_num_batched_tokens`); unset: the plan finds the best.
-        memory_share: of a GPU's memory (vLLM's `gpu_memory_utilization`).
+        memory_share: share of a GPU's memory that may be used (vLLM's `gpu_memory_utilization`).
     """
 
     load: Annotated[float, Field(gt=0, le=1)] = 0.8
@@ -95,14 +96,14 @@ class PlanFile(_Part):
     """A whole plan file.
 
     Attributes:
-        model: known by name (`cluster.planning.known_models`), or the path of a `config.json` or of its folder.
-        hardware: an accelerator's name (`cluster.planning.hardware`).
-        workload: what apps will ask for.
-        slo: how quick answers must be.
-        precisions: number formats the weights may be served in; none: as the checkpoint has them.
-        kv_precision: of the KV cache.
-        price: unset: costs are not computed.
-        limits: what the plan may use.
+        model: a name in `cluster.planning.known_models`, or the path of a `config.json` or of its folder.
+        hardware: name of an accelerator in `cluster.planning.hardware`.
+        workload: the load that apps will bring.
+        slo: mean latencies that must hold.
+        precisions: number formats in which the weights may be served; empty: the checkpoint's own.
+        kv_precision: number format of the KV cache.
+        price: price of the hardware; unset: costs are not computed.
+        limits: limits of the plan.
     """
 
     model: Annotated[str, Field(min_length=1)]
@@ -123,7 +124,7 @@ class PlanFile(_Part):
 
 
 def unknown_hardware(name: str) -> str:
-    """Return what to say of an accelerator's name that is not known."""
+    """Return the error message for an unknown accelerator name, with the closest known one."""
     close = difflib.get_close_matches(name.lower(), ACCELERATORS, n=1, cutoff=0.6)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(ACCELERATORS)}"
     return f"unknown accelerator {name!r}; {hint}"

@@ -1,8 +1,8 @@
-"""Model + hardware + workload + SLO → how to cut a replica, how many, what it costs, and why the rest lost.
+"""Plans how to serve a model: layout of a replica, number of replicas, cost, and why the other options lost.
 
-Every layout the model and the hardware allow is given the largest batch that its memory and the SLO allow; the plan is
-the one that serves the workload with the fewest GPUs. Among equals the smaller gang wins, since less is lost with one
-GPU, then the one with more room, then the one with fewer groups to keep in step.
+Each layout that model and hardware allow gets the largest batch that its memory and the SLO allow. The plan is the
+option that serves the workload with the fewest GPUs. Among equals the smaller gang wins, since the loss of a GPU then
+takes less with it; then the one with more throughput to spare; then the one with fewer groups to keep in step.
 """
 
 from collections.abc import Iterator
@@ -27,12 +27,13 @@ class Plan:
 
     Attributes:
         question: the plan file.
-        model: the model, as its checkpoint is.
-        best: the choice; None: nothing serves this workload within the SLO.
-        expected: a replica of the choice at the workload's own load; None likewise.
-        cost_per_million_output_tokens: of the choice, at the workload's own load; None without a price.
-        cost_per_million_tokens: likewise, prompts counted too.
-        others: all other options: those that serve, by GPUs, then those that don't.
+        model: the model, in its checkpoint's precision.
+        best: the choice; None: no option serves the workload within the SLO.
+        expected: a replica of the choice at the workload's own load; None without a choice.
+        cost_per_million_output_tokens: cost of a million output tokens at the workload's own load; None without a price
+            or a choice.
+        cost_per_million_tokens: cost of a million tokens, those of prompts included; None without a price or a choice.
+        others: all other options: first those that serve, fewest GPUs first, then those that do not.
     """
 
     question: PlanFile
@@ -45,7 +46,7 @@ class Plan:
 
     @property
     def hardware(self) -> Accelerator:
-        """The GPUs planned with."""
+        """The kind of GPU the plan is for."""
         return ACCELERATORS[self.question.hardware]
 
 
@@ -73,7 +74,7 @@ def plan(question: PlanFile, model: ModelShape) -> Plan:
 
 
 def layouts(model: ModelShape, question: PlanFile) -> Iterator[Layout]:
-    """Yield the layouts to look at: those that are possible, and powers of two that are not, to say why."""
+    """Yield the layouts to assess: all possible ones, and powers of two that are impossible, to say why."""
     domain = ACCELERATORS[question.hardware].gpus_per_domain
     most = question.limits.gpus_per_replica or max(16, 2 * domain)
     widest = min(domain, most)
@@ -107,7 +108,7 @@ def _why_it_lost(option: Option, best: Option) -> str:
 
 
 def _at_rate(cost: ReplicaCost, best: Option, requests_per_s: float, work: Work) -> Steady:
-    """Return a replica that runs just as many sequences as `requests_per_s` keep there."""
+    """Return a replica at the smallest batch that serves `requests_per_s` requests a second."""
     low, high = 1, best.steady.batch if best.steady else 1
     while low < high:
         middle = (low + high) // 2

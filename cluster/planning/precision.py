@@ -1,4 +1,4 @@
-"""Number formats of weights, activations and KV caches, with everything they really take in memory.
+"""Number formats of weights, activations and KV caches, with the memory that they really take.
 
 Bits include the scales: MXFP4 and MXFP8 share an 8-bit scale among 32 values (OCP Microscaling Formats v1.0, table 1),
 NVFP4 an FP8 scale among 16 (NVIDIA, "Introducing NVFP4", 2025), 4-bit integers a 16-bit scale and a 4-bit zero among
@@ -11,7 +11,7 @@ from typing import Final
 
 
 class Rate(StrEnum):
-    """The matrix rates a data sheet gives."""
+    """Kinds of matrix arithmetic that data sheets give a rate for."""
 
     BF16 = "bf16"
     FP8 = "fp8"
@@ -24,10 +24,10 @@ class Precision:
     """One number format.
 
     Attributes:
-        name: as in plan files.
-        bits: of memory for each value, its share of the scales included.
-        rates: matrix rates to multiply at, best first: the first that the hardware has is used. Formats that only
-            compress weights (weight-only kernels unpack to BF16 first) have BF16 alone.
+        name: name in plan files.
+        bits: bits of memory for each value, its share of the scales included.
+        rates: kinds of arithmetic to multiply with, best first; the first that the hardware has is used. Formats that
+            only compress weights have BF16 alone: their kernels unpack to BF16 first.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Precision:
 
     @property
     def bytes(self) -> float:
-        """Bytes a value takes."""
+        """Bytes of memory for each value, its share of the scales included."""
         return self.bits / 8
 
 
@@ -49,4 +49,4 @@ MXFP4: Final = Precision("mxfp4", 4.25, (Rate.BF16,))
 INT4: Final = Precision("int4", 4.15625, (Rate.BF16,))
 
 PRECISIONS: Final = {precision.name: precision for precision in (BF16, FP8, INT8, NVFP4, MXFP4, INT4)}
-"""Every format by name."""
+"""All number formats, by name."""

@@ -1,4 +1,4 @@
-"""Published results the cost model is held against, each with the layout and limits its submission ran with.
+"""Published results to check the cost model against, each with the layout and limits of its submission.
 
 All are MLPerf Inference v5.1, closed division, offline: results from mlcommons/inference_results_v5.1
 (`summary_results.json`), layouts and limits from the submissions' own `configs/…/Offline/*.py` there. Lengths are
@@ -25,16 +25,16 @@ class PublishedRow:
     """One published throughput.
 
     Attributes:
-        entry: the submission and its submitter.
-        hardware: the accelerator's name.
-        model: the known model's name.
-        precision: of its weights.
-        layout: of each of the submission's replicas.
-        work: the dataset's lengths.
-        max_batch: running sequences of each rank at most, as configured.
+        entry: number and submitter of the submission.
+        hardware: name of the accelerator.
+        model: name of the known model.
+        precision: number format of its weights.
+        layout: layout of each of the submission's replicas.
+        work: prompt and answer lengths of the dataset.
+        max_batch: most sequences that run at once on each data-parallel rank, as configured.
         step_tokens: tokens of the largest step, as configured.
-        usable_share: of memory, as configured.
-        tokens_per_s_per_gpu: the result.
+        usable_share: share of a GPU's memory that may be used, as configured.
+        tokens_per_s_per_gpu: the published result, output tokens a second for each GPU.
     """
 
     entry: str
@@ -49,7 +49,11 @@ class PublishedRow:
     tokens_per_s_per_gpu: float
 
     def cost(self, expert_share: float | None = None) -> ReplicaCost:
-        """Return the cost of one of the submission's replicas."""
+        """Return the cost model of one of the submission's replicas.
+
+        Args:
+            expert_share: value in place of `EXPERT_SHARE`; None: that value.
+        """
         return ReplicaCost(
             shape=known_model(self.model).in_precision(self.precision),
             hardware=ACCELERATORS[self.hardware],
@@ -61,17 +65,17 @@ class PublishedRow:
         )
 
     def predicted(self, expert_share: float | None = None) -> Steady:
-        """Return how such a replica would run with as many sequences as its memory and configuration allow."""
+        """Return such a replica with as many sequences as its memory and configuration allow."""
         cost = self.cost(expert_share)
         return cost.steady(min(self.max_batch, cost.sequences(self.work.mean_context)), self.work)
 
     def predicted_tokens_per_s_per_gpu(self, expert_share: float | None = None) -> float:
-        """Return the throughput the cost model gives for this row."""
+        """Return the throughput that the cost model predicts, output tokens a second for each GPU."""
         return self.predicted(expert_share).output_tokens_per_s / self.layout.gpus
 
     @property
     def error(self) -> float:
-        """How far the cost model is off: 0.1 is 10 % above the published result."""
+        """Relative error of the prediction: 0.1 is 10 % above the published result."""
         return self.predicted_tokens_per_s_per_gpu() / self.tokens_per_s_per_gpu - 1
 
 
@@ -99,11 +103,11 @@ PREDICTED_ROWS: Final = (
     PublishedRow("5.1-0083 Red Hat", "h100", "llama-3.1-8b", FP8, Layout(), SHORT_SUMMARIES, 1024, 8192, 0.92, 5777.1),
     PublishedRow("5.1-0082 Red Hat", "l40s", "llama-3.1-8b", FP8, Layout(), SHORT_SUMMARIES, 256, 8192, 0.92, 1642.2),
 )
-"""Rows nothing was fitted to. Red Hat's ran vLLM; their limits are not published: vLLM's defaults are used."""
+"""Rows that nothing was fitted to. Red Hat's ran vLLM with limits that are not published; vLLM's defaults are used."""
 
 
 def calibrated_expert_share(row: PublishedRow = CALIBRATION_ROW) -> float:
-    """Return the expert share at which the cost model gives `row` exactly (bisection: throughput rises with it)."""
+    """Return the expert share at which the prediction equals `row`, by bisection: throughput rises with the share."""
     low, high = 1e-3, 10.0
     for _ in range(60):
         middle = (low + high) / 2

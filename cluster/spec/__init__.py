@@ -1,1 +1,1 @@
-"""The cluster file and the files beside it: what each key means, and every mistake with its line."""
+"""The cluster file and the files beside it: what each key means, and checks that report every mistake with its line."""

@@ -1,8 +1,8 @@
-"""YAML text → a frozen pydantic model, every problem reported at once with its path and line.
+"""Turns YAML text into a frozen pydantic model and reports every problem at once, with its path and line.
 
 YAML is read as JSON-shaped data (mappings with text keys, lists, text, numbers, booleans, null) and then validated
-strictly, so `port: "80"` and `port: yes` are problems rather than silent conversions. The cluster file, the plan file
-and the topology file are each a `FileKind`.
+strictly, so `port: "80"` and `port: yes` are problems rather than silent conversions. Each kind of file that operators
+write (cluster, tenants, plan, topology, gang file) is a `FileKind`.
 """
 
 import difflib
@@ -19,7 +19,7 @@ from cluster.errors import SpecError, SpecProblem
 from cluster.spec.yaml_tree import Location, YamlTree, read_tree
 
 MAX_TEXT_CHARS: Final = 1024 * 1024
-"""A file of more text than this is refused: the largest sensible one is some tens of kilobytes."""
+"""Characters above which a file is refused: the largest sensible one has some tens of thousands."""
 
 _EXPECTED: Final[Mapping[str, str]] = {
     "int_type": "must be a whole number",
@@ -33,7 +33,7 @@ _EXPECTED: Final[Mapping[str, str]] = {
     "tuple_type": "must be a list (lines starting with -)",
     "list_type": "must be a list (lines starting with -)",
 }
-"""What was wanted, in an operator's words, by pydantic's error type."""
+"""What the value must be, in an operator's words, by pydantic's error type."""
 
 Root = TypeVar("Root", bound=BaseModel)
 Rule = Callable[[Mapping[str, Any]], Iterable[tuple[Location, str]]]
@@ -48,12 +48,12 @@ class FileKind(Generic[Root]):
     """A kind of file that operators write.
 
     Attributes:
-        name: in errors: `cluster file`.
-        root: what its content becomes.
-        needs: what an empty file lacks: `it needs at least a list of models`.
-        rules: yields (location, problem) for rules over several keys of the raw data, which hold even where other
-            problems keep pydantic from checking them.
-        shorthands: what else than a mapping may stand at a key: `{"replicas": "a number"}`.
+        name: what errors call it, such as `cluster file`.
+        root: the class its content becomes.
+        needs: what to say of an empty file, such as `it needs at least a list of models`.
+        rules: yields (location, problem) for rules over several keys. It gets the raw data, so it finds these problems
+            even where others keep pydantic from checking them.
+        shorthands: what a key accepts, by key, where it accepts more than a mapping: `{"replicas": "a number, or …"}`.
     """
 
     name: str
@@ -63,14 +63,14 @@ class FileKind(Generic[Root]):
     shorthands: Mapping[str, str] = field(default_factory=dict)
 
     def load(self, text: str, source: str) -> Root:
-        """Return what `text` describes.
+        """Return the content of `text`, checked.
 
         Args:
             text: the YAML document.
-            source: what to call it in errors: the file's name.
+            source: name of the file, for errors.
 
         Raises:
-            SpecError: with everything that is wrong, in the file's order.
+            SpecError: with every mistake, in the file's order.
         """
         if len(text) > MAX_TEXT_CHARS:
             raise SpecError(source, [SpecProblem("", f"longer than {MAX_TEXT_CHARS} characters; is it a {self.name}?")])
@@ -81,10 +81,14 @@ class FileKind(Generic[Root]):
         return self._checked(tree, source)
 
     def from_data(self, data: object, source: str) -> Root:
-        """Return what already parsed `data` describes (the file's content as mappings and lists).
+        """Return the content of `data`, checked: a file that is parsed already, as mappings and lists.
+
+        Args:
+            data: the parsed file.
+            source: name of the file, for errors.
 
         Raises:
-            SpecError: as `load`, without line numbers.
+            SpecError: with every mistake, without line numbers.
         """
         try:
             text = json.dumps(data, allow_nan=False)
@@ -160,7 +164,7 @@ class FileKind(Generic[Root]):
         return [tag for part in self._parts_at(where[:-1], None) for tag in _literals(part, str(where[-1]))]
 
     def _parts_at(self, where: Sequence[str | int], data: object) -> list[type[BaseModel]]:
-        """Return the classes whose keys may stand at `where`; one at most where `data` says which."""
+        """Return the classes whose keys may stand at `where`, narrowed to one where the values in `data` tell which."""
         parts: list[type[BaseModel]] = [self.root]
         for step in where:
             data = _inside(data, step)
@@ -173,7 +177,7 @@ class FileKind(Generic[Root]):
 
 
 def path(where: Location) -> str:
-    """Write a location as operators do: `models[0].replicas.min`."""
+    """Return a location in the form `models[0].replicas.min`."""
     text = ""
     for part in where:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
@@ -198,7 +202,7 @@ def _accepts_literals(part: type[BaseModel], data: Mapping[str, Any]) -> bool:
 
 
 def _location_in(data: object, loc: Sequence[str | int]) -> Location:
-    """Return `loc` without the steps pydantic adds for its own validators, which no key of the file has."""
+    """Return `loc` without the steps that pydantic adds for its own validators and that are no keys of the file."""
     where: list[str | int] = []
     for position, step in enumerate(loc):
         last = position == len(loc) - 1

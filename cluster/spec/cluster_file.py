@@ -1,4 +1,4 @@
-"""The cluster file: YAML text → `ClusterSpec`, every problem reported at once with its path and line."""
+"""Turns the text of a cluster file into a `ClusterSpec` and reports every problem at once, with its path and line."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -15,19 +15,23 @@ def load(text: str, source: str) -> ClusterSpec:
 
     Args:
         text: the YAML document.
-        source: what to call it in errors: the file's name.
+        source: name of the file, for errors.
 
     Raises:
-        SpecError: with everything that is wrong, in the file's order.
+        SpecError: with every mistake, in the file's order.
     """
     return CLUSTER_FILE.load(text, source)
 
 
 def from_data(data: object, source: str) -> ClusterSpec:
-    """Return the spec that already parsed `data` describes (the cluster file's content as mappings and lists).
+    """Return the spec of a cluster file that is parsed already, as mappings and lists.
+
+    Args:
+        data: the parsed file.
+        source: name of the file, for errors.
 
     Raises:
-        SpecError: as `load`, without line numbers.
+        SpecError: with every mistake, without line numbers.
     """
     return CLUSTER_FILE.from_data(data, source)
 

@@ -1,6 +1,6 @@
-"""The cluster file's shape: what an operator asks for, as frozen pydantic models.
+"""The keys of the cluster file, as frozen pydantic models.
 
-`cluster.spec.cluster_file` reads it from YAML and reports every problem at once.
+`cluster.spec.cluster_file` reads them from YAML and reports every problem at once.
 """
 
 import re
@@ -13,7 +13,7 @@ from cluster.spec.launch_spec import LaunchSpec
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 PLAIN_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-"""A Ray label's value; in selectors Ray also knows `!value` and `in(a,b)`."""
+"""A Ray label's plain value. In selectors Ray also accepts `!value` and `in(a,b)`, which this does not match."""
 
 
 class _Part(BaseModel):
@@ -26,11 +26,11 @@ PriorityName = Literal["high", "normal", "low"]
 
 
 class ClusterSettings(_Part):
-    """The cluster as a whole.
+    """Settings of the cluster as a whole.
 
     Attributes:
-        name: shows in `rackserve status` and names the Serve application.
-        serve_port: Ray Serve's own HTTP port (control and health checks only; apps never use it).
+        name: name of the Serve application, shown in `rackserve status`.
+        serve_port: Ray Serve's own HTTP port, for control and health checks only; apps never use it.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")] = "rackserve"
@@ -38,21 +38,22 @@ class ClusterSettings(_Part):
 
 
 class TenantSpec(_Part):
-    """One customer of the cluster, known by an API key.
+    """One customer of the cluster, recognised by an API key.
 
     Attributes:
-        name: shows in metrics and logs.
-        key_sha256: SHA-256 of the API key, 64 hex digits (`printf %s KEY | sha256sum`): the key itself is never kept.
+        name: name in metrics and logs.
+        key_sha256: SHA-256 of the API key, 64 hex digits (`printf %s KEY | sha256sum`); the key itself is never kept.
         key_file: instead of `key_sha256`: a file on the gateways' nodes that holds the API key, such as one of a
-            mounted Kubernetes Secret; read when a gateway starts.
-        models: the models it may use; unset: all.
-        cache_salt: unset: shares cached prefixes with others; else only with tenants of the same salt, so that nobody
-            learns from an answer's speed what others have asked.
-        weight: its share of a model's capacity against the other tenants' while requests wait.
-        priority: the class of its requests that ask for none by `x-priority`.
-        max_priority: the most urgent class they may ask for; unset: `priority`.
-        requests_per_minute: in each gateway process, all models together; unset: no limit.
-        tokens_per_minute: likewise, in estimated work, corrected when a request ends; see `router.flow_control.work`.
+            mounted Kubernetes Secret; it is read when a gateway starts.
+        models: names of the models the tenant may use; unset: all.
+        cache_salt: tenants with equal salts share cached prefixes, as do tenants without a salt. With a salt of its own
+            nobody can learn what the tenant asked from how fast an answer comes.
+        weight: share of a model's capacity relative to the other tenants' weights, while requests wait.
+        priority: priority class of requests without an `x-priority` header.
+        max_priority: the most urgent class that `x-priority` may ask for; unset: `priority`.
+        requests_per_minute: limit in each gateway process, all models together; unset: no limit.
+        tokens_per_minute: limit on estimated work in each gateway process, all models together, corrected when a
+            request ends (see `router.flow_control.work`); unset: no limit.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -90,36 +91,42 @@ def check_tenants_differ(tenants: Iterable[TenantSpec]) -> None:
 
 
 class TlsSpec(_Part):
-    """The certificate of the apps' port: PEM files on the gateways' nodes, taken anew when they change."""
+    """The certificate of the apps' port.
+
+    Attributes:
+        cert_file: PEM file with the certificate chain, on the gateways' nodes; loaded again when it changes.
+        key_file: PEM file with the private key, on the gateways' nodes; loaded again when it changes.
+    """
 
     cert_file: Annotated[str, Field(min_length=1)]
     key_file: Annotated[str, Field(min_length=1)]
 
 
 class GatewaySpec(_Part):
-    """The gateways: where apps connect.
+    """The gateways, which apps connect to.
 
     Attributes:
-        host: the address to listen on.
-        port: the apps' port; 0 takes a free one. Gateway processes of one node share it (SO_REUSEPORT).
-        admin_port: `/metrics` and `/state` for operators; the k-th gateway process of a node takes the k-th port from
-            here; 0 takes free ones.
-        replicas: gateway processes in the cluster; `every_node`: `per_node` of them (unset: one) on each node with
-            `node_labels`, as such nodes come and go.
-        tls: the apps' port speaks HTTPS with this certificate; unset: plain HTTP.
-        node_labels: only nodes with all of these Ray labels run gateways; none: any node.
-        per_node: at most so many gateway processes on one node, and as many new ones while an update rolls; unset: no
-            limit.
-        max_body_bytes: larger request bodies are refused with 413.
-        max_header_bytes: larger request heads are refused with 431.
-        header_timeout_s: a head that takes longer is refused with 408.
-        idle_timeout_s: an idle keep-alive connection is closed after this long.
-        connect_timeout_s: a replica that does not accept within this long is passed over.
-        drain_timeout_s: a stopping gateway lets running responses finish for this long.
-        max_waiting_requests: so many requests wait in one gateway process at the most, all models together; more are
+        host: address to listen on.
+        port: port for apps, shared by the gateway processes of a node (SO_REUSEPORT); 0: any free port.
+        admin_port: port of `/metrics` and `/state` for operators: the first gateway process of a node takes this port,
+            the second the next one, and so on; 0: any free ports.
+        replicas: gateway processes in the cluster, or `every_node`: `per_node` processes (unset: one) on each node with
+            `node_labels`, also on nodes that join later.
+        tls: certificate with which the apps' port speaks HTTPS; unset: plain HTTP.
+        node_labels: Ray labels that a node must have, all of them, to run gateways; empty: any node may.
+        per_node: most gateway processes on one node, counted for old and new ones separately during a rolling update;
+            unset: no limit.
+        max_body_bytes: bytes above which a request body is refused with 413.
+        max_header_bytes: bytes above which a request head is refused with 431.
+        header_timeout_s: seconds after which an incomplete request head is refused with 408.
+        idle_timeout_s: seconds after which an idle keep-alive connection is closed.
+        connect_timeout_s: seconds a replica may take to accept a connection; then another is tried.
+        drain_timeout_s: seconds that a stopping gateway gives running responses to finish.
+        max_waiting_requests: requests that may wait in one gateway process, all models together; more are refused with
+            429 `queue_full`.
+        max_waiting_bytes: bytes of request bodies that may wait in one gateway process, all models together; more are
             refused with 429 `queue_full`.
-        max_waiting_bytes: likewise, the bodies of those that wait.
-        tenants: who may use the cluster; none: everybody, as one anonymous tenant.
+        tenants: customers who may use the cluster; empty: everybody, as one anonymous tenant.
     """
 
     host: str = "0.0.0.0"  # noqa: S104 - apps come from other machines
@@ -150,13 +157,13 @@ class GatewaySpec(_Part):
         return self
 
     @model_validator(mode="after")
-    def _tenants_are_told_apart(self) -> Self:
+    def _tenants_differ(self) -> Self:
         check_tenants_differ(self.tenants)
         return self
 
 
 class ReplicaCount(_Part):
-    """How many replicas of a model; a plain number `n` in YAML means `{min: n, max: n}`."""
+    """Number of replicas of a model; a plain number `n` in YAML means `{min: n, max: n}`."""
 
     min: Annotated[int, Field(ge=0, le=4096)] = 1
     max: Annotated[int, Field(ge=1, le=4096)] = 1
@@ -178,21 +185,22 @@ class ReplicaCount(_Part):
 
     @property
     def is_autoscaled(self) -> bool:
-        """Tell whether their number follows the load."""
+        """Tell whether the number of replicas follows the load."""
         return self.min < self.max
 
 
 class AutoscalingSpec(_Part):
-    """How a model whose `replicas` have a min below their max is scaled.
+    """How a model is scaled whose `replicas` have a min below their max.
 
     Attributes:
-        target_queue_seconds: seconds of work that may wait, on average, before more replicas are ordered.
-        headroom: spare replicas against chance, in square roots of the replicas that the load keeps busy.
-        scale_down_after_seconds: replicas are given back once they were not needed for so long.
-        scale_to_zero_after_seconds: the last one (min 0), once there was nothing at all to do for so long.
-        expected_start_seconds: how long a start is thought to take before one has been seen.
-        work_per_replica: tokens a second one replica gets done at its limit, prompt tokens and generated ones as
-            admission counts them, from a plan or a load test; 0: found out when requests first have to wait.
+        target_queue_seconds: seconds of work that may wait on a replica, on average, before more replicas are ordered.
+        headroom: spare replicas for random peaks, as a multiple of the square root of the replicas that the load keeps
+            busy.
+        scale_down_after_seconds: seconds without need for a replica after which it is given back.
+        scale_to_zero_after_seconds: seconds without any request after which the last replica is given back (min 0).
+        expected_start_seconds: seconds that a replica's start is assumed to take until one has been measured.
+        work_per_replica: tokens a second that a replica completes at its limit, prompt and generated ones as flow
+            control counts them, from a plan or a load test; 0: measured when requests first have to wait.
     """
 
     target_queue_seconds: Seconds = 1.0
@@ -204,13 +212,14 @@ class AutoscalingSpec(_Part):
 
 
 class Parallelism(_Part):
-    """How one replica is cut over GPUs: `tensor * pipeline * data` GPUs a replica.
+    """How one replica is divided over GPUs: it takes `tensor * pipeline * data` of them.
 
     Attributes:
         tensor: GPUs that share each layer's matrices.
-        pipeline: stages the layers are dealt to.
-        data: ranks that attend to sequences of their own and share a mixture's experts.
-        expert: GPUs that a layer's experts are dealt to whole: all `tensor * data` of a stage; 1: each expert is cut.
+        pipeline: stages that the layers are divided into.
+        data: ranks that compute attention for different sequences and share the experts of a mixture.
+        expert: GPUs over which a layer's whole experts are distributed: all `tensor * data` of a stage; 1: every expert
+            is split over the `tensor` GPUs.
     """
 
     tensor: Annotated[int, Field(ge=1, le=1024)] = 1
@@ -230,29 +239,29 @@ class Parallelism(_Part):
 
     @property
     def gpus(self) -> int:
-        """GPUs one replica takes."""
+        """GPUs of one replica."""
         return self.tensor * self.pipeline * self.data
 
     @property
     def experts_whole(self) -> bool:
-        """Whether GPUs hold whole experts."""
+        """Whether each GPU holds whole experts."""
         return self.expert > 1
 
 
 class SimSpec(_Part):
-    """The simulated engine's timing and memory.
+    """Timing and memory of the simulated engine.
 
     Attributes:
-        prefill_tokens_per_s: prompt tokens the engine works off a second.
-        inter_token_s: time of one decode step with one sequence.
-        inter_token_per_seq_s: what each further sequence in the batch adds to a step.
+        prefill_tokens_per_s: prompt tokens prefilled a second.
+        inter_token_s: seconds of a decode step with one sequence.
+        inter_token_per_seq_s: seconds that each further sequence adds to a decode step.
         max_num_seqs: sequences decoded at once; more wait.
-        kv_blocks: KV-cache capacity, in blocks.
+        kv_blocks: KV-cache capacity, blocks.
         block_tokens: tokens in one KV block.
-        prefix_caching: blocks stay for the next prompt that begins alike.
-        chars_per_token: characters of prompt one token stands for.
-        answer_tokens: length of a typical chat answer; each is from half to one and a half times that.
-        start_s: how long the engine takes to start.
+        prefix_caching: whether blocks stay cached for later prompts with the same prefix.
+        chars_per_token: prompt characters counted as one token.
+        answer_tokens: mean tokens of a chat answer; each answer has between 0.5 and 1.5 times this number.
+        start_s: seconds the engine takes to start.
     """
 
     prefill_tokens_per_s: Annotated[float, Field(gt=0)] = 20_000.0
@@ -268,31 +277,32 @@ class SimSpec(_Part):
 
 
 class ModelSpec(_Part):
-    """One model that apps can name.
+    """One model that apps can use.
 
     Attributes:
-        name: what apps put in `"model"`.
+        name: name that apps put in `"model"`.
         source: a Hugging Face id, a folder, or a built-in name (`rackserve models list`).
-        engine: `vllm`, or `sim`: the same surface with simulated timing.
-        replicas: how many.
-        autoscaling: how their number follows the load, where `replicas` leaves it a choice.
-        parallel: how one replica is cut over GPUs.
-        policy: how the gateway picks a replica; `NAME:exact`: only where every replica tells what its cache holds.
-        engine_args: passed to vLLM's `AsyncEngineArgs` as they are.
+        engine: `vllm`, or `sim`, which has the same API and simulates the timing.
+        replicas: number of replicas.
+        autoscaling: how the number follows the load where `replicas` is a range.
+        parallel: how one replica is divided over GPUs.
+        policy: how the gateway picks a replica; `NAME:exact` requires that every replica reports what its cache holds.
+        engine_args: arguments for vLLM's `AsyncEngineArgs`, passed on unchanged.
         env: environment variables of the replica's process.
-        sim: the simulated engine's settings.
-        cpus: CPU cores Ray reserves for a replica.
-        gpus_per_replica: logical GPUs Ray reserves for a replica of one rank; unset: 1 for vLLM on a GPU node, 0 on a
-            CPU. Replicas of several ranks take one for each; 0: none, and all ranks run on one machine.
-        accelerator: the kind of GPU it needs, as `ray.io/accelerator-type` labels it; unset: any.
-        node_group: the group of machines to grow when it fits nowhere, as `ray.io/node-group` labels them; unset: any.
-        start_timeout_s: a replica that is not ready after this long is started anew.
-        request_timeout_s: a replica that sends nothing for this long has failed the request.
-        max_wait_s: a request that would wait longer in the gateway is refused with 429 `deadline`; one that brings
-            `x-request-timeout-ms` goes by that.
-        cold_start_timeout_s: while the model has no replica at all, requests are held so long for the first one; 0:
-            they are refused at once with 503 `no_replica`.
-        drain_timeout_s: a replica asked to stop lets running requests finish for this long.
+        sim: settings of the simulated engine.
+        cpus: CPU cores that Ray reserves for a replica.
+        gpus_per_replica: logical GPUs that Ray reserves for a replica of one rank; unset: 1 for vLLM on a GPU node, 0
+            on a CPU. A replica of several ranks takes one for each rank; 0: none, and all ranks run on one machine.
+        accelerator: kind of GPU it needs, a value of the label `ray.io/accelerator-type`; unset: any.
+        node_group: node group to grow when a replica fits nowhere, a value of the label `ray.io/node-group`; unset:
+            any.
+        start_timeout_s: seconds after which a replica that is not ready is started anew.
+        request_timeout_s: seconds without a byte from the replica after which a request has failed.
+        max_wait_s: longest wait in the gateway, seconds: a request that would wait longer is refused with 429
+            `deadline`; the header `x-request-timeout-ms` sets it for one request.
+        cold_start_timeout_s: seconds that requests are held for the first replica while the model has none; 0: they are
+            refused at once with 503 `no_replica`.
+        drain_timeout_s: seconds that a stopping replica gives running requests to finish.
     """
 
     name: str
@@ -330,18 +340,26 @@ class ModelSpec(_Part):
 
 
 class PlacementSpec(_Part):
-    """Where gangs (replicas of several GPUs) go.
+    """How gangs (replicas of several GPUs) are placed.
 
     Attributes:
-        spares_per_domain: nodes of each NVLink domain kept free for gangs that lost a node; a domain keeps at least one
-            node for others.
+        spares_per_domain: nodes in each NVLink domain kept free for gangs that lost a node; at least one node of each
+            domain stays open to other gangs.
     """
 
     spares_per_domain: Annotated[int, Field(ge=0, le=1024)] = 0
 
 
 class ClusterSpec(_Part):
-    """A whole cluster file; `launch` is what `rackserve up` needs."""
+    """A whole cluster file.
+
+    Attributes:
+        cluster: settings of the cluster as a whole.
+        gateway: the gateways, which apps connect to.
+        placement: how gangs are placed.
+        models: the models that apps can use.
+        launch: the machines that `rackserve up` starts Ray on; other commands do not need it.
+    """
 
     cluster: ClusterSettings = ClusterSettings()
     gateway: GatewaySpec = GatewaySpec()
@@ -361,7 +379,7 @@ class ClusterSpec(_Part):
         """Return the model called `name`.
 
         Raises:
-            KeyError: there is none.
+            KeyError: there is no model of that name.
         """
         for model in self.models:
             if model.name == name:

@@ -1,6 +1,6 @@
-"""The cluster file's `launch:` section: which machines `rackserve up` starts Ray on, and how it reaches them.
+"""The cluster file's `launch:` section: the machines that `rackserve up` starts Ray on, and how it reaches them.
 
-`provider` names the file of this folder that is filled in; each has keys of its own.
+`provider` names the file in `cluster/launch/` that is filled in; each provider has keys of its own.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-# What ends up in a shell command on the nodes is restricted to characters the shell takes as they are.
+# These values end up in shell commands on the nodes, so they may hold only characters with no meaning to a shell.
 Plain = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 ShellPath = Annotated[str, Field(pattern=r"^(~|/)[A-Za-z0-9._/+-]*$")]
 LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,126}$")]
@@ -33,12 +33,12 @@ class _Part(BaseModel):
 
 
 class SshSpec(_Part):
-    """How nodes are logged in to.
+    """How to log in to the nodes.
 
     Attributes:
-        user: on every node.
-        private_key: a file on this machine. `ray up` copies it to the head, which logs in to the workers with it.
-        proxy_command: as in ssh_config, where nodes are reached through another machine.
+        user: user name on every node.
+        private_key: private key file on this machine; `ray up` copies it to the head, which uses it for the workers.
+        proxy_command: ssh_config's `ProxyCommand`, for nodes that are reached through another machine; "": none.
     """
 
     user: Plain
@@ -47,12 +47,12 @@ class SshSpec(_Part):
 
 
 class _Workers(_Part):
-    """Nodes alike.
+    """A group of equal nodes.
 
     Attributes:
-        name: of the group.
-        domain: the NVLink domain all of them share; unset: each node is a domain of its own.
-        rack: where they stand; unset: each domain is a rack of its own.
+        name: name of the group.
+        domain: NVLink domain that all of them share; unset: each node is a domain by itself.
+        rack: rack that all of them are in; unset: each domain counts as a rack.
         labels: further Ray labels of each node.
     """
 
@@ -63,16 +63,16 @@ class _Workers(_Part):
 
 
 class _Launch(_Part):
-    """What every provider needs.
+    """Settings that every provider has.
 
     Attributes:
-        ssh: how nodes are logged in to.
-        package: what pip installs on every node: a requirement, or a wheel on this machine; extras go behind it, as in
+        ssh: how to log in to the nodes.
+        package: what pip installs on every node: a requirement, or a wheel on this machine; extras follow it, as in
             `dist/rackserve-0.1.0-py3-none-any.whl[gpu]`. Unset: RackServe is in `venv` already.
-        venv: RackServe's virtual environment on every node, made when it is not there.
-        python: makes that environment.
-        setup_commands: run on every node before the installation, each in a shell.
-        env: environment variables of Ray and so of every replica, on every node.
+        venv: path of RackServe's virtual environment on every node; created where it is missing.
+        python: Python command that creates the environment.
+        setup_commands: shell commands to run on every node before the installation.
+        env: environment variables of Ray on every node, and so of every replica.
     """
 
     ssh: SshSpec
@@ -84,12 +84,12 @@ class _Launch(_Part):
 
 
 class OnPremHead(_Part):
-    """The head: Ray's control plane, and as a rule the gateways.
+    """The head node, which runs Ray's control plane and as a rule the gateways.
 
     Attributes:
-        address: at which the workers reach it.
-        external_address: at which this machine reaches it, where that is another one.
-        cpus: that replicas may use; 0: they run on workers only.
+        address: IPv4 address at which the workers reach it.
+        external_address: IPv4 address at which this machine reaches it; unset: `address`.
+        cpus: CPU cores on it that replicas may use; 0: replicas run on workers only.
     """
 
     address: Address
@@ -98,12 +98,12 @@ class OnPremHead(_Part):
 
 
 class OnPremWorkers(_Workers):
-    """Machines at hand.
+    """A group of equal machines that run already.
 
     Attributes:
-        hosts: their addresses, as seen from the head.
-        gpus: of each.
-        cpus: of each; unset: what Ray finds.
+        hosts: their IPv4 addresses, as the head reaches them.
+        gpus: GPUs in each machine.
+        cpus: CPU cores of each machine; unset: as many as Ray finds.
     """
 
     hosts: Annotated[tuple[Address, ...], Field(min_length=1)]
@@ -112,12 +112,18 @@ class OnPremWorkers(_Workers):
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of machines."""
         return len(self.hosts)
 
 
 class OnPremLaunch(_Launch):
-    """Machines that run already and can be reached by SSH."""
+    """Machines that run already and can be reached by SSH.
+
+    Attributes:
+        provider: `onprem`.
+        head: the head node.
+        workers: the groups of workers.
+    """
 
     provider: Literal["onprem"]
     head: OnPremHead
@@ -125,11 +131,11 @@ class OnPremLaunch(_Launch):
 
 
 class CloudHead(_Part):
-    """The head; it needs no GPU.
+    """The head node; it needs no GPU.
 
     Attributes:
-        machine: its type.
-        image: its boot image; unset: the workers'. Differs where the workers' processors are of another architecture.
+        machine: its machine type.
+        image: its boot image, needed where the workers have another processor architecture; unset: the workers' image.
     """
 
     machine: Plain
@@ -137,12 +143,12 @@ class CloudHead(_Part):
 
 
 class AwsWorkers(_Workers):
-    """Machines of the type that the provider is named after.
+    """A group of machines of the type that the provider is named after.
 
     Attributes:
-        count: how many. A rack's machines come from one reservation, so a rack is a group.
-        reservation: of capacity, that they are taken from; a rack of NVL72 cannot be had without.
-        capacity_block: the reservation is a capacity block for ML; false: an on-demand capacity reservation.
+        count: number of machines. A rack's machines come from one reservation, so each rack is a group.
+        reservation: id of the capacity reservation they are taken from; NVL72 racks need one.
+        capacity_block: true: the reservation is a capacity block for ML; false: an on-demand capacity reservation.
     """
 
     count: Annotated[int, Field(ge=1, le=10_000)]
@@ -151,12 +157,12 @@ class AwsWorkers(_Workers):
 
 
 class GcpWorkers(_Workers):
-    """Machines of one type.
+    """A group of machines of one type.
 
     Attributes:
-        count: how many.
-        machine: their type.
-        reservation: that they are taken from, by its name.
+        count: number of machines.
+        machine: their machine type.
+        reservation: name of the reservation they are taken from; unset: none.
     """
 
     count: Annotated[int, Field(ge=1, le=10_000)]
@@ -165,15 +171,19 @@ class GcpWorkers(_Workers):
 
 
 class AwsLaunch(_Launch):
-    """Amazon EC2.
+    """Machines of Amazon EC2.
 
     Attributes:
-        region: such as `us-east-2`.
-        zone: such as `us-east-2a`: of subnet and reservations.
-        image: AMI of the workers: NVIDIA's driver, Python 3.11 or 3.12.
-        key_name: the EC2 key pair that `ssh.private_key` is of.
-        subnet: of all nodes; they reach one another in it.
-        security_group: of all nodes: all traffic within the group, SSH from here, the gateway's port from the apps.
+        provider: which machines: `aws-p5` or `aws-gb300`.
+        region: region, such as `us-east-2`.
+        zone: availability zone of the subnet and the reservations, such as `us-east-2a`.
+        image: AMI of the workers, with NVIDIA's driver and Python 3.11 or 3.12.
+        key_name: name of the EC2 key pair of `ssh.private_key`.
+        subnet: subnet of all nodes; they reach one another in it.
+        security_group: security group of all nodes. It must allow all traffic within the group, SSH from this machine
+            and the gateway's port from the apps.
+        head: the head node.
+        workers: the groups of workers.
     """
 
     provider: Literal["aws-p5", "aws-gb300"]
@@ -188,14 +198,17 @@ class AwsLaunch(_Launch):
 
 
 class GcpLaunch(_Launch):
-    """Google Compute Engine.
+    """Machines of Google Compute Engine.
 
     Attributes:
-        project: its id.
-        region: such as `us-central1`.
-        zone: such as `us-central1-a`: of the machines and reservations.
-        image: boot image of the workers, `projects/…/global/images/…`: NVIDIA's driver, Python 3.11 or 3.12.
-        subnet: `projects/…/regions/…/subnetworks/…`, of all nodes.
+        provider: `gcp`.
+        project: id of the project.
+        region: region, such as `us-central1`.
+        zone: zone of the machines and reservations, such as `us-central1-a`.
+        image: boot image of the workers, `projects/…/global/images/…`, with NVIDIA's driver and Python 3.11 or 3.12.
+        subnet: subnet of all nodes, `projects/…/regions/…/subnetworks/…`.
+        head: the head node.
+        workers: the groups of workers.
     """
 
     provider: Literal["gcp"]
@@ -209,4 +222,4 @@ class GcpLaunch(_Launch):
 
 
 LaunchSpec = Annotated[OnPremLaunch | AwsLaunch | GcpLaunch, Field(discriminator="provider")]
-"""The section; `provider` says which of the three it is."""
+"""The `launch:` section; its `provider` tells which of the three classes it is."""

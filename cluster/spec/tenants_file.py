@@ -1,4 +1,4 @@
-"""The tenants file: the `tenants` of a cluster file's gateway by themselves, for a gateway that has no cluster file."""
+"""The tenants file: the tenants of a gateway that runs without a cluster file."""
 
 from typing import Annotated, Final, Self
 
@@ -9,10 +9,10 @@ from cluster.spec.cluster_spec import TenantSpec, check_tenants_differ
 
 
 class TenantsFile(BaseModel):
-    """Who may use a gateway.
+    """A whole tenants file.
 
     Attributes:
-        tenants: as `GatewaySpec.tenants`, but at least one: a gateway without the file is open to all.
+        tenants: customers who may use the gateway, at least one; a gateway without this file is open to everybody.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -20,7 +20,7 @@ class TenantsFile(BaseModel):
     tenants: Annotated[tuple[TenantSpec, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _tenants_are_told_apart(self) -> Self:
+    def _tenants_differ(self) -> Self:
         check_tenants_differ(self.tenants)
         return self
 

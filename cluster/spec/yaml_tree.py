@@ -1,4 +1,7 @@
-"""YAML text → plain data that knows its lines, with what YAML allows and a cluster file must not contain refused."""
+"""Reads YAML text as plain data with the line of each value, and reports what YAML allows but our files forbid.
+
+These are duplicate keys, keys that are not text, tags, aliases inside themselves and numbers that are not finite.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +14,7 @@ Location = tuple[str | int, ...]
 """Keys and list positions from the top: `("models", 0, "name")`."""
 
 MAX_NODES: Final = 100_000
-"""Values in one file, aliases expanded: keeps a file of nested aliases from growing without bound."""
+"""Values above which a file is refused, aliases expanded: a short file of nested aliases could fill the memory."""
 
 _NO_LINE: Final = 1 << 30
 
@@ -28,12 +31,12 @@ _JsonShapedLoader.yaml_implicit_resolvers = {
 
 @dataclass(frozen=True, slots=True)
 class YamlTree:
-    """A document's data.
+    """The data of one document.
 
     Attributes:
-        data: JSON-shaped.
-        lines: line (from 1) of each key or item, by location.
-        problems: what YAML let through and a cluster file may not have, by location.
+        data: JSON-shaped data.
+        lines: line number (from 1) of each key or item, by location.
+        problems: what YAML allows but the file must not have, each with its location.
     """
 
     data: Any
@@ -41,14 +44,14 @@ class YamlTree:
     problems: Sequence[tuple[Location, str]]
 
     def line_of(self, where: Location) -> int:
-        """Return the line of `where`, or of the nearest thing around it; a very high number if nothing is known."""
+        """Return the line of `where`, or of the nearest value around it; a very high number if no line is known."""
         for end in range(len(where), 0, -1):
             if where[:end] in self.lines:
                 return self.lines[where[:end]]
         return _NO_LINE
 
     def line_note(self, where: Location) -> str:
-        """Return ` (line 12)`, or nothing where no line is known."""
+        """Return ` (line 12)` for the line of `where`; "" if no line is known."""
         line = self.line_of(where)
         return "" if line == _NO_LINE else f" (line {line})"
 
@@ -82,7 +85,7 @@ class _Reader:
         if id(node) not in self._flattened:
             self._flattened.add(id(node))
             self._note_duplicates([key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"], where)
-            self._loader.flatten_mapping(node)  # `<<: *defaults`: what is merged in comes first, own keys override it
+            self._loader.flatten_mapping(node)  # `<<: *defaults`: merged keys come first, so the mapping's own override
         data: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode) or not key_node.tag.endswith(":str"):

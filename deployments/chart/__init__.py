@@ -1,1 +1,1 @@
-"""What of the Helm chart is made from code: `values.schema.json` from the spec, the README's table from values.yaml."""
+"""Makes the Helm chart's `values.schema.json` from the spec, and its README's table from values.yaml."""

@@ -1,4 +1,4 @@
-"""`python -m deployments.chart`: write what of the Helm chart is made from code (`make helm-docs`)."""
+"""`python -m deployments.chart`: write the Helm chart's generated files (`make helm-docs`)."""
 
 from pathlib import Path
 from typing import Final

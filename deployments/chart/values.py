@@ -1,11 +1,11 @@
-"""The chart's values as pydantic models: the cluster file's own spec, and around it what only Kubernetes knows.
+"""The chart's values as pydantic models: the cluster file's own spec, and around it the values for Kubernetes.
 
-Nothing reads values through these at run time: Helm checks them against the JSON schema that is made from here, and
-`templates/_validate.tpl` checks what no schema can say.
+Nothing reads values through these models at run time. Helm checks values against the JSON schema made from them, and
+`templates/_validate.tpl` checks what a schema cannot express.
 """
 
 # ruff: noqa: N815, D101
-# Keys are spelled as Kubernetes and Helm spell theirs; what each part is stands in values.yaml, where it is read.
+# Keys are spelled in Kubernetes' and Helm's way. Each is documented in values.yaml, where people read it.
 
 from typing import Annotated, Any, Literal
 
@@ -19,7 +19,7 @@ class _Part(BaseModel):
 
 
 Kubernetes = dict[str, Any]
-"""A piece of a manifest that is passed on as it is; the API server knows its shape."""
+"""A part of a manifest that is passed on unchanged; the API server checks it."""
 
 Count = Annotated[int, Field(ge=0, le=10_000)]
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$")]
@@ -55,7 +55,7 @@ class Rdma(_Part):
 
 
 class ProfileValues(_Part):
-    """What a node of a kind offers and needs."""
+    """The resources and needs of one kind of node."""
 
     gpus: Annotated[int, Field(ge=0, le=16)] = 0
     gpuResource: Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")] = "nvidia.com/gpu"
@@ -244,7 +244,7 @@ class Monitoring(_Part):
 
 
 class ChartValues(_Part):
-    """All of values.yaml. Every key stands there with its default, so here they are required."""
+    """All of values.yaml. Keys are required here, because values.yaml gives each a default."""
 
     valuesCheckedBy: Literal["chart", "helm"]
     nameOverride: str

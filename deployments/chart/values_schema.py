@@ -1,8 +1,8 @@
-"""The chart's schemas, with which values are checked: made from the spec, so that they follow when the spec changes.
+"""Makes the JSON schemas that check the chart's values, from the spec, so that they follow its changes.
 
-`schema/values.json` is what values must be; the chart's templates check them by it, with messages of our own. Helm
-finds the same in `values.schema.json`, as editors do for values files, but not for values that say `valuesCheckedBy:
-chart`, as the chart's own do: its check comes first, and its messages don't name the value.
+The chart's templates check values by `schema/values.json`, with our own messages. `values.schema.json` has the same
+schema for Helm and for editors. Helm's check comes first and its messages don't name the value, so this schema accepts
+anything that says `valuesCheckedBy: chart`, as the chart's own values do.
 """
 
 import json
@@ -13,7 +13,7 @@ from deployments.chart.values import ChartValues
 from router.scheduling.registry import policy_names
 
 DIALECT: Final = "http://json-schema.org/draft-07/schema#"
-"""What both Helm 3 and Helm 4 know."""
+"""The JSON schema dialect that both Helm 3 and Helm 4 support."""
 
 
 def helm_schema() -> str:
@@ -28,16 +28,16 @@ def helm_schema() -> str:
 
 
 def values_schema() -> str:
-    """Return the text of `schema/values.json`: sorted, indented, ending with a newline."""
+    """Return the text of `schema/values.json`: sorted, indented, with a newline at the end."""
     schema = ChartValues.model_json_schema(mode="validation")
     definitions = schema["$defs"]
     for part in (schema, *definitions.values()):
         for node in _nodes(part):
             node.pop("title", None)
             if isinstance(node.get("default"), dict | list):
-                node.pop("default")  # each key's own default says it
+                node.pop("default")  # repeated by the defaults of the keys inside
     schema["properties"]["global"] = {"type": "object", "description": "Helm's own, for charts that contain this one."}
-    # The shorthand of `ReplicaCount`: a plain number.
+    # `ReplicaCount` may also be written as a plain number.
     replicas = definitions["ModelSpec"]["properties"]["replicas"]
     definitions["ModelSpec"]["properties"]["replicas"] = {
         "anyOf": [{"type": "integer", "minimum": 0, "maximum": 4096}, {"$ref": replicas["$ref"]}]
@@ -51,7 +51,7 @@ def _text(schema: dict[str, Any]) -> str:
 
 
 def _nodes(schema: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - any part of a JSON schema
-    """Yield every sub-schema; a mapping of properties is none itself, so that a property may be called `title`."""
+    """Yield every sub-schema. A mapping of properties is not one itself, so a property may be called `title`."""
     if isinstance(schema, dict):
         yield schema
         for key, value in schema.items():

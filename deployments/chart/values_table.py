@@ -1,4 +1,4 @@
-"""The README's table of values, from the `# --` comments of values.yaml."""
+"""Makes the README's table of values from the `# --` comments of values.yaml."""
 
 import json
 import re
@@ -17,7 +17,13 @@ END = "<!-- end of values -->"
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One row: a documented key, its default and what it is."""
+    """One row of the table.
+
+    Attributes:
+        path: the key's path, with dots.
+        default: its default, as shown.
+        text: its description.
+    """
 
     path: str
     default: str
@@ -25,10 +31,10 @@ class Value:
 
 
 def documented_values(text: str) -> list[Value]:
-    """Return every key of a values file that has a `# --` comment; it also covers keys under it that have none.
+    """Return every key of a values file that has a `# --` comment, which also covers the keys under it.
 
     Raises:
-        SpecError: a key is covered by no comment.
+        SpecError: keys have no comment; lists all of them.
     """
     data = yaml.safe_load(text)
     values: list[Value] = []
@@ -64,7 +70,7 @@ def values_table(text: str) -> str:
     """Return the Markdown table of a values file.
 
     Raises:
-        SpecError: as `documented_values`.
+        SpecError: keys have no comment; lists all of them.
     """
     rows = [f"| `{value.path}` | {value.default} | {_cell(value.text)} |" for value in documented_values(text)]
     return "\n".join(["| value | default | what |", "|---|---|---|", *rows])
@@ -74,7 +80,7 @@ def with_table(readme: str, table: str) -> str:
     """Return `readme` with the table between its two marks.
 
     Raises:
-        ValueError: it has no such marks.
+        ValueError: `readme` lacks a mark.
     """
     before, start, rest = readme.partition(START)
     _, end, after = rest.partition(END)

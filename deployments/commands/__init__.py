@@ -1,1 +1,1 @@
-"""What the subcommands of `rackserve` do, one file each; `deployments.commands.cli` has their options and help."""
+"""The subcommands of `rackserve`, one file each; `deployments.commands.cli` has their options and help."""

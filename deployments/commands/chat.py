@@ -1,4 +1,4 @@
-"""`rackserve chat`: talk to a model through the OpenAI-compatible endpoint, and see where the answer came from."""
+"""`rackserve chat`: sends messages to a model through the OpenAI-compatible endpoint; shows which replica answered."""
 
 import json
 import time
@@ -17,14 +17,14 @@ ANSWER_TIMEOUT_S = 600.0
 
 @dataclass(slots=True)
 class ChatAnswer:
-    """What came back.
+    """An answer and its measurements.
 
     Attributes:
         text: the answer.
         ttft_s: seconds from sending to the first text.
         total_s: seconds from sending to the end.
-        headers: of the response.
-        usage: as the engine counted; empty if it did not say.
+        headers: the response's headers.
+        usage: the engine's usage; empty: it gave none.
     """
 
     text: str = ""
@@ -35,13 +35,13 @@ class ChatAnswer:
 
     @property
     def cached_tokens(self) -> int | None:
-        """Prompt tokens the engine had in its prefix cache; None: it does not say."""
+        """Prompt tokens that the engine found in its prefix cache; None: it does not say."""
         details = self.usage.get("prompt_tokens_details") or {}
         cached = details.get("cached_tokens")
         return int(cached) if cached is not None else None
 
     def summary(self) -> str:
-        """Return one line for people: tokens, times and who answered."""
+        """Return one line for people: tokens, times and the replica that answered."""
         parts = []
         if self.usage:
             cached = f", {self.cached_tokens} cached" if self.cached_tokens is not None else ""
@@ -57,8 +57,8 @@ class ChatEndpoint:
     """An OpenAI-compatible endpoint.
 
     Args:
-        url: with or without `/v1`.
-        api_key: "" sends none.
+        url: the endpoint's URL, with or without `/v1`.
+        api_key: the API key; "": none is sent.
     """
 
     def __init__(self, url: str, api_key: str = "") -> None:
@@ -73,8 +73,8 @@ class ChatEndpoint:
         """Return the names of the models served.
 
         Raises:
-            ClusterUnreachableError: nothing answers there.
-            ClusterError: the endpoint refused.
+            ClusterUnreachableError: nothing answers at the URL.
+            ClusterError: the endpoint refused the request.
         """
         try:
             response = self._client.get("/v1/models")
@@ -85,10 +85,14 @@ class ChatEndpoint:
         return [str(model["id"]) for model in response.json()["data"]]
 
     def ask(self, body: Mapping[str, Any], on_text: Callable[[str], None]) -> ChatAnswer:
-        """Send a chat request and call `on_text` with each piece of the answer as it comes.
+        """Send a chat request and return the answer.
+
+        Args:
+            body: the request's JSON, without `stream`.
+            on_text: called with each piece of the answer as it arrives.
 
         Raises:
-            ClusterError: the endpoint refused, broke off or is gone.
+            ClusterError: the endpoint refused the request, ended the answer early or is gone.
         """
         request = {**body, "stream": True, "stream_options": {"include_usage": True}}
         answer = ChatAnswer()
@@ -130,10 +134,10 @@ def chat(  # noqa: PLR0913 - the command's options
     max_tokens: int,
     console: Console,
 ) -> None:
-    """Answer one message, or hold a conversation if there is none.
+    """Send one message and print the answer; without a message, hold a conversation.
 
     Raises:
-        ClusterError: the endpoint is gone or refuses.
+        ClusterError: the endpoint is gone or refuses a request.
     """
     endpoint = ChatEndpoint(url, api_key)
     try:

@@ -1,4 +1,4 @@
-"""The `rackserve` command: options and help; what each subcommand does is in `deployments.commands`."""
+"""The `rackserve` command: options and help. Each subcommand's work is in its own file of `deployments.commands`."""
 
 import importlib.metadata
 import sys
@@ -137,7 +137,7 @@ def status(
     address: RayAddress = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Show what runs: applications, gateways with their URLs, models, replicas, their load, and why so many."""
+    """Show what runs: applications, gateways with their URLs, models, replicas, their load, and scaling decisions."""
     from deployments.commands.status import status as run
 
     run(address, as_json=as_json, console=Console())
@@ -173,7 +173,7 @@ def why(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Say why a request went where it went: every candidate, each term of its cost, the pick, and what came of it."""
+    """Show why a request went to its replica: every candidate, each term of its cost, the pick, and the outcome."""
     from deployments.commands.why import why as run
 
     run(request_id, admin_urls=admin or ["http://127.0.0.1:8002"], as_json=as_json, console=Console())
@@ -223,10 +223,10 @@ def gateway(
         str, typer.Option(envvar="RACKSERVE_REPLICA_KEY", help="Bearer token the servers want, if they want one.")
     ] = "",
     request_timeout: Annotated[
-        float, typer.Option(min=0.001, help="A server silent for so many seconds has failed a request.")
+        float, typer.Option(min=0.001, help="Seconds of silence after which a server has failed a request.")
     ] = 600.0,
     drain_timeout: Annotated[
-        float, typer.Option(min=0.001, help="At the end, running answers get so many seconds.")
+        float, typer.Option(min=0.001, help="Seconds that running answers may take at the end.")
     ] = 30.0,
     tenants: Annotated[
         Path | None,
@@ -269,9 +269,11 @@ def gateway(
 def plan(
     file: Annotated[Path, typer.Argument(help="The plan file (YAML): model, hardware, load, SLO.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-    show_all: Annotated[bool, typer.Option("--all", help="Show every alternative, not the telling ones only.")] = False,
+    show_all: Annotated[
+        bool, typer.Option("--all", help="Show every alternative, not only the most informative.")
+    ] = False,
 ) -> None:
-    """Plan how to serve a model: parallelism, replicas, GPUs, speed and cost, and why each alternative lost."""
+    """Plan how to serve a model: parallelism, replicas, GPUs, speed, cost, and why each alternative lost."""
     from deployments.commands.plan import plan as run
 
     raise typer.Exit(run(file, as_json=as_json, show_all=show_all, console=Console()))
@@ -288,7 +290,7 @@ def place(
     spares: Annotated[int | None, typer.Option(min=0, help="Nodes kept free in each domain.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Say where the gangs would go on these machines, without any GPU: what fits, what does not and why not."""
+    """Show where the gangs would go on these machines, without any GPU: what fits, what does not and why not."""
     from deployments.commands.place import place as run
 
     raise typer.Exit(run(file, topology, at=at, lose=lose or (), spares=spares, as_json=as_json, console=Console()))
@@ -297,13 +299,13 @@ def place(
 @app.command("drain-node")
 def drain_node(
     address: RayAddress = "auto",
-    timeout: Annotated[float, typer.Option(min=1, help="The machine ends after so many seconds.")] = 120.0,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds until the machine ends.")] = 120.0,
     node: Annotated[str, typer.Option(help="Ray's id of the node (`ray list nodes`); by default this one.")] = "",
 ) -> None:
     """Empty a Ray node of replicas and gateways before its machine ends: Kubernetes' `preStop`.
 
-    What runs there is started elsewhere first where there is room, and finishes its requests. Exit code 1: something
-    was still running at the end of the time.
+    Where there is room, replacements start on other nodes first. The old ones finish their requests. Exit code 1: some
+    still ran when the time was over.
     """
     from deployments.commands.drain_node import drain_node as run
 
@@ -315,7 +317,7 @@ def topology(
     address: RayAddress = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Draw racks, nodes, GPUs and the replicas on them as they are now, and what waits for a place."""
+    """Draw racks, nodes, GPUs and the replicas on them as they are now, and the replicas that wait for a place."""
     from deployments.commands.topology import topology as run
 
     run(address, as_json=as_json, console=Console())
@@ -371,7 +373,7 @@ def models_fetch(
 
 
 def main() -> None:
-    """Run the command; an error of ours becomes one message and an exit code, without a traceback."""
+    """Run the command; an error of RackServe becomes one message and an exit code, without a traceback."""
     configure_logs()
     try:
         app()

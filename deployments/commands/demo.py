@@ -1,4 +1,4 @@
-"""`rackserve demo`: the main job on one machine, with a real model, and what happened told in a few lines."""
+"""`rackserve demo`: serves a real model on one machine, asks it a question, and prints in a few lines what happened."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,14 +18,14 @@ SYSTEM: Final = (
     "You are a helpful assistant. Answer the user's question in one short and complete sentence, in plain words, "
     "without any list, heading or explanation around it."
 )
-"""Long enough to fill whole KV blocks, so that the second question finds them cached."""
+"""Long enough to fill whole KV blocks, so that a repeated question finds them cached."""
 
 
 def demo(*, keep: bool, console: Console) -> None:
-    """Run the demo; with `keep`, leave it serving until SIGINT or SIGTERM.
+    """Run the demo; with `keep`, serve until SIGINT or SIGTERM.
 
     Raises:
-        RackServeError: something did not work.
+        RackServeError: a step failed.
     """
     spec = app.read(FILE)
     fetch_builtin_models(spec, console)
@@ -52,7 +52,7 @@ def demo(*, keep: bool, console: Console) -> None:
 def _ask(url: str, model: str, admin_port: int, console: Console) -> None:
     endpoint = ChatEndpoint(url)
     try:
-        for attempt in ("first", "second", "third"):  # of two replicas, one is asked again and has the prompt cached
+        for attempt in ("first", "second", "third"):  # three questions to two replicas: one has the prompt cached
             console.print(f"\n[bold]{QUESTION}[/bold]  (asked the {attempt} time)")
             body = {
                 "model": model,

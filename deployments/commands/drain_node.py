@@ -1,4 +1,4 @@
-"""`rackserve drain-node`: let what runs on a node finish, before the machine ends (a pod's `preStop` hook)."""
+"""`rackserve drain-node`: lets requests on a node finish before the machine ends (a pod's `preStop` hook)."""
 
 import time
 from typing import Final
@@ -9,22 +9,23 @@ import deployments.ray_api as ray_api
 from cluster.errors import ClusterError
 
 POLL_S: Final = 0.5
+"""Seconds between two looks at the node's replicas."""
 MISSES: Final = 10
-"""After as many looks in vain the head is taken for away: there is nobody then who would move anything."""
+"""Failed looks in a row after which Ray's head counts as away, so that nothing would move the replicas."""
 
 
 def drain_node(address: str, node: str = "", *, timeout_s: float, console: Console) -> bool:
-    """Empty a node of replicas; returns whether it was empty in time.
+    """Drain a node of replicas; return whether it was empty in time.
 
     Args:
-        address: of the Ray cluster.
-        node: Ray's id of it; "": the node this runs on.
-        timeout_s: the machine ends after so long.
-        console: where to say how many are left.
+        address: the Ray cluster's address.
+        node: the node's Ray id; "": this process's node.
+        timeout_s: seconds until the machine ends.
+        console: where to print how many replicas are left.
 
     Raises:
-        ClusterUnreachableError: no Ray runs here.
-        ClusterError: Ray refused to drain, or its head is away for long.
+        ClusterUnreachableError: there is no Ray cluster at `address`.
+        ClusterError: Ray refused to drain, or its head stays away.
     """
     started_s = time.monotonic()
     ray_api.connect(address)

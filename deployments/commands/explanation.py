@@ -1,4 +1,4 @@
-"""How a request was routed, in lines for people: what a gateway's `/why/REQUEST_ID` tells."""
+"""Reads from a gateway's `/why/REQUEST_ID` how a request was routed, and writes it in lines for people."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ TIMEOUT_S = 5.0
 
 
 def fetch_explanation(admin_url: str, request_id: str) -> Mapping[str, Any]:
-    """Return what the gateway at `admin_url` remembers of a request; empty if that is nothing."""
+    """Return the entry for a request from the gateway at `admin_url`; empty if it has none or does not answer."""
     try:
         response = httpx.get(f"{admin_url}/why/{request_id}", timeout=TIMEOUT_S)
         return dict(response.json()) if response.is_success else {}
@@ -18,7 +18,7 @@ def fetch_explanation(admin_url: str, request_id: str) -> Mapping[str, Any]:
 
 
 def explanation_lines(explanation: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each decision and one for each candidate it weighed, the cheapest first."""
+    """Yield a line for each decision and one for each of its candidates, the cheapest first."""
     for attempt in explanation["attempts"]:
         matched = ""
         if attempt["prompt_bytes"] and attempt["matched_bytes"]:

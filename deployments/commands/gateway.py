@@ -1,4 +1,4 @@
-"""`rackserve gateway`: the gateway alone, without Ray."""
+"""`rackserve gateway`: runs the gateway alone, without Ray."""
 
 import asyncio
 import signal
@@ -29,9 +29,9 @@ def gateway(  # noqa: PLR0913 - the command's options
     """Run a gateway in front of `replicas` until SIGINT or SIGTERM.
 
     Raises:
-        SpecError: the tenants file or a key file it names cannot be read or is wrong; with every problem.
+        SpecError: the tenants file, or a key file that it names, cannot be read or has mistakes; lists all of them.
         ClusterError: a URL is wrong or a port is taken.
-        PolicyError: there is no such policy, or it needs telemetry, which plain servers do not have.
+        PolicyError: the policy is unknown, or needs telemetry, which plain servers do not have.
     """
     if tenants is not None:
         listed = TENANTS_FILE.load(read_text(tenants), str(tenants)).tenants

@@ -1,4 +1,4 @@
-"""`rackserve models`: the built-in models."""
+"""`rackserve models`: lists and builds the built-in models."""
 
 from rich.console import Console
 
@@ -15,10 +15,10 @@ def list_models(console: Console) -> None:
 
 
 def fetch_model(name: str, console: Console, *, quiet: bool) -> None:
-    """Make the built-in model `name`, unless it is there.
+    """Build the built-in model `name`, unless it is there.
 
     Raises:
-        ModelSourceError: that did not work.
+        ModelSourceError: the name is unknown, or the build failed.
     """
     folder = fetch(name, (lambda _line: None) if quiet else console.print)
     if not quiet:

@@ -1,4 +1,4 @@
-"""`rackserve node-labels`: what `ray start --labels` should be told of this machine."""
+"""`rackserve node-labels`: prints this machine's labels for `ray start --labels`."""
 
 import shutil
 import socket
@@ -18,9 +18,9 @@ def node_labels(domain: str, rack: str, host: str) -> None:
     """Print `--labels=…` for `ray start`.
 
     Args:
-        domain: the NVLink domain; "": as the GPUs' fabric has it, or the machine itself where they have none.
-        rack: where the machine stands; "": not said.
-        host: what people call it; "": its host name.
+        domain: the NVLink domain; "": that of the GPUs' fabric, or the machine itself if there is none.
+        rack: the machine's rack; "": not given.
+        host: the machine's name for people; "": its host name.
 
     Raises:
         TopologyError: there are no GPUs to ask and no domain was given, or a value cannot be a label.

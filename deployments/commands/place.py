@@ -1,4 +1,4 @@
-"""`rackserve place`: where the gangs of a cluster file would go on some machines, and what if some were lost."""
+"""`rackserve place`: shows where a cluster file's gangs would go on given machines, and what the loss of some does."""
 
 import json
 from collections.abc import Sequence
@@ -32,14 +32,14 @@ def place(  # noqa: PLR0913 - one parameter for each option of the command
     as_json: bool,
     console: Console,
 ) -> int:
-    """Say where gangs would go.
+    """Print where gangs would go.
 
     Args:
         file: a cluster file, or a gang file (`cluster.placement.gang_file`).
-        topology: the machines (`cluster.placement.topology_file`).
-        at: place as many replicas as the cluster file starts with, or as it may grow to.
-        lose: then lose these nodes, domains or racks, and rebuild what stood there.
-        spares: nodes to keep in each domain, instead of what the topology file says.
+        topology: a file of the machines (`cluster.placement.topology_file`).
+        at: place each model's least or most replicas.
+        lose: nodes, domains or racks that then fail; the gangs on them are rebuilt.
+        spares: nodes kept free in each domain; None: the topology file's number.
         as_json: print everything as JSON instead of tables.
         console: where tables go.
 
@@ -47,8 +47,8 @@ def place(  # noqa: PLR0913 - one parameter for each option of the command
         The exit code: 1 if a gang has no place.
 
     Raises:
-        SpecError: a file is wrong.
-        TopologyError: there is nothing called like something to lose, or the machines cannot be so.
+        SpecError: a file cannot be read or has mistakes.
+        TopologyError: a name in `lose` is unknown, or the machines contradict each other.
     """
     gangs, notes = _gangs(file, at)
     machines = TOPOLOGY_FILE.load(read_text(topology), str(topology))
@@ -80,7 +80,7 @@ def _gangs(file: Path, at: Literal["min", "max"]) -> tuple[list[Gang], list[str]
     try:
         data = read_tree(text).data
     except yaml.YAMLError:
-        data = None  # the reader below says what is wrong, and where
+        data = None  # the reader below reports what is wrong, and where
     if isinstance(data, dict) and "gangs" in data:
         return list(GANG_FILE.load(text, str(file)).each_gang()), []
     found = gangs_of_spec(cluster_file.load(text, str(file)), at)
@@ -98,7 +98,7 @@ def _empty(machines: TopologyFile, source: str, spares: int | None) -> Placement
 
 
 def _lose(placement: Placement, names: Sequence[str]) -> list[Gang]:
-    """Lose what `names` name; return the gangs torn down, in the order they were placed."""
+    """Remove the nodes, domains and racks `names`; return the gangs torn down, in the order they were placed."""
     nodes = [node.name for name in names for node in placement.topology.nodes_named(name)]
     return [gang for node in dict.fromkeys(nodes) for gang in placement.lose(node)]
 
@@ -149,7 +149,7 @@ def _show(state: dict[str, Any], console: Console, verb: str) -> None:
         table = Table("gang", "GPUs", "layout", "domains", f"{verb or 'placed'} on nodes")
         for placed in state["placed"]:
             layout = f"TP {placed['tensor']} × PP {placed['pipeline']}"  # noqa: RUF001 - the field's own sign
-            layout += f" × DP {placed['data']}" if placed["data"] > 1 else ""  # noqa: RUF001 - likewise
+            layout += f" × DP {placed['data']}" if placed["data"] > 1 else ""  # noqa: RUF001 - the field's own sign
             nodes = _runs(placed["nodes_by_rank"])
             table.add_row(escape(placed["gang"]), str(placed["gpus"]), layout, ", ".join(placed["domains"]), nodes)
         console.print(table)
@@ -175,7 +175,7 @@ def _show(state: dict[str, Any], console: Console, verb: str) -> None:
 
 
 def _runs(nodes: Sequence[str]) -> str:
-    """Return `a x4, b x2` for ranks that follow one another on the same node."""
+    """Return the nodes of consecutive ranks in short form, such as `a x4, b x2`."""
     runs: list[tuple[str, int]] = []
     for node in nodes:
         if runs and runs[-1][0] == node:

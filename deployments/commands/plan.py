@@ -1,4 +1,4 @@
-"""`rackserve plan`: how to serve a model on some hardware within an SLO, and why the alternatives lost."""
+"""`rackserve plan`: plans how to serve a model on given hardware within an SLO, and says why the alternatives lost."""
 
 import json
 from collections import Counter
@@ -23,38 +23,41 @@ from cluster.planning.published import PREDICTED_ROWS
 from deployments.launch.read_file import read_text
 
 SHOWN_SERVING = 8
+"""Most alternatives shown that serve within the SLO."""
 SHOWN_FAILING = 3
+"""Most alternatives shown for each kind of reason for which others fail."""
 SHOWN_SHARE = 0.01
+"""Share of a step's time below which a part is not shown."""
 _GB = 1e9
 
 
 def plan(file: Path, *, as_json: bool, show_all: bool, console: Console) -> int:
-    """Answer the plan file.
+    """Print the plan for a plan file.
 
     Args:
         file: the plan file.
         as_json: print everything as JSON instead of tables.
-        show_all: list every alternative, rather than the most telling ones.
+        show_all: list every alternative, not only the most informative ones.
         console: where tables go.
 
     Returns:
         The exit code: 1 if nothing serves the workload within the SLO.
 
     Raises:
-        SpecError: the file is wrong, or names a model that is not there.
-        ModelShapeError: the model's config.json is wrong or of an unknown family.
+        SpecError: the file has mistakes, or names an unknown model.
+        ModelShapeError: the model's config.json has mistakes or is of an unknown family.
     """
     question = PLAN_FILE.load(read_text(file), str(file))
     answer = make_plan(question, _model(question.model, file))
     if as_json:
-        print(json.dumps(plan_data(answer), indent=2))  # noqa: T201 - for programs, on stdout as it is
+        print(json.dumps(plan_data(answer), indent=2))  # noqa: T201 - for programs, on stdout
     else:
         _show(answer, console, show_all=show_all)
     return 0 if answer.best else 1
 
 
 def _model(name: str, plan_file: Path) -> ModelShape:
-    """Return the shape of a model known by name, or of the config.json at a path beside the plan file."""
+    """Return the shape of a model: a known name, or a path from the plan file's folder to a config.json."""
     if name in KNOWN_CONFIGS:
         return known_model(name)
     path = plan_file.parent / name
@@ -152,7 +155,7 @@ def _others_table(options: Iterable[Option], best: Option | None) -> Table:
 
 
 def _telling(options: Iterable[Option]) -> Iterator[Option]:
-    """Yield the best layouts of each kind that serve, and of those that don't the smallest for each kind of reason."""
+    """Yield the best layout of each kind that serves, then the smallest that fail for each kind of reason."""
     seen: set[tuple[str, int, int]] = set()
     count = Counter[str]()
     for option in options:

@@ -1,4 +1,4 @@
-"""`rackserve replay`: a recorded trace through simulated replicas, decided by the live policy code."""
+"""`rackserve replay`: sends a recorded trace through simulated replicas, with the live policy code."""
 
 import json
 from pathlib import Path
@@ -36,8 +36,8 @@ def replay(
     kv_blocks: Annotated[int, typer.Option(min=1, help="Blocks of 512 tokens each replica's cache holds.")] = 4000,
     prefill_rate: Annotated[float, typer.Option(min=1e-3, help="Tokens each replica prefills a second.")] = 8000.0,
     seed: Annotated[int, typer.Option(help="Runs with the same seed give the same figures, to the digit.")] = 0,
-    limit: Annotated[int, typer.Option(min=0, help="Only so many requests from the trace's start; 0: all.")] = 0,
-    speedup: Annotated[float, typer.Option(min=1e-6, help="Play the trace so many times as fast.")] = 1.0,
+    limit: Annotated[int, typer.Option(min=0, help="Most requests taken, from the trace's start; 0: all.")] = 0,
+    speedup: Annotated[float, typer.Option(min=1e-6, help="Factor by which the trace plays faster.")] = 1.0,
     observed: Annotated[
         bool,
         typer.Option(

@@ -1,4 +1,4 @@
-"""The autoscaler's last decisions, as `rackserve status` shows them: when, how many, why, and what was known."""
+"""The table of the autoscaler's last decisions in `rackserve status`: when, how many replicas, why, and its inputs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,12 +10,13 @@ from cluster.errors import ClusterError
 from deployments.autoscaling.actor import actor_name
 
 SHOWN = 5
-"""Decisions of each model on the screen; `--json` has all that are kept."""
+"""Most decisions of each model in the table; `--json` has all that are kept."""
 KEPT = 256
+"""Most decisions of each model that are asked for."""
 
 
 def decisions_of(application: str) -> dict[str, list[dict[str, Any]]]:
-    """Return each autoscaled model's decisions, newest first; none where nothing autoscales or nobody answers."""
+    """Return each autoscaled model's decisions, newest first; empty if no model autoscales or the actor is away."""
     name = actor_name(application)
     if name not in ray_api.actor_names():
         return {}
@@ -30,11 +31,11 @@ def scaling_table(models: Mapping[str, Mapping[str, Any]]) -> Table | None:
     """Return the table of a report's models; None: no model has a decision.
 
     Args:
-        models: by name, as `rackserve status --json` has them.
+        models: the models of an application in the report of `rackserve status --json`, by name.
     """
     table = Table("model", "decided", "replicas", "why", "ready", "waiting", "queue", "work for")
     for name, model in models.items():
-        for row in _told(model["decisions"]):
+        for row in _shown(model["decisions"]):
             change = row["target"] if row["target"] == row["previous"] else f"{row['previous']} → {row['target']}"
             known, made = row["metrics"], row["signals"]
             table.add_row(
@@ -50,8 +51,8 @@ def scaling_table(models: Mapping[str, Mapping[str, Any]]) -> Table | None:
     return table if table.row_count else None
 
 
-def _told(decisions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the present one and the last that changed something."""
+def _shown(decisions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the latest decision and the last ones that changed the number of replicas, `SHOWN` in all."""
     changes = [row for row in decisions[1:] if row["target"] != row["previous"]]
     return [*decisions[:1], *changes[: SHOWN - 1]]
 

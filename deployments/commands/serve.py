@@ -1,4 +1,4 @@
-"""`rackserve serve`: run a cluster file in the foreground until told to stop."""
+"""`rackserve serve`: runs a cluster file in the foreground until a signal stops it."""
 
 import os
 import signal
@@ -19,9 +19,9 @@ from deployments.models.builtins import BUILTIN_MODELS
 from deployments.models.source import fetch
 
 WATCH_S = 2.0
-"""How often a serving application is looked at."""
+"""Seconds between two looks at a serving application."""
 MISSES = 3
-"""Serve's controller may restart: only after as many looks in vain is the application given up."""
+"""Failed looks in a row after which the application counts as lost; fewer may be a restart of Serve's controller."""
 
 
 def serve(file: Path, address: str, *, verbose: bool, console: Console) -> None:
@@ -29,12 +29,12 @@ def serve(file: Path, address: str, *, verbose: bool, console: Console) -> None:
 
     Args:
         file: the cluster file.
-        address: of a running Ray cluster; "": start one on this machine.
+        address: the address of a running Ray cluster; "": start one on this machine.
         verbose: show the workers' logs.
         console: where progress goes; the READY line goes to stdout.
 
     Raises:
-        RackServeError: it could not be served.
+        RackServeError: the file could not be served.
     """
     spec = app.read(file)
     if not address:
@@ -57,16 +57,16 @@ def serve(file: Path, address: str, *, verbose: bool, console: Console) -> None:
 
 
 def deploy(file: Path, address: str, *, verbose: bool, console: Console) -> None:
-    """Serve `file` on a running Ray cluster and leave it serving; what is there of it when this fails stays, too.
+    """Serve `file` on a running Ray cluster and leave it serving; after a failure, what was deployed stays too.
 
     Args:
         file: the cluster file.
-        address: of the cluster.
+        address: the Ray cluster's address.
         verbose: show the workers' logs.
         console: where progress goes; the READY line goes to stdout.
 
     Raises:
-        RackServeError: it could not be served.
+        RackServeError: the file could not be served.
     """
     spec = app.read(file)
     if not address:
@@ -91,7 +91,7 @@ def _say_ready(url: str, spec: ClusterSpec, console: Console) -> None:
 
 
 def end_if_abandoned(launch: Launch) -> None:
-    """End this process at once if its threads are stuck in a Ray that somebody killed, as a group signal does."""
+    """End this process at once if its threads hang in calls to a killed Ray, as after a signal to the process group."""
     if launch.is_abandoned:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -99,13 +99,17 @@ def end_if_abandoned(launch: Launch) -> None:
 
 
 def fetch_builtin_models(spec: ClusterSpec, console: Console) -> None:
-    """Make the built-in models a spec names, once, before several replicas want them."""
+    """Build the built-in models that a spec names, once, before several replicas need them."""
     for source in sorted({model.source for model in spec.models if model.engine == "vllm"} & BUILTIN_MODELS.keys()):
         fetch(source, console.print)
 
 
 def watch(launch: Launch, console: Console, is_stopping: Callable[[], bool]) -> None:
-    """Tell of replicas that come and go, until told to stop."""
+    """Print changes of the number of ready replicas, until `is_stopping` is true.
+
+    Raises:
+        ClusterError: the application is lost.
+    """
     last: dict[str, int] = {}
     missed = 0
     checked_s = 0.0
@@ -134,7 +138,7 @@ def watch(launch: Launch, console: Console, is_stopping: Callable[[], bool]) -> 
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Turn SIGINT and SIGTERM into a flag; a second one interrupts whatever runs."""
+    """Yield a function that returns whether SIGINT or SIGTERM has come; a second signal raises KeyboardInterrupt."""
     asked = threading.Event()
 
     def on_signal(_number: int, _frame: object) -> None:
@@ -146,7 +150,7 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
     before = {number: signal.signal(number, on_signal) for number in numbers}
 
     def is_stopping() -> bool:
-        # Ray takes SIGTERM for itself when it connects; take it back.
+        # Ray installs its own handler of SIGTERM when it connects; install ours again.
         if signal.getsignal(signal.SIGTERM) is not on_signal:
             signal.signal(signal.SIGTERM, on_signal)
         return asked.is_set()
@@ -160,18 +164,18 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def progress_lines(console: Console) -> Iterator[Callable[[Progress], None]]:
-    """Show progress: one line that changes on a terminal, a line for each change elsewhere."""
+    """Yield a function that shows progress: on a terminal in one line that changes, elsewhere a line per change."""
     started_s = time.monotonic()
     last_text = ""
-    told: set[str] = set()
+    printed: set[str] = set()
 
     with console.status("waiting for Ray Serve") as status:
 
         def report(progress: Progress) -> None:
             nonlocal last_text
             for name, model in progress.models.items():
-                if model.message and model.message not in told:
-                    told.add(model.message)
+                if model.message and model.message not in printed:
+                    printed.add(model.message)
                     console.print(f"{name}: {model.message}", markup=False)
             parts = [f"{name} {model.ready}/{model.wanted}" for name, model in progress.models.items()]
             text = f"replicas ready: {', '.join(parts)}; gateways: {progress.gateways}"

@@ -1,4 +1,4 @@
-"""`rackserve status`: what runs on a Ray cluster, as Serve, the directory and a gateway see it."""
+"""`rackserve status`: shows what runs on a Ray cluster, from Serve, the directory and the gateways."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,10 +21,15 @@ ADMIN_TIMEOUT_S = 2.0
 
 
 def status(address: str, *, as_json: bool, console: Console) -> None:
-    """Print what RackServe runs on the Ray cluster at `address`.
+    """Print what RackServe runs on a Ray cluster.
+
+    Args:
+        address: the Ray cluster's address.
+        as_json: print everything as JSON.
+        console: where tables go.
 
     Raises:
-        ClusterUnreachableError: no Ray cluster there, or nothing of RackServe on it.
+        ClusterUnreachableError: there is no Ray cluster at `address`, or no RackServe on it.
     """
     ray_api.connect(address)
     try:
@@ -38,7 +43,7 @@ def status(address: str, *, as_json: bool, console: Console) -> None:
     finally:
         ray_api.disconnect()
     if as_json:
-        print(json.dumps(report, indent=2))  # noqa: T201 - for programs, on stdout as it is
+        print(json.dumps(report, indent=2))  # noqa: T201 - for programs, on stdout
         return
     for application in reports:
         _print_application(application, console)
@@ -102,7 +107,7 @@ def _gateway(gateway: GatewayEndpoint) -> dict[str, Any]:
 
 
 def _queue(model: str, gateways: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what waits for a model in all gateways, and how long that takes to drain where it is longest."""
+    """Return a model's queue counts over all gateways, and the longest time, in seconds, that a gateway's takes."""
     queues = [
         queue
         for gateway in gateways
@@ -113,7 +118,7 @@ def _queue(model: str, gateways: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _replicas(model: str, view: View, seen: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the directory's replicas of a model, with what a gateway knows of each."""
+    """Return the directory's replicas of a model, each with the load report that a gateway has of it."""
     rows = {row["replica_id"]: row for row in seen["models"].get(model, {}).get("replicas", ())}
     return [
         {

@@ -1,4 +1,4 @@
-"""`rackserve topology`: racks → nodes → GPUs → replicas, as they are now."""
+"""`rackserve topology`: draws racks, nodes, GPUs and the replicas on them, as they are now."""
 
 import json
 import string
@@ -17,14 +17,21 @@ from deployments.gang_placement.live_cluster import host_of, live_nodes, standin
 LETTERS: Final = string.ascii_uppercase + string.ascii_lowercase
 FREE, OTHERS = "·", "#"
 WIDTH: Final = 80
+"""Width of the drawing in characters."""
 HOST_CHARS: Final = 11
+"""Characters of a host's name that are shown, from its end."""
 
 
 def topology(address: str, *, as_json: bool, console: Console) -> None:
-    """Draw the cluster at `address`: a mark for each GPU, the same letter for all of a replica.
+    """Draw a cluster: one mark per GPU, with the same letter for all GPUs of a replica.
+
+    Args:
+        address: the Ray cluster's address.
+        as_json: print everything as JSON instead.
+        console: where to draw.
 
     Raises:
-        ClusterUnreachableError: no Ray cluster there.
+        ClusterUnreachableError: there is no Ray cluster at `address`.
     """
     ray_api.connect(address)
     try:
@@ -47,7 +54,7 @@ def topology_data(
     hosts: Mapping[str, str],
     waiting: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Return everything as mappings, lists, text and numbers."""
+    """Return nodes, replicas and waiting gangs as JSON-like data; `hosts` are the nodes' names by id."""
     return {
         "nodes": [
             {
@@ -77,7 +84,7 @@ def topology_data(
 
 
 def drawing(nodes: Sequence[LiveNode], gangs: Mapping[str, PlacedGang], hosts: Mapping[str, str]) -> list[str]:
-    """Return the lines of the drawing, 80 characters wide at most."""
+    """Return the lines of the drawing, at most `WIDTH` characters each; `hosts` are the nodes' names by id."""
     letters = {name: LETTERS[number % len(LETTERS)] for number, name in enumerate(sorted(gangs))}
     lines: list[str] = []
     rack = domain = ""

@@ -1,4 +1,4 @@
-"""`rackserve up` and `rackserve down`: a whole cluster from one file, by `ray up`."""
+"""`rackserve up` and `rackserve down`: start and end a whole cluster from one file, with `ray up`."""
 
 import time
 from collections.abc import Callable
@@ -16,14 +16,16 @@ from deployments.launch.ray_up_file import LaunchFile
 from deployments.launch.ssh_hosts import on_head, on_workers, workers_by_key
 
 REMOTE_FILE = "~/rackserve-cluster.yaml"
+"""Path of the cluster file on the head."""
 STARTING_S = 60
+"""Seconds that a start of Ray on a worker, begun before `down`, may still take."""
 HEAD_LABELS = {"ray.io/node-group": "head"}
-"""What the head has in every file of `cluster/launch/`."""
+"""Labels of the head in every file of `cluster/launch/`."""
 
 
 @dataclass
-class _Told:
-    """Progress for people: a line a step, with the seconds since the start; Ray's own lines if asked for."""
+class _StepLog:
+    """Prints progress: a line for each step, with the seconds since the start; with `verbose`, Ray's own lines too."""
 
     console: Console
     verbose: bool
@@ -41,85 +43,85 @@ def render(file: Path) -> None:
     """Print the `ray up` file of a cluster file.
 
     Raises:
-        SpecError: the cluster file is wrong.
+        SpecError: the cluster file cannot be read or has mistakes.
     """
     print(LaunchFile(file).text, end="")  # noqa: T201 - the command's product
 
 
 def up(file: Path, *, restart: bool, verbose: bool, console: Console) -> None:
-    """Start the machines' Ray, deploy `file` on it and wait until it serves; its last line says where apps connect.
+    """Start Ray on the machines, deploy `file` and wait until it serves; the last line says where apps connect.
 
-    Run again it brings a running cluster up to date: what did not change goes on serving.
+    Run again, it updates a running cluster; what did not change keeps serving.
 
     Args:
         file: the cluster file.
-        restart: stop Ray on the head first, with all that it serves.
+        restart: stop Ray on the head first, with everything it serves.
         verbose: show what Ray's own commands print.
         console: where progress goes; the READY line goes to stdout.
 
     Raises:
-        SpecError: the file is wrong, or names a machine that cannot be reached; nothing was started.
-        ClusterError: something failed on the way; `rackserve down` takes away what was started.
+        SpecError: the file has mistakes, or names a machine that cannot be reached; nothing was started.
+        ClusterError: a later step failed; `rackserve down` removes what was started.
     """
     found = LaunchFile(file)
     found.check_this_machine()
-    told = _Told(console, verbose)
+    log = _StepLog(console, verbose)
     launch = found.launch
     if isinstance(launch, OnPremLaunch):
-        told.step(f"looking at {1 + sum(group.count for group in launch.workers)} machines")
+        log.step(f"looking at {1 + sum(group.count for group in launch.workers)} machines")
         check_hosts(launch, str(file))
     config = found.write()
-    ray = _ray(found, config, told.line)
-    told.step(f"ray up {config}")
+    ray = _ray(found, config, log.line)
+    log.step(f"ray up {config}")
     ray.up(restart=restart)
-    told.step("the head is up and starts the workers; deploying")
+    log.step("the head is up and starts the workers; deploying")
     ray.put(file, REMOTE_FILE)
-    url = _deploy(ray, launch.venv, told)
+    url = _deploy(ray, launch.venv, log)
     if dict(found.spec.gateway.node_labels) == HEAD_LABELS:
         url = f"http://{ray.head_address()}:{urlsplit(url).port}"
-    told.step(f"ready; OpenAI base URL: {url}/v1")
+    log.step(f"ready; OpenAI base URL: {url}/v1")
     print(f"READY {url}", flush=True)  # noqa: T201 - programs wait for this line on stdout
 
 
-def _deploy(ray: RayUp, venv: str, told: _Told) -> str:
-    """Run `rackserve serve --detach` on the head, tell what it tells, and return the URL it ends with."""
+def _deploy(ray: RayUp, venv: str, log: _StepLog) -> str:
+    """Run `rackserve serve --detach` on the head, print its progress, and return the URL of its READY line."""
     url, is_ours = "", False
-    # A line for each change, as in a log: Ray runs commands on the head in a terminal.
+    # Ray runs commands on the head in a terminal; this variable asks for a line per change, as in a log.
     for line in ray.on_head(f"TTY_COMPATIBLE=0 {venv}/bin/rackserve serve {REMOTE_FILE} --address auto --detach"):
-        is_ours = is_ours or line.startswith("Deploying ")  # before it Ray's own words, and the login shell's
+        is_ours = is_ours or line.startswith("Deploying ")  # lines before it are Ray's and the login shell's
         if line.startswith("READY "):
             url = line.removeprefix("READY ").strip()
             is_ours = False
-        elif is_ours and not told.verbose:
-            told.console.print(f"         {line}", markup=False, highlight=False)
+        elif is_ours and not log.verbose:
+            log.console.print(f"         {line}", markup=False, highlight=False)
     if not url:
         raise ClusterError("the deployment ended without a READY line; see it with --verbose")
     return url
 
 
 def down(file: Path, *, verbose: bool, console: Console) -> None:
-    """Stop Ray on every machine that `up` started it on; a cloud's machines go.
+    """Stop Ray on every machine where `up` started it; a cloud's machines are released.
 
     Raises:
-        SpecError: the file is wrong.
-        ClusterError: a machine was not reached, so Ray may run there still.
+        SpecError: the file cannot be read or has mistakes.
+        ClusterError: a machine was not reached, so Ray may still run there.
     """
     found = LaunchFile(file)
-    told = _Told(console, verbose)
+    log = _StepLog(console, verbose)
     config = found.path if found.path.is_file() else found.write()
-    told.step(f"ray down {config}")
-    _ray(found, config, told.line).down()
+    log.step(f"ray down {config}")
+    _ray(found, config, log.line).down()
     launch = found.launch
     if isinstance(launch, OnPremLaunch):
-        # Ray 2.60 marks machines of `provider: local` as gone, and lets their Ray find out by itself, in a minute.
-        told.step("stopping Ray on the workers")
+        # Ray 2.60 only marks machines of `provider: local` as gone; their Ray would notice after a minute.
+        log.step("stopping Ray on the workers")
         _stop_everywhere(launch)
     found.path.unlink(missing_ok=True)
-    told.step("down")
+    log.step("down")
 
 
 def _stop_everywhere(launch: OnPremLaunch) -> None:
-    # The autoscaler that is gone may have been starting Ray on a worker: what it began over SSH goes on to its end.
+    # The autoscaler, now gone, may have begun to start Ray on a worker over SSH; such a start runs to its end.
     stop = (
         f"timeout {STARTING_S} bash -c 'while pgrep -f \"[r]ay start --address\" >/dev/null; do sleep 0.2; done'; "
         f"{launch.venv}/bin/ray stop || {launch.venv}/bin/ray stop --force"

@@ -1,4 +1,4 @@
-"""What replicas wait for: the part of `rackserve status` and `rackserve topology` about gangs without a place."""
+"""Gangs that wait for a place: this part of `rackserve status` and `rackserve topology`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from deployments.gang_placement.placer import waiting_now
 
 
 def waiting_gangs() -> list[dict[str, Any]]:
-    """Return the gangs that wait, the longest waiting first; none where the placer does not answer."""
+    """Return the gangs that wait, the longest waiting first; empty if the placer does not answer."""
     try:
         waiting = waiting_now()
     except ClusterError:
@@ -29,11 +29,11 @@ def waiting_gangs() -> list[dict[str, Any]]:
 
 
 def print_waiting(waiting: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """Say of each what is missing, and what the autoscaler was asked for."""
+    """Print for each waiting gang what is missing, and the GPUs asked of the autoscaler."""
     for each in waiting:
         asked = each["autoscaler_asked_for"]
         group = f" of node group {asked['node_group']}" if asked["node_group"] else ""
         line = f"{each['model']} waits for {each['waited_s']:.0f} s: {each['why_not']}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-        told = f"  the autoscaler was asked for {asked['gpus']} GPUs{group}"
-        console.print(told, markup=False, highlight=False, soft_wrap=True)
+        request = f"  the autoscaler was asked for {asked['gpus']} GPUs{group}"
+        console.print(request, markup=False, highlight=False, soft_wrap=True)

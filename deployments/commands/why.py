@@ -1,4 +1,4 @@
-"""`rackserve why`: why a request went where it went, from the gateway that decided."""
+"""`rackserve why`: shows why a request went to its replica, asked of the gateway that decided."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,9 +17,9 @@ def why(request_id: str, *, admin_urls: Sequence[str], as_json: bool, console: C
     """Print the decision for a request, or without an id the last decisions.
 
     Args:
-        request_id: as in the answer's `x-request-id`; "" for the last requests.
+        request_id: the answer's `x-request-id`; "": the last requests.
         admin_urls: the gateways' admin addresses.
-        as_json: print what the gateway says as it is.
+        as_json: print the gateway's own JSON.
         console: where to print.
 
     Raises:
@@ -29,7 +29,7 @@ def why(request_id: str, *, admin_urls: Sequence[str], as_json: bool, console: C
     if request_id and not found:
         raise ClusterUnreachableError(f"no gateway remembers request {request_id!r}: each keeps its last 4096")
     if as_json:
-        print(json.dumps(found[0] if request_id else found, indent=2))  # noqa: T201 - for programs, as it is
+        print(json.dumps(found[0] if request_id else found, indent=2))  # noqa: T201 - for programs, on stdout
     elif request_id:
         _print_entry(found[0], console)
     else:
@@ -37,7 +37,7 @@ def why(request_id: str, *, admin_urls: Sequence[str], as_json: bool, console: C
 
 
 def _ask(request_id: str, admin_urls: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield what the gateways know; the first that knows a request is the one that decided."""
+    """Yield the gateways' entries; only the gateway that decided about a request has one for it."""
     answered = False
     for url in admin_urls:
         try:
@@ -46,8 +46,8 @@ def _ask(request_id: str, admin_urls: Sequence[str]) -> Iterator[dict[str, Any]]
             continue
         answered = True
         if answer.is_success:
-            told = answer.json()
-            yield from told if isinstance(told, list) else [told]
+            entries = answer.json()
+            yield from entries if isinstance(entries, list) else [entries]
     if not answered:
         raise ClusterUnreachableError(
             f"no gateway answers at {', '.join(admin_urls)}; name its admin port: --admin URL"

@@ -1,1 +1,1 @@
-"""The directory: one small actor that knows which replicas and gateways exist, and its clients."""
+"""The directory: one small Ray actor that knows which replicas and gateways exist, and its clients."""

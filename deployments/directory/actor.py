@@ -1,6 +1,6 @@
-"""The directory: one small Ray actor that knows who is in the cluster.
+"""The directory: one small Ray actor that knows the cluster's replicas and gateways.
 
-Kept apart from its clients so that its process loads little and is back fast when it has died: no Ray Serve, no gRPC.
+Kept apart from its clients so that its process imports little (no Ray Serve, no gRPC) and restarts fast after a death.
 """
 
 import asyncio
@@ -14,21 +14,26 @@ from deployments.directory.lease_table import LEASE_S, LeaseTable
 from deployments.directory.membership import Member, View
 
 SWEEP_S: Final = 0.2
-"""How often leases are looked at: a dead member is gone within `LEASE_S` and this."""
+"""Seconds between two checks of the leases: a dead member is gone within `LEASE_S` plus this."""
 POLL_S: Final = 10.0
-"""A watch without news returns after this long."""
+"""Seconds after which a watch returns even if nothing changed."""
 LINGER_S: Final = 60.0
-"""A directory without members for this long ends itself: its application is gone, and the next one makes another."""
+"""Seconds without members after which a directory ends itself: its application is gone, and the next makes its own."""
 
 
 class Directory:
-    """The actor. Its methods are its protocol; `deployments.directory.client` calls them."""
+    """The actor. Its methods are its protocol; `deployments.directory.client` calls them.
+
+    Args:
+        lease_s: seconds that an announcement counts.
+        linger_s: seconds without members after which the actor ends itself.
+    """
 
     def __init__(self, lease_s: float = LEASE_S, linger_s: float = LINGER_S) -> None:
         self._table = LeaseTable(secrets.token_hex(8), time.monotonic(), lease_s)
         self._changed: asyncio.Event | None = None
         self._sweeper: asyncio.Task[None] | None = None
-        # A thread, because a restarted directory whose application is gone is never called and so has no loop to use.
+        # A thread, because a restarted directory whose application is gone is never called, so no event loop runs.
         threading.Thread(target=self._end_when_unused, args=(linger_s,), name="linger", daemon=True).start()
 
     async def announce(self, member: Member) -> bool:
@@ -40,7 +45,13 @@ class Directory:
         self._change(lambda now_s: self._table.withdraw(key, now_s))
 
     async def watch(self, epoch: str, version: int, poll_s: float = POLL_S) -> View:
-        """Return the view as soon as it is not the one the caller has, or after `poll_s` seconds."""
+        """Return the view once it differs from the caller's, or after `poll_s` seconds.
+
+        Args:
+            epoch: of the caller's view; "": the caller has none.
+            version: of the caller's view.
+            poll_s: longest wait.
+        """
         self._change(self._table.advance)
         deadline_s = time.monotonic() + poll_s
         while True:

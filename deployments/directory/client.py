@@ -1,7 +1,7 @@
-"""How members talk to the directory: clients, a lease that renews itself, and following what changes.
+"""How members talk to the directory: a client, a lease that renews itself, and following changes.
 
-The directory may die at any time: replicas and gateways announce themselves anew every second, and gateways go by what
-they knew.
+The directory may die at any time: replicas and gateways announce themselves again every second, and gateways use their
+last view until then.
 """
 
 import asyncio
@@ -17,7 +17,9 @@ from deployments.directory.lease_table import RENEW_S
 from deployments.directory.membership import Member, View, member_id
 
 CALL_TIMEOUT_S: Final = 2.0
+"""Seconds after which a call without an answer has failed; a watch may take `POLL_S` longer."""
 RETRY_S: Final = 0.1
+"""Pause, in seconds, before a failed call is repeated."""
 
 _log = structlog.get_logger("rackserve.directory")
 
@@ -28,18 +30,18 @@ def actor_name(application: str) -> str:
 
 
 class DirectoryClient:
-    """Calls the directory of one application; every method raises ClusterError while it is away."""
+    """Calls the directory of one application; every method raises ClusterError while the directory is away."""
 
     def __init__(self, actor: ray_api.ActorRef) -> None:
         self._actor = actor
 
     @classmethod
     def of(cls, application: str) -> "DirectoryClient":
-        """Return a client for members of `application`: the directory is made if there is none."""
+        """Return a client for members of `application`; makes the directory if there is none."""
         return cls(ray_api.durable_actor(Directory, actor_name(application)))
 
     async def announce(self, member: Member) -> bool:
-        """Give or renew a member's lease; False: it has withdrawn before."""
+        """Give or renew a member's lease; return False if the member has withdrawn before."""
         return bool(await self._call(CALL_TIMEOUT_S, "announce", member))
 
     async def withdraw(self, key: str) -> None:
@@ -47,7 +49,7 @@ class DirectoryClient:
         await self._call(CALL_TIMEOUT_S, "withdraw", key)
 
     async def watch(self, epoch: str, version: int) -> View:
-        """Return the view as soon as it is not the one the caller has, or after `POLL_S`."""
+        """Return the view once its epoch or version differs from the caller's, or after `POLL_S`."""
         view = await self._call(POLL_S + CALL_TIMEOUT_S, "watch", epoch, version)
         if not isinstance(view, View):
             raise ClusterError(f"the directory answered with a {type(view).__name__}")
@@ -77,7 +79,7 @@ class Membership(Protocol):
     """What a member needs of a directory: `DirectoryClient`, or anything else that keeps leases."""
 
     async def announce(self, member: Member) -> bool:
-        """Give or renew a member's lease."""
+        """Give or renew a member's lease; return False if the member has withdrawn before."""
         ...
 
     async def withdraw(self, key: str) -> None:
@@ -86,10 +88,10 @@ class Membership(Protocol):
 
 
 class Announcement:
-    """Keeps a member's lease while it is well; used from one event loop.
+    """Keeps a member's lease while the member is well; used from one event loop.
 
     Args:
-        directory: where.
+        directory: where to announce the member.
         member: what to announce.
         check_health: awaited before each renewal; raises when the member is not well, which ends its lease.
     """
@@ -101,7 +103,7 @@ class Announcement:
         self._task = asyncio.get_running_loop().create_task(self._renew(), name="lease")
 
     async def withdraw(self) -> None:
-        """End the lease for good. Where the directory is away the lease ends by itself."""
+        """End the lease for good. If the directory is away, the lease expires by itself."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         await self._say_goodbye()
@@ -111,7 +113,7 @@ class Announcement:
         while True:
             try:
                 await self._check_health()
-            except Exception as error:  # noqa: BLE001 - whatever is wrong, nothing more is to be sent here
+            except Exception as error:  # noqa: BLE001 - any failure means that no more requests should come here
                 _log.error("not well; leaving the directory", member=key, reason=repr(error))
                 await self._say_goodbye()
                 return
@@ -131,7 +133,12 @@ class Announcement:
 
 
 async def follow(directory: DirectoryClient, on_view: Callable[[View], None]) -> None:
-    """Tell `on_view` of every new view, until cancelled; while the directory is away, nothing changes."""
+    """Call `on_view` with every new view, until cancelled; while the directory is away, nothing changes.
+
+    Args:
+        directory: what to watch.
+        on_view: called with each view that differs from the one before.
+    """
     epoch, version = "", -1
     away = False
     while True:

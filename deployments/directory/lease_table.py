@@ -1,4 +1,4 @@
-"""The directory's lease table: who announced itself, until when. Pure: the time is passed in."""
+"""The directory's lease table: its members and when each one's lease ends. Pure: the time is passed in."""
 
 from dataclasses import dataclass
 
@@ -6,10 +6,13 @@ from deployments.directory.membership import GatewayEndpoint, Member, View, memb
 from router.replicas.endpoint import Endpoint
 
 LEASE_S = 5.0
-"""How long a member counts as alive without a word. Gateways learn of a dead replica sooner, from its connections and
-its telemetry; the lease is the last resort, so it outlasts a garbage collection or a busy second of its process."""
+"""Seconds after its last announcement during which a member counts as alive.
+
+Gateways notice a dead replica sooner, by its connections and its telemetry. The lease is the last resort, so it is
+longer than a garbage collection or a busy second of the member's process.
+"""
 RENEW_S = 1.0
-"""How often members announce themselves anew: four may be lost before a lease ends."""
+"""Seconds between two announcements of a member: four may be lost before its lease ends."""
 
 
 @dataclass(slots=True)
@@ -24,9 +27,9 @@ class LeaseTable:
     Announcing is idempotent and carries the whole row, so a table that has just started fills itself from renewals.
 
     Args:
-        epoch: names this life of the directory.
-        now_s: the time it starts.
-        lease_s: how long an announcement counts.
+        epoch: the name of this life of the directory.
+        now_s: the time at which it starts, seconds.
+        lease_s: seconds that an announcement counts.
     """
 
     def __init__(self, epoch: str, now_s: float, lease_s: float = LEASE_S) -> None:
@@ -40,7 +43,7 @@ class LeaseTable:
         self._emptied_s: float | None = now_s
 
     def announce(self, member: Member, now_s: float) -> bool:
-        """Give or renew a member's lease; returns False for one that has withdrawn: its late renewal counts nothing."""
+        """Give or renew a member's lease; return False if it has withdrawn, for then a late renewal is ignored."""
         key = member_id(member)
         if key in self._withdrawn_until_s:
             return False
@@ -54,15 +57,15 @@ class LeaseTable:
         return True
 
     def withdraw(self, key: str, now_s: float) -> None:
-        """End a lease at once, for good: ids are never used again."""
+        """End a lease at once and for good: ids are never used again."""
         if key not in self._withdrawn_until_s:
             self._version += 1
-        # Kept for two leases: longer than any renewal already on its way, and than another epoch needs to settle.
+        # Kept for two leases: longer than any renewal on its way takes, and than a new epoch needs to settle.
         self._withdrawn_until_s[key] = now_s + 2 * self._lease_s
         self._drop([key], now_s)
 
     def advance(self, now_s: float) -> None:
-        """End the leases that ran out; call a few times in a lease."""
+        """End the leases that ran out; call it several times per lease."""
         over = [key for key, lease in self._leases.items() if lease.expires_s <= now_s]
         if over:
             self._version += 1
@@ -80,11 +83,11 @@ class LeaseTable:
             self._emptied_s = now_s
 
     def empty_for_s(self, now_s: float) -> float:
-        """Return for how long nobody has had a lease; 0 while somebody has."""
+        """Return for how many seconds the table has been empty; 0 while there is a member."""
         return 0.0 if self._emptied_s is None else now_s - self._emptied_s
 
     def view(self) -> View:
-        """Return who is alive."""
+        """Return the live members."""
         members = [self._leases[key].member for key in sorted(self._leases)]
         return View(
             epoch=self._epoch,
@@ -96,10 +99,10 @@ class LeaseTable:
         )
 
     def check_integrity(self) -> None:
-        """Check what must always hold.
+        """Check the table's invariants.
 
         Raises:
-            AssertionError: it does not; the message says what.
+            AssertionError: one does not hold; the message says which.
         """
         if any(key != member_id(lease.member) for key, lease in self._leases.items()):
             raise AssertionError("a lease stands under another member's id")

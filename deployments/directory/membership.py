@@ -7,16 +7,16 @@ from router.replicas.endpoint import Endpoint
 
 @dataclass(frozen=True, slots=True)
 class GatewayEndpoint:
-    """Where a gateway process is.
+    """Where a gateway process listens.
 
     Attributes:
         gateway_id: unique for one life of one gateway process.
-        host: the address it is reached at.
+        host: its address.
         port: the apps' port.
         admin_port: the operators' port, with `/metrics` and `/state`.
-        node_id: the Ray node it is on, or "".
-        scheme: what the apps' port speaks: `http` or `https`.
-        settings: a digest of what the process was started with; others have others while an update rolls.
+        node_id: the Ray node it is on; "": not known.
+        scheme: protocol of the apps' port: `http` or `https`.
+        settings: a digest of what the process was started with; during an update, old and new gateways differ in it.
     """
 
     gateway_id: str
@@ -32,7 +32,7 @@ Member = Endpoint | GatewayEndpoint
 
 
 def member_id(member: Member) -> str:
-    """Return the id a member holds its lease under."""
+    """Return the id of a member's lease."""
     return member.replica_id if isinstance(member, Endpoint) else member.gateway_id
 
 
@@ -41,13 +41,13 @@ class View:
     """The directory's members at one moment.
 
     Attributes:
-        epoch: names one life of the directory; a restarted directory starts from nothing under another.
+        epoch: the name of one life of the directory; a restarted directory is empty and has another epoch.
         version: grows with every change within an epoch.
-        settled: the directory has lived for a lease: whoever is alive has had the time to announce itself, so who is
-            missing here is gone.
+        settled: the directory has run for a whole lease, so every live member has announced itself: a member missing
+            here is gone.
         replicas: live replicas, in id order.
         gateways: live gateways, in id order.
-        withdrawn: ids that left of their own accord a short while ago; they never come back.
+        withdrawn: ids of members that recently left by themselves; they never come back.
     """
 
     epoch: str
@@ -59,10 +59,10 @@ class View:
 
 
 class LastKnownReplicas:
-    """The replicas a gateway goes by, kept up while the directory is away or has just restarted empty-handed.
+    """The replicas a gateway uses, kept while the directory is away or has just restarted empty.
 
-    A directory that has just started knows only who has announced itself so far. Until it is settled, replicas known
-    from before stay, unless they have been seen under the new epoch and left, or withdrew.
+    A directory that has just started knows only the members that have announced themselves so far. Until it is settled,
+    replicas known from before stay, unless they withdrew, or were seen in the new epoch and then left.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class LastKnownReplicas:
         self._now: dict[str, Endpoint] = {}
 
     def apply(self, view: View) -> tuple[Endpoint, ...]:
-        """Take a view and return the replicas to go by, in id order.
+        """Apply a view and return the replicas to use, in id order.
 
         A view older than the last one of its epoch is ignored.
         """
@@ -86,11 +86,11 @@ class LastKnownReplicas:
         if view.settled:
             self._from_before = {}
         for replica_id in (*self._now, *view.withdrawn):
-            self._from_before.pop(replica_id, None)  # from here on the new epoch's word counts
+            self._from_before.pop(replica_id, None)  # from here on the new epoch alone decides
         return self.replicas
 
     @property
     def replicas(self) -> tuple[Endpoint, ...]:
-        """The replicas to go by, in id order."""
+        """The replicas to use, in id order."""
         known = self._from_before | self._now
         return tuple(endpoint for _, endpoint in sorted(known.items()))

@@ -1,1 +1,1 @@
-"""Inference engines a replica can run: vLLM, and the simulated engine with the same surface."""
+"""Inference engines that a replica can run: vLLM, and a simulated engine with the same API."""

@@ -1,4 +1,4 @@
-"""Hand KV events to whoever subscribed."""
+"""Delivers an engine's KV events to subscribers."""
 
 from collections.abc import Callable
 
@@ -12,12 +12,12 @@ log = structlog.get_logger(__name__)
 class KvEventHub:
     """Implements `interface.KvEvents`; an engine calls `emit`.
 
-    Subscribers are called in the order they subscribed. One that raises is logged and keeps its subscription: it must
-    not take the engine down with it.
+    Subscribers are called in the order in which they subscribed. If one raises, the error is logged and its
+    subscription stays: a subscriber must not end the engine.
 
     Attributes:
-        block_tokens: tokens a KV block; the engine sets it when it starts.
-        token_texts: what token ids stand for; None: the engine doesn't say.
+        block_tokens: tokens per KV block; the engine sets it when it starts.
+        token_texts: the text of each token id; None: the engine doesn't say.
     """
 
     def __init__(self, block_tokens: int = 0) -> None:
@@ -26,11 +26,11 @@ class KvEventHub:
         self._callbacks: list[Callable[[KvEvent], None]] = []
 
     def __bool__(self) -> bool:
-        """Tell whether anyone listens: what no one hears need not be made."""
+        """Return whether there are subscribers; without any, an engine need not make events."""
         return bool(self._callbacks)
 
     def subscribe(self, callback: Callable[[KvEvent], None]) -> Callable[[], None]:
-        """Have `callback` called with each event from now on; return what ends that."""
+        """Call `callback` with each event from now on; return a function that ends this."""
         self._callbacks.append(callback)
 
         def unsubscribe() -> None:
@@ -40,7 +40,7 @@ class KvEventHub:
         return unsubscribe
 
     def emit(self, event: KvEvent) -> None:
-        """Give `event` to every subscriber."""
+        """Call every subscriber with `event`."""
         for callback in tuple(self._callbacks):
             try:
                 callback(event)

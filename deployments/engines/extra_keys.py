@@ -1,4 +1,4 @@
-"""What a KV block stands for beside its tokens, in the words of `BlockStored.extra_keys`: adapter, media and salt."""
+"""What distinguishes a KV block besides its tokens (adapter, media, salt), encoded as in `BlockStored.extra_keys`."""
 
 from collections.abc import Sequence
 
@@ -6,23 +6,24 @@ import msgspec
 
 
 def extra_of(keys: Sequence[object] | None) -> str:
-    """Return one block's extra keys, as vLLM's events list them, as one word; "" where there are none."""
+    """Return one block's extra keys, a list in vLLM's events, as one string; "": there are none."""
     return msgspec.json.encode(keys).decode() if keys else ""
 
 
 def prompt_extras(
     blocks: int, block_tokens: int, adapter: str, cache_salt: str, media: Sequence[tuple[str, int, int]]
 ) -> list[str]:
-    """Return the word for each block of a prompt, before any event tells it; empty where no block has any.
+    """Return the extra keys of each block of a prompt, as `extra_of` encodes them; empty: no block has any.
 
-    The order within a block is vLLM's (`generate_block_hash_extra_keys` of vllm/v1/core/kv_cache_utils.py): adapter,
-    media with their offset from the block's start, and in the first block the salt.
+    They are those that vLLM's events will give. The order within a block is vLLM's (`generate_block_hash_extra_keys` of
+    vllm/v1/core/kv_cache_utils.py): adapter, media with their offset from the block's start, and in the first block the
+    salt.
 
     Args:
-        blocks: full blocks of the prompt.
-        block_tokens: tokens a block.
-        adapter: the LoRA adapter's name, or "".
-        cache_salt: the request's, or "".
+        blocks: number of full blocks of the prompt.
+        block_tokens: tokens per block.
+        adapter: the LoRA adapter's name; "": none.
+        cache_salt: the request's cache salt; "": none.
         media: identifier, first token and number of tokens of each media item, in order.
     """
     if not (adapter or cache_salt or media):

@@ -1,9 +1,9 @@
-"""What a replica asks of an inference engine, whichever it is.
+"""What a replica needs of an inference engine: the contract that every engine implements.
 
-KV events tell which prompt blocks the engine's prefix cache holds. They come in the engine's own order on the event
-loop the engine was started on: a prompt's `PromptSeen` before the `BlockStored` its prefill causes. `PromptSeen` comes
-in the context (`contextvars`) of the call of the engine's app that brought the prompt; where one request has several
-prompts, in their order.
+KV events say which prompt blocks the engine's prefix cache holds. They arrive in the engine's own order, on the event
+loop on which the engine was started: a prompt's `PromptSeen` comes before the `BlockStored` of its prefill.
+`PromptSeen` arrives in the context (`contextvars`) of the app's call with the request. A request with several prompts
+gives one `PromptSeen` each, in order.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
@@ -16,17 +16,17 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BlockHash = int | bytes
-"""The engine's own name of one full KV block: it covers the block's tokens and all before it."""
+"""The engine's own hash of one full KV block, over the block's tokens and all tokens before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class GangPlace:
-    """Where the ranks of an engine are that takes several GPUs.
+    """Where the ranks of an engine of several GPUs run.
 
     Attributes:
-        placement_group: Ray's own, one GPU a bundle in rank order.
-        address: of the node this process is on, as other nodes reach it.
-        begins_here: the first rank is on that node.
+        placement_group: Ray's placement group, with one bundle of one GPU per rank, in rank order.
+        address: the address of the driver's node (this process's), as other nodes reach it.
+        begins_here: the first rank is on the driver's node.
     """
 
     placement_group: Any
@@ -36,7 +36,7 @@ class GangPlace:
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """An engine's state at one moment; the fields of `router.replicas.snapshot.LoadReport` an engine itself knows."""
+    """An engine's state at one moment: the fields of `router.replicas.snapshot.LoadReport` that the engine knows."""
 
     running: int
     waiting: int
@@ -50,13 +50,13 @@ class EngineStats:
 
 @dataclass(frozen=True, slots=True)
 class PromptSeen:
-    """A request's prompt has been tokenized and handed to the scheduler.
+    """A request's prompt has been tokenized and given to the scheduler.
 
     Attributes:
         request_id: the engine's id of the request; contains the HTTP request's `x-request-id`, if it had one.
-        token_ids: the prompt, as far as no answer can change it.
-        adapter: the LoRA adapter's name, or "".
-        cache_salt: what keeps its blocks from those of other prompts with the same tokens, or "".
+        token_ids: the prompt's tokens, without a last one that the answer could still change.
+        adapter: the LoRA adapter's name; "": none.
+        cache_salt: separates the prompt's blocks from those of other prompts with the same tokens; "": none.
         media: identifier, first token and number of tokens of each image, audio or video in it, in order.
     """
 
@@ -69,12 +69,12 @@ class PromptSeen:
 
 @dataclass(frozen=True, slots=True)
 class AnswerSeen:
-    """A request has ended, also where it was aborted. Its blocks may have been stored before or be stored after.
+    """A request has ended, perhaps by an abort. The `BlockStored` of its blocks may come before this or after.
 
     Attributes:
-        request_id: as in its `PromptSeen`.
-        texts: of each of its answers, as the engine's app had it.
-        token_ids: of each of its answers, as they follow those of `PromptSeen`.
+        request_id: the id in its `PromptSeen`.
+        texts: the text of each of its answers, as the engine's app has it.
+        token_ids: the tokens of each of its answers, which follow the tokens of `PromptSeen`.
     """
 
     request_id: str
@@ -86,15 +86,15 @@ class AnswerSeen:
 class BlockStored:
     """Consecutive full blocks are now in the prefix cache.
 
-    Where the same block comes again before it was removed, the cache holds one more copy of it.
+    If a block is stored again before it was removed, the cache holds one more copy of it.
 
     Attributes:
-        block_hashes: the blocks', in order.
-        parent_block_hash: of the block before the first of them; None: they begin a prompt.
-        token_ids: the tokens of all of them; block `i` holds `token_ids[i * block_size : (i + 1) * block_size]`.
-        block_size: tokens a block.
-        extra_keys: for each block, from the first, what it stands for beside its tokens (adapter, salt, media), as
-            `extra_keys.extra_of` words it; blocks beyond its end stand for nothing more.
+        block_hashes: the blocks' hashes, in order.
+        parent_block_hash: the hash of the block before the first; None: the first block begins a prompt.
+        token_ids: the tokens of all blocks; block `i` holds `token_ids[i * block_size : (i + 1) * block_size]`.
+        block_size: tokens per block.
+        extra_keys: for each block what distinguishes it besides its tokens (adapter, salt, media), encoded by
+            `extra_keys.extra_of`. May be shorter than the blocks: the rest have none.
     """
 
     block_hashes: tuple[BlockHash, ...]
@@ -106,27 +106,27 @@ class BlockStored:
 
 @dataclass(frozen=True, slots=True)
 class BlockRemoved:
-    """Blocks have left the prefix cache: one copy of each."""
+    """One copy of each of these blocks has left the prefix cache."""
 
     block_hashes: tuple[BlockHash, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AllCleared:
-    """Forget every block: the cache was emptied, or events were lost and nothing known of it is certain."""
+    """The cache was emptied, or events were lost so that nothing known of it is certain: forget every block."""
 
 
 KvEvent = PromptSeen | AnswerSeen | BlockStored | BlockRemoved | AllCleared
 
 
 class TokenTexts(Protocol):
-    """What token ids stand for."""
+    """The text of each token id."""
 
     def __getitem__(self, token_id: int, /) -> bytes:
         """Return a token's text.
 
         Raises:
-            LookupError: it is not known.
+            LookupError: the text is not known.
         """
         ...
 
@@ -135,48 +135,48 @@ class KvEvents(Protocol):
     """A stream of an engine's KV events.
 
     Attributes:
-        block_tokens: tokens a KV block; 0 until the engine has started.
-        token_texts: what the token ids of `PromptSeen` and `AnswerSeen` stand for; None: not known.
+        block_tokens: tokens per KV block; 0 until the engine has started.
+        token_texts: the texts of the token ids in `PromptSeen` and `AnswerSeen`; None: not known.
     """
 
     block_tokens: int
     token_texts: TokenTexts | None
 
     def subscribe(self, callback: Callable[[KvEvent], None]) -> Callable[[], None]:
-        """Have `callback` called with each event from now on; return what ends that. The callback must not block."""
+        """Call `callback`, which must not block, with each event from now on; return a function that ends this."""
         ...
 
 
 class Engine(Protocol):
     """An inference engine with an OpenAI-compatible ASGI app.
 
-    Used as: `await start()`, then `app` is served and `stats()` read until `await stop()`.
+    Use: `await start()`, then serve `app` and read `stats()` until `await stop()`.
     """
 
     async def start(self) -> None:
         """Load the model and get ready.
 
         Raises:
-            EngineStartError: it did not come up; the message says why.
+            EngineStartError: the engine did not start; the message says why.
         """
         ...
 
     @property
     def app(self) -> AsgiApp:
-        """The engine's own OpenAI-compatible app; only after `start`."""
+        """The engine's own OpenAI-compatible app; available after `start`."""
         ...
 
     @property
     def kv_events(self) -> KvEvents | None:
-        """The engine's KV events; may be subscribed to before `start`. None: it is configured to have none."""
+        """The engine's KV events, which may be subscribed to before `start`; None: it is configured to have none."""
         ...
 
     def stats(self) -> EngineStats:
-        """Return the engine's state now; costs microseconds."""
+        """Return the engine's state now; takes microseconds."""
         ...
 
     async def check_health(self) -> None:
-        """Return if the engine works.
+        """Check that the engine works.
 
         Raises:
             EngineDeadError: it does not, and never will again.

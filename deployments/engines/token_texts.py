@@ -1,23 +1,23 @@
-"""What each token id stands for, read from a tokenizer's vocabulary."""
+"""Reads the text of each token id from a tokenizer's vocabulary."""
 
 import re
 from collections.abc import Mapping
 
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _WORD_START = "\u2581"
-"""SentencePiece writes a space so."""
+"""A space in SentencePiece's vocabularies."""
 _SPACE = "\u0120"
-"""Byte-level BPE writes a space so."""
+"""A space in byte-level BPE's vocabularies."""
 
 
 def token_texts(vocabulary: Mapping[str, int]) -> list[bytes]:
-    """Return each id's text as bytes, b"" for ids that no token has.
+    """Return each id's text as bytes; b"" for ids without a token.
 
-    Knows the two ways vocabularies are written: byte-level BPE, a character a byte (GPT-2's `bytes_to_unicode`), and
-    SentencePiece, plain text with marked spaces and bytes as `<0x0A>`. Special tokens stand for their names.
+    Reads the two kinds of vocabularies: byte-level BPE, one character per byte (GPT-2's `bytes_to_unicode`), and
+    SentencePiece, plain text with marked spaces and with bytes as `<0x0A>`. A special token's text is its name.
 
     Args:
-        vocabulary: tokens and their ids, special ones included.
+        vocabulary: the id of each token, special ones included.
     """
     byte_level = sum(token.startswith(_SPACE) for token in vocabulary) > sum(
         token.startswith(_WORD_START) for token in vocabulary
@@ -29,7 +29,7 @@ def token_texts(vocabulary: Mapping[str, int]) -> list[bytes]:
             try:
                 texts[number] = bytes(map(bytes_of.__getitem__, token))
                 continue
-            except KeyError:  # an added token, as it is
+            except KeyError:  # an added token, written as plain text
                 pass
         elif found := _BYTE.fullmatch(token):
             texts[number] = bytes([int(found[1], 16)])
@@ -39,7 +39,7 @@ def token_texts(vocabulary: Mapping[str, int]) -> list[bytes]:
 
 
 def _byte_of_character() -> dict[str, int]:
-    """Return the byte that each character of a byte-level vocabulary stands for."""
+    """Return the byte for each character of a byte-level vocabulary."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}

@@ -1,1 +1,1 @@
-"""Gangs on a live Ray cluster: placed, held as placement groups, rebuilt when they lose a node."""
+"""Places gangs on a live Ray cluster, holds them as placement groups, and rebuilds those that lose a node."""

@@ -12,7 +12,7 @@ from cluster.spec.cluster_spec import ModelSpec
 
 
 def live_nodes() -> list[LiveNode]:
-    """Return the machines with GPUs, neighbours adjacent.
+    """Return the machines with GPUs, with neighbours next to each other.
 
     Raises:
         ClusterError: Ray does not answer.
@@ -23,12 +23,12 @@ def live_nodes() -> list[LiveNode]:
 
 
 def host_of(machine: ray_api.Machine) -> str:
-    """Return what people call a machine: its label, or its address."""
+    """Return a machine's name for people: its host label, or its address."""
     return machine.labels.get(HOST) or machine.address
 
 
 def standing_gangs() -> dict[str, PlacedGang]:
-    """Return the gangs whose placement groups exist, by name; a node that was lost is "".
+    """Return the gangs whose placement groups exist, by name; a lost node is "".
 
     Raises:
         ClusterError: Ray does not answer.
@@ -41,7 +41,11 @@ def standing_gangs() -> dict[str, PlacedGang]:
 
 
 def has_room_for(model: ModelSpec, spares_per_domain: int) -> bool:
-    """Tell whether one more replica of a model would find its GPUs now.
+    """Return whether one more replica of a model would find its GPUs now.
+
+    Args:
+        model: the model.
+        spares_per_domain: nodes of each domain kept for gangs that lost one.
 
     Raises:
         ClusterError: Ray does not answer.
@@ -55,10 +59,10 @@ def has_room_for(model: ModelSpec, spares_per_domain: int) -> bool:
 
 
 def stand(placed: PlacedGang) -> tuple[ray_api.GangBundles, str]:
-    """Make the placement group of a gang on the nodes it was given; returns it and the domain of the first rank, or "".
+    """Make a gang's placement group on its nodes; return it, and the domain of the first rank ("": no label).
 
-    Where it stands in one labelled domain, Ray is told so as well: a gang that must not leave its domain says it
-    itself, whoever moves it.
+    If the nodes share one labelled domain, the placement group requires that domain, so that Ray cannot move the gang
+    out of it.
 
     Raises:
         ClusterError: Ray does not answer.

@@ -11,29 +11,35 @@ from cluster.placement.gang_ledger import Request
 from deployments.gang_placement.placer_actor import Placer, WaitingGang
 
 ACTOR: Final = "placer"
-"""One for the whole cluster: its applications share the GPUs."""
+"""Name of the placer's actor: one for the whole cluster, because its applications share the GPUs."""
 CALL_TIMEOUT_S: Final = 10.0
+"""Seconds after which a call without an answer has failed."""
 
 
 class PlacerClient:
-    """Calls the placer, which is made if there is none; every method raises ClusterError while it is away."""
+    """Calls the placer, and makes it if there is none; every method raises ClusterError while the placer is away."""
 
     def __init__(self) -> None:
         self._actor = ray_api.durable_actor(Placer, ACTOR, on_head=True)
 
     async def ask(self, request: Request, spares_per_domain: int) -> PlacedGang | WhyNot:
-        """Return the gang's place, or why it has none; ask again every second then."""
+        """Return the gang's place, or why it has none (the caller then asks again every second).
+
+        Args:
+            request: the gang, and where it should go.
+            spares_per_domain: nodes of each domain kept for gangs that lost one.
+        """
         answer = await self._call("ask", request, spares_per_domain)
         if not isinstance(answer, PlacedGang | WhyNot):
             raise ClusterError(f"the placer answered with a {type(answer).__name__}")
         return answer
 
     async def stands(self, name: str) -> None:
-        """Tell it that a gang took the place it was given."""
+        """Report that a gang's placement group exists on the nodes it was given."""
         await self._call("stands", name)
 
     async def forget(self, name: str) -> None:
-        """Take back a place that came to nothing, or a request."""
+        """Withdraw a gang's request, or return a place that it could not use."""
         await self._call("forget", name)
 
     async def _call(self, method: str, *args: Any) -> Any:  # noqa: ANN401 - the method's own
@@ -45,7 +51,7 @@ class PlacerClient:
 
 
 def waiting_now() -> Sequence[WaitingGang]:
-    """Return the gangs that wait; none where there is no placer, which lives only as long as somebody asks it."""
+    """Return the gangs that wait for a place; empty if there is no placer, which ends itself when unused."""
     if ACTOR not in ray_api.actor_names():
         return ()
     found: Sequence[WaitingGang] = ray_api.existing_actor(ACTOR).call_now("waiting")

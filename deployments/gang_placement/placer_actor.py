@@ -1,7 +1,6 @@
-"""The placer: one small Ray actor that decides where gangs go, so that two of them never reach for the same GPUs.
+"""The placer: one small Ray actor that decides where gangs go, so that no two are given the same GPUs.
 
-It holds nothing that Ray's own tables do not, but for who may take spares: it may die at any time, and starts anew from
-them.
+It may die at any time and start again from Ray's own tables. Only one fact is not in them: which gangs may take spares.
 """
 
 import asyncio
@@ -21,11 +20,12 @@ from cluster.placement.node_labels import ACCELERATOR, NODE_GROUP
 from deployments.gang_placement.live_cluster import live_nodes, standing_gangs
 
 LOOK_S: Final = 0.25
-"""What Ray said this long ago is still believed: many replicas may ask at once."""
+"""Age, in seconds, up to which an answer of Ray is used again: many replicas may ask at once."""
 LINGER_S: Final = 60.0
-"""A placer that nobody has asked for this long ends itself; the next who asks makes another.
+"""Seconds without a request after which the placer ends itself; the next request makes another.
 
-Not where spares are kept and gangs stand: only who saw a gang before its node was lost knows that it may take one.
+It stays while spares are kept and gangs exist: only a placer that saw a gang before it lost a node knows that the gang
+may take spares.
 """
 
 _log = structlog.get_logger("rackserve.placer")
@@ -33,13 +33,13 @@ _log = structlog.get_logger("rackserve.placer")
 
 @dataclass(frozen=True, slots=True)
 class WaitingGang:
-    """A gang that waits, for people.
+    """A gang that waits for its place, as shown to people.
 
     Attributes:
-        gang: that waits.
+        gang: the gang.
         message: what is missing.
-        node_group: the machines the autoscaler was asked for; "": any.
-        waited_s: since it first asked.
+        node_group: the node group that the autoscaler was asked to grow; "": any.
+        waited_s: seconds since its first request.
     """
 
     gang: Gang
@@ -49,7 +49,11 @@ class WaitingGang:
 
 
 class Placer:
-    """The actor. Its methods are its protocol; `deployments.gang_placement.placer` calls them."""
+    """The actor. Its methods are its protocol; `deployments.gang_placement.placer` calls them.
+
+    Args:
+        linger_s: seconds without a request after which it ends itself.
+    """
 
     def __init__(self, linger_s: float = LINGER_S) -> None:
         self._ledger = GangLedger()
@@ -60,7 +64,7 @@ class Placer:
         threading.Thread(target=self._end_when_unused, args=(linger_s,), name="linger", daemon=True).start()
 
     async def ask(self, request: Request, spares_per_domain: int) -> PlacedGang | WhyNot:
-        """Return the gang's place, or why it has none; ask again every second then."""
+        """Return the gang's place, or why it has none; see `PlacerClient.ask`."""
         async with self._lock:
             self._asked_s = time.monotonic()
             self._ledger.spares_per_domain = spares_per_domain
@@ -68,19 +72,19 @@ class Placer:
             answer = self._ledger.ask(request, time.monotonic())
             if isinstance(answer, PlacedGang):
                 _log.info("placed", gang=request.gang.name, gpus=request.gang.gpus)
-            await asyncio.to_thread(self._tell_autoscaler)
+            await asyncio.to_thread(self._ask_autoscaler)
             return answer
 
     async def stands(self, name: str) -> None:
-        """Hear that a gang's placement group exists: nobody may look before it ends."""
+        """Record that a gang's placement group exists: it may end before the next look at Ray shows it."""
         async with self._lock:
             self._ledger.stands(name)
 
     async def forget(self, name: str) -> None:
-        """Take back a place that came to nothing, or a request."""
+        """Withdraw a gang's request, or take back a place that it could not use."""
         async with self._lock:
             self._ledger.forget(name)
-            await asyncio.to_thread(self._tell_autoscaler)
+            await asyncio.to_thread(self._ask_autoscaler)
 
     async def waiting(self) -> Sequence[WaitingGang]:
         """Return the gangs that wait, the longest waiting first."""
@@ -98,18 +102,18 @@ class Placer:
     def _look(self) -> None:
         now_s = time.monotonic()
         if now_s - self._looked_s >= LOOK_S:
-            standing = standing_gangs()  # before the nodes: else one that ends with its node would seem to be given up
+            standing = standing_gangs()  # before the nodes: else a gang lost with its node would seem to be given back
             self._ledger.look(live_nodes(), standing, now_s)
             self._looked_s = now_s
 
-    def _tell_autoscaler(self) -> None:
+    def _ask_autoscaler(self) -> None:
         wanted = self._ledger.wanted()
         if wanted == self._wanted:
             return
         try:
             ray_api.ask_autoscaler([(each.count, _labels(each)) for each in wanted])
         except ClusterError as error:
-            _log.warning("the autoscaler was not told", reason=str(error))
+            _log.warning("the autoscaler was not asked", reason=str(error))
             return
         self._wanted = wanted
 

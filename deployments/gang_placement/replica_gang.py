@@ -1,4 +1,4 @@
-"""A replica's own gang: asked for, stood up, watched, given back."""
+"""A replica's own gang: requests its place, takes it, watches its nodes and gives it back."""
 
 import asyncio
 import contextlib
@@ -19,24 +19,28 @@ if TYPE_CHECKING:
     from deployments.ray_api import GangBundles
 
 ASK_S: Final = 1.0
+"""Seconds between two requests of a gang that waits for its place."""
 STAND_S: Final = 15.0
-"""Ray makes a placement group of 72 GPUs in a tenth of a second; after this long somebody else has taken its GPUs."""
+"""Seconds after which a placement group that does not exist yet never will: something else has taken its GPUs.
+
+Ray makes one of 72 GPUs in a tenth of a second.
+"""
 
 _log = structlog.get_logger("rackserve.gang")
 
 
 class ReplicaGang:
-    """The gang of one life of one replica.
+    """The gang of one life of one replica; used in the replica's driver.
 
     Args:
         model: what the replica serves.
-        replica_id: this life of this replica.
-        spares_per_domain: as the cluster file has it.
-        node_id: the node this process is on.
-        address: of that node, as other nodes reach it.
+        replica_id: unique for this life of this replica.
+        spares_per_domain: nodes of each domain kept for gangs that lost one.
+        node_id: the node of the driver, this process.
+        address: that node's address, as other nodes reach it.
 
     Attributes:
-        domain: the NVLink domain its first rank is in; "" before `acquire`, and where nodes have no such label.
+        domain: the NVLink domain of its first rank; "" before `acquire`, or if nodes have no such label.
     """
 
     def __init__(self, model: ModelSpec, replica_id: str, spares_per_domain: int, node_id: str, address: str) -> None:
@@ -49,13 +53,13 @@ class ReplicaGang:
 
     @property
     def place(self) -> GangPlace | None:
-        """Where its ranks are; None before `acquire`."""
+        """Where the gang's ranks are; None before `acquire`."""
         if self._bundles is None:
             return None
-        return GangPlace(self._bundles.handle, self._address, self._bundles.nodes[0] == self._request.front)
+        return GangPlace(self._bundles.handle, self._address, self._bundles.nodes[0] == self._request.driver_node)
 
     async def acquire(self) -> None:
-        """Wait for a place, for as long as it takes, and take it; one that is cancelled waits no more."""
+        """Wait for a place, without a time limit, and take it; if cancelled, withdraw the request."""
         try:
             await self._acquire()
         except asyncio.CancelledError:
@@ -87,10 +91,10 @@ class ReplicaGang:
             await asyncio.sleep(ASK_S)
 
     async def check(self) -> None:
-        """Return while every rank has its node.
+        """Check that every rank has its node.
 
         Raises:
-            GangLostError: one is gone; the gang must be torn down whole.
+            GangLostError: a node is gone; the gang must be torn down whole.
         """
         if self._bundles is None:
             return
@@ -99,7 +103,7 @@ class ReplicaGang:
             raise GangLostError(f"the gang {self._request.gang.name}: {broken}")
 
     async def release(self) -> None:
-        """Give its GPUs back; Ray does so by itself when this process ends."""
+        """Give the gang's GPUs back; Ray does so by itself when this process ends."""
         bundles, self._bundles = self._bundles, None
         if bundles is not None:
             await asyncio.to_thread(bundles.remove)

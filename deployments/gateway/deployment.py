@@ -16,6 +16,7 @@ from deployments.process.logs import configure_logs
 from deployments.process.loop_thread import LoopThread
 
 HEALTH_TIMEOUT_S = 5.0
+"""Seconds after which a health check without an answer means that the gateway's event loop is stuck."""
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 
 
@@ -24,7 +25,7 @@ class GatewayReplica:
 
     Args:
         spec: where to listen and the limits.
-        models: the models' applications: Serve runs them because they are named here; the gateway finds their replicas
+        models: the models' applications. Serve runs them because they are named here; the gateway finds their replicas
             through the directory.
     """
 
@@ -37,7 +38,11 @@ class GatewayReplica:
         self._process: GatewayProcess | None = None
 
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
-        """Take the models to serve, at the start and whenever they change: `{"models": [...]}` as JSON-like specs."""
+        """Apply the models to serve, at the start and at every change.
+
+        Args:
+            config: `{"models": [...]}`, each model as the JSON-like form of `ModelSpec`.
+        """
         models = [ModelSpec.model_validate(model) for model in config["models"]]
         self._scaling.enabled = any(model.replicas.is_autoscaled for model in models)
         if self._process is None:
@@ -70,7 +75,11 @@ class GatewayReplica:
         return process
 
     async def check_health(self) -> None:
-        """Serve's question: raises when this gateway is to be replaced."""
+        """Answer Serve's health check.
+
+        Raises:
+            ClusterError: this gateway is not well; Serve replaces it.
+        """
         if self._process is not None:
             try:
                 async with asyncio.timeout(HEALTH_TIMEOUT_S):
@@ -79,25 +88,29 @@ class GatewayReplica:
                 raise ClusterError(f"the gateway's event loop is stuck: {error}") from error
 
     async def __call__(self, _request: object) -> dict[str, Any]:
-        """Answer on Serve's own HTTP: where apps connect, and what this gateway knows."""
+        """Return, on Serve's own HTTP port, where apps connect and what this gateway knows."""
         if self._process is None:
             raise ClusterError("the gateway has not started")
         return await self._loop.run_async(self._process.state())
 
     async def __del__(self) -> None:
-        """Serve's order to end: no new connections, running answers finish."""
+        """Obey Serve's order to end: accept no new connections and let running answers finish."""
         if self._process is not None:
             await self._loop.run_async(self._process.stop(self._spec.drain_timeout_s))
         self._loop.close()
 
 
 def _digest(spec: GatewaySpec) -> str:
-    """Name what a gateway is started with; how many there are is no part of it."""
+    """Return a digest of what a gateway is started with, except the number of gateways."""
     return hashlib.sha256(spec.model_copy(update={"replicas": 1}).model_dump_json().encode()).hexdigest()[:16]
 
 
 async def _check_port_is_ours(port: int, application: str) -> None:
-    """Refuse a port that another application has on this node: the kernel would mix both clusters' requests."""
+    """Check that no other application's gateway has this port on this node: the kernel would mix their requests.
+
+    Raises:
+        ClusterError: one has it.
+    """
     own = actor_name(application)
     for name in ray_api.actor_names() if port else ():
         if name == own or not name.startswith(actor_name("")):
@@ -105,6 +118,6 @@ async def _check_port_is_ours(port: int, application: str) -> None:
         try:
             view = await DirectoryClient(ray_api.existing_actor(name)).watch("", -1)
         except ClusterError:
-            continue  # no directory, or one without a word: no gateways that matter
+            continue  # no directory, or one that does not answer: no gateways that matter
         if any(gateway.port == port and gateway.node_id == ray_api.node_id() for gateway in view.gateways):
             raise ClusterError(f"gateway.port: port {port} is that of {name.removeprefix(actor_name(''))} on this node")

@@ -1,7 +1,7 @@
-"""When a gateway that is to stop may stop listening: an update must leave no node without one.
+"""Decides when a stopping gateway may stop listening: an update must leave no node without a gateway.
 
-Serve starts new gateways before it stops old ones, but not necessarily on the same node first. A load balancer that
-knows nodes by their port would meet a closed one.
+Serve starts new gateways before it stops old ones, but perhaps on other nodes first. A load balancer that sends to a
+port on every node would then meet a closed port.
 """
 
 from typing import Final
@@ -9,10 +9,17 @@ from typing import Final
 from deployments.directory.membership import GatewayEndpoint, View
 
 SUCCESSOR_S: Final = 10.0
-"""A gateway waits no longer for the one that is to take its place: it may have failed to start."""
+"""Longest wait, in seconds, of a stopping gateway for its successor, which may have failed to start."""
 
 
 def may_leave(leaving: GatewayEndpoint, view: View) -> bool:
-    """Tell whether no gateway with other settings listens anywhere (there is no update), or one does on this node."""
+    """Return whether a stopping gateway may stop listening.
+
+    It may if no gateway with other settings listens anywhere (there is no update), or if one listens on the same node.
+
+    Args:
+        leaving: the stopping gateway.
+        view: the directory's members.
+    """
     others = [gateway for gateway in view.gateways if gateway.settings != leaving.settings]
     return not others or any(gateway.node_id == leaving.node_id for gateway in others)

@@ -1,4 +1,4 @@
-"""API keys that tenants of a cluster file have in files, such as those of a mounted Kubernetes Secret."""
+"""Reads the API keys that tenants keep in files, such as those of a mounted Kubernetes Secret."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -8,15 +8,15 @@ from cluster.spec.cluster_spec import GatewaySpec, TenantSpec
 
 
 def with_keys_read(gateway: GatewaySpec, source: str = "gateway", section: str = "gateway.tenants") -> GatewaySpec:
-    """Return `gateway` with every tenant known by its key's digest; the keys themselves are not kept.
+    """Return `gateway` with the SHA-256 digest of every tenant's key; the keys themselves are not kept.
 
     Args:
-        gateway: with its tenants.
-        source: what the file they come from is called in errors.
-        section: where in that file they are.
+        gateway: the gateway's spec, with its tenants.
+        source: the name, in errors, of the file that lists the tenants.
+        section: the path of the tenants in that file, for errors.
 
     Raises:
-        SpecError: a `key_file` cannot be read or is empty, or two tenants have the same key; with every problem.
+        SpecError: a `key_file` cannot be read or is empty, or two tenants have the same key; lists all of them.
     """
     tenants: list[TenantSpec] = []
     problems: list[SpecProblem] = []

@@ -1,1 +1,1 @@
-"""What an engine's KV cache holds, told to gateways as prompt chunks."""
+"""Reports to gateways which prompt chunks an engine's KV cache holds."""

@@ -1,9 +1,10 @@
-"""Where in a prompt's tokens its canonical bytes are: found by reading the tokens' text.
+"""Finds where in a prompt's tokens its canonical bytes are, by searching the tokens' text.
 
-A share of the bytes is not the same share of the tokens: code and Chinese take more tokens a byte than prose, and the
-engine's template adds special tokens, a default system prompt, instructions about tools (measured with SmolLM2 on chats
-of mixed content: off by up to 14 blocks). So each message's text is looked for in the text of the tokens; what is not
-found, such as tools that the template words in its own way, lies in proportion between what is.
+Half of the bytes are not half of the tokens: code and Chinese take more tokens per byte than prose, and the engine's
+template adds special tokens, a default system prompt and instructions about tools. Measured with SmolLM2 on chats of
+mixed content, assuming equal shares is wrong by up to 14 blocks. So each message's text is searched for in the tokens'
+text. Text that is not found (such as tools, which the template formats in its own way) is placed in proportion between
+its neighbours that are.
 """
 
 import re
@@ -13,19 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIN_SEGMENT_BYTES = 16
-"""Shorter texts are not looked for: they are found where they don't belong."""
+"""Length below which a text is not searched for: short texts match in wrong places."""
 MAX_MISSES = 8
-"""After so many texts that are not there no more are looked for, so that no prompt can make this slow."""
+"""Texts not found after which the search ends, so that no prompt can make it slow."""
 _SEGMENT = re.compile(rb"[^\xfd\xfe\xff]{%d,}" % MIN_SEGMENT_BYTES)
 
 
 def token_ends(canonical: bytes, ends: Sequence[int], texts: Sequence[bytes]) -> NDArray[np.int64]:
-    """Return how many tokens it takes to cover the canonical bytes up to each of `ends`; shape (len(ends),).
+    """Return how many tokens cover the canonical bytes up to each of `ends`; shape (len(ends),).
 
     Args:
-        canonical: canonical bytes of a prompt (`router.prompt.canonical`), or of the end of one.
-        ends: growing offsets in them.
-        texts: each token's text, of the same stretch of the prompt.
+        canonical: canonical bytes of a prompt (`router.prompt.canonical`), or of its last part.
+        ends: ascending offsets in `canonical`, in bytes.
+        texts: the text of each token of the same part of the prompt.
     """
     rendered = b"".join(texts)
     token_stops = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
@@ -36,13 +37,13 @@ def token_ends(canonical: bytes, ends: Sequence[int], texts: Sequence[bytes]) ->
 
 
 def token_ends_in_proportion(canonical_bytes: int, ends: Sequence[int], tokens: int) -> NDArray[np.int64]:
-    """Return the same for tokens whose text is not known, as if each stood for as many bytes; shape (len(ends),)."""
+    """Return `token_ends` for tokens of unknown text, as if all were equally long in bytes; shape (len(ends),)."""
     offsets = np.asarray(ends, np.float64) * (tokens / max(1, canonical_bytes))
     return np.minimum(np.ceil(offsets).astype(np.int64), tokens)
 
 
 def _anchors(canonical: bytes, rendered: bytes) -> tuple[list[int], list[int]]:
-    """Return offsets that correspond: in the canonical bytes, and in the tokens' text. Both grow."""
+    """Return pairs of equal positions: offsets in `canonical` and offsets in `rendered`. Both ascend."""
     there, here = [0], [0]
     cursor = misses = 0
     for segment in _SEGMENT.finditer(canonical):

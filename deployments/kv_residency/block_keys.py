@@ -1,8 +1,8 @@
-"""Names for KV blocks that can be told from token ids alone, before the engine has stored them.
+"""Computes keys of KV blocks from token ids alone, before the engine has stored the blocks.
 
-A block's key covers its tokens, what else tells it apart (LoRA adapter, cache salt, media) and every block before it:
-the same for a prompt that is about to be prefilled and for the engine's event that it was. The engine's own hashes
-can't be used: they are seeded in the engine's process.
+A block's key is a hash over its tokens, whatever else distinguishes it (LoRA adapter, cache salt, media) and the key of
+the block before. A prompt that waits for its prefill and the engine's later event give the same key. The engine's own
+hashes can't be used: they are seeded in the engine's process.
 """
 
 from array import array
@@ -12,7 +12,7 @@ from itertools import repeat
 from xxhash import xxh3_64_intdigest
 
 ROOT = 0
-"""The parent of a prompt's first block."""
+"""Key used as the parent of a prompt's first block."""
 ID_BYTES = 4
 _ID = next(code for code in "IL" if array(code).itemsize == ID_BYTES)
 
@@ -21,7 +21,7 @@ def packed(token_ids: Iterable[int]) -> memoryview:
     """Return token ids as 4 bytes each.
 
     Raises:
-        OverflowError: one is negative or above 32 bits.
+        OverflowError: an id is negative or needs more than 32 bits.
     """
     return memoryview(array(_ID, token_ids)).cast("B")
 
@@ -30,10 +30,10 @@ def block_keys(ids: memoryview, block_tokens: int, parent: int = ROOT, extras: I
     """Return the keys of consecutive full blocks.
 
     Args:
-        ids: their tokens, `packed`; what fills no block at the end is left out.
-        block_tokens: tokens a block.
+        ids: the blocks' token ids, `packed`; ids after the last full block are ignored.
+        block_tokens: tokens per block.
         parent: the key of the block before the first.
-        extras: for each block what else it stands for; "": nothing. Blocks beyond its end have none.
+        extras: for each block what distinguishes it besides its tokens; "": nothing. May be shorter than the blocks.
     """
     digest = xxh3_64_intdigest
     size = block_tokens * ID_BYTES

@@ -1,4 +1,4 @@
-"""Which prompt chunks are resident: each is tied to the KV block that decides it, whether that is stored yet or not."""
+"""Which prompt chunks are resident: maps each chunk to the KV blocks that decide it, stored yet or not."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -8,18 +8,20 @@ from numpy.typing import NDArray
 
 from router.prompt.chunk_chain import Hashes
 
-MAX_TIES = 32
-"""Chunks tied to one block at the most. One or two is usual; more come of prompts that share a block and go apart
-within a chunk. Beyond it the oldest tie goes."""
+MAX_CHUNKS_PER_BLOCK = 32
+"""Most chunks that one block decides; beyond it the oldest is dropped.
+
+One or two are usual. More come from prompts that share a block and differ within a chunk.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """Chunks and where they end.
+    """Resident chunks and where each ends.
 
     Attributes:
-        hashes: shape (n,).
-        tokens: how many tokens of a prompt it takes to cover each chunk and all before it; shape (n,).
+        hashes: the chunks' hashes; shape (n,).
+        tokens: tokens from the prompt's start to each chunk's end; shape (n,).
     """
 
     hashes: Hashes
@@ -28,20 +30,28 @@ class Resident:
 
 @dataclass(slots=True)
 class _Chunk:
+    """One chunk.
+
+    Attributes:
+        tokens: tokens from the prompt's start to the chunk's end.
+        blocks: blocks that decide it.
+        held_blocks: those of them that the engine holds.
+    """
+
     tokens: int
-    ties: int = 0
-    held: int = 0
+    blocks: int = 0
+    held_blocks: int = 0
 
 
 class ChunkBlockMap:
-    """Ties between chunks and KV blocks.
+    """Maps prompt chunks to the KV blocks that decide whether they are resident.
 
-    A chunk is resident as long as one of the blocks it is tied to is held. It has several where its end lies within a
-    block: then each prompt that goes on differently there has a block of its own.
+    A chunk is resident while the engine holds at least one of its blocks. A chunk that ends within a block can have
+    several: prompts that continue differently after the chunk have different blocks there.
 
     Args:
-        max_pending: blocks remembered that are not held: of prompts that wait for their prefill, or were evicted. The
-            one longest unheard of is forgotten, with its ties.
+        max_pending: most blocks remembered that are not held, because their prompt waits for its prefill or they were
+            evicted. Beyond it the block that was used longest ago is forgotten, with its chunks.
     """
 
     def __init__(self, max_pending: int) -> None:
@@ -50,137 +60,137 @@ class ChunkBlockMap:
         self._held: dict[int, list[int]] = {}
         self._pending: OrderedDict[int, list[int]] = OrderedDict()
         self._changed: set[int] = set()
-        self._told: dict[int, int] = {}
+        self._reported: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._chunks)
 
     def tokens(self, chunk: int) -> int | None:
-        """Return where a chunk ends, in tokens; None where it is tied to nothing."""
+        """Return where a chunk ends, in tokens from the prompt's start; None: the chunk has no block."""
         known = self._chunks.get(chunk)
         return known.tokens if known is not None else None
 
     def is_resident(self, chunk: int) -> bool:
-        """Tell whether a block that a chunk is tied to is held."""
+        """Return whether the engine holds at least one of a chunk's blocks."""
         known = self._chunks.get(chunk)
-        return known is not None and known.held > 0
+        return known is not None and known.held_blocks > 0
 
-    def tie(self, chunk: int, block: int, tokens: int, *, is_held: bool) -> None:
-        """Let a block decide a chunk.
+    def add(self, chunk: int, block: int, tokens: int, *, is_held: bool) -> None:
+        """Map a chunk to a block: while the engine holds the block, the chunk is resident.
 
         Args:
-            chunk: its hash.
-            block: its key.
-            tokens: where the chunk ends.
-            is_held: the block is held now.
+            chunk: the chunk's hash.
+            block: the block's key.
+            tokens: where the chunk ends, in tokens from the prompt's start.
+            is_held: the engine holds the block now.
         """
         if is_held:
-            tied = self._held.setdefault(block, [])
+            chunks = self._held.setdefault(block, [])
         else:
-            tied = self._pending.setdefault(block, [])
+            chunks = self._pending.setdefault(block, [])
             self._pending.move_to_end(block)
-        if chunk not in tied:
+        if chunk not in chunks:
             known = self._chunks.get(chunk)
             if known is None:
                 known = self._chunks[chunk] = _Chunk(tokens)
-            tied.append(chunk)
-            known.ties += 1
+            chunks.append(chunk)
+            known.blocks += 1
             if is_held:
                 self._hold(chunk, known)
-            if len(tied) > MAX_TIES:
-                self._untie(tied.pop(0), is_held=is_held)
+            if len(chunks) > MAX_CHUNKS_PER_BLOCK:
+                self._remove(chunks.pop(0), is_held=is_held)
         if len(self._pending) > self._max_pending:
             for forgotten in self._pending.popitem(last=False)[1]:
-                self._untie(forgotten, is_held=False)
+                self._remove(forgotten, is_held=False)
 
     def appeared(self, block: int) -> None:
-        """Note that a block is held that was not."""
-        tied = self._pending.pop(block, None)
-        if tied is not None:
-            self._held[block] = tied
-            for chunk in tied:
+        """Record that the engine now holds a block that it did not hold."""
+        chunks = self._pending.pop(block, None)
+        if chunks is not None:
+            self._held[block] = chunks
+            for chunk in chunks:
                 self._hold(chunk, self._chunks[chunk])
 
     def vanished(self, block: int) -> None:
-        """Note that a block is held no longer. Its ties stay for a while: a waiting prompt may bring it back."""
-        tied = self._held.pop(block, None)
-        if tied is None:
+        """Record that the engine no longer holds a block; its chunks stay mapped, for a prompt may bring it back."""
+        chunks = self._held.pop(block, None)
+        if chunks is None:
             return
-        for chunk in tied:
+        for chunk in chunks:
             self._release(chunk, self._chunks[chunk])
-        self._pending[block] = tied
+        self._pending[block] = chunks
         if len(self._pending) > self._max_pending:
             for forgotten in self._pending.popitem(last=False)[1]:
-                self._untie(forgotten, is_held=False)
+                self._remove(forgotten, is_held=False)
 
     def _hold(self, chunk: int, known: _Chunk) -> None:
-        known.held += 1
-        if known.held == 1:
+        known.held_blocks += 1
+        if known.held_blocks == 1:
             self._changed.add(chunk)
 
     def _release(self, chunk: int, known: _Chunk) -> None:
-        known.held -= 1
-        if not known.held:
+        known.held_blocks -= 1
+        if not known.held_blocks:
             self._changed.add(chunk)
 
-    def _untie(self, chunk: int, *, is_held: bool) -> None:
+    def _remove(self, chunk: int, *, is_held: bool) -> None:
         known = self._chunks[chunk]
-        known.ties -= 1
+        known.blocks -= 1
         if is_held:
             self._release(chunk, known)
-        if not known.ties:
+        if not known.blocks:
             del self._chunks[chunk]
 
     @property
     def has_changes(self) -> bool:
-        """There may be something for `take_changes`."""
+        """Whether `take_changes` may have something to return."""
         return bool(self._changed)
 
     def take_changes(self) -> tuple[Resident, Hashes]:
-        """Return the chunks that became resident and those that are no longer, since the last call."""
-        told = self._told
+        """Return what changed since the last call: chunks that became resident, and hashes of chunks evicted."""
+        reported = self._reported
         resident: dict[int, int] = {}
         evicted: list[int] = []
         for chunk in self._changed:
             known = self._chunks.get(chunk)
-            if known is not None and known.held:
-                if chunk not in told:
+            if known is not None and known.held_blocks:
+                if chunk not in reported:
                     resident[chunk] = known.tokens
-            elif chunk in told:
-                del told[chunk]
+            elif chunk in reported:
+                del reported[chunk]
                 evicted.append(chunk)
-        told.update(resident)
+        reported.update(resident)
         self._changed.clear()
         return _resident(resident), np.array(evicted, np.uint64)
 
     def all_resident(self) -> Resident:
-        """Return every resident chunk as of the last `take_changes`: what all changes taken so far add up to."""
-        return _resident(self._told)
+        """Return every chunk that was resident at the last `take_changes`: the sum of all changes taken so far."""
+        return _resident(self._reported)
 
     def check_integrity(self) -> None:
-        """Check that counts are what the ties say.
+        """Check that each chunk's counts agree with the blocks.
 
         Raises:
-            AssertionError: they are not; the message says what is wrong.
+            AssertionError: they do not; the message says what is wrong.
         """
         if self._held.keys() & self._pending.keys():
             raise AssertionError("a block is both held and not")
         if len(self._pending) > self._max_pending:
             raise AssertionError(f"{len(self._pending)} blocks are remembered that are not held")
-        ties: dict[int, list[int]] = {chunk: [0, 0] for chunk in self._chunks}
+        counts: dict[int, list[int]] = {chunk: [0, 0] for chunk in self._chunks}
         for blocks, is_held in ((self._held, 1), (self._pending, 0)):
-            for tied in blocks.values():
-                if not 0 < len(tied) == len(set(tied)) <= MAX_TIES:
-                    raise AssertionError(f"a block has {len(tied)} ties")
-                for chunk in tied:
-                    ties[chunk][0] += 1
-                    ties[chunk][1] += is_held
+            for chunks in blocks.values():
+                if not 0 < len(chunks) == len(set(chunks)) <= MAX_CHUNKS_PER_BLOCK:
+                    raise AssertionError(f"a block has {len(chunks)} chunks")
+                for chunk in chunks:
+                    counts[chunk][0] += 1
+                    counts[chunk][1] += is_held
         for chunk, known in self._chunks.items():
-            if not known.ties or [known.ties, known.held] != ties[chunk]:
-                raise AssertionError(f"chunk {chunk:x}: {known} but {ties[chunk]}")
-        resident = {chunk for chunk, known in self._chunks.items() if known.held}
-        if not resident ^ self._told.keys() <= self._changed:
-            raise AssertionError("a chunk changed and nobody will be told")
+            if not known.blocks or [known.blocks, known.held_blocks] != counts[chunk]:
+                raise AssertionError(f"chunk {chunk:x}: {known} but {counts[chunk]}")
+        resident = {chunk for chunk, known in self._chunks.items() if known.held_blocks}
+        if not resident ^ self._reported.keys() <= self._changed:
+            raise AssertionError("a chunk changed but `take_changes` would not return it")
 
 
 def _resident(ends: dict[int, int]) -> Resident:

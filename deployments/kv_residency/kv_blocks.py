@@ -1,4 +1,4 @@
-"""Which KV blocks an engine holds, by our own keys: the engine's events, counted."""
+"""Which KV blocks an engine holds, by our own keys, counted from the engine's events."""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,16 +9,16 @@ from deployments.kv_residency.block_keys import ROOT, block_keys, packed
 class KvBlocks:
     """The blocks of one engine's prefix cache.
 
-    vLLM may hold a block several times (two prompts with the same beginning that are prefilled at once), and tells of
-    each copy's coming and going: a block is held as long as one copy is. Events that don't fit what is known (a parent
-    that nobody told of, sizes that don't add up) are passed over: what is not known to be held counts as not held.
+    vLLM may hold several copies of a block (two prompts with the same beginning, prefilled at once) and sends events
+    for each copy. A block is held while at least one copy is. Events that don't fit (an unknown parent, sizes that
+    don't add up) are ignored: a block not known to be held counts as not held.
 
     Args:
-        block_tokens: tokens a block.
+        block_tokens: tokens per block.
 
     Attributes:
-        copies: how many copies the engine holds of each block, by key; 1 or more.
-        total_copies: of all blocks.
+        copies: copies that the engine holds of each block, by key; 1 or more.
+        total_copies: copies of all blocks together.
     """
 
     def __init__(self, block_tokens: int) -> None:
@@ -34,7 +34,7 @@ class KvBlocks:
         return len(self.copies)
 
     def stored(self, event: BlockStored) -> Iterator[int]:
-        """Take an event; yields the keys of blocks that were not held before."""
+        """Apply an event and yield the keys of blocks that were not held before."""
         hashes, parent = event.block_hashes, event.parent_block_hash
         fits = event.block_size == self._block_tokens and len(event.token_ids) == len(hashes) * event.block_size
         root = ROOT if parent is None else self._keys.get(parent)
@@ -52,7 +52,7 @@ class KvBlocks:
                 yield key
 
     def removed(self, event: BlockRemoved) -> Iterator[int]:
-        """Take an event; yields the keys of blocks that are no longer held."""
+        """Apply an event and yield the keys of blocks that are no longer held."""
         for name in event.block_hashes:
             key = self._keys.get(name)
             if key is None:
@@ -64,20 +64,20 @@ class KvBlocks:
                 yield key
 
     def cleared(self) -> Iterable[int]:
-        """Forget every block; returns the keys of those that were held."""
+        """Forget every block and return the keys of those that were held."""
         keys = self.copies
         self.copies, self._keys, self.total_copies = {}, {}, 0
         return keys
 
     def check_integrity(self) -> None:
-        """Check that both ways of naming a block agree.
+        """Check that the engine's names, our keys and the counts agree.
 
         Raises:
-            AssertionError: they don't.
+            AssertionError: they don't; the message says what is wrong.
         """
         if set(self._keys.values()) != set(self.copies) or len(self._keys) != len(self.copies):
-            raise AssertionError("a block is held without a name, or named without being held")
+            raise AssertionError("a held block has no engine name, or a name stands for a block that is not held")
         if any(count < 1 for count in self.copies.values()):
-            raise AssertionError("a block is held in no copy")
+            raise AssertionError("a held block has no copy")
         if sum(self.copies.values()) != self.total_copies:
             raise AssertionError(f"{self.total_copies} copies are counted, {sum(self.copies.values())} are held")

@@ -1,4 +1,4 @@
-"""Ties each prompt's chunks, and its answer's, to the KV blocks that will decide whether they are resident."""
+"""Maps the chunks of each prompt, and of its answer, to the KV blocks that decide whether they are resident."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -14,27 +14,28 @@ from router.prompt.canonical import Prompt, UnknownPromptError, assistant_piece,
 from router.prompt.chunk_chain import ChunkChain, ChunkHasher
 
 CHAT_PATHS = frozenset({"/v1/chat/completions", "/v1/messages", "/v1/responses"})
-"""Where an answer becomes a message of the next request."""
+"""APIs where an answer becomes a message of the next request."""
 MAX_OPEN = 4096
-"""Requests remembered until their answer is there. Beyond it the oldest is forgotten, and its answer not tied."""
+"""Most requests remembered until their answer is complete; beyond it the oldest one's answer is not mapped."""
 OVERLAP = 4
-"""Where a prompt's beginning is known, its text is read from so many tokens before: a token may cross the boundary."""
+"""Tokens read again before the end of a prompt's known beginning: a token may cross that boundary."""
 
 
 @dataclass(slots=True)
 class _Open:
-    """What it takes to go on with a prompt once its answer is there.
+    """A prompt that waits for its answer: what is needed to map the answer's chunks.
 
     Attributes:
-        chain: the prompt's.
-        chain_tokens: where the chain's last chunk ends, in tokens.
-        decided: how many of its chunks are tied; the others are decided by the block that the answer begins in.
-        decided_tokens: where the last of those ends.
-        undecided_ends: where the others end.
-        rest: token ids from `rest_start` on: the last, unfilled block, and what is in no chunk.
-        full_blocks: the prompt's.
-        last_key: of the last of them.
-        adapter: the LoRA adapter's name, or "".
+        chain: the prompt's chunks.
+        chain_tokens: where the last chunk ends, in tokens.
+        decided: chunks that have a block; the block in which the answer begins decides the others.
+        decided_tokens: where the last of the decided chunks ends, in tokens.
+        undecided_ends: where each of the other chunks ends, in tokens.
+        rest: token ids from `rest_start` to the prompt's end: those of no full block or of no chunk.
+        rest_start: position in the prompt of the first of `rest`, in tokens.
+        full_blocks: full blocks of the prompt.
+        last_key: the key of the last full block; `ROOT`: there is none.
+        adapter: the LoRA adapter's name; "": none.
     """
 
     chain: ChunkChain
@@ -50,48 +51,48 @@ class _Open:
 
 
 class PromptBlockMap:
-    """Cuts prompts into chunks and blocks, and ties the ones to the others.
+    """Cuts prompts into chunks and blocks, and maps the chunks to the blocks.
 
-    The block that holds a chunk's middle token decides it: then what a gateway believes to be cached is at most half a
-    chunk away from what is (a whole one, were it the last token's).
+    The block that holds a chunk's middle token decides it. What a gateway believes to be cached is then at most half a
+    chunk off; with the last token it would be up to a whole chunk.
 
     Args:
-        hasher: as the gateways'.
-        model: as the gateways name it.
-        ties: where the ties go.
-        is_held: whether the engine holds a block, by its key.
-        block_tokens: tokens a block.
-        token_texts: what token ids stand for; None: not known.
+        hasher: hashes chunks exactly as the gateways do.
+        model: the model's name, as gateways use it.
+        chunk_block_map: where the mapping is stored.
+        is_held: returns whether the engine holds the block with a key.
+        block_tokens: tokens per block.
+        token_texts: the text of each token id; None: not known.
     """
 
-    def __init__(  # noqa: PLR0913 - what the two sides of a tie are made of
+    def __init__(  # noqa: PLR0913 - what chunks and blocks are made of
         self,
         hasher: ChunkHasher,
         model: str,
         *,
-        ties: ChunkBlockMap,
+        chunk_block_map: ChunkBlockMap,
         is_held: Callable[[int], bool],
         block_tokens: int,
         token_texts: TokenTexts | None,
     ) -> None:
         self._hasher = hasher
         self._model = model
-        self._ties = ties
+        self._chunk_block_map = chunk_block_map
         self._is_held = is_held
         self._block_tokens = block_tokens
         self._texts = token_texts
         self._open: OrderedDict[str, _Open] = OrderedDict()
 
     def prompt(self, event: PromptSeen, path: str, body: bytes) -> ChunkChain | None:
-        """Tie a prompt.
+        """Map a prompt's chunks.
 
         Args:
-            event: the prompt as the engine has it.
-            path: the request's, without the query.
-            body: the request's.
+            event: the prompt as the engine tokenized it.
+            path: the request's path, without the query.
+            body: the request's body.
 
         Returns:
-            The prompt's chain; None where the body cannot be understood.
+            The prompt's chunk chain; None: the body is not understood.
         """
         try:
             prompt = read_prompt(path, body)
@@ -103,7 +104,7 @@ class PromptBlockMap:
         extras = prompt_extras(tokens // size, size, event.adapter, event.cache_salt, event.media)
         keys = block_keys(packed(ids), size, extras=extras)
         ends = self._ends(chain, prompt, ids)
-        decided = self._tie(chain.hashes.tolist(), ends, 0, keys, 0)
+        decided = self._map(chain.hashes.tolist(), ends, 0, keys, 0)
         if path in CHAT_PATHS:
             chain_tokens = ends[-1] if ends else 0
             start = min(len(keys) * size, max(0, chain_tokens - OVERLAP))
@@ -124,16 +125,22 @@ class PromptBlockMap:
         return chain
 
     def answer(self, event: AnswerSeen) -> None:
-        """Tie an answer: the next turn's prompt will hold it."""
+        """Map the chunks of an answer: the next turn's prompt will contain it."""
         open_ = self._open.pop(event.request_id, None)
         if open_ is None:
             return
         for text, ids in zip(event.texts, event.token_ids, strict=True):
             if text and ids:
-                self._tie_answer(open_, assistant_piece(text), [*open_.rest, *ids])
+                self._map_answer(open_, assistant_piece(text), [*open_.rest, *ids])
 
-    def _tie_answer(self, open_: _Open, piece: bytes, ids: Sequence[int]) -> None:
-        """Tie one answer; `ids` are those of prompt and answer from `open_.rest_start` on."""
+    def _map_answer(self, open_: _Open, piece: bytes, ids: Sequence[int]) -> None:
+        """Map one answer's chunks.
+
+        Args:
+            open_: the prompt.
+            piece: canonical bytes of the answer as a message.
+            ids: token ids of prompt and answer from `open_.rest_start` on.
+        """
         chain, size = open_.chain, self._block_tokens
         longer = self._hasher.extended(chain, piece)
         canonical = chain.tail + piece
@@ -144,29 +151,36 @@ class PromptBlockMap:
         keys = block_keys(packed(ids[unfilled:]), size, open_.last_key, extras)
         start = max(open_.rest_start, open_.chain_tokens - OVERLAP)
         ends = [*open_.undecided_ends, *self._place(canonical, new_ends, ids[start - open_.rest_start :], start)]
-        self._tie(longer.hashes[open_.decided :].tolist(), ends, open_.decided_tokens, keys, open_.full_blocks)
+        self._map(longer.hashes[open_.decided :].tolist(), ends, open_.decided_tokens, keys, open_.full_blocks)
 
     def _ends(self, chain: ChunkChain, prompt: Prompt, ids: Sequence[int]) -> list[int]:
-        """Return where in the prompt each chunk ends, in tokens."""
+        """Return where each chunk ends, in tokens from the prompt's start."""
         if prompt.tokens:
             return _ends_of_ids(prompt.pieces[0], chain.ends)
         known: list[int] = []
         for chunk in chain.hashes.tolist():
-            tokens = self._ties.tokens(chunk)
+            tokens = self._chunk_block_map.tokens(chunk)
             if tokens is None:
                 break
             known.append(tokens)
         if len(known) == len(chain):
             return known
         start_byte, start = (chain.ends[len(known) - 1], max(0, known[-1] - OVERLAP)) if known else (0, 0)
-        if start >= len(ids):  # an unlike template: what was known does not fit
+        if start >= len(ids):  # another chat template: the known ends do not fit this prompt
             known, start_byte, start = [], 0, 0
         canonical = b"".join(prompt.pieces)[start_byte:]
         new_ends = [end - start_byte for end in islice(chain.ends, len(known), None)]
         return known + self._place(canonical, new_ends, ids[start:], start)
 
     def _place(self, canonical: bytes, ends: Sequence[int], ids: Sequence[int], start: int) -> list[int]:
-        """Return where canonical bytes end in the prompt's tokens, of which `ids` begin with the number `start`."""
+        """Return where canonical bytes end, in tokens from the prompt's start.
+
+        Args:
+            canonical: canonical bytes of the prompt's last part.
+            ends: offsets in `canonical`, in bytes.
+            ids: the same part's token ids.
+            start: position of the first of `ids` in the prompt.
+        """
         texts = self._texts_of(ids)
         if texts is None:
             placed = token_ends_in_proportion(len(canonical), ends, len(ids))
@@ -180,23 +194,23 @@ class PromptBlockMap:
             return None
         try:
             return list(map(self._texts.__getitem__, ids))
-        except LookupError:  # an id beyond the vocabulary, such as a placeholder
+        except LookupError:  # an id outside the vocabulary, such as a placeholder
             return None
 
-    def _tie(self, chunks: Sequence[int], ends: Sequence[int], begin: int, keys: Sequence[int], first: int) -> int:
-        """Tie chunks that follow one another, the first of which begins with token `begin`.
+    def _map(self, chunks: Sequence[int], ends: Sequence[int], begin: int, keys: Sequence[int], first: int) -> int:
+        """Map consecutive chunks to blocks.
 
         Args:
-            chunks: their hashes.
-            ends: where each ends, in tokens of the prompt.
-            begin: where the first begins.
-            keys: of the blocks from number `first` of the prompt on.
-            first: see `keys`.
+            chunks: the chunks' hashes.
+            ends: where each chunk ends, in tokens from the prompt's start.
+            begin: where the first chunk begins, in tokens from the prompt's start.
+            keys: keys of consecutive blocks.
+            first: number in the prompt of the first block of `keys`.
 
         Returns:
-            How many chunks a block of `keys` decides, or one before; those behind it are decided by none yet.
+            The number of leading chunks whose middle lies before the end of `keys`; the rest have no block yet.
         """
-        tie, is_held = self._ties.tie, self._is_held
+        add, is_held = self._chunk_block_map.add, self._is_held
         two_blocks = 2 * self._block_tokens
         for position, (chunk, end) in enumerate(zip(chunks, ends, strict=True)):
             block = (begin + end) // two_blocks - first
@@ -204,13 +218,13 @@ class PromptBlockMap:
                 return position
             if block >= 0:
                 key = keys[block]
-                tie(chunk, key, end, is_held=is_held(key))
+                add(chunk, key, end, is_held=is_held(key))
             begin = end
         return len(chunks)
 
 
 def _ends_of_ids(digits: bytes, ends: Sequence[int]) -> list[int]:
-    """Return how many ids are complete up to each end, in a prompt of ids that stand as digits with commas behind."""
+    """Return how many token ids end before each byte offset of `ends`, in a prompt given as `1,22,333,`."""
     tokens, start, found = 0, 0, []
     for end in ends:
         tokens += digits.count(b",", start, end)

@@ -1,4 +1,4 @@
-"""One replica's residency, live: engine events in, numbered deltas out."""
+"""One replica's residency, live: takes engine events, gives numbered deltas."""
 
 import asyncio
 from collections.abc import Callable
@@ -23,24 +23,25 @@ from deployments.kv_residency.residency_log import ResidencyLog
 from router.prompt.chunk_chain import ChunkChain, ChunkHasher
 
 GATHER_S: Final = 0.01
-"""A prompt's blocks come in several events: what follows the first change this closely goes with it."""
+"""Time after a first change during which further changes join its delta: one prompt's blocks come in several events."""
 MIN_INTERVAL_S: Final = 0.05
-"""No two deltas are made closer together, however much changes."""
+"""Shortest time between two deltas."""
 MIN_PENDING_BLOCKS: Final = 4096
+"""Blocks not held that are remembered even if the engine's whole cache is smaller."""
 
 _log = structlog.get_logger("rackserve.residency")
 
 
 class ReplicaResidency:
-    """Which prompt chunks one engine's prefix cache holds.
+    """Tracks which prompt chunks one engine's prefix cache holds.
 
-    Used from the event loop the engine was started on, once the engine is up.
+    Used from the event loop on which the engine was started, once the engine is up.
 
     Args:
-        events: the engine's.
-        hasher: as the gateways'.
-        model: as the gateways name it.
-        kv_capacity_tokens: tokens the engine's cache holds.
+        events: the engine's KV events.
+        hasher: hashes chunks exactly as the gateways do.
+        model: the model's name, as gateways use it.
+        kv_capacity_tokens: tokens that fit into the engine's cache.
 
     Attributes:
         log: the numbered changes.
@@ -50,23 +51,23 @@ class ReplicaResidency:
         capacity_blocks = kv_capacity_tokens // events.block_tokens
         self._capacity_blocks = capacity_blocks
         self._blocks = KvBlocks(events.block_tokens)
-        self._ties = ChunkBlockMap(max(MIN_PENDING_BLOCKS, capacity_blocks))
-        self._prompts = PromptBlockMap(
+        self._chunk_block_map = ChunkBlockMap(max(MIN_PENDING_BLOCKS, capacity_blocks))
+        self._prompt_block_map = PromptBlockMap(
             hasher,
             model,
-            ties=self._ties,
+            chunk_block_map=self._chunk_block_map,
             is_held=self._blocks.__contains__,
             block_tokens=events.block_tokens,
             token_texts=events.token_texts,
         )
-        self.log = ResidencyLog(self._ties)
+        self.log = ResidencyLog(self._chunk_block_map)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._flushed_s = 0.0
         self._listeners: set[Callable[[], None]] = set()
         self._handlers: dict[type[KvEvent], Callable[[Any], None]] = {
             PromptSeen: self._prompt_seen,
-            AnswerSeen: self._prompts.answer,
+            AnswerSeen: self._prompt_block_map.answer,
             BlockStored: self._stored,
             BlockRemoved: self._removed,
             AllCleared: self._cleared,
@@ -74,52 +75,52 @@ class ReplicaResidency:
         self._unsubscribe = events.subscribe(self._take)
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Stop listening to the engine."""
         self._unsubscribe()
         if self._timer is not None:
             self._timer.cancel()
 
     def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Have `callback` called whenever the log has grown; return what ends that."""
+        """Call `callback` each time the log has grown; return a function that ends this."""
         self._listeners.add(callback)
         return lambda: self._listeners.discard(callback)
 
     def resident_tokens(self, chain: ChunkChain) -> int:
-        """Return how many leading tokens of a prompt are cached, as far as chunks tell; chunks not told yet count."""
+        """Return how many leading tokens of a prompt the chunks say are cached, changes not yet in the log included."""
         found = 0
         for chunk in chain.hashes.tolist():
-            if not self._ties.is_resident(chunk):
+            if not self._chunk_block_map.is_resident(chunk):
                 break
-            found = self._ties.tokens(chunk) or found
+            found = self._chunk_block_map.tokens(chunk) or found
         return found
 
     def _take(self, event: KvEvent) -> None:
         self._handlers[type(event)](event)
-        if self._ties.has_changes and self._timer is None:
+        if self._chunk_block_map.has_changes and self._timer is None:
             wait_s = max(GATHER_S, self._flushed_s + MIN_INTERVAL_S - self._loop.time())
             self._timer = self._loop.call_later(wait_s, self._flush)
 
     def _prompt_seen(self, event: PromptSeen) -> None:
         body = CURRENT_BODY.get()
         if body is not None and body.pieces:
-            self._prompts.prompt(event, body.path, body.take())
+            self._prompt_block_map.prompt(event, body.path, body.take())
 
     def _stored(self, event: BlockStored) -> None:
         for key in self._blocks.stored(event):
-            self._ties.appeared(key)
+            self._chunk_block_map.appeared(key)
         if self._blocks.total_copies > self._capacity_blocks > 0:
-            # The engine cannot hold so many: removals were missed, so nothing that is known is certain.
-            told, there = self._blocks.total_copies, self._capacity_blocks
-            _log.error("more blocks are told of than there are", told=told, there=there)
+            # More than fits into the engine: removals were missed, so nothing known about the cache is certain.
+            stored, capacity = self._blocks.total_copies, self._capacity_blocks
+            _log.error("more KV blocks stored than the engine has", stored=stored, capacity=capacity)
             self._cleared(event)
 
     def _removed(self, event: BlockRemoved) -> None:
         for key in self._blocks.removed(event):
-            self._ties.vanished(key)
+            self._chunk_block_map.vanished(key)
 
     def _cleared(self, _: object) -> None:
         for key in self._blocks.cleared():
-            self._ties.vanished(key)
+            self._chunk_block_map.vanished(key)
 
     def _flush(self) -> None:
         self._timer = None
@@ -135,4 +136,4 @@ class ReplicaResidency:
             AssertionError: it does not; the message says what.
         """
         self._blocks.check_integrity()
-        self._ties.check_integrity()
+        self._chunk_block_map.check_integrity()

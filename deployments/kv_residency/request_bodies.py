@@ -1,6 +1,6 @@
-"""Request bodies, from the HTTP request to where the engine has tokenized its prompt: an ASGI app around the engine's.
+"""Carries a request's body to where the engine has tokenized its prompt: an ASGI app around the engine's.
 
-The two ends are one task, or a child of it, so a context variable connects them: no ids to look up, nothing to forget.
+Both run in one asyncio task or its child, so a context variable connects them, with no ids to look up or clean up.
 """
 
 from contextvars import ContextVar
@@ -9,34 +9,34 @@ from dataclasses import dataclass, field
 from deployments.engines.interface import AsgiApp, Receive, Scope, Send
 
 PROMPT_PATHS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"})
-"""Where prompts come in whose blocks are cached."""
+"""Paths of requests with a prompt whose KV blocks are cached."""
 
 
 @dataclass(slots=True)
 class RequestBody:
-    """A request's body, in the pieces it came in.
+    """A request's body, in the pieces in which it arrived.
 
     Attributes:
-        path: of the request, without the query.
-        pieces: its bytes; complete once the engine has a prompt of it.
+        path: the request's path, without the query.
+        pieces: the body's bytes; complete by the time the engine has tokenized the prompt.
     """
 
     path: str
     pieces: list[bytes] = field(default_factory=list)
 
     def take(self) -> bytes:
-        """Return the body, once: b"" from then on, so that its memory is free while the answer is generated."""
+        """Return the body and drop it, so that its memory is free while the answer is generated; b"" from then on."""
         body = b"".join(self.pieces)
         self.pieces.clear()
         return body
 
 
 CURRENT_BODY: ContextVar[RequestBody | None] = ContextVar("CURRENT_BODY", default=None)
-"""The body of the request that is being handled."""
+"""The body of the request that the current task handles."""
 
 
 class RequestBodies:
-    """An ASGI app that lets `CURRENT_BODY` be known inside the app it calls.
+    """An ASGI app that sets `CURRENT_BODY` for the app it calls.
 
     Args:
         app: the engine's app.
@@ -46,7 +46,7 @@ class RequestBodies:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, keeping what passes."""
+        """Pass the request on and keep its body."""
         if scope["type"] != "http" or scope["path"] not in PROMPT_PATHS:
             await self._app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""The residency of one replica as a numbered stream: deltas, kept for a while, and a snapshot to start from."""
+"""One replica's residency as a numbered stream: a snapshot to start from, then deltas, of which the latest are kept."""
 
 from collections import deque
 
@@ -8,28 +8,28 @@ from deployments.kv_residency.chunk_block_map import ChunkBlockMap
 from router.prefix_cache.exact import ResidencyDelta
 
 MAX_CHUNKS = 16_384
-"""Chunks in one delta at the most: 200 kB, far below gRPC's limit of 4 MB a message."""
+"""Most chunks in one delta: 200 kB, far below gRPC's limit of 4 MB per message."""
 KEPT_CHUNKS = 4 * MAX_CHUNKS
-"""Chunks of deltas kept for streams that lag behind; one that lags further gets a snapshot."""
+"""Chunks in deltas kept for streams that lag behind; one that lags further gets a snapshot."""
 _NONE = np.empty(0, np.uint64)
 
 
 class ResidencyLog:
-    """Numbers what changes.
+    """Makes numbered deltas of what changes in a chunk block map.
 
     Attributes:
-        sequence: the number of the last delta; 0 before the first.
+        sequence: number of the last delta; 0 before the first.
     """
 
-    def __init__(self, ties: ChunkBlockMap) -> None:
+    def __init__(self, chunk_block_map: ChunkBlockMap) -> None:
         self.sequence = 0
-        self._ties = ties
+        self._chunk_block_map = chunk_block_map
         self._kept: deque[ResidencyDelta] = deque()
         self._kept_chunks = 0
 
     def flush(self) -> bool:
-        """Make deltas of what has changed since the last call; returns whether there are any."""
-        resident, evicted = self._ties.take_changes()
+        """Make deltas of the changes since the last call; return whether there are any."""
+        resident, evicted = self._chunk_block_map.take_changes()
         changes = max(len(resident.hashes), len(evicted))
         for start in range(0, changes, MAX_CHUNKS):
             part = slice(start, start + MAX_CHUNKS)
@@ -42,15 +42,15 @@ class ResidencyLog:
         return changes > 0
 
     def since(self, sequence: int) -> list[ResidencyDelta] | None:
-        """Return the deltas after number `sequence`; None where they are no longer kept, or never were."""
+        """Return the deltas after number `sequence`; None: some are no longer kept, or there never was that number."""
         behind = self.sequence - sequence
         if not 0 <= behind <= len(self._kept):
             return None
         return [self._kept[at] for at in range(len(self._kept) - behind, len(self._kept))]
 
     def snapshot(self) -> ResidencyDelta:
-        """Return all that is resident as of the last delta."""
-        resident = self._ties.all_resident()
+        """Return a snapshot: every chunk that is resident as of the last delta."""
+        resident = self._chunk_block_map.all_resident()
         return ResidencyDelta(self.sequence, resident.hashes, _NONE, snapshot=True, tokens=resident.tokens)
 
 

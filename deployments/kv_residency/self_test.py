@@ -1,6 +1,6 @@
-"""The affinity self-test: two equal prompts through the engine's own app show whether the second one was cached.
+"""The affinity self-test: sends two equal prompts through the engine's own app and checks that the second was cached.
 
-And whether that is what the replica's residency says of it. Done at start, before any gateway knows the replica.
+It also checks that the replica's residency says the same. Done at start, before any gateway knows the replica.
 """
 
 import asyncio
@@ -19,11 +19,12 @@ from router.prompt.chunk_chain import ChunkHasher
 
 PATH: Final = "/v1/completions"
 PROBE_BLOCKS: Final = 3
-"""Words in a probe, in KV blocks: a word is a token or two, so more than two blocks even where some are none."""
+"""Words in a probe, as a multiple of a KV block's tokens. A word is one or two tokens, with few exceptions, so a probe
+is longer than two blocks."""
 EVENTS_S: Final = 2.0
-"""The events of the first probe have come within this."""
+"""Longest wait for the KV events of the probes."""
 TIMEOUT_S: Final = 120.0
-"""The first request to an engine may compile."""
+"""Longest time for both probes: an engine may compile at its first request."""
 _WORDS: Final = (
     "river mountain paper history music water light energy heat power function loop value error test result table",
     "column list tree graph path search sort merge split join read write open close begin large small quick slow",
@@ -35,8 +36,8 @@ class AffinityProof:
     """What the two probes showed.
 
     Attributes:
-        caches: the second was found in the cache; None: that could not be found out.
-        is_exact: the replica's residency said as much, within one KV block.
+        caches: the engine found the second probe in its cache; None: unknown.
+        is_exact: the replica's residency says so too, within one KV block.
         reason: what was found, for the log.
     """
 
@@ -46,21 +47,21 @@ class AffinityProof:
 
     @property
     def mode(self) -> str:
-        """How gateways are to know what is cached: exact, observed, or none where nothing is."""
+        """How gateways learn what is cached: exact, observed, or none where the engine caches nothing."""
         if self.caches is False:
             return Mode.NONE
         return Mode.EXACT if self.is_exact else Mode.OBSERVED
 
 
 class AffinitySelfTest:
-    """Sends the probes.
+    """Sends the probes and compares.
 
     Args:
-        app: the engine's, with `RequestBodies` around it where there is a residency.
+        app: the engine's app, with `RequestBodies` around it if there is a residency.
         model: the model's name.
-        hasher: as the residency's.
-        residency: None: there is none to be proven.
-        block_tokens: tokens a KV block.
+        hasher: the one the residency uses.
+        residency: the residency to check; None: the replica has none.
+        block_tokens: tokens per KV block.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class AffinitySelfTest:
         self._transport = httpx.ASGITransport(app, raise_app_exceptions=False)
 
     async def run(self) -> AffinityProof:
-        """Send both probes and compare; never raises for what the engine does."""
+        """Send both probes and compare; raises nothing whatever the engine answers."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 return await self._compare()
@@ -94,19 +95,19 @@ class AffinitySelfTest:
         await self._cached_tokens()
         cached = await self._cached_tokens()
         if cached is None:
-            reason = "answers do not say `cached_tokens`; `enable_prompt_tokens_details` makes them"
+            reason = "answers lack `cached_tokens`; `enable_prompt_tokens_details` adds it"
             return AffinityProof(caches=None, is_exact=False, reason=reason)
         if not cached:
             return AffinityProof(caches=False, is_exact=False, reason="a prompt sent twice was not cached")
         if self._residency is None:
-            reason = f"{cached} tokens cached; the engine tells no KV events"
+            reason = f"{cached} tokens cached; the engine sends no KV events"
             return AffinityProof(caches=True, is_exact=False, reason=reason)
         claimed = await self._claimed_tokens(self._residency, cached)
         is_exact = abs(claimed - cached) <= self._block_tokens
         return AffinityProof(caches=True, is_exact=is_exact, reason=f"{cached} tokens cached, {claimed} claimed")
 
     async def _claimed_tokens(self, residency: ReplicaResidency, cached: int) -> int:
-        """Return what the residency says: once it is `cached`, or nothing more is to be expected."""
+        """Return the tokens that the residency says are cached, once that fits `cached` or after `EVENTS_S`."""
         changed = asyncio.Event()
         stop_listening = residency.listen(changed.set)
         try:

@@ -1,1 +1,1 @@
-"""From a cluster file to a running application: `serve` on one machine, `up` over SSH."""
+"""Turns a cluster file into a running application: `serve` on one Ray cluster, `up` on machines over SSH."""

@@ -1,4 +1,4 @@
-"""One application on Ray, from a spec to READY and back to nothing: what `rackserve serve` and the demo stand on."""
+"""Runs one application on Ray, from a spec to READY and back to nothing: used by `rackserve serve` and the demo."""
 
 import concurrent.futures
 import contextlib
@@ -22,14 +22,22 @@ from deployments.directory.membership import GatewayEndpoint, View
 from deployments.gateway.process import WILDCARDS
 
 POLL_S: Final = 0.5
+"""Seconds between two looks at the application's progress."""
 LOOK_S: Final = 0.2
+"""Seconds between two checks, during a call to Ray, that our own Ray processes are alive."""
 Result = TypeVar("Result")
 _ERROR_LINE = re.compile(r"^(?:[\w.]+\.)?(\w+(?:Error|Exception)): (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelProgress:
-    """How far one model is: replicas that serve, of how many, and what Serve has to say."""
+    """How far one model has started.
+
+    Attributes:
+        ready: replicas that serve.
+        wanted: replicas wanted.
+        message: Serve's remark; "": none.
+    """
 
     ready: int
     wanted: int
@@ -38,13 +46,14 @@ class ModelProgress:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the application is.
+    """How far the application has started.
 
     Attributes:
-        models: by name.
-        gateways: how many listen.
-        url: where apps connect; "" until every model has a replica and a gateway says it is ready.
-        unmet: what models' policies need and no replica of theirs provides; one that serves goes on all the same.
+        models: each model's progress, by name.
+        gateways: gateways that listen.
+        url: where apps connect; "" until a gateway says that every model has a replica.
+        unmet: telemetry that a model's policy needs and none of its replicas provides. A start fails with it; an
+            application that serves goes on.
     """
 
     models: Mapping[str, ModelProgress]
@@ -58,12 +67,12 @@ class Launch:
 
     Args:
         spec: what to run.
-        address: of a running Ray cluster; "": start one on this machine, which ends with `stop`.
+        address: the address of a running Ray cluster; "": start one on this machine, which ends with `stop`.
         quiet: keep the workers' logs out of this terminal.
-        is_url_for_others: give a gateway's address on the network even where it is on this very machine.
+        is_url_for_others: give a gateway's network address even if it is on this machine.
 
     Attributes:
-        is_abandoned: `stop` found Ray's own processes dead. Threads of this process may wait in Ray for ever, so end it
+        is_abandoned: `stop` found Ray's own processes dead. Threads of this process may wait in Ray forever, so end it
             by `os._exit`.
     """
 
@@ -81,16 +90,17 @@ class Launch:
 
     @property
     def cpus_wanted(self) -> float:
-        """Logical CPUs all replicas take together, where each model has as many as it may."""
+        """Logical CPUs of all replicas together, with each model at its most replicas."""
         return sum(model.cpus * model.replicas.max for model in self._spec.models)
 
     def start(self, is_stopping: Callable[[], bool] = lambda: False) -> None:
-        """Start or join Ray, start Serve and hand it the application; `progress` tells how it goes.
+        """Start or join Ray, start Serve and give it the application; `progress` shows how far it is.
 
-        Goes no further where `is_stopping` has turned true.
+        Args:
+            is_stopping: asked between the steps; True ends the start early.
 
         Raises:
-            ClusterError: one of them did not work, or a port of the cluster file is taken.
+            ClusterError: a step failed, or a port of the cluster file is taken.
         """
         if self._address:
             ray_api.connect(self._address, quiet=self._quiet)
@@ -106,7 +116,7 @@ class Launch:
         ray_api.deploy(app.compose(self._spec), self._name)
 
     def progress(self) -> Progress:
-        """Return how far the application is.
+        """Return how far the application has started.
 
         Raises:
             ClusterUnreachableError: the Ray cluster that `start` started has ended.
@@ -124,7 +134,7 @@ class Launch:
         for model in self._spec.models:
             found = state.deployments.get(app.deployment_name(model.name))
             ready = found.replicas.get("RUNNING", 0) if found else 0
-            # Serve remarks on engines that load for more than 30 s; that is what engines do.
+            # Serve remarks on replicas that start for more than 30 s, which is normal for engines.
             message = found.message if found and "to initialize" not in found.message else ""
             wanted = found.wanted if found and model.replicas.is_autoscaled else model.replicas.min
             models[model.name] = ModelProgress(ready, wanted, reason_in(message))
@@ -141,10 +151,17 @@ class Launch:
         return Progress(models, len(view.gateways) if view else 0, url, unmet)
 
     def wait_until_ready(self, report: Callable[[Progress], None], is_stopping: Callable[[], bool]) -> str:
-        """Wait until the application serves; returns where apps connect, or "" if `is_stopping` turned true.
+        """Wait until the application serves.
+
+        Args:
+            report: called with each new progress.
+            is_stopping: asked again and again; True ends the wait.
+
+        Returns:
+            Where apps connect; "": `is_stopping` turned true.
 
         Raises:
-            ClusterError: it failed for good.
+            ClusterError: the application failed for good.
         """
         while not is_stopping():
             try:
@@ -162,12 +179,12 @@ class Launch:
         return ""
 
     def leave(self) -> None:
-        """Leave the cluster, and the application on it."""
+        """Leave the cluster with the application still on it."""
         if ray_api.is_connected():
             ray_api.disconnect()
 
     def stop(self) -> None:
-        """Take the application away, and whatever else `start` started. Safe to call at any point."""
+        """Remove the application, and everything else that `start` started. Safe to call at any point."""
         if not ray_api.is_connected():
             return
         try:
@@ -197,7 +214,7 @@ class Launch:
             return None  # not there yet, or restarting
 
     def _as_seen_here(self, view: View) -> Sequence[GatewayEndpoint]:
-        """Return the gateways; one that listens on all addresses of this very machine is best reached on loopback."""
+        """Return the gateways; one on this machine that listens on all its addresses gets the loopback address."""
         is_local = self._spec.gateway.host in WILDCARDS and not self._is_url_for_others
         here = ray_api.node_id() if is_local else None
         return [replace(gateway, host="127.0.0.1") if gateway.node_id == here else gateway for gateway in view.gateways]
@@ -213,20 +230,20 @@ class Launch:
 
 
 def while_own_cluster_lives(work: Callable[[], Result]) -> Result:
-    """Return what `work` returns, unless Ray's processes that this one started end meanwhile.
+    """Return the result of `work`, unless the Ray processes that this process started end meanwhile.
 
-    Whoever signals our whole process group, as service managers do, ends them too. Calls to Ray then wait for ever, so
-    they are made in a thread that may be left behind.
+    A signal to our whole process group, as service managers send it, ends those processes too. Calls to Ray then wait
+    forever, so `work` runs in a thread that may be left behind.
 
     Raises:
-        ClusterUnreachableError: they have ended.
+        ClusterUnreachableError: Ray's processes have ended.
     """
     future: concurrent.futures.Future[Result] = concurrent.futures.Future()
 
     def attempt() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - handed to the caller
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller
             future.set_exception(error)
 
     threading.Thread(target=attempt, name="ray call", daemon=True).start()
@@ -241,13 +258,13 @@ def while_own_cluster_lives(work: Callable[[], Result]) -> Result:
 
 
 def gateway_url(gateway: GatewayEndpoint) -> str:
-    """Return where apps connect to a gateway."""
+    """Return the URL at which apps connect to a gateway."""
     host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
     return f"{gateway.scheme}://{host}:{gateway.port}"
 
 
 def why_failed(state: ray_api.ApplicationState) -> str:
-    """Return why an application failed: a reason for each deployment that did."""
+    """Return why an application failed, with a reason for each failed deployment."""
     reasons = [
         f"{name}: {reason_in(deployment.message)}"
         for name, deployment in state.deployments.items()
@@ -257,7 +274,7 @@ def why_failed(state: ray_api.ApplicationState) -> str:
 
 
 def reason_in(message: str) -> str:
-    """Return the one line of a Serve message (often a stack of tracebacks) that says what is wrong."""
+    """Return the line of a Serve message that says what is wrong; the message is often a stack of tracebacks."""
     errors = _ERROR_LINE.findall(message)
     ours = [
         text for name, text in errors if name in {"EngineStartError", "ModelSourceError", "ClusterError", "SpecError"}
@@ -270,8 +287,8 @@ def reason_in(message: str) -> str:
 
 
 def _readiness(gateway: GatewayEndpoint) -> tuple[bool, tuple[str, ...]]:
-    """Return whether a gateway can serve, and what its models' policies need and no replica provides."""
-    # On the operators' port: the apps' may have a certificate that this machine does not know.
+    """Return whether a gateway can serve, and the telemetry that its models' policies need but no replica provides."""
+    # Asked on the operators' port, because this machine may not know the certificate of the apps' port.
     admin = replace(gateway, port=gateway.admin_port, scheme="http")
     try:
         answer = httpx.get(f"{gateway_url(admin)}/ready", timeout=2.0)
@@ -281,7 +298,7 @@ def _readiness(gateway: GatewayEndpoint) -> tuple[bool, tuple[str, ...]]:
 
 
 def _is_free(host: str, port: int) -> bool:
-    """Tell whether nobody listens there: binds without sharing the port, which fails even where others would share."""
+    """Return whether nothing listens on a port: binds it without sharing, which fails even if the listener shares."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

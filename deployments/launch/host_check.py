@@ -1,22 +1,23 @@
-"""Whether an on-premises cluster's machines can be launched on: looked at before anything is started."""
+"""Checks, before anything starts, that the machines of an on-premises cluster can be used."""
 
 from cluster.errors import SpecError, SpecProblem
 from cluster.spec.launch_spec import OnPremLaunch
 from deployments.launch.ssh_hosts import Said, on_head, on_workers, workers_by_key
 
 SSH_FAILED = 255
+"""Exit code with which `ssh` reports its own failure, not the command's."""
 _LOOK = "command -v rsync >/dev/null || { echo 'the program rsync is not installed'; exit 3; }"
 
 
 def check_hosts(launch: OnPremLaunch, source: str) -> None:
-    """Log in to every machine, on the way that Ray will take.
+    """Log in to every machine, in the way that Ray will.
 
     Args:
-        launch: the section.
-        source: the cluster file, for errors.
+        launch: the cluster file's `launch` section.
+        source: the cluster file's name, for errors.
 
     Raises:
-        SpecError: with each machine that cannot be used, by its key.
+        SpecError: machines cannot be used; lists each by its key.
     """
     head = on_head(launch, _LOOK)
     if head.code:

@@ -1,4 +1,4 @@
-"""Ray's own `ray up`, `ray exec` and `ray down`, run as programs on one `ray up` file."""
+"""Runs Ray's own programs `ray up`, `ray exec` and `ray down` on one `ray up` file."""
 
 import os
 import re
@@ -12,16 +12,17 @@ from cluster.errors import ClusterError
 
 RAY: Final = str(Path(sys.executable).with_name("ray"))
 TAIL_LINES: Final = 12
+"""Last lines of a failed command's output that its error repeats."""
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class RayUp:
-    """One `ray up` file's cluster.
+    """The cluster of one `ray up` file.
 
     Args:
-        config: the file.
-        is_onprem: its machines are at hand; no cloud makes them.
-        report: told every line that Ray's commands print.
+        config: the `ray up` file.
+        is_onprem: its machines exist already; no cloud makes them.
+        report: called with each line that Ray's commands print.
     """
 
     def __init__(self, config: Path, *, is_onprem: bool, report: Callable[[str], None]) -> None:
@@ -32,13 +33,13 @@ class RayUp:
         self._env["RAY_UP_enable_autoscaler_v2"] = "0" if is_onprem else "1"
 
     def up(self, *, restart: bool) -> None:
-        """Start the head, which starts the workers; on a head that runs, bring its configuration up to date.
+        """Start the head, which starts the workers; if the head runs, update its configuration.
 
         Args:
-            restart: stop a Ray that runs there, with all that it serves, and start it anew.
+            restart: stop a running Ray there, with everything it serves, and start it again.
 
         Raises:
-            ClusterError: it failed.
+            ClusterError: the command failed.
         """
         self._run("up", "--yes", self._config, *(() if restart else ("--no-restart",)))
 
@@ -46,20 +47,20 @@ class RayUp:
         """Copy a file to the head.
 
         Raises:
-            ClusterError: it failed.
+            ClusterError: the copy failed.
         """
         self._run("rsync-up", self._config, str(file), target)
 
     def on_head(self, command: str) -> Iterator[str]:
-        """Run a command on the head and yield its lines as they come.
+        """Run a command on the head and yield its output line by line.
 
         Raises:
-            ClusterError: it failed.
+            ClusterError: the command failed.
         """
         yield from self._lines("exec", self._config, command)
 
     def head_address(self) -> str:
-        """Return at which address this machine reaches the head.
+        """Return the head's address, as this machine reaches it.
 
         Raises:
             ClusterError: there is no head.
@@ -68,10 +69,10 @@ class RayUp:
         return last.strip()
 
     def down(self) -> None:
-        """Stop Ray on the head; a cloud's machines go, too.
+        """Stop Ray on the head; a cloud's machines are released too.
 
         Raises:
-            ClusterError: it failed.
+            ClusterError: the command failed.
         """
         self._run("down", "--yes", self._config)
 

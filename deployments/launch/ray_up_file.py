@@ -1,4 +1,4 @@
-"""From a cluster file to its `ray up` file on this machine."""
+"""Makes a cluster file's `ray up` file on this machine."""
 
 from collections.abc import Iterator
 from importlib.resources import files
@@ -24,19 +24,22 @@ _CLIENTS = {
     "aws-gb300": _AWS_CLIENT,
     "gcp": ("googleapiclient", "google-api-python-client google-auth-httplib2"),
 }
-"""What Ray's provider imports on this machine, and what to install for it (RackServe's extras `aws` and `gcp`)."""
+"""The module that Ray imports here for each provider, and the packages that contain it (extras `aws` and `gcp`)."""
 
 
 class LaunchFile:
-    """A cluster file that can be launched.
+    """A cluster file that can be launched by `ray up`.
+
+    Args:
+        file: the cluster file.
 
     Raises:
-        SpecError: it cannot be read, is wrong, or asks for more than its machines have; with every problem.
+        SpecError: the file cannot be read, has mistakes, or asks for more than its machines have; lists all of them.
 
     Attributes:
         file: the cluster file.
-        spec: what it says.
-        launch: its section, with paths of this machine as `ray up` wants them.
+        spec: its content.
+        launch: its `launch` section, with this machine's paths made absolute for `ray up`.
     """
 
     def __init__(self, file: Path) -> None:
@@ -48,10 +51,10 @@ class LaunchFile:
         self.launch: LaunchSpec = _with_absolute_paths(self.spec.launch, file.resolve().parent)
 
     def check_this_machine(self) -> None:
-        """Look for what launching needs here: the key, the wheel, programs and the cloud's client.
+        """Check that this machine has what a launch needs: the key, the wheel, programs and the cloud's client.
 
         Raises:
-            SpecError: with everything that is missing.
+            SpecError: something is missing; lists all of it.
         """
         problems = list(_missing_here(self.launch))
         if problems:
@@ -59,17 +62,17 @@ class LaunchFile:
 
     @property
     def text(self) -> str:
-        """The `ray up` file."""
+        """The content of the `ray up` file."""
         template = files("cluster.launch").joinpath(template_name(self.launch)).read_text(encoding="utf-8")
         return render(self.spec.cluster.name, self.launch, template, source=str(self.file))
 
     @property
     def path(self) -> Path:
-        """Where `write` puts it: one place for each cluster, so that `down` finds what `up` launched."""
+        """The path of the `ray up` file: one per cluster name, so that `down` finds what `up` launched."""
         return cache_folder() / "launch" / f"{self.spec.cluster.name}.yaml"
 
     def write(self) -> Path:
-        """Write the `ray up` file and return where."""
+        """Write the `ray up` file and return its path."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(self.text, encoding="utf-8")
         return self.path

@@ -1,4 +1,4 @@
-"""A file an operator names → its text."""
+"""Reads a text file that an operator named."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ def read_text(file: Path) -> str:
     """Return the file's text.
 
     Raises:
-        SpecError: it cannot be read.
+        SpecError: the file cannot be read, or is not UTF-8 text.
     """
     try:
         return file.read_text(encoding="utf-8")

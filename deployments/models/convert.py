@@ -1,12 +1,12 @@
-"""Turn a GGUF file into an ordinary bf16 Hugging Face folder: `python -m deployments.models.convert GGUF OUT`.
+"""Turns a GGUF file into an ordinary bf16 Hugging Face folder: `python -m deployments.models.convert GGUF OUT`.
 
-A program of its own, run as a subprocess by `source.fetch`: PyTorch and the weights stay out of the caller's memory.
+`build.build` runs it as a subprocess, so that PyTorch and the weights stay out of the caller's memory.
 """
 
 import sys
 from pathlib import Path
 
-# ruff: noqa: PLC0415 - PyTorch takes seconds to load and is an extra: it is imported when there is work for it
+# ruff: noqa: PLC0415 - PyTorch is an extra and takes seconds to load, so it is imported only when needed
 
 
 def convert(gguf: Path, out: Path) -> None:
@@ -29,7 +29,7 @@ def convert(gguf: Path, out: Path) -> None:
         quantization_config=GgufConfig(gguf_file=gguf.name, dequantize=True),
         dtype=torch.bfloat16,
     )
-    # What is saved is a plain model: these two would make loaders look for the GGUF quantization again.
+    # Saves a plain model: with these two set, loaders would look for the GGUF quantization again.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.hf_quantizer = None

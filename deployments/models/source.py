@@ -1,4 +1,4 @@
-"""Resolve a cluster file's `source` to what an engine loads: a folder on this machine or a Hugging Face id."""
+"""Resolves a cluster file's `source` to what an engine loads: a folder on this machine or a Hugging Face id."""
 
 import difflib
 import os
@@ -20,26 +20,26 @@ def _silent(_line: str) -> None:
 
 
 def cache_folder() -> Path:
-    """Return where built models are kept: `$RACKSERVE_CACHE`, or `~/.cache/rackserve`."""
+    """Return the folder for built models and launch files: `$RACKSERVE_CACHE`, or `~/.cache/rackserve`."""
     return Path(os.environ.get("RACKSERVE_CACHE") or "~/.cache/rackserve").expanduser()
 
 
 def model_folder(name: str) -> Path:
-    """Return the folder the built-in model `name` lives in once it is built."""
+    """Return the folder of the built-in model `name`, built or not."""
     return cache_folder() / "models" / name
 
 
 def is_present(name: str) -> bool:
-    """Tell whether the built-in model `name` is built. A folder appears whole (by rename), so its presence is proof."""
+    """Return whether the built-in model `name` is built: its folder appears whole, by a rename."""
     return (model_folder(name) / "config.json").is_file()
 
 
 def fetch(name: str, report: Report = _silent) -> Path:
-    """Return the folder of the built-in model `name`, building it first if it isn't there.
+    """Return the folder of the built-in model `name`; build it first if it isn't there.
 
     Args:
         name: a key of `BUILTIN_MODELS`.
-        report: told in a line what is being done; never called when the model is present.
+        report: called with one line for each step; not called when the model is present.
 
     Raises:
         ModelSourceError: unknown name, no network, no disk space, missing extras, or not the pinned weights.
@@ -53,13 +53,17 @@ def fetch(name: str, report: Report = _silent) -> Path:
 
 
 def resolve(source: str, report: Report = _silent) -> str:
-    """Return what an engine loads for `source`: a folder's absolute path, or a Hugging Face id as it is.
+    """Return what an engine loads for `source`: a folder's absolute path, or a Hugging Face id unchanged.
 
-    A built-in name wins over anything else and is built when it is not there yet; then comes a folder; whatever else
-    has the form of a Hugging Face id is taken for one, and the engine fetches it (`HF_TOKEN`, `HF_HOME` apply).
+    A built-in name comes first; the model is built if it is not there yet. Then a folder. Anything else in the form of
+    a Hugging Face id counts as one, and the engine downloads it (`HF_TOKEN` and `HF_HOME` apply).
+
+    Args:
+        source: a built-in name, a folder or a Hugging Face id.
+        report: called with one line for each step of a build.
 
     Raises:
-        ModelSourceError: it is none of the three, or a built-in model could not be built.
+        ModelSourceError: `source` is none of the three, or a built-in model could not be built.
     """
     if source in BUILTIN_MODELS:
         return str(fetch(source, report))

@@ -1,1 +1,1 @@
-"""What every process of ours needs: logs, its clock, an event loop in a thread."""
+"""What each RackServe process needs: logs, a clock, an event loop in a thread."""

@@ -1,4 +1,4 @@
-"""How RackServe's own processes log: one line an event on stderr, as JSON unless a person is reading."""
+"""Logging of RackServe's own processes: one line per event on stderr, as JSON unless stderr is a terminal."""
 
 import os
 import sys
@@ -7,16 +7,20 @@ from typing import Final
 import structlog
 
 LEVEL_VARIABLE: Final = "RACKSERVE_LOG"
-"""Environment variable: debug, info (the default), warning or error."""
+"""Environment variable with the log level: debug, info (the default), warning or error."""
 
 
 def configure_logs(default_level: str = "info") -> None:
-    """Set up structlog for this process."""
+    """Set up structlog for this process.
+
+    Args:
+        default_level: the level where `RACKSERVE_LOG` is not set.
+    """
     level = os.environ.get(LEVEL_VARIABLE, default_level).lower()
     known = structlog.processors.NAME_TO_LEVEL
     renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
     if sys.stderr.isatty():
-        # Tracebacks without the values of variables: credentials and prompts are among them.
+        # Tracebacks without the values of variables, which may be credentials or prompts.
         renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(
         processors=[

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, so that what runs in it shares nothing with Serve's loops."""
+"""An event loop in its own thread, so that what runs in it shares nothing with Serve's loops."""
 
 import asyncio
 import concurrent.futures
@@ -12,7 +12,11 @@ Result = TypeVar("Result")
 
 
 class LoopThread:
-    """A uvloop event loop running in a daemon thread from construction until `close`."""
+    """Runs a uvloop event loop in a daemon thread from construction until `close`.
+
+    Args:
+        name: the thread's name.
+    """
 
     def __init__(self, name: str) -> None:
         self._loop = uvloop.new_event_loop()
@@ -26,6 +30,10 @@ class LoopThread:
     def run(self, coroutine: Coroutine[Any, Any, Result], timeout_s: float | None = None) -> Result:
         """Run a coroutine on the loop and wait for it, from a thread that may block.
 
+        Args:
+            coroutine: what to run.
+            timeout_s: longest wait; None: no limit.
+
         Raises:
             TimeoutError: it took longer than `timeout_s`; it is cancelled.
         """
@@ -37,7 +45,7 @@ class LoopThread:
             raise TimeoutError(f"{self._thread.name} took longer than {timeout_s} s") from error
 
     async def run_async(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
-        """Run a coroutine on the loop and wait for it in the caller's own loop."""
+        """Run a coroutine on the loop and await its result in the caller's loop."""
         return await asyncio.wrap_future(self.submit(coroutine))
 
     def close(self) -> None:

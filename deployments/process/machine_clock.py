@@ -1,11 +1,11 @@
-"""The machine's clock, for the pure cores that are told the time."""
+"""The machine's clock, for the pure cores, which take the time as an argument."""
 
 import time
 
 
 class MachineClock:
-    """Monotonic time, as `cluster.clock.Clock` wants it."""
+    """Monotonic time; implements `cluster.clock.Clock`."""
 
     def now_s(self) -> float:
-        """Return monotonic seconds."""
+        """Return the monotonic time in seconds."""
         return time.monotonic()

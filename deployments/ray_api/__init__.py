@@ -1,7 +1,7 @@
-"""Everything RackServe asks of Ray and Ray Serve: the only package that imports them.
+"""Every call that RackServe makes to Ray and Ray Serve: the only package that imports them.
 
-Ray is untyped here, and some of what is used is alpha or internal (noted where it is); `tests/integration/cluster`
-pins the behaviour this package relies on.
+Ray is untyped here, and some of these calls are alpha or internal (each says so). `tests/integration/cluster` pins the
+behaviour that this package relies on.
 """
 
 from deployments.ray_api.actors import ActorRef, actor_names, durable_actor, end_this_actor, existing_actor, kill_actor

@@ -16,7 +16,12 @@ HEAD_NODE: Final = "node:__internal_head__"
 
 
 class ActorRef:
-    """A named actor that may restart, or be made anew, between two calls."""
+    """A reference to a named actor, which may restart or be replaced between two calls.
+
+    Args:
+        name: the actor's name.
+        make: finds or makes the actor and returns Ray's handle of it.
+    """
 
     def __init__(self, name: str, make: Callable[[], Any]) -> None:
         self._name = name
@@ -24,7 +29,7 @@ class ActorRef:
         self._handle: Any = None
 
     async def call(self, method: str, *args: Any) -> Any:  # noqa: ANN401 - the method's own
-        """Call a method of the actor and return what it returns.
+        """Call a method of the actor and return its result.
 
         Raises:
             ClusterError: the actor is away, or its method failed.
@@ -34,7 +39,7 @@ class ActorRef:
                 self._handle = self._make()
             return await getattr(self._handle, method).remote(*args)
         except RayActorError as error:
-            self._handle = None  # dead for good or restarting: looked up, or made, at the next call
+            self._handle = None  # dead or restarting: the next call finds it again or makes it
             raise ClusterError(f"the actor {self._name} is away: {first_line(error)}") from error
         except (RayError, ValueError, RuntimeError) as error:
             raise ClusterError(f"{self._name}.{method} failed: {first_line(error)}") from error
@@ -43,7 +48,7 @@ class ActorRef:
         """Call a method and wait for the result, from a thread without an event loop.
 
         Raises:
-            ClusterError: the actor is away, slow, or its method failed.
+            ClusterError: the actor is away or slow, or its method failed.
         """
         try:
             if self._handle is None:
@@ -55,10 +60,15 @@ class ActorRef:
 
 
 def durable_actor(actor_class: type, name: str, *args: Any, on_head: bool = False) -> ActorRef:  # noqa: ANN401 - the constructor's own
-    """Return the actor `name`, made when it does not exist: it outlives its maker and restarts whenever it dies.
+    """Return the actor `name`; it is made if there is none, outlives its maker and restarts when it dies.
 
-    Takes no CPU of Ray's accounting. Its methods must be coroutines; thousands of calls may wait in it at once. With
-    `on_head` it lives on the head node, whose loss leaves it nothing to do anyway, and no other node's loss ends it.
+    It counts as 0 CPUs in Ray's accounting. Its methods must be coroutines; thousands of calls may wait in it at once.
+
+    Args:
+        actor_class: the actor's class.
+        name: the actor's name.
+        args: the constructor's arguments.
+        on_head: place it on the head node, so that no other node's loss ends it; without a head it has nothing to do.
     """
 
     def make() -> Any:  # noqa: ANN401 - a Ray handle
@@ -81,23 +91,23 @@ def durable_actor(actor_class: type, name: str, *args: Any, on_head: bool = Fals
 
 
 def existing_actor(name: str) -> ActorRef:
-    """Return the actor `name`; calls fail with ClusterError while there is none."""
+    """Return the actor `name`; calls raise ClusterError while there is none."""
     return ActorRef(name, lambda: ray.get_actor(name, namespace=NAMESPACE))
 
 
 def actor_names() -> list[str]:
-    """Return the names of RackServe's living named actors."""
+    """Return the names of RackServe's live named actors, sorted."""
     with ray_errors("listing actors"):
         actors = ray.util.list_named_actors(all_namespaces=True)
     return sorted(actor["name"] for actor in actors if actor["namespace"] == NAMESPACE)
 
 
 def kill_actor(name: str, *, restart: bool = False) -> None:
-    """End the actor `name` at once; does nothing if there is none. With `restart`, Ray starts it anew."""
+    """End the actor `name` at once, if there is one; with `restart`, Ray starts it again."""
     with contextlib.suppress(ValueError), ray_errors(f"ending the actor {name}"):
         ray.kill(ray.get_actor(name, namespace=NAMESPACE), no_restart=not restart)
 
 
 def end_this_actor() -> None:
-    """End the actor this process is, for good."""
+    """End the actor that this process runs, for good."""
     ray.kill(ray.get_runtime_context().current_actor, no_restart=True)

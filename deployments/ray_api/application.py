@@ -1,4 +1,4 @@
-"""Serve applications: deploying, deleting, and what Serve says of them."""
+"""Deploys and deletes Serve applications, and reads their state."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from deployments.ray_api.serve_configs import SERVE_CONFIGS
 
 @dataclass(frozen=True, slots=True)
 class DeploymentState:
-    """A deployment as Serve sees it.
+    """A deployment's state in Serve.
 
     Attributes:
-        status: Serve's word: `HEALTHY`, `UPDATING`, `UNHEALTHY`, `DEPLOY_FAILED`, ...
-        message: why, where Serve says.
-        wanted: replicas wanted.
-        replicas: how many replicas are in each state, such as `RUNNING` and `STARTING`.
+        status: Serve's own: `HEALTHY`, `UPDATING`, `UNHEALTHY`, `DEPLOY_FAILED`, ...
+        message: Serve's reason; "": none given.
+        wanted: replicas that Serve has in any state.
+        replicas: number of replicas in each state, such as `RUNNING` and `STARTING`.
     """
 
     status: str
@@ -29,7 +29,13 @@ class DeploymentState:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationState:
-    """An application as Serve sees it; `status` is `NOT_STARTED`, `DEPLOYING`, `RUNNING`, `DEPLOY_FAILED`, ..."""
+    """An application's state in Serve.
+
+    Attributes:
+        status: Serve's own: `NOT_STARTED`, `DEPLOYING`, `RUNNING`, `DEPLOY_FAILED`, ...
+        message: Serve's reason; "": none given.
+        deployments: the state of each deployment, by name.
+    """
 
     status: str
     message: str
@@ -37,9 +43,9 @@ class ApplicationState:
 
 
 def deploy(application: Application, name: str) -> None:
-    """Ask Serve to run `application` as `name`, or to update it; returns at once (see `application_state`).
+    """Ask Serve to run or update `application` as `name`; return at once (see `application_state`).
 
-    On Serve's own HTTP it stands under `/NAME`.
+    On Serve's own HTTP port its path is `/NAME`.
 
     Raises:
         ClusterError: Serve refused it.
@@ -49,7 +55,7 @@ def deploy(application: Application, name: str) -> None:
 
 
 def application_state(name: str) -> ApplicationState | None:
-    """Return what Serve says of the application `name`; None: it does not exist."""
+    """Return the state of the application `name`; None: it does not exist."""
     with ray_errors("asking Ray Serve for its status"), SERVE_CONFIGS:
         found = serve.status().applications.get(name)
     if found is None:
@@ -70,7 +76,7 @@ def application_state(name: str) -> ApplicationState | None:
 
 
 def application_names() -> list[str]:
-    """Return the names of the applications Serve runs."""
+    """Return the names of the applications that Serve runs, sorted."""
     with ray_errors("asking Ray Serve for its applications"):
         return sorted(serve.status().applications)
 

@@ -1,4 +1,4 @@
-"""Starting, joining and leaving a Ray cluster, and what it says of itself and of this node."""
+"""Starts, joins and leaves a Ray cluster, and reads facts about it and about this node."""
 
 import atexit
 import logging
@@ -16,7 +16,7 @@ from deployments.ray_api.errors import ray_errors
 NAMESPACE: Final = "rackserve"
 """The Ray namespace of RackServe's own named actors."""
 OBJECT_STORE_BYTES: Final = 100_000_000
-"""Ray's object store on a cluster we start: no token ever crosses it, so little more than its minimum (75 MB)."""
+"""Size, in bytes, of the object store of a cluster we start: near Ray's minimum (75 MB), for no token crosses it."""
 
 
 def _quieten(*, quiet: bool) -> None:
@@ -24,19 +24,19 @@ def _quieten(*, quiet: bool) -> None:
 
 
 def start_local(cpus: float, *, quiet: bool = True) -> None:
-    """Start a Ray cluster on this machine, for as long as this process lives.
+    """Start a Ray cluster on this machine that ends with this process.
 
     Args:
-        cpus: logical CPUs the cluster needs; it gets at least the machine's own, so that more replicas than cores fit.
-        quiet: keep worker logs out of this terminal; they are in Ray's log files.
+        cpus: logical CPUs that the cluster needs; may exceed the machine's, so that more replicas than cores fit.
+        quiet: keep workers' logs out of this terminal; they are in Ray's log files.
 
     Raises:
         ClusterError: Ray did not start.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # this cluster calls nobody
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no usage statistics
     os.environ.setdefault(
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
-    )  # Ray 2.60 warns unless told; 0 is its future default
+    )  # Ray 2.60 warns unless this is set; 0 is its future default
     for name, value in DEATH_TIMEOUTS.items():
         os.environ.setdefault(name, value)
     _quieten(quiet=quiet)
@@ -51,14 +51,15 @@ def start_local(cpus: float, *, quiet: bool = True) -> None:
 
 
 def connect(address: str, *, quiet: bool = True) -> None:
-    """Connect to a running Ray cluster; does nothing if this process is connected.
+    """Connect to a running Ray cluster; do nothing if this process is connected.
 
     Args:
-        address: `host:port` of its head, or `auto` for the one on this machine.
-        quiet: keep worker logs out of this terminal.
+        address: `host:port` of its head, or `auto` for the cluster on this machine.
+        quiet: keep workers' logs out of this terminal.
 
     Raises:
-        ClusterUnreachableError: there is none.
+        ClusterUnreachableError: there is no cluster at that address.
+        ClusterError: Ray refused the connection.
     """
     if not ray.is_initialized():
         _quieten(quiet=quiet)
@@ -76,56 +77,56 @@ def _init(address: str, **options: Any) -> None:  # noqa: ANN401 - ray.init's ow
 
 
 def is_connected() -> bool:
-    """Tell whether this process is part of a Ray cluster."""
+    """Return whether this process is connected to a Ray cluster."""
     return bool(ray.is_initialized())
 
 
 def disconnect() -> None:
-    """Leave the cluster; one that `start_local` started ends."""
+    """Leave the cluster; if `start_local` started it, it ends."""
     with ray_errors("leaving the Ray cluster"):
         ray.shutdown()
 
 
 def address() -> str:
-    """Return `host:port` of the cluster's head, as `RAY_ADDRESS` wants it."""
+    """Return `host:port` of the cluster's head, in the form of `RAY_ADDRESS`."""
     return str(ray.get_runtime_context().gcs_address)
 
 
 def cluster_resources() -> dict[str, float]:
-    """Return all of the cluster's logical resources: `CPU`, `GPU`, ..."""
+    """Return the total of each of the cluster's logical resources: `CPU`, `GPU`, ..."""
     with ray_errors("asking for the cluster's resources"):
         return dict(ray.cluster_resources())
 
 
 def fits_now(cpus: float, gpus: float) -> bool:
-    """Tell whether some node has this much free at the moment."""
+    """Return whether some node has these logical CPUs and GPUs free now."""
     with ray_errors("asking for free resources"):
         per_node = ray._private.state.available_resources_per_node()  # noqa: SLF001 - Ray has no public call for it
     return any(free.get("CPU", 0.0) >= cpus and free.get("GPU", 0.0) >= gpus for free in per_node.values())
 
 
 def has_own_cluster_died() -> bool:
-    """Tell whether a process of the cluster that `start_local` started has ended: nothing can be asked of it then."""
+    """Return whether a process of the cluster that `start_local` started has ended; Ray calls may then hang."""
     node = ray._private.worker._global_node  # noqa: SLF001 - Ray has no public call for it
     return node is not None and bool(node.dead_processes())
 
 
 def abandon_own_cluster() -> None:
-    """End what is left of a cluster for which `has_own_cluster_died`; leaving it in good order would wait for ever."""
+    """Kill what is left of a cluster for which `has_own_cluster_died`; an orderly shutdown would wait forever."""
     atexit.unregister(ray.shutdown)
     ray._private.worker._global_node.kill_all_processes(check_alive=False, allow_graceful=False)  # noqa: SLF001
 
 
 def node_address() -> str:
-    """Return the address other nodes reach this one at."""
+    """Return this node's address, as other nodes reach it."""
     return str(ray.util.get_node_ip_address())
 
 
 def node_id() -> str:
-    """Return the id of the Ray node this process is on."""
+    """Return the id of this process's Ray node."""
     return str(ray.get_runtime_context().get_node_id())
 
 
 def node_labels() -> dict[str, str]:
-    """Return the labels of the Ray node this process is on: Ray's and its operator's."""
+    """Return the labels of this process's Ray node: Ray's and its operator's."""
     return dict(ray.get_runtime_context().get_node_labels())

@@ -1,4 +1,4 @@
-"""What Serve is told of one deployment, and what a replica knows of itself."""
+"""Options with which Serve runs a deployment, and a replica's own identity."""
 
 import math
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ Application = Any
 
 @dataclass(frozen=True, slots=True)
 class PolicyOptions:
-    """Who decides how many replicas a deployment has.
+    """The policy that decides a deployment's number of replicas.
 
     Attributes:
         policy: `module:Class`; made in Serve's controller with `arguments` and called about ten times a second.
-        arguments: JSON-like.
-        min_replicas: no fewer, whatever it decides.
-        max_replicas: no more.
-        down_after_s: it must have wanted fewer for so long.
+        arguments: the policy's keyword arguments, JSON-like.
+        min_replicas: least number of replicas, whatever the policy decides.
+        max_replicas: most replicas, whatever the policy decides.
+        down_after_s: seconds that the policy must have wanted fewer replicas before Serve stops any.
     """
 
     policy: str
@@ -37,12 +37,12 @@ class PolicyOptions:
 
 @dataclass(frozen=True, slots=True)
 class LikedNodes:
-    """Nodes that are better than others, by a Ray label.
+    """Preferred nodes, by a Ray label.
 
     Attributes:
-        label: its key.
-        values: that they have, as Ray's selectors are written: `x`, `!x`, `in(x,y)`, `!in(x,y)`.
-        others: likewise, of all others; nodes without the label are among those with `!`.
+        label: the label's key.
+        values: Ray's selector of the preferred nodes' values: `x`, `!x`, `in(x,y)` or `!in(x,y)`.
+        others: Ray's selector of all other nodes' values; selectors with `!` include nodes without the label.
     """
 
     label: str
@@ -56,18 +56,18 @@ class DeploymentOptions:
 
     Attributes:
         name: unique in its application.
-        version: replicas are restarted where this changes, and only then.
-        replicas: how many, or who decides that.
-        cpus: logical CPUs a replica takes.
-        gpus: logical GPUs a replica takes.
-        env: environment variables of its process.
-        user_config: JSON-like settings handed to `reconfigure`, which may change without a restart.
-        drain_s: how long a stopping replica's destructor may take.
-        surge_percent: of the replicas, so many new ones start before old ones stop in a rolling update, and one at the
-            least; needs room for them. 0: old ones stop first.
-        node_labels: only nodes with all of these Ray labels.
-        liked: nodes that it had best be on, where they have the CPUs; None: all alike.
-        per_node: at most so many replicas of one version on one node; None: no limit.
+        version: Serve restarts the replicas when this changes, and only then.
+        replicas: the number of replicas, or the policy that decides it.
+        cpus: logical CPUs per replica.
+        gpus: logical GPUs per replica.
+        env: environment variables of the replicas' processes.
+        user_config: JSON-like settings passed to `reconfigure`; a change does not restart replicas.
+        drain_s: seconds that a stopping replica's destructor may take.
+        surge_percent: share of the replicas, at least one, that a rolling update starts before it stops old ones; needs
+            room for them. 0: old ones stop first.
+        node_labels: Ray labels that a node must have, all of them.
+        liked: nodes to prefer if they have the CPUs; None: no preference.
+        per_node: most replicas of one version on one node; None: no limit.
     """
 
     name: str
@@ -85,11 +85,11 @@ class DeploymentOptions:
 
 
 class _OwnVersion(DeploymentConfig):  # type: ignore[misc] # Ray is untyped here
-    """A deployment's config that keeps the version it was given.
+    """A deployment's config whose version cannot be changed.
 
-    Applications of a Serve config file, as KubeRay deploys them, get one version for all their deployments: a digest of
-    the builder's arguments (`get_deploy_args`, internal). With it every engine would start anew where one model's
-    limits changed. Only `version` is held; Serve sets everything else as ever.
+    To an application of a Serve config file, as KubeRay deploys it, Serve gives one version for all deployments: a
+    digest of the builder's arguments (`get_deploy_args`, internal). A change of one model's limits would then restart
+    every engine. Only `version` is kept; Serve sets everything else as usual.
     """
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -98,7 +98,13 @@ class _OwnVersion(DeploymentConfig):  # type: ignore[misc] # Ray is untyped here
 
 
 def bind(replica_class: type, options: DeploymentOptions, *args: Any) -> Application:  # noqa: ANN401 - the constructor's own
-    """Return a Serve application of one deployment; applications among `args` become part of it."""
+    """Return a Serve application with one deployment.
+
+    Args:
+        replica_class: the class of its replicas.
+        options: how Serve runs it.
+        args: the constructor's arguments; applications among them become part of this one.
+    """
     with SERVE_CONFIGS:
         deployment = serve.deployment(replica_class).options(
             name=options.name,
@@ -111,35 +117,35 @@ def bind(replica_class: type, options: DeploymentOptions, *args: Any) -> Applica
                 **({"resources": {_slot(options): _share(options.per_node)}} if options.per_node else {}),
             },
             user_config=dict(options.user_config) if options.user_config is not None else None,
-            # Serve waits for its own requests only, of which there are none, and does so at least once.
+            # Serve waits only for requests of its own, which do not exist here, but at least this long.
             graceful_shutdown_wait_loop_s=0.05,
             graceful_shutdown_timeout_s=options.drain_s + 10.0,
-            # A dead process is found by the next check; one that says it is unhealthy by the third (Serve's threshold).
+            # Serve replaces a dead process at the next check, and an unhealthy one at the third (its threshold).
             health_check_period_s=1.0,
             health_check_timeout_s=10.0,
             # Serve's default of 0 stops old replicas before new ones are ready. 1 % rounds up to one replica.
             max_surge_percent=options.surge_percent,
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
-    # Serve would make up a new version at every `run`, and so restart everything. It reads this attribute (internal).
+    # Serve would invent a new version at every `run` and restart everything. It reads this attribute (internal).
     deployment._version = options.version  # noqa: SLF001
-    config = deployment._deployment_config  # noqa: SLF001 - likewise, where Serve has a config file
+    config = deployment._deployment_config  # noqa: SLF001 - read in its place if Serve has a config file
     config.version = options.version
     config.__class__ = _OwnVersion
     return deployment.bind(*args)
 
 
 def _slot(options: DeploymentOptions) -> str:
-    """Return the resource by which Ray counts a version's replicas on a node: every node has 1 of any such resource.
+    """Return the resource by which Ray counts a version's replicas on a node: every node has 1 of each such resource.
 
-    Serve's own `max_replicas_per_node` uses one too, but for all versions together: with room for an update's new
-    replica it would also put two on one node and none on another.
+    Serve's own `max_replicas_per_node` uses such a resource too, but for all versions together. With room for an
+    update's new replica, it would also allow two replicas on one node and none on another.
     """
     return f"{IMPLICIT_RESOURCE_PREFIX}{options.name}:{options.version}"
 
 
 def _share(per_node: int) -> float:
-    return math.floor(10_000 / per_node) / 10_000  # what Ray counts in: never a bit more than the node's 1 in all
+    return math.floor(10_000 / per_node) / 10_000  # Ray's precision, rounded down: the sum must not exceed 1
 
 
 def _selectors(options: DeploymentOptions) -> dict[str, Any]:
@@ -159,9 +165,9 @@ def _replicas(wanted: int | PolicyOptions) -> dict[str, Any]:
     config = AutoscalingConfig(
         min_replicas=wanted.min_replicas,
         max_replicas=wanted.max_replicas,
-        # Left unset on purpose: Serve would go back to `initial_replicas` whenever the deployment's settings change.
+        # Unset, because Serve would return to `initial_replicas` at every change of the deployment's settings.
         initial_replicas=None,
-        # The policy has its own idea of when; Serve would wait on top of it.
+        # The policy decides when; Serve's own delays would come on top.
         upscale_delay_s=0.0,
         downscale_delay_s=wanted.down_after_s,
         policy=AutoscalingPolicy(policy_function=wanted.policy, policy_kwargs=dict(wanted.arguments)),
@@ -171,7 +177,13 @@ def _replicas(wanted: int | PolicyOptions) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaIdentity:
-    """Which Serve replica this process is; `unique_id` is one life of one replica."""
+    """The Serve replica that this process runs.
+
+    Attributes:
+        application: its application's name.
+        deployment: its deployment's name.
+        unique_id: unique for one life of one replica.
+    """
 
     application: str
     deployment: str
@@ -179,6 +191,6 @@ class ReplicaIdentity:
 
 
 def this_replica() -> ReplicaIdentity:
-    """Return which Serve replica this process is."""
+    """Return the identity of the Serve replica that this process runs."""
     context = serve.get_replica_context()
     return ReplicaIdentity(context.app_name, context.deployment, context.replica_id.unique_id)

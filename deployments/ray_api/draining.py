@@ -1,4 +1,4 @@
-"""Emptying a node before its machine goes away: Ray places nothing new there and Serve moves what runs."""
+"""Drains a node before its machine ends: Ray places nothing new there, and Serve moves its replicas."""
 
 import time
 
@@ -11,13 +11,13 @@ from deployments.ray_api.errors import ray_errors
 
 
 def drain_node(node: str, within_s: float) -> None:
-    """Ask Ray to empty a node: replicas start elsewhere first, then those there finish their requests and stop.
+    """Ask Ray to drain a node: its replicas start elsewhere first, then the old ones finish their requests and stop.
 
-    What finds no other place is stopped in time all the same. Ray's own call for it is internal.
+    Replicas that find no other place are stopped in time all the same. Ray's call for it is internal.
 
     Args:
-        node: Ray's id of it.
-        within_s: the node ends after so long; nothing here enforces it.
+        node: the node's Ray id.
+        within_s: seconds until the node ends; Ray is told, but nothing here enforces it.
 
     Raises:
         ClusterError: Ray refused, or its head is away.
@@ -32,7 +32,7 @@ def drain_node(node: str, within_s: float) -> None:
 
 
 def replicas_on(node: str) -> int:
-    """Return how many Serve replicas are on a node, those that are stopping included.
+    """Return how many Serve replicas are on a node, stopping ones included.
 
     Raises:
         ClusterError: Serve cannot be asked.
@@ -43,7 +43,7 @@ def replicas_on(node: str) -> int:
             return 0
         details = ray.get(client._controller.get_serve_instance_details.remote(), timeout=5.0)  # noqa: SLF001
     return sum(
-        replica.get("node_id") == node  # one that waits for a place has none
+        replica.get("node_id") == node  # a replica that waits for a place has none
         for application in details["applications"].values()
         for deployment in application["deployments"].values()
         for replica in deployment["replicas"]

@@ -1,4 +1,4 @@
-"""Ray's errors become RackServe's, with the first line of what Ray said."""
+"""Maps Ray's errors to RackServe's, with the first line of Ray's message."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from cluster.errors import ClusterError
 
 @contextlib.contextmanager
 def ray_errors(doing: str) -> Iterator[None]:
-    """Raise ClusterError, saying what was being done, where Ray fails."""
+    """Raise ClusterError in place of Ray's errors; its message begins with `doing`, what was being done."""
     try:
         yield
     except (RayError, RayServeException, ConnectionError, TimeoutError, RuntimeError) as error:
@@ -19,6 +19,6 @@ def ray_errors(doing: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says; Ray adds tracebacks of other processes."""
+    """Return the first line of an error's message; Ray appends tracebacks of other processes."""
     lines: Sequence[str] = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0]

@@ -1,4 +1,4 @@
-"""Gangs as Ray's placement groups: one GPU a bundle, in rank order, each pinned to its node."""
+"""Gangs as Ray placement groups: one bundle of one GPU per rank, in rank order, each pinned to its node."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ _GONE: Final = {"REMOVED"}
 
 @dataclass(frozen=True, slots=True)
 class StandingGang:
-    """A gang's placement group.
+    """A gang's placement group, as read from Ray.
 
     Attributes:
-        about: what its maker said of it.
-        nodes: the node id of each bundle, in order; "" where Ray has not found one yet, or lost it.
+        about: the value its maker gave to `GangBundles`.
+        nodes: the node id of each bundle, in order; "": Ray has no node for it yet, or lost it.
     """
 
     about: Mapping[str, Any]
@@ -29,15 +29,16 @@ class StandingGang:
 
 
 class GangBundles:
-    """A gang's placement group, made by this process: it ends with it, and with `remove`.
+    """A gang's placement group, made by this process; it ends with the process, or by `remove`.
 
     Args:
-        about: JSON-like; `standing_gangs` gives it back.
+        about: a JSON-like description, which `standing_gangs` returns.
         nodes: the node id of each rank.
-        topology: labels whose values all nodes must share, with Ray's strategy for each; {}: they may differ.
+        topology: Ray's strategy for each label that constrains the nodes; {}: no constraint.
 
     Attributes:
-        handle: Ray's own, for an engine.
+        nodes: the node id of each rank.
+        handle: Ray's placement group, for an engine.
     """
 
     def __init__(self, about: Mapping[str, Any], nodes: Sequence[str], topology: Mapping[str, str]) -> None:
@@ -51,26 +52,30 @@ class GangBundles:
             )
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until every rank has its GPU; False: not within `timeout_s`."""
+        """Wait until every rank has its GPU; return False after `timeout_s` seconds."""
         with ray_errors("waiting for a placement group"):
             return bool(self.handle.wait(timeout_s))
 
     def why_broken(self) -> str:
-        """Return what is wrong with a gang that stood; "" where nothing is, or Ray does not answer."""
+        """Return why a gang that existed is broken; "": it is not, or Ray does not answer."""
         try:
             state = placement_group_table(self.handle).get("state", "")
         except (RayError, RuntimeError, ConnectionError):
-            return ""  # without a head nothing is known, and the gang goes on
+            return ""  # without Ray's head nothing is known, and the gang goes on
         return "" if state in {"CREATED", ""} else f"its placement group is {state.lower()}: a node is gone"
 
     def remove(self) -> None:
-        """Give all GPUs back; what still runs on them is ended by Ray."""
+        """Give all GPUs back; Ray ends what still runs on them."""
         with ray_errors("removing a placement group"):
             remove_placement_group(self.handle)
 
 
 def standing_gangs() -> list[StandingGang]:
-    """Return every gang's placement group on the cluster."""
+    """Return the placement groups of all gangs of the cluster.
+
+    Raises:
+        ClusterError: Ray does not answer.
+    """
     try:
         table = placement_group_table()
     except (RayError, RuntimeError, ConnectionError) as error:

@@ -1,4 +1,4 @@
-"""The cluster's machines as Ray knows them, and what Ray's autoscaler is asked for."""
+"""Reads the cluster's machines from Ray, and asks Ray's autoscaler for more."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from deployments.ray_api.errors import ray_errors
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A Ray node that is alive.
+    """A live Ray node.
 
     Attributes:
-        node_id: Ray's.
-        address: other nodes reach it at.
-        labels: Ray's and its operator's.
-        gpus: logical ones.
-        free_gpus: of them; a fraction in use counts as a whole one.
+        node_id: its Ray id.
+        address: its address, as other nodes reach it.
+        labels: its labels: Ray's and its operator's.
+        gpus: its logical GPUs.
+        free_gpus: those of them that are free; one of which a fraction is used counts as used.
     """
 
     node_id: str
@@ -29,7 +29,7 @@ class Machine:
 
 
 def machines() -> list[Machine]:
-    """Return the nodes that are alive."""
+    """Return the live nodes."""
     with ray_errors("asking for the cluster's nodes"):
         nodes = ray.nodes()
         free = ray._private.state.available_resources_per_node()  # noqa: SLF001 - Ray has no public call for it
@@ -47,23 +47,23 @@ def machines() -> list[Machine]:
 
 
 def lasting_nodes() -> list[Mapping[str, str]]:
-    """Return the labels of each node that is alive and is not being emptied.
+    """Return the labels of each live node that is not draining.
 
     Raises:
         ClusterError: Ray's head is away.
     """
     with ray_errors("asking for the cluster's nodes"):
         nodes = ray.nodes()
-        # After the nodes: one that joined in between does not count as emptied. Ray has no public call for it.
+        # Read after the nodes, so that a node that started draining in between is left out. Not a public call of Ray's.
         leaving = ray._private.worker.global_worker.gcs_client.get_draining_nodes()  # noqa: SLF001
     return [node["Labels"] for node in nodes if node["Alive"] and node["NodeID"] not in leaving]
 
 
 def ask_autoscaler(gpus: Sequence[tuple[int, Mapping[str, str]]]) -> None:
-    """Have the autoscaler keep a cluster that could hold these GPUs all at once, in place of what was asked before.
+    """Ask the autoscaler for a cluster that has all these GPUs at once; replaces the last such request.
 
     Args:
-        gpus: how many on nodes with which labels. None: nothing beyond what runs.
+        gpus: pairs of a number of GPUs and the labels of their nodes. Empty: nothing beyond what runs.
     """
     bundles = [{"GPU": 1.0} for count, _ in gpus for _ in range(count)]
     selectors = [dict(labels) for count, labels in gpus for _ in range(count)]

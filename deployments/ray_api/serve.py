@@ -1,4 +1,4 @@
-"""Ray Serve itself: starting and stopping it, and its own HTTP port."""
+"""Starts and stops Ray Serve itself, and reads its own HTTP port."""
 
 from ray import serve
 from ray.serve.config import HTTPOptions, ProxyLocation
@@ -8,19 +8,19 @@ from deployments.ray_api.errors import ray_errors
 
 
 def default_serve_port(port: int) -> None:
-    """Make `port` the HTTP port of a Serve that this process starts later without saying which.
+    """Make `port` the default HTTP port of a Serve that this process starts later.
 
-    For `serve run`, which calls an application's builder first and then starts Serve on port 8000, the apps' own.
+    For `serve run`, which calls an application's builder and then starts Serve on port 8000, which is the apps' port.
     """
     HTTPOptions.model_fields["port"].default = port
     HTTPOptions.model_rebuild(force=True)
 
 
 def start_serve(port: int) -> bool:
-    """Start Ray Serve unless it runs; returns whether it was started.
+    """Start Ray Serve if it does not run; return whether it was started.
 
     Args:
-        port: of Serve's own HTTP (control and health checks) on the head node; 0: none.
+        port: port of Serve's own HTTP (control and health checks) on the head node; 0: no HTTP.
 
     Raises:
         ClusterError: it did not start.
@@ -37,13 +37,13 @@ def start_serve(port: int) -> bool:
 
 
 def is_serve_running() -> bool:
-    """Tell whether Ray Serve runs on the cluster."""
+    """Return whether Ray Serve runs on the cluster."""
     with ray_errors("looking for Ray Serve"):
         return _get_global_client(raise_if_no_controller_running=False) is not None
 
 
 def serve_http_port() -> int:
-    """Return the port Serve's own HTTP listens on; 0: it has none."""
+    """Return the port of Serve's own HTTP; 0: it has none."""
     with ray_errors("asking Ray Serve for its port"):
         client = _get_global_client(raise_if_no_controller_running=False)
     if client is None or client.http_config.location == ProxyLocation.Disabled or client.http_config.host is None:

@@ -1,4 +1,4 @@
-"""Secrets every process of the cluster knows, in Ray's own key-value store."""
+"""Secrets shared by all processes of the cluster, in Ray's own key-value store."""
 
 import secrets
 from typing import Final
@@ -11,10 +11,10 @@ KV_NAMESPACE: Final = b"rackserve"
 
 
 def shared_secret(name: str) -> str:
-    """Return the secret `name` of this cluster, the same in every process, made at first use.
+    """Return the cluster's secret `name`, the same in every process; the first call makes it.
 
-    It lives in Ray's own key-value store (internal API), beside what Serve keeps there: it outlives every actor, and
-    whoever can read it can run code on the cluster anyhow.
+    It lives in Ray's own key-value store (internal API), as Serve's state does, so it outlives every actor. Anyone who
+    can read it there can run code on the cluster anyway.
     """
     key = f"secret/{name}".encode()
     with ray_errors("reading the cluster's secret"):
@@ -23,6 +23,6 @@ def shared_secret(name: str) -> str:
 
 
 def forget_secret(name: str) -> None:
-    """Delete the secret `name`; what is still running goes on with it."""
+    """Delete the secret `name`; running processes keep using it."""
     with ray_errors("deleting the cluster's secret"):
         internal_kv._internal_kv_del(f"secret/{name}".encode(), namespace=KV_NAMESPACE)  # noqa: SLF001

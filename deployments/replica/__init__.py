@@ -1,1 +1,1 @@
-"""One replica: an engine, its HTTP server and the guard in front of it."""
+"""One replica: its engine, its HTTP server and the guard in front of the engine."""

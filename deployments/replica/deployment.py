@@ -21,23 +21,26 @@ from deployments.replica.engine_registry import engine_for
 from deployments.replica.server import ReplicaServer
 
 HEALTH_TIMEOUT_S = 8.0
-"""Below Serve's own limit, so that a stuck loop is told as such."""
+"""Seconds after which a health check without an answer means that the replica's event loop is stuck.
+
+Below Serve's own limit, so that this reason is given.
+"""
 
 _log = structlog.get_logger("rackserve.replica")
 
 
 def replica_config(model: ModelSpec) -> dict[str, Any]:
-    """Return what of a model's spec its running replicas take up without a restart: `ModelReplica.reconfigure`."""
+    """Return the part of a model's spec that its running replicas apply without a restart (`reconfigure`)."""
     return {"is_autoscaled": model.replicas.is_autoscaled, "drain_timeout_s": model.drain_timeout_s}
 
 
 class ModelReplica:
-    """The Serve deployment of one model. Requests come in at its own port; Serve only starts, checks and stops it.
+    """The Serve deployment of one model. Requests arrive at its own port; Serve only starts, checks and stops it.
 
-    SIGKILL needs no care here: Ray ends the whole process group of a worker that died, engine processes included.
+    A SIGKILL needs no handling here: Ray ends the whole process group of a dead worker, engine processes included.
 
-    A replica of several GPUs is a gang: it waits for its GPUs before it starts its engine, and when one of their nodes
-    is gone it ends at once, so that Serve starts a new one and Ray gives the other GPUs back.
+    A replica of several GPUs is a gang. It waits for its GPUs before it starts its engine. When a node of theirs is
+    gone it ends at once, so that Ray frees the other GPUs and Serve starts a new replica.
 
     Args:
         model: what to serve.
@@ -58,7 +61,7 @@ class ModelReplica:
         self._announcement: Announcement | None = None
 
     async def _started(self) -> None:
-        """Start at the first call; return when that is done."""
+        """Start at the first call; return once the replica has started."""
         if self._starting is None:
             self._starting = asyncio.create_task(self._start())
         try:
@@ -74,7 +77,7 @@ class ModelReplica:
         if needs_gang(model):
             gang = ReplicaGang(model, identity.unique_id, self._spares_per_domain, node_id, host)
             await gang.acquire()
-            began_s = time.monotonic()  # waiting for GPUs is no part of a cold start
+            began_s = time.monotonic()  # a cold start does not include waiting for GPUs
         server = self._server = ReplicaServer(
             model,
             engine_for(model, gang.place if gang is not None else None),
@@ -96,16 +99,26 @@ class ModelReplica:
         _log.info("ready", model=endpoint.model, replica=endpoint.replica_id, port=endpoint.http_port)
 
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
-        """Take what may change without a restart, at the start and whenever it does: see `replica_config`.
+        """Apply settings that may change without a restart, at the start and at every change.
 
-        The first call starts the replica. The constructor cannot: while it runs, Serve's order to end would wait.
+        The first call starts the replica. The constructor must not: while it runs, Serve's order to end would wait.
+
+        Args:
+            config: what `replica_config` returned.
+
+        Raises:
+            EngineStartError: the replica did not start.
         """
         self._drain_s = float(config["drain_timeout_s"])
         self._scaling.enabled = bool(config["is_autoscaled"])
         await self._loop.run_async(self._started())
 
     async def check_health(self) -> None:
-        """Serve's question: raises when this replica is to be replaced."""
+        """Answer Serve's health check.
+
+        Raises:
+            EngineError: this replica is not well; Serve replaces it.
+        """
         if self._server is None:
             raise EngineError("the replica was not started")
         try:
@@ -116,7 +129,7 @@ class ModelReplica:
         except GangLostError as error:
             _log.error("gang lost; ending", reason=str(error))
             await self._loop.run_async(self._leave_at_once())
-            ray_api.end_this_actor()  # Serve would call again, and once more, before it replaced this replica
+            ray_api.end_this_actor()  # Serve would replace this replica only after two more failed checks
             raise
 
     async def _leave_at_once(self) -> None:
@@ -126,7 +139,7 @@ class ModelReplica:
             await self._server.stop()
 
     async def __del__(self) -> None:
-        """Serve's order to end: leave the directory first, let running requests finish, then stop the engine."""
+        """Obey Serve's order to end: leave the directory, let running requests finish, then stop the engine."""
         await self._loop.run_async(self._stop())
         self._loop.close()
 

@@ -1,9 +1,9 @@
-"""From a model's spec to its engine."""
+"""Makes the engine that a model's spec asks for."""
 
 from cluster.spec.cluster_spec import ModelSpec
 from deployments.engines.interface import Engine, GangPlace
 
-# ruff: noqa: PLC0415 - only the engine that is asked for is imported
+# ruff: noqa: PLC0415 - imports only the engine that is asked for
 
 
 def engine_for(model: ModelSpec, place: GangPlace | None = None) -> Engine:
@@ -11,7 +11,7 @@ def engine_for(model: ModelSpec, place: GangPlace | None = None) -> Engine:
 
     Args:
         model: what to serve.
-        place: of the replica's gang; None: the engine runs on this machine.
+        place: where the replica's gang is; None: the engine runs on this machine.
     """
     if model.engine == "sim":
         from deployments.engines.sim.engine import SimEngine

@@ -1,4 +1,4 @@
-"""What stands before an engine's HTTP app: only gateways of this cluster get in, and what they send is counted."""
+"""The guard in front of an engine's HTTP app: admits only gateways of this cluster, and counts their requests."""
 
 import hmac
 from collections import OrderedDict
@@ -7,7 +7,7 @@ from typing import Final
 from deployments.engines.interface import AsgiApp, Receive, Scope, Send
 
 MAX_GATEWAYS: Final = 4096
-"""Gateways counted separately; beyond that the one longest unheard of is forgotten."""
+"""Most gateways counted separately; beyond it the one whose last request is oldest is forgotten."""
 
 _UNAUTHORIZED = (
     b'{"error":{"message":"replicas answer gateways only; ask the gateway","type":"authentication_error","param":null,'
@@ -27,7 +27,7 @@ class ReplicaGuard:
         credential: the cluster's internal credential; every request must carry it as a bearer token.
 
     Attributes:
-        closed: set it, and further requests are sent back to their gateway, which tries another replica.
+        closed: set to True to send further requests back to their gateways, which try another replica.
     """
 
     def __init__(self, app: AsgiApp, credential: str) -> None:
@@ -48,15 +48,15 @@ class ReplicaGuard:
         return len(self._in_flight)
 
     def accepted(self, gateway_id: str) -> int:
-        """Return how many requests of that gateway have come in."""
+        """Return how many requests of a gateway have been accepted so far."""
         return self._accepted.get(gateway_id.encode(), 0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on if it carries the credential, and answer 401 if not."""
+        """Pass a request on if it carries the credential; answer 401 if it does not, 503 once `closed`."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
-            return  # websockets: none of our gateways opens any
+            return  # a websocket: our gateways open none
         authorization, gateway_id = b"", b""
         for name, value in scope["headers"]:
             if name == b"authorization":

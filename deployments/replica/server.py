@@ -1,4 +1,4 @@
-"""One replica's engine behind its two ports: the engine's own HTTP app, guarded, and telemetry. Knows no Ray."""
+"""One replica's engine with its two ports: the engine's own HTTP app behind the guard, and telemetry. Uses no Ray."""
 
 import asyncio
 import contextlib
@@ -27,19 +27,21 @@ if TYPE_CHECKING:
     from deployments.tracing.traced_app import AppSpans
 
 KEEP_ALIVE_S: Final = 75
-"""An idle connection is left open this long; gateways close theirs sooner, so none is closed under a request."""
+"""Seconds after which an idle connection is closed; gateways close theirs sooner, so no request meets a closing one."""
 QUIET_S: Final = 0.5
-"""A draining replica waits until no request has run for this long: gateways hear of its leaving within 0.1 s."""
+"""Seconds without a running request that end a draining replica's wait: gateways learn within 0.1 s that it left."""
 POLL_S: Final = 0.05
+"""Seconds between two looks at the running requests while draining."""
 PROBE_BLOCK_TOKENS: Final = 128
-"""Taken as the size of a KV block for the self-test where the engine does not tell it."""
+"""Tokens per KV block assumed in the self-test if the engine does not say."""
 BACKLOG: Final = 2048
+"""Most connections that wait to be accepted."""
 
 _log = structlog.get_logger("rackserve.replica")
 
 
 class _HttpServer(uvicorn.Server):
-    """uvicorn, leaving the process's signals alone."""
+    """A uvicorn server that leaves the process's signal handlers as they are."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -47,17 +49,17 @@ class _HttpServer(uvicorn.Server):
 
 
 class ReplicaServer:
-    """Serves one engine; used from one event loop as `start`, then `drain` and `stop`.
+    """Serves one engine; used from one event loop: `start`, later `drain`, then `stop`.
 
     Args:
-        model: what is served.
-        engine: not yet started.
-        replica_id: this life of this replica.
-        host: the address of its node, which its ports are bound to.
-        node_id: the Ray node, or "".
-        domain: its NVLink domain, or "".
-        credential: what gateways must show.
-        check_gang: raises EngineDeadError when a GPU of the replica is gone; None: it is no gang.
+        model: the model's spec.
+        engine: the engine, not yet started.
+        replica_id: unique for this life of this replica.
+        host: the address of its node, to which its ports are bound.
+        node_id: its Ray node; "": not known.
+        domain: its NVLink domain; "": not known.
+        credential: the cluster's internal credential, which gateways must show.
+        check_gang: raises GangLostError when a node of the replica's gang is gone; None: the replica is no gang.
     """
 
     def __init__(  # noqa: PLR0913 - the composition of one replica
@@ -89,7 +91,7 @@ class ReplicaServer:
         self._spans: AppSpans | None = None
 
     async def start(self) -> Endpoint:
-        """Start the engine, open both ports and test affinity; returns where the ports are.
+        """Start the engine, open both ports and test affinity; return where the ports are.
 
         Raises:
             EngineStartError: the engine did not come up, or not within the model's `start_timeout_s`.
@@ -133,10 +135,10 @@ class ReplicaServer:
         )
 
     async def check_health(self) -> None:
-        """Return if the replica works.
+        """Check that the replica works.
 
         Raises:
-            EngineError: its engine has died, or its HTTP server ended.
+            EngineError: its engine has died, a node of its gang is gone, or its HTTP server ended.
         """
         if self._http_task is None or self._http_task.done():
             raise EngineError("the replica's HTTP server is not running")
@@ -153,7 +155,11 @@ class ReplicaServer:
         return {"gen_ai.request.model": self._model.name, "rackserve.replica": self._replica_id}
 
     def figures(self, start_s: float) -> ReplicaFigures:
-        """Return what the autoscaler is told, with how long the start took; only while it serves."""
+        """Return the figures for the autoscaler; call it only while the replica serves.
+
+        Args:
+            start_s: seconds that the replica's start took.
+        """
         stats = self._engine.stats()
         return ReplicaFigures(
             in_flight=self._guard.in_flight if self._guard is not None else 0,
@@ -164,7 +170,7 @@ class ReplicaServer:
         )
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait until no request has run for `QUIET_S`, at most `timeout_s`. Leave the directory first."""
+        """Wait until no request has run for `QUIET_S`, at most `timeout_s`. The caller leaves the directory first."""
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         deadline_s, busy_s = now_s + timeout_s, now_s
@@ -193,7 +199,7 @@ class ReplicaServer:
         await close(spans)
 
     def _follow_residency(self) -> AsgiApp:
-        """Follow the engine's KV events, where it has any; returns the app to serve."""
+        """Follow the engine's KV events, if it has any; return the app to serve."""
         app, events = self._engine.app, self._engine.kv_events
         if events is None or not events.block_tokens:
             return app
@@ -202,7 +208,7 @@ class ReplicaServer:
         return RequestBodies(app)
 
     async def _prove_affinity(self, app: AsgiApp) -> AffinityProof:
-        """Test whether equal prompts are cached, and known to be; if not, residency is not followed any further."""
+        """Run the affinity self-test; if the residency proves wrong, stop following it."""
         events = self._engine.kv_events
         block_tokens = events.block_tokens if events is not None else 0
         test = AffinitySelfTest(

@@ -1,1 +1,1 @@
-"""Load reports and residency, streamed from replicas to gateways over gRPC."""
+"""Streams load reports and residency from replicas to gateways over gRPC."""

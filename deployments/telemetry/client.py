@@ -1,4 +1,4 @@
-"""The gateway's side of telemetry: one stream to each replica, reopened whenever it breaks, gaps or goes silent."""
+"""The gateway's side of telemetry: one stream from each replica, reopened when it breaks, has a gap or falls silent."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -16,13 +16,15 @@ from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 
 SILENT_S: Final = 0.8
-"""After this long without a report a replica's load counts as unknown: two of its longest pauses."""
+"""Seconds without a report after which a replica's load counts as unknown: twice its longest pause."""
 STALE_S: Final = 3.0
-"""After this long without a report the stream itself is given up and reopened."""
+"""Seconds without a report after which the stream itself is closed and reopened."""
 SWEEP_S: Final = 0.1
-"""How often silence is looked for."""
+"""Seconds between two checks for silent replicas."""
 FIRST_RETRY_S: Final = 0.05
+"""Pause, in seconds, before a stream that worked is reopened; doubled for each attempt without a report."""
 MAX_RETRY_S: Final = 1.0
+"""Longest pause, in seconds, before a stream is reopened."""
 
 _CHANNEL_OPTIONS = (("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0))
 
@@ -32,8 +34,8 @@ OnReport = Callable[[str, LoadReport | None], None]
 OnResidency = Callable[[str, ResidencyDelta], bool]
 
 
-class _StreamBroken(Exception):  # noqa: N818 - ends one stream, is no error of ours
-    """The stream cannot be used any further: a gap, or another replica answered."""
+class _StreamBroken(Exception):  # noqa: N818 - ends one stream; not an error of RackServe
+    """The stream cannot be used any more: it has a gap, or another replica answered."""
 
 
 class _Watch:
@@ -61,14 +63,14 @@ class _Watch:
         self._task = self._loop.create_task(self._run(), name=f"telemetry {endpoint.replica_id}")
 
     def sweep(self, now_s: float) -> None:
-        """Look whether the replica has gone silent."""
+        """Check whether the replica has fallen silent; call it every `SWEEP_S`."""
         if self._is_known and now_s - self._heard_s > SILENT_S:
             self._forget()
         if self._call is not None and now_s - self._heard_s > STALE_S:
             self._call.cancel()
 
     def stop(self) -> asyncio.Task[None]:
-        """Hang up; await the task returned to be sure."""
+        """Close the stream; await the returned task to be sure."""
         self._task.cancel()
         return self._task
 
@@ -92,7 +94,7 @@ class _Watch:
                 except asyncio.CancelledError:
                     task = asyncio.current_task()
                     if task is not None and task.cancelling():
-                        raise  # `stop`; otherwise the sweep cancelled a stale call
+                        raise  # by `stop`; otherwise the sweep cancelled a stale call
                 finally:
                     if self._call is not None:
                         self._call.cancel()
@@ -123,7 +125,7 @@ class _Watch:
                 raise _StreamBroken(f"replica {report.hello.replica_id} answered")
 
     def _apply(self, delta: ResidencyDelta) -> None:
-        """Pass a delta on; one that does not fit what is known starts the stream anew, with a snapshot."""
+        """Pass a delta on; if it does not follow what is known, reopen the stream, which begins with a snapshot."""
         if self._on_residency is not None and not self._on_residency(self.endpoint.replica_id, delta):
             raise _StreamBroken(f"delta {delta.sequence} does not follow what is known")
 
@@ -137,11 +139,11 @@ class TelemetryClient:
     """Follows the telemetry of a changing set of replicas; used from one event loop.
 
     Args:
-        gateway_id: as this gateway names itself to replicas.
+        gateway_id: this gateway's id.
         credential: the cluster's internal credential.
-        on_report: told of each load report, and of None when a replica's load has become unknown.
-        on_residency: told of what replicas' caches hold; returns False where it needs a snapshot first.
-        wants_residency: whether a replica's residency is of use.
+        on_report: called with a replica's id and each of its load reports, or None when its load becomes unknown.
+        on_residency: called with a replica's id and each delta of its residency; returns False if it needs a snapshot.
+        wants_residency: returns whether the gateway uses a replica's residency.
     """
 
     def __init__(
@@ -161,7 +163,7 @@ class TelemetryClient:
         self._sweeper: asyncio.Task[None] | None = None
 
     def follow(self, endpoints: Iterable[Endpoint]) -> None:
-        """Watch exactly these replicas from now on; those without a telemetry port are left alone."""
+        """Watch exactly these replicas from now on, except those without a telemetry port."""
         wanted = {
             endpoint.replica_id: (endpoint, self._on_residency if self._wants_residency(endpoint) else None)
             for endpoint in endpoints
@@ -180,7 +182,7 @@ class TelemetryClient:
             self._sweeper = asyncio.get_running_loop().create_task(self._sweep(), name="telemetry sweep")
 
     async def stop(self) -> None:
-        """Hang up everywhere."""
+        """Close every stream."""
         tasks = [watch.stop() for watch in self._watches.values()]
         self._watches.clear()
         if self._sweeper is not None:

@@ -1,4 +1,4 @@
-"""Residency as telemetry carries it: `ResidencyDelta` to protobuf messages and back."""
+"""Converts `ResidencyDelta` to telemetry's protobuf messages and back."""
 
 from collections.abc import Iterator
 from typing import TypeVar
@@ -10,14 +10,14 @@ from deployments.telemetry import telemetry_pb2 as pb
 from router.prefix_cache.exact import ResidencyDelta
 
 PART_CHUNKS = 32_768
-"""Chunks in one part of a snapshot: 400 kB, below gRPC's limit of 4 MB a message, and soon sent."""
+"""Most chunks in one part of a snapshot: 400 kB, far below gRPC's limit of 4 MB per message and quickly sent."""
 _HASH: np.dtype[np.uint64] = np.dtype("<u8")
 _TOKENS: np.dtype[np.uint32] = np.dtype("<u4")
 _Kind = TypeVar("_Kind", bound=np.generic)
 
 
 class MalformedResidencyError(Exception):
-    """A message about residency that cannot be right."""
+    """A residency message whose parts contradict each other."""
 
 
 def delta_message(delta: ResidencyDelta) -> pb.ResidencyDelta:
@@ -28,7 +28,7 @@ def delta_message(delta: ResidencyDelta) -> pb.ResidencyDelta:
 
 
 def snapshot_messages(snapshot: ResidencyDelta) -> Iterator[pb.ResidencySnapshot]:
-    """Yield a snapshot in parts; one where nothing is resident."""
+    """Yield a snapshot in parts; one empty part if nothing is resident."""
     total = len(snapshot.resident)
     for start in range(0, max(1, total), PART_CHUNKS):
         stop = start + PART_CHUNKS
@@ -37,10 +37,10 @@ def snapshot_messages(snapshot: ResidencyDelta) -> Iterator[pb.ResidencySnapshot
 
 
 def read_delta(message: pb.ResidencyDelta) -> ResidencyDelta:
-    """Return a message's delta.
+    """Return the delta that a message carries.
 
     Raises:
-        MalformedResidencyError: it is no message of ours.
+        MalformedResidencyError: the message's parts contradict each other.
     """
     hashes, tokens = _read_chunks([message.resident])
     return ResidencyDelta(message.sequence, hashes, _unpacked([message.evicted], _HASH), tokens=tokens)
@@ -53,10 +53,10 @@ class SnapshotReader:
         self._parts: list[pb.ResidencySnapshot] = []
 
     def take(self, part: pb.ResidencySnapshot) -> ResidencyDelta | None:
-        """Take a part; returns the snapshot once it is whole.
+        """Add a part; return the snapshot once it is whole, else None.
 
         Raises:
-            MalformedResidencyError: it is no message of ours, or no part of the same snapshot.
+            MalformedResidencyError: the part's fields contradict each other, or it belongs to another snapshot.
         """
         if self._parts and self._parts[0].sequence != part.sequence:
             raise MalformedResidencyError("a snapshot began before another was whole")

@@ -1,4 +1,4 @@
-"""The replica's side of telemetry: streams its load and its residency to every gateway that watches."""
+"""The replica's side of telemetry: streams its load and its residency to each gateway that watches it."""
 
 import asyncio
 import hmac
@@ -17,23 +17,26 @@ from deployments.telemetry import telemetry_pb2_grpc as pb_grpc
 from deployments.telemetry.residency_messages import delta_message, snapshot_messages
 
 MIN_INTERVAL_S: Final = 0.05
-"""No two load reports to one gateway are closer together, however much changes."""
+"""Shortest time, in seconds, between two load reports to one gateway."""
 DEFAULT_INTERVAL_S: Final = 0.1
-"""What a gateway gets that does not ask for an interval."""
+"""Shortest time, in seconds, between two load reports to a gateway that asks for no interval."""
 MAX_SILENCE_S: Final = 0.4
-"""A report follows within this even if nothing changed: gateways take twice as long for silence."""
+"""Longest time, in seconds, without a load report, even if nothing changed.
+
+Gateways count a replica as silent after twice this time.
+"""
 
 
 class TelemetryService(pb_grpc.TelemetryServicer):
     """Streams one replica's reports.
 
     Args:
-        replica_id: this life of the replica.
-        model: what it serves.
-        credential: what gateways must show.
-        stats: the engine's state now; called up to 20 times a second for each gateway.
-        accepted: requests accepted from the gateway of that id.
-        gateways: how many gateways have requests there now.
+        replica_id: unique for this life of the replica.
+        model: the model it serves.
+        credential: the cluster's internal credential, which gateways must show.
+        stats: returns the engine's state now; called up to 20 times a second for each gateway.
+        accepted: returns how many requests from the gateway with an id were accepted.
+        gateways: returns how many gateways have requests here now.
         residency: which prompt chunks the engine's cache holds; None: not known.
     """
 
@@ -59,7 +62,7 @@ class TelemetryService(pb_grpc.TelemetryServicer):
     async def Watch(  # noqa: N802 - the name in the .proto
         self, request: pb.WatchRequest, context: "grpc.aio.ServicerContext[pb.WatchRequest, pb.Report]"
     ) -> AsyncIterator[pb.Report]:
-        """Stream reports until the gateway hangs up."""
+        """Stream reports until the gateway closes the stream."""
         await self._check_credential(context)
         asked_s = request.min_interval_ms / 1000 or DEFAULT_INTERVAL_S
         interval_s = min(max(asked_s, MIN_INTERVAL_S), MAX_SILENCE_S)
@@ -71,16 +74,16 @@ class TelemetryService(pb_grpc.TelemetryServicer):
         stop_listening = residency.listen(changed.set) if residency is not None else _nothing
         stream = _ResidencyStream(residency.log if residency is not None else None)
         loop = asyncio.get_running_loop()
-        last, told_s, due_s = None, 0.0, loop.time()
+        last, sent_s, due_s = None, 0.0, loop.time()
         try:
             while True:
                 now_s = loop.time()
                 if now_s >= due_s:
                     due_s = now_s + interval_s
                     load = self._load(request.gateway_id)
-                    if load != last or due_s - told_s > MAX_SILENCE_S:
+                    if load != last or due_s - sent_s > MAX_SILENCE_S:
                         sequence += 1
-                        last, told_s = load, now_s
+                        last, sent_s = load, now_s
                         yield pb.Report(sequence=sequence, load=load)
                 changed.clear()
                 for report in stream.new_reports():
@@ -117,19 +120,19 @@ class TelemetryService(pb_grpc.TelemetryServicer):
 
 
 class _ResidencyStream:
-    """How far one gateway has been told of a replica's residency."""
+    """The residency reports of one gateway's stream: knows which deltas it has sent."""
 
     def __init__(self, log: ResidencyLog | None) -> None:
         self._log = log
-        self._told: int | None = None
+        self._sent: int | None = None
 
     def new_reports(self) -> Iterator[pb.Report]:
-        """Yield what has not been told yet, without their numbers: deltas, or a snapshot where those don't reach."""
+        """Yield reports of what was not sent yet, without their `sequence`: deltas, or a snapshot if some are gone."""
         log = self._log
-        if log is None or self._told == log.sequence:
+        if log is None or self._sent == log.sequence:
             return
-        deltas = log.since(self._told) if self._told is not None else None
-        self._told = log.sequence
+        deltas = log.since(self._sent) if self._sent is not None else None
+        self._sent = log.sequence
         if deltas is None:
             for part in snapshot_messages(log.snapshot()):
                 yield pb.Report(snapshot=part)
@@ -143,7 +146,11 @@ def _nothing() -> None:
 
 
 class TelemetryServer:
-    """Serves a `TelemetryService` on a free port of one address."""
+    """Serves a `TelemetryService` on a free port of one address.
+
+    Attributes:
+        port: the port; 0 before `start`.
+    """
 
     def __init__(self, service: TelemetryService, host: str) -> None:
         self.port = 0
@@ -152,7 +159,7 @@ class TelemetryServer:
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
-        """Bind and serve; `port` is known afterwards."""
+        """Bind a free port and serve; sets `port`."""
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         pb_grpc.add_TelemetryServicer_to_server(self._service, self._server)  # type: ignore[no-untyped-call] # generated
         self.port = self._server.add_insecure_port(f"{self._host}:0")

@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from deployments.telemetry import telemetry_pb2 as deployments_dot_telemetry__pb2
+from deployments.telemetry import telemetry_pb2 as deployments_dot_telemetry_dot_telemetry__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -36,8 +36,8 @@ class TelemetryStub:
         """
         self.Watch = channel.unary_stream(
                 '/rackserve.v1.Telemetry/Watch',
-                request_serializer=deployments_dot_telemetry__pb2.WatchRequest.SerializeToString,
-                response_deserializer=deployments_dot_telemetry__pb2.Report.FromString,
+                request_serializer=deployments_dot_telemetry_dot_telemetry__pb2.WatchRequest.SerializeToString,
+                response_deserializer=deployments_dot_telemetry_dot_telemetry__pb2.Report.FromString,
                 _registered_method=True)
 
 
@@ -45,11 +45,11 @@ class TelemetryServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Watch(self, request, context):
-        """Streams a replica's reports until the gateway hangs up. The first report is a Hello and the second a Load; from
-        then on a Load follows within `Hello.max_silence_ms`, sooner when something changed. Where residency is asked for
-        and known, a ResidencySnapshot follows the first Load, and then a ResidencyDelta soon after each change; a gateway
-        that falls far behind gets another snapshot in place of deltas. A stream starts from the full state, so a gateway
-        that missed something gets whole again by opening a new one.
+        """Streams a replica's reports until the gateway closes the stream. The first report is a Hello and the second a Load.
+        From then on a Load follows within `Hello.max_silence_ms`, sooner when something changed. Where residency is asked
+        for and known, a ResidencySnapshot follows the first Load, and then a ResidencyDelta soon after each change. A
+        gateway that falls far behind gets another snapshot in place of deltas. A stream starts from the full state, so a
+        gateway that missed something recovers by opening a new one.
 
         Guarded by the cluster's internal credential in the call's metadata (`authorization: Bearer ...`); without it the
         call ends with UNAUTHENTICATED.
@@ -63,8 +63,8 @@ def add_TelemetryServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
-                    request_deserializer=deployments_dot_telemetry__pb2.WatchRequest.FromString,
-                    response_serializer=deployments_dot_telemetry__pb2.Report.SerializeToString,
+                    request_deserializer=deployments_dot_telemetry_dot_telemetry__pb2.WatchRequest.FromString,
+                    response_serializer=deployments_dot_telemetry_dot_telemetry__pb2.Report.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -92,8 +92,8 @@ class Telemetry:
             request,
             target,
             '/rackserve.v1.Telemetry/Watch',
-            deployments_dot_telemetry__pb2.WatchRequest.SerializeToString,
-            deployments_dot_telemetry__pb2.Report.FromString,
+            deployments_dot_telemetry_dot_telemetry__pb2.WatchRequest.SerializeToString,
+            deployments_dot_telemetry_dot_telemetry__pb2.Report.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,1 +1,1 @@
-"""OpenTelemetry traces, where an exporter is configured: gateway → replica → engine."""
+"""OpenTelemetry traces through gateway, replica and engine, if an exporter is configured."""

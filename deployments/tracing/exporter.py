@@ -1,9 +1,9 @@
-"""Whether and where traces go, by OpenTelemetry's own environment variables. Imported only if asked for.
+"""Reads from OpenTelemetry's own environment variables whether and where traces go; loads OpenTelemetry only then.
 
-`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or `OTEL_EXPORTER_OTLP_ENDPOINT` turns traces on;
+`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or `OTEL_EXPORTER_OTLP_ENDPOINT` turns traces on.
 `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL` or `OTEL_EXPORTER_OTLP_PROTOCOL` is `grpc` or `http/protobuf`.
-Headers, resource and sampler are those of the other variables: a parent's decision is kept; by default all that has no
-parent is sampled.
+OpenTelemetry's other variables set headers, resource and sampler. By default a request follows its parent's sampling
+decision, and one without a parent is sampled.
 """
 
 import os
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 GRPC: Final = "grpc"
 HTTP: Final = "http/protobuf"
 PROTOCOL: Final = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
-"""The one of the two that vLLM reads."""
+"""Environment variable with the protocol of traces: the one that vLLM reads."""
 EITHER_PROTOCOL: Final = "OTEL_EXPORTER_OTLP_PROTOCOL"
+"""Environment variable with the protocol of all signals, used where `PROTOCOL` is not set."""
 SERVICE: Final = "OTEL_SERVICE_NAME"
 
 
@@ -41,10 +42,13 @@ class TracesTarget:
 
 
 def configured_target(environ: Mapping[str, str] = os.environ) -> TracesTarget | None:
-    """Return where traces are to go, or None where none are wanted.
+    """Return where traces go; None: no exporter is configured.
+
+    Args:
+        environ: the environment variables.
 
     Raises:
-        ClusterError: the protocol is none that is spoken here.
+        ClusterError: the configured protocol is not supported.
     """
     if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
@@ -63,7 +67,7 @@ def configured_target(environ: Mapping[str, str] = os.environ) -> TracesTarget |
 
 @contextmanager
 def service_named(service: str) -> Iterator[None]:
-    """Give tracers that others make within, also in processes they start, this `service.name` if none is set."""
+    """Set `service.name` within the block for tracers that other code makes, in child processes too, if none is set."""
     if os.environ.get(SERVICE):
         yield
         return
@@ -78,7 +82,7 @@ def provider(target: TracesTarget, service: str) -> "TracerProvider":
     """Return a source of spans that sends them in batches from a thread of its own.
 
     Args:
-        target: where to.
+        target: where the spans go.
         service: `service.name`, unless `OTEL_SERVICE_NAME` or the resource attributes name another.
     """
     from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource

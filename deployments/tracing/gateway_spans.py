@@ -1,4 +1,4 @@
-"""The gateway's spans: a request's way from its last byte, over its wait and its replicas, to its answer's end."""
+"""The gateway's spans: one per request, from its last byte to its answer's end, with its dispatches as events."""
 
 from typing import Final
 
@@ -17,7 +17,7 @@ FINE: Final = frozenset({Outcome.OK, Outcome.CLIENT_LEFT})
 
 
 class GatewaySpan:
-    """One request; `router.http.tracing.RequestSpan`."""
+    """The span of one request; implements `router.http.tracing.RequestSpan`."""
 
     __slots__ = ("_span",)
 
@@ -25,17 +25,17 @@ class GatewaySpan:
         self._span = span
 
     def dispatched(self, attempt: Attempt) -> None:
-        """Note the replica, by which policy, and what it is believed to hold of the prompt."""
+        """Record the chosen replica, and the policy that chose it."""
         attributes = {"rackserve.replica": attempt.replica.replica_id, "rackserve.policy": attempt.decision.policy}
         self._span.set_attributes(attributes)
         self._span.add_event("dispatched", attributes)
 
     def first_bytes(self) -> None:
-        """Note when the answer began."""
+        """Record that the answer begins now."""
         self._span.add_event("first byte")
 
     def ended(self, outcome: Outcome, usage: Usage) -> None:
-        """Note how it ended and what it cost, and end."""
+        """Record the outcome and the tokens used, and end the span."""
         span = self._span
         span.set_attribute("rackserve.outcome", str(outcome))
         for name, count in (
@@ -51,10 +51,10 @@ class GatewaySpan:
 
 
 class GatewayTracer:
-    """Makes the gateway's spans; `router.http.tracing.Tracer`.
+    """Makes the gateway's spans; implements `router.http.tracing.Tracer`.
 
     Args:
-        provider: where they go.
+        provider: where spans go.
     """
 
     def __init__(self, provider: TracerProvider) -> None:
@@ -62,7 +62,11 @@ class GatewayTracer:
         self._tracer = provider.get_tracer("rackserve.gateway")
 
     def begin(self, incoming: IncomingRequest, request: RoutingRequest, tenant: str) -> GatewaySpan | None:
-        """Begin a request's span, and hand its context on to the replica."""
+        """Begin a request's span and put its context into the headers for the replica.
+
+        Returns:
+            The span; None: the request is not sampled.
+        """
         headers = incoming.headers
         carrier = {
             name: headers[name.encode()].decode("latin-1")
@@ -88,5 +92,5 @@ class GatewayTracer:
         return GatewaySpan(span)
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send the spans not sent yet."""
         self._provider.shutdown()

@@ -1,4 +1,4 @@
-"""An ASGI app whose requests become spans: a replica's, and within it a simulated engine's."""
+"""Wraps an ASGI app so that its requests become spans: a replica's app, and in it a simulated engine's."""
 
 import secrets
 from collections.abc import MutableMapping
@@ -15,12 +15,12 @@ CONTEXT_HEADERS = (b"traceparent", b"tracestate")
 
 
 class AppSpans:
-    """The spans of one process' app.
+    """The spans of one process's app.
 
     Args:
-        provider: where they go.
-        name: theirs.
-        attributes: of each.
+        provider: where spans go.
+        name: the name of every span.
+        attributes: the attributes of every span.
     """
 
     def __init__(self, provider: TracerProvider, name: str, attributes: dict[str, str]) -> None:
@@ -33,18 +33,18 @@ class AppSpans:
         return TracedApp(app, self._provider, self._name, self._attributes)
 
     def close(self) -> None:
-        """Send what is left; may take seconds where nobody takes it."""
+        """Send the spans not sent yet; may take seconds if the collector does not answer."""
         self._provider.shutdown()
 
 
 class TracedApp:
-    """Passes requests on with a span's context in place of the one they came with.
+    """Makes a span of each request and passes the request on with the span's context in place of its own.
 
     Args:
         app: the app inside.
         provider: where spans go.
-        name: the spans' name.
-        attributes: of every span.
+        name: the name of every span.
+        attributes: the attributes of every span.
     """
 
     def __init__(self, app: AsgiApp, provider: TracerProvider, name: str, attributes: dict[str, str]) -> None:
@@ -64,8 +64,8 @@ class TracedApp:
                 carrier[name.decode()] = value.decode("latin-1")
             else:
                 others.append((name, value))
-        # Without a context there is nothing to be a part of: self-tests and health checks are no traces, and neither is
-        # what the gateway did not sample. vLLM would begin a trace of its own, so it is told that this is not sampled.
+        # A request without a context is a self-test, a health check, or one that the gateway did not sample: no trace.
+        # vLLM would begin a trace of its own, so the header says that this request is not sampled.
         if not carrier:
             await self._app({**scope, "headers": [*others, (b"traceparent", _not_sampled())]}, receive, send)
             return
@@ -95,5 +95,5 @@ class TracedApp:
 
 
 def _not_sampled() -> bytes:
-    """Return a W3C context of its own whose last field says: not sampled."""
+    """Return a new W3C `traceparent` whose last field says: not sampled."""
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00".encode()

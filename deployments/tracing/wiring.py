@@ -1,4 +1,4 @@
-"""Tracing put into gateways, replicas and engines, where it is configured; elsewhere nothing is imported or wrapped."""
+"""Adds tracing to gateways, replicas and engines if it is configured; else nothing is imported or wrapped."""
 
 import asyncio
 from contextlib import suppress
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 # Imports inside: OpenTelemetry is loaded only where traces are wanted.
 
 CLOSE_S: Final = 3.0
-"""A collector that is away keeps nobody from stopping for longer than this."""
+"""Seconds after which a stopping process gives up sending its last spans: the collector may be away."""
 
 
 def gateway_tracer() -> "GatewayTracer | None":
-    """Return the gateway's tracer, or None."""
+    """Return the gateway's tracer; None: no exporter is configured."""
     target = configured_target()
     if target is None:
         return None
@@ -28,7 +28,13 @@ def gateway_tracer() -> "GatewayTracer | None":
 
 
 def app_spans(service: str, name: str, **attributes: str) -> "AppSpans | None":
-    """Return the spans of a replica's or an engine's app, or None where no traces are wanted."""
+    """Return the spans of a replica's or an engine's app; None: no exporter is configured.
+
+    Args:
+        service: `service.name`, unless the environment names another.
+        name: the name of every span.
+        attributes: the attributes of every span.
+    """
     target = configured_target()
     if target is None:
         return None
@@ -38,9 +44,9 @@ def app_spans(service: str, name: str, **attributes: str) -> "AppSpans | None":
 
 
 async def flush_engine_spans() -> None:
-    """Send what an engine's own tracer has kept (vLLM's sends every 5 s), if that takes no longer than `CLOSE_S`.
+    """Send the spans that an engine's own tracer still keeps (vLLM's sends every 5 s), within `CLOSE_S`.
 
-    Serve ends a replica's process without letting it exit: nothing else would.
+    Serve kills a replica's process before its exit handlers, so nothing else would send them.
     """
     if configured_target() is None:
         return
@@ -54,7 +60,7 @@ async def flush_engine_spans() -> None:
 
 
 async def close(spans: "AppSpans | GatewayTracer | None") -> None:
-    """Send what is left, if that takes no longer than `CLOSE_S`."""
+    """Send the spans not sent yet, within `CLOSE_S`."""
     if spans is not None:
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):

@@ -7,11 +7,11 @@ from math import cos, pi
 from random import Random
 from statistics import fmean
 
-from cluster.autoscaling.fixed import FixedFleet
 from cluster.autoscaling.staffing import replicas_for
 from cluster.autoscaling.targets import AutoscalingTargets
 from cluster.spec.cluster_spec import SimSpec
 from deployments.simulator.autoscaled_fleet import FleetResult, FleetSettings, run_fleet
+from deployments.simulator.fixed_fleet import FixedFleet
 from deployments.simulator.loads import SimRequest, Sizes, bursts, noisy, recorded, step
 from deployments.simulator.trace import read_trace
 from router.flow_control.limits import AdmissionLimits

@@ -8,8 +8,8 @@ from typing import Any
 from rich.table import Table
 
 from cluster.autoscaling.autoscaler import Autoscaler
-from cluster.autoscaling.serve_default import ServeDefault, ServeSettings
 from deployments.simulator.autoscaled_fleet import FleetResult, run_fleet
+from deployments.simulator.serve_default import ServeDefault, ServeSettings
 from tests.benchmarks.autoscaling_cases import MOST, SETTINGS, SETTLED_S, TARGETS, Case
 from tests.benchmarks.bars import Bar
 

@@ -32,13 +32,13 @@ class Replica:
     """A replica's residency, and an engine that stores and removes what it is told to."""
 
     def __init__(self) -> None:
-        self.ties = ChunkBlockMap(1 << 20)
+        self.chunk_block_map = ChunkBlockMap(1 << 20)
         self.blocks = KvBlocks(BLOCK_TOKENS)
-        self.log = ResidencyLog(self.ties)
+        self.log = ResidencyLog(self.chunk_block_map)
         self.prompts = PromptBlockMap(
             ChunkHasher(1),
             "m",
-            ties=self.ties,
+            chunk_block_map=self.chunk_block_map,
             is_held=self.blocks.__contains__,
             block_tokens=BLOCK_TOKENS,
             token_texts=VOCABULARY,
@@ -57,10 +57,10 @@ class Replica:
         """Take an event as `ReplicaResidency` does."""
         if isinstance(event, BlockStored):
             for key in self.blocks.stored(event):
-                self.ties.appeared(key)
+                self.chunk_block_map.appeared(key)
         else:
             for key in self.blocks.removed(event):
-                self.ties.vanished(key)
+                self.chunk_block_map.vanished(key)
 
 
 def chat_of(tokens: int, rng: Random) -> tuple[bytes, list[int]]:

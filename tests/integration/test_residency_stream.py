@@ -202,16 +202,16 @@ class FilledResidency(ReplicaResidency):
     """A replica's residency without an engine, with as many chunks as the largest machines hold."""
 
     def __init__(self, chunks: int) -> None:
-        self._ties = ChunkBlockMap(chunks)
-        self.log = ResidencyLog(self._ties)
+        self._chunk_block_map = ChunkBlockMap(chunks)
+        self.log = ResidencyLog(self._chunk_block_map)
         self._listeners = set()
         for chunk in np.random.default_rng(0).integers(1, 1 << 63, chunks, dtype=np.uint64).tolist():
-            self._ties.tie(chunk, chunk, 60, is_held=True)
+            self._chunk_block_map.add(chunk, chunk, 60, is_held=True)
         self.log.flush()
 
     def grow(self, chunk: int) -> None:
         """Hold one more chunk."""
-        self._ties.tie(chunk, chunk, 60, is_held=True)
+        self._chunk_block_map.add(chunk, chunk, 60, is_held=True)
         self._flush_now()
 
     def _flush_now(self) -> None:

@@ -1,1 +1,1 @@
-"""`rackserve top`: the cluster on one live screen."""
+"""`rackserve top`: shows the cluster on one live screen."""

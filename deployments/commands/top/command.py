@@ -1,4 +1,4 @@
-"""`rackserve top`: the cluster live, from its gateways' metrics."""
+"""`rackserve top`: shows the cluster live, from its gateways' metrics."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -16,21 +16,23 @@ from deployments.commands.top.screen import screen
 from deployments.directory.client import actor_name, view_now
 
 TIMEOUT_S = 2.0
+"""Seconds after which a gateway that has not answered is left out."""
 MAX_AT_ONCE = 16
+"""Most gateways asked at a time."""
 
 
 def top(admin_urls: Sequence[str], address: str, *, interval_s: float, once: bool, console: Console) -> None:
     """Show models and replicas until interrupted; a gateway that does not answer is left out.
 
     Args:
-        admin_urls: the gateways' admin addresses; none: those the directory knows on the Ray cluster at `address`.
-        address: as `rackserve status` takes it.
+        admin_urls: the gateways' admin addresses; empty: those in the directory of the Ray cluster at `address`.
+        address: the Ray cluster's address.
         interval_s: seconds between two looks.
-        once: print one screen (of two looks) and end.
+        once: print one screen, of two looks, and end.
         console: where to show it.
 
     Raises:
-        ClusterUnreachableError: at the first look no gateway answers.
+        ClusterUnreachableError: no gateway answers at the first look.
     """
     urls = list(admin_urls) or list(_gateways_of(address))
     recent = Recent()

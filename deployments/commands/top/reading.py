@@ -1,4 +1,4 @@
-"""One look at all gateways' metrics: their sums, and each replica's figures once."""
+"""One look at the metrics of all gateways: sums over the gateways, and each replica's figures once."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -28,14 +28,14 @@ class ModelReading:
     """One model, over all gateways.
 
     Attributes:
-        requests: ended so far.
-        failed: of them, those that ended otherwise than well.
-        waiting: in the gateways now.
+        requests: requests that have ended so far.
+        failed: those of them whose outcome was not `ok`.
+        waiting: requests that wait in the gateways now.
         first_bytes: answers that have begun so far.
-        first_byte_buckets: of those, so many within so many seconds.
-        expected_wait_s: the longest any gateway expects.
-        hit_ratio: share of prompt tokens found cached, mean of the gateways'; None: no policy reads prompts.
-        ideal_hit_ratio: what one infinite cache would have found.
+        first_byte_buckets: number of answers that began within each upper bound, by the bound in seconds.
+        expected_wait_s: the longest wait that any gateway expects, seconds.
+        hit_ratio: share of prompt tokens found cached, mean of the gateways' values; None: no policy reads prompts.
+        ideal_hit_ratio: the share that one infinite cache would have found; None: no policy reads prompts.
     """
 
     requests: float = 0.0
@@ -50,17 +50,17 @@ class ModelReading:
 
 @dataclass(slots=True)
 class ReplicaReading:
-    """One replica, as the gateway that knows most of it tells.
+    """One replica: the largest value of each figure over the gateways.
 
     Attributes:
-        model: what it serves.
-        domain: its NVLink domain, or "".
-        accepting: some gateway gives it requests.
-        reporting: its telemetry is heard; if not, the rest is 0.
+        model: the model it serves.
+        domain: its NVLink domain; "": not known.
+        accepting: some gateway sends it requests.
+        reporting: some gateway receives its telemetry; if not, the figures below are 0.
         running: requests in its engine's batch.
         waiting: requests in its engine's queue.
-        kv_usage: share of its KV cache in use.
-        decode_tokens_per_s: tokens generated a second while busy.
+        kv_usage: share of its KV cache in use, 0 to 1.
+        decode_tokens_per_s: tokens generated per second while busy.
     """
 
     model: str
@@ -75,12 +75,14 @@ class ReplicaReading:
 
 @dataclass(slots=True)
 class Reading:
-    """All of it.
+    """The whole cluster at one look.
 
     Attributes:
-        at_s: when, on a monotonic clock.
-        gateways: how many answered.
-        connections: client connections open.
+        at_s: when, monotonic seconds.
+        gateways: gateways that answered.
+        connections: open client connections.
+        models: each model's figures, by name.
+        replicas: each replica's figures, by id.
     """
 
     at_s: float
@@ -91,10 +93,14 @@ class Reading:
 
 
 def read(pages: Iterable[str], at_s: float) -> Reading:
-    """Return what the gateways' `/metrics` pages come to.
+    """Return one reading of the gateways' `/metrics` pages.
 
-    Counters add up over gateways; of a replica every gateway tells the same, so the largest is taken; ratios that each
-    gateway has of its own requests are averaged.
+    Counters are added up over the gateways. Every gateway reports the same about a replica, so the largest value
+    counts. Ratios over each gateway's own requests are averaged.
+
+    Args:
+        pages: the text of each gateway's `/metrics`.
+        at_s: when they were read, monotonic seconds.
     """
     reading = Reading(at_s)
     ratios: dict[tuple[str, str], list[float]] = defaultdict(list)

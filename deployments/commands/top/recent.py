@@ -1,4 +1,4 @@
-"""What happened lately: rates between the first and the last of the readings of some seconds."""
+"""Rates of the last seconds, computed from the first and the last reading in them."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -7,17 +7,19 @@ from itertools import pairwise
 from deployments.commands.top.reading import Reading
 
 WINDOW_S = 10.0
+"""Seconds over which rates are computed."""
 P95 = 0.95
+"""The 95th percentile, as a share."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecentRates:
-    """One model's last seconds.
+    """One model's rates over the last seconds.
 
     Attributes:
-        requests_per_s: that ended.
-        failed_per_s: of them, those that did not end well.
-        first_byte_p95_s: nineteen in twenty answers began within this; None: none began.
+        requests_per_s: requests that ended, per second.
+        failed_per_s: those of them whose outcome was not `ok`, per second.
+        first_byte_p95_s: 95th percentile of the time to the first byte, seconds; None: no answer began.
     """
 
     requests_per_s: float
@@ -26,13 +28,13 @@ class RecentRates:
 
 
 class Recent:
-    """The readings of the last `WINDOW_S`."""
+    """Keeps the readings of the last `WINDOW_S` seconds."""
 
     def __init__(self) -> None:
         self._readings: deque[Reading] = deque()
 
     def add(self, reading: Reading) -> None:
-        """Take the newest reading."""
+        """Add the newest reading and drop those before the window."""
         self._readings.append(reading)
         while len(self._readings) > 2 and self._readings[1].at_s <= reading.at_s - WINDOW_S:  # noqa: PLR2004 - a pair
             self._readings.popleft()
@@ -43,7 +45,7 @@ class Recent:
         return self._readings[-1]
 
     def rates(self, model: str) -> RecentRates:
-        """Return a model's rates; all 0 after one reading, or where a gateway came or went in between."""
+        """Return a model's rates; all 0 after only one reading, or if a gateway's counters were lost in between."""
         first, last = self._readings[0], self._readings[-1]
         passed_s = last.at_s - first.at_s
         before, now = first.models.get(model), last.models.get(model)
@@ -61,7 +63,12 @@ class Recent:
 
 
 def quantile(share: float, buckets: dict[float, float]) -> float | None:
-    """Return a quantile of cumulative counts by upper bound, between bounds in proportion; None: of nothing."""
+    """Return a quantile of a histogram, interpolated between its bounds; None: the histogram is empty.
+
+    Args:
+        share: the quantile, 0 to 1.
+        buckets: cumulative counts by upper bound.
+    """
     rows = sorted(buckets.items())
     total = rows[-1][1] if rows else 0.0
     if total <= 0:

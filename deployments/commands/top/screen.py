@@ -1,4 +1,4 @@
-"""`rackserve top`'s screen: a line a model, then a line a replica by rack; readable at 80 columns."""
+"""The screen of `rackserve top`: a line per model, then a line per replica, by rack; readable at 80 columns."""
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -8,19 +8,22 @@ from deployments.commands.top.reading import ReplicaReading
 from deployments.commands.top.recent import Recent
 
 BAR_CELLS = 8
+"""Width of a bar in characters."""
 ID_CHARS = 14
+"""Most characters of a replica's id that are shown, from its end."""
 NAME_CHARS = 16
+"""Most characters of a model's or a rack's name that are shown."""
 FIXED_LINES = 6
-"""Lines that are neither a model's nor a replica's."""
+"""Lines of the screen that are neither a model's nor a replica's."""
 
 
 def screen(recent: Recent, *, now: str, height: int) -> RenderableType:
-    """Return what to show.
+    """Return the screen's content.
 
     Args:
-        recent: the last seconds' readings.
+        recent: the readings of the last seconds.
         now: the time of day.
-        height: lines the terminal has; replicas that do not fit are counted instead.
+        height: lines of the terminal; replicas that do not fit are only counted.
     """
     reading = recent.last
     running = sum(replica.running for replica in reading.replicas.values())
@@ -51,7 +54,7 @@ def _models(recent: Recent) -> Table:
     for name, model in sorted(reading.models.items()):
         rates = recent.rates(name)
         replicas = [replica for replica in reading.replicas.values() if replica.model == name]
-        # What waits inside engines waits too.
+        # Requests in the engines' own queues wait too.
         queue = model.waiting + sum(replica.waiting for replica in replicas)
         table.add_row(
             Text(_short(name, NAME_CHARS)),
@@ -94,13 +97,13 @@ def _replicas(recent: Recent, room: int) -> Table:
 
 
 def _tokens_per_s(replica: ReplicaReading) -> float:
-    """Return what it generates now: the rate it tells is of its last busy seconds."""
+    """Return the tokens per second generated now: 0 while idle, for the reported rate is that of busy seconds."""
     return replica.decode_tokens_per_s if replica.running else 0.0
 
 
 def _bar(share: float) -> Text:
     full = round(min(1.0, share) * BAR_CELLS)
-    style = "red" if share > 0.95 else "green"  # noqa: PLR2004 - as the alert has it
+    style = "red" if share > 0.95 else "green"  # noqa: PLR2004 - the alert's threshold
     return Text.assemble(("█" * full, style), "·" * (BAR_CELLS - full), f" {share:4.0%}")
 
 

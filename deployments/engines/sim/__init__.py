@@ -1,1 +1,1 @@
-"""The simulated engine: vLLM's HTTP surface and timing without weights."""
+"""The simulated engine: vLLM's HTTP API and timing without a model."""

@@ -1,4 +1,4 @@
-"""One answer's text: which words come, what ends it, and what of it may be shown already."""
+"""One answer's text: chooses its words, decides when it ends, and holds back text that may be a stop string."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,14 +13,14 @@ FinishReason = Literal["stop", "length", "abort"]
 
 @dataclass(frozen=True, slots=True)
 class AnswerRules:
-    """What a request says about its answers.
+    """What a request asks of its answers.
 
     Attributes:
-        max_tokens: tokens at most.
-        min_tokens: tokens at least, before it may end by itself or at a stop string.
-        stops: strings that end it.
+        max_tokens: most tokens of an answer.
+        min_tokens: tokens before an answer may end by itself or at a stop string.
+        stops: strings that end an answer.
         keep_stop: the stop string stays in the text.
-        mean_words: words in a typical answer; 0: it never ends by itself.
+        mean_words: mean length of an answer in words; 0: it never ends by itself.
     """
 
     max_tokens: int
@@ -32,15 +32,17 @@ class AnswerRules:
 
 @dataclass(slots=True, eq=False)
 class Answer:
-    """The text of one answer as its tokens are sampled.
+    """The text of one answer while its tokens are sampled.
 
     Attributes:
         index: its place among the request's choices.
-        salt: tells it apart from answers to the same prompt.
-        tokens: sampled so far.
+        prompt: the prompt that it answers.
+        rules: what the request asks of it.
+        salt: makes it differ from other answers to the same prompt.
+        tokens: tokens sampled so far.
         finish_reason: why it ended; None: it goes on.
-        stop_reason: the stop string that ended it.
-        words: each token's text, when the request asked for them (`logprobs`).
+        stop_reason: the stop string that ended it; None: none did.
+        words: the text of each token not shown yet; None: the request did not ask for `logprobs`.
     """
 
     index: int
@@ -56,7 +58,7 @@ class Answer:
     _ends_at: int | None = field(init=False)
 
     def __post_init__(self) -> None:
-        """Settle how long it will be: a function of the prompt before the answer, wherever it is taken up again."""
+        """Set the answer's length from the text before it alone, so that a continued answer ends at the same word."""
         self._ends_at = None
         if self.rules.mean_words:
             begun = self.prompt.units[self.prompt.answer_from :]
@@ -65,13 +67,16 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """All of the text, once it is finished."""
+        """The whole text so far, without a stop string that is not kept."""
         return self._text
 
     def sample(self, tail: str) -> str:
-        """Take one more token, after text ending in `tail`; return the units it adds to the sequence.
+        """Sample one more token and return the units that it adds to the sequence.
 
-        Sets `finish_reason` when this is the last. The end of an answer is a token too, without any text.
+        Sets `finish_reason` if it is the last token. The end of an answer is a token too, without text.
+
+        Args:
+            tail: the last `TAIL_CHARS` units of prompt and answer.
         """
         self.tokens += 1
         may_stop = self.tokens > self.rules.min_tokens
@@ -89,7 +94,7 @@ class Answer:
         return _TOKEN_OF_WORD[word.strip()] if self.prompt.from_ids else word
 
     def take_new(self) -> str:
-        """Return the text not returned before; while a stop string may have begun, its possible beginning waits."""
+        """Return the text not returned before, except a last part that could be the beginning of a stop string."""
         end = len(self._text)
         if self.finish_reason is None and self.rules.stops:
             end = max(self._shown, end - max(map(len, self.rules.stops)) + 1)

@@ -1,4 +1,4 @@
-"""The simulated engine's OpenAI-compatible app, in plain ASGI: no framework's cost on each request or token."""
+"""The simulated engine's OpenAI-compatible app, in plain ASGI to avoid a framework's cost per request and token."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ from deployments.engines.sim.render import answer_rules, chat_prompt, completion
 from deployments.engines.sim.responses import ResponseShape, encode, usage
 
 VERSION = "0.32.0+sim"
-"""What `/version` says: the vLLM whose surface this is."""
+"""Answer of `/version`: the release of vLLM whose API this is."""
 
 Handler = Callable[[SimExchange], Awaitable[None]]
 

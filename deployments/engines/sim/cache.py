@@ -1,6 +1,6 @@
-"""The simulated engine's prefix cache: KV blocks found again by the hash of what they hold, evicted LRU.
+"""The simulated engine's prefix cache: KV blocks, found by the hash of their content and evicted in LRU order.
 
-Every block is in one of four states, and their counts add up to the capacity:
+Every block is in one of four states; their counts add up to the capacity:
 
     free → private (taken, being filled) → in use (full, known by its hash, held by sequences) → idle (held by none)
      ↑________|__________________________________________________________________ evicted ______|
@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 
 
 class KvCache:
-    """Blocks of KV cache, without their contents.
+    """The blocks of a KV cache, without their contents.
 
     Args:
-        capacity_blocks: how many there are.
-        on_removed: told the hashes of blocks that left the cache.
+        capacity_blocks: number of blocks.
+        on_removed: called with the hashes of blocks that left the cache.
     """
 
     def __init__(self, capacity_blocks: int, on_removed: Callable[[tuple[int, ...]], None]) -> None:
@@ -27,12 +27,12 @@ class KvCache:
 
     @property
     def free_blocks(self) -> int:
-        """Blocks that hold nothing."""
+        """Number of blocks that hold nothing."""
         return self.capacity_blocks - self._private - len(self._holders) - len(self._idle)
 
     @property
     def usage(self) -> float:
-        """Share of the blocks held by sequences, 0 to 1; idle ones count as available, as vLLM counts them."""
+        """Share of the blocks that sequences hold, 0 to 1; idle blocks count as available, as in vLLM."""
         return (self._private + len(self._holders)) / self.capacity_blocks
 
     def matched(self, hashes: Sequence[int]) -> int:
@@ -43,12 +43,17 @@ class KvCache:
         return len(hashes)
 
     def can_take(self, blocks: int, holding: Sequence[int] = ()) -> bool:
-        """Tell whether `blocks` can be taken once the blocks `holding`, which are in the cache, are held."""
+        """Return whether blocks can be taken.
+
+        Args:
+            blocks: number of blocks to take.
+            holding: hashes of blocks in the cache that are to be held first.
+        """
         newly_held = sum(1 for name in holding if name in self._idle)
         return blocks <= self.free_blocks + len(self._idle) - newly_held
 
     def hold(self, hashes: Sequence[int]) -> None:
-        """Hold blocks that are in the cache, so that they stay."""
+        """Hold blocks that are in the cache, so that they are not evicted."""
         for name in hashes:
             if name in self._idle:
                 del self._idle[name]
@@ -57,10 +62,10 @@ class KvCache:
                 self._holders[name] += 1
 
     def take(self, blocks: int) -> None:
-        """Take `blocks` private blocks, evicting idle ones where none are free.
+        """Take a number of private blocks; evict idle ones if too few are free.
 
         Raises:
-            ValueError: `can_take` would have said no; nothing has changed.
+            ValueError: there are too few blocks (`can_take` is False); nothing has changed.
         """
         if not self.can_take(blocks):
             raise ValueError(f"{blocks} blocks asked for, {self.free_blocks + len(self._idle)} available")
@@ -73,7 +78,11 @@ class KvCache:
             self._on_removed(tuple(evicted))
 
     def commit(self, name: int) -> bool:
-        """Make a private block known by its hash, still held; False: it was known, so that block is held instead."""
+        """Give a private block its hash; it stays held.
+
+        Returns:
+            False: a block with this hash was in the cache, so that one is held and the private one is free.
+        """
         self._private -= 1
         if name in self._holders or name in self._idle:
             self.hold((name,))
@@ -82,9 +91,13 @@ class KvCache:
         return True
 
     def release(self, hashes: Sequence[int], private: int) -> None:
-        """Let go of held blocks, given in the prompt's order, and give back private ones.
+        """Release held blocks and private ones.
 
-        The last of a prompt become idle first, so they are evicted before what they build on.
+        The last blocks of a prompt become idle first, so they are evicted before the blocks that they follow.
+
+        Args:
+            hashes: the held blocks, in the prompt's order.
+            private: number of private blocks.
         """
         self._private -= private
         for name in reversed(hashes):
@@ -94,17 +107,17 @@ class KvCache:
                 self._idle[name] = None
 
     def clear(self) -> bool:
-        """Forget every idle block; False, and nothing done, while sequences hold any. Reports no removals."""
+        """Forget every block, without a report to `on_removed`; return False, with no change, if any are held."""
         if self._holders or self._private:
             return False
         self._idle.clear()
         return True
 
     def check_integrity(self) -> None:
-        """Prove that no block is lost, shared between states or negative.
+        """Check that no block is lost or in two states, and that no count is negative.
 
         Raises:
-            AssertionError: one is.
+            AssertionError: the message says what is wrong.
         """
         if self.free_blocks < 0 or self._private < 0:
             raise AssertionError(f"free {self.free_blocks}, private {self._private}")
@@ -114,7 +127,10 @@ class KvCache:
             raise AssertionError("a block both held and idle")
 
     def check_held(self, holdings: Sequence[tuple[Sequence[int], int]]) -> None:
-        """Prove that `holdings`, hashes and private blocks of every holder, are all that is held.
+        """Check that exactly the blocks in `holdings` are held.
+
+        Args:
+            holdings: the hashes and the number of private blocks of every holder.
 
         Raises:
             AssertionError: they are not.

@@ -1,7 +1,6 @@
-"""What drives the simulation: one timer for all requests.
+"""Drives the simulation with one timer for all requests.
 
-Each step of `sim_scheduler` is let pass for as long as it lasts; then the sampled tokens go to the requests that wait
-for them.
+The timer waits for the length of each step of `scheduler`, then gives the sampled tokens to the waiting requests.
 """
 
 import asyncio
@@ -19,12 +18,19 @@ from deployments.engines.sim.text import TAIL_CHARS
 from deployments.engines.sim.vocabulary import SimVocabulary
 
 MAX_LAG_S = 0.05
-"""How far the engine catches up when the machine was late for a step: beyond that, time was lost."""
+"""Longest delay of a step, in seconds, that the engine makes up for; further delay is lost time."""
 
 
 @dataclass(slots=True)
 class SimTotals:
-    """What the engine has done since it started; for `/metrics`."""
+    """Totals since the engine started, for `/metrics`.
+
+    Attributes:
+        prompt_tokens: tokens of prompts that began to be answered.
+        cached_tokens: those of them that were found in the prefix cache.
+        generated_tokens: tokens sampled.
+        finished: number of answers by finish reason.
+    """
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -36,10 +42,11 @@ class Generation:
     """One request's answers, from submission to the last token.
 
     Attributes:
-        request_id: as in `PromptSeen`.
-        answers: in order of their index.
-        sequences: the scheduler's side of each.
+        request_id: the id in `PromptSeen`.
+        answers: the answers, in order of their index.
+        sequences: the scheduler's sequence of each answer.
         fresh: answers that have sampled a token since `next` last returned.
+        unfinished: number of answers that go on.
     """
 
     __slots__ = ("_wake", "answers", "fresh", "request_id", "sequences", "unfinished")
@@ -53,12 +60,12 @@ class Generation:
         self._wake: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
-        """Let `next` return."""
+        """Make a waiting `next` return."""
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
     async def next(self) -> list[Answer]:
-        """Wait until answers have new tokens or nothing more will come; return those answers, each once."""
+        """Wait until answers have new tokens, and return those answers, each once; empty: all have ended."""
         if not self.fresh and self.unfinished:
             self._wake = asyncio.get_running_loop().create_future()
             await self._wake
@@ -71,9 +78,9 @@ class SimCore:
 
     Attributes:
         spec: its timing and memory.
-        events: where its KV events go.
+        events: delivers its KV events.
         scheduler: its batch, queue and cache.
-        totals: what it has done.
+        totals: its totals for `/metrics`.
     """
 
     def __init__(self, spec: SimSpec, events: KvEventHub) -> None:
@@ -90,16 +97,16 @@ class SimCore:
 
     @property
     def max_model_len(self) -> int:
-        """Tokens a prompt and its answer may have together: what the KV cache holds."""
+        """Most tokens of a prompt with its answer: the capacity of the KV cache."""
         return self.spec.kv_blocks * self.spec.block_tokens
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether the simulation runs."""
         return self._loop is not None
 
     def run(self) -> None:
-        """Begin, on the running event loop."""
+        """Begin, on the current event loop."""
         self._loop = asyncio.get_running_loop()
 
     def halt(self) -> None:
@@ -112,7 +119,7 @@ class SimCore:
             self.abort(generation)
 
     def stats(self) -> EngineStats:
-        """Return its state now."""
+        """Return the simulation's state now."""
         scheduler = self.scheduler
         return EngineStats(
             running=scheduler.running,
@@ -129,9 +136,9 @@ class SimCore:
         """Start generating the answers; the engine must be alive.
 
         Args:
-            request_id: shows in `PromptSeen`.
-            prompts: for `PromptSeen`, each once.
-            answers: each knows its prompt.
+            request_id: the id for `PromptSeen`.
+            prompts: the request's prompts, each once; each gives a `PromptSeen`.
+            answers: the answers to generate, each with its prompt.
         """
         if self.events:
             for prompt in prompts:
@@ -145,13 +152,13 @@ class SimCore:
             self._working[sequence] = (generation, answer)
             self.scheduler.add(sequence)
         if self._timer is None and self._loop is not None:
-            # Not at once: requests that come together begin together.
+            # At the loop's next turn, so that requests that arrive together begin together.
             self._due_s = self._loop.time()
             self._timer = self._loop.call_soon(self._begin_step)
         return generation
 
     def abort(self, generation: Generation) -> None:
-        """End what is left of a request at once: its places and blocks are free when this returns."""
+        """End a request's unfinished answers at once; their places and blocks are free when this returns."""
         for sequence in generation.sequences:
             entry = self._working.pop(sequence, None)
             if entry is not None:
@@ -161,11 +168,11 @@ class SimCore:
                 generation.fresh.append(entry[1])
         if generation.unfinished:
             generation.unfinished = 0
-            self._tell_answers(generation)
+            self._emit_answers(generation)
         generation.wake()
 
     def reset_prefix_cache(self) -> bool:
-        """Empty the prefix cache; False: not while requests hold blocks of it."""
+        """Empty the prefix cache; return False, with no change, if requests hold blocks of it."""
         if not self.scheduler.cache.clear():
             return False
         self.events.emit(AllCleared())
@@ -199,11 +206,11 @@ class SimCore:
             generation.unfinished -= 1
             self.totals.finished[answer.finish_reason] += 1
             if not generation.unfinished:
-                self._tell_answers(generation)
+                self._emit_answers(generation)
         generation.fresh.append(answer)
         generation.wake()
 
-    def _tell_answers(self, generation: Generation) -> None:
+    def _emit_answers(self, generation: Generation) -> None:
         if not self.events:
             return
         prompt = generation.answers[0].prompt

@@ -1,4 +1,4 @@
-"""The simulated engine: vLLM's surface and manners without a model, for clusters of dozens of replicas on a laptop."""
+"""The simulated engine: vLLM's API and behaviour without a model, for clusters of dozens of replicas on a laptop."""
 
 import asyncio
 
@@ -29,11 +29,11 @@ class SimEngine:
 
     @property
     def kv_events(self) -> KvEventHub | None:
-        """The prefix cache's events; None: it is off."""
+        """The prefix cache's events; None: the cache is off."""
         return self._kv_events if self._model.sim.prefix_caching else None
 
     async def start(self) -> None:
-        """Take as long as the spec says a start takes."""
+        """Wait for the spec's `start_s`, then run."""
         await asyncio.sleep(self._model.sim.start_s)
         self._core.run()
 
@@ -42,7 +42,7 @@ class SimEngine:
         return self._core.stats()
 
     async def check_health(self) -> None:
-        """Return while it runs.
+        """Check that the simulation runs.
 
         Raises:
             EngineDeadError: it was stopped, or never started.
@@ -51,7 +51,7 @@ class SimEngine:
             raise EngineDeadError(f"the simulated engine of {self._model.name!r} is not running")
 
     async def stop(self) -> None:
-        """Stop at once; requests under way end with an error."""
+        """Stop at once; running requests end with an error."""
         self._core.halt()
         spans, self._spans = self._spans, None
         await close(spans)

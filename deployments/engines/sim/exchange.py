@@ -7,7 +7,7 @@ JSON = "application/json"
 
 
 class SimExchange:
-    """One request, read and answered."""
+    """Reads one request and answers it."""
 
     __slots__ = ("_receive", "_scope", "_send")
 
@@ -17,7 +17,7 @@ class SimExchange:
         self._send = send
 
     def header(self, name: bytes) -> str | None:
-        """Return a header's value; `name` in lower case."""
+        """Return a header's value; None: there is none. `name` is in lower case."""
         for key, value in self._scope["headers"]:
             if key == name:
                 return bytes(value).decode("latin-1")
@@ -27,7 +27,7 @@ class SimExchange:
         """Return the whole body.
 
         Raises:
-            RequestError: it is declared to be no JSON, or the client left before it was complete.
+            RequestError: the content type is not JSON, or the client left before the body was complete.
         """
         kind = self.header(b"content-type")
         if kind is not None and "json" not in kind.lower():
@@ -49,7 +49,13 @@ class SimExchange:
             pass
 
     async def respond(self, body: bytes, status: int = 200, kind: str = JSON) -> None:
-        """Answer in one piece."""
+        """Send a whole response.
+
+        Args:
+            body: the response's body.
+            status: its HTTP status.
+            kind: its content type.
+        """
         headers = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(body))]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
@@ -60,5 +66,5 @@ class SimExchange:
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def send_events(self, events: bytes, *, more: bool) -> None:
-        """Send a piece of the stream."""
+        """Send part of the stream; `more`: another part follows."""
         await self._send({"type": "http.response.body", "body": events, "more_body": more})

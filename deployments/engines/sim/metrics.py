@@ -1,4 +1,4 @@
-"""The simulated engine's `/metrics`: the names vLLM gives the same numbers."""
+"""The simulated engine's `/metrics`, with vLLM's names for the same numbers."""
 
 from collections.abc import Iterator
 
@@ -10,11 +10,11 @@ from deployments.engines.sim.core import SimCore
 
 
 class SimMetrics(Collector):
-    """Reads a simulation's numbers when it is asked for them.
+    """Reads a simulation's numbers at each scrape.
 
     Args:
         core: the simulation.
-        model: the served name, a label of all that changes.
+        model: the served model's name, used as a label.
     """
 
     def __init__(self, core: SimCore, model: str) -> None:
@@ -56,7 +56,7 @@ class SimMetrics(Collector):
             "Information of the LLMEngine CacheConfig",
             labels=["block_size", "engine", "num_gpu_blocks"],
         )
-        # vLLM counts the block that it always keeps empty.
+        # One more, because vLLM's number includes the block that it always keeps empty.
         config.add_metric([str(spec.block_tokens), "0", str(spec.kv_blocks + 1)], 1)
         yield config
         ended = CounterMetricFamily(

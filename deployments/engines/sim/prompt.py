@@ -1,8 +1,8 @@
-"""A prompt as the simulated engine sees it: a string of units that fall into tokens and KV blocks.
+"""A prompt in the simulated engine: a string of units, cut into tokens and KV blocks.
 
-For text a unit is a character and a token stands for `chars_per_token` of them; for a prompt of token ids a unit is a
-token. Boundaries lie at fixed places from the start (`floor(i * units_per_token)`), so equal beginnings make equal
-blocks, and a prompt that repeats an earlier prompt and its answer finds both in the cache.
+For text a unit is a character, and a token is `chars_per_token` of them. For a prompt of token ids a unit is a token.
+Token `i` begins at unit `floor(i * units_per_token)`, so equal beginnings make equal blocks, and a prompt that repeats
+an earlier prompt and its answer finds both in the cache.
 """
 
 from collections.abc import Sequence
@@ -13,23 +13,23 @@ import numpy as np
 from xxhash import xxh3_64_intdigest
 
 VOCAB_SIZE = 0x10F000
-"""Token ids that fit one unit each: the code points, less the surrogates."""
+"""Number of token ids that fit into one unit: Unicode's code points without the surrogates."""
 
 _SURROGATES = range(0xD800, 0xE000)
-# Odd numbers, and no small multiples of one another: else exchanged characters make the same token id.
+# Odd random numbers: with small multiples of one another, exchanged characters would make the same token id.
 _PLACE = np.random.default_rng(0).integers(1, 1 << 31, size=256, dtype=np.uint64) | np.uint64(1)
 
 
 @dataclass(frozen=True, slots=True)
 class SimPrompt:
-    """A prompt, cut as the cache will cut it.
+    """A prompt and how it is cut into tokens.
 
     Attributes:
-        units: the text, or one character a token id.
-        units_per_token: characters a token, 1 or more; 1 for token ids.
-        from_ids: it came as token ids.
-        answer_from: where the answer begins in `units`: its end, or earlier when a begun answer is to be continued.
-        salt: what separates this prompt's blocks from others' with the same text: the request's `cache_salt`.
+        units: the text, or one character per token id.
+        units_per_token: characters per token, 1 or more; 1 for token ids.
+        from_ids: the request gave token ids.
+        answer_from: where in `units` the answer begins: at the end, or earlier if a begun answer is to be continued.
+        salt: separates the prompt's blocks from those of other prompts with the same text: the request's `cache_salt`.
     """
 
     units: str
@@ -40,17 +40,17 @@ class SimPrompt:
 
     @property
     def tokens(self) -> int:
-        """Tokens in the prompt."""
+        """Number of tokens in the prompt."""
         return ceil(len(self.units) / self.units_per_token)
 
     @property
     def whole_tokens(self) -> int:
-        """Tokens that what follows the prompt cannot change: those whose units are all there."""
+        """Number of tokens whose units are all in the prompt: an answer cannot change them."""
         tokens = int(len(self.units) / self.units_per_token)
         return tokens if boundary(tokens, self.units_per_token) <= len(self.units) else tokens - 1
 
     def root_hash(self) -> int:
-        """Return what the first block's hash is chained to."""
+        """Return the parent of the first block's hash."""
         return xxh3_64_intdigest(self.salt.encode()) if self.salt else 0
 
 
@@ -67,17 +67,17 @@ def units_of_ids(ids: Sequence[int]) -> str:
 
 
 def boundary(tokens: int, units_per_token: float) -> int:
-    """Return at which unit the token number `tokens` begins."""
+    """Return the unit at which token number `tokens` begins."""
     return int(tokens * units_per_token)
 
 
 def block_hash(units: str, parent: int) -> int:
-    """Return the hash of a full block that holds `units` and follows the block `parent`."""
+    """Return the hash of a full block with the content `units` that follows the block with the hash `parent`."""
     return xxh3_64_intdigest(_encoded(units), seed=parent)
 
 
 def chain(prompt: SimPrompt, block_tokens: int) -> list[int]:
-    """Return the hashes of the prompt's full blocks, each chained to the one before."""
+    """Return the hashes of the prompt's full blocks, in order; each covers the one before."""
     hashes: list[int] = []
     parent, start = prompt.root_hash(), 0
     while (end := boundary((len(hashes) + 1) * block_tokens, prompt.units_per_token)) <= len(prompt.units):
@@ -88,7 +88,7 @@ def chain(prompt: SimPrompt, block_tokens: int) -> list[int]:
 
 
 def token_ids(units: str, first_token: int, prompt: SimPrompt) -> tuple[int, ...]:
-    """Return the ids of the tokens in `units`, which begin with the token number `first_token` of `prompt`."""
+    """Return the ids of the tokens in `units`, which begin with token number `first_token` of `prompt`."""
     if not units:
         return ()
     codes = np.frombuffer(_encoded(units), dtype=np.uint32).astype(np.uint64)
@@ -103,5 +103,5 @@ def token_ids(units: str, first_token: int, prompt: SimPrompt) -> tuple[int, ...
 
 
 def _encoded(units: str) -> bytes:
-    # JSON can carry half a surrogate pair; such text is odd but no reason to fail.
+    # JSON can contain half of a surrogate pair; such text must not fail.
     return units.encode("utf-32-le", "surrogatepass")

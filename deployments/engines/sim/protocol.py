@@ -1,4 +1,4 @@
-"""The part of the OpenAI API the simulated engine speaks: what it takes, and the errors it gives, shaped as vLLM's."""
+"""The simulated engine's part of the OpenAI API: the requests it accepts, and errors in vLLM's form."""
 
 import re
 from typing import Any, TypeVar
@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import msgspec
 
 MAX_CHOICES = 128
-"""Answers one request may ask for; vLLM bounds `n` likewise."""
+"""Most answers that one request may ask for with `n`; vLLM has such a limit too."""
 
 
 class RequestError(Exception):
@@ -14,7 +14,7 @@ class RequestError(Exception):
 
     Attributes:
         status: the HTTP status.
-        body: the OpenAI-shaped JSON.
+        body: the error as JSON in OpenAI's form.
     """
 
     def __init__(self, status: int, kind: str, message: str, param: str | None = None) -> None:
@@ -51,7 +51,7 @@ class Message(msgspec.Struct):
 
 
 class GenerateRequest(msgspec.Struct, kw_only=True):
-    """What chat and completion requests share; fields the simulation has no use for are ignored."""
+    """The fields that chat and completion requests share; fields without effect here are left out and ignored."""
 
     model: str | None = None
     stream: bool | None = False
@@ -74,7 +74,7 @@ class GenerateRequest(msgspec.Struct, kw_only=True):
 
     @property
     def choices(self) -> int:
-        """Answers asked for, for each prompt."""
+        """Number of answers asked for, for each prompt."""
         return 1 if self.n is None else self.n
 
     @property
@@ -150,7 +150,7 @@ class CompletionRequest(GenerateRequest, kw_only=True):
         """Return the prompts: each a text or a list of token ids.
 
         Raises:
-            RequestError: there is none, or one that is neither.
+            RequestError: there is no prompt, or one is neither text nor token ids.
         """
         prompt = self.prompt
         if prompt is None or prompt == "":
@@ -190,10 +190,10 @@ _AT = re.compile(r" - at `\$\.?([^`]*)`$")
 
 
 def decode(body: bytes, kind: type[AnyRequest]) -> AnyRequest:
-    """Return the body as `kind`.
+    """Decode a body as `kind`.
 
     Raises:
-        RequestError: it is not JSON, or not of that shape; `param` names the field.
+        RequestError: the body is not JSON, or has a wrong field, which `param` names.
     """
     try:
         return msgspec.json.decode(body, type=kind)

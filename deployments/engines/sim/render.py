@@ -1,4 +1,4 @@
-"""From requests to prompts: a chat template, and the checks that need a prompt's length."""
+"""Makes prompts of requests with a chat template, and does the checks that need a prompt's length."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from deployments.engines.sim.protocol import (
 )
 
 COMPLETION_MAX_TOKENS = 16
-"""Tokens of a completion that asks for no number: the OpenAI API's default."""
+"""Most tokens of a completion whose request gives no number: the OpenAI API's default."""
 
 
 def chat_prompt(request: ChatRequest, model: str, spec: SimSpec) -> SimPrompt:
@@ -47,7 +47,7 @@ def completion_prompts(request: CompletionRequest, spec: SimSpec) -> list[SimPro
     """Return a completion request's prompts.
 
     Raises:
-        RequestError: there is none, or a token id is outside the vocabulary.
+        RequestError: there is no prompt, or a token id is outside the vocabulary.
     """
     salt = request.cache_salt or ""
     prompts = []
@@ -64,17 +64,23 @@ def completion_prompts(request: CompletionRequest, spec: SimSpec) -> list[SimPro
 
 
 def echo(request: GenerateRequest, prompt: SimPrompt) -> str:
-    """Return what the request wants repeated before the answer: the prompt, or nothing."""
+    """Return the text to send before the answer: the prompt if the request asks for it (`echo`), else ""."""
     if not isinstance(request, CompletionRequest) or not request.echo:
         return ""
     return " ".join(map(str, token_ids(prompt.units, 0, prompt))) if prompt.from_ids else prompt.units
 
 
 def answer_rules(request: GenerateRequest, prompt: SimPrompt, max_model_len: int, spec: SimSpec) -> AnswerRules:
-    """Return what the request says about answers to `prompt`.
+    """Return what a request asks of its answers to `prompt`.
+
+    Args:
+        request: the request.
+        prompt: one of its prompts.
+        max_model_len: most tokens of a prompt with its answer.
+        spec: the simulation's spec.
 
     Raises:
-        RequestError: prompt and answer do not fit the context.
+        RequestError: the prompt, or the answer asked for, exceeds the context.
     """
     tokens, asked = prompt.tokens, request.max_tokens
     if tokens >= max_model_len:

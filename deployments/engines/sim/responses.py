@@ -1,4 +1,4 @@
-"""The JSON of the simulated engine's answers, chunk by chunk and whole, shaped as vLLM's."""
+"""The JSON of the simulated engine's answers, streamed and whole, in vLLM's form."""
 
 import time
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from deployments.engines.sim.answer import Answer
 from deployments.engines.sim.core import Generation
 
 LOGPROB = -0.125
-"""Every word's log-probability: the simulation is this sure of each."""
+"""Log-probability given for every word."""
 
 encode = msgspec.json.encode
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseShape:
-    """What is the same in every piece of one response.
+    """The fields that are equal in every event of one response.
 
     Attributes:
-        chat: a chat, not a completion.
+        chat: the response is a chat's, not a completion's.
         response_id: the response's id.
-        model: the served name.
-        created: Unix seconds.
+        model: the served model's name.
+        created: when the response began, Unix seconds.
     """
 
     chat: bool
@@ -34,12 +34,12 @@ class ResponseShape:
 
     @classmethod
     def of(cls, request_id: str | None, model: str, *, chat: bool) -> "ResponseShape":
-        """Return the shape for a request with the given `x-request-id`."""
+        """Return the fields for the request with an `x-request-id`; None: the request has none."""
         prefix = "chatcmpl-" if chat else "cmpl-"
         return cls(chat, prefix + (request_id or uuid4().hex[:16]), model, int(time.time()))
 
     def opening(self, generation: Generation) -> bytes:
-        """Return the events a chat's stream begins with: each choice's role."""
+        """Return the first events of a chat's stream, with each choice's role; b"" for a completion."""
         if not self.chat:
             return b""
         return b"".join(
@@ -57,7 +57,7 @@ class ResponseShape:
         )
 
     def chunk_head(self) -> bytes:
-        """Return what every event of the stream begins with, up to the choice's index."""
+        """Return the bytes with which every event of the stream begins, up to the choice's index."""
         kind = b"chat.completion.chunk" if self.chat else b"text_completion"
         return b'data: {"id":%b,"object":"%b","created":%d,"model":%b,"choices":[{"index":' % (
             encode(self.response_id),
@@ -67,7 +67,14 @@ class ResponseShape:
         )
 
     def chunk(self, head: bytes, answer: Answer, text: str, usage: dict[str, Any] | None) -> bytes:
-        """Return the event that carries `text`."""
+        """Return the event with new text of an answer.
+
+        Args:
+            head: the result of `chunk_head`.
+            answer: the answer.
+            text: its new text.
+            usage: the usage so far; None: the request did not ask for it.
+        """
         shown = b'"delta":{"content":%b}' if self.chat else b'"text":%b'
         tail = b"" if usage is None else b',"usage":' + encode(usage)
         return b'%b%d,%b,"logprobs":%b,"finish_reason":%b,"stop_reason":%b,"token_ids":null}]%b}\n\n' % (
@@ -81,11 +88,11 @@ class ResponseShape:
         )
 
     def usage_event(self, generation: Generation) -> bytes:
-        """Return the event with the usage, after all others."""
+        """Return the event with the usage, the last before `[DONE]`."""
         return self._event([], usage=usage(generation))
 
     def whole(self, generation: Generation, texts: list[str]) -> bytes:
-        """Return the response in one piece; `texts` are the answers', in order."""
+        """Return a whole response; `texts` are the answers' texts, in order."""
         choices: list[dict[str, Any]] = []
         for answer, text in zip(generation.answers, texts, strict=True):
             shown = (
@@ -130,7 +137,7 @@ class ResponseShape:
 
 
 def usage(generation: Generation) -> dict[str, Any]:
-    """Return the tokens a request has taken so far; a prompt answered several times counts once."""
+    """Return the usage of a request so far; a prompt with several answers counts once."""
     prompts = {id(one.prompt): one for one in reversed(generation.sequences)}.values()
     prompt_tokens = sum(sequence.prompt.tokens for sequence in prompts)
     completion_tokens = sum(answer.tokens for answer in generation.answers)

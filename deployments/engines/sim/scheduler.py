@@ -1,13 +1,13 @@
-"""The simulated engine's continuous batching: pure, one step after another; the caller lets the time pass.
+"""The simulated engine's continuous batching, step by step. Pure: the caller lets the time pass.
 
-A step works off up to `MAX_BATCHED_TOKENS` prompt tokens and decodes one token of every sequence that is past its
-prompt. It lasts
+A step prefills up to `MAX_BATCHED_TOKENS` prompt tokens, and decodes one token of every sequence whose prompt is done.
+It lasts, in seconds,
 
     prefill tokens / prefill_tokens_per_s + inter_token_s + inter_token_per_seq_s * (sequences decoded - 1)
 
-where the last two count only if something is decoded. Sequences wait, first come first served, for one of
-`max_num_seqs` places and for KV blocks. When a running one needs a block and there is none, the one that came last
-gives up its blocks and computes them again later, as in vLLM.
+where the last two terms count only if a sequence is decoded. Sequences wait, first come first served, for one of
+`max_num_seqs` places and for KV blocks. If a running sequence needs a block and there is none, the one that was
+admitted last gives up its blocks and computes them again later, as in vLLM.
 """
 
 from collections import deque
@@ -22,14 +22,24 @@ from deployments.engines.sim.prompt import boundary, token_ids
 from deployments.engines.sim.sequence import Sequence, SequenceState
 
 MAX_BATCHED_TOKENS = 2048
-"""Prompt tokens in one step at most: vLLM's default for online serving on a CPU or a small GPU."""
+"""Most prompt tokens in one step: vLLM's default for online serving on a CPU or a small GPU."""
 
 
 class SimScheduler:
-    """Sequences, their blocks and the steps that work on them.
+    """Runs sequences in steps, and owns their queue, batch and blocks.
 
-    Use: `begin_step`, let that many seconds pass, `end_step`, give each sequence it returns its next token with
-    `append` or end it with `finish`; `add` and `finish` may be called at any time.
+    Use: call `begin_step`, let that many seconds pass, call `end_step`. Then give each sequence that it returned its
+    next token with `append`, or end it with `finish`. `add` and `finish` may be called at any time.
+
+    Args:
+        spec: timing and memory.
+        events: delivers the cache's KV events.
+
+    Attributes:
+        cache: the KV cache.
+        prefill_rate: prompt tokens per busy second.
+        decode_rate: generated tokens per busy second.
+        preemptions: number of preemptions so far.
     """
 
     def __init__(self, spec: SimSpec, events: KvEventHub) -> None:
@@ -46,25 +56,25 @@ class SimScheduler:
 
     @property
     def running(self) -> int:
-        """Sequences in the batch."""
+        """Number of sequences in the batch."""
         return len(self._running)
 
     @property
     def waiting(self) -> int:
-        """Sequences in the queue."""
+        """Number of sequences in the queue."""
         return len(self._waiting)
 
     @property
     def waiting_tokens(self) -> int:
-        """Tokens not yet prefilled, of waiting and running sequences."""
+        """Number of tokens not yet prefilled, of waiting and running sequences."""
         return sum(sequence.uncomputed_tokens for queue in (self._waiting, self._running) for sequence in queue)
 
     def add(self, sequence: Sequence) -> None:
-        """Put a sequence at the end of the queue. Its prompt must fit the whole cache."""
+        """Put a sequence at the end of the queue. Its prompt must fit into the whole cache."""
         self._waiting.append(sequence)
 
     def finish(self, sequence: Sequence) -> None:
-        """Take a sequence out, finished or aborted, and let its blocks go at once. Safe to call twice."""
+        """Remove a finished or aborted sequence and release its blocks at once. Safe to call twice."""
         if sequence.state is SequenceState.RUNNING:
             self._running.remove(sequence)
             self._release(sequence)
@@ -73,7 +83,7 @@ class SimScheduler:
         sequence.state = SequenceState.GONE
 
     def begin_step(self) -> float | None:
-        """Plan the next step and return how many seconds it lasts; None: there is nothing to do."""
+        """Plan the next step and return its length in seconds; None: there is nothing to do."""
         budget = MAX_BATCHED_TOKENS
         self._prefilling, self._decoding = [], []
         for sequence in self._running:
@@ -99,7 +109,7 @@ class SimScheduler:
         return step_s
 
     def end_step(self) -> list[Sequence]:
-        """End the step begun last; return the sequences that have sampled a token, in their order of arrival."""
+        """End the current step; return the sequences that sampled a token: decoded ones, then those just prefilled."""
         sampled = [sequence for sequence in self._decoding if sequence.state is SequenceState.RUNNING]
         for sequence, tokens in self._prefilling:
             if sequence.state is SequenceState.RUNNING:
@@ -110,7 +120,15 @@ class SimScheduler:
         return sampled
 
     def append(self, sequence: Sequence, units: str) -> bool:
-        """Add the token a sequence has sampled; False: the whole cache is too small for it to go on."""
+        """Add a sampled token to a sequence.
+
+        Args:
+            sequence: the sequence.
+            units: the token's units.
+
+        Returns:
+            False: the whole cache is too small for the sequence to go on.
+        """
         sequence.append(units)
         if sequence.state is not SequenceState.RUNNING:
             sequence.restart()
@@ -135,7 +153,7 @@ class SimScheduler:
         return tokens
 
     def _admit(self, sequence: Sequence) -> bool:
-        # The last token is always computed, for the logits that the next one is sampled from.
+        # The last token is always computed: its logits give the next one.
         reusable = sequence.hashes[: (sequence.target_tokens - 1) // self._spec.block_tokens]
         found = reusable[: self.cache.matched(reusable)]
         missing = sequence.blocks_needed - len(found)
@@ -153,16 +171,16 @@ class SimScheduler:
 
     def _commit(self, sequence: Sequence, full_blocks: int) -> None:
         if not self._spec.prefix_caching:
-            return  # blocks stay private, and are free again when the sequence ends
+            return  # blocks stay private and become free when the sequence ends
         first = new_from = sequence.held
         for index in range(first, min(full_blocks, len(sequence.hashes))):
             if not self.cache.commit(sequence.hashes[index]):
-                self._tell_stored(sequence, new_from, index)
+                self._emit_stored(sequence, new_from, index)
                 new_from = index + 1
             sequence.held = index + 1
-        self._tell_stored(sequence, new_from, sequence.held)
+        self._emit_stored(sequence, new_from, sequence.held)
 
-    def _tell_stored(self, sequence: Sequence, start: int, end: int) -> None:
+    def _emit_stored(self, sequence: Sequence, start: int, end: int) -> None:
         if start >= end or not self._events:
             return
         block_tokens, per_token = self._spec.block_tokens, sequence.prompt.units_per_token
@@ -189,10 +207,10 @@ class SimScheduler:
         self.cache.release(sequence.hashes[: sequence.held], sequence.blocks - sequence.held)
 
     def check_integrity(self) -> None:
-        """Prove that the cache's blocks are those of the running sequences and nothing else.
+        """Check that exactly the running sequences hold blocks of the cache.
 
         Raises:
-            AssertionError: they are not.
+            AssertionError: the message says what is wrong.
         """
         self.cache.check_integrity()
         if any(sequence.blocks or sequence.held for sequence in self._waiting):

@@ -1,4 +1,4 @@
-"""One answer in the making, as the simulated scheduler keeps it."""
+"""One prompt and its growing answer, as the simulated scheduler keeps them."""
 
 from enum import Enum, auto
 from math import ceil
@@ -7,7 +7,7 @@ from deployments.engines.sim.prompt import SimPrompt, block_hash, boundary, chai
 
 
 class SequenceState(Enum):
-    """Where a sequence is."""
+    """Where a sequence is: in the queue, in the batch, or finished or aborted."""
 
     WAITING = auto()
     RUNNING = auto()
@@ -15,17 +15,19 @@ class SequenceState(Enum):
 
 
 class Sequence:
-    """A prompt and the units appended to it so far, cut into blocks; belongs to the scheduler it was added to.
+    """A prompt and the units appended to it so far, cut into blocks; belongs to the scheduler to which it was added.
+
+    It runs again from the start after a preemption.
 
     Attributes:
-        prompt: what is answered.
+        prompt: the prompt.
         state: waiting, running or gone (finished or aborted).
-        hashes: of the full blocks of prompt and answer, in order.
-        held: how many of them, from the first, it holds in the cache.
-        blocks: blocks it has in all; those beyond `held` are private.
-        target_tokens: tokens to prefill in this run of it.
-        computed_tokens: tokens prefilled in this run of it.
-        cached_tokens: prompt tokens found in the cache when it first ran; None before.
+        hashes: the hashes of the full blocks of prompt and answer, in order.
+        held: number of leading `hashes` whose blocks it holds in the cache.
+        blocks: number of all its blocks; those beyond `held` are private.
+        target_tokens: tokens to prefill in this run.
+        computed_tokens: tokens prefilled in this run, cached ones included.
+        cached_tokens: prompt tokens found in the cache at its first run; None before.
     """
 
     __slots__ = (
@@ -62,7 +64,7 @@ class Sequence:
 
     @property
     def blocks_needed(self) -> int:
-        """Blocks that hold prompt and answer."""
+        """Number of blocks that prompt and answer take."""
         full_to = boundary(len(self.hashes) * self._block_tokens, self.prompt.units_per_token)
         return len(self.hashes) + (self._length > full_to)
 
@@ -92,6 +94,6 @@ class Sequence:
             self.hashes.append(block_hash(self.between(start, end), parent))
 
     def restart(self) -> None:
-        """Begin anew without any blocks: everything so far must be prefilled again."""
+        """Begin again without blocks: prompt and answer so far must be prefilled again."""
         self.held = self.blocks = self.computed_tokens = 0
         self.target_tokens = ceil(self._length / self.prompt.units_per_token)

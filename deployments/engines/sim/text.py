@@ -1,16 +1,16 @@
-"""What the simulated engine says: words chosen by the text before them.
+"""The simulated engine's words, each chosen by the text before it.
 
-Like a language model at temperature 0, the next word is a pure function of the text so far. So an answer cut off
-anywhere between two words and continued from the cut, by the same engine or another, goes on exactly as it would have.
+As with a language model at temperature 0, the next word is a pure function of the text so far. So an answer that is cut
+between two words continues with the same words, on the same engine or another.
 """
 
 from xxhash import xxh3_64_intdigest
 
 TAIL_CHARS = 192
-"""How far back the choice of a word looks."""
+"""Number of last characters of the text that the choice of a word depends on."""
 
-# About 4 characters a word with its space, as a token of English text has; a few take more bytes than characters, so
-# that whoever cuts text at bytes is found out.
+# About 4 characters per word with its space, like a token of English text. A few words have more bytes than characters,
+# to expose code that cuts text at bytes.
 _WORDS = """
     the a an it is of to in on at by as we you they she he one two three old new red big own all any few for and but not
     so or if how who why can may was are has had see say go do use run map key sea sun sky day way man top end law art
@@ -22,18 +22,18 @@ VOCABULARY = tuple(_WORDS.split())
 
 
 def next_word(tail: str, salt: int) -> str:
-    """Return the word that follows text ending in `tail`, with the space before it unless a line begins.
+    """Return the word that follows `tail`, with a space before it unless a line begins.
 
     Args:
         tail: the text so far, or at least its last `TAIL_CHARS` characters.
-        salt: tells the choices of one request apart, and requests with different seeds.
+        salt: makes the choices of one request differ, and requests with different seeds.
     """
     word = VOCABULARY[_drawn(tail, salt) % len(VOCABULARY)]
     return word if not tail or tail.endswith("\n") else " " + word
 
 
 def answer_words(tail: str, salt: int, mean_words: int) -> int:
-    """Return how many words an answer has that begins after `tail`: from half to one and a half times the mean."""
+    """Return the length, in words, of an answer that begins after `tail`: between 0.5 and 1.5 times the mean."""
     return max(1, mean_words // 2 + _drawn(tail, salt ^ 0x5BD1E995) % (mean_words + 1))
 
 

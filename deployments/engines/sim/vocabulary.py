@@ -1,4 +1,4 @@
-"""What the simulated engine's token ids stand for, known of texts it has seen: it has no vocabulary to look in."""
+"""The texts of the simulated engine's token ids, learned from the prompts it has seen, for it has no vocabulary."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,7 +7,7 @@ from math import ceil
 from deployments.engines.sim.prompt import SimPrompt, boundary
 
 MAX_TOKENS = 1 << 18
-"""Tokens remembered; when there are more, all but the last text's are forgotten."""
+"""Tokens remembered; beyond it all are forgotten before the next text is learned."""
 
 
 class SimVocabulary:
@@ -20,13 +20,13 @@ class SimVocabulary:
         return self._texts[token_id]
 
     def learn(self, ids: Sequence[int], units: str, first_token: int, prompt: SimPrompt) -> None:
-        """Note what ids stand for.
+        """Remember the texts of token ids.
 
         Args:
-            ids: as `sim_prompt.token_ids` gives them for the other arguments.
-            units: a stretch of a prompt or its answer.
-            first_token: the number of the token it begins with.
-            prompt: which prompt's.
+            ids: the result of `prompt.token_ids` for the other arguments.
+            units: part of a prompt or of its answer.
+            first_token: number of the token that begins `units`.
+            prompt: the prompt.
         """
         if prompt.from_ids:
             return

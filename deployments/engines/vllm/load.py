@@ -1,13 +1,17 @@
-"""vLLM's prefill and decode rates, from what its iterations report."""
+"""Measures vLLM's prefill and decode rates from its iterations' reports."""
 
 from deployments.engines.rates import BusyRate
 
 
 class LoadMeter:
-    """Turns iterations into tokens a second; told the time in monotonic seconds.
+    """Computes rates in tokens per second from iterations; times are monotonic seconds.
 
-    Prefill is measured from a prompt's arrival at an engine that has none to the iteration that completes it: the time
-    a new request would have waited, decoding of others included.
+    The prefill rate counts all time in which prompts are incomplete, decoding of other requests included, because a new
+    request would wait for as long.
+
+    Attributes:
+        prefill_rate: prompt tokens per second.
+        decode_rate: generated tokens per second.
     """
 
     def __init__(self) -> None:
@@ -18,20 +22,20 @@ class LoadMeter:
         self._prefill_s = 0.0
 
     def arrived(self, now_s: float, *, was_idle: bool) -> None:
-        """Note that a request came; `was_idle`: there was no other."""
+        """Record the arrival of a request; `was_idle`: the engine had no other."""
         if was_idle:
             self._since_s = now_s
             self._prefill_s = 0.0
         self._prefilling = True
 
     def iterated(self, now_s: float, prefilled_tokens: int, generated_tokens: int, *, prefilling: bool) -> None:
-        """Note an iteration's end.
+        """Record the end of an iteration.
 
         Args:
-            now_s: when.
-            prefilled_tokens: computed tokens of the prompts it completed.
-            generated_tokens: tokens it sampled.
-            prefilling: prompts are still incomplete.
+            now_s: when it ended, monotonic seconds.
+            prefilled_tokens: computed tokens of the prompts that it completed.
+            generated_tokens: tokens that it sampled.
+            prefilling: some prompts are still incomplete.
         """
         passed_s = max(0.0, now_s - self._since_s)
         self._since_s = now_s

@@ -1,12 +1,12 @@
-"""vLLM's platform plugin: with vLLM's CPU build, machines without a GPU run gangs just as machines with GPUs do.
+"""The platform plugin for vLLM's CPU build: machines without a GPU run gangs in the same way as machines with GPUs.
 
-vLLM calls `cpu_platform` in every process, Ray's workers among them (entry point `vllm.platform_plugins`), while it
-still finds out what it runs on: nothing of vLLM may be imported here.
+vLLM calls `cpu_platform` in every process, Ray's workers included (entry point `vllm.platform_plugins`), while it
+detects its platform, so nothing of vLLM may be imported here.
 """
 
 from deployments.engines.vllm.env import is_cpu_build
 
 
 def cpu_platform() -> str | None:
-    """Return where the platform's class is; None: this vLLM is built for GPUs and knows its platform itself."""
+    """Return the name of the platform's class; None: this vLLM is built for GPUs and detects its platform itself."""
     return "deployments.engines.vllm.cpu_platform.LogicalGpuPlatform" if is_cpu_build() else None

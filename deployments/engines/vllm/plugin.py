@@ -1,6 +1,6 @@
-"""RackServe's extensions of vLLM's own classes.
+"""RackServe's subclasses of vLLM's own classes.
 
-Imported by `vllm.py` once the environment is set, and by the processes vLLM starts.
+Imported by `engine.py` once the environment is set, and by the processes that vLLM starts.
 """
 
 import os
@@ -28,7 +28,7 @@ from deployments.engines.vllm.process import settle_in
 
 
 class GuardedUniProcExecutor(UniProcExecutor):
-    """The model runs in the engine's own process, and that ends with the replica."""
+    """Runs the model in the engine's own process, which ends with the replica."""
 
     def __init__(self, vllm_config: VllmConfig) -> None:
         settle_in()
@@ -36,7 +36,7 @@ class GuardedUniProcExecutor(UniProcExecutor):
 
 
 class GuardedMultiprocExecutor(MultiprocExecutor):
-    """The model runs in worker processes, and the engine's process ends with the replica; the workers with it."""
+    """Runs the model in worker processes; they end with the engine's process, and that with the replica."""
 
     def __init__(self, vllm_config: VllmConfig, *args: object, **kwargs: object) -> None:
         settle_in()
@@ -44,10 +44,10 @@ class GuardedMultiprocExecutor(MultiprocExecutor):
 
 
 class GuardedRayExecutor(RayExecutorV2):
-    """The model runs in Ray actors, and the engine's process, which owns them, ends with the replica.
+    """Runs the model in Ray actors; they end with the engine's process, and that with the replica.
 
-    Rank `n` takes bundle `n` of the replica's placement group, which was laid out in vLLM's own order: data-parallel
-    rank, stage, tensor rank. By itself vLLM would sort bundles by node, and tensor groups would leave their domains.
+    Rank `n` takes bundle `n` of the replica's placement group, whose bundles are in vLLM's order: by data-parallel
+    rank, stage and tensor rank. By itself vLLM would sort bundles by node, and tensor groups would leave their domains.
     """
 
     def __init__(self, vllm_config: VllmConfig, *args: object, **kwargs: object) -> None:
@@ -65,14 +65,14 @@ GUARDED: dict[type[Executor], type[Executor]] = {
     MultiprocExecutor: GuardedMultiprocExecutor,
     RayExecutorV2: GuardedRayExecutor,
 }
-"""For each executor vLLM may choose, the one to use."""
+"""The class to use for each executor that vLLM may choose."""
 
 
 class EngineArgParser(FlexibleArgumentParser):
-    """vLLM's parser, without the exit."""
+    """vLLM's argument parser, which raises instead of ending the process."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse would print.
+        """Raise argparse's message as an error.
 
         Raises:
             EngineStartError: always.
@@ -81,10 +81,14 @@ class EngineArgParser(FlexibleArgumentParser):
 
 
 class IterationLogger(StatLoggerBase):
-    """Keeps what the last iteration of each data-parallel rank reported.
+    """Keeps the last report of each data-parallel rank's scheduler.
+
+    Args:
+        meter: measures the rates.
+        prefilling: returns whether prompts are incomplete.
 
     Attributes:
-        schedulers: their schedulers' numbers, by rank; none before its first iteration.
+        schedulers: the last report by rank; a rank is missing before its first iteration.
     """
 
     def __init__(self, meter: LoadMeter, prefilling: Callable[[], bool]) -> None:
@@ -99,7 +103,7 @@ class IterationLogger(StatLoggerBase):
         mm_cache_stats: object = None,  # noqa: ARG002 - the base class's signature
         engine_idx: int = 0,
     ) -> None:
-        """Take an iteration's numbers."""
+        """Record one iteration's numbers."""
         if scheduler_stats is not None:
             self.schedulers[engine_idx] = scheduler_stats
         if iteration_stats is not None:
@@ -111,37 +115,37 @@ class IterationLogger(StatLoggerBase):
             )
 
     def log_engine_initialized(self) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class ObservedLLM(AsyncLLM):
-    """vLLM's engine client, telling of each request it takes and of its end.
+    """vLLM's engine client, which reports each request's prompt and answer.
 
     Attributes:
-        on_prompt: told of a request's prompt, before the engine has it.
-        on_answer: told of its answer; None: nobody wants to know.
+        on_prompt: called with a request's prompt before the engine has it; None: not reported.
+        on_answer: called with a request's answers at its end; None: not reported.
     """
 
     on_prompt: Callable[[PromptSeen], None] | None = None
     on_answer: Callable[[AnswerSeen], None] | None = None
 
     async def add_request(self, request_id: str, prompt: Any, params: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - vLLM's own types
-        """Tell of the request, then take it."""
+        """Report the request's prompt, then add the request."""
         if self.on_prompt is not None and isinstance(prompt, dict) and "prompt_token_ids" in prompt:
             self.on_prompt(self._prompt_seen(request_id, prompt, kwargs.get("lora_request")))
         if getattr(params, "extra_args", None):
-            # With it a client could have events told of blocks as stored that were there already: copies that aren't.
+            # With this a client could cause `BlockStored` events for blocks already stored; copies would be miscounted.
             params.extra_args.pop("kv_cache_report_mode", None)
         return await super().add_request(request_id, prompt, params, *args, **kwargs)
 
     async def generate(
         self,
         prompt: Any,  # noqa: ANN401 - vLLM's own types
-        sampling_params: Any,  # noqa: ANN401 - likewise
+        sampling_params: Any,  # noqa: ANN401 - vLLM's own types
         request_id: str,
-        **kwargs: Any,  # noqa: ANN401 - likewise
+        **kwargs: Any,  # noqa: ANN401 - vLLM's own types
     ) -> AsyncGenerator[Any, None]:
-        """Generate, then tell of the answer."""
+        """Generate, then report the answers."""
         outputs = super().generate(prompt, sampling_params, request_id, **kwargs)
         if self.on_answer is None or not isinstance(prompt, dict) or "prompt_token_ids" not in prompt:
             async for output in outputs:
@@ -156,7 +160,7 @@ class ObservedLLM(AsyncLLM):
         finally:
             self.on_answer(answers.seen(request_id))
 
-    def _prompt_seen(self, request_id: str, prompt: Mapping[str, Any], lora: Any) -> PromptSeen:  # noqa: ANN401 - likewise
+    def _prompt_seen(self, request_id: str, prompt: Mapping[str, Any], lora: Any) -> PromptSeen:  # noqa: ANN401 - vLLM's own
         media = []
         for modality, hashes in (prompt.get("mm_hashes") or {}).items():
             for name, place in zip(hashes, prompt["mm_placeholders"][modality], strict=True):
@@ -172,10 +176,10 @@ class ObservedLLM(AsyncLLM):
 
 
 class GatheredOutputs:
-    """The answers of one request, put together from its outputs.
+    """Joins one request's outputs into its answers.
 
     Args:
-        is_delta: each output goes on from the one before; otherwise it repeats it.
+        is_delta: each output continues the one before; otherwise each repeats the whole answer so far.
     """
 
     def __init__(self, *, is_delta: bool) -> None:
@@ -184,7 +188,7 @@ class GatheredOutputs:
         self._ids: dict[int, list[int]] = {}
 
     def take(self, outputs: Sequence[CompletionOutput]) -> None:
-        """Take what one output says."""
+        """Add one output."""
         for output in outputs:
             if self._is_delta:
                 self._texts.setdefault(output.index, []).append(output.text)
@@ -194,6 +198,6 @@ class GatheredOutputs:
                 self._ids[output.index] = list(output.token_ids)
 
     def seen(self, request_id: str) -> AnswerSeen:
-        """Return what was answered."""
+        """Return the answers so far as an event."""
         texts = tuple("".join(parts) for parts in self._texts.values())
         return AnswerSeen(request_id, texts, tuple(map(tuple, self._ids.values())))

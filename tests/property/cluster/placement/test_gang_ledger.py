@@ -40,13 +40,13 @@ class LivingCluster(RuleBasedStateMachine):
         tensor=st.sampled_from([1, 2, 4, 8, 12, 20]),
         pipeline=st.sampled_from([1, 1, 2, 3]),
         model=st.sampled_from(["a", "b"]),
-        front=st.sampled_from(["", "head", *(node.name for node in NODES)]),
+        driver_node=st.sampled_from(["", "head", *(node.name for node in NODES)]),
     )
-    def ask(self, tensor: int, pipeline: int, model: str, front: str) -> None:
+    def ask(self, tensor: int, pipeline: int, model: str, driver_node: str) -> None:
         """A new replica asks."""
         self.count += 1
         gang = Gang(f"{model}#{self.count}", model, tensor=tensor, pipeline=pipeline)
-        self.asking[gang.name] = Request(gang, front=front)
+        self.asking[gang.name] = Request(gang, driver_node=driver_node)
         self.ask_again()
 
     @rule()

@@ -84,12 +84,12 @@ class PlacementMachine(RuleBasedStateMachine):
             1 for node in self.topology.domains[domain].nodes if node.name not in self.lost and not used[node.name]
         )
 
-    def try_to_place(self, gang: Gang, *, rebuild: bool, front: str = "") -> bool:
-        """A gang is placed if and only if its groups fit, and then as tightly as can be, or beginning at its front."""
+    def try_to_place(self, gang: Gang, *, rebuild: bool, driver_node: str = "") -> bool:
+        """A gang is placed if and only if its groups fit, then by best fit or on its driver's node."""
         kinds = [name for name, each in self.topology.domains.items() if gang.accelerator in {"", each.accelerator}]
         room = {name: self.free(name, with_spares=rebuild) for name in kinds}
         groups = sum(free // gang.unit_gpus for free in room.values())
-        result = self.placement.place(gang, rebuild=rebuild, front=front)
+        result = self.placement.place(gang, rebuild=rebuild, driver_node=driver_node)
         assert isinstance(result, PlacedGang) == (groups >= gang.units)
         if isinstance(result, WhyNot):
             assert result.message.startswith("needs ")
@@ -100,7 +100,7 @@ class PlacementMachine(RuleBasedStateMachine):
         fitting = [free for free in room.values() if free >= gang.gpus]
         if fitting:  # one domain holds it all: the tightest is taken
             assert len(domains) == 1
-            assert room[domains[0]] == min(fitting) or result.nodes[0] == front
+            assert room[domains[0]] == min(fitting) or result.nodes[0] == driver_node
         else:  # stages follow one another: no domain is left and entered again
             assert len(domains) > 1
         return True
@@ -116,15 +116,15 @@ class PlacementMachine(RuleBasedStateMachine):
 
     @rule(shape=gang_shapes(), position=st.integers(0, 1000))
     def place_at_front(self, shape: Gang, position: int) -> None:
-        """A replica whose front is on some node: blocks stay as whole as without it, groups on as few nodes."""
-        front = self.topology.nodes[position % len(self.topology.nodes)].name
+        """A replica whose driver is on some node: blocks stay as whole as without it, groups on as few nodes."""
+        driver_node = self.topology.nodes[position % len(self.topology.nodes)].name
         self.count += 1
         gang = named(shape, f"g{self.count}")
         plain = self.placement.place(gang)
         without, nodes = fragmentation(self.placement), self.nodes_of_first_group(plain)
         if isinstance(plain, PlacedGang):
             self.placement.release(gang.name)
-        if self.try_to_place(gang, rebuild=False, front=front):
+        if self.try_to_place(gang, rebuild=False, driver_node=driver_node):
             placed = self.placement.placed[gang.name]
             pieces = fragmentation(self.placement)
             if gang.data == 1:

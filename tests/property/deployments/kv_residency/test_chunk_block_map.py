@@ -1,4 +1,4 @@
-"""Chunks tied to KV blocks, against a model that keeps everything in plain sets."""
+"""Chunks mapped to KV blocks, against a model that keeps everything in plain sets."""
 
 from collections import defaultdict
 
@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.kv_residency.chunk_block_map import MAX_TIES, ChunkBlockMap
+from deployments.kv_residency.chunk_block_map import MAX_CHUNKS_PER_BLOCK, ChunkBlockMap
 from deployments.kv_residency.residency_log import ResidencyLog
 from router.prefix_cache.exact import ExactReplica
 from router.prefix_cache.index import PrefixIndex
@@ -15,11 +15,11 @@ from router.prompt.hash_seed import hash_seed
 
 CHUNKS = st.integers(1, 12)
 BLOCKS = st.integers(101, 112)
-TIE = st.tuples(st.just("tie"), CHUNKS, BLOCKS)
+ADD = st.tuples(st.just("add"), CHUNKS, BLOCKS)
 STEPS = st.lists(
     st.one_of(
-        TIE,
-        TIE,
+        ADD,
+        ADD,
         st.tuples(st.just("appear"), BLOCKS, BLOCKS),
         st.tuples(st.just("vanish"), BLOCKS, BLOCKS),
         st.tuples(st.just("tell"), BLOCKS, BLOCKS),
@@ -32,46 +32,46 @@ class World:
     """`ChunkBlockMap` beside the naive model."""
 
     def __init__(self, max_pending: int) -> None:
-        self.ties = ChunkBlockMap(max_pending)
-        self.log = ResidencyLog(self.ties)
+        self.chunk_block_map = ChunkBlockMap(max_pending)
+        self.log = ResidencyLog(self.chunk_block_map)
         self.held: set[int] = set()
-        self.tied: dict[int, set[int]] = defaultdict(set)
+        self.blocks_of: dict[int, set[int]] = defaultdict(set)
         self.told: set[int] = set()
 
     def do(self, step: str, first: int, second: int) -> None:
         """Take one step in both."""
-        if step == "tie":
-            self.ties.tie(first, second, 10 * first, is_held=second in self.held)
-            self.tied[first].add(second)
+        if step == "add":
+            self.chunk_block_map.add(first, second, 10 * first, is_held=second in self.held)
+            self.blocks_of[first].add(second)
         elif step == "appear" and first not in self.held:
             self.held.add(first)
-            self.ties.appeared(first)
+            self.chunk_block_map.appeared(first)
         elif step == "vanish" and first in self.held:
             self.held.discard(first)
-            self.ties.vanished(first)
+            self.chunk_block_map.vanished(first)
         elif step == "tell":
-            resident, evicted = self.ties.take_changes()
+            resident, evicted = self.chunk_block_map.take_changes()
             assert not self.told & set(resident.hashes.tolist()), "told once, not twice"
             assert set(evicted.tolist()) <= self.told
             assert resident.tokens.tolist() == [10 * chunk for chunk in resident.hashes.tolist()]
             self.told -= set(evicted.tolist())
             self.told |= set(resident.hashes.tolist())
-            assert self.told == set(self.ties.all_resident().hashes.tolist())
-        self.ties.check_integrity()
+            assert self.told == set(self.chunk_block_map.all_resident().hashes.tolist())
+        self.chunk_block_map.check_integrity()
 
     @property
     def resident(self) -> set[int]:
         """What the naive model says."""
-        return {chunk for chunk, blocks in self.tied.items() if blocks & self.held}
+        return {chunk for chunk, blocks in self.blocks_of.items() if blocks & self.held}
 
 
 @given(STEPS)
 def test_a_chunk_is_resident_as_long_as_one_of_its_blocks_is(steps: list[tuple[str, int, int]]) -> None:
-    """In whatever order ties and blocks come and go; what is told adds up to it, each change once."""
+    """In whatever order chunks and blocks come and go; what is told adds up to it, each change once."""
     world = World(max_pending=1000)
     for step in steps:
         world.do(*step)
-        assert {chunk for chunk in range(1, 13) if world.ties.is_resident(chunk)} == world.resident
+        assert {chunk for chunk in range(1, 13) if world.chunk_block_map.is_resident(chunk)} == world.resident
     world.do("tell", 0, 0)
     assert world.told == world.resident
 
@@ -84,21 +84,21 @@ def test_what_is_forgotten_for_want_of_room_is_never_claimed(
     world = World(max_pending)
     for step in steps:
         world.do(*step)
-        assert {chunk for chunk in range(1, 13) if world.ties.is_resident(chunk)} <= world.resident
+        assert {chunk for chunk in range(1, 13) if world.chunk_block_map.is_resident(chunk)} <= world.resident
 
 
 def test_a_flood_of_prompts_takes_bounded_room() -> None:
-    """A million prompts that share a block, or that are never prefilled, leave a bounded number of ties."""
-    ties = ChunkBlockMap(max_pending=100)
-    ties.appeared(1)
+    """A million prompts that share a block, or that are never prefilled, leave a bounded number of chunks."""
+    chunk_block_map = ChunkBlockMap(max_pending=100)
+    chunk_block_map.appeared(1)
     for chunk in range(1, 100_000):
-        ties.tie(chunk, 1, 5, is_held=True)
-        ties.tie(chunk + 1_000_000, chunk + 10, 5, is_held=False)
-    assert len(ties) <= MAX_TIES + 100
-    ties.check_integrity()
-    assert ties.is_resident(99_999)
-    resident, evicted = ties.take_changes()
-    assert len(resident.hashes) == MAX_TIES
+        chunk_block_map.add(chunk, 1, 5, is_held=True)
+        chunk_block_map.add(chunk + 1_000_000, chunk + 10, 5, is_held=False)
+    assert len(chunk_block_map) <= MAX_CHUNKS_PER_BLOCK + 100
+    chunk_block_map.check_integrity()
+    assert chunk_block_map.is_resident(99_999)
+    resident, evicted = chunk_block_map.take_changes()
+    assert len(resident.hashes) == MAX_CHUNKS_PER_BLOCK
     assert not len(evicted)
 
 
@@ -130,22 +130,22 @@ def test_a_gateway_that_follows_knows_what_the_replica_knows(
 
 def test_prompts_that_are_asked_again_are_remembered() -> None:
     """Where room for pending blocks is short, the one longest unheard of goes."""
-    ties = ChunkBlockMap(max_pending=2)
+    chunk_block_map = ChunkBlockMap(max_pending=2)
     for block in (1, 2, 1, 3):
-        ties.tie(block, block, 5, is_held=False)
+        chunk_block_map.add(block, block, 5, is_held=False)
     for block in (1, 2, 3):
-        ties.appeared(block)
-    assert [ties.is_resident(chunk) for chunk in (1, 2, 3)] == [True, False, True]
+        chunk_block_map.appeared(block)
+    assert [chunk_block_map.is_resident(chunk) for chunk in (1, 2, 3)] == [True, False, True]
 
 
 def test_a_log_that_is_behind_gives_a_snapshot() -> None:
     """Only so many deltas are kept; who lags further is told so, and so is who knows of deltas that never were."""
-    ties = ChunkBlockMap(10)
-    log = ResidencyLog(ties)
+    chunk_block_map = ChunkBlockMap(10)
+    log = ResidencyLog(chunk_block_map)
     blocks = 70_000
     for start in range(1, blocks, 10_000):
         for block in range(start, start + 10_000):
-            ties.tie(block, block, 1, is_held=True)
+            chunk_block_map.add(block, block, 1, is_held=True)
         log.flush()
     assert log.since(0) is None
     assert log.since(log.sequence) == []

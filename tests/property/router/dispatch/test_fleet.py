@@ -1,5 +1,7 @@
 """The fleet keeps its promises through any sequence of views, failures, reports and time."""
 
+from typing import TYPE_CHECKING
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -8,7 +10,6 @@ from router.dispatch.fleet import SUSPECT_MAX_S, Fleet
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 from router.scheduling.registry import policy_named
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from router.dispatch.replica import Replica

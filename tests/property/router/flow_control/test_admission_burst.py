@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 
-from cluster.autoscaling.fixed import FixedFleet
 from cluster.spec.cluster_spec import SimSpec
 from deployments.simulator.autoscaled_fleet import FleetResult, FleetSettings, run_fleet
+from deployments.simulator.fixed_fleet import FixedFleet
 from deployments.simulator.loads import SimRequest, Sizes
 from router.flow_control.limits import AdmissionLimits, TenantLimits
 from router.flow_control.priority import Priority

@@ -10,13 +10,13 @@ from cluster.autoscaling.autoscaler import Autoscaler
 from cluster.autoscaling.cold_start import ColdStart
 from cluster.autoscaling.decision import DecisionHistory, ScalingDecision
 from cluster.autoscaling.demand import Demand
-from cluster.autoscaling.fixed import FixedFleet
 from cluster.autoscaling.metrics import FleetMetrics
 from cluster.autoscaling.replica_rate import ReplicaRate
 from cluster.autoscaling.staffing import replicas_for
 from cluster.autoscaling.targets import AutoscalingTargets
 from cluster.spec.cluster_spec import SimSpec
 from deployments.simulator.autoscaled_fleet import FleetSettings, run_fleet
+from deployments.simulator.fixed_fleet import FixedFleet
 from deployments.simulator.loads import SimRequest, Sizes, poisson
 from router.flow_control.limits import AdmissionLimits
 

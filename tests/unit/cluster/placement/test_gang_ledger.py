@@ -93,13 +93,13 @@ def test_a_gang_begins_where_its_replica_is() -> None:
     """When it asks, and when it has waited; a replica on the head, which has no GPU, changes nothing."""
     nodes = racks()
     ledger = ledger_of(nodes[:1])
-    request = Request(Gang("a#1", "a", tensor=8), front="rack-0-n1")
+    request = Request(Gang("a#1", "a", tensor=8), driver_node="rack-0-n1")
     assert isinstance(ledger.ask(request, 0.0), WhyNot)
     ledger.look(nodes, {}, 1.0)
     first = ledger.ask(request, 1.0)
     assert isinstance(first, PlacedGang)
     assert first.nodes == ("rack-0-n1",) * 4 + ("rack-0-n0",) * 4
-    second = ledger.ask(Request(Gang("b#1", "b", tensor=4), front="head"), 1.0)
+    second = ledger.ask(Request(Gang("b#1", "b", tensor=4), driver_node="head"), 1.0)
     assert isinstance(second, PlacedGang)
     assert second.nodes == ("rack-1-n0",) * 4
 

@@ -166,10 +166,10 @@ def test_why_not_of_what_no_domain_could_ever_hold() -> None:
 def test_a_gang_begins_on_the_node_of_its_front() -> None:
     """In the domain that would have been taken anyway, and in another as good; a group is on no more nodes for it."""
     placement = Placement(racks(2, nodes=4, per_domain=4))
-    first = placed(placement.place(gang("a", 8), front="r1n2"))
+    first = placed(placement.place(gang("a", 8), driver_node="r1n2"))
     assert first.nodes == ("r1n2",) * 4 + ("r1n0",) * 4
-    assert placed(placement.place(gang("b", 2), front="r1n3")).nodes == ("r1n3",) * 2
-    assert placed(placement.place(gang("c", 4), front="r1n3")).nodes == ("r1n1",) * 4  # else on two nodes
+    assert placed(placement.place(gang("b", 2), driver_node="r1n3")).nodes == ("r1n3",) * 2
+    assert placed(placement.place(gang("c", 4), driver_node="r1n3")).nodes == ("r1n1",) * 4  # else on two nodes
     placement.check_integrity()
 
 
@@ -177,18 +177,18 @@ def test_a_front_elsewhere_breaks_up_no_larger_block() -> None:
     """Not a rack nobody uses, nor the largest block; a node without room or that is not here changes nothing."""
     placement = Placement(racks(3, nodes=4, per_domain=4))
     placed(placement.place(gang("a", 12)))
-    assert placement.domains_of(placed(placement.place(gang("b", 2), front="r1n1"))) == ["r0d0"]
+    assert placement.domains_of(placed(placement.place(gang("b", 2), driver_node="r1n1"))) == ["r0d0"]
     placed(placement.place(gang("c", 4)))
-    assert placed(placement.place(gang("d", 1), front="r2n1")).nodes == ("r0n3",)
-    assert placed(placement.place(gang("e", 1), front="head")).nodes == ("r0n3",)
-    assert placed(placement.place(gang("f", 1), front="r0n0")).nodes == ("r1n1",)
+    assert placed(placement.place(gang("d", 1), driver_node="r2n1")).nodes == ("r0n3",)
+    assert placed(placement.place(gang("e", 1), driver_node="head")).nodes == ("r0n3",)
+    assert placed(placement.place(gang("f", 1), driver_node="r0n0")).nodes == ("r1n1",)
 
 
 def test_data_parallel_ranks_go_where_their_front_is() -> None:
     """They meet there: a whole rack is opened for it."""
     placement = Placement(racks(2, nodes=4, per_domain=4))
     placed(placement.place(gang("a", 4)))
-    ranks = placed(placement.place(Gang("moe", "moe", tensor=4, data=2), front="r1n1"))
+    ranks = placed(placement.place(Gang("moe", "moe", tensor=4, data=2), driver_node="r1n1"))
     assert ranks.nodes == ("r1n1",) * 4 + ("r1n0",) * 4
 
 

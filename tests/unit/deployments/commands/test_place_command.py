@@ -29,6 +29,8 @@ models:
   - {name: cpu, source: org/cpu, gpus_per_replica: 0}
   - {name: part, source: org/part, gpus_per_replica: 0.5}
 """
+MILLION_STEPS_BOUND = 4.0
+"""Millions of plain Python steps that placing may cost: it costs about 1.5, and cost 7 while quadratic in domains."""
 
 
 class Asked:
@@ -185,15 +187,29 @@ def test_a_gang_file_lists_gangs_of_any_shape() -> None:
     ]
 
 
+def million_steps_s() -> float:
+    """Return the CPU seconds that a million plain Python steps take here and now: the yardstick for a slow machine."""
+    counts = dict.fromkeys(range(1000), 0)
+    started_s = time.process_time()
+    for step in range(1_000_000):
+        counts[step % 1000] += 1
+    return time.process_time() - started_s
+
+
 @pytest.mark.parametrize("nodes_per_domain", [1, 18, 1000])
-def test_a_thousand_nodes_and_two_hundred_gangs_take_under_a_second(nodes_per_domain: int) -> None:
-    """Of one core, whatever the domains; the promise of `make bench-placement`."""
+def test_a_thousand_nodes_and_two_hundred_gangs_take_few_steps(nodes_per_domain: int) -> None:
+    """Whatever the domains; `make bench-placement` bounds the seconds."""
     topology = Topology.of(
         Node(f"n{node}", f"d{node // nodes_per_domain}", f"r{node // 18}" if nodes_per_domain < 1000 else "r", 4)
         for node in range(1000)
     )
     gangs = [Gang(f"g{number}", "m", (1, 2, 4)[number % 3], (1, 2, 8, 16)[number % 4]) for number in range(200)]
-    started_s = time.process_time()
-    outcome = Placement(topology).place_all(gangs)
-    assert time.process_time() - started_s <= 1.0
-    assert len(outcome.placed) == 200
+    ratios = []
+    for _ in range(3):
+        step_s = million_steps_s()
+        placement = Placement(topology)
+        started_s = time.process_time()
+        outcome = placement.place_all(gangs)
+        ratios.append((time.process_time() - started_s) / step_s)
+        assert len(outcome.placed) == 200
+    assert min(ratios) <= MILLION_STEPS_BOUND, ratios

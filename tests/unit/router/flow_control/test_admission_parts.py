@@ -4,6 +4,7 @@ import random
 from dataclasses import replace
 
 import pytest
+from router.flow_control.unacknowledged import Unacknowledged
 
 from router.flow_control.admission import Admission
 from router.flow_control.drain_rate import DrainRate
@@ -14,7 +15,6 @@ from router.flow_control.queued_request import QueuedRequest
 from router.flow_control.rate_limits import RateLimits
 from router.flow_control.slots import Slots
 from router.flow_control.token_bucket import TokenBucket
-from router.flow_control.unacknowledged import Unacknowledged
 from router.flow_control.verdict import ADMIT, WAIT, Reject
 from router.flow_control.work import OutputEstimate, work_of
 from router.outcome import Outcome

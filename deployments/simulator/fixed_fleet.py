@@ -1,11 +1,15 @@
-"""A fleet that never changes."""
+"""The policy that never changes the number of replicas, to compare others with."""
 
 from cluster.autoscaling.decision import ScalingDecision
 from cluster.autoscaling.metrics import FleetMetrics
 
 
 class FixedFleet:
-    """Always the same number of replicas."""
+    """Asks for the same number of replicas always.
+
+    Args:
+        replicas: that number.
+    """
 
     name = "fixed"
 
@@ -13,9 +17,9 @@ class FixedFleet:
         self._replicas = replicas
 
     def initial(self, replicas: int) -> int:
-        """Return the number there is."""
+        """Return `replicas`: the only state is the number of replicas asked for before."""
         return replicas
 
     def decide(self, state: int, metrics: FleetMetrics, now_s: float) -> tuple[int, ScalingDecision]:
-        """Return the fixed number."""
+        """Return the fixed number as next state and as decision."""
         return self._replicas, ScalingDecision(now_s, self._replicas, state, ("fixed",), metrics)

@@ -16,7 +16,7 @@ from ray.serve.autoscaling_policy import (
 from ray.serve.config import AutoscalingConfig, AutoscalingContext
 
 from cluster.autoscaling.metrics import FleetMetrics
-from cluster.autoscaling.serve_default import (
+from deployments.simulator.serve_default import (
     DelayState,
     ServeDefault,
     ServeSettings,

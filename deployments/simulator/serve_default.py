@@ -1,11 +1,11 @@
-"""Ray Serve 2.60's default autoscaling, restated to compare with.
+"""Ray Serve 2.60's default autoscaling, rewritten as a pure policy to compare with.
 
-Restated from `ray/serve/autoscaling_policy.py` (`replica_queue_length_autoscaling_policy`, `_apply_scaling_factors`,
-`_apply_delay_logic`) and, for what it is fed with, `ray/serve/_private/router.py` and `autoscaling_state.py`: the
-ongoing requests (queued and running) are recorded every `look_back_s / 5`, pushed every 10 s with all that was recorded
-within the look-back, and averaged over time from the first of these records until now. With no replica, a waiting
-request starts the first one at once. `tests/property/cluster/autoscaling/test_serve_default.py` holds it against Ray's
-own code.
+Written after `ray/serve/autoscaling_policy.py` (`replica_queue_length_autoscaling_policy`, `_apply_scaling_factors`,
+`_apply_delay_logic`) and, for its inputs, `ray/serve/_private/router.py` and `autoscaling_state.py`. The ongoing
+requests (queued and running) are recorded every `look_back_s / 5` seconds. Every 10 s all records within the look-back
+are pushed. The policy takes their mean over time, from the first record until now. With no replica, a waiting request
+starts the first one at once. `tests/property/deployments/simulator/test_serve_default.py` compares this with Ray's
+code.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from cluster.autoscaling.decision import ScalingDecision
 from cluster.autoscaling.metrics import FleetMetrics
 
 RECORDS_PER_LOOK_BACK = 5
-"""1 / `RAY_SERVE_AUTOSCALING_METRIC_RECORD_INTERVAL_FACTOR`."""
+"""Records in one look-back period: 1 / `RAY_SERVE_AUTOSCALING_METRIC_RECORD_INTERVAL_FACTOR`."""
 _ELAPSED_SLACK_S = 1e-6
 
 
@@ -24,16 +24,16 @@ class ServeSettings:
     """Ray Serve's `AutoscalingConfig`, with its defaults.
 
     Attributes:
-        min_replicas: at least so many.
-        max_replicas: at most so many.
-        target_ongoing_requests: requests queued and running on each replica.
-        upscale_delay_s: more replicas must have been wanted for so long.
-        downscale_delay_s: fewer replicas must have been wanted for so long.
-        downscale_to_zero_delay_s: likewise for the last one; None: `downscale_delay_s`.
-        upscaling_factor: gain on the difference to what there is.
-        downscaling_factor: likewise, down.
-        look_back_s: `look_back_period_s`.
-        push_interval_s: `RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S`.
+        min_replicas: fewest replicas.
+        max_replicas: most replicas.
+        target_ongoing_requests: requests queued and running for each replica.
+        upscale_delay_s: seconds that more replicas must be wanted before the target rises.
+        downscale_delay_s: seconds that fewer replicas must be wanted before the target falls.
+        downscale_to_zero_delay_s: seconds of the same for the last replica; None: `downscale_delay_s`.
+        upscaling_factor: factor on the number of missing replicas.
+        downscaling_factor: factor on the number of surplus replicas.
+        look_back_s: Ray's `look_back_period_s`, seconds.
+        push_interval_s: Ray's `RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S`, seconds.
     """
 
     min_replicas: int = 1
@@ -50,11 +50,11 @@ class ServeSettings:
 
 @dataclass(frozen=True, slots=True)
 class DelayState:
-    """What Ray keeps in its policy state.
+    """Ray's policy state: for how long another number of replicas has been wanted.
 
     Attributes:
-        direction: above 0 while more replicas are wanted, below 0 while fewer are.
-        since_s: since when.
+        direction: above 0 while more replicas are wanted, below 0 while fewer are, 0 while neither.
+        since_s: since when, monotonic seconds; None while neither.
     """
 
     direction: int = 0
@@ -63,14 +63,14 @@ class DelayState:
 
 @dataclass(frozen=True, slots=True)
 class ServeState:
-    """State of the restated policy.
+    """State of the policy.
 
     Attributes:
         target: replicas asked for.
-        delay: how long another number has been wanted.
-        records: `(at_s, ongoing)` within the look-back.
-        pushed: the records as they were last pushed.
-        pushed_s: when; None: never.
+        delay: for how long another number has been wanted.
+        records: pairs of a time and the ongoing requests then, within the look-back.
+        pushed: the records as of the last push.
+        pushed_s: time of the last push, monotonic seconds; None: never.
     """
 
     target: int
@@ -81,7 +81,11 @@ class ServeState:
 
 
 class ServeDefault:
-    """The policy; see the module."""
+    """Ray Serve's default policy; the module describes it.
+
+    Args:
+        settings: Ray Serve's settings.
+    """
 
     name = "serve_default"
 
@@ -89,11 +93,17 @@ class ServeDefault:
         self.settings = settings
 
     def initial(self, replicas: int) -> ServeState:
-        """Return the state of a model that has `replicas` replicas and no past."""
+        """Return the first state of a model with `replicas` replicas."""
         return ServeState(replicas)
 
     def decide(self, state: ServeState, metrics: FleetMetrics, now_s: float) -> tuple[ServeState, ScalingDecision]:
-        """Return the next state and the decision; call every half second or so."""
+        """Return the next state and the decision; call about every half second.
+
+        Args:
+            state: the state that the last call returned.
+            metrics: the latest metrics.
+            now_s: the time, monotonic seconds.
+        """
         settings = self.settings
         state = self._record(state, metrics, now_s)
         ongoing = mean_over_time(state.pushed, now_s)
@@ -109,7 +119,7 @@ class ServeDefault:
         records = state.records
         if not records or now_s - records[-1][0] >= settings.look_back_s / RECORDS_PER_LOOK_BACK - _ELAPSED_SLACK_S:
             records = (*records, (now_s, metrics.ongoing_requests))
-        # A handle that has requests for a deployment without replicas pushes at once.
+        # Ray pushes at once where requests wait for a deployment without replicas.
         is_cold = not metrics.ready and metrics.waiting_requests > 0 and not any(count for _, count in state.pushed)
         if is_cold:
             records = (*records[:-1], (now_s, metrics.ongoing_requests))
@@ -120,7 +130,12 @@ class ServeDefault:
 
 
 def mean_over_time(records: tuple[tuple[float, int], ...], now_s: float) -> float:
-    """Return the mean of a step function given by its changes, from the first of them until `now_s`; 0 if none."""
+    """Return the mean over time of a step function, from its first record until `now_s`; 0 if there is none.
+
+    Args:
+        records: pairs of a time and the value from then on, oldest first.
+        now_s: the time, monotonic seconds.
+    """
     if not records:
         return 0.0
     ends_s = [*(at_s for at_s, _ in records[1:]), max(now_s, records[-1][0] + 1e-3)]
@@ -131,15 +146,15 @@ def mean_over_time(records: tuple[tuple[float, int], ...], now_s: float) -> floa
 def desired_replicas(  # noqa: PLR0913, PLR0917 - what Ray's functions take together
     settings: ServeSettings, ongoing: float, running: int, target: int, delay: DelayState, now_s: float
 ) -> tuple[int, DelayState]:
-    """Return what Ray Serve's default policy decides, before its bounds, and the next state of its delays.
+    """Return the replicas that Ray Serve's default policy wants, before its bounds, and the next state of its delays.
 
     Args:
-        settings: the configuration.
-        ongoing: mean ongoing requests.
+        settings: Ray Serve's settings.
+        ongoing: mean number of ongoing requests.
         running: replicas that are running.
         target: replicas asked for so far.
         delay: state of the delays.
-        now_s: the time.
+        now_s: the time, monotonic seconds.
     """
     if running == 0 and ongoing > 0:
         return max(ceil(settings.upscaling_factor), target), delay
