@@ -5,6 +5,7 @@ BIN := .venv/bin
 SOURCES := cluster router deployments tests
 # Processes of pytest for tests that share nothing: tests/README.md says which those are.
 WORKERS ?= 2
+UNITS := $(BIN)/pytest -q -n $(WORKERS) --dist worksteal
 APART := $(BIN)/pytest -q -n $(WORKERS) --dist loadfile
 TOGETHER := $(BIN)/pytest -q
 DURATIONS := --durations-file .cache/test-durations
@@ -30,7 +31,7 @@ test: setup check ## What every change must pass; about 15 minutes on two cores
 test-all: setup check ## Every test, the long ones too, and properties on new examples; over an hour
 	@.setup/prometheus
 	@seed=$${SEED:-$$RANDOM$$RANDOM}; echo "Properties on new examples: make test-all SEED=$$seed draws the same again"; \
-	HYPOTHESIS_PROFILE=explore $(APART) $(DURATIONS)/explore.txt --hypothesis-seed=$$seed tests/property
+	HYPOTHESIS_PROFILE=explore $(UNITS) $(DURATIONS)/explore.txt --hypothesis-seed=$$seed tests/property
 	$(APART) $(DURATIONS)/apart.txt -m "not (ray or vllm)" $(BEYOND_UNITS)
 	$(TOGETHER) $(DURATIONS)/together.txt --full-size -m "ray or vllm" $(BEYOND_UNITS)
 
@@ -39,7 +40,7 @@ check: setup ## Format, lint, types, import rules, unit and property tests: a fe
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(APART) $(DURATIONS)/check.txt tests/unit tests/property
+	$(UNITS) $(DURATIONS)/check.txt tests/unit tests/property
 
 data: ## Which data files tests and benchmarks find, where to get the others, what is skipped without
 	@$(or $(wildcard $(BIN)/python),python3) -m tests.data_files

@@ -14,11 +14,6 @@ from tests.benchmarks.server_process import ROOT
 SEED = 1
 
 
-def step() -> Case:
-    """Return the step of load, sized."""
-    return sized("step", loads(SEED, short=True)["step"])
-
-
 def held(case: Case) -> Outcome:
     """Run our autoscaler and Serve's on a load."""
     return contest(case, lambda _: None, short=True)
@@ -26,8 +21,8 @@ def held(case: Case) -> Outcome:
 
 @pytest.fixture(scope="module")
 def outcome() -> Outcome:
-    """What came of the step."""
-    return held(step())
+    """What came of a step of load."""
+    return held(sized("step", loads(SEED, short=True)["step"]))
 
 
 def test_ours_serves_more_in_time_for_fewer_gpu_hours(outcome: Outcome) -> None:
@@ -40,9 +35,9 @@ def test_ours_serves_more_in_time_for_fewer_gpu_hours(outcome: Outcome) -> None:
 
 
 def test_the_same_seed_gives_the_same_figures(outcome: Outcome) -> None:
-    """Loads, what they need and what came of them are the same to the digit; another seed draws another load."""
-    assert figures(held(step())) == figures(outcome)
-    assert loads(SEED + 1, short=True)["step"] != outcome.case.requests
+    """The load is the same, and so is what comes of it, to the digit; another seed draws another load."""
+    assert loads(SEED, short=True)["step"] == outcome.case.requests != loads(SEED + 1, short=True)["step"]
+    assert figures(held(outcome.case)) == figures(outcome)
 
 
 @pytest.mark.long

@@ -38,8 +38,10 @@ def evict_everything(engine: ServedEngine) -> None:
 
 @pytest.fixture
 def chats(engine: ServedEngine) -> MixedChats:
-    """Chats that need several times the engine's blocks; vLLM gets fewer of them."""
-    return MixedChats(seed=5, chats=12 if engine.model.engine == "sim" else 5)
+    """Chats that need several times the engine's blocks; vLLM gets fewer and shorter ones, for it computes them."""
+    if engine.model.engine == "sim":
+        return MixedChats(seed=5, chats=12)
+    return MixedChats(seed=5, chats=5, system_chars=500, message_chars=(20, 300))
 
 
 def test_the_self_test_proves_it(engine: ServedEngine) -> None:
@@ -63,7 +65,7 @@ def test_claims_are_within_a_block_of_what_is_cached(engine: ServedEngine, chats
         chats.answered(answer["choices"][0]["message"]["content"] or "-")
     right = sum(blocks <= 1 for blocks in off) / len(off)
     print(f"{len(off)} requests, {found} tokens cached, {right:.1%} within a block, {max(off)} at worst")  # noqa: T201
-    assert found > 100 * len(off)
+    assert found > 2 * BLOCK * len(off)
     assert right >= 0.98
 
 
