@@ -146,7 +146,7 @@ def test_a_step_raises_the_target_within_two_seconds(run_application: RunApplica
     print(f"target raised {ours_s:.2f} s after the step")  # noqa: T201
     up, *_, down = decisions(application, "m")
     assert up["previous"] == 1
-    assert up["metrics"]["waiting_requests"] > 0
+    assert any(row["metrics"]["waiting_requests"] > 0 for row in history(application, "m"))
     assert down["target"] == 1
     assert 0.0 < down["signals"]["lead_s"] != up["signals"]["lead_s"]  # learned from the starts between them
     env = {"RAY_ADDRESS": ray_api.address(), "COLUMNS": "200"}

@@ -13,10 +13,10 @@ import pytest
 import deployments.ray_api as ray_api
 from cluster.ray_settings import DEATH_TIMEOUTS
 from tests.integration.cluster.running_application import free_port
-from tests.integration.gangs.racks import Racks
+from tests.integration.gangs.racks import GPUS_PER_NODE, Racks
 
 HEAD_CPUS = 16
-NODES, GPUS = 18, 4
+NODES = 18
 """Of a rack at full size."""
 
 
@@ -32,7 +32,7 @@ def racks(request: pytest.FixtureRequest) -> Iterator[Racks]:
     cluster = Racks(HEAD_CPUS)
     try:
         for rack in ("rack-0", "rack-1"):
-            cluster.add(rack, NODES // halved, gpus=GPUS * halved)
+            cluster.add(rack, NODES // halved, gpus=GPUS_PER_NODE * halved)
         cluster.wait()
         ray_api.connect(cluster.address)
         ray_api.start_serve(free_port())

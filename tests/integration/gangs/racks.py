@@ -20,6 +20,7 @@ from cluster.placement.node_labels import ACCELERATOR, DOMAIN, HOST, NODE_GROUP
 from cluster.placement.topology import Node, Topology
 
 OBJECT_STORE_BYTES = 80_000_000
+GPUS_PER_NODE = 4
 
 _STANDIN = """import os, sys
 words = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
@@ -74,7 +75,7 @@ class Racks:
         rack: str,
         nodes: int,
         *,
-        gpus: int,
+        gpus: int = GPUS_PER_NODE,
         kind: str = "GB300",
         cpus: int | None = None,
     ) -> None:
