@@ -188,7 +188,7 @@ class ModelEstimator:
 
     def uncached_tokens(self, request: RoutingRequest) -> float:
         """Return the prompt tokens that must be computed where most of the prompt is cached, at the least."""
-        if not len(request.chain):
+        if not request.chain.ends:
             return _unread_tokens(request)
         match = request.match
         return match.tokens - match.cached_tokens(request.chain, match.longest)
@@ -229,11 +229,12 @@ class ModelEstimator:
         return expectation
 
     def _expect_unread(self, request: RoutingRequest, replica: ReplicaEstimator) -> Expectation:
-        tokens = _unread_tokens(request)
-        number = replica.pending.add(tokens, request.now_s, self.s_per_token(replica), stream=request.stream)
-        return Expectation(
-            replica, request.chain, 0, 0, 0.0, tokens, tokens, 0.0, replica.in_flight, request.now_s, number
-        )
+        """Count a request whose prompt is not read: only replicas that report are compared by what waits there."""
+        tokens, now_s = _unread_tokens(request), request.now_s
+        number = 0
+        if replica.report is not None:
+            number = replica.pending.add(tokens, now_s, self.s_per_token(replica), stream=request.stream)
+        return Expectation(replica, request.chain, 0, 0, 0.0, tokens, tokens, 0.0, replica.in_flight, now_s, number)
 
     def _count_work(self, replica: ReplicaEstimator, work_s: float, now_s: float) -> None:
         arrivals = self._arrivals
@@ -259,7 +260,8 @@ class ModelEstimator:
             return
         expectation.prefilled_s = now_s
         replica = expectation.replica
-        replica.pending.prefilled(expectation.number, now_s)
+        if expectation.number:
+            replica.pending.prefilled(expectation.number, now_s)
         if not self.reads_prompts:
             return
         self._no_longer_shares(expectation)
@@ -313,7 +315,9 @@ class ModelEstimator:
             tokens = expectation.ahead_tokens + max(1.0, prompt_tokens - cached_tokens)
             replica.rates.learn(expectation.prefilled_s - expectation.sent_s, tokens, expectation.running)
         source = self.residency.source(replica.replica_id)
-        if source is not None and answer is not None:
+        if source is None:
+            self.efficiency.forget(replica.replica_id)  # it has left: its work is no part of the balance
+        elif answer is not None:
             source.answered(answer)
 
     def lost(self, expectation: Expectation, now_s: float) -> None:

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 
 import structlog
 
+from router.dispatch.dispatcher import ALL_FAILED
 from router.dispatch.ticket import Fault, Ticket
 from router.estimator.expectation import Usage
 from router.flow_control.verdict import Reject
@@ -79,11 +80,9 @@ class Failover(ABC):
 
     def dispatched(self) -> None:
         """Send the request to the replica it was given to, or answer that there is none."""
-        ticket = self._ticket
-        attempt = ticket.attempt
-        if ticket.refusal is not None or attempt is None:
-            if ticket.refusal is not None:
-                self._refuse(ticket.refusal)
+        attempt = self._ticket.attempt
+        if attempt is None:
+            self._refuse(self._ticket.refusal or ALL_FAILED)
             return
         if self._span is not None:
             self._span.dispatched(attempt)

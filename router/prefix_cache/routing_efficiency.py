@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from cluster.autoscaling.ewma import Ewma
 from router.prompt.chunk_chain import ChunkChain, Hashes
 
 MAX_SAMPLED = 8192
@@ -103,27 +104,23 @@ class RoutingEfficiency:
         self.prompt_tokens = 0.0
         self.cached_tokens = 0.0
         self._recent_requests = 0.0
-        self._recent_prompt = 0.0
-        self._recent_cached = 0.0
-        self._recent_seen = 0.0
-        self._recent_hit = 0.0
+        self._recent_cached = Ewma()
+        self._recent_ideal = Ewma()
         self._recent_work: dict[str, float] = {}
 
     def arrived(self, chain: ChunkChain) -> None:
         """Look a new request's prompt up in the infinite cache and store it there."""
-        if not len(chain):
+        if not chain.ends:
             return
         hit, seen = self.shadow.visit(chain)
-        self._recent_seen = KEEP * self._recent_seen + seen
-        self._recent_hit = KEEP * self._recent_hit + hit
+        self._recent_ideal = self._recent_ideal.observed(hit, seen, KEEP)
 
     def answered(self, replica_id: str, prompt_tokens: float, cached_tokens: float) -> None:
         """Count an answered request's prompt tokens, and those that its replica had cached."""
         self.prompt_tokens += prompt_tokens
         self.cached_tokens += cached_tokens
         self._recent_requests = KEEP * self._recent_requests + 1.0
-        self._recent_prompt = KEEP * self._recent_prompt + prompt_tokens
-        self._recent_cached = KEEP * self._recent_cached + cached_tokens
+        self._recent_cached = self._recent_cached.observed(cached_tokens, prompt_tokens, KEEP)
         work = self._recent_work
         for known in work:
             work[known] *= KEEP
@@ -136,12 +133,12 @@ class RoutingEfficiency:
     @property
     def hit_ratio(self) -> float:
         """Share of prompt tokens that replicas had cached, 0 to 1."""
-        return self._recent_cached / self._recent_prompt if self._recent_prompt else 0.0
+        return self._recent_cached.mean
 
     @property
     def ideal_hit_ratio(self) -> float:
         """Share of prompt bytes that one infinite shared cache would have had, 0 to 1."""
-        return self._recent_hit / self._recent_seen if self._recent_seen else 0.0
+        return self._recent_ideal.mean
 
     @property
     def achieved(self) -> float:

@@ -10,10 +10,12 @@ from random import Random
 from rich.console import Console
 from rich.table import Table
 
+from router.dispatch.replica import Replica
 from router.flow_control.admission import Admission
 from router.flow_control.limits import AdmissionLimits, WaitingRoom
 from router.flow_control.priority import Priority
 from router.flow_control.queued_request import QueuedRequest
+from router.replicas.endpoint import Endpoint
 from tests.benchmarks.bars import Bar, report_bars
 from tests.benchmarks.burst import PRIORITIES, BurstResult, burst_cluster
 from tests.benchmarks.result_file import our_versions, write_result
@@ -33,54 +35,64 @@ def cpu_us(call: Callable[[], int]) -> float:
     return (time.process_time_ns() - began_ns) / operations / 1000
 
 
+def joined(admission: Admission[QueuedRequest, Replica], name: str) -> Replica:
+    """Give an admission one more replica."""
+    replica = Replica(Endpoint(name, "m", "h", 1))
+    admission.join(replica, 0.0)
+    return replica
+
+
 def fast_path() -> int:
-    """Offer, send and end requests one after the other, with nothing waiting; return how many."""
-    admission: Admission[None] = Admission(AdmissionLimits())
-    for number in range(4):
-        admission.join(f"replica-{number}", 0.0)
+    """Offer, send and end requests one after the other, with nothing waiting; return their number."""
+    admission: Admission[QueuedRequest, Replica] = Admission(AdmissionLimits())
+    replicas = [joined(admission, f"replica-{number}") for number in range(4)]
+    slots, replica = admission.slots, replicas[1]
     for number in range(FAST_CALLS):
         now_s = number * 1e-3
-        claim = QueuedRequest(None, "tenant", 500.0)
-        admission.offer(claim, now_s)
-        admission.slots.take("replica-1", 0.0, now_s)
-        admission.slots.give("replica-1", now_s)
-        admission.ended(claim, 400.0)
+        request = QueuedRequest("tenant", 500.0)
+        admission.offer(request, now_s)
+        slots.take(replica)
+        slots.sent(replica, 0.0, now_s)
+        slots.give(replica, now_s)
+        admission.ended(request, 400.0)
     return FAST_CALLS
 
 
 def loaded(size: int) -> dict[str, float]:
     """Return the cost of each call with about `size` requests waiting, of `TENANTS` tenants in three classes."""
     rng = Random(size)
-    admission: Admission[None] = Admission(AdmissionLimits(max_wait_s=1e9), WaitingRoom(2 * size, 1 << 40))
-    admission.join("replica", 0.0)
+    limits, room = AdmissionLimits(max_wait_s=1e9), WaitingRoom(2 * size, 1 << 40)
+    admission: Admission[QueuedRequest, Replica] = Admission(limits, room)
+    replica = joined(admission, "replica")
     while admission.slots.any_open(0.0):
-        admission.slots.take("replica", 0.0, 0.0)
-    claims = [
-        QueuedRequest(None, f"t{rng.randrange(TENANTS)}", rng.uniform(10, 10_000), rng.choice(tuple(Priority)), 1_000)
+        admission.slots.take(replica)
+        admission.slots.sent(replica, 0.0, 0.0)
+    requests = [
+        QueuedRequest(f"t{rng.randrange(TENANTS)}", rng.uniform(10, 10_000), rng.choice(tuple(Priority)), 1_000)
         for _ in range(size)
     ]
 
     def offer() -> int:
-        for number, claim in enumerate(claims):
-            admission.offer(claim, number * 1e-6)
+        for number, request in enumerate(requests):
+            admission.offer(request, number * 1e-6)
         return size
 
     def remove() -> int:
-        for claim in leaving:
-            admission.remove(claim, 1.0)
+        for request in leaving:
+            admission.remove(request, 1.0)
         return len(leaving)
 
     def dispatch() -> int:
         count = 0
-        while (claim := admission.next(2.0)) is not None:
-            admission.ended(claim, 0.7 * claim.work)
+        while (request := admission.next(2.0)) is not None:
+            admission.ended(request, 0.7 * request.work)
             count += 1
         return count
 
     costs = {"offer": cpu_us(offer)}
-    leaving = rng.sample(claims, size // 4)
+    leaving = rng.sample(requests, size // 4)
     costs["remove"] = cpu_us(remove)
-    admission.slots.give("replica", 2.0)
+    admission.slots.give(replica, 2.0)
     costs["next_and_ended"] = cpu_us(dispatch)
     return costs
 
@@ -132,7 +144,7 @@ def main() -> int:
         table.add_row(str(size), *(f"{cost:.2f}" for cost in costs.values()))
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
-    console.print(f"nothing waits: {fast_us:.2f} for offer, take, give and ended together", highlight=False)
+    console.print(f"nothing waits: {fast_us:.2f} for offer, take, sent, give and ended together", highlight=False)
     bars = [Bar("admission_fast_path_us", fast_us, "<=", 4.0, aim=2.0)]
     bars += [Bar(f"admission_{name}_100k_waiting_us", cost, "<=", 15.0) for name, cost in figures[SIZES[-1]].items()]
     burst_rows, burst_bars = bursts(console)

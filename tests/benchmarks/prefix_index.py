@@ -16,13 +16,13 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from router.dispatch.replica import Replica
 from router.estimator.model_estimator import ModelEstimator
 from router.prefix_cache.index import PrefixIndex
 from router.prompt.canonical import Prompt
 from router.prompt.chunk_chain import ChunkHasher, Hashes
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
-from router.replicas.snapshot import ReplicaSnapshot
 from router.request import RoutingRequest
 from router.scheduling.profile import Profile
 from router.scheduling.registry import policy_named
@@ -113,12 +113,13 @@ def _body(*messages: str) -> bytes:
 
 def pick_bars() -> list[Bar]:
     """Measure a whole pick over 8 replicas: body → canonical bytes → hashes → lookup → scores → choice."""
-    outlook = ModelEstimator()
-    policy = policy_named("expected_ttft", outlook)
-    replicas = [ReplicaSnapshot(Endpoint(f"r{number}", "m", "h", 1)) for number in range(8)]
+    estimator = ModelEstimator()
+    policy = policy_named("expected_ttft", estimator)
+    replicas = [Replica(Endpoint(f"r{number}", "m", "h", 1, kv_tokens=500_000)) for number in range(8)]
     for number, replica in enumerate(replicas):
-        outlook.add_replica(replica.replica_id, kv_tokens=500_000)
-        outlook.reported(replica.replica_id, LoadReport(1, 8, 2, 1000 * number, 0.5, 500_000, 0.0, 900.0), 0.0)
+        estimator.join(replica)
+        replica.report = LoadReport(1, 8, 2, 1000 * number, 0.5, 500_000, 0.0, 900.0)
+        estimator.reported(replica, replica.report, 0.0)
     bodies = {
         "2000_words": _body("word after word " * 750),
         "chat_of_12": _body(*["some words in a turn of a chat " * 32] * 12),
@@ -128,25 +129,26 @@ def pick_bars() -> list[Bar]:
     bars = []
     for name, body in bodies.items():
         for number in range(4):
-            outlook.picked(_request(body), replicas[number])
-        bars.append(Bar(f"pick_us_{name}", _pick_us(outlook, policy, replicas, body), "<=", bounds[name]))
+            estimator.expect(_request(body, estimator), replicas[number])
+        bars.append(Bar(f"pick_us_{name}", _pick_us(estimator, policy, replicas, body), "<=", bounds[name]))
     return bars
 
 
-def _request(body: bytes) -> RoutingRequest:
+def _request(body: bytes, estimator: ModelEstimator) -> RoutingRequest:
     chain = HASHER.of_body(PATH, body, model="m")
-    return RoutingRequest("id", "m", PATH, stream=True, body=body, now_s=0.05, chain=chain)
+    match = estimator.match(chain)
+    return RoutingRequest("id", "m", PATH, stream=True, body=body, now_s=0.05, chain=chain, match=match)
 
 
-def _pick_us(outlook: ModelEstimator, policy: Profile, replicas: list[ReplicaSnapshot], body: bytes) -> float:
+def _pick_us(estimator: ModelEstimator, policy: Profile, replicas: list[Replica], body: bytes) -> float:
     rng = Random(0)
 
     def pick(number: int) -> None:
         del number
-        policy.decide(_request(body), replicas, rng)
+        policy.decide(_request(body, estimator), replicas, rng)
 
     best_us = cpu_us(pick, 100)
-    outlook.check_integrity()
+    estimator.check_integrity()
     return best_us
 
 

@@ -1,4 +1,4 @@
-"""Two gateways, two replicas that evict: every gateway knows what the replicas' caches hold, whoever caused it."""
+"""Two gateways, two replicas that evict: each gateway knows what the caches hold, also what the other one caused."""
 
 import json
 import time
@@ -9,11 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
-from router.estimator.model_estimator import ModelEstimator, Usage
+from router.dispatch.replica import Replica
+from router.estimator.expectation import Usage
+from router.estimator.model_estimator import ModelEstimator
 from router.prompt.canonical import assistant_piece
 from router.prompt.chunk_chain import ChunkHasher
 from router.replicas.endpoint import Endpoint
-from router.replicas.snapshot import ReplicaSnapshot
 from router.request import RoutingRequest
 from tests.integration.cluster.running_application import RunningApplication, wait_for
 from tests.mixed_chats import MixedChats
@@ -27,25 +28,33 @@ EXPLAIN = {"x-rackserve-explain": "1"}
 
 
 class ObservingGateway:
-    """What a gateway would believe that is told nothing: the observed source, given the requests it routed."""
+    """What a gateway would believe that hears nothing from replicas: it infers from the requests it routed."""
 
     def __init__(self) -> None:
         self._hasher = ChunkHasher(1)
-        self._outlook = ModelEstimator()
+        self._estimator = ModelEstimator()
+        self._replicas: dict[str, Replica] = {}
 
     def believed_tokens(self, body: bytes, replica_id: str, answer: dict[str, Any], now_s: float) -> float:
         """Return the tokens it believes to be cached; then the request goes to that replica, and is answered."""
         chain = self._hasher.of_body("/v1/chat/completions", body, model="m")
-        if replica_id not in self._outlook.replicas:
-            self._outlook.add_replica(replica_id, kv_tokens=KV_BLOCKS * BLOCK_TOKENS)
         usage, text = answer["usage"], answer["choices"][0]["message"]["content"]
         request = RoutingRequest("r", model="m", path="", stream=False, body=body, chain=chain, now_s=now_s)
-        replica = ReplicaSnapshot(Endpoint(replica_id, model="m", host="h", http_port=1))
-        ticket = self._outlook.picked(request, replica)
+        replica = self._replica(replica_id)
+        request.match = self._estimator.match(chain)
+        expectation = self._estimator.expect(request, replica)
         added = self._hasher.extension(chain, assistant_piece(text)) if text else None
-        self._outlook.finished(ticket, Usage(usage["prompt_tokens"]), now_s, streamed=False, answer=added)
-        self._outlook.tick(now_s)
-        return float(usage["prompt_tokens"]) * ticket.matched_bytes / chain.size_bytes
+        self._estimator.finished(expectation, Usage(usage["prompt_tokens"]), now_s, streamed=False, answer=added)
+        self._estimator.tick(now_s)
+        return float(usage["prompt_tokens"]) * expectation.matched_bytes / chain.size_bytes
+
+    def _replica(self, replica_id: str) -> Replica:
+        replica = self._replicas.get(replica_id)
+        if replica is None:
+            endpoint = Endpoint(replica_id, model="m", host="h", http_port=1, kv_tokens=KV_BLOCKS * BLOCK_TOKENS)
+            replica = self._replicas[replica_id] = Replica(endpoint)
+            self._estimator.join(replica)
+        return replica
 
 
 def blocks_off(tokens: float, answer: dict[str, Any]) -> int:
@@ -104,6 +113,6 @@ def test_every_gateway_knows_what_the_caches_hold(
 
 
 def knows_exactly(url: str, replicas: int) -> bool:
-    """Tell whether a gateway is told by so many replicas what their caches hold."""
+    """Tell whether a gateway hears from this number of replicas what their caches hold."""
     told: int = httpx.get(f"{url}/ready").json().get("affinity", {}).get("m", {}).get("exact", 0)
     return told == replicas

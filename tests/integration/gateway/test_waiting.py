@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -29,7 +30,7 @@ class Turnstile:
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
 
     def let_through(self, count: int = 1) -> None:
-        """Let so many requests be answered."""
+        """Let `count` more requests be answered."""
         for _ in range(count):
             self._turns.release()
 
@@ -42,13 +43,19 @@ class Turnstile:
 async def eventually(holds: Callable[[], bool]) -> None:
     """Wait until something holds."""
     async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110 - of what holds here nobody tells
+        while not holds():  # noqa: ASYNC110 - nothing announces what holds here
             await asyncio.sleep(0.005)
+
+
+def queue(gateway: Gateway) -> dict[str, Any]:
+    """The model's queue, as `/state` has it."""
+    view: dict[str, Any] = gateway.state()["models"]["m"]["queue"]
+    return view
 
 
 def waiting(gateway: Gateway) -> int:
     """How many requests wait."""
-    return int(gateway.state()["models"]["m"]["queue"]["waiting"])
+    return int(queue(gateway)["waiting"])
 
 
 async def one_place(gateway: Gateway, replica_id: str = "r0") -> None:
@@ -95,7 +102,7 @@ async def test_the_most_urgent_goes_first() -> None:
         turnstile.let_through(4)
         assert [status for status, _, _ in await asyncio.gather(*asks)] == [200] * 4
         assert numbers(replica) == [0, 3, 2, 1]
-        state = gateway.state()["models"]["m"]["queue"]
+        state = queue(gateway)
         assert (state["waiting"], state["in_flight"], state["refused"]) == (0, 0, 0)
 
 
@@ -134,8 +141,8 @@ async def test_a_deadline_ends_the_wait() -> None:
         assert numbers(replica) == [0]
 
 
-async def test_who_would_wait_too_long_is_told_so_at_once() -> None:
-    """With a queue that drains ten a second, a request with 1 s to wait is refused behind thirty, and told when."""
+async def test_what_would_wait_too_long_is_refused_at_once() -> None:
+    """Behind thirty requests, of which ten a second go, one that may wait 1 s is refused, with a time to retry."""
 
     async def tenth(_: Received, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.1)
@@ -145,7 +152,7 @@ async def test_who_would_wait_too_long_is_told_so_at_once() -> None:
         await one_place(gateway)
         asks = [asyncio.create_task(ask(gateway.port, request(body(number)))) for number in range(60)]
         await eventually(lambda: 20 <= waiting(gateway) <= 30 and len(replica.received) >= 30)
-        drain_s = gateway.state()["models"]["m"]["queue"]["drain_s"]
+        drain_s = queue(gateway)["drain_s"]
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         status, headers, answer = await ask(gateway.port, request(body(99), headers=b"x-request-timeout-ms: 1000\r\n"))
@@ -159,7 +166,7 @@ async def test_who_would_wait_too_long_is_told_so_at_once() -> None:
 
 
 async def test_held_while_there_is_no_replica_and_answered_by_the_first() -> None:
-    """With no replica at all requests wait, are told of as demand, and are answered once there is one."""
+    """With no replica at all requests wait, count as demand, and are answered once there is one."""
     held = asyncio.Event()
     turnstile = Turnstile()
     async with ScriptedReplica(turnstile) as replica, running_gateway([]) as gateway:
@@ -167,14 +174,16 @@ async def test_held_while_there_is_no_replica_and_answered_by_the_first() -> Non
         asks = [asyncio.create_task(ask(gateway.port, request(body(number)))) for number in range(5)]
         await eventually(lambda: waiting(gateway) == 5)
         assert held.is_set()
-        (load,) = gateway.load().models
-        assert (load.waiting_requests, load.held_requests, load.offered_requests) == (5, 5, 5)
+        load = gateway.load()["m"]
+        assert (load.waiting_requests, queue(gateway)["held"], load.offered_requests) == (5, 5, 5)
         assert load.waiting_work == load.offered_work > 0
         turnstile.let_through(5)
         gateway.apply_view([Endpoint("late", "m", "127.0.0.1", replica.port)])
         assert [status for status, _, _ in await asyncio.gather(*asks)] == [200] * 5
-        (load,) = gateway.load().models
-        assert (load.waiting_requests, load.held_requests, load.in_flight, load.replicas) == (0, 0, 0, 1)
+        load = gateway.load()["m"]
+        view = queue(gateway)
+        assert (load.waiting_requests, view["held"], view["in_flight"]) == (0, 0, 0)
+        assert len(gateway.state()["models"]["m"]["replicas"]) == 1
         assert load.dispatched_work == load.offered_work
 
 
@@ -203,7 +212,7 @@ async def test_a_replica_that_leaves_last_loses_nothing() -> None:
         asks = [asyncio.create_task(ask(gateway.port, request(body(number)))) for number in range(3)]
         await eventually(lambda: waiting(gateway) == 3)
         assert len(last.received) <= 3
-        assert gateway.load().models[0].held_requests == 3
+        assert queue(gateway)["held"] == 3
         gateway.apply_view([Endpoint("next", "m", "127.0.0.1", first.port)])
         assert [status for status, _, _ in await asyncio.gather(*asks)] == [200] * 3
 
@@ -213,7 +222,7 @@ async def test_a_replica_that_leaves_last_loses_nothing() -> None:
     [({"max_waiting_requests": 2}, "queue_full"), ({"max_waiting_bytes": 2 * len(body(1))}, "queue_full")],
 )
 async def test_what_waits_is_bounded(limits: dict[str, int], refused: str) -> None:
-    """Beyond so many requests, or bytes of them, more are refused at once with 429."""
+    """Beyond the bound on requests, or on their bytes, more are refused at once with 429."""
     async with narrow_gateway(**limits) as (gateway, replica, turnstile):
         asks = [asyncio.create_task(ask(gateway.port, request(body(number)))) for number in range(3)]
         await eventually(lambda: waiting(gateway) == 2)
@@ -226,7 +235,7 @@ async def test_what_waits_is_bounded(limits: dict[str, int], refused: str) -> No
 
 
 async def test_tenants_have_their_limits() -> None:
-    """Who asks too often is refused as `rate_limited` and told when to come back; others are not held up."""
+    """A tenant that asks too often is refused as `rate_limited` with a time to retry; others are not held up."""
     keys = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("ann", "bob")}
     tenants = [
         {"name": "ann", "key_sha256": keys["ann"], "requests_per_minute": 12},
@@ -250,7 +259,7 @@ async def test_tenants_have_their_limits() -> None:
         (b"x-request-timeout-ms: 0\r\n", "milliseconds"),
     ],
 )
-async def test_a_wrong_header_is_told_what_would_be_right(header: bytes, told: str) -> None:
+async def test_a_wrong_header_is_answered_with_what_would_be_right(header: bytes, told: str) -> None:
     """Such a request is refused with 400 and a message."""
     async with narrow_gateway() as (gateway, replica, _):
         status, _, answer = await ask(gateway.port, request(headers=header))
@@ -285,7 +294,7 @@ async def test_a_retry_waits_for_room() -> None:
 
 
 async def test_a_stopping_gateway_refuses_what_still_waits() -> None:
-    """Whoever waits when the time to drain is over gets 503 and a time to come back, not a broken connection."""
+    """What waits when the time to drain is over gets 503 and a time to retry, not a broken connection."""
     async with running_gateway([]) as gateway:
         held = asyncio.create_task(ask(gateway.port, request()))
         await eventually(lambda: waiting(gateway) == 1)
@@ -295,7 +304,7 @@ async def test_a_stopping_gateway_refuses_what_still_waits() -> None:
 
 
 async def test_a_model_taken_out_refuses_what_waits_for_it() -> None:
-    """Its waiting requests are told that it is gone."""
+    """Its waiting requests get 404: it is gone."""
     async with running_gateway([]) as gateway:
         held = asyncio.create_task(ask(gateway.port, request()))
         await eventually(lambda: waiting(gateway) == 1)
@@ -305,13 +314,11 @@ async def test_a_model_taken_out_refuses_what_waits_for_it() -> None:
 
 
 async def test_operators_see_the_queue() -> None:
-    """`/metrics` tells who waits and how long those served have waited; `/state` the same in short."""
+    """`/metrics` shows who waits and how long those served have waited; `/state` the same in short."""
     async with narrow_gateway() as (gateway, replica, turnstile):
         asks = [asyncio.create_task(ask(gateway.port, request(body(number)))) for number in range(3)]
         await eventually(lambda: waiting(gateway) == 2 and len(replica.received) == 1)
-        assert gateway.state()["models"]["m"]["queue"]["tenants"] == [
-            {"tenant": "anonymous", "priority": "normal", "waiting": 2}
-        ]
+        assert queue(gateway)["tenants"] == [{"tenant": "anonymous", "priority": "normal", "waiting": 2}]
         _, _, page = await ask(gateway.admin_port, b"GET /metrics HTTP/1.1\r\nhost: t\r\n\r\n")
         rows = {
             (sample.name, *sample.labels.values()): sample.value
@@ -339,7 +346,7 @@ async def test_usage_corrects_what_a_request_was_thought_to_cost() -> None:
         offered = 0.0
         for _ in range(12):
             await ask(gateway.port, request())
-            load = gateway.load().models[0]
+            load = gateway.load()["m"]
             works.append(load.offered_work - offered)
             offered = load.offered_work
         assert works[0] == pytest.approx(4 * 256, rel=0.05)

@@ -4,12 +4,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.dispatch.replica import Replica
 from router.estimator.model_estimator import ModelEstimator
 from router.prefix_cache.exact import ResidencyDelta
 from router.prefix_cache.index import PrefixIndex
 from router.prompt.chunk_chain import ChunkChain
-from router.replicas.endpoint import Endpoint
-from router.replicas.snapshot import ReplicaSnapshot
+from router.replicas.endpoint import Endpoint, Signal
 from router.request import RoutingRequest
 
 NONE = np.empty(0, np.uint64)
@@ -27,7 +27,7 @@ def _hashes(chunks: set[int] | list[int]) -> np.ndarray[tuple[int], np.dtype[np.
 def test_ends_are_those_told_as_long_as_anyone_holds_the_chunk(
     steps: list[tuple[str, str, set[int]]], max_slots: int
 ) -> None:
-    """Claims that say no ends don't erase them; where nobody holds a chunk any more, its end is forgotten with it."""
+    """Claims without ends don't erase them; where nobody holds a chunk any more, its end is forgotten with it."""
     index = PrefixIndex(max_slots, slots=16)
     held: dict[str, set[int]] = {"a": set(), "b": set()}
     told: set[int] = set()
@@ -67,16 +67,19 @@ def test_a_match_has_the_ends_of_its_leading_chunks(chunks: int, held: int) -> N
 
 def test_tokens_are_counted_as_told() -> None:
     """A prefix that takes more tokens a byte than most is known to; only what nobody holds is counted in bytes."""
-    outlook = ModelEstimator()
-    outlook.add_replica("a", exact=True)
-    outlook.add_replica("b", exact=True)
+    estimator = ModelEstimator()
+    signals = frozenset({Signal.RESIDENCY})
+    replicas = [Replica(Endpoint(name, model="m", host="h", http_port=1, signals=signals)) for name in "ab"]
+    for replica in replicas:
+        estimator.join(replica)
     chain = ChunkChain(_hashes([1, 2, 3]), [240, 480, 720], 720)
-    assert outlook.tokens(chain) == 180
+    assert estimator.match(chain).tokens == 180
     told = np.array([200, 410], np.uint32)
-    outlook.apply_delta("a", ResidencyDelta(1, _hashes([1, 2]), NONE, snapshot=True, tokens=told))
-    outlook.apply_delta("b", ResidencyDelta(1, _hashes([1]), NONE, snapshot=True, tokens=told[:1]))
-    assert outlook.tokens(chain) == 410 + 60
-    endpoint = Endpoint("b", model="m", host="h", http_port=1)
+    estimator.apply_delta("a", ResidencyDelta(1, _hashes([1, 2]), NONE, snapshot=True, tokens=told))
+    estimator.apply_delta("b", ResidencyDelta(1, _hashes([1]), NONE, snapshot=True, tokens=told[:1]))
+    assert estimator.match(chain).tokens == 410 + 60
     request = RoutingRequest("r", model="m", path="/", stream=True, body=b"", chain=chain)
-    ticket = outlook.picked(request, ReplicaSnapshot(endpoint))
-    assert (ticket.matched_bytes, ticket.matched_tokens, ticket.uncached_tokens) == (240, 200, 270)
+    request.match = estimator.match(chain)
+    expected = estimator.expect(request, replicas[1])
+    assert (expected.matched_bytes, expected.matched_tokens, expected.uncached_tokens) == (240, 200, 270)
+    estimator.check_integrity()

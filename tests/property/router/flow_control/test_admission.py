@@ -1,12 +1,15 @@
 """Admission under any order of events: nothing is lost, no bound is exceeded, who is next is fair."""
 
 from dataclasses import dataclass, field
+from itertools import count
 from math import inf
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from router.dispatch.replica import Replica
 from router.flow_control.admission import Admission
 from router.flow_control.fair_queue import FairQueue
 from router.flow_control.limits import AdmissionLimits, TenantLimits, WaitingRoom
@@ -14,6 +17,7 @@ from router.flow_control.priority import Priority
 from router.flow_control.queued_request import QueuedRequest, RequestState
 from router.flow_control.verdict import Admit, Reject
 from router.outcome import HTTP_STATUS, Outcome
+from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 
 TENANTS = ("ann", "bob", "eve")
@@ -22,16 +26,23 @@ WORKS = st.floats(1.0, 1e5, allow_nan=False)
 
 
 def load(running: int, waiting: int) -> LoadReport:
-    """A report of a replica that runs and queues so many."""
+    """A report of a replica that runs and queues these numbers of requests."""
     return LoadReport(1, running, waiting, 0, 0.0, 0, 0.0, 0.0)
+
+
+def numbered(number: int, tenant: str, work: float) -> QueuedRequest:
+    """A request as admission numbers it when it is offered."""
+    request = QueuedRequest(tenant, work)
+    request.number = number
+    return request
 
 
 @dataclass
 class Book:
     """Where every request is, kept by the test."""
 
-    waiting: list[QueuedRequest[int]] = field(default_factory=list)
-    in_flight: list[tuple[QueuedRequest[int], str]] = field(default_factory=list)
+    waiting: list[QueuedRequest] = field(default_factory=list)
+    in_flight: list[tuple[QueuedRequest, Replica]] = field(default_factory=list)
     refused: int = 0
     done: int = 0
     left: int = 0
@@ -40,22 +51,41 @@ class Book:
 class AdmissionMachine(RuleBasedStateMachine):
     """Drives one model's admission as a gateway does, in any order."""
 
+    late_binding = True
+
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 0.0
         self.room = WaitingRoom(MAX_REQUESTS, MAX_BYTES)
-        limits = AdmissionLimits(max_wait_s=30.0, cold_start_timeout_s=90.0, tenants={"bob": TenantLimits(weight=3.0)})
-        self.admission: Admission[int] = Admission(limits, self.room)
+        limits = AdmissionLimits(
+            max_wait_s=30.0,
+            cold_start_timeout_s=90.0,
+            tenants={"bob": TenantLimits(weight=3.0)},
+            late_binding=self.late_binding,
+        )
+        self.admission: Admission[QueuedRequest, Replica] = Admission(limits, self.room)
         self.book = Book()
         self.offered = 0
-        self.replicas = 0
+        self.offered_work = 0.0
+        self.joined = 0
 
-    def send(self, claim: QueuedRequest[int]) -> None:
+    @property
+    def replicas(self) -> list[Replica]:
+        """The replicas that exist."""
+        return self.admission.slots.replicas
+
+    def drawn(self, data: st.DataObject) -> Replica:
+        """One of the replicas that exist."""
+        return self.replicas[data.draw(st.integers(0, len(self.replicas) - 1))]
+
+    def send(self, request: QueuedRequest) -> None:
         """Pick the first replica with room, as admission promised there is."""
         slots = self.admission.slots
-        name = next(name for name, replica in slots.replicas.items() if replica.has_room(self.now_s))
-        slots.take(name, claim.work / 8_000, self.now_s)
-        self.book.in_flight.append((claim, name))
+        replica = slots.with_room(self.replicas, self.now_s)[0]
+        assert slots.has_room_in([replica], self.now_s)
+        slots.take(replica)
+        slots.sent(replica, request.work / 8_000, self.now_s)
+        self.book.in_flight.append((request, replica))
 
     @rule(
         tenant=st.sampled_from(TENANTS),
@@ -66,24 +96,25 @@ class AdmissionMachine(RuleBasedStateMachine):
     )
     def offer(self, tenant: str, work: float, priority: Priority, size_bytes: int, patience_s: float) -> None:
         """A request comes."""
-        claim = QueuedRequest(self.offered, tenant, work, priority, size_bytes, self.now_s + patience_s)
+        request = QueuedRequest(tenant, work, priority, size_bytes, self.now_s + patience_s)
         self.offered += 1
+        self.offered_work += work
         had_room = not len(self.admission) and self.admission.slots.any_open(self.now_s)
-        verdict = self.admission.offer(claim, self.now_s)
+        verdict = self.admission.offer(request, self.now_s)
         assert isinstance(verdict, Admit) == had_room
         if isinstance(verdict, Admit):
-            self.send(claim)
+            self.send(request)
         elif isinstance(verdict, Reject):
             assert HTTP_STATUS[verdict.outcome] == 429
             assert verdict.retry_after >= 1
             self.book.refused += 1
         else:
-            self.book.waiting.append(claim)
+            self.book.waiting.append(request)
             assert self.room.requests <= MAX_REQUESTS
             assert self.room.size_bytes <= MAX_BYTES
         for displaced, refusal in self.admission.displaced:
             assert refusal.outcome is Outcome.QUEUE_FULL
-            assert displaced.priority >= claim.priority
+            assert displaced.priority >= request.priority
             self.book.waiting.remove(displaced)
             self.book.refused += 1
         self.admission.displaced.clear()
@@ -91,11 +122,11 @@ class AdmissionMachine(RuleBasedStateMachine):
     @rule()
     def dispatch_one(self) -> None:
         """Room is announced."""
-        claim = self.admission.next(self.now_s)
+        request = self.admission.next(self.now_s)
         could = bool(self.book.waiting) and self.admission.slots.any_open(self.now_s)
-        if claim is not None:
-            self.book.waiting.remove(claim)
-            self.send(claim)
+        if request is not None:
+            self.book.waiting.remove(request)
+            self.send(request)
         else:
             assert not could
 
@@ -103,66 +134,84 @@ class AdmissionMachine(RuleBasedStateMachine):
     @rule(data=st.data(), real=st.one_of(st.none(), WORKS))
     def end(self, data: st.DataObject, real: float | None) -> None:
         """A request ends on its replica."""
-        claim, name = self.book.in_flight.pop(data.draw(st.integers(0, len(self.book.in_flight) - 1)))
-        self.admission.ended(claim, real)
-        self.admission.slots.give(name, self.now_s)
+        request, replica = self.book.in_flight.pop(data.draw(st.integers(0, len(self.book.in_flight) - 1)))
+        self.admission.ended(request, real)
+        self.admission.slots.give(replica, self.now_s)
         self.book.done += 1
 
     @precondition(lambda self: self.book.in_flight)
     @rule(data=st.data())
     def put_back(self, data: st.DataObject) -> None:
         """A dispatched request could not be sent."""
-        claim, name = self.book.in_flight.pop(data.draw(st.integers(0, len(self.book.in_flight) - 1)))
-        self.admission.slots.give(name, self.now_s)
-        self.admission.put_back(claim, self.now_s)
-        self.book.waiting.append(claim)
+        request, replica = self.book.in_flight.pop(data.draw(st.integers(0, len(self.book.in_flight) - 1)))
+        self.admission.slots.give(replica, self.now_s)
+        self.admission.put_back(request, self.now_s)
+        self.book.waiting.append(request)
 
     @precondition(lambda self: self.book.waiting)
     @rule(data=st.data())
     def leave(self, data: st.DataObject) -> None:
         """A waiting request's client leaves; doing it twice changes nothing."""
-        claim = self.book.waiting.pop(data.draw(st.integers(0, len(self.book.waiting) - 1)))
-        self.admission.remove(claim, self.now_s)
-        self.admission.remove(claim, self.now_s)
-        assert claim.state is RequestState.GONE
+        request = self.book.waiting.pop(data.draw(st.integers(0, len(self.book.waiting) - 1)))
+        self.admission.remove(request, self.now_s)
+        self.admission.remove(request, self.now_s)
+        assert request.state is RequestState.GONE
         self.book.left += 1
 
     @rule(passed_s=st.floats(0.0, 40.0))
     def time_passes(self, passed_s: float) -> None:
         """Requests whose time is over are refused, and no others."""
         self.now_s += passed_s
-        late = {claim.owner for claim in self.book.waiting if claim.deadline_s <= self.now_s}
+        late = {request.number for request in self.book.waiting if request.deadline_s <= self.now_s}
         expired = self.admission.expire(self.now_s)
-        assert {claim.owner for claim, _ in expired} == late
-        for claim, refusal in expired:
+        assert {request.number for request, _ in expired} == late
+        for request, refusal in expired:
             expected = Outcome.DEADLINE if self.admission.slots.taking else Outcome.NO_CAPACITY
             assert refusal.outcome is expected
-            self.book.waiting.remove(claim)
+            self.book.waiting.remove(request)
             self.book.refused += 1
 
     @rule()
     def join(self) -> None:
         """A replica comes up."""
-        self.admission.join(f"r{self.replicas}", self.now_s)
-        self.replicas += 1
+        self.joined += 1
+        self.admission.join(Replica(Endpoint(f"r{self.joined}", "m", "h", 1)), self.now_s)
 
     @precondition(lambda self: self.replicas)
     @rule(data=st.data(), action=st.sampled_from(("leave", "drain", "resume")))
     def replica_changes(self, data: st.DataObject, action: str) -> None:
         """A replica goes or drains; its requests go on."""
-        name = f"r{data.draw(st.integers(0, self.replicas - 1))}"
+        replica = self.drawn(data)
         if action == "leave":
-            self.admission.leave(name, self.now_s)
+            self.admission.leave(replica, self.now_s)
         else:
-            self.admission.drain(name, self.now_s, draining=action == "drain")
+            self.admission.drain(replica, self.now_s, draining=action == "drain")
 
     @precondition(lambda self: self.replicas)
-    @rule(data=st.data(), running=st.integers(0, 20), waiting=st.integers(0, 5), backlog_s=st.floats(0.0, 5.0))
-    def report(self, data: st.DataObject, running: int, waiting: int, backlog_s: float) -> None:
+    @rule(
+        data=st.data(),
+        running=st.integers(0, 20),
+        waiting=st.integers(0, 5),
+        backlog_s=st.floats(0.0, 5.0),
+        unreported=st.integers(0, 3),
+    )
+    def report(self, data: st.DataObject, running: int, waiting: int, backlog_s: float, unreported: int) -> None:
         """A replica reports its load."""
-        name = f"r{data.draw(st.integers(0, self.replicas - 1))}"
-        wanted = bool(len(self.admission))
-        self.admission.slots.report(name, load(running, waiting), self.now_s, backlog_s=backlog_s, wanted=wanted)
+        report = load(running, waiting)
+        self.admission.slots.report(
+            self.drawn(data),
+            report,
+            self.now_s,
+            backlog_s=backlog_s,
+            unreported=unreported,
+            wanted=self.admission.someone_waits,
+        )
+
+    @precondition(lambda self: self.replicas)
+    @rule(data=st.data())
+    def fall_silent(self, data: st.DataObject) -> None:
+        """A replica's reports stop."""
+        self.admission.slots.silent(self.drawn(data), self.now_s)
 
     @invariant()
     def holds(self) -> None:
@@ -170,14 +219,41 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.admission.check_integrity(self.now_s)
         book = self.book
         assert len(self.admission) == len(book.waiting)
-        assert self.admission.load(self.now_s).in_flight == len(book.in_flight)
+        figures, view = self.admission.figures(self.now_s), self.admission.view(self.now_s)
+        assert view.in_flight == len(book.in_flight)
+        assert view.refused == book.refused
+        assert (
+            view.waiting == figures.waiting_requests == sum(count for _, _, count in view.tenants) == len(book.waiting)
+        )
+        assert view.held == (0 if self.admission.slots.taking else len(book.waiting))
+        assert view.waiting_work == figures.waiting_work == pytest.approx(sum(request.work for request in book.waiting))
+        assert figures.offered_requests == self.offered
+        assert figures.offered_work == pytest.approx(self.offered_work)
         assert self.offered == len(book.waiting) + len(book.in_flight) + book.refused + book.done + book.left
         assert self.room.requests == len(book.waiting)
-        assert self.room.size_bytes == sum(claim.size_bytes for claim in book.waiting)
+        assert self.room.size_bytes == sum(request.size_bytes for request in book.waiting)
+        for replica in self.replicas:
+            assert replica.in_flight == sum(at is replica for _, at in book.in_flight)
+
+
+class UnboundAdmissionMachine(AdmissionMachine):
+    """Does the same where requests are not bound late."""
+
+    late_binding = False
+
+    @invariant()
+    def has_room_while_any_replica_takes_requests(self) -> None:
+        """Every replica that does not drain has room, and no time of opening is ever awaited."""
+        slots = self.admission.slots
+        assert slots.any_open(self.now_s) == (slots.taking > 0)
+        taking = [replica for replica in self.replicas if not replica.slots.draining]
+        assert slots.with_room(self.replicas, self.now_s) == slots.with_places(self.replicas, self.now_s) == taking
+        assert slots.next_opening_s() is None
 
 
 TestAdmission = AdmissionMachine.TestCase
-TestAdmission.settings = settings(
+TestUnboundAdmission = UnboundAdmissionMachine.TestCase
+TestAdmission.settings = TestUnboundAdmission.settings = settings(
     max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
@@ -188,17 +264,18 @@ TestAdmission.settings = settings(
 )
 def test_backlogged_tenants_get_work_by_weight(works: list[list[float]], weights: list[float]) -> None:
     """While two tenants both wait, what they got for their weight never differs by more than a request of each."""
-    queue: FairQueue[int] = FairQueue()
+    queue: FairQueue[QueuedRequest] = FairQueue()
+    numbers = count()
     for number, sizes in enumerate(works):
-        flow = queue.flow(str(number), weights[number])
+        tenant = queue.tenant(str(number), weights[number])
         for size in sizes:
-            queue.push(QueuedRequest(0, str(number), size), flow)
+            queue.push(numbered(next(numbers), str(number), size), tenant)
     served = [0.0] * len(works)
     bounds = [max(sizes) / weights[number] for number, sizes in enumerate(works)]
-    while all(flow.waiting for flow in queue.flows.values()):
-        claim = queue.pop()
-        assert claim is not None
-        served[int(claim.tenant)] += claim.work / weights[int(claim.tenant)]
+    while all(tenant.waiting for tenant in queue.tenants.values()):
+        request = queue.pop()
+        assert request is not None
+        served[int(request.tenant)] += request.work / weights[int(request.tenant)]
         queue.check_integrity()
         for one in range(len(works)):
             for other in range(one):
@@ -211,20 +288,21 @@ def test_backlogged_tenants_get_work_by_weight(works: list[list[float]], weights
 )
 def test_wrong_estimates_buy_nothing(factors: list[float], works: list[float]) -> None:
     """A tenant whose requests cost a multiple of their estimates still gets no more real work than the others."""
-    queue: FairQueue[int] = FairQueue()
+    queue: FairQueue[QueuedRequest] = FairQueue()
+    numbers = count()
     tenants = [str(number) for number in range(len(factors))]
     for _ in range(40):
-        for number, tenant in enumerate(tenants):
+        for tenant in tenants:
             for work in works:
-                queue.push(QueuedRequest(number, tenant, work), queue.flow(tenant, 1.0))
+                queue.push(numbered(next(numbers), tenant, work), queue.tenant(tenant, 1.0))
     real = dict.fromkeys(tenants, 0.0)
     for _ in range(400):
-        claim = queue.pop()
-        assert claim is not None
-        cost = claim.work * factors[int(claim.tenant)]
-        queue.settle(claim, cost)
-        real[claim.tenant] += cost
-    if all(flow.waiting for flow in queue.flows.values()):
+        request = queue.pop()
+        assert request is not None
+        cost = request.work * factors[int(request.tenant)]
+        queue.settle(request, cost)
+        real[request.tenant] += cost
+    if all(tenant.waiting for tenant in queue.tenants.values()):
         # One request each, at its estimate or its real cost, is as far apart as they can be.
         slack = 2 * max(works) * max(1.0, *factors)
         assert max(real.values()) - min(real.values()) <= slack * (1 + 1e-9)
@@ -233,9 +311,9 @@ def test_wrong_estimates_buy_nothing(factors: list[float], works: list[float]) -
 @given(order=st.permutations(range(40)))
 def test_one_tenant_is_first_come_first_served(order: list[int]) -> None:
     """Within one tenant and class, nothing overtakes."""
-    queue: FairQueue[int] = FairQueue()
-    flow = queue.flow("ann", 1.0)
+    queue: FairQueue[QueuedRequest] = FairQueue()
+    tenant = queue.tenant("ann", 1.0)
     for number in order:
-        queue.push(QueuedRequest(number, "ann", 1.0 + number), flow)
-    taken = [claim.owner for claim in iter(queue.pop, None)]
+        queue.push(numbered(number, "ann", 1.0 + number), tenant)
+    taken = [request.number for request in iter(queue.pop, None)]
     assert taken == order

@@ -66,7 +66,7 @@ def test_equal_tenants_get_equal_work() -> None:
     last_sent_s = {request.tenant: 0.0 for request in requests}
     for request, _, sent_s in result.waits_s:
         last_sent_s[request.tenant] = max(last_sent_s[request.tenant], sent_s)
-    # As long as all of them wait, each has an equal claim.
+    # Their shares are equal only while all of them wait.
     until_s = min(last_sent_s.values())
     served = dict.fromkeys(last_sent_s, 0.0)
     for request, _, sent_s in result.waits_s:
@@ -113,7 +113,7 @@ def test_memory_is_bounded_and_the_rest_is_refused() -> None:
 
 
 def test_what_cannot_be_served_in_time_is_refused_at_once() -> None:
-    """Requests that keep coming faster than they can be served wait no longer than they may, give or take a second."""
+    """Where requests come faster than they can be served, none waits longer than its bound, give or take a second."""
     rng = Random(0)
     sizes = Sizes(800.0, 120.0)
     requests = [SimRequest(number / 250.0, *sizes.draw(rng)) for number in range(20_000)]

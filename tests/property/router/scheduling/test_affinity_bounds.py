@@ -6,13 +6,14 @@ from random import Random
 import numpy as np
 import pytest
 
-from router.estimator.model_estimator import ModelEstimator, Ticket, Usage
+from router.dispatch.replica import Replica
+from router.estimator.expectation import Expectation, Usage
+from router.estimator.model_estimator import ModelEstimator
 from router.prefix_cache.index import PrefixIndex
 from router.prefix_cache.residency import Residency, ResidencyDelta
 from router.prompt.chunk_chain import ChunkChain, ChunkHasher, Hashes
-from router.replicas.endpoint import Endpoint
+from router.replicas.endpoint import Endpoint, Signal
 from router.replicas.load_report import LoadReport
-from router.replicas.snapshot import ReplicaSnapshot
 from router.request import RoutingRequest
 from router.scheduling.registry import policy_named
 
@@ -80,37 +81,43 @@ def test_replicas_that_flap_leave_nothing_behind() -> None:
     assert index.nbytes < 1_000_000
 
 
-def test_the_outlook_does_not_grow_with_past_requests() -> None:
+def test_the_estimator_does_not_grow_with_past_requests() -> None:
     """After a warm-up, thousands of further requests of every fate take no more memory."""
-    outlook = ModelEstimator(Residency(max_slots=1 << 14))
-    policy = policy_named("expected_ttft", outlook)
-    replicas = [ReplicaSnapshot(Endpoint(f"r{number}", "m", "h", 1)) for number in range(4)]
-    for number, replica in enumerate(replicas):
-        outlook.add_replica(replica.replica_id, exact=number % 2 == 0, kv_tokens=50_000)
+    estimator = ModelEstimator()
+    estimator.residency = Residency(max_slots=1 << 14)
+    policy = policy_named("expected_ttft", estimator)
+    replicas = [
+        Replica(Endpoint(f"r{number}", "m", "h", 1, signals=signals, kv_tokens=50_000))
+        for number, signals in enumerate([frozenset({Signal.RESIDENCY}), frozenset[Signal]()] * 2)
+    ]
+    for replica in replicas:
+        estimator.join(replica)
     generator, rng = np.random.default_rng(0), Random(0)
-    open_tickets: list[Ticket] = []
+    running: list[Expectation] = []
 
     def run(requests: int, start: int) -> None:
         for number in range(start, start + requests):
             now_s = 0.05 * number
             request = RoutingRequest(f"{number}", "m", "/v1/completions", stream=number % 3 > 0, body=b"", now_s=now_s)
             request.chain = _chain(_random(generator, 1 + number % 40))
+            request.match = estimator.match(request.chain)
             decision = policy.decide(request, replicas, rng)
             assert decision is not None
-            open_tickets.append(outlook.picked(request, decision.replica))
-            report = LoadReport(number, 3, 1, 500, 0.5, 50_000, 0.0, 100.0, number // 4)
-            outlook.reported(replicas[number % 4].replica_id, report, now_s)
-            outlook.tick(now_s)
-            if len(open_tickets) > 20:
-                ticket = open_tickets.pop(rng.randrange(20))
+            running.append(estimator.expect(request, decision.replica))
+            replica = replicas[number % 4]
+            replica.report = LoadReport(number, 3, 1, 500, 0.5, 50_000, 0.0, 100.0, number // 4)
+            estimator.reported(replica, replica.report, now_s)
+            estimator.tick(now_s)
+            if len(running) > 20:
+                expectation = running.pop(rng.randrange(20))
                 if number % 5 == 0:
-                    outlook.lost(ticket, now_s)
+                    estimator.lost(expectation, now_s)
                 else:
-                    outlook.prefilled(ticket, now_s)
-                    outlook.finished(ticket, Usage(800, 100, 20), now_s)
+                    estimator.prefilled(expectation, now_s)
+                    estimator.finished(expectation, Usage(800, 100, 20), now_s)
 
     run(1500, 0)
-    outlook.check_integrity()
+    estimator.check_integrity()
     tracemalloc.start()
     try:
         run(200, 1500)
@@ -119,7 +126,7 @@ def test_the_outlook_does_not_grow_with_past_requests() -> None:
         later, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    outlook.check_integrity()
+    estimator.check_integrity()
     assert later - settled < 3_000_000  # the shadow cache is still filling: 40 bytes a chunk it remembers
 
 

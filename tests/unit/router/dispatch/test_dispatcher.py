@@ -184,3 +184,16 @@ def test_a_policy_that_begins_to_read_prompts_learns_from_then_on() -> None:
     again = _offer(dispatcher, 3.0, text=b"z" * 4000)
     assert _replica_of(again) == home
     dispatcher.check_integrity(3.0)
+
+
+def test_answers_of_replicas_that_have_left_leave_nothing_behind() -> None:
+    """An answer that ends after its replica left counts in the totals, and the balance is of those that are there."""
+    dispatcher = Dispatcher("m", "expected_ttft", rng=Random(0))
+    for life in range(5):
+        dispatcher.set_replicas([Endpoint(f"life-{life}", "m", "h", 1)], float(life))
+        ticket = _offer(dispatcher, float(life), text=b"x" * 400 * (life + 1))
+        dispatcher.set_replicas([], life + 0.5)
+        dispatcher.finish(ticket, Outcome.OK, USAGE, life + 0.6, is_whole=True)
+    efficiency = dispatcher.estimator.efficiency
+    assert efficiency.prompt_tokens == 500
+    assert not efficiency._recent_work

@@ -3,14 +3,14 @@
 import pytest
 
 from router.dispatch.journal import MAX_ATTEMPTS, MAX_CANDIDATES, Journal
+from router.dispatch.replica import Replica
 from router.outcome import Outcome
 from router.replicas.endpoint import Endpoint
-from router.replicas.snapshot import ReplicaSnapshot
 from router.scheduling.interface import Decision
 
 
-def _decision(costs: list[float], pick: int, *, explained: bool = True) -> Decision:
-    replicas = [ReplicaSnapshot(Endpoint(f"r{number}", "m", "h", 1)) for number in range(len(costs))]
+def _decision(costs: list[float], pick: int, *, explained: bool = True) -> Decision[Replica]:
+    replicas = [Replica(Endpoint(f"r{number}", "m", "h", 1)) for number in range(len(costs))]
     terms = [(cost - 1.0, 1.0) for cost in costs] if explained else []
     names = ("queue_s", "prefill_s") if explained else ()
     return Decision(replicas[pick], replicas, costs, "expected_ttft", "seconds", names, terms)
@@ -19,9 +19,7 @@ def _decision(costs: list[float], pick: int, *, explained: bool = True) -> Decis
 def test_a_decision_is_kept_with_its_terms_and_its_end() -> None:
     """Candidates, each term of each cost, the pick and what happened after."""
     journal = Journal()
-    attempt = journal.decided(
-        "id", "m", _decision([3.0, 2.0], 1), 10.0, unit="seconds", matched_bytes=50, prompt_bytes=80
-    )
+    attempt = journal.decided("id", _decision([3.0, 2.0], 1), 10.0, matched_bytes=50, prompt_bytes=80)
     attempt.ttft_s = 0.5
     journal.ended("id", Outcome.OK, 12.5, prompt_tokens=20, cached_tokens=12, completion_tokens=7)
     entry = journal.find("id")
@@ -41,7 +39,7 @@ def test_a_decision_is_kept_with_its_terms_and_its_end() -> None:
 def test_costs_that_are_one_thing_have_no_terms() -> None:
     """Policies that do not explain themselves are kept too."""
     journal = Journal()
-    journal.decided("id", "m", _decision([3.0], 0, explained=False), 0.0)
+    journal.decided("id", _decision([3.0], 0, explained=False), 0.0)
     entry = journal.find("id")
     assert entry is not None
     assert entry.attempts[0].candidates()[0].terms == {}
@@ -51,7 +49,7 @@ def test_a_request_sent_again_has_several_attempts() -> None:
     """The first choice and what followed are told apart, and a request cannot fill the journal by failing."""
     journal = Journal()
     for number in range(20):
-        journal.decided("id", "m", _decision([1.0, 2.0], number % 2), float(number))
+        journal.decided("id", _decision([1.0, 2.0], number % 2), float(number))
     entry = journal.find("id")
     assert entry is not None
     assert [attempt.at_s for attempt in entry.attempts] == [float(n) for n in range(20 - MAX_ATTEMPTS, 20)]
@@ -61,7 +59,7 @@ def test_a_request_sent_again_has_several_attempts() -> None:
 def test_of_many_candidates_the_cheapest_and_the_pick_are_kept(pick: int) -> None:
     """A fleet of five hundred does not make a decision five hundred rows."""
     journal = Journal()
-    attempt = journal.decided("id", "m", _decision([float(cost) for cost in range(500)], pick), 0.0)
+    attempt = journal.decided("id", _decision([float(cost) for cost in range(500)], pick), 0.0)
     kept = [row.replica_id for row in attempt.candidates()]
     assert len(kept) == MAX_CANDIDATES
     assert attempt.weighed_count == 500
@@ -74,7 +72,7 @@ def test_the_oldest_request_goes_first() -> None:
     """Nothing grows with the number of past requests, and news of forgotten ones is passed over."""
     journal = Journal(max_requests=3)
     for number in range(5):
-        journal.decided(f"id{number}", "m", _decision([1.0], 0), float(number))
+        journal.decided(f"id{number}", _decision([1.0], 0), float(number))
     assert len(journal) == 3
     assert journal.find("id1") is None
     assert [entry.request_id for entry in journal.latest(2)] == ["id4", "id3"]

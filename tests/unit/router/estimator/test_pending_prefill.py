@@ -1,10 +1,11 @@
-"""Waiting work is counted once, whoever tells of it."""
+"""Waiting work is counted once: by the replica that reports it, or by the gateway that sent it."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.estimator.pending_prefill import GRACE_S, STALE_S, PendingPrefill
+from router.estimator.pending_prefill import STALE_S, PendingPrefill
+from router.estimator.unreported import GRACE_S
 
 S_PER_TOKEN = 0.001
 
@@ -115,7 +116,7 @@ def test_never_negative_and_nothing_left_behind(
         elif event == "silent":
             pending.silent()
         elif event == "report":
-            pending.reported(float(value or 0), pending.sent, now_s)
+            pending.reported(float(value or 0), pending.unreported.sent, now_s)
         elif alive:
             number = alive.pop((value or 0) % len(alive))
             (pending.prefilled if event == "prefilled" else pending.lost)(number, now_s)

@@ -2,14 +2,26 @@
 
 import pytest
 
+from router.dispatch.replica import Replica
 from router.flow_control.engine_depth import FIRST_LIMIT, MAX_DEPTH_S, MIN_DEPTH_S, UNREPORTED_LIMIT, EngineDepth
 from router.flow_control.slots import Slots
+from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 
 
 def report(running: int = 0, waiting: int = 0) -> LoadReport:
     """A load report."""
     return LoadReport(1, running, waiting, 0, 0.0, 0, 0.0, 0.0)
+
+
+def fill(slots: Slots[Replica], replica: Replica, now_s: float, prefill_s: float = 0.0) -> int:
+    """Send requests until no replica has room; return how many."""
+    sent = 0
+    while slots.any_open(now_s):
+        slots.take(replica)
+        slots.sent(replica, prefill_s, now_s)
+        sent += 1
+    return sent
 
 
 def test_a_limit_follows_what_the_engine_takes() -> None:
@@ -32,20 +44,21 @@ def test_a_limit_follows_what_the_engine_takes() -> None:
 
 def test_requests_that_came_since_the_last_step_are_no_queue() -> None:
     """At 100 requests a second some always wait for the next step: the limit grows on, until the batch is full."""
-    slots = Slots()
-    slots.join("a")
-    slots.report("a", report(), 0.0)
+    slots: Slots[Replica] = Slots()
+    replica = Replica(Endpoint("a", "m", "h", 1))
+    slots.join(replica)
+    slots.report(replica, report(), 0.0)
+    fill(slots, replica, 0.0)
     now_s, batch = 0.0, 32
     for _ in range(100):
         now_s += 0.1
         for _ in range(10):
-            slots.give("a", now_s)
-            while slots.any_open(now_s):
-                slots.take("a", 0.0, now_s)
-        here = slots.replicas["a"].in_flight
+            slots.give(replica, now_s)
+            fill(slots, replica, now_s)
+        here = replica.in_flight
         running = max(0, min(batch, here - 4))
-        slots.report("a", report(running=running, waiting=here - running), now_s, wanted=True)
-    assert batch <= slots.replicas["a"].depth.limit <= batch + 15
+        slots.report(replica, report(running=running, waiting=here - running), now_s, wanted=True)
+    assert batch <= replica.slots.depth.limit <= batch + 15
 
 
 def test_depth_grows_when_an_engine_runs_dry_and_shrinks_otherwise() -> None:
@@ -61,15 +74,12 @@ def test_depth_grows_when_an_engine_runs_dry_and_shrinks_otherwise() -> None:
 
 def test_what_fits_into_the_next_step_is_given_at_once() -> None:
     """An engine that prefills in steps of 0.8 s may have a whole step ahead of it, however low its depth."""
-    slots = Slots()
-    slots.join("a")
-    slots.report("a", report(), 0.0, step_s=0.8)
-    given = 0
-    while slots.any_open(0.0):
-        slots.take("a", 0.1, 0.0)
-        given += 1
-    assert given == FIRST_LIMIT
-    depth = slots.replicas["a"].depth
+    slots: Slots[Replica] = Slots()
+    replica = Replica(Endpoint("a", "m", "h", 1))
+    slots.join(replica)
+    slots.report(replica, report(), 0.0, step_s=0.8)
+    assert fill(slots, replica, 0.0, prefill_s=0.1) == FIRST_LIMIT
+    depth = replica.slots.depth
     for number in range(1_000):
         depth.observe(now_s=number, running=5, waiting=0, backlog_s=0.3, wanted=True, step_s=0.8)
     assert depth.depth_s == 0.8

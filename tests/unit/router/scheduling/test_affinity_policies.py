@@ -5,12 +5,13 @@ from random import Random
 
 import pytest
 
-from router.estimator.model_estimator import ModelEstimator, Ticket, Usage
+from router.dispatch.replica import Replica
+from router.estimator.expectation import Expectation, Usage
+from router.estimator.model_estimator import ModelEstimator
 from router.prompt.canonical import Prompt
 from router.prompt.chunk_chain import EMPTY_CHAIN, ChunkChain, ChunkHasher
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
-from router.replicas.snapshot import ReplicaSnapshot
 from router.request import RoutingRequest
 from router.scheduling.expected_ttft import ExpectedTtft, Terms
 from router.scheduling.filters import BoundedLoad
@@ -48,41 +49,45 @@ def _report(  # noqa: PLR0913 - a report's fields
 
 
 class Gateway:
-    """A policy with its outlook and replicas, told what a gateway would tell it."""
+    """A policy with its estimator and replicas, told what a dispatcher would tell it."""
 
     def __init__(self, policy: str, replicas: int, seed: int = 0) -> None:
-        self.outlook = ModelEstimator()
-        self.policy = policy_named(policy, self.outlook)
-        self.replicas = [ReplicaSnapshot(Endpoint(f"r{number}", "m", "h", 1)) for number in range(replicas)]
+        self.estimator = ModelEstimator()
+        self.policy = policy_named(policy, self.estimator)
+        self.replicas = [
+            Replica(Endpoint(f"r{number}", "m", "h", 1, kv_tokens=1_000_000)) for number in range(replicas)
+        ]
         for replica in self.replicas:
-            self.outlook.add_replica(replica.replica_id, kv_tokens=1_000_000)
+            self.estimator.join(replica)
         self.rng = Random(seed)
 
-    def decide(self, request: RoutingRequest) -> Decision:
-        """Choose, without sending."""
+    def report(self, replica: int, report: LoadReport, now_s: float = 0.0) -> None:
+        """Hear a replica's load report."""
+        self.replicas[replica].report = report
+        self.estimator.reported(self.replicas[replica], report, now_s)
+
+    def decide(self, request: RoutingRequest) -> Decision[Replica]:
+        """Look the prompt up and choose, without sending."""
+        request.match = self.estimator.match(request.chain)
         decision = self.policy.decide(request, self.replicas, self.rng)
         assert decision is not None
         return decision
 
-    def send(self, request: RoutingRequest) -> tuple[str, Ticket]:
-        """Choose and send."""
-        decision = self.decide(request)
-        decision.replica.in_flight += 1
-        return decision.replica.replica_id, self.outlook.picked(request, decision.replica)
+    def send(self, request: RoutingRequest, replica: int | None = None) -> tuple[str, Expectation]:
+        """Choose (or take the replica given) and send; return where, and what is expected of it."""
+        chosen = self.decide(request).replica if replica is None else self.replicas[replica]
+        chosen.in_flight += 1
+        request.match = self.estimator.match(request.chain)
+        return chosen.replica_id, self.estimator.expect(request, chosen)
 
     def serve(self, request: RoutingRequest, ttft_s: float, replica: int | None = None, cached: int = 0) -> str:
-        """Choose (or be told where), send, and see it end after `ttft_s`."""
-        if replica is None:
-            name, ticket = self.send(request)
-        else:
-            name = self.replicas[replica].replica_id
-            self.replicas[replica].in_flight += 1
-            ticket = self.outlook.picked(request, self.replicas[replica])
-        self.outlook.prefilled(ticket, request.now_s + ttft_s)
-        usage = Usage(request.chain.tokens, cached, 1)
-        self.outlook.finished(ticket, usage, request.now_s + ttft_s)
+        """Send, and see it end after `ttft_s`; return where it was."""
+        name, expectation = self.send(request, replica)
+        ended_s = request.now_s + ttft_s
+        self.estimator.prefilled(expectation, ended_s)
+        self.estimator.finished(expectation, Usage(request.chain.tokens, cached, 1), ended_s)
         self.replicas[int(name[1:])].in_flight -= 1
-        self.outlook.check_integrity()
+        self.estimator.check_integrity()
         return name
 
 
@@ -134,8 +139,8 @@ def test_a_hot_prefix_spreads_when_queueing_costs_more_than_computing_it_again()
 def test_a_burst_does_not_herd() -> None:
     """Requests picked at the same moment, before any report, are spread: each pick counts at once."""
     gateway = Gateway("expected_ttft", 4)
-    for replica in gateway.replicas:
-        gateway.outlook.reported(replica.replica_id, _report(), 0.0)
+    for replica in range(4):
+        gateway.report(replica, _report())
     picks = Counter(gateway.send(_request(_prompt(f"{number} ", 1000)))[0] for number in range(40))
     assert picks == {"r0": 10, "r1": 10, "r2": 10, "r3": 10}
 
@@ -143,8 +148,8 @@ def test_a_burst_does_not_herd() -> None:
 def test_others_work_counts() -> None:
     """What other gateways have sent there is known from the replica's report, and avoided."""
     gateway = Gateway("expected_ttft", 2)
-    gateway.outlook.reported("r0", _report(waiting_tokens=4000), 0.0)
-    gateway.outlook.reported("r1", _report(), 0.0)
+    gateway.report(0, _report(waiting_tokens=4000))
+    gateway.report(1, _report())
     decision = gateway.decide(_request(_prompt("a", 800)))
     assert decision.costs == pytest.approx([0.6, 0.1])
 
@@ -163,7 +168,7 @@ def test_a_faster_replica_gets_more() -> None:
 def test_a_report_gives_the_rate_before_the_first_outcome() -> None:
     """A new replica that knows its own rate is believed until requests tell better."""
     gateway = Gateway("expected_ttft", 2)
-    gateway.outlook.reported("r0", _report(rate=16_000.0), 0.0)
+    gateway.report(0, _report(rate=16_000.0))
     assert gateway.decide(_request(_prompt("a", 8000))).costs == pytest.approx([0.5, 1.0])
 
 
@@ -172,16 +177,16 @@ def test_what_a_replica_reports_of_itself_outlasts_what_its_peers_learned() -> N
     gateway = Gateway("expected_ttft", 2)
     for number in range(5):
         gateway.serve(_request(_prompt(f"p{number}", 4000), now_s=float(number)), 0.5, replica=0)
-    gateway.outlook.reported("r1", _report(rate=1000.0), 5.0)
-    gateway.outlook.tick(5.5)
-    assert gateway.outlook.replicas["r1"].rates.tokens_per_s == pytest.approx(1000.0)
+    gateway.report(1, _report(rate=1000.0), 5.0)
+    gateway.estimator.tick(5.5)
+    assert gateway.replicas[1].rates.tokens_per_s == pytest.approx(1000.0)
 
 
 def test_a_full_cache_costs_its_wait() -> None:
     """A prompt that does not fit in what running sequences leave of the KV cache has to wait for some to end."""
     gateway = Gateway("expected_ttft", 2)
-    gateway.outlook.reported("r0", _report(kv_usage=0.99, kv=10_000), 0.0)
-    gateway.outlook.reported("r1", _report(kv_usage=0.2, kv=10_000), 0.0)
+    gateway.report(0, _report(kv_usage=0.99, kv=10_000))
+    gateway.report(1, _report(kv_usage=0.2, kv=10_000))
     decision = gateway.decide(_request(_prompt("a", 2000)))
     kv = decision.term_names.index("kv_s")
     assert decision.terms[0][kv] > 0.0
@@ -194,7 +199,7 @@ def test_between_equals_the_least_used_cache_is_taken() -> None:
     gateway = Gateway("expected_ttft", 4)
     for number in range(40):
         gateway.serve(_request(_prompt(f"{number}-", 1000), now_s=1.0 * number), 0.125, replica=number % 10 % 4)
-    gateway.outlook.forgotten = 0.1
+    gateway.estimator.forgotten = 0.1
     picks = {gateway.decide(_request(_prompt(f"{n}+", 1000), now_s=100.0)).replica.replica_id for n in range(20)}
     assert picks <= {"r2", "r3"}  # they were given 8 requests each, the others 12
 
@@ -207,7 +212,7 @@ def test_noise_in_learned_rates_sends_nobody_astray() -> None:
     for number in range(400):
         ttft_s = 1000 / RATE * rng.uniform(0.8, 1.2)
         picks[gateway.serve(_request(_prompt(f"{number}-", 1000), now_s=float(number)), ttft_s)] += 1
-        gateway.outlook.tick(float(number))
+        gateway.estimator.tick(float(number))
     assert all(70 < count < 130 for count in picks.values())
 
 
@@ -220,53 +225,55 @@ def test_a_replica_nobody_asked_yet_is_no_faster_than_those_that_were() -> None:
     chats = [_prompt(name, 600) for name in "abcd"]
     for number, chat in enumerate(chats):
         gateway.serve(_request(chat, now_s=0.1 * number), 0.8, replica=0)
-    gateway.outlook.tick(1.5)
+    gateway.estimator.tick(1.5)
     for chat in chats:
-        decision = gateway.decide(_request(chat, now_s=2.0))
-        assert decision.replica.replica_id == "r0"
-        gateway.outlook.picked(_request(chat, now_s=2.0), decision.replica)
-        decision.replica.in_flight += 1
+        assert gateway.send(_request(chat, now_s=2.0))[0] == "r0"
 
 
 def test_a_replica_that_failed_is_not_believed_to_hold_anything() -> None:
-    """A request lost before its first token leaves no claim and no waiting work behind."""
+    """A request lost before its first token leaves nothing cached and no waiting work behind."""
     gateway = Gateway("expected_ttft", 2)
     request = _request(_prompt("a", 4000))
-    name, ticket = gateway.send(request)
-    gateway.outlook.lost(ticket, 0.1)
-    gateway.outlook.lost(ticket, 0.2)  # a second end changes nothing
-    gateway.outlook.finished(ticket, Usage(), 0.3)
+    name, expectation = gateway.send(request)
+    gateway.estimator.lost(expectation, 0.1)
+    gateway.estimator.lost(expectation, 0.2)  # a second end changes nothing
+    gateway.estimator.finished(expectation, Usage(), 0.3)
     decision = gateway.decide(_request(_prompt("a", 4000), now_s=0.4))
-    assert gateway.outlook.match(request.chain).count(name) == 0
+    assert gateway.estimator.match(request.chain).count(name) == 0
     assert all(terms[0] == 0.0 for terms in decision.terms)
-    gateway.outlook.check_integrity()
+    gateway.estimator.check_integrity()
 
 
 def test_a_replica_that_restarted_is_empty() -> None:
-    """Dropping a replica forgets its cache, its queue and its rates; tickets still open for it end quietly."""
+    """Its cache, its queue and its rates go with its old life; requests still open on that one end quietly."""
     gateway = Gateway("expected_ttft", 2)
     request = _request(_prompt("a", 4000))
-    name, ticket = gateway.send(request)
-    gateway.outlook.drop_replica(name)
-    gateway.outlook.prefilled(ticket, 0.5)
-    gateway.outlook.finished(ticket, Usage(4000, 0, 1), 0.6)
-    gateway.outlook.add_replica(name)
-    assert gateway.outlook.match(request.chain).count(name) == 0
-    assert gateway.decide(request).terms[int(name[1:])][0] == 0.0
-    gateway.outlook.check_integrity()
+    name, expectation = gateway.send(request)
+    at = int(name[1:])
+    gateway.estimator.leave(gateway.replicas[at])
+    gateway.estimator.prefilled(expectation, 0.5)
+    gateway.estimator.finished(expectation, Usage(4000, 0, 1), 0.6)
+    gateway.replicas[at] = Replica(gateway.replicas[at].endpoint)
+    gateway.estimator.join(gateway.replicas[at])
+    assert gateway.estimator.match(request.chain).count(name) == 0
+    assert gateway.decide(request).terms[at][0] == 0.0
+    assert gateway.replicas[at].rates.outcomes == 0
+    gateway.estimator.check_integrity()
 
 
 def test_without_a_prompt_the_queue_decides() -> None:
     """A body that is not understood goes where least is waiting."""
     gateway = Gateway("expected_ttft", 2)
-    gateway.outlook.reported("r0", _report(waiting_tokens=4000), 0.0)
+    gateway.report(0, _report(waiting_tokens=4000))
     assert gateway.decide(_request()).replica.replica_id == "r1"
 
 
-def test_a_replica_nobody_introduced_can_be_weighed() -> None:
-    """Before the outlook is told of a replica it is taken to be empty and idle."""
-    outlook = ModelEstimator()
-    costs = ExpectedTtft(outlook).costs(_request(_prompt("a", 800)), [ReplicaSnapshot(Endpoint("new", "m", "h", 1))])
+def test_a_replica_the_estimator_does_not_know_can_be_weighed() -> None:
+    """Before it has joined, a replica is taken to be empty and idle."""
+    estimator = ModelEstimator()
+    request = _request(_prompt("a", 800))
+    request.match = estimator.match(request.chain)
+    costs, _ = ExpectedTtft(estimator).weigh(request, [Replica(Endpoint("new", "m", "h", 1))])
     assert costs == pytest.approx([0.1])
 
 
@@ -274,12 +281,12 @@ def test_bytes_become_tokens_by_what_engines_count() -> None:
     """How many bytes a token has is learned, so that text in any language is weighed right."""
     gateway = Gateway("expected_ttft", 1)
     text = HASHER.of_prompt(Prompt([b"x" * 9000]), model="m")
-    assert gateway.outlook.tokens(text) == 2250.0
+    assert gateway.estimator.match(text).tokens == 2250.0
     for number in range(300):
         request = _request(HASHER.of_prompt(Prompt([b"%d" % number * 3000]), model="m"), now_s=float(number))
-        _, ticket = gateway.send(request)
-        gateway.outlook.finished(ticket, Usage(request.chain.size_bytes // 2, 0, 1), number + 0.1)
-    assert gateway.outlook.tokens(text) == pytest.approx(4500.0, rel=0.05)
+        _, expectation = gateway.send(request)
+        gateway.estimator.finished(expectation, Usage(request.chain.size_bytes // 2, 0, 1), number + 0.1)
+    assert gateway.estimator.match(text).tokens == pytest.approx(4500.0, rel=0.05)
 
 
 def test_prefix_affinity_takes_the_longest_match_within_the_load_bound() -> None:
@@ -316,7 +323,7 @@ def test_consistent_hash_moves_only_the_sessions_of_the_replica_that_left() -> N
     assert "r2" not in after
 
 
-def test_consistent_hash_without_a_session_goes_by_the_prompts_start() -> None:
+def test_consistent_hash_without_a_session_places_by_the_prompts_start() -> None:
     """Turns of one chat stay together though the client sends no session; without either they are spread."""
     gateway = Gateway("consistent_hash", 8)
     turns = [_request(_prompt("a", 500 + 300 * turn)) for turn in range(5)]

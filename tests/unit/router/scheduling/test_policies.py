@@ -7,9 +7,9 @@ import pytest
 
 from cluster.errors import PolicyError
 from router.dispatch.fleet import Fleet
+from router.dispatch.replica import Replica
 from router.replicas.endpoint import Endpoint, Signal
 from router.replicas.load_report import LoadReport
-from router.replicas.snapshot import ReplicaSnapshot
 from router.request import RoutingRequest
 from router.scheduling.needed_telemetry import why_unmet
 from router.scheduling.registry import POLICIES, policy_named, policy_names
@@ -17,14 +17,14 @@ from router.scheduling.registry import POLICIES, policy_named, policy_names
 REQUEST = RoutingRequest("id", "m", "/v1/completions", stream=False, body=b"{}")
 
 
-def _replicas(*loads: int) -> list[ReplicaSnapshot]:
-    return [
-        ReplicaSnapshot(Endpoint(f"r{number}", "m", "127.0.0.1", 1), in_flight=load)
-        for number, load in enumerate(loads)
-    ]
+def _replicas(*loads: int) -> list[Replica]:
+    replicas = [Replica(Endpoint(f"r{number}", "m", "127.0.0.1", 1)) for number in range(len(loads))]
+    for replica, load in zip(replicas, loads, strict=True):
+        replica.in_flight = load
+    return replicas
 
 
-def _picks(policy: str, replicas: list[ReplicaSnapshot], count: int, seed: int = 0) -> list[str]:
+def _picks(policy: str, replicas: list[Replica], count: int, seed: int = 0) -> list[str]:
     chosen, rng = policy_named(policy), Random(seed)
     decisions = [chosen.decide(REQUEST, replicas, rng) for _ in range(count)]
     return [decision.replica.replica_id for decision in decisions if decision is not None]
@@ -86,25 +86,24 @@ def test_a_policy_that_insists_on_telemetry_says_what_is_missing_and_what_to_tak
 
 def test_a_replica_that_lacks_what_the_policy_needs_is_used_only_where_no_other_is_left() -> None:
     """Exact replicas come first; when they fail a request, one that tells nothing is better than none."""
-    fleet = Fleet(Random(0))
-    fleet.set_models({"m": policy_named("prefix_affinity:exact")})
+    fleet = Fleet(policy_named("prefix_affinity:exact"))
     telling = Endpoint("a", "m", "h", 1, signals=frozenset({Signal.RESIDENCY}))
-    fleet.apply_view([telling, Endpoint("b", "m", "h", 2)])
-    picked = [fleet.route(REQUEST) for _ in range(4)]
+    fleet.set_replicas([telling, Endpoint("b", "m", "h", 2)])
+    picked = [fleet.policy.decide(REQUEST, fleet.candidates, Random(0)) for _ in range(4)]
     assert [decision.replica.replica_id for decision in picked if decision is not None] == ["a"] * 4
-    fleet.failed(fleet.by_id["a"], 0.0)
+    fleet.failed(fleet.replicas["a"], 0.0)
     fleet.check_integrity()
-    decision = fleet.route(REQUEST)
+    decision = fleet.policy.decide(REQUEST, fleet.candidates, Random(0))
     assert decision is not None
     assert decision.replica.replica_id == "b"
-    fleet.set_models({"m": policy_named("round_robin")})
-    fleet.succeeded(fleet.by_id["a"])
+    fleet.set_policy(policy_named("round_robin"))
+    fleet.succeeded(fleet.replicas["a"])
     fleet.check_integrity()
-    assert len(fleet.models["m"].candidates) == 2
+    assert len(fleet.candidates) == 2
 
 
 @pytest.mark.parametrize("name", ["round_robin:exact", "expected_ttft:exakt", "expected_ttft:"])
-def test_only_policies_that_go_by_caches_can_insist(name: str) -> None:
+def test_only_policies_that_look_at_caches_can_insist(name: str) -> None:
     """Nothing else is taken for one of them."""
     with pytest.raises(PolicyError, match="did you mean"):
         policy_named(name)

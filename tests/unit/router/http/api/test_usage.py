@@ -2,7 +2,7 @@
 
 import json
 
-from router.estimator.model_estimator import Usage
+from router.estimator.expectation import Usage
 from router.http.api.resume import CHAT
 from router.http.api.usage import read_answer, read_usage, reply_text
 from router.http.wire.chunked import chunk

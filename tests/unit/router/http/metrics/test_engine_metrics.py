@@ -1,25 +1,23 @@
 """What a gateway tells Prometheus of engines."""
 
-from random import Random
-
 from prometheus_client import CollectorRegistry, generate_latest
 
 from router.dispatch.fleet import Fleet
-from router.estimator.model_estimator import ModelEstimator
 from router.http.metrics.engine_metrics import EngineMetrics
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 from router.scheduling.registry import policy_named
 
 
-def test_a_report_is_told_and_a_silent_replica_is_not_zero() -> None:
-    """Figures are those of the last report; a replica that is silent has no figures, and says that it is silent."""
-    fleet = Fleet(Random(0))
-    fleet.set_models({"m": policy_named("round_robin", ModelEstimator())})
-    fleet.apply_view([Endpoint("heard", "m", "h", 1, domain="rack-0"), Endpoint("silent", "m", "h", 2)])
-    fleet.apply_report("heard", LoadReport(1, 3, 2, 512, 0.25, 4096, 9000.0, 250.0))
+def test_a_report_is_shown_and_a_silent_replica_is_not_zero() -> None:
+    """Figures are those of the last report; a replica that fell silent has none, and is marked as not reporting."""
+    fleet = Fleet(policy_named("round_robin"))
+    fleet.set_replicas([Endpoint("heard", "m", "h", 1, domain="rack-0"), Endpoint("silent", "m", "h", 2)])
+    fleet.report(fleet.replicas["heard"], LoadReport(1, 3, 2, 512, 0.25, 4096, 9000.0, 250.0))
+    fleet.report(fleet.replicas["silent"], LoadReport(1, 9, 9, 999, 0.75, 4096, 9000.0, 250.0))
+    fleet.report(fleet.replicas["silent"], None)
     registry = CollectorRegistry()
-    registry.register(EngineMetrics(fleet))
+    registry.register(EngineMetrics(lambda: list(fleet.replicas.values())))
     lines = generate_latest(registry).decode().splitlines()
     told = {line for line in lines if not line.startswith("#")}
     heard = 'domain="rack-0",model="m",replica="heard"'

@@ -3,7 +3,6 @@
 from random import Random
 
 from cluster.spec.cluster_spec import GatewaySpec
-from router.dispatch.fleet import Fleet
 from router.http.auth import OpenAccess
 from router.http.data_plane import DataPlane
 from router.http.pages import collectors
@@ -12,7 +11,7 @@ from tests.metrics_table import DocumentedMetric, documented_metrics
 
 def test_every_metric_is_in_the_readme_and_no_other() -> None:
     """Name, type, labels and help text of each metric stand in the table, word for word."""
-    plane = DataPlane(GatewaySpec(), Fleet(Random(0)), OpenAccess(), gateway_id="g", credential="", now_s=float)
+    plane = DataPlane(GatewaySpec(), OpenAccess(), gateway_id="g", credential="", rng=Random(0), now_s=float)
     exported = [
         DocumentedMetric(
             family.name + ("_total" if family.type == "counter" else ""),
