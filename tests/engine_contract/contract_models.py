@@ -21,7 +21,6 @@ VLLM = ModelSpec.model_validate(
         "name": "contract-model",
         "engine": "vllm",
         "source": "smollm2-135m-instruct",
-        "cpus": 2.0,
         "engine_args": {
             "dtype": "float32",  # a CPU without instructions for bfloat16 takes several times as long over it
             "max_model_len": MAX_TOKENS,

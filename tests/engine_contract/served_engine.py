@@ -1,5 +1,6 @@
 """The test's side of `engine_server.py`."""
 
+import contextlib
 import json
 import re
 import subprocess
@@ -59,7 +60,10 @@ class ServedEngine:
         return found.group(1)
 
     def close(self) -> None:
-        """End the process, and make sure of it."""
+        """Stop the engine, so that it leaves no files, then end the process, and make sure of it."""
+        if self.url and self.process.poll() is None:
+            with contextlib.suppress(httpx.HTTPError):
+                self.view("stop")
         self.process.terminate()
         try:
             self.process.wait(20)

@@ -40,7 +40,7 @@ async def test_prompts_that_do_not_fit_wait(engine: ServedEngine, client: httpx.
         stats = (await client.get(f"{engine.url}/contract/stats")).json()
         most_waiting = max(most_waiting, stats["waiting"])
         most_tokens = max(most_tokens, stats["waiting_tokens"])
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)  # asking takes CPU time from the engine
     assert [request.result().status_code for request in requests] == [200] * 4
     assert most_waiting >= 1
     assert most_tokens >= 500

@@ -25,7 +25,7 @@ def cached_tokens(answer: dict[str, Any]) -> int:
 
 def settled_claims(engine: ServedEngine, path: str, body: dict[str, Any]) -> int:
     """Return the tokens claimed of a prompt, once the events of what went before are there."""
-    time.sleep(SETTLED_S)
+    time.sleep(SETTLED_S * slowness())
     return engine.claims(path, body)["tokens"]
 
 
@@ -36,11 +36,12 @@ def evict_everything(engine: ServedEngine) -> None:
         engine.complete([rng.randrange(1000, 20_000) for _ in range(640)], max_tokens=1)
 
 
-@pytest.fixture
-def chats(engine: ServedEngine) -> MixedChats:
+@pytest.fixture(params=["few", pytest.param("many", marks=pytest.mark.long)])
+def chats(request: pytest.FixtureRequest, engine: ServedEngine) -> MixedChats:
     """Chats that need several times the engine's blocks; vLLM gets fewer and shorter ones, for it computes them."""
-    if engine.model.engine == "sim":
-        return MixedChats(seed=5, chats=12)
+    is_sim, are_many = engine.model.engine == "sim", request.param == "many"
+    if is_sim or are_many:
+        return MixedChats(seed=5, chats=30 if is_sim and are_many else 12)
     return MixedChats(seed=5, chats=5, system_chars=500, message_chars=(20, 300))
 
 
@@ -63,10 +64,10 @@ def test_claims_are_within_a_block_of_what_is_cached(engine: ServedEngine, chats
         off.append(abs(round(claimed / BLOCK) - cached // BLOCK))
         found += cached
         chats.answered(answer["choices"][0]["message"]["content"] or "-")
-    right = sum(blocks <= 1 for blocks in off) / len(off)
-    print(f"{len(off)} requests, {found} tokens cached, {right:.1%} within a block, {max(off)} at worst")  # noqa: T201
+    wrong = sum(blocks > 1 for blocks in off)
+    print(f"{len(off)} requests, {found} tokens cached, {wrong} off by more than a block, {max(off)} at worst")  # noqa: T201
     assert found > 2 * BLOCK * len(off)
-    assert right >= 0.98
+    assert wrong <= max(1, 0.02 * len(off))
 
 
 def test_evicted_prompts_are_claimed_no_more(engine: ServedEngine) -> None:

@@ -134,7 +134,7 @@ async def test_a_gateway_knows_what_others_caused(replica: Replica) -> None:
         for number in range(3, 9):
             await replica.ask(chat(number))
         await until(lambda: gateway.held_bytes("r", chat(1)) == 0)
-        assert gateway.held_bytes("r", chat(8)) > 800
+        await until(lambda: gateway.held_bytes("r", chat(8)) > 800)
         sequences = [sequence for _, sequence in gateway.came]
         assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
         gateway.residency.check_integrity()

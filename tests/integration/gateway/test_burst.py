@@ -4,21 +4,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.burst import MODEL, PRIORITIES, REPLICAS, burst_cluster
+from tests.benchmarks import burst
+from tests.benchmarks.burst import MODEL, PRIORITIES, burst_cluster
 
-PLACES = REPLICAS * MODEL.sim.max_num_seqs
-"""Requests that run at a time."""
+SLOW = MODEL.model_copy(update={"sim": MODEL.sim.model_copy(update={"inter_token_s": 0.05})})
+"""640 requests a second: a client on a slow machine, too, opens connections faster than that, so that requests wait."""
 ROOM = 3_000
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("requests", [4_000, pytest.param(10_000, marks=pytest.mark.long)])
-def test_a_burst_is_served_once_each_and_fairly(tmp_path: Path, requests: int) -> None:
+def test_a_burst_is_served_once_each_and_fairly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requests: int) -> None:
     """Nothing is lost, nothing served twice, memory is bounded, tenants get equal work, the urgent hardly wait."""
+    monkeypatch.setattr(burst, "MODEL", SLOW)
     with burst_cluster(tmp_path) as cluster:
         result = cluster.run(requests)
         assert result.outcomes == {"ok": requests}
-        assert result.most_waiting > 5 * PLACES, "they were served as they came: nothing was shown"
+        assert result.most_waiting > requests // 4, "they were served as they came: nothing was shown"
         sent = [row["sent"] for row in result.state["replicas"]]
         accepted = [row["report"]["accepted"] for row in result.state["replicas"]]
         assert sum(sent) == sum(accepted) == requests
