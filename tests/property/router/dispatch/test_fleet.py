@@ -42,7 +42,7 @@ class FleetMachine(RuleBasedStateMachine):
 
     @rule(tried=st.sets(numbers))
     def may_take(self, tried: set[int]) -> None:
-        """Check that a request has candidates if and only if a replica exists that it has not tried and that is not leaving."""
+        """Check that a request has candidates exactly if a replica that is not leaving has not been tried."""
         names = {f"r{number}" for number in tried}
         found = {replica.replica_id for replica in self.fleet.may_take(names)}
         staying = {replica.replica_id for replica in self.fleet.staying()}
