@@ -47,8 +47,8 @@ class ReplicaEstimator(ReplicaSnapshot):
     def kv_wait_s(self, missing_tokens: float, now_s: float) -> float:
         """Return the seconds that a prompt waits for KV cache: missing tokens over the rate at which they are freed.
 
-        That rate is what ended requests freed lately, but at least the reported decode rate; if both are 0, the prefill
-        rate.
+        The rate is what ended requests free per second, but at least the reported decode rate; if both are 0, it is the
+        prefill rate.
 
         Args:
             missing_tokens: tokens of the prompt that the cache has no room for, above 0.

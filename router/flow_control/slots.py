@@ -171,7 +171,7 @@ class Slots(Generic[ReplicaT]):
         return self._opening[0][0] if self._opening else None
 
     def occupancy(self) -> float:
-        """Return the mean share of its limit that is taken on a replica that takes requests, 0 to 1; 0: there is none."""
+        """Return how much of its limit a replica that takes requests uses on average, 0 to 1; 0: there is none."""
         taking = [replica.slots.occupancy(replica.in_flight) for replica in self.replicas if not replica.slots.draining]
         return sum(taking) / len(taking) if taking else 0.0
 
