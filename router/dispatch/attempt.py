@@ -1,4 +1,4 @@
-"""One request given to one replica: what was decided, what was expected, and what the journal keeps of it."""
+"""One request given to one replica: the decision, what was expected, and the journal's record of it."""
 
 from router.dispatch.journal import AttemptRecord
 from router.dispatch.replica import Replica
@@ -10,10 +10,10 @@ class Attempt:
     """One request on one replica, from the pick to its end there.
 
     Attributes:
-        replica: where it was sent.
-        decision: what the policy chose and weighed.
-        expectation: what was expected of it.
-        record: what the journal keeps.
+        replica: the replica it was sent to.
+        decision: the policy's choice, with the costs it weighed.
+        expectation: the work and the wait that the estimator expected of it there.
+        record: the journal's record of it.
     """
 
     __slots__ = ("decision", "expectation", "record", "replica")

@@ -1,16 +1,16 @@
-"""A request's life, decided in one place: who waits, which replica takes it, what is learned from how it went.
+"""The dispatcher: decides a request's life, from its offer over its wait and its replica to what is learned at its end.
 
-Pure: no clock, no I/O. Whoever drives it (the gateway's event loop, the trace replay, the autoscaling simulator) says
-what happened and when, and does what the tickets say:
+Pure: no clock, no I/O. Its driver (the gateway's event loop, the trace replay, the autoscaling simulator) calls it when
+something happens, with the time, and does what the tickets say:
 
-    offer         a request came            → its ticket is DISPATCHED to a replica, WAITING, or refused
-    next          a replica may have room   → the waiting request that goes to one now
-    first_token   its first token came
-    finish        it is over
-    fail          it cannot stay where it is → DISPATCHED elsewhere, WAITING, or refused
-    tick          time passes               → `refused` has the waiting requests whose time is over
+    offer         a request came               → its ticket is DISPATCHED to a replica, WAITING, or refused
+    next          a replica may have room      → the waiting request that goes to a replica now
+    first_token   its answer has begun
+    finish        its answer ended, or its client left
+    fail          its replica cannot keep it   → DISPATCHED to another, WAITING, or refused
+    tick          time passed                  → `refused` has the waiting requests whose time is over
 
-`set_replicas` and `report` say what the world is like; `load`, `view` and `journal` say what came of it.
+`set_replicas` and `report` take in the state of the replicas. `load`, `view` and `journal` show the dispatcher's own.
 """
 
 from collections.abc import Iterable
@@ -44,29 +44,30 @@ from router.request import RoutingRequest
 from router.scheduling.registry import policy_named, reads_prompts
 
 MAX_ATTEMPTS = 3
-"""Replicas that may fail one request, so that a request which kills its replica does not kill them all."""
+"""Failed attempts after which a request is refused. So a request that kills its replica cannot kill them all."""
 ALL_FAILED = reject(Outcome.REPLICA_FAILED, 1.0, "every replica that was tried failed before answering")
+"""The refusal of a request that no replica is left to try."""
 
 
 class Dispatcher:
     """One model's requests and replicas in one gateway process.
 
     Args:
-        model: its name.
+        model: the model's name.
         policy: the policy's name.
         rng: breaks ties.
-        limits: its bounds.
-        room: how much may wait; shared by all models of the process.
-        rates: tenants' rate limits; likewise.
+        limits: the model's bounds on waiting.
+        room: the waiting room that all models of the process share; None: one of its own.
+        rates: the tenants' rate limits over all models of the process; None: no limits.
 
     Raises:
         PolicyError: there is no policy of that name.
 
     Attributes:
-        fleet: its replicas.
-        estimator: what is expected of them.
-        journal: why each of the last requests went where it went.
-        refused: requests that waited and will not be served; the driver answers them and empties this.
+        fleet: the model's replicas.
+        estimator: what is expected of each replica.
+        journal: the decisions for the last requests.
+        refused: requests that waited and will not be served; the driver answers them and empties this list.
     """
 
     def __init__(  # noqa: PLR0913 - the composition of one model
@@ -102,18 +103,19 @@ class Dispatcher:
         size_bytes: int = 0,
         deadline_s: float = inf,
     ) -> Ticket:
-        """Take a new request.
+        """Take a new request: dispatch it, let it wait, or refuse it.
 
         Args:
-            request: what is routed.
-            tenant: whose it is.
-            now_s: when it came.
-            priority: its class.
-            size_bytes: memory it holds while it waits.
-            deadline_s: it must be dispatched by then; infinite: the model's own bounds apply.
+            request: the request, as routing sees it.
+            tenant: name of the tenant that sent it.
+            now_s: when it came, monotonic seconds.
+            priority: its priority class.
+            size_bytes: memory it holds while it waits, in bytes.
+            deadline_s: time by which it must be dispatched; infinite: the model's own bounds apply.
 
         Returns:
-            Its ticket: on a replica, waiting, or with a `refusal`. `refused` may have gained others, which made way.
+            Its ticket: on a replica, waiting, or with a `refusal`. `refused` may have gained requests that lost their
+            place to it.
         """
         self._look_up(request, now_s)
         work = self._work.estimate(request, tenant, self.estimator.uncached_tokens(request))
@@ -130,7 +132,7 @@ class Dispatcher:
         return ticket
 
     def next(self, now_s: float) -> Ticket | None:
-        """Return the waiting request that has just been given to a replica; None: no room, or nothing waits."""
+        """Give the waiting request whose turn it is to a replica, and return it; None: no room, or nothing waits."""
         ticket = self._admission.next(now_s)
         if ticket is not None:
             self._look_up(ticket.request, now_s)
@@ -138,13 +140,13 @@ class Dispatcher:
         return ticket
 
     def answers(self, ticket: Ticket, now_s: float) -> None:
-        """The replica has begun to answer: its failures are forgiven."""
+        """Note that a request's replica has begun to answer, and forget the replica's failures."""
         attempt = ticket.attempt
         if attempt is not None and attempt.replica.failures and self.fleet.succeeded(attempt.replica):
             self._replicas_changed(now_s)
 
     def first_token(self, ticket: Ticket, now_s: float) -> None:
-        """The answer's body has begun: the prompt is prefilled."""
+        """Note that an answer's body has begun, so its prompt is prefilled."""
         attempt = ticket.attempt
         if attempt is not None:
             attempt.record.ttft_s = now_s - ticket.request.now_s
@@ -162,17 +164,17 @@ class Dispatcher:
         answer: ChunkChain | None = None,
         sent_tokens: int | None = None,
     ) -> None:
-        """A request is over, wherever it was.
+        """End a request, waiting or on a replica.
 
         Args:
-            ticket: whose.
+            ticket: the request's ticket.
             outcome: how it ended.
-            usage: what its answer said of its tokens.
-            now_s: when.
-            is_whole: the replica's answer came to its end: the estimator learns from it.
-            streamed: its first byte came with its first token.
-            answer: the chunks that the answer adds to the prompt's chain, where it was read and adds any.
-            sent_tokens: tokens of the answer that the client got, about, where `usage` does not say.
+            usage: the tokens that its answer says it used.
+            now_s: when it ended, monotonic seconds.
+            is_whole: the replica's answer came to its end, so the estimator learns from it.
+            streamed: the answer's first byte came with its first token.
+            answer: the chunks that the answer adds to the prompt's chain; None: it was not read, or adds none.
+            sent_tokens: about how many tokens of the answer the client got; used where `usage` does not say.
         """
         if is_whole:
             self._reservations.complete(ticket, usage, now_s, streamed=streamed, answer=answer)
@@ -189,7 +191,11 @@ class Dispatcher:
             self._admission.remove(ticket, now_s)
 
     def fail(self, ticket: Ticket, fault: Fault, now_s: float) -> None:
-        """A request cannot stay on its replica: it goes to another, waits for one, or gets a `refusal`."""
+        """Take a request off its replica. It goes to another one, waits, or gets a `refusal`.
+
+        Raises:
+            ValueError: it is on no replica.
+        """
         attempt = ticket.attempt
         if attempt is None:
             raise ValueError(f"request {ticket.request.request_id} is on no replica that could fail it")
@@ -206,7 +212,7 @@ class Dispatcher:
         self._go_on(ticket, now_s)
 
     def blame(self, ticket: Ticket, now_s: float) -> None:
-        """Leave the replica that has a request out for a while: it failed it, and nobody else can go on with it."""
+        """Count a failure against a request's replica, where no other replica can continue the request."""
         if ticket.attempt is not None:
             self._blame(ticket.attempt.replica, now_s)
 
@@ -229,7 +235,7 @@ class Dispatcher:
         if ticket.failures >= MAX_ATTEMPTS or self._is_closed:
             ticket.refusal = ALL_FAILED
         elif untried and (ticket.is_resumed or self._slots.has_room_in(untried, now_s)):
-            # A stream that was cut has waited before: it goes before those that wait.
+            # A stream that was cut waited before its first dispatch, so it goes before those that wait now.
             self._look_up(ticket.request, now_s)
             self._reserve(ticket)
         elif untried or (not staying and self._admission.limits.cold_start_timeout_s > 0):
@@ -241,33 +247,33 @@ class Dispatcher:
 
     @property
     def someone_waits(self) -> bool:
-        """At least one request waits."""
+        """Whether at least one request waits."""
         return self._admission.someone_waits
 
     @property
     def is_taking(self) -> bool:
-        """At least one replica takes requests, full or not."""
+        """Whether at least one replica takes requests, full or not."""
         return self._slots.taking > 0
 
     def next_opening_s(self) -> float | None:
-        """Return when a replica will have room, so that `next` has something to give; None: no time is known."""
+        """Return when a replica will have room, so when to call `next`, in monotonic seconds; None: it is not known."""
         return self._slots.next_opening_s()
 
     def tick(self, now_s: float) -> None:
-        """Let time pass; call a few times a second."""
+        """Do what is due: end replicas' pauses, refuse requests past their deadline. Call a few times a second."""
         if self.fleet.tick(now_s):
             self._replicas_changed(now_s)
         self._refuse_waiting(self._admission.expire(now_s))
         self.estimator.tick(now_s)
 
     def refuse_all(self, refusal: Reject, now_s: float) -> None:
-        """Put every request that waits into `refused`."""
+        """Refuse every waiting request; they are added to `refused`."""
         for ticket in self._admission.waiting():
             self._admission.remove(ticket, now_s)
             self._refuse_waiting([(ticket, refusal)])
 
     def close(self, refusal: Reject, now_s: float) -> None:
-        """The model is served no more: refuse all that wait, and what cannot stay where it runs."""
+        """Stop serving the model: refuse all waiting requests, and from now on each one that loses its replica."""
         self._is_closed = True
         self.refuse_all(refusal, now_s)
 
@@ -279,10 +285,10 @@ class Dispatcher:
     # --- replicas
 
     def set_replicas(self, endpoints: Iterable[Endpoint], now_s: float) -> tuple[list[Endpoint], list[Endpoint]]:
-        """Take the directory's word: these replicas exist, no others.
+        """Set which replicas exist, as the directory lists them.
 
         Returns:
-            The endpoints that are new and those that are gone. Requests on a replica that is gone go on.
+            The new endpoints, and those that are gone. Requests on a replica that is gone continue.
         """
         new, gone = self.fleet.set_replicas(endpoints)
         for replica in gone:
@@ -296,7 +302,7 @@ class Dispatcher:
         return [replica.endpoint for replica in new], [replica.endpoint for replica in gone]
 
     def report(self, replica_id: str, report: LoadReport | None, now_s: float) -> None:
-        """Take a replica's load report; None: its telemetry went silent. Unknown replicas are passed over."""
+        """Take a replica's load report; None: its telemetry went silent. Does nothing for an unknown replica."""
         replica = self.fleet.replicas.get(replica_id)
         if replica is None:
             return
@@ -318,7 +324,11 @@ class Dispatcher:
         )
 
     def apply_residency(self, replica_id: str, delta: ResidencyDelta) -> bool:
-        """Take what a replica says of its cache; False: ask it for a snapshot."""
+        """Apply a replica's delta of its cache contents.
+
+        Returns:
+            False where deltas were missed: ask the replica for a snapshot.
+        """
         return self.estimator.apply_delta(replica_id, delta) if replica_id in self.fleet.replicas else True
 
     def _replicas_changed(self, now_s: float) -> None:
@@ -330,15 +340,15 @@ class Dispatcher:
 
     @property
     def limits(self) -> AdmissionLimits:
-        """The model's bounds."""
+        """The model's bounds on waiting."""
         return self._admission.limits
 
     def set_limits(self, limits: AdmissionLimits) -> None:
-        """Keep other bounds from now on; what waits keeps its deadline."""
+        """Apply other bounds from now on. Requests that wait keep their deadlines."""
         self._admission.set_limits(limits)
 
     def set_policy(self, policy: str, now_s: float) -> None:
-        """Pick by another policy from now on; nothing happens where it has the same name.
+        """Pick by another policy from now on. Does nothing if it is the present one.
 
         Raises:
             PolicyError: there is no policy of that name.
@@ -349,14 +359,14 @@ class Dispatcher:
             self.fleet.set_policy(profile)
             self._replicas_changed(now_s)
 
-    # --- what others are told
+    # --- figures for others
 
     def load(self, now_s: float) -> GatewayFigures:
-        """Return what the autoscaler is told."""
+        """Return this gateway's figures for the autoscaler."""
         return self._admission.figures(now_s)
 
     def queue(self, now_s: float) -> QueueView:
-        """Return who waits."""
+        """Return the queue as people see it: how many wait, of which tenants, and for about how long."""
         return self._admission.view(now_s)
 
     def view(self, now_s: float) -> dict[str, Any]:

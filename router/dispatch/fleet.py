@@ -1,4 +1,4 @@
-"""One model's replicas as one gateway knows them, and which of them may be picked now."""
+"""The fleet: one model's replicas as one gateway knows them, and which of them may be picked now."""
 
 from collections.abc import Container, Iterable, Sequence
 
@@ -9,19 +9,21 @@ from router.replicas.snapshot import ReplicaSnapshot
 from router.scheduling.profile import Profile
 
 SUSPECT_S = 0.5
-"""Seconds a replica is left out after it failed a request; doubled with each failure in a row."""
+"""Seconds for which a replica is not picked after it failed a request; each further failure in a row doubles them."""
 SUSPECT_MAX_S = 8.0
+"""Longest such pause, in seconds."""
 
 
 class Fleet:
     """One model's replicas and its policy. Reads no clock: the caller passes `now_s`.
 
+    A replica is usable while it accepts requests and its telemetry is not silent.
+
     Attributes:
-        policy: how a replica is picked.
-        replicas: by id, all that the directory knows.
-        candidates: those that may be picked now, in id order: that accept requests, are not silent and provide the
-            telemetry the policy needs; where there is none, those that accept and are not silent; where there is none
-            of these either, all that are not leaving.
+        policy: picks the replica for each request.
+        replicas: all replicas that the directory lists, by id.
+        candidates: replicas that may be picked now, in id order. They are the usable ones that provide the telemetry
+            the policy needs; if there are none, all usable ones; if there are none either, all that are not leaving.
     """
 
     def __init__(self, policy: Profile) -> None:
@@ -40,10 +42,10 @@ class Fleet:
         self._refresh()
 
     def set_replicas(self, endpoints: Iterable[Endpoint]) -> tuple[list[Replica], list[Replica]]:
-        """Take the directory's word: these replicas exist, no others.
+        """Set which replicas exist, as the directory lists them.
 
         Returns:
-            The replicas that are new and those that are gone. Requests on a replica that is gone go on; no new ones are
+            The new replicas, and those that are gone. Requests on a replica that is gone continue, but no new ones are
             sent there.
         """
         wanted = {endpoint.replica_id: endpoint for endpoint in endpoints}
@@ -60,7 +62,9 @@ class Fleet:
         return new, gone
 
     def report(self, replica: Replica, report: LoadReport | None) -> bool:
-        """Keep a replica's load report; None: its telemetry went silent, so others are picked while there are any.
+        """Keep a replica's load report; None: its telemetry went silent.
+
+        A silent replica is picked only where no usable one is left.
 
         Returns:
             Whether `candidates` may have changed.
@@ -73,9 +77,10 @@ class Fleet:
         return True
 
     def may_take(self, tried: Container[str]) -> Sequence[Replica]:
-        """Return the candidates for a request that `tried` failed already, in id order.
+        """Return the candidates for a request that the replicas in `tried` failed, in id order.
 
-        A replica that failed others not long ago is among them only where no other is left.
+        If it has tried all candidates, these are the other replicas that are not leaving: silent ones, and ones that
+        are paused after a failure.
         """
         candidates: Sequence[Replica] = self.candidates
         if tried:
@@ -85,14 +90,14 @@ class Fleet:
         return candidates
 
     def failed(self, replica: Replica, now_s: float) -> bool:
-        """Leave a replica that failed a request out for a while, longer with each failure in a row.
+        """Stop picking a replica that failed a request for `SUSPECT_S`, doubled with each failure in a row.
 
         Returns:
             Whether `candidates` may have changed.
         """
         replica.failures += 1
         if self.replicas.get(replica.replica_id) is not replica:
-            return False  # gone since; one that came back under its id starts with a clean sheet
+            return False  # it is gone; a new replica under the same id did not fail
         pause_s = min(SUSPECT_MAX_S, SUSPECT_S * 2.0 ** (replica.failures - 1))
         if not replica.suspect_until_s:
             self._suspects.append(replica)
@@ -100,7 +105,11 @@ class Fleet:
         return self._set_accepting(replica, accepting=False)
 
     def succeeded(self, replica: Replica) -> bool:
-        """Forgive a replica its failures: it answered. Tell whether `candidates` may have changed."""
+        """Forget the failures of a replica that has begun to answer.
+
+        Returns:
+            Whether `candidates` may have changed.
+        """
         if not replica.failures or self.replicas.get(replica.replica_id) is not replica:
             return False
         replica.failures = 0
@@ -110,13 +119,17 @@ class Fleet:
         return self._set_accepting(replica, accepting=True)
 
     def leaving(self, replica: Replica) -> None:
-        """A replica has said that it takes no more requests."""
+        """Note that a replica takes no more requests, by its own word."""
         replica.leaving = True
         if self.replicas.get(replica.replica_id) is replica:
             self._refresh()
 
     def tick(self, now_s: float) -> bool:
-        """Let replicas back in whose pause is over. Tell whether `candidates` may have changed."""
+        """Let replicas accept requests again once their pause is over.
+
+        Returns:
+            Whether `candidates` may have changed.
+        """
         over = [replica for replica in self._suspects if replica.suspect_until_s <= now_s]
         for replica in over:
             replica.suspect_until_s = 0.0

@@ -1,4 +1,4 @@
-"""The decision journal: why each of the last requests went where it went, and what came of it."""
+"""The decision journal: which costs sent each of the last requests to its replica, and how the request ended."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -12,9 +12,11 @@ from router.outcome import Outcome
 from router.scheduling.interface import Decision
 
 DEFAULT_REQUESTS = 4096
+"""Requests that a journal keeps."""
 MAX_CANDIDATES = 16
-"""Candidates kept of one decision: the cheapest, and the pick. A thousand replicas make no journal of gigabytes."""
+"""Candidates kept of one decision: the cheapest, and the pick. So a fleet of a thousand replicas fills no gigabytes."""
 MAX_ATTEMPTS = 8
+"""Decisions kept of one request: the last ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +24,9 @@ class Weighed:
     """One candidate of a decision.
 
     Attributes:
-        replica_id: which.
-        cost: what it was to cost, in the policy's unit.
-        terms: what that is the sum of, by name; empty where it is one thing.
+        replica_id: the replica's id.
+        cost: its cost, in the policy's unit.
+        terms: the terms that the cost is the sum of, by name; empty where it has no terms.
     """
 
     replica_id: str
@@ -33,17 +35,17 @@ class Weighed:
 
 
 class AttemptRecord(msgspec.Struct, gc=False):
-    """One decision for a request. A request that had to be sent again has several.
+    """One decision for a request. A request that was sent again has several.
 
     Attributes:
-        at_s: when, in the gateway's monotonic seconds.
+        at_s: when it was made, in the gateway's monotonic seconds.
         policy: the policy's name.
-        unit: what costs are counted in.
-        picked: the choice.
-        matched_bytes: of the prompt, what the choice was expected to hold.
-        prompt_bytes: of the prompt, all.
-        weighed_count: how many candidates there were.
-        ttft_s: from the decision to the first byte; None: none came yet.
+        unit: unit of the costs.
+        picked: id of the replica that was picked.
+        matched_bytes: bytes of the prompt that this replica was expected to hold.
+        prompt_bytes: bytes of the whole prompt.
+        weighed_count: number of candidates that were weighed.
+        ttft_s: seconds from the decision to the answer's first bytes; None: none have come.
     """
 
     at_s: float
@@ -60,7 +62,7 @@ class AttemptRecord(msgspec.Struct, gc=False):
     ttft_s: float | None = None
 
     def candidates(self) -> list[Weighed]:
-        """Return the candidates that were kept, the cheapest first."""
+        """Return the candidates that were kept, at most `MAX_CANDIDATES`, the cheapest first."""
         terms = self._terms or [()] * len(self._costs)
         rows = [
             Weighed(replica_id, cost, dict(zip(self._term_names, row, strict=True)))
@@ -70,16 +72,16 @@ class AttemptRecord(msgspec.Struct, gc=False):
 
 
 class Entry(msgspec.Struct, gc=False):
-    """All that is known of one request's routing.
+    """What the journal knows of one request.
 
     Attributes:
         request_id: the id the client saw in `x-request-id`.
-        attempts: its decisions, in order.
-        outcome: how it ended; None: it has not, or nobody said.
-        total_s: from the first decision to the end.
-        prompt_tokens: as the engine counted; None: it did not say.
-        cached_tokens: of those, what the replica had cached.
-        completion_tokens: generated.
+        attempts: its last decisions, at most `MAX_ATTEMPTS`, in order.
+        outcome: how its last attempt ended; None: it has not ended.
+        total_s: seconds from the first decision kept to that end; None: it has not ended.
+        prompt_tokens: prompt tokens, as the engine counted them; None: the answer did not say.
+        cached_tokens: prompt tokens that the engine had cached; None: the answer did not say.
+        completion_tokens: tokens generated; None: the answer did not say.
     """
 
     request_id: str
@@ -92,15 +94,15 @@ class Entry(msgspec.Struct, gc=False):
 
     @property
     def began_s(self) -> float:
-        """When the first of its decisions that are kept was made, in the gateway's monotonic seconds."""
+        """When the first decision kept was made, in the gateway's monotonic seconds."""
         return self.attempts[0].at_s
 
 
 class Journal:
-    """The last requests' decisions, by request id. Bounded: the oldest request goes first.
+    """The decisions for the last requests, by request id. When it is full, the oldest request is dropped.
 
     Args:
-        max_requests: how many are kept.
+        max_requests: number of requests kept, 1 or more.
     """
 
     def __init__(self, max_requests: int = DEFAULT_REQUESTS) -> None:
@@ -123,7 +125,15 @@ class Journal:
         matched_bytes: int = 0,
         prompt_bytes: int = 0,
     ) -> AttemptRecord:
-        """Write down a decision; a later one for the same request is a further attempt."""
+        """Write down a decision, and return its record; a later decision for the same request is a further attempt.
+
+        Args:
+            request_id: the request's id.
+            decision: the policy's choice, with all costs.
+            now_s: when it was made, monotonic seconds.
+            matched_bytes: bytes of the prompt that the picked replica is expected to hold.
+            prompt_bytes: bytes of the whole prompt.
+        """
         entry = self._entries.get(request_id)
         if entry is None:
             entry = self._entries[request_id] = Entry(request_id)
@@ -145,7 +155,7 @@ class Journal:
             costs = [costs[at] for at in kept]
             terms = [terms[at] for at in kept] if terms else ()
         else:
-            if candidates is not self._last_candidates:  # all of a model's replicas, nearly always
+            if candidates is not self._last_candidates:  # nearly always the same list: all of the model's replicas
                 self._last_ids = tuple([replica.replica_id for replica in candidates])
                 self._last_candidates = candidates
             ids = self._last_ids
@@ -173,7 +183,7 @@ class Journal:
         cached_tokens: int | None = None,
         completion_tokens: int | None = None,
     ) -> None:
-        """Write down how a request ended; nothing happens where it is no longer kept."""
+        """Write down how a request ended. Does nothing for a request that is no longer kept."""
         entry = self._entries.get(request_id)
         if entry is None:
             return
@@ -184,17 +194,17 @@ class Journal:
         entry.completion_tokens = completion_tokens
 
     def find(self, request_id: str) -> Entry | None:
-        """Return what is known of a request, None where it is not kept."""
+        """Return what is known of a request; None: it is not kept."""
         return self._entries.get(request_id)
 
     def latest(self, count: int) -> list[Entry]:
-        """Return the last requests, the latest first."""
+        """Return the last `count` requests, the latest first."""
         ids = list(self._entries)[-count:] if count > 0 else []
         return [self._entries[request_id] for request_id in reversed(ids)]
 
 
 def _kept(decision: Decision[Replica]) -> list[int]:
-    """Return where the candidates stand that are written down: the cheapest, and the pick."""
+    """Return the positions of the candidates to write down: the cheapest, and the pick."""
     candidates, costs = decision.candidates, decision.costs
     ordered = sorted(range(len(candidates)), key=costs.__getitem__)
     kept = ordered[:MAX_CANDIDATES]

@@ -1,4 +1,4 @@
-"""The one record of a replica in a gateway: what it reported, what is expected of it, and the room it has."""
+"""A gateway's one record of a replica: its last report, what is expected of it, and the room it has."""
 
 from router.estimator.replica_estimator import ReplicaEstimator
 from router.flow_control.replica_slots import ReplicaSlots
@@ -6,10 +6,10 @@ from router.replicas.endpoint import Endpoint
 
 
 class Replica(ReplicaEstimator):
-    """One replica of one model, for as long as the directory knows it.
+    """One replica of one model, as long as the directory lists it.
 
     Attributes:
-        slots: the room it has for more requests.
+        slots: its room for more requests.
     """
 
     __slots__ = ("slots",)

@@ -1,4 +1,4 @@
-"""Requests given to replicas: reserved on the replica that the policy picks, and given back exactly once."""
+"""Reservations: a request takes a place on the replica that the policy picks, and gives it back exactly once."""
 
 from collections.abc import Sequence
 from random import Random
@@ -16,13 +16,13 @@ from router.prompt.chunk_chain import ChunkChain
 
 
 class Reservations:
-    """One model's attempts: made, then completed or given up. A ticket without an attempt is passed over.
+    """Makes one model's attempts, then completes them or gives them up.
 
     Args:
-        fleet: the replicas, and the policy that picks.
-        estimator: what is expected of each request.
-        slots: the room that requests take.
-        journal: where decisions and ends are written down.
+        fleet: the model's replicas, and the policy that picks among them.
+        estimator: says what to expect of each request, and learns from its end.
+        slots: each replica's room.
+        journal: keeps the decisions and how each request ended.
         rng: breaks ties.
     """
 
@@ -36,16 +36,19 @@ class Reservations:
         self._rng = rng
 
     def make(self, ticket: Ticket) -> bool:
-        """Give a request, whose prompt has just been looked up, to a replica; tell whether there is one to take it.
+        """Give a request to the replica that the policy picks. Look its prompt up just before.
 
-        What it is given is reserved at once, so that bursts do not herd.
+        Its place and its work count on the replica at once: otherwise all requests of a burst would pick the same one.
+
+        Returns:
+            False where no replica can take it.
         """
         request, slots = ticket.request, self._slots
         now_s = request.now_s
         candidates = self._fleet.may_take(ticket.tried)
         if not candidates:
             return False
-        # Where none has room, room does not matter: the request has waited, or has been sent already.
+        # If none has room, any may take it: the request was admitted, or it was on a replica before.
         candidates = self._with_room(candidates, now_s) or candidates
         decision = self._fleet.policy.decide(request, candidates, self._rng)
         if decision is None:
@@ -67,10 +70,10 @@ class Reservations:
         return True
 
     def _with_room(self, candidates: Sequence[Replica], now_s: float) -> Sequence[Replica]:
-        """Return the replicas a request may go to now.
+        """Return the candidates that have room for a request now.
 
-        A policy that reads prompts may pick a replica that has a place but more prefill ahead of it than its depth: it
-        does so where the prompt is cached there, and waiting costs less than computing it again.
+        For a policy that reads prompts a free place is enough, however much prefill is ahead: waiting there may cost
+        less than computing the prompt again elsewhere, if the replica has it cached.
         """
         if self._estimator.reads_prompts:
             return self._slots.with_places(candidates, now_s)
@@ -79,7 +82,10 @@ class Reservations:
     def complete(
         self, ticket: Ticket, usage: Usage, now_s: float, *, streamed: bool, answer: ChunkChain | None
     ) -> None:
-        """The replica's answer came to its end; for the arguments see `Dispatcher.finish`."""
+        """End an attempt whose answer is whole, and learn from it. Does nothing without an attempt.
+
+        For the arguments see `Dispatcher.finish`.
+        """
         attempt = ticket.attempt
         if attempt is None:
             return
@@ -96,7 +102,7 @@ class Reservations:
         self._estimator.finished(attempt.expectation, usage, now_s, streamed=streamed, answer=answer)
 
     def give_up(self, ticket: Ticket, outcome: Outcome, now_s: float) -> None:
-        """The attempt ended otherwise: the replica failed, or nobody waits for the answer any more."""
+        """End an attempt without a whole answer: the replica failed, or the client left. Does nothing without one."""
         attempt = ticket.attempt
         if attempt is None:
             return

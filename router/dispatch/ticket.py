@@ -1,4 +1,4 @@
-"""What the dispatcher hands out for a request: its handle until the request ends."""
+"""The ticket: the dispatcher's handle of one request until it ends."""
 
 from enum import Enum, auto
 from math import inf
@@ -14,28 +14,29 @@ if TYPE_CHECKING:
 
 
 class Fault(Enum):
-    """Why a request has to leave a replica that it was given to."""
+    """Why a request cannot stay on the replica it was given to."""
 
     STALE_CONNECTION = auto()
-    """An idle connection was closed just as it was used again: that is no failure of the replica."""
+    """The replica closed an idle connection just as the gateway used it again. The replica did not fail."""
     LEAVING = auto()
     """The replica takes no more requests and has not begun this one."""
     GAVE_UP = auto()
-    """The engine gave up on this request; the replica itself works."""
+    """The engine gave up on this request, but the replica still works."""
     FAILED = auto()
-    """The replica broke off, or does not answer: it is left out for a while."""
+    """The replica broke off or does not answer. It gets no requests for a while."""
 
 
 class Ticket(QueuedRequest):
     """One request's way through the dispatcher. Its `state` says where it is.
 
     Attributes:
-        request: what is routed.
-        attempt: on a replica now; None while it waits, and once the attempt is over.
+        request: the request, as routing sees it.
+        attempt: its attempt on a replica now; None while it waits, and once the attempt is over.
         tried: ids of the replicas that failed it.
-        failures: attempts that failed.
-        is_resumed: a part of its answer has been sent: another replica goes on from there, and it waits for nobody.
-        refusal: why it will not be served; None while it may be.
+        failures: number of attempts that failed.
+        is_resumed: the client has part of the answer, and another replica continues it. It is then sent on without
+            waiting for room.
+        refusal: why it will not be served; None while it may still be served.
     """
 
     __slots__ = ("attempt", "failures", "is_resumed", "refusal", "request", "tried")

@@ -9,7 +9,7 @@ from router.flow_control.queue_view import QueueView
 
 
 def model_view(fleet: Fleet, queue: QueueView) -> dict[str, Any]:
-    """Return a model's policy, queue and replicas."""
+    """Return a model's policy, queue and replicas as plain JSON values."""
     return {
         "policy": fleet.policy.name,
         "queue": {

@@ -1,4 +1,4 @@
-"""What was expected of one request on one replica when it was sent there, and what its answer said it used."""
+"""What was expected of a request when it was sent to a replica, and the tokens that its answer says it used."""
 
 import msgspec
 
@@ -7,7 +7,13 @@ from router.prompt.chunk_chain import ChunkChain
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """Tokens an answer's `usage` names; None where it does not say."""
+    """Token counts from an answer's `usage`; None: the answer did not say.
+
+    Attributes:
+        prompt_tokens: tokens of the prompt.
+        cached_tokens: prompt tokens that the engine had cached.
+        completion_tokens: tokens generated.
+    """
 
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
@@ -18,21 +24,21 @@ class Expectation(msgspec.Struct, eq=False, gc=False):
     """One request on one replica, from the pick to its end.
 
     Attributes:
-        replica: where it was sent.
-        chain: its prompt.
+        replica: the replica it was sent to.
+        chain: its prompt's chunks.
         matched_chunks: leading chunks of its prompt that the replica was expected to hold.
-        matched_bytes: the same in bytes.
-        matched_tokens: the same in tokens.
-        tokens: prompt tokens, as best known.
-        uncached_tokens: those expected to be prefilled.
-        ahead_tokens: tokens that waited on the replica before it.
-        running: sequences that were being decoded there.
-        sent_s: when it was sent.
-        number: its number among those this gateway sent there.
-        prompt_number: its number in what is known of the replica's cache.
-        shares: hash of its last chunk that any replica held; 0: none.
-        prefilled_s: when its first token came; None before.
-        ended: its answer came to its end, or it was lost.
+        matched_bytes: bytes of these chunks.
+        matched_tokens: tokens of these chunks.
+        tokens: estimated prompt tokens.
+        uncached_tokens: prompt tokens that the replica was expected to prefill.
+        ahead_tokens: prompt tokens that waited on the replica before it.
+        running: sequences that the replica was decoding.
+        sent_s: when it was sent, monotonic seconds.
+        number: its number among the requests this gateway sent there, from 1; 0: it is not counted there.
+        prompt_number: its number in the replica's `ReplicaSource`.
+        shares: hash of the last of its chunks that any replica held; 0: none held any.
+        prefilled_s: when its first token came, monotonic seconds; None: it has not come.
+        ended: whether its answer came to its end, or it was lost.
     """
 
     replica: ReplicaEstimator

@@ -1,17 +1,20 @@
-"""Rates of the recent past: several counts a second over one fading span of time."""
+"""Rates of the recent past: several counts that fade, over the fading time in which they were counted."""
 
 from cluster.autoscaling.ewma import Ewma, kept
 
 _STEP = 1e-3
-"""Share of the memory that passes before the counts are faded again: a call in between costs a comparison."""
+"""Share of the memory below which passed time does not fade the counts yet, so that most calls only compare times."""
 
 
 class FadingRates:
-    """Counts that fade together with the time they were counted over; a count over `span_s` is a rate.
+    """Counts that fade together with the time in which they were counted. A count divided by `span_s` is a rate.
 
     Args:
-        memory_s: seconds after which a count has faded to a third.
-        size: how many counts there are.
+        memory_s: seconds after which a count has faded to 1/e, about a third.
+        size: number of counts.
+
+    Attributes:
+        counts: the counts; the caller adds to them, after `fade`.
     """
 
     __slots__ = ("_at_s", "_memory_s", "_span", "counts")
@@ -23,7 +26,7 @@ class FadingRates:
         self.counts = [0.0] * size
 
     def fade(self, now_s: float) -> None:
-        """Let time pass up to `now_s`; an earlier time changes nothing."""
+        """Fade the counts up to `now_s`. An earlier time than before changes nothing."""
         if self._at_s is None:
             self._at_s = now_s
         passed_s = now_s - self._at_s
@@ -34,11 +37,11 @@ class FadingRates:
             self.counts = [count * keep for count in self.counts]
 
     def span_s(self, at_least_s: float) -> float:
-        """Return the seconds that the counts cover, the memory at most, but `at_least_s` at least."""
+        """Return the seconds that the counts cover: at most the memory, at least `at_least_s`."""
         return max(self._span.weight, at_least_s)
 
     def per_s(self, now_s: float, at_least_s: float) -> float:
-        """Return the first count's rate at `now_s`, without letting time pass."""
+        """Return the first count's rate per second as of `now_s`, without fading the counts."""
         passed_s = now_s - self._at_s if self._at_s is not None else 0.0
         if passed_s <= self._memory_s * _STEP:
             return self.counts[0] / self.span_s(at_least_s)

@@ -1,4 +1,8 @@
-"""How long one replica takes to its first token, learned from how long it took: a line fitted to the last outcomes."""
+"""One replica's learned rates: a line fitted to the times to first token of its last requests.
+
+An outcome is one request's time to first token, with the prompt tokens prefilled in that time and the sequences that
+were running.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,25 +12,28 @@ from typing import NamedTuple
 DEFAULT_TOKENS_PER_S = 8000.0
 """Prefill rate assumed before anything is known: a mid-size model on one data-centre GPU."""
 KEEP = 0.97
-"""What each outcome leaves of the weight of those before: the last 33 count."""
+"""Share of the earlier outcomes' weight that each new outcome leaves: in effect the last 33 outcomes count."""
 FORGET_TAU_S = 120.0
-"""Time constant at which outcomes fade, so that a replica nobody dared to use is tried again."""
+"""Seconds after which an outcome counts 1/e, about a third, so that a replica that was slow once is tried again."""
 PRIOR_TOKENS = 256.0
-"""The prior weighs as much as one outcome of so many tokens: the first real ones outweigh it."""
+"""The prior counts in the fit as one outcome of this number of tokens. It is low, so the first outcomes outweigh it."""
 SHARED_OUTCOMES = 4.0
-"""What all replicas have learned weighs as much as so many outcomes where it is the prior."""
+"""Number of outcomes that the prior counts as once it is what all replicas have learned."""
 SURPRISE = 4.0
-"""An outcome counts as at most so many times (or fractions of) what was expected, so that one hiccup is no new rate."""
+"""Largest factor by which an outcome counts as slower or faster than expected, so that one hiccup makes no new rate."""
 KEEP_SURPRISED = 0.5
-"""Keeps so much of what was learned before a surprise instead of `KEEP`: several in a row are a new rate."""
+"""Used instead of `KEEP` for an outcome beyond that factor, so that several in a row do make a new rate."""
 SLACK_S = 0.05
+"""Seconds by which an outcome may be slower or faster beyond that factor, because short times vary more."""
 SAME = 1.2
-"""Replicas whose prefill rates differ by less than this factor are taken to be the same hardware: the difference is
-noise, and following it would send everything to whichever looks fastest."""
+"""Factor within which prefill rates count as equal. Replicas on the same hardware differ by noise, and following the
+noise would send all requests to the replica that looks fastest."""
 FASTEST_S_PER_TOKEN = 1e-7
+"""Lowest fitted seconds per token, so that no fit makes a replica infinitely fast."""
 FIT_EACH_UNTIL = 20
+"""Outcomes below which the line is fitted again after each one; a replica with fewer is new."""
 FIT_EVERY = 4
-"""The line is fitted anew for each of the first outcomes, then for every fourth: a fit costs as much as a pick."""
+"""Later the line is fitted after every fourth outcome only: a fit costs as much as a pick."""
 _TERMS = 3
 
 
@@ -34,9 +41,9 @@ class Rates(NamedTuple):
     """Time to first token = `overhead_s` + tokens · `s_per_token` + running · `s_per_running`.
 
     Attributes:
-        overhead_s: what every request costs, however short.
-        s_per_token: seconds one prompt token takes.
-        s_per_running: seconds each running sequence adds.
+        overhead_s: seconds that every request takes, even the shortest.
+        s_per_token: seconds that one prompt token adds.
+        s_per_running: seconds that each running sequence adds.
     """
 
     overhead_s: float
@@ -45,22 +52,22 @@ class Rates(NamedTuple):
 
 
 def rates_of(tokens_per_s: float = DEFAULT_TOKENS_PER_S) -> Rates:
-    """Return the rates of a replica of which only its prefill rate is known."""
+    """Return the rates of a replica whose prefill rate alone is known."""
     return Rates(0.0, 1.0 / tokens_per_s, 0.0)
 
 
 class LearnedRates:
-    """One replica's rates, fitted to how long requests took there.
+    """One replica's rates, fitted to the times to first token seen there.
 
-    Tokens are those prefilled before the first token came: the request's own uncached ones and those that waited before
-    it. Running are the sequences that were being decoded: each takes its share of every step. Fitted by least squares
-    over exponentially weighted outcomes, no rate below 0, with the prior as one more outcome for each term, or as
+    The tokens of an outcome are the request's own uncached ones and those that waited before it. Its running sequences
+    count because each takes a share of every engine step. The fit is a least-squares fit over exponentially weighted
+    outcomes, with no rate below 0. The prior counts as one more outcome for each of the three rates, or as
     `SHARED_OUTCOMES` where it is what all replicas have learned.
 
     Attributes:
-        now: the rates to expect: the fitted ones, or the prior's where the two differ no more than `SAME`.
-        fitted: the rates as learned here.
-        outcomes: how many were learned from.
+        now: the rates to expect: the fitted ones, or the prior where their `s_per_token` differ by less than `SAME`.
+        fitted: the rates fitted to this replica's outcomes.
+        outcomes: number of outcomes learned from.
     """
 
     __slots__ = ("_prior", "_prior_outcomes", "_sums", "fitted", "now", "outcomes")
@@ -75,29 +82,34 @@ class LearnedRates:
 
     @property
     def is_new(self) -> bool:
-        """So little was learned here that what other replicas have learned says more."""
+        """Whether it has fewer than `FIT_EACH_UNTIL` outcomes, so that the other replicas' rates say more."""
         return self.outcomes < FIT_EACH_UNTIL
 
     @property
     def weight(self) -> float:
-        """What the outcomes count for by now; it fades with each further one and with time."""
+        """Summed weight of its outcomes; it fades with each further outcome and with time."""
         return self._sums.weight
 
     @property
     def tokens_per_s(self) -> float:
-        """The prefill rate."""
+        """The expected prefill rate, in prompt tokens per second."""
         return 1.0 / self.now.s_per_token
 
     def expected_s(self, tokens: float, running: int) -> float:
-        """Return the expected time to first token behind and including `tokens`."""
+        """Return the expected seconds to first token.
+
+        Args:
+            tokens: prompt tokens to prefill until then: those waiting before the request, and its own.
+            running: sequences being decoded.
+        """
         return self.now.overhead_s + tokens * self.now.s_per_token + running * self.now.s_per_running
 
     def learn(self, ttft_s: float, tokens: float, running: int) -> None:
-        """Take an outcome.
+        """Learn from an outcome.
 
         Args:
-            ttft_s: from sending the request to its first token.
-            tokens: prefilled in that time, as best known.
+            ttft_s: seconds from sending the request to its first token.
+            tokens: prompt tokens prefilled in that time, about.
             running: sequences that were being decoded.
         """
         expected_s = self.expected_s(tokens, running)
@@ -119,12 +131,12 @@ class LearnedRates:
             self._fit()
 
     def relax(self, passed_s: float, shared: Rates) -> None:
-        """Let time pass: what was learned gives way to `shared`, what is known of all replicas."""
+        """Fade this replica's outcomes by `passed_s` seconds, and take `shared`, the mean of all replicas, as prior."""
         self._fade(exp(-passed_s / FORGET_TAU_S))
         self.expect(shared)
 
     def expect(self, shared: Rates) -> None:
-        """Take what is known of all replicas for the prior."""
+        """Take `shared`, the mean rates of all replicas, as prior."""
         self._prior = shared
         self._prior_outcomes = SHARED_OUTCOMES
         self._fit()
@@ -163,7 +175,7 @@ class LearnedRates:
 
 @dataclass(slots=True)
 class _Sums:
-    """Weighted sums over outcomes, and over the products of their figures."""
+    """Weighted sums over outcomes: of tokens, running sequences and seconds, and of their products."""
 
     weight: float = 0.0
     tokens: float = 0.0
@@ -177,7 +189,7 @@ class _Sums:
 
 
 def shared_rates(replicas: Iterable[LearnedRates]) -> Rates | None:
-    """Return the mean rates of replicas, by how much each has learned lately; None where none has."""
+    """Return the replicas' mean rates, each weighted by its outcomes' `weight`; None: none has outcomes."""
     learned = [replica for replica in replicas if replica.weight > 0.0]
     weight = sum(replica.weight for replica in learned)
     if not weight:
@@ -188,7 +200,17 @@ def shared_rates(replicas: Iterable[LearnedRates]) -> Rates | None:
 
 
 def nonnegative_fit(moments: Sequence[Sequence[float]], xy: Sequence[float]) -> list[float]:
-    """Solve the normal equations, with terms that would come out negative left out, the most negative first."""
+    """Fit a line by least squares with no coefficient below 0.
+
+    Terms whose coefficient would be negative are left out one by one, the most negative first.
+
+    Args:
+        moments: the normal equations' square matrix: for each two terms, the weighted sum of their products.
+        xy: for each term, the weighted sum of its products with the value to explain.
+
+    Returns:
+        The coefficient of each term; 0 for terms that were left out.
+    """
     terms = list(range(len(xy)))
     while terms:
         solution = _solve([[moments[i][j] for j in terms] for i in terms], [xy[i] for i in terms])
@@ -203,7 +225,7 @@ def nonnegative_fit(moments: Sequence[Sequence[float]], xy: Sequence[float]) -> 
 
 
 def _solve(matrix: list[list[float]], right: list[float]) -> list[float]:
-    """Solve a small symmetric positive definite system by elimination; terms nothing is known of come out as 0."""
+    """Solve a small symmetric positive semidefinite system by elimination; terms without data come out as 0."""
     size = len(right)
     scale = [matrix[i][i] for i in range(size)]
     for i in range(size):

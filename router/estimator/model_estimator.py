@@ -1,7 +1,7 @@
-"""What one gateway expects of each replica of one model: who holds a prompt's prefix, what waits there, how fast it is.
+"""The estimator of one model: which replica holds a prompt's prefix, how much work waits there, how fast it is.
 
-Policies read it; the dispatcher tells it what happens and when: `expect` when a request is sent, then `prefilled` and
-`finished`, or `lost`. It reads no clock and does no I/O, so the simulators and the gateway drive the same code.
+Policies read it. The dispatcher calls `expect` when it sends a request, then `prefilled` and `finished`, or `lost`. It
+reads no clock and does no I/O, so gateway and simulators run the same code.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,43 +21,50 @@ from router.replicas.load_report import LoadReport
 from router.request import RoutingRequest
 
 UNKNOWN_KV_TOKENS = 100_000
-"""KV capacity of a replica that does not say: too little loses some affinity, too much claims too much."""
+"""KV capacity assumed of a replica that does not report it, in tokens.
+
+If it is too low, some cached prefixes are forgotten; if too high, evicted ones are believed to be cached.
+"""
 PRIOR_BYTES_PER_TOKEN = 4.0
-"""Bytes of English text a token covers, about; learned from answers' usage."""
+"""Prompt bytes per token before any answer's `usage` was seen: about that of English text."""
 PRIOR_TOKENS = 100.0
-"""Tokens that the prior of bytes per token weighs as much as."""
+"""Tokens that this first guess weighs as much as."""
 BODY_BYTES_PER_TOKEN = 4.0
-"""Bytes of a request's body a prompt token takes, about, where prompts are not read."""
+"""Bytes of a request's body per prompt token, about, where prompts are not read."""
 ARRIVALS_MEMORY_S = 60.0
+"""Seconds after which an arrival counts 1/e, about a third, in the rate of arrivals."""
 ARRIVALS_AT_LEAST_S = 5.0
-"""Seconds that arrivals are spread over at least: the first requests are no rate."""
+"""Shortest time in seconds over which that rate is taken, so that the first requests make no high rate."""
 WORK_MEMORY_S = 600.0
-"""Seconds after which prefill work given to a replica counts a third in what its cache is worth."""
+"""Seconds after which prefill given to a replica counts 1/e, about a third, in the price of evictions there."""
 WORK_FADE_EVERY_S = 1.0
+"""Seconds after which the prefill given to replicas is faded again."""
 MAX_UTILISATION = 0.95
-"""Highest share of the time that replicas are taken to be busy: the value of idle time would grow without bound."""
+"""Highest share of the time for which replicas count as busy: scorers divide by the idle share, which must not be 0."""
 RELAX_EVERY_S = 10.0
+"""Seconds after which the learned rates are faded towards the mean of all replicas again."""
 MOST_RELAXED_S = 60.0
-"""Longest time that rates are relaxed by at once, after a gap in ticks."""
+"""Most seconds by which rates fade at once, after a gap between ticks."""
 _KEEP_BYTES = 0.995
-"""Share of the past that each answer leaves in bytes per token: the last two hundred count."""
+"""Share of the past that each answer leaves in the mean of bytes per token: in effect the last 200 answers count."""
 
 
 class ModelEstimator:
-    """Every replica of one model, as one gateway expects it to behave.
+    """What one gateway expects of all replicas of one model.
 
     Args:
-        reads_prompts: learn from prompts and answers; False: only what waits where is kept, by the size of bodies.
+        reads_prompts: learn from prompts and answers; False: only count the waiting work, by the size of bodies.
 
     Attributes:
-        replicas: those that exist.
-        residency: who holds which prefix.
-        efficiency: how well affinity does, against one infinite shared cache.
-        bytes_per_token: of canonical prompt bytes, learned from usage.
-        work_s: prefill seconds given to all replicas, fading.
-        forgotten: share of what is evicted that is asked for again, as of the last `tick`.
-        idle: share of the time that replicas are idle, as of the last request sent.
-        requests_per_s: requests that each replica gets, as of the last request sent.
+        reads_prompts: whether it learns from prompts and answers.
+        replicas: the replicas that exist.
+        residency: which replica holds which prefix.
+        efficiency: cache hits and balance, compared with one infinite shared cache.
+        bytes_per_token: canonical prompt bytes per token, learned from answers' `usage`.
+        work_s: seconds of prefill given to all replicas, fading over `WORK_MEMORY_S`.
+        forgotten: chance that an evicted chunk is asked for again, 0 to 1, as of the last `tick`.
+        idle: share of the time for which replicas are idle, 0 to 1, as of the last request sent.
+        requests_per_s: requests per second that one replica gets on average, as of the last request sent.
     """
 
     def __init__(self, *, reads_prompts: bool = True) -> None:
@@ -79,7 +86,7 @@ class ModelEstimator:
     # --- replicas
 
     def set_reads_prompts(self, *, reads_prompts: bool) -> None:
-        """Begin or cease to learn from prompts: the model has another policy. What caches hold starts unknown."""
+        """Begin or stop to learn from prompts, after a change of policy. All caches count as empty at first."""
         if reads_prompts != self.reads_prompts:
             self.reads_prompts = reads_prompts
             self.residency = Residency()
@@ -87,7 +94,7 @@ class ModelEstimator:
                 self._know_cache(replica.endpoint, replica.kv_tokens)
 
     def join(self, replica: ReplicaEstimator) -> None:
-        """Know a replica; until it has outcomes of its own, what its peers have learned is expected of it."""
+        """Add a replica. Until it has outcomes of its own, the mean rates of its peers are expected of it."""
         shared = self._shared_rates()
         if shared is not None:
             replica.rates = LearnedRates(shared)
@@ -104,7 +111,7 @@ class ModelEstimator:
             )
 
     def leave(self, replica: ReplicaEstimator) -> None:
-        """Forget a replica that is gone, and all that was believed to be cached there."""
+        """Remove a replica that is gone, with all that counted as cached there."""
         self.replicas.remove(replica)
         self.efficiency.forget(replica.replica_id)
         self.residency.drop_replica(replica.replica_id)
@@ -113,7 +120,7 @@ class ModelEstimator:
         return shared_rates(replica.rates for replica in self.replicas)
 
     def reported(self, replica: ReplicaEstimator, report: LoadReport | None, now_s: float) -> None:
-        """Learn from a load report, which the replica has already; None: the replica has fallen silent."""
+        """Learn from a load report that is already in `replica.report`; None: its telemetry went silent."""
         if report is None:
             replica.pending.silent()
             return
@@ -129,11 +136,15 @@ class ModelEstimator:
                 source.resize(int(report.kv_capacity_tokens * self.bytes_per_token))
 
     def apply_delta(self, replica_id: str, delta: ResidencyDelta) -> bool:
-        """Take what a replica says of its cache; False: ask it for a snapshot."""
+        """Apply a replica's delta of its cache contents.
+
+        Returns:
+            False where deltas were missed: ask the replica for a snapshot.
+        """
         return self.residency.apply_delta(replica_id, delta)
 
     def tick(self, now_s: float) -> None:
-        """Do what waits; call about once a second."""
+        """Do the upkeep that is due; call about once a second."""
         if not self.reads_prompts:
             return
         self.residency.tick(now_s)
@@ -149,27 +160,27 @@ class ModelEstimator:
             if relaxes:
                 replica.rates.relax(min(passed_s, MOST_RELAXED_S), shared)
             elif replica.rates.is_new and not replica.tells_rate:
-                # With a guess of its own, a replica that has not been asked yet would look fastest.
+                # With the default prior, a replica that had no requests yet could look fastest.
                 replica.rates.expect(shared)
 
-    # --- what policies and flow control ask
+    # --- questions of policies and flow control
 
     def match(self, chain: ChunkChain) -> PrefixMatch:
-        """Return how many leading chunks of a prompt each replica holds, and the prompt's tokens as best known."""
+        """Return how many leading chunks of a prompt each replica holds, with the prompt's estimated tokens."""
         if not self.reads_prompts:
             return NO_MATCH
         match = self.residency.match(chain)
         longest, ends = match.longest, match.token_ends
         if longest and ends[0] and not ends[longest - 1]:
             ends = match.token_ends = self._filled(chain, ends)
-        # Replicas tell where chunks end in tokens; the rest is counted in bytes.
+        # Exact replicas report where their chunks end in tokens; the rest is estimated from its bytes.
         known = ends[longest - 1] if longest else 0
         unknown_bytes = chain.size_bytes - chain.ends[longest - 1] if known else chain.size_bytes
         match.tokens = chain.tokens or known + unknown_bytes / self.bytes_per_token
         return match
 
     def _filled(self, chain: ChunkChain, ends: Sequence[int]) -> list[int]:
-        """Return token ends with those that no replica has told yet counted in bytes from the last one told before."""
+        """Return the token ends; a missing one is estimated from the last known one and the bytes in between."""
         filled = list(ends)
         last, last_byte = 0, 0
         for position, end in enumerate(ends):
@@ -180,21 +191,22 @@ class ModelEstimator:
         return filled
 
     def sharing(self, chain: ChunkChain, chunks: int) -> int:
-        """Return how many requests that wait for their prefill now also begin with a prompt's first `chunks` chunks.
+        """Return how many requests that wait for their prefill share the prompt's first `chunks` chunks.
 
-        Counted are those of which no replica holds any more than that: a prefix that many prompts have in common.
+        Only requests count of which no replica held more than these chunks when they were sent: so it is a prefix that
+        many prompts have in common, not the history of one chat.
         """
         return self._sharing.get(chain.hashes.item(chunks - 1), 0) if chunks else 0
 
     def uncached_tokens(self, request: RoutingRequest) -> float:
-        """Return the prompt tokens that must be computed where most of the prompt is cached, at the least."""
+        """Return the prompt tokens to compute on the replica that holds most of the prompt."""
         if not request.chain.ends:
             return _unread_tokens(request)
         match = request.match
         return match.tokens - match.cached_tokens(request.chain, match.longest)
 
     def s_per_token(self, replica: ReplicaEstimator) -> float:
-        """Return the seconds that a replica takes to prefill a token; 0: not known."""
+        """Return the seconds that a replica takes to prefill one token; 0: not known."""
         if self.reads_prompts:
             return replica.rates.now.s_per_token
         report = replica.report
@@ -203,7 +215,7 @@ class ModelEstimator:
     # --- a request's life
 
     def expect(self, request: RoutingRequest, replica: ReplicaEstimator) -> Expectation:
-        """Count a request on the replica it was just given to, at `request.now_s`."""
+        """Count a request's work on the replica that it was just given to, as of `request.now_s`."""
         now_s = request.now_s
         if not self.reads_prompts:
             return self._expect_unread(request, replica)
@@ -229,7 +241,7 @@ class ModelEstimator:
         return expectation
 
     def _expect_unread(self, request: RoutingRequest, replica: ReplicaEstimator) -> Expectation:
-        """Count a request whose prompt is not read: only replicas that report are compared by what waits there."""
+        """Count a request whose prompt is not read. Its work counts only on a replica that sends reports."""
         tokens, now_s = _unread_tokens(request), request.now_s
         number = 0
         if replica.report is not None:
@@ -255,7 +267,7 @@ class ModelEstimator:
         self.work_s += work_s
 
     def prefilled(self, expectation: Expectation, now_s: float) -> None:
-        """The first token came; for answers that are not streamed, the whole answer."""
+        """Note that a request's first token came; for an answer that is not streamed, the answer itself."""
         if expectation.prefilled_s is not None or expectation.ended:
             return
         expectation.prefilled_s = now_s
@@ -285,14 +297,14 @@ class ModelEstimator:
         streamed: bool = True,
         answer: ChunkChain | None = None,
     ) -> None:
-        """The answer came to its end.
+        """End a request whose answer is whole, and learn from it.
 
         Args:
-            expectation: from `expect`.
-            usage: what the answer said of its tokens.
-            now_s: when.
-            streamed: the first token's time was seen, so the replica's rates can be learned from it.
-            answer: the chunks that the answer adds to the prompt's chain, where it was read and adds any.
+            expectation: what `expect` returned for it.
+            usage: the tokens that the answer says it used.
+            now_s: when it ended, monotonic seconds.
+            streamed: its first token's time was seen, so the replica's rates can be learned from it.
+            answer: the chunks that the answer adds to the prompt's chain; None: it was not read, or adds none.
         """
         if expectation.ended:
             return
@@ -316,12 +328,12 @@ class ModelEstimator:
             replica.rates.learn(expectation.prefilled_s - expectation.sent_s, tokens, expectation.running)
         source = self.residency.source(replica.replica_id)
         if source is None:
-            self.efficiency.forget(replica.replica_id)  # it has left: its work is no part of the balance
+            self.efficiency.forget(replica.replica_id)  # it has left, so its work must not count in the balance
         elif answer is not None:
             source.answered(answer)
 
     def lost(self, expectation: Expectation, now_s: float) -> None:
-        """The request ended otherwise: the replica failed, or the client left."""
+        """End a request without a whole answer: the replica failed, or the client left."""
         if expectation.ended:
             return
         expectation.ended = True
@@ -337,7 +349,7 @@ class ModelEstimator:
     # --- upkeep
 
     def modes(self) -> Mapping[str, str]:
-        """Return how each replica's residency is known: `exact`, `observed` or `none`."""
+        """Return, by replica id, how its cache contents are known: `exact`, `observed` or `none`."""
         return self.residency.modes()
 
     def check_integrity(self) -> None:
@@ -355,5 +367,5 @@ class ModelEstimator:
 
 
 def _unread_tokens(request: RoutingRequest) -> float:
-    """Return the prompt tokens of a request whose prompt is not read, by the size of its body where nobody said."""
+    """Return the prompt tokens of a request whose prompt is not read: the given number, else by its body's size."""
     return request.chain.tokens or len(request.body) / BODY_BYTES_PER_TOKEN

@@ -1,20 +1,20 @@
-"""Prompt tokens waiting on one replica: what it reported, and what this gateway has sent since."""
+"""Pending prefill: the prompt tokens that wait on one replica, by its last report and by what was sent since."""
 
 from router.estimator.unreported import UnreportedRequests
 
 STALE_S = 3.0
-"""Seconds after which a report says nothing about now; then only this gateway's own requests are known."""
+"""Age in seconds from which a report is ignored; then only this gateway's own requests are known."""
 
 
 class PendingPrefill:
-    """One replica's waiting work as one gateway knows it.
+    """One replica's waiting prompt tokens, as one gateway knows them.
 
-    With reports: the reported tokens, less what the replica has worked off since, plus the requests that the report
-    does not contain yet. Without reports: this gateway's own requests that have no first token yet. Of those that are
-    not streamed the first token is never seen: they count until they should have been prefilled.
+    With reports: the reported tokens, less what the replica has prefilled since, plus the requests that the report does
+    not contain yet. Without reports: this gateway's own requests that have no first token yet. If an answer is not
+    streamed, its first token is never seen, so the request counts for as long as its prefill should take.
 
     Attributes:
-        unreported: requests sent since the last report.
+        unreported: requests sent there that no report contains yet.
     """
 
     __slots__ = (
@@ -39,11 +39,11 @@ class PendingPrefill:
         self._reported_tokens = 0.0
 
     def wait_s(self, now_s: float, s_per_token: float) -> float:
-        """Return the seconds until what waits there now is prefilled; 0 or more.
+        """Return the seconds until all that waits there now is prefilled, 0 or more.
 
         Args:
-            now_s: monotonic seconds.
-            s_per_token: seconds this replica takes to prefill a token.
+            now_s: the time, monotonic seconds.
+            s_per_token: seconds that this replica takes to prefill a token.
         """
         reported_at_s = self._reported_at_s
         if reported_at_s is not None and now_s - reported_at_s < STALE_S:
@@ -59,13 +59,13 @@ class PendingPrefill:
         return wait_s
 
     def add(self, tokens: float, now_s: float, s_per_token: float, *, stream: bool) -> int:
-        """Count a request of `tokens` uncached prompt tokens; return its number on this replica.
+        """Count a request that is sent to the replica; return its number there, from 1.
 
         Args:
-            tokens: uncached prompt tokens.
-            now_s: when it is sent.
-            s_per_token: seconds this replica takes to prefill a token.
-            stream: its first token will be seen.
+            tokens: its uncached prompt tokens.
+            now_s: when it is sent, monotonic seconds.
+            s_per_token: seconds that this replica takes to prefill a token.
+            stream: its answer is streamed, so its first token will be seen.
         """
         number = self.unreported.add(tokens, now_s, is_reporting=self._reported_at_s is not None)
         if stream:
@@ -79,12 +79,12 @@ class PendingPrefill:
         return number
 
     def prefilled(self, number: int, now_s: float) -> None:
-        """A request has its first token."""
+        """Take out a request whose first token has come."""
         self.unreported.remove(number)
         self._remove(number, now_s)
 
     def lost(self, number: int, now_s: float) -> None:
-        """A request ended before its first token; nothing happens where it was prefilled."""
+        """Take out a request that ended without a whole answer. Does nothing if it was prefilled."""
         self.unreported.lost(number)
         if number in self._own or number in self._blind:
             self._remove(number, now_s)
@@ -97,19 +97,19 @@ class PendingPrefill:
         self._serving_since_s = now_s
 
     def reported(self, waiting_tokens: float, accepted: int, now_s: float) -> None:
-        """Take a report.
+        """Take a load report.
 
         Args:
-            waiting_tokens: prompt tokens not yet prefilled on the replica, everybody's.
-            accepted: how many of this gateway's requests that includes, over the replica's life.
-            now_s: when the report came.
+            waiting_tokens: prompt tokens not yet prefilled on the replica, of all gateways.
+            accepted: this gateway's requests that the replica has accepted since it started.
+            now_s: when the report came, monotonic seconds.
         """
         self._reported_at_s = now_s
         self._reported_tokens = waiting_tokens
         self.unreported.reported(accepted, now_s)
 
     def silent(self) -> None:
-        """The replica's reports have stopped coming."""
+        """Forget the last report: the replica's reports have stopped."""
         self._reported_at_s = None
         self.unreported.clear()
 

@@ -1,4 +1,4 @@
-"""What one gateway expects of one replica."""
+"""The estimator of one replica: what one gateway expects of it."""
 
 from router.estimator.fading_rates import FadingRates
 from router.estimator.learned_rates import LearnedRates, Rates, rates_of
@@ -8,20 +8,20 @@ from router.replicas.load_report import LoadReport
 from router.replicas.snapshot import ReplicaSnapshot
 
 KV_MEMORY_S = 30.0
-"""Seconds after which the KV cache that ended requests freed counts a third."""
+"""Seconds after which KV cache that was freed counts 1/e, about a third, in the rate at which it is freed."""
 KV_AT_LEAST_S = 1.0
-"""Seconds that freed KV cache is spread over at least: one ended request is no rate."""
+"""Shortest time in seconds over which that rate is taken, so that one ended request makes no high rate."""
 
 
 class ReplicaEstimator(ReplicaSnapshot):
-    """One replica, as one gateway sees it and expects it to behave.
+    """One replica as one gateway sees it, with what it expects of it.
 
     Attributes:
-        pending: the work that waits there.
-        rates: how long it takes to its first token.
-        work_s: prefill seconds given to it, fading over the estimator's `WORK_MEMORY_S`.
-        kv_freed: tokens of KV cache that ended requests gave back, fading.
-        kv_tokens: tokens its KV cache holds; 0: not known.
+        pending: the prompt tokens that wait there.
+        rates: its learned rates, from which the time to first token follows.
+        work_s: seconds of prefill given to it, fading over the `WORK_MEMORY_S` of `model_estimator.py`.
+        kv_freed: tokens of KV cache freed by requests that ended, fading over `KV_MEMORY_S`.
+        kv_tokens: capacity of its KV cache in tokens; 0: not known.
     """
 
     __slots__ = ("kv_freed", "kv_tokens", "pending", "rates", "work_s")
@@ -36,20 +36,26 @@ class ReplicaEstimator(ReplicaSnapshot):
 
     @property
     def tells_rate(self) -> bool:
-        """It reports how fast it prefills: before its first outcomes that says more of it than its peers do."""
+        """Whether it reports its prefill rate. Until it has outcomes, that is better than the mean of its peers."""
         return self.report is not None and self.report.prefill_tokens_per_s > 0.0
 
     @property
     def running(self) -> int:
-        """Sequences being decoded there, as best known."""
+        """Sequences that run there: the reported ones; without a report, this gateway's own requests."""
         return self.report.running if self.report is not None else self.in_flight
 
     def kv_wait_s(self, missing_tokens: float, now_s: float) -> float:
-        """Return the seconds a prompt waits for KV cache that is missing, by the rate at which ended requests free it.
+        """Return the seconds that a prompt waits for KV cache: missing tokens over the rate at which they are freed.
+
+        The rate is what ended requests free per second, but at least the reported decode rate; if both are 0, it is the
+        prefill rate.
 
         Args:
-            missing_tokens: tokens that the prompt needs and the cache has no room for, above 0.
-            now_s: monotonic seconds.
+            missing_tokens: tokens of the prompt that the cache has no room for, above 0.
+            now_s: the time, monotonic seconds.
+
+        Returns:
+            Seconds above 0; 0 where the capacity is not known.
         """
         report = self.report
         if report is None or not report.kv_capacity_tokens:

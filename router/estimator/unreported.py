@@ -1,20 +1,24 @@
-"""Requests sent to one replica that its load reports do not contain yet."""
+"""Unreported requests: sent to one replica, but not yet contained in its load reports."""
 
 GRACE_S = 1.0
-"""Seconds after which a report contains a request whatever the replica's counter says: or it never arrived."""
+"""Seconds after which a request no longer counts as unreported, whatever the replica's count says.
+
+By then it is in a report, or it never arrived.
+"""
 
 
 class UnreportedRequests:
-    """Requests in the order they were sent, with their uncached prompt tokens.
+    """One replica's unreported requests, in the order they were sent, with their uncached prompt tokens.
 
-    A replica says with each report how many of this gateway's requests it has accepted over its life: "7 accepted"
-    contains the first seven. So none is counted twice and none is missed. A request that never arrives would leave the
-    replica's count behind ours for good: those that outlive `GRACE_S`, and those that ended before their first token,
-    are added to the replica's count from then on.
+    Each report says how many of this gateway's requests the replica has accepted since it started. A report with 7
+    accepted contains the first seven sent, so no request is counted twice or missed.
+
+    A request that never arrives leaves the replica's count one behind ours for good. So requests that end before their
+    first token, or are unreported for `GRACE_S`, are counted as lost, and lost ones are added to the replica's count.
 
     Attributes:
-        sent: requests ever sent.
-        tokens: uncached prompt tokens of the unreported ones.
+        sent: requests ever sent to the replica.
+        tokens: uncached prompt tokens of its unreported requests.
     """
 
     __slots__ = ("_lost", "_waiting", "sent", "tokens")
@@ -40,8 +44,8 @@ class UnreportedRequests:
 
         Args:
             tokens: its uncached prompt tokens.
-            now_s: when it is sent.
-            is_reporting: the replica sends reports, so one will contain it.
+            now_s: when it is sent, monotonic seconds.
+            is_reporting: the replica sends reports, so a later one will contain it. False: it is only numbered.
         """
         self.sent += 1
         if is_reporting:
@@ -50,18 +54,23 @@ class UnreportedRequests:
         return self.sent
 
     def remove(self, number: int) -> None:
-        """A request is known to have arrived: its first token came. Nothing happens where a report contains it."""
+        """Take out a request whose first token came, so it has arrived. Does nothing if a report contains it."""
         if number in self._waiting:
             self._take_out(number)
 
     def lost(self, number: int) -> None:
-        """A request ended before its first token: it may never have arrived, so do not wait for the replica's count."""
+        """Count a request that ended before its first token as lost: it may never have arrived."""
         if number in self._waiting:
             self._lost += 1
             self._take_out(number)
 
     def reported(self, accepted: int, now_s: float) -> None:
-        """Take a report's count of accepted requests, over the replica's life."""
+        """Take out the requests that a report contains.
+
+        Args:
+            accepted: this gateway's requests that the replica has accepted since it started.
+            now_s: when the report came, monotonic seconds.
+        """
         waiting = self._waiting
         while waiting:
             number = next(iter(waiting))
@@ -71,18 +80,18 @@ class UnreportedRequests:
                 self._lost += 1
             self._take_out(number)
         if self._lost:
-            # Requests that were slow, not lost, have been counted twice.
+            # A slow request that arrived after all was counted as lost and is now in `accepted`: count it once.
             self._lost = min(self._lost, max(0, self.sent - accepted))
 
     def clear(self) -> None:
-        """The replica's reports have stopped: nothing waits for them."""
+        """Forget the unreported requests: the replica's reports have stopped."""
         self._waiting.clear()
         self.tokens = 0.0
 
     def _take_out(self, number: int) -> None:
         self.tokens -= self._waiting.pop(number)[0]
         if not self._waiting:
-            self.tokens = 0.0  # sums of floats drift; an empty list is the moment to start anew from the truth
+            self.tokens = 0.0  # sums of floats drift; with no request left the true sum is known
 
     def check_integrity(self) -> None:
         """Check what must always hold.

@@ -1,17 +1,19 @@
-"""Admission for one model: dispatch now, wait in the gateway, or refuse with a reason.
+"""Admission of one model's requests: dispatch now, wait in the gateway, or refuse with a reason.
 
-The gateway calls
+The dispatcher calls
 
-    offer    a request came              → Admit | Wait | Reject
-    next     a replica has room          → the request to dispatch, late bound: its replica is picked now
-    expire   now and then                → waiting requests whose time is over
-    remove   a waiting request's client left
-    join     a replica is there; leave: it is gone; drain: it takes no more requests
-    ended    a dispatched request ended, with what it really cost
-    put_back a dispatched request could not be sent
+    offer     a request came               → Admit | Wait | Reject
+    next      a replica may have room      → the waiting request to dispatch; its replica is picked only then
+    expire    a few times a second         → the waiting requests whose time is over
+    remove    a waiting request's client left
+    ended     a dispatched request ended, with its real work
+    put_back  a dispatched request must wait again
+    join      a replica takes requests
+    drain     it takes no more requests, or takes some again
+    leave     it is gone
 
-and reserves on `slots` what it sends: `slots.take` after every pick, `slots.give` when the request ends there. Nothing
-here picks a replica: `slots.with_room` narrows the candidates for whoever does.
+and counts its picks in `slots`: `slots.take` after each pick, `slots.give` when the request has ended there. Nothing
+here picks a replica; `slots.with_room` narrows the candidates for the policy.
 """
 
 from heapq import heapify, heappop, heappush
@@ -32,20 +34,22 @@ from router.flow_control.verdict import ADMIT, WAIT, Reject, Verdict, reject
 from router.outcome import Outcome
 
 _STALE_DEADLINES = 64
+"""Entries in the heap of deadlines, beyond two a waiting request, above which those of other requests are dropped."""
 
 
 class Admission(Generic[RequestT, ReplicaT]):
     """Flow control of one model in one gateway process.
 
     Args:
-        limits: the model's bounds.
-        room: how much may wait; shared by all models of the process.
-        rates: tenants' rate limits; likewise.
+        limits: the model's bounds on waiting.
+        room: the waiting room that all models of the process share; None: one of its own.
+        rates: the tenants' rate limits over all models of the process; None: no limits.
 
     Attributes:
+        limits: the model's bounds on waiting.
         slots: which replicas have room.
-        displaced: requests that lost their place to a more urgent one or to a tenant with fewer; the gateway refuses
-            them and empties this after each `offer`.
+        displaced: requests that lost their place to a more urgent one, or to a tenant with fewer requests. The caller
+            refuses them and empties this list after each `offer`.
     """
 
     def __init__(
@@ -72,33 +76,34 @@ class Admission(Generic[RequestT, ReplicaT]):
 
     @property
     def someone_waits(self) -> bool:
-        """At least one request waits."""
+        """Whether at least one request waits."""
         return self._classes.count > 0
 
     def __len__(self) -> int:
-        """Return how many requests wait."""
+        """Return the number of waiting requests."""
         return len(self._classes)
 
     def join(self, replica: ReplicaT, now_s: float) -> None:
-        """A replica is there and takes requests."""
+        """Add a replica that takes requests."""
         self.slots.join(replica)
         self._drain.set_replicas(self.slots.taking, now_s)
 
     def leave(self, replica: ReplicaT, now_s: float) -> None:
-        """A replica is gone. Its requests are still to be `ended`."""
+        """Remove a replica that is gone. `ended` must still be called for its requests."""
         self.slots.leave(replica)
         self._drain.set_replicas(self.slots.taking, now_s)
 
     def drain(self, replica: ReplicaT, now_s: float, *, draining: bool = True) -> None:
-        """Give a replica no more requests; or, with `draining` False, some again."""
+        """Give a replica no more requests; with `draining` False, give it some again."""
         self.slots.set_draining(replica, draining=draining, now_s=now_s)
         self._drain.set_replicas(self.slots.taking, now_s)
 
     def offer(self, request: RequestT, now_s: float) -> Verdict:
-        """Take a new request.
+        """Decide on a new request.
 
         Returns:
-            Admit: dispatch it now. Wait: `next` will return it; look at `displaced`. Reject: refuse it.
+            Admit: dispatch it now. Wait: `next` will return it, and `displaced` may have gained requests. Reject:
+            refuse it.
         """
         self._offered += 1
         request.number = self._offered
@@ -123,7 +128,7 @@ class Admission(Generic[RequestT, ReplicaT]):
         return self._wait(request, tenant, now_s)
 
     def next(self, now_s: float) -> RequestT | None:
-        """Return the request to dispatch now, charged; None: no replica has room or nothing waits."""
+        """Take the next waiting request out, and charge its tenant; None: no replica has room, or nothing waits."""
         while self._classes and self.slots.any_open(now_s):
             request = self._classes.pop(now_s)
             if request is None:
@@ -136,7 +141,11 @@ class Admission(Generic[RequestT, ReplicaT]):
         return None
 
     def put_back(self, request: RequestT, now_s: float) -> None:
-        """Undo a dispatch: the request is its tenant's first again. It may go beyond the room there is."""
+        """Undo a dispatch: the request waits again, as its tenant's first, even if the waiting room is full.
+
+        Raises:
+            ValueError: the request is not dispatched.
+        """
         if request.state is not RequestState.DISPATCHED:
             raise ValueError(f"a request that is {request.state.name} cannot be put back")
         self._in_flight -= 1
@@ -147,7 +156,7 @@ class Admission(Generic[RequestT, ReplicaT]):
         self._start_waiting(request, now_s)
 
     def remove(self, request: RequestT, now_s: float) -> None:
-        """The client of a waiting request left. Does nothing for a request that does not wait."""
+        """Remove a waiting request whose client left. Does nothing for a request that does not wait."""
         if request.state is RequestState.WAITING:
             self._classes.remove(request)
             self._stop_waiting(request, now_s, dispatched=False)
@@ -155,7 +164,7 @@ class Admission(Generic[RequestT, ReplicaT]):
             self._uncharge_rate(request)
 
     def expire(self, now_s: float) -> list[tuple[RequestT, Reject]]:
-        """Return, and forget, the waiting requests whose time is over; the gateway refuses them."""
+        """Take out the waiting requests whose deadline has passed, and return each with its refusal."""
         expired: list[tuple[RequestT, Reject]] = []
         while self._deadlines and self._deadlines[0][0] <= now_s:
             request = heappop(self._deadlines)[2]
@@ -168,15 +177,21 @@ class Admission(Generic[RequestT, ReplicaT]):
         return expired
 
     def next_deadline_s(self) -> float | None:
-        """Return when `expire` has something to do next, or a little before; None: never, as things are."""
+        """Return when to call `expire` next, in monotonic seconds; None: no request has a deadline.
+
+        It may be too early, because the deadlines of requests that no longer wait are kept for a while.
+        """
         return self._deadlines[0][0] if self._deadlines else None
 
     def ended(self, request: RequestT, real_work: float | None = None) -> None:
-        """A dispatched request ended; call once.
+        """End a dispatched request; call once.
 
         Args:
             request: the request.
-            real_work: what it cost, as `request.work` is counted; None: not known, the estimate stands.
+            real_work: its real work, counted like `request.work`; None: not known, so the estimate stands.
+
+        Raises:
+            ValueError: the request is not dispatched.
         """
         if request.state is not RequestState.DISPATCHED:
             raise ValueError(f"a request that is {request.state.name} cannot end")
@@ -192,7 +207,7 @@ class Admission(Generic[RequestT, ReplicaT]):
         self._ended += 1
 
     def expected_wait_s(self, request: RequestT, now_s: float) -> float:
-        """Return how long a request would wait if it came now, about; 0 where nothing is known of the drain rate."""
+        """Return the seconds that a request would wait if it came now, about; 0: none, or no drain rate is known."""
         if not self._classes:
             return 0.0
         work_per_s = self._drain.per_s(now_s)
@@ -207,7 +222,7 @@ class Admission(Generic[RequestT, ReplicaT]):
         return list(self._classes.waiting())
 
     def figures(self, now_s: float) -> GatewayFigures:
-        """Return what the autoscaler is told."""
+        """Return this gateway's figures for the autoscaler."""
         self.slots.any_open(now_s)
         return GatewayFigures(
             waiting_requests=len(self._classes),
@@ -221,7 +236,7 @@ class Admission(Generic[RequestT, ReplicaT]):
         )
 
     def view(self, now_s: float) -> QueueView:
-        """Return what people are told."""
+        """Return the queue as people see it."""
         waiting_work = self._classes.waiting_work
         work_per_s = self._drain.per_s(now_s)
         return QueueView(
@@ -237,7 +252,7 @@ class Admission(Generic[RequestT, ReplicaT]):
         )
 
     def set_limits(self, limits: AdmissionLimits) -> None:
-        """Go by other bounds from now on; what waits keeps its deadline."""
+        """Apply other bounds from now on. Requests that wait keep their deadlines."""
         self.limits = limits
         self._classes.ageing_s = limits.ageing_s
         for queue in self._classes.queues:
@@ -273,7 +288,7 @@ class Admission(Generic[RequestT, ReplicaT]):
         return WAIT
 
     def _longest_s(self) -> float:
-        """Return how long a request may wait that says nothing of it itself."""
+        """Return the seconds that a request without a deadline of its own may wait."""
         return self.limits.max_wait_s if self.slots.taking else self.limits.cold_start_timeout_s
 
     def _displace(self, request: RequestT, tenant: TenantQueue[RequestT], now_s: float) -> bool:
@@ -329,7 +344,10 @@ class Admission(Generic[RequestT, ReplicaT]):
         )
 
     def _fits_in_s(self, request: RequestT, now_s: float) -> float:
-        """Return when the waiting room will have a place again: after its share of the queue has drained."""
+        """Return the seconds until the waiting room has a place for the request again, 1 where that is not known.
+
+        It has one once a part of the queue as large as the request has drained.
+        """
         work_per_s = self._drain.per_s(now_s)
         waiting = len(self._classes)
         if work_per_s <= 0 or not waiting:

@@ -1,8 +1,8 @@
-"""The priority classes: strict between them, with a bound that lets none starve.
+"""The priority classes: the most urgent goes first, but no class starves.
 
-The most urgent class that has requests waiting is served. A class whose oldest request has waited longer than
-`ageing_s` is owed one dispatch in `AGED_TURN`. It so keeps moving however much comes in above it, while those above
-keep nine tenths of the capacity however long the queue below has become.
+The most urgent class with waiting requests is served. One dispatch in `AGED_TURN` goes to a less urgent class whose
+oldest request has waited longer than `ageing_s`. So that class keeps moving under any load above it, and the classes
+above keep nine tenths of the capacity under any queue below.
 """
 
 from collections.abc import Iterator
@@ -13,18 +13,19 @@ from router.flow_control.priority import Priority
 from router.flow_control.queued_request import RequestT
 
 AGED_TURN = 10
-"""Of so many dispatches in a row, one goes to a class that has waited too long."""
+"""Dispatches of which one goes to a class whose oldest request has waited too long."""
 
 
 class PriorityClasses(Generic[RequestT]):
     """The waiting requests of one model.
 
     Args:
-        ageing_s: a class below others is owed its turn once its oldest request has waited so long.
+        ageing_s: seconds of waiting after which the oldest request of a less urgent class gives that class a turn.
 
     Attributes:
-        queues: by class, the most urgent first.
-        count: requests that wait; `len` says the same, this is for the hot path.
+        ageing_s: the same; may be set.
+        queues: one queue for each class, the most urgent first.
+        count: number of waiting requests, like `len`, but cheaper for the hot path.
     """
 
     def __init__(self, ageing_s: float) -> None:
@@ -38,7 +39,7 @@ class PriorityClasses(Generic[RequestT]):
 
     @property
     def waiting_work(self) -> float:
-        """Estimated work of all that wait."""
+        """Estimated work of all waiting requests, in tokens."""
         return sum(queue.waiting_work for queue in self.queues)
 
     def push(self, request: RequestT, tenant: TenantQueue[RequestT]) -> None:
@@ -47,14 +48,14 @@ class PriorityClasses(Generic[RequestT]):
         self.count += 1
 
     def pop(self, now_s: float) -> RequestT | None:
-        """Take the next request out; None: nothing waits."""
+        """Take the next request out, and charge its tenant; None: nothing waits."""
         if not self.count:
             return None
         self.count -= 1
         return self._next_queue(now_s).pop()
 
     def remove(self, request: RequestT) -> None:
-        """Take a waiting request out uncharged."""
+        """Take a waiting request out, without charging its tenant."""
         self.queues[request.priority].remove(request)
         self.count -= 1
 
@@ -64,19 +65,28 @@ class PriorityClasses(Generic[RequestT]):
         self.count += 1
 
     def expected_wait_s(self, priority: Priority, tenant: TenantQueue[RequestT], work_per_s: float) -> float:
-        """Return how long a request that joins `tenant` now will wait, about, if `work_per_s` is worked off in all."""
+        """Return the seconds that a request which joins `tenant` now will wait, about.
+
+        Args:
+            priority: the request's class.
+            tenant: its tenant's queue in that class.
+            work_per_s: work that is dispatched per second, of all classes.
+        """
         own_s = self.queues[priority].work_ahead(tenant) / work_per_s
         above = sum(queue.waiting_work for queue in self.queues[:priority])
         if not above:
             return own_s
-        # Once this class has grown old it is served beside those above, in its turns.
+        # After `ageing_s` this class gets one dispatch in `AGED_TURN`, whatever waits above.
         return min(above / work_per_s + own_s, self.ageing_s + own_s * AGED_TURN)
 
     def displaceable(self, arriving: RequestT, tenant: TenantQueue[RequestT]) -> TenantQueue[RequestT] | None:
-        """Return the tenant that must make way for a request that comes when there is no more room; O(tenants).
+        """Return the tenant that must give up a place to a request when the waiting room is full; O(tenants).
 
-        It is the largest of the least urgent class, if that is less urgent than the request's own; within the request's
-        class, the largest if it has more waiting for its weight than the request's tenant would have.
+        It is the tenant with most requests for its weight in the least urgent class that has any. If that class is the
+        request's own, the tenant must have more for its weight than the request's tenant would have.
+
+        Returns:
+            The tenant; None: the request itself must be refused.
         """
         for priority in reversed(Priority):
             largest = self.queues[priority].largest()
@@ -91,12 +101,12 @@ class PriorityClasses(Generic[RequestT]):
         return None
 
     def waiting(self) -> Iterator[RequestT]:
-        """Yield all that wait, class by class, oldest first."""
+        """Yield all waiting requests, class by class, each class's oldest first."""
         for queue in self.queues:
             yield from queue.arrivals.values()
 
     def tenants(self) -> Iterator[tuple[Priority, str, TenantQueue[RequestT]]]:
-        """Yield class, tenant and queue of all tenants heard of lately."""
+        """Yield class, name and queue of each tenant that is kept; long idle ones may be gone."""
         for priority, queue in zip(Priority, self.queues, strict=True):
             for name, tenant in queue.tenants.items():
                 yield priority, name, tenant

@@ -1,19 +1,19 @@
-"""How fast the waiting room empties: work dispatched a second for each replica while requests wait."""
+"""The drain rate: work dispatched per second while requests wait, learned per replica."""
 
 from cluster.autoscaling.ewma import Ewma, kept
 
 EVIDENCE_S = 1.0
-"""Seconds with requests waiting below which the rate is not known."""
+"""Seconds with waiting requests below which the rate counts as not known."""
 
 
 class DrainRate:
-    """Work dispatched over the replica-seconds in which something waited; what is old fades.
+    """Work dispatched, divided by the replica-seconds in which requests waited; older figures fade.
 
-    Time in which nothing waits, or in which there is no replica, changes nothing. A queue that stands still lowers the
-    rate from that moment on; a replica that joins raises it at once.
+    Time in which nothing waits, or without replicas, changes nothing. While a queue stands still, the rate falls. When
+    a replica joins, the rate of all of them rises at once.
 
     Args:
-        memory_s: seconds with requests waiting after which what was seen has faded to a third.
+        memory_s: seconds with waiting requests after which a figure counts 1/e, about a third.
     """
 
     def __init__(self, memory_s: float = 20.0) -> None:
@@ -24,26 +24,26 @@ class DrainRate:
         self._since_s: float | None = None
 
     def began(self, now_s: float) -> None:
-        """The first request waits."""
+        """Note that the first request waits."""
         self._since_s = now_s
 
     def drained(self, work: float, now_s: float) -> None:
-        """A request that waited was dispatched."""
+        """Count the work of a request that waited and was dispatched."""
         self._pass(now_s)
         self._seen = self._seen.observed(work, 0.0, 1.0)
 
     def ended(self, now_s: float) -> None:
-        """Nothing waits any more."""
+        """Note that nothing waits any more."""
         self._pass(now_s)
         self._since_s = None
 
     def set_replicas(self, replicas: int, now_s: float) -> None:
-        """Count `replicas` as taking requests from now on."""
+        """Set the number of replicas that take requests from now on."""
         self._pass(now_s)
         self._replicas = replicas
 
     def per_s(self, now_s: float) -> float:
-        """Return work a second of all replicas; 0: there is none, or it is too early to tell."""
+        """Return the work per second of all replicas; 0: there are none, or it is not known yet."""
         self._pass(now_s)
         return self._seen.mean * self._replicas if self._busy_s >= EVIDENCE_S else 0.0
 

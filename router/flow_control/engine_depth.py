@@ -1,38 +1,45 @@
-"""How much one replica may be given at once: what its engine works on, plus a small queue, both learned.
+"""Engine depth: two learned bounds on what one replica may be given at once.
 
-A request that waits inside an engine is bound to that engine: it cannot go where a place opens first, nor make way for
-a more urgent one. So an engine gets only what it can start on soon, and the rest waits in the gateway. Too little would
-let it run dry between two dispatches. Both bounds follow from its load reports:
+A request that waits inside an engine is bound to it: it cannot go to another replica that is free first, nor let a more
+urgent one pass. So an engine gets what it can start on soon, and the rest waits in the gateway. But with too little the
+engine would run dry between two dispatches. Both bounds are learned from the replica's load reports:
 
-- `limit`, in requests: grows while the engine takes all it is given at once (batch places and KV blocks are free) and
-  falls to what it runs, plus a small margin, when requests wait inside it. Doubling first, then by a twentieth, like
-  TCP's congestion window. An engine takes requests in once a step, so those that came since its last step always wait:
-  at a rate of 100 a second and 0.05 s a step that is 5 of them (Little's law), and no sign of a full batch. Many that
-  came at once are none either, as long as the engine takes more of them in at each step.
-- `depth_s`, in seconds of prompts not yet prefilled: grows when the engine has nothing left to prefill although
-  requests wait for it, and shrinks slowly while that doesn't happen. It is never less than the longest prefill of one
-  step: what fits into the engine's next step does not wait in it, and given in two steps it would take longer.
+- `limit`, in requests. It grows while the engine takes all it is given (batch places and KV blocks are free), and falls
+  to what the engine runs plus a small margin when requests wait inside it. First it doubles, later it grows by a
+  twentieth, like TCP's congestion window. An engine takes requests in once a step, so requests that came since its last
+  step always wait, and are no sign of a full batch: at 100 requests/s and 0.05 s a step they are 5 (Little's law). A
+  burst is no sign of it either, as long as the engine takes in more of it at each step.
+- `depth_s`, in seconds of prefill ahead. It grows when the engine has nothing left to prefill although requests wait
+  for it, and shrinks slowly otherwise. It is at least the longest prefill of one step, up to `MAX_DEPTH_S`: what fits
+  into the engine's next step does not wait in it, and in two steps it would take longer.
 """
 
 FIRST_LIMIT = 8.0
+"""Limit in requests at a replica's first report."""
 UNREPORTED_LIMIT = 256.0
-"""For replicas without telemetry: vLLM's default number of sequences in a batch."""
+"""Limit in requests for a replica without telemetry: vLLM's default number of sequences in a batch."""
 MIN_DEPTH_S = 0.1
+"""Lowest learned depth, in seconds of prefill."""
 MAX_DEPTH_S = 2.0
+"""Highest depth, in seconds of prefill."""
 FIRST_DEPTH_S = 0.25
+"""Depth before anything is learned, in seconds of prefill."""
 STEP_S = 0.05
-"""An engine takes new requests in once in so long, about: a step with a full batch."""
+"""Seconds of an engine step with a full batch, about: the engine takes new requests in once a step."""
 _GROWTH = 0.05
+"""Share by which `limit` grows with a report; the margin has the same share of the running requests."""
 _DEPTH_GROWTH = 1.25
+"""Factor by which the depth grows with a report that shows an idle engine."""
 _DEPTH_DECAY = 0.99
+"""Factor by which the depth shrinks with any other report."""
 
 
 class EngineDepth:
     """One replica's bounds.
 
     Attributes:
-        limit: requests it may have, running and waiting.
-        depth_s: seconds of prefill it may have ahead of it.
+        limit: requests that it may have, running and waiting.
+        depth_s: seconds of prefill that it may have ahead of it.
     """
 
     __slots__ = ("_learned_s", "_margin", "_most_running", "_slow_start", "_stuck_since_s", "depth_s", "limit")
@@ -47,7 +54,7 @@ class EngineDepth:
         self._stuck_since_s: float | None = None
 
     def first_report(self) -> None:
-        """The replica has telemetry: start low and learn."""
+        """Start with a low limit, at the first report of a replica with telemetry."""
         self.limit = FIRST_LIMIT
 
     def observe(  # noqa: PLR0913 - what there is to know of one report
@@ -64,13 +71,13 @@ class EngineDepth:
         """Learn from one report.
 
         Args:
-            now_s: the time.
+            now_s: the time, monotonic seconds.
             running: requests in the engine's batch.
             waiting: requests in the engine's queue.
-            backlog_s: seconds of prefill it has ahead of it.
-            wanted: requests wait in the gateway because of this replica's bounds, among others.
-            per_s: requests that pass through the engine a second.
-            step_s: the longest prefill of one step.
+            backlog_s: seconds of prefill that it has ahead of it.
+            wanted: requests wait in the gateway, and this replica was full.
+            per_s: requests that end in the engine per second.
+            step_s: seconds of the longest prefill of one step; 0: not known.
         """
         self._learn_limit(now_s, running, waiting, per_s * STEP_S, step_s)
         if wanted and backlog_s <= 0.0:
@@ -91,11 +98,11 @@ class EngineDepth:
             self.limit += max(self.limit, FIRST_LIMIT) if self._slow_start else max(1.0, _GROWTH * self.limit)
 
     def is_near(self, requests: int) -> bool:
-        """Tell whether an engine with so many requests is about full."""
+        """Tell whether an engine with this number of requests is nearly full."""
         return requests + 1 >= self.limit - self._margin
 
     def _is_stuck(self, now_s: float, running: int, step_s: float) -> bool:
-        """Tell whether requests have waited in the engine for longer than a step and it took in no more of them."""
+        """Tell whether requests wait in the engine, and for longer than a step it has taken in no more of them."""
         if self._stuck_since_s is None or running > self._most_running:
             self._stuck_since_s = now_s
             self._most_running = running

@@ -1,10 +1,12 @@
 """Weighted fair queueing between the tenants of one priority class.
 
-Start-time fair queueing (Goyal, Vin, Cheng: "Start-time Fair Queuing", 1996): each tenant's queue has a tag, the
-virtual time at which its next request starts; the smallest tag is served next and moves on by `work / weight`. The
-class's virtual time is the tag last served, and a queue that was empty joins at it, so nobody saves up for later and
-nobody pays for capacity that would have been idle. What a request really cost is settled when it ends, by moving its
-tenant's tag: over time a tenant gets its share of real work however wrong the estimates are.
+Start-time fair queueing (Goyal, Vin, Cheng: "Start-time Fair Queuing", 1996). Each tenant's queue has a tag: the
+virtual time at which its next request starts. The queue with the smallest tag is served next, and its tag grows by
+`work / weight`. The class's virtual time is the tag that was served last. A queue that was empty joins at this time, so
+a tenant neither saves up its share for later nor pays for capacity that would have been idle.
+
+When a request ends, its tenant's tag is moved by the difference between real and estimated work. So in the long run
+each tenant gets its share of the real work, even if the estimates are wrong.
 """
 
 from collections import OrderedDict
@@ -15,22 +17,23 @@ from typing import Generic
 from router.flow_control.queued_request import RequestT
 
 _STALE_ENTRIES = 64
-"""Entries in the heap, beyond two an active tenant, above which stale ones are dropped."""
+"""Entries in the heap, beyond two for each tenant with waiting requests, above which stale ones are dropped."""
 _KEPT_TENANTS = 1024
-"""Tenants above which idle ones are forgotten."""
+"""Number of tenants at which idle ones are forgotten before another is added."""
 _NO_ENTRY = -1
+"""Number that stands for no entry in the heap."""
 
 
 class TenantQueue(Generic[RequestT]):
     """One tenant's requests within one class.
 
     Attributes:
-        name: the tenant's.
-        weight: its share relative to the others'.
+        name: the tenant's name.
+        weight: its share of the capacity, relative to the other tenants' weights.
         tag: virtual time at which its next request starts, in work per unit of weight.
-        waiting: its requests by number, first come first served.
-        waiting_work: work of the requests that wait.
-        in_flight: requests dispatched and not yet ended.
+        waiting: its waiting requests by number, in the order in which they are served.
+        waiting_work: estimated work of these requests, in tokens.
+        in_flight: number of its requests that are dispatched and have not ended.
         entry: number of its valid entry in the heap; -1: none.
     """
 
@@ -51,9 +54,9 @@ class FairQueue(Generic[RequestT]):
 
     Attributes:
         tenants: the tenants' queues, by name.
-        arrivals: all requests that wait, by number, oldest first.
-        waiting_work: work of all that wait.
-        waiting_weight: the weights of the tenants that have requests waiting, summed.
+        arrivals: all waiting requests by number, oldest first.
+        waiting_work: estimated work of all waiting requests, in tokens.
+        waiting_weight: sum of the weights of the tenants with waiting requests.
     """
 
     def __init__(self) -> None:
@@ -70,7 +73,7 @@ class FairQueue(Generic[RequestT]):
         return len(self.arrivals)
 
     def tenant(self, name: str, weight: float) -> TenantQueue[RequestT]:
-        """Return a tenant's queue, made if it has none."""
+        """Return a tenant's queue; make it if there is none."""
         tenant = self.tenants.get(name)
         if tenant is None:
             if len(self.tenants) >= _KEPT_TENANTS:
@@ -87,7 +90,7 @@ class FairQueue(Generic[RequestT]):
             tenant.weight = weight
 
     def charge(self, request: RequestT, tenant: TenantQueue[RequestT]) -> None:
-        """Account for a request that is dispatched without having waited."""
+        """Charge a tenant for a request that is dispatched without waiting."""
         start = max(self._virtual_time, tenant.tag)
         self._virtual_time = start
         tenant.tag = start + request.work / tenant.weight
@@ -104,7 +107,7 @@ class FairQueue(Generic[RequestT]):
         self.waiting_work += request.work
 
     def pop(self) -> RequestT | None:
-        """Take the next request out and charge its tenant for it."""
+        """Take the next request out and charge its tenant for it; None: nothing waits."""
         heap = self._heap
         while heap:
             tag, entry, tenant = heap[0]
@@ -127,7 +130,7 @@ class FairQueue(Generic[RequestT]):
         return request
 
     def remove(self, request: RequestT) -> None:
-        """Take a waiting request out uncharged."""
+        """Take a waiting request out, without charging its tenant."""
         tenant = self._queue_of(request)
         self._take_out(request, tenant)
         if len(self._heap) > 2 * self._active + _STALE_ENTRIES:
@@ -150,15 +153,15 @@ class FairQueue(Generic[RequestT]):
             self._push_entry(tenant)
 
     def largest(self) -> TenantQueue[RequestT] | None:
-        """Return the tenant with most requests waiting for its weight; O(tenants). None: nothing waits."""
+        """Return the tenant with most waiting requests relative to its weight, in O(tenants); None: nothing waits."""
         waiting = [tenant for tenant in self.tenants.values() if tenant.waiting]
         return max(waiting, key=lambda tenant: (len(tenant.waiting) / tenant.weight, tenant.name)) if waiting else None
 
     def work_ahead(self, tenant: TenantQueue[RequestT]) -> float:
-        """Return the work of this class that is served before a request that joins `tenant` now, about.
+        """Return the work of this class that is served before a request which joins `tenant` now, about.
 
-        While this tenant works off what it has, another of the same weight gets as much, but no more than it has: the
-        sum over all is bounded by what all have, and by this tenant's own over its share.
+        It is the tenant's own waiting work divided by its share of the weights, because the others are served in
+        between; but at most the waiting work of all.
         """
         weight = self.waiting_weight if tenant.waiting else self.waiting_weight + tenant.weight
         return min(self.waiting_work, tenant.waiting_work * weight / tenant.weight)
@@ -170,7 +173,7 @@ class FairQueue(Generic[RequestT]):
             tenant.waiting_work -= request.work
             self.waiting_work -= request.work
         else:
-            # Sums of floats drift; an empty queue is the moment to start anew from the truth.
+            # Sums of floats drift; of an empty queue the true sum is known.
             self.waiting_work = self.waiting_work - tenant.waiting_work if self.arrivals else 0.0
             self.waiting_weight = self.waiting_weight - tenant.weight if self.arrivals else 0.0
             tenant.waiting_work = 0.0
@@ -194,7 +197,7 @@ class FairQueue(Generic[RequestT]):
         heapify(self._heap)
 
     def _forget_idle(self) -> None:
-        # A tenant that is neither served nor waiting and whose tag is past is what a new one would be.
+        # A tenant with nothing waiting or in flight, whose tag is not ahead, is treated like a new one.
         for tenant in self._idle():
             del self.tenants[tenant.name]
 

@@ -1,4 +1,4 @@
-"""The bounds of what may wait, and what tenants may have."""
+"""Bounds on waiting: a model's, a tenant's, and those of the waiting room that all models share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,11 +13,11 @@ class TenantLimits:
     """One tenant's share and rate limits.
 
     Attributes:
-        weight: its share of a model's capacity against the other tenants' of the same class, above 0.
-        priority: the class of its requests that ask for none.
-        max_priority: the most urgent class they may ask for.
-        requests_per_minute: of all models together, in one gateway process; infinite: no limit.
-        tokens_per_minute: estimated and settled work, likewise.
+        weight: its share of a model's capacity, relative to the other tenants of the same class; above 0.
+        priority: class of a request that asks for none.
+        max_priority: most urgent class that its requests may ask for.
+        requests_per_minute: requests per minute to all models in one gateway process; infinite: no limit.
+        tokens_per_minute: work per minute, in tokens, on all models in one gateway process; infinite: no limit.
     """
 
     weight: float = 1.0
@@ -28,18 +28,19 @@ class TenantLimits:
 
 
 DEFAULT_TENANT = TenantLimits()
+"""Limits of a tenant that has none of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
-    """One model's bounds.
+    """One model's bounds on waiting.
 
     Attributes:
-        max_wait_s: a request that names no deadline of its own is refused when it would wait longer.
-        cold_start_timeout_s: how long any request is held while the model has no replica at all; 0: it is refused.
-        ageing_s: a class below others is owed its turn once its oldest request has waited so long.
-        tenants: by name; others get `DEFAULT_TENANT`.
-        late_binding: requests wait in the gateway until a replica has room; False: each goes to a replica at once, and
+        max_wait_s: longest wait of a request without a deadline of its own, in seconds.
+        cold_start_timeout_s: longest wait of any request while the model has no replica, in seconds; 0: it is refused.
+        ageing_s: seconds of waiting after which the oldest request of a less urgent class gives that class a turn.
+        tenants: limits by tenant name; other tenants get `DEFAULT_TENANT`.
+        late_binding: requests wait in the gateway until a replica has room; False: each goes to a replica at once and
             waits there.
     """
 
@@ -50,7 +51,7 @@ class AdmissionLimits:
     late_binding: bool = True
 
     def priority_of(self, tenant: str, asked: Priority | None) -> Priority:
-        """Return the class of a tenant's request that asks for `asked` or, with None, for none."""
+        """Return the class of a tenant's request that asks for the class `asked`; None: it asks for none."""
         limits = self.tenant(tenant)
         return limits.priority if asked is None else max(asked, limits.max_priority)
 
@@ -60,13 +61,13 @@ class AdmissionLimits:
 
 
 class WaitingRoom:
-    """How much may wait in one gateway process, all models together.
+    """Bounds and counts of what waits in one gateway process, over all models.
 
     Attributes:
-        max_requests: at the most so many requests wait.
-        max_bytes: and their bodies hold at the most so much memory.
-        requests: waiting now.
-        size_bytes: their bodies.
+        max_requests: most requests that may wait.
+        max_bytes: most memory that waiting requests may hold, in bytes.
+        requests: requests that wait now.
+        size_bytes: memory that they hold, in bytes.
     """
 
     __slots__ = ("max_bytes", "max_requests", "requests", "size_bytes")
@@ -78,7 +79,13 @@ class WaitingRoom:
         self.size_bytes = 0
 
     def fits(self, size_bytes: int, freed_requests: int = 0, freed_bytes: int = 0) -> bool:
-        """Tell whether one more request fits once so much has been freed."""
+        """Tell whether one more request fits.
+
+        Args:
+            size_bytes: memory that it holds, in bytes.
+            freed_requests: number of requests that would make way for it.
+            freed_bytes: memory that these hold, in bytes.
+        """
         return (
             self.requests - freed_requests < self.max_requests
             and self.size_bytes - freed_bytes + size_bytes <= self.max_bytes

@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class Priority(IntEnum):
-    """How urgent a request is; the lower the number, the sooner it is served."""
+    """A request's class; the lower the number, the more urgent."""
 
     HIGH = 0
     NORMAL = 1
@@ -15,10 +15,10 @@ _BY_NAME = {priority.name.lower(): priority for priority in Priority}
 
 
 def priority_named(name: str) -> Priority:
-    """Return the class that `x-priority` or the cluster file calls `name`.
+    """Return the class that `x-priority` or the cluster file calls `name`, in upper or lower case.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is no class of that name.
     """
     priority = _BY_NAME.get(name.strip().lower())
     if priority is None:

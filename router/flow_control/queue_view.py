@@ -1,4 +1,4 @@
-"""One model's waiting requests in one gateway, for people: `/state` and the metrics."""
+"""One model's queue in one gateway, as people see it in `/state` and the metrics."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ class QueueView:
     """One model's queue at one moment.
 
     Attributes:
-        waiting: requests that wait.
-        held: of those, the ones that wait because there is no replica.
-        waiting_work: estimated work of those that wait, in tokens.
-        drain_s: seconds that all that waits takes at the rate of dispatches so far; 0: not known.
-        in_flight: requests dispatched and not yet ended.
-        refused: requests ever refused.
-        tenants: tenant, class and number of its waiting requests, of the tenants heard of lately.
+        waiting: number of waiting requests.
+        held: number of these that wait because no replica takes requests.
+        waiting_work: estimated work of the waiting requests, in tokens.
+        drain_s: seconds until all of them are dispatched, at the learned drain rate; 0: not known.
+        in_flight: number of requests that are dispatched and have not ended.
+        refused: number of requests ever refused.
+        tenants: for each tenant and class: tenant, class, and the number of its waiting requests, which may be 0.
     """
 
     waiting: int

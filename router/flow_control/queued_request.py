@@ -1,4 +1,4 @@
-"""One request as flow control knows it, from its offer to its end."""
+"""One request as flow control sees it, from its offer to its end."""
 
 from enum import Enum, auto
 from math import inf
@@ -11,23 +11,28 @@ class RequestState(Enum):
     """Where a request is."""
 
     NEW = auto()
+    """Not offered yet."""
     WAITING = auto()
+    """In the gateway's queue."""
     DISPATCHED = auto()
+    """On a replica, or about to go to one."""
     ENDED = auto()
+    """It was dispatched, and has ended."""
     GONE = auto()
+    """It was refused, or its client left while it waited."""
 
 
 class QueuedRequest:
-    """One request. It refers to nothing that refers to it: queues keep it by its number.
+    """One request. Queues keep it by its number, and it does not refer to them, so there are no reference circles.
 
     Attributes:
-        tenant: whose it is.
-        priority: its class.
-        work: estimated work, in tokens: uncached prompt tokens plus weighted output tokens, above 0. See `work`.
-        size_bytes: memory it holds while it waits.
-        deadline_s: it must be dispatched by then; infinite: the model's own bounds apply.
-        number: names it among all that its model was offered; 0 before it is offered.
-        arrived_s: when it was offered.
+        tenant: name of the tenant that sent it.
+        priority: its priority class.
+        work: estimated work in tokens, above 0: uncached prompt tokens plus weighted output tokens (`work.py`).
+        size_bytes: memory it holds while it waits, in bytes.
+        deadline_s: monotonic time by which it must be dispatched; infinite: the model's own bounds apply.
+        number: its number among the requests offered to its model, from 1; 0: not offered yet.
+        arrived_s: when it was offered, monotonic seconds.
         state: where it is now.
     """
 
@@ -52,4 +57,4 @@ class QueuedRequest:
 
 
 RequestT = TypeVar("RequestT", bound=QueuedRequest)
-"""A queued request with what its dispatcher knows of it beside."""
+"""Type of the requests that are queued: the caller's own subclass, such as a ticket."""

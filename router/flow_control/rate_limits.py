@@ -1,4 +1,4 @@
-"""Tenants' rate limits: requests and tokens a minute, over all models of one gateway process."""
+"""Tenants' rate limits: requests and tokens per minute, over all models of one gateway process."""
 
 from collections.abc import Mapping
 from math import isfinite
@@ -8,11 +8,16 @@ from router.flow_control.token_bucket import TokenBucket
 
 _MINUTE_S = 60.0
 BURST_S = 10.0
-"""A bucket holds what so many seconds fill it with: a client may send that much at once after a pause."""
+"""Seconds of its limit that a tenant may use at once after a pause."""
 
 
 class RateLimits:
-    """The buckets of the tenants that have limits; shared by the admissions of all models."""
+    """The token buckets of the tenants that have limits. The admissions of all models share them.
+
+    Args:
+        tenants: limits by tenant name.
+        now_s: the time, monotonic seconds.
+    """
 
     def __init__(self, tenants: Mapping[str, TenantLimits], now_s: float) -> None:
         self._requests: dict[str, TokenBucket] = {}
@@ -27,14 +32,19 @@ class RateLimits:
                     buckets[name] = TokenBucket(per_s, max(1.0, per_s * BURST_S), now_s)
 
     def __bool__(self) -> bool:
-        """Tell whether anyone has a limit."""
+        """Tell whether any tenant has a limit."""
         return bool(self._requests or self._tokens)
 
     def take(self, tenant: str, work: float, now_s: float) -> float:
         """Charge a request if it is within its tenant's limits.
 
+        Args:
+            tenant: name of the tenant.
+            work: the request's estimated work, in tokens.
+            now_s: the time, monotonic seconds.
+
         Returns:
-            0: it is, and it has been charged. Above 0: it is not; seconds until it would be.
+            0: it is within them and was charged. Above 0: seconds until it would be within them; it was not charged.
         """
         requests = self._requests.get(tenant)
         tokens = self._tokens.get(tenant)

@@ -1,4 +1,4 @@
-"""One replica's room: places in its engine, and prefill it may have ahead of it."""
+"""One replica's room: the places that are free in its engine, and the prefill that may be ahead of it."""
 
 from math import inf
 
@@ -7,23 +7,24 @@ from router.flow_control.engine_depth import EngineDepth
 from router.replicas.load_report import LoadReport
 
 RATE_MEMORY_S = 1.0
-"""Seconds after which the rate at which requests pass through an engine has faded to a third."""
+"""Seconds after which an ended request counts 1/e, about a third, in the rate at which requests end in an engine."""
 
 
 class ReplicaSlots:
-    """One replica's room, from what it reported and what was sent since.
+    """One replica's room, by its last report and by what was sent since.
 
     Attributes:
         depth: its learned bounds.
-        others: requests of other gateways there, as last reported.
-        prefill_until_s: when it will have prefilled what it was given.
-        draining: it takes no more requests.
-        is_gone: it is no longer a replica of the model.
-        is_bounded: its bounds count; False: it always has room.
-        is_reported: it has telemetry.
+        others: requests of other gateways there, by its last report.
+        prefill_until_s: when it will have prefilled all it was given, monotonic seconds.
+        draining: whether it takes no more requests.
+        is_gone: whether it is no longer a replica of the model.
+        is_bounded: whether its bounds apply; False: it has room as long as it takes requests.
+        is_reported: whether it has sent a report.
         ended: this gateway's requests that ended there since its last report.
-        fair: this gateway's equal share of a full replica; infinite where it is not full, or this gateway's alone.
-        batch: requests that ran there, as last reported.
+        fair: this gateway's equal share of the requests on a full replica; infinite: the replica is not full, or has
+            requests of this gateway alone.
+        batch: requests in its engine's batch, by its last report.
     """
 
     __slots__ = (
@@ -52,15 +53,15 @@ class ReplicaSlots:
         self.ended = 0
         self.fair = inf
         self.batch = 0
-        self._passing = Ewma(0.0, RATE_MEMORY_S)  # a first guess of 0 that weighs as much as a second
+        self._passing = Ewma(0.0, RATE_MEMORY_S)  # a first guess of 0 that counts like one second
         self._reported_s = 0.0
 
     def has_place(self, in_flight: int) -> bool:
-        """Tell whether it may have one more request, by their number.
+        """Tell whether a place is free there for one more request, whatever prefill is ahead.
 
-        Each gateway is capped at an equal share of a full replica: a gateway whose request ends sees the free place
-        first and would keep it. At its share it only fills the batch and leaves what is beyond to gateways with less.
-        An idle gateway may always send one request, to signal demand.
+        On a full replica, a gateway that has its equal share or more only refills the batch, and leaves the places
+        beyond it to gateways that have less. Otherwise a gateway would keep every place that its own requests free,
+        because it sees these first. A gateway with no request there may always send one, to signal demand.
 
         Args:
             in_flight: requests this gateway has there.
@@ -71,12 +72,12 @@ class ReplicaSlots:
         return in_flight + self.others < limit or not in_flight or not self.is_bounded
 
     def has_room(self, in_flight: int, now_s: float) -> bool:
-        """Tell whether it has room for one more request."""
+        """Tell whether it has room for one more request: a free place, and less prefill ahead than its depth."""
         is_soon = self.prefill_until_s - self.depth.depth_s <= now_s or not self.is_bounded
         return is_soon and self.has_place(in_flight)
 
     def opens_s(self, in_flight: int, now_s: float) -> float | None:
-        """Return when it has room: `now_s` or later; None: only once a request ends or a report comes."""
+        """Return when it has room, `now_s` or later; None: not before a request ends or a report comes."""
         if not self.has_place(in_flight):
             return None
         return max(now_s, self.prefill_until_s - self.depth.depth_s) if self.is_bounded else now_s
@@ -92,16 +93,16 @@ class ReplicaSlots:
         step_s: float,
         wanted: bool,
     ) -> None:
-        """Take the replica's word for its load.
+        """Take the replica's load report, and learn its bounds from it.
 
         Args:
             load: the report.
             in_flight: requests this gateway has there.
-            own: of those, the ones that the report contains.
-            now_s: the time.
+            own: number of these that the report contains.
+            now_s: the time, monotonic seconds.
             backlog_s: seconds of prefill ahead of it.
-            step_s: seconds of the longest prefill of one step of its engine.
-            wanted: requests wait in the gateway because of this replica's bounds, among others.
+            step_s: seconds of the longest prefill of one step of its engine; 0: not known.
+            wanted: requests wait in the gateway, and this replica was full.
         """
         on_replica = load.running + load.waiting
         if not self.is_reported:
@@ -127,7 +128,7 @@ class ReplicaSlots:
         self.fair = on_replica / sharers if sharers > 1 and self.depth.is_near(on_replica) else inf
 
     def silent(self) -> None:
-        """Its reports have stopped: what others have there is not known any more."""
+        """Forget the requests of other gateways: the replica's reports have stopped."""
         self.others = 0
         self.fair = inf
 
@@ -140,9 +141,9 @@ class ReplicaSlots:
 
     @property
     def per_s(self) -> float:
-        """Requests of all gateways that end there a second, about."""
+        """Requests of all gateways that end there per second, about."""
         return self._passing.mean
 
     def occupancy(self, in_flight: int) -> float:
-        """Return the share of its limit that is taken, 0 to 1."""
+        """Return the share of its limit that is taken by the requests of all gateways, 0 to 1."""
         return min(1.0, (in_flight + self.others) / self.depth.limit)

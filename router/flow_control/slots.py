@@ -1,8 +1,7 @@
-"""Which replicas of a model have room for one more request now, as one gateway knows.
+"""Slots: which replicas of a model have room for one more request now, as far as one gateway knows.
 
-A replica has room while it has fewer requests than its learned limit and less prefill ahead of it than its learned
-depth. The caller says with each report and each dispatch how much prefill is ahead of it; in between it falls as time
-passes.
+A replica has room while it has fewer requests than its learned limit, and less prefill ahead than its learned depth.
+Each report and each dispatch sets how much prefill is ahead; in between it shrinks as time passes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,15 +13,15 @@ from router.flow_control.replica_slots import ReplicaSlots
 from router.replicas.load_report import LoadReport
 
 _STALE_OPENINGS = 64
-"""Entries in the heap of openings, beyond four a replica, above which those that no longer hold are dropped."""
+"""Entries in the heap of openings, beyond four for each replica, above which outdated ones are dropped."""
 
 
 class SlottedReplica(Protocol):
-    """A replica's record, as far as its room is concerned.
+    """The part of a replica's record that slots need.
 
     Attributes:
-        replica_id: names it in errors.
-        in_flight: requests this gateway has there; counted here.
+        replica_id: its id, for error messages.
+        in_flight: requests this gateway has there; `Slots` counts them.
         slots: its room.
     """
 
@@ -35,15 +34,18 @@ ReplicaT = TypeVar("ReplicaT", bound=SlottedReplica)
 
 
 class Slots(Generic[ReplicaT]):
-    """The room of all replicas of one model. O(1) a call, amortised, but for the heap of those that open by time.
+    """The room of all replicas of one model.
+
+    A replica is open while it has room. A call is O(1), amortised, but for the heap of replicas that time will open.
 
     Args:
-        late_binding: requests wait here until a replica has room; False: every replica always has room.
+        late_binding: requests wait in the gateway until a replica has room; False: every replica that takes requests
+            has room.
 
     Attributes:
-        replicas: those that exist.
-        taking: number of them that take requests, full or not; the others drain.
-        prefill_s: seconds of prefill this gateway has ever given to replicas.
+        replicas: the replicas that exist.
+        taking: number of these that take requests, full or not; the others drain.
+        prefill_s: seconds of prefill that this gateway ever gave to replicas.
     """
 
     def __init__(self, *, late_binding: bool = True) -> None:
@@ -56,14 +58,14 @@ class Slots(Generic[ReplicaT]):
         self._numbers = count()
 
     def join(self, replica: ReplicaT) -> None:
-        """A replica is there and takes requests."""
+        """Add a replica that takes requests."""
         replica.slots.is_bounded = self._late_binding
         self.replicas.append(replica)
         self._open.add(replica)
         self.taking += 1
 
     def leave(self, replica: ReplicaT) -> None:
-        """A replica is gone; giving back what was taken of it changes no room from now on."""
+        """Remove a replica that is gone. Its places may still be given back, but it never has room again."""
         self.replicas.remove(replica)
         self._open.discard(replica)
         if not replica.slots.draining:
@@ -71,23 +73,23 @@ class Slots(Generic[ReplicaT]):
         replica.slots.draining = replica.slots.is_gone = True
 
     def set_draining(self, replica: ReplicaT, *, draining: bool, now_s: float) -> None:
-        """Give a replica no more requests, or again some."""
+        """Give a replica no more requests; with `draining` False, give it some again."""
         if replica.slots.draining != draining:
             replica.slots.draining = draining
             self.taking += -1 if draining else 1
             self._settle(replica, now_s)
 
     def take(self, replica: ReplicaT) -> None:
-        """Reserve a place on a replica. Nothing is checked: retries and resumed streams may go beyond its room."""
+        """Take a place on a replica. Its room is not checked, because retries and resumed streams may exceed it."""
         replica.in_flight += 1
 
     def sent(self, replica: ReplicaT, prefill_s: float, now_s: float) -> None:
-        """A request that has its place is sent there.
+        """Count the prefill of a request that has taken its place.
 
         Args:
-            replica: where.
-            prefill_s: seconds that the replica will prefill it; 0 where that is not known.
-            now_s: the time.
+            replica: the replica it is sent to.
+            prefill_s: seconds that its prefill will take there; 0: not known.
+            now_s: the time, monotonic seconds.
         """
         slots = replica.slots
         if prefill_s > 0:
@@ -97,7 +99,7 @@ class Slots(Generic[ReplicaT]):
             self._settle(replica, now_s)
 
     def give(self, replica: ReplicaT, now_s: float) -> None:
-        """A request on a replica ended."""
+        """Give a place back: a request on the replica ended."""
         replica.in_flight -= 1
         replica.slots.ended += 1
         if replica not in self._open:
@@ -114,15 +116,15 @@ class Slots(Generic[ReplicaT]):
         unreported: int = 0,
         wanted: bool = False,
     ) -> None:
-        """Take a replica's report.
+        """Take a replica's load report.
 
         Args:
-            replica: whose.
-            load: the report.
-            now_s: the time.
-            backlog_s: seconds of prefill ahead of it, with what the report does not contain yet.
-            step_s: seconds of the longest prefill of one step of its engine.
-            unreported: requests sent there that the report does not contain yet.
+            replica: the replica.
+            load: its report.
+            now_s: the time, monotonic seconds.
+            backlog_s: seconds of prefill ahead of it, with the requests that the report does not contain yet.
+            step_s: seconds of the longest prefill of one step of its engine; 0: not known.
+            unreported: number of requests sent there that the report does not contain yet.
             wanted: requests of the model wait in this gateway.
         """
         own = max(0, replica.in_flight - unreported)
@@ -133,7 +135,7 @@ class Slots(Generic[ReplicaT]):
         self._settle(replica, now_s)
 
     def silent(self, replica: ReplicaT, now_s: float) -> None:
-        """A replica's reports have stopped: what others have there is not known any more."""
+        """Forget the requests of other gateways on a replica: its reports have stopped."""
         replica.slots.silent()
         self._settle(replica, now_s)
 
@@ -144,7 +146,7 @@ class Slots(Generic[ReplicaT]):
         return bool(self._open)
 
     def with_room(self, candidates: Sequence[ReplicaT], now_s: float) -> Sequence[ReplicaT]:
-        """Return those of `candidates` that have room, in their order."""
+        """Return the candidates that have room, in their order."""
         if self._opening:
             self.any_open(now_s)
         if len(self._open) == len(self.replicas):
@@ -152,7 +154,7 @@ class Slots(Generic[ReplicaT]):
         return [candidate for candidate in candidates if candidate in self._open]
 
     def with_places(self, candidates: Sequence[ReplicaT], now_s: float) -> Sequence[ReplicaT]:
-        """Return those of `candidates` that may have one more request, however much prefill is ahead of them."""
+        """Return the candidates that have a free place, whatever prefill is ahead of them, in their order."""
         if self._opening:
             self.any_open(now_s)
         if len(self._open) == len(self.replicas):
@@ -165,11 +167,11 @@ class Slots(Generic[ReplicaT]):
         return any(replica.slots.has_room(replica.in_flight, now_s) for replica in replicas)
 
     def next_opening_s(self) -> float | None:
-        """Return when to look again because a replica will have room by then; None: no time is known."""
+        """Return when a replica may have room, in monotonic seconds; None: no time is known."""
         return self._opening[0][0] if self._opening else None
 
     def occupancy(self) -> float:
-        """Return the share of all replicas' limits that is taken, 0 to 1; 0 where none takes requests."""
+        """Return how much of its limit a replica that takes requests uses on average, 0 to 1; 0: there is none."""
         taking = [replica.slots.occupancy(replica.in_flight) for replica in self.replicas if not replica.slots.draining]
         return sum(taking) / len(taking) if taking else 0.0
 

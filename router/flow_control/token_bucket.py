@@ -1,13 +1,16 @@
-"""Rate limits: a token bucket that is charged what a request is thought to cost and settled when it ends."""
+"""A token bucket: charged a request's estimated work when it comes, and the rest when it ends."""
 
 
 class TokenBucket:
-    """Allows `per_s` on average and `burst` at once.
+    """Allows `per_s` on average and `burst` at once. It starts full.
 
     Args:
-        per_s: how fast it fills.
-        burst: how much it holds; it starts full.
-        now_s: the time.
+        per_s: amount per second by which it fills, above 0.
+        burst: amount that it holds, above 0.
+        now_s: the time, monotonic seconds.
+
+    Raises:
+        ValueError: an amount is not above 0.
     """
 
     __slots__ = ("_as_of_s", "_level", "burst", "per_s")
@@ -21,18 +24,18 @@ class TokenBucket:
         self._as_of_s = now_s
 
     def level(self, now_s: float) -> float:
-        """Return what may be taken now; below 0 after requests that cost more than was thought."""
+        """Return the amount in the bucket now; below 0 after requests that cost more than estimated."""
         if now_s > self._as_of_s:
             self._level = min(self.burst, self._level + (now_s - self._as_of_s) * self.per_s)
             self._as_of_s = now_s
         return self._level
 
     def wait_s(self, amount: float, now_s: float) -> float:
-        """Return how long until `amount` may be taken; 0: now. More than the bucket holds waits for a full one."""
+        """Return the seconds until `amount` may be taken; 0: now. A larger amount than `burst` needs a full bucket."""
         missing = min(amount, self.burst) - self.level(now_s)
-        # A part in a billion is the rounding of the level, not a token short.
+        # A billionth of the bucket missing is a rounding error of the level.
         return max(0.0, missing / self.per_s) if missing > 1e-9 * self.burst else 0.0
 
     def take(self, amount: float) -> None:
-        """Take `amount`, into debt if need be; a negative amount gives back, up to a full bucket."""
+        """Take `amount`, even below 0; a negative amount is given back, up to a full bucket."""
         self._level = min(self.burst, self._level - amount)

@@ -1,4 +1,4 @@
-"""What admission says of a request: `Admit | Wait | Reject`."""
+"""Admission's verdict on a request: `Admit | Wait | Reject`."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -6,6 +6,7 @@ from math import ceil
 from router.outcome import Outcome
 
 MAX_RETRY_AFTER_S = 600.0
+"""Longest time after which a refused client is asked to try again, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +24,9 @@ class Reject:
     """Refuse it.
 
     Attributes:
-        outcome: why.
-        retry_after_s: from now, when the same request would be taken if nobody else came; 1 to `MAX_RETRY_AFTER_S`.
-        message: for the client, in words.
+        outcome: the reason.
+        retry_after_s: seconds until the same request would be taken if no other came, 1 to `MAX_RETRY_AFTER_S`.
+        message: the reason in words, for the client.
     """
 
     outcome: Outcome
@@ -45,5 +46,5 @@ WAIT = Wait()
 
 
 def reject(outcome: Outcome, retry_after_s: float, message: str) -> Reject:
-    """Make a `Reject` with the time to retry after within its bounds."""
+    """Make a `Reject`, with `retry_after_s` brought within 1 to `MAX_RETRY_AFTER_S` seconds."""
     return Reject(outcome, min(MAX_RETRY_AFTER_S, max(1.0, retry_after_s)), message)

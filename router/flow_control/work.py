@@ -1,30 +1,32 @@
-"""How much work a request is: tokens, with those of the answer weighted."""
+"""A request's work, in tokens: those of the prompt that are not cached, plus those of the answer, weighted."""
 
 from cluster.autoscaling.ewma import Ewma
 from router.request import RoutingRequest
 
 OUTPUT_WEIGHT = 4.0
-"""Prompt tokens that cost as much as one token of the answer. A prompt is computed in parallel, an answer one token a
-step; public price lists of hosted models, which follow the cost, ask 3 to 5 times as much for it."""
+"""Prompt tokens that cost as much as one token of the answer. A prompt is computed in parallel, an answer one token per
+step. Public price lists of hosted models ask 3 to 5 times as much for a token of the answer."""
 _PRIOR_OUTPUT_TOKENS = 256.0
+"""Length assumed of an answer before any was seen, in tokens."""
 _MEMORY = 64.0
-"""Answers that count: each takes a 64th of the weight of those before."""
+"""Number of answers that count, in effect: each new one takes a 64th of the weight of those before."""
 _KEEP = 1.0 - 1.0 / _MEMORY
+"""Share of the earlier answers' weight that a new answer leaves."""
 
 
 def work_of(uncached_prompt_tokens: float, output_tokens: float) -> float:
-    """Return the work of a request, in tokens of prompt, at least 1."""
+    """Return a request's work in prompt tokens, at least 1."""
     return max(1.0, uncached_prompt_tokens + OUTPUT_WEIGHT * output_tokens)
 
 
 GENERATING_PATHS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"})
-"""Paths whose answers are generated token by token; others cost their prompt only."""
+"""Paths whose answers are generated token by token; requests to others cost their prompt only."""
 
 
 class OutputEstimate:
-    """How long a tenant's answers from one model are, learned from those that ended.
+    """The expected length of a tenant's answers from one model, in tokens.
 
-    A mean over about the last `_MEMORY` answers, with a first guess that weighs as much as one.
+    It is the mean of about the last `_MEMORY` answers, with a first guess that counts as one answer.
     """
 
     __slots__ = ("_seen",)
@@ -33,30 +35,27 @@ class OutputEstimate:
         self._seen = Ewma(_PRIOR_OUTPUT_TOKENS, 1.0)
 
     def observe(self, output_tokens: float) -> None:
-        """Take in one answer's length."""
+        """Learn from one answer's length, in tokens."""
         self._seen = self._seen.observed(output_tokens, 1.0, _KEEP)
 
     def tokens(self, max_tokens: int | None) -> float:
-        """Return the length to expect of an answer that may have `max_tokens` at the most (None: any number)."""
+        """Return the expected length of an answer, in tokens, at most `max_tokens`; None: no such limit."""
         mean = self._seen.mean
         return mean if max_tokens is None else min(mean, float(max_tokens))
 
 
 class WorkEstimates:
-    """What one model's requests are thought to cost, and what they did cost.
-
-    How long answers are is learned for each tenant.
-    """
+    """Estimates the work of one model's requests, and settles it when they end. Learns each tenant's answer length."""
 
     def __init__(self) -> None:
         self._outputs: dict[str, OutputEstimate] = {}
 
     def estimate(self, request: RoutingRequest, tenant: str, uncached_tokens: float) -> float:
-        """Return a request's estimated work; the answer's length assumed is kept in `request.output_tokens`.
+        """Return a request's estimated work in tokens, and set `request.output_tokens` to the expected answer length.
 
         Args:
-            request: what was asked.
-            tenant: whose it is.
+            request: the request.
+            tenant: name of the tenant that sent it.
             uncached_tokens: prompt tokens that must be computed.
         """
         if request.path not in GENERATING_PATHS:
@@ -76,7 +75,15 @@ class WorkEstimates:
         uncached_tokens: float | None,
         output_tokens: float | None,
     ) -> float:
-        """Learn from a request that ended and return its real work; None: not known, the estimate stands for it."""
+        """Learn from a request that ended, and return its real work in tokens.
+
+        Args:
+            request: the request.
+            tenant: name of the tenant that sent it.
+            estimated_work: what `estimate` returned for it.
+            uncached_tokens: prompt tokens that were computed; None: not known, so the estimate stands.
+            output_tokens: tokens of the answer; None: not known, so the estimate stands.
+        """
         if output_tokens:
             output = self._outputs.get(tenant)
             if output is not None and request.path in GENERATING_PATHS:

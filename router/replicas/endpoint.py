@@ -1,11 +1,11 @@
-"""Where a replica is and what telemetry it provides: one row of the directory."""
+"""A replica's endpoint: where it is and which telemetry it provides."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Signal(StrEnum):
-    """A kind of telemetry a policy may need of every replica."""
+    """A kind of telemetry that a policy may need of every replica."""
 
     LOAD = "load"
     RATES = "rates"
@@ -14,20 +14,20 @@ class Signal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a replica is: one row of the directory.
+    """One row of the directory: where a replica is, and what is known of it before it reports.
 
     Attributes:
-        replica_id: unique for one life of one replica; a restarted replica has another.
+        replica_id: its id; after a restart it has a new one.
         model: the model it serves.
         host: the address of its node.
         http_port: its OpenAI-compatible HTTP port.
-        telemetry_port: its gRPC telemetry port; 0: it has none.
+        telemetry_port: its gRPC telemetry port; 0: it has no telemetry.
         signals: the telemetry it provides.
-        node_id: the Ray node it is on, or "".
-        domain: the NVLink domain it is in (of a gang, its first rank), or "".
-        kv_tokens: tokens its KV cache holds, where that is known before any load report; 0: it is not.
-        caches_prefixes: False: its self-test has shown that it caches no prompt.
-        affinity_proof: what its self-test found, in words; "": none was made.
+        node_id: id of its Ray node; "": not known.
+        domain: its NVLink domain (for a gang, that of its first rank); "": not known.
+        kv_tokens: capacity of its KV cache in tokens; 0: not known before its first load report.
+        caches_prefixes: False: its self-test has shown that it caches no prompts.
+        affinity_proof: what its self-test found, in words; "": it made none.
     """
 
     replica_id: str

@@ -1,23 +1,23 @@
-"""One replica as one gateway sees it: what it last reported, and what this gateway has on it."""
+"""One replica as one gateway sees it: its last load report, and this gateway's requests on it."""
 
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 
 
 class ReplicaSnapshot:
-    """A replica's last report and this gateway's own requests on it.
+    """A replica's last load report, this gateway's requests on it, and whether it may be picked.
 
     Attributes:
         endpoint: where it is.
-        replica_id: the endpoint's.
-        report: the last load report; None before the first, where it has no telemetry, or since it fell silent.
-        in_flight: requests this gateway has sent there and not yet seen end.
-        sent: requests this gateway has ever sent there.
-        accepting: it may be picked; False for a while after it failed a request.
-        leaving: it has said that it takes no more requests: it is never picked again.
-        silent: its telemetry was heard and is no more: it may be dead, and is picked only where no other is left.
-        failures: requests it failed in a row.
-        suspect_until_s: when it may be picked again after a failure, in monotonic seconds; 0: it is no suspect.
+        replica_id: its id, as in `endpoint`.
+        report: its last load report; None: there is none yet, it has no telemetry, or its telemetry went silent.
+        in_flight: requests that this gateway sent there and that have not ended.
+        sent: requests that this gateway ever sent there.
+        accepting: whether it may be picked; False for a while after it failed a request.
+        leaving: it has said that it takes no more requests, so it is never picked again.
+        silent: its telemetry has stopped. It may be dead, so it is picked only where no usable replica is left.
+        failures: failed requests in a row.
+        suspect_until_s: when it may be picked again after a failure, in monotonic seconds; 0: it is not paused.
     """
 
     __slots__ = (
@@ -47,12 +47,12 @@ class ReplicaSnapshot:
 
     @property
     def usable(self) -> bool:
-        """Whether it should be picked before others that are not."""
+        """Whether it accepts requests and its telemetry is not silent."""
         return self.accepting and not self.silent
 
     @property
     def load(self) -> int:
-        """Requests on the replica, as best known: all gateways' as last reported, at least this gateway's own."""
+        """Requests on the replica: those of all gateways by its last report, but at least this gateway's own."""
         report = self.report
         if report is None:
             return self.in_flight

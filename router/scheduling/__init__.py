@@ -1,1 +1,1 @@
-"""Which replica takes a request: filter, score, pick."""
+"""Routing policies: which replica takes a request, by filter → score → pick."""

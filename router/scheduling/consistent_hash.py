@@ -1,4 +1,4 @@
-"""Sessions stay where they are: each has its own fixed order of replicas, and few move when replicas change."""
+"""Consistent hashing: each session has its own fixed order of replicas, so few sessions move when replicas change."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -14,13 +14,14 @@ _WIDE = float(1 << 64)
 
 
 class Rendezvous:
-    """A candidate's place in the session's own order of replicas.
+    """A candidate's cost is a hash of session and replica.
 
-    Rendezvous hashing (Thaler, Ravishankar, 1998): each pair of session and replica has a hash, and the lowest wins.
-    When a replica goes, only its own sessions move, each to the next in its order; behind a load filter the same order
-    says where a session goes that its own replica has no room for.
+    This is rendezvous hashing (Thaler, Ravishankar, 1998): the replica with the lowest hash gets the session. When a
+    replica goes, only its own sessions move, each to the next replica in the session's order. If a load filter has
+    removed the session's replica, the request goes to the next one, too.
 
-    A request without `x-session-id` is placed by the start of its prompt; without one that is understood, by its id.
+    A request without `x-session-id` is placed by the start of its prompt; if the prompt is not understood either, by
+    the request's id.
     """
 
     name = "rendezvous"
@@ -29,7 +30,7 @@ class Rendezvous:
     terms: Sequence[str] = ()
 
     def weigh(self, request: RoutingRequest, candidates: Sequence[ReplicaEstimator]) -> Costs:
-        """Return for each candidate a number from 0 to 1 that session and replica alone decide."""
+        """Return each candidate's hash with the session, from 0 to 1."""
         key = _key(request)
         return [xxh3_64_intdigest(key, _replica_seed(candidate.replica_id)) / _WIDE for candidate in candidates], ()
 
@@ -43,7 +44,8 @@ def _key(request: RoutingRequest) -> bytes:
 
 
 _PROMPT_CHUNKS = 4
-"""About a thousand characters: past most shared greetings, within most first turns."""
+"""Leading chunks that stand for a prompt: about a thousand characters. That is longer than most shared greetings, and
+shorter than most first turns."""
 
 
 @lru_cache(maxsize=4096)

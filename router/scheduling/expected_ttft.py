@@ -1,4 +1,4 @@
-"""The default policy's score: the seconds to first tokens that giving this request to a replica will cost."""
+"""The default policy's cost: the expected seconds to first token, for this request and for those it delays."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,16 +11,16 @@ from router.scheduling.interface import Costs
 
 
 class Terms(NamedTuple):
-    """What one candidate's cost is the sum of, each in seconds.
+    """The terms of one candidate's cost, each in seconds.
 
     Attributes:
-        queue_s: until the prompts that wait there already are prefilled.
-        prefill_s: to prefill what the replica does not hold of this prompt.
-        decode_s: what the replica's fixed overhead and the sequences it is decoding add.
-        kv_s: until running sequences have ended whose KV blocks this prompt needs.
-        recompute_s: prefill that another replica would not have to do, over the share of the time replicas are idle.
-        others_s: the delay this prompt's prefill passes on to the requests that come behind it.
-        evict_s: prefill that will be needed again for what this prompt pushes out of the replica's cache.
+        queue_s: wait until the prompts before it are prefilled.
+        prefill_s: prefill of the part of this prompt that the replica does not hold.
+        decode_s: the replica's fixed overhead, and the delay by the sequences it is decoding.
+        kv_s: wait until running sequences end and free the KV blocks that this prompt lacks.
+        recompute_s: prefill that the replica with the longest match would not need, divided by the idle share.
+        others_s: delay of later requests by this prompt's prefill.
+        evict_s: prefill needed again later, of what this prompt pushes out of the replica's cache.
     """
 
     queue_s: float
@@ -33,20 +33,26 @@ class Terms(NamedTuple):
 
 
 class ExpectedTtft:
-    """Expected seconds to first token, this request's and, by what it holds up, the others'.
+    """A candidate's cost is the expected seconds to first token, for this request and for those it delays.
 
-    The first four terms are this request's own time to first token. The fifth counts engine time spent on what another
-    replica holds: it is missing for everybody, and where replicas are idle a share I of the time, a second of it takes
-    1 / I seconds to make good. The sixth is the delay of those behind: requests come to a replica at rate R, so a
-    second of work holds up R / I of them for each second of queue (the value function of an M/G/1 queue: Hyytiä,
-    Penttinen, Aalto, "Size- and state-aware dispatching problem with queue-specific job sizes", EJOR 217, 2012). The
-    last prices room in a cache: of what is evicted a measured share is asked for again, most of all where most has been
-    computed lately, so new prefixes go where caches are least used. R, I and all else are measured: there is nothing to
-    tune.
+    Terms 1 to 4 are this request's own time to first token.
 
-    A prefix that other waiting requests have in common is computed for them too: where n of them wait, this one is
-    charged a share of 1 / (1 + n) of computing it again. So a hot prefix spreads by itself: once its replica's queue
-    costs more than computing it again, another gets a copy; and a chat of its own stays where its history is.
+    Term 5 (`recompute_s`) is engine time spent on a prefix that another replica holds. If replicas are idle for a share
+    I of the time, the cluster needs 1 / I seconds to catch up with one second of such work.
+
+    Term 6 (`others_s`) is the delay of later requests. They come to a replica at a rate R, so each second of queue plus
+    half this prefill makes R / I of them wait for the length of this prefill. This is the value function of an M/G/1
+    queue: Hyytiä, Penttinen, Aalto, "Size- and state-aware dispatching problem with queue-specific job sizes", EJOR
+    217, 2012.
+
+    Term 7 (`evict_s`) is the price of room in a cache. A measured share of what is evicted is asked for again, and a
+    replica that was given more prefill evicts sooner. So new prefixes go where caches are least used.
+
+    All of these are measured, R and I too, so there is nothing to tune.
+
+    If n other waiting requests share the prompt's longest cached prefix, a new copy of it serves them too, so this
+    request is charged only 1 / (1 + n) of computing it again. A hot prefix thus spreads: once the queue of its replica
+    costs more than that, another replica gets a copy. A chat that shares its history with nobody stays where that is.
     """
 
     name = "expected_ttft"

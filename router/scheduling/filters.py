@@ -1,4 +1,4 @@
-"""Filters: which candidates may be weighed at all."""
+"""Filters: which candidates are weighed at all."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -11,8 +11,14 @@ from router.scheduling.interface import CandidateT
 class RandomSample:
     """Keeps `size` candidates drawn at random, in id order.
 
-    Weighing two of many is nearly as good as weighing all, and gateways that see equally old loads do not all rush to
-    the same replica (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001).
+    With two it is nearly as good as weighing all, and gateways whose load reports are equally old do not all pick the
+    same replica (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001).
+
+    Args:
+        size: number of candidates to keep, 1 or more.
+
+    Raises:
+        ValueError: `size` is below 1.
     """
 
     name = "random_sample"
@@ -32,14 +38,20 @@ class RandomSample:
 
 
 LOAD_BOUND = 1.25
-"""Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads" (SODA 2018), take 1.25 for a moved share of
-keys that is small and a load that is nearly even."""
+"""Highest load of a replica, as a multiple of the mean. With 1.25 few keys move and the load is nearly even (Mirrokni,
+Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads", SODA 2018)."""
 
 
 class BoundedLoad:
-    """Keeps the candidates that may take one more request without going beyond `bound` times the mean load.
+    """Keeps the candidates whose load, with this request, is at most `bound` times the mean load, rounded up.
 
-    At least one always can, and with nothing running all can.
+    At least one candidate always is; with nothing running, all are.
+
+    Args:
+        bound: the multiple, 1 or more.
+
+    Raises:
+        ValueError: `bound` is below 1.
     """
 
     name = "bounded_load"
@@ -50,7 +62,7 @@ class BoundedLoad:
         self._bound = bound
 
     def keep(self, request: RoutingRequest, candidates: Sequence[CandidateT], rng: Random) -> Sequence[CandidateT]:
-        """Return the candidates whose load, this request included, is within the bound."""
+        """Return the candidates whose load in requests, this one included, is within the bound."""
         del request, rng
         loads = [candidate.load for candidate in candidates]
         if not loads:

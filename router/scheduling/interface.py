@@ -1,7 +1,7 @@
 """The contract of a routing policy: filter → score → pick, synchronous, replayable.
 
-A policy is given the request, the candidates in id order and a random generator; it reads no clock, does no I/O and
-touches no globals. Ties are broken by the generator, so a run with the same seed makes the same choices.
+A policy gets the request, the candidates in id order and a random generator. It reads no clock, does no I/O and touches
+no globals. The generator breaks ties, so a run with the same seed makes the same choices.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,18 @@ from router.replicas.endpoint import Signal
 from router.request import RoutingRequest
 
 CandidateT = TypeVar("CandidateT", bound=ReplicaEstimator)
-"""A replica that may be picked, with what is expected of it."""
+"""Type of the replicas to pick from, with what is expected of each."""
 
 Costs = tuple[list[float], Sequence[Sequence[float]]]
-"""One cost for each candidate, in their order, and the terms that each is the sum of; () where it is one thing."""
+"""One cost for each candidate, in their order, and for each the terms that its cost is the sum of; (): no terms."""
 
 
 class Filter(Protocol):
-    """Narrows the candidates. May return an empty list: then no replica can take the request."""
+    """Narrows the candidates. If none stays, no replica can take the request.
+
+    Attributes:
+        name: the filter's name.
+    """
 
     name: str
 
@@ -32,13 +36,13 @@ class Filter(Protocol):
 
 
 class Scorer(Protocol):
-    """Gives each candidate a cost; the lowest is best. Changes nothing.
+    """Gives each candidate a cost; the lowest is best. Changes no state.
 
     Attributes:
-        name: what it is called.
-        unit: what the cost is counted in; the default unit of this project is seconds.
-        needs: the telemetry every candidate must provide.
-        terms: names of the terms that a cost is the sum of, in their order; empty where it is one thing.
+        name: the scorer's name.
+        unit: unit of the costs; this project's default is seconds.
+        needs: telemetry that every candidate must provide.
+        terms: names of the terms that a cost is the sum of, in their order; empty: a cost has no terms.
     """
 
     name: str
@@ -52,26 +56,30 @@ class Scorer(Protocol):
 
 
 class Picker(Protocol):
-    """Chooses one candidate by cost."""
+    """Picks one candidate by cost.
+
+    Attributes:
+        name: the picker's name.
+    """
 
     name: str
 
     def pick(self, costs: Sequence[float], rng: Random) -> int:
-        """Return the position of the choice; there is at least one cost."""
+        """Return the position of the pick in `costs`, which has at least one cost."""
         ...
 
 
 class Decision(msgspec.Struct, Generic[CandidateT], gc=False):
-    """What a policy chose and what it weighed.
+    """A policy's pick for one request, with all costs that it weighed.
 
     Attributes:
-        replica: the choice.
-        candidates: the replicas that were scored, in id order.
-        costs: their costs, in the same order, in the scorer's unit.
+        replica: the replica picked.
+        candidates: the replicas weighed, in id order.
+        costs: each candidate's cost, in the same order.
         policy: the policy's name.
-        unit: what costs are counted in.
-        term_names: what the costs are sums of; empty where a cost is one thing.
-        terms: for each candidate, in the same order, the terms of its cost, in the order of `term_names`.
+        unit: unit of the costs.
+        term_names: names of the terms that a cost is the sum of; empty: a cost has no terms.
+        terms: each candidate's terms, in the order of `term_names`; empty where costs have none.
     """
 
     replica: CandidateT

@@ -1,4 +1,4 @@
-"""Whether replicas provide the telemetry that a policy needs, and what to say where they do not."""
+"""The telemetry that a policy needs: whether replicas provide it, and the message where they do not."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ def provides(endpoint: Endpoint, policy: Profile) -> bool:
 
 
 def why_unmet(policy: Profile, endpoints: Sequence[Endpoint]) -> str:
-    """Return why none of some replicas will do for a policy; "": one does, or there is no replica yet."""
+    """Return why no replica provides what a policy needs; "": one does, or there is no replica yet."""
     if not policy.needs or not endpoints or any(provides(endpoint, policy) for endpoint in endpoints):
         return ""
     return lack(policy, endpoints[0])

@@ -1,11 +1,11 @@
-"""Pickers: one candidate by cost."""
+"""Pickers: each picks one candidate by its cost."""
 
 from collections.abc import Sequence
 from random import Random
 
 
 class Lowest:
-    """The lowest cost; the generator breaks ties."""
+    """Picks the lowest cost; the generator breaks ties."""
 
     name = "lowest"
 
@@ -19,7 +19,7 @@ class Lowest:
 
 
 class Rotation:
-    """Each candidate in turn, whatever it costs."""
+    """Picks each position in turn and ignores costs."""
 
     name = "rotation"
 

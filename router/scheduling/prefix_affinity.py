@@ -1,4 +1,4 @@
-"""The longest cached prefix wins: affinity alone. Under a load bound it is a policy to compare others with."""
+"""Prefix affinity alone: the longest cached prefix wins. With a load bound it is a policy to compare others with."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,13 @@ from router.request import RoutingRequest
 from router.scheduling.interface import Costs
 
 _REQUEST = 1e-6
-"""Bytes that a request on the replica weighs: it only decides between equals."""
+"""Cost in bytes of each request on a replica: too small to matter but between equals."""
 
 
 class UncachedBytes:
-    """Bytes of the prompt that a replica does not hold; between equals, the one with fewer requests.
+    """A candidate's cost is the bytes of the prompt that it does not hold; between equals, fewer requests cost less.
 
-    Works without telemetry: what a replica holds is then inferred from what was sent there.
+    Works without telemetry: the cache contents are then inferred from what was sent to each replica.
     """
 
     name = "uncached_bytes"
@@ -23,7 +23,7 @@ class UncachedBytes:
     terms: Sequence[str] = ()
 
     def weigh(self, request: RoutingRequest, candidates: Sequence[ReplicaEstimator]) -> Costs:
-        """Return each candidate's uncached bytes, and a millionth for each request on it."""
+        """Return each candidate's uncached bytes, plus a millionth of a byte for each request on it."""
         chain = request.chain
         count = request.match.count
         costs = [

@@ -9,16 +9,16 @@ from router.scheduling.interface import CandidateT, Decision, Filter, Picker, Sc
 
 
 class Profile:
-    """Filter → score → pick.
-
-    Attributes:
-        needs: the telemetry every replica must provide for this policy to work.
+    """A policy, run as filter → score → pick.
 
     Args:
-        name: what the cluster file calls it.
-        filters: run in order, each on what the one before left.
-        scorer: weighs what the filters left.
-        picker: chooses by the scorer's costs.
+        name: the policy's name in the cluster file.
+        filters: narrow the candidates, one after the other.
+        scorer: gives each remaining candidate a cost.
+        picker: picks one by these costs.
+
+    Attributes:
+        needs: telemetry that every replica must provide.
     """
 
     def __init__(self, name: str, *, filters: Sequence[Filter] = (), scorer: Scorer, picker: Picker) -> None:
@@ -29,7 +29,7 @@ class Profile:
         self.needs = scorer.needs
 
     def insisting(self, name: str, signals: frozenset[Signal]) -> "Profile":
-        """Return this policy under another name, needing `signals` too."""
+        """Return this policy under another name, with `signals` among the telemetry it needs."""
         other = Profile(name, filters=self.filters, scorer=self.scorer, picker=self.picker)
         other.needs |= signals
         return other
@@ -37,7 +37,7 @@ class Profile:
     def decide(
         self, request: RoutingRequest, candidates: Sequence[CandidateT], rng: Random
     ) -> Decision[CandidateT] | None:
-        """Choose one of `candidates` (in id order), or None where the filters leave none."""
+        """Pick one of `candidates`, which are in id order; None: the filters left none."""
         for narrow in self.filters:
             candidates = narrow.keep(request, candidates, rng)
         if not candidates:

@@ -1,4 +1,4 @@
-"""The policies by the names the cluster file gives them."""
+"""The policies, by their names in the cluster file."""
 
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -56,11 +56,11 @@ POLICIES: dict[str, Callable[[ModelEstimator], Profile]] = {
 
 
 GOES_BY_CACHES = frozenset({"expected_ttft", "prefix_affinity"})
-"""Policies that go by what caches hold: told where replicas tell it, inferred where not, unless `EXACT` is asked."""
+"""Policies whose costs depend on cache contents. Those of a replica that does not report them are inferred."""
 EXACT = ":exact"
-"""After the name of one of those: every replica must tell what its cache holds."""
+"""Suffix to the name of such a policy, which then needs every replica to report its cache contents."""
 READS_PROMPTS = GOES_BY_CACHES | {"consistent_hash"}
-"""Policies that look at prompts: for the others the gateway neither hashes prompts nor learns from answers."""
+"""Policies that look at prompts. For any other the gateway hashes no prompts and learns nothing from answers."""
 
 
 def policy_names() -> list[str]:
@@ -85,11 +85,11 @@ def needs_of(name: str) -> frozenset[Signal]:
 
 
 def policy_named(name: str, estimator: ModelEstimator | None = None) -> Profile:
-    """Make a new policy; policies keep state (whose turn it is), so each model has its own.
+    """Make a policy. Policies keep state (whose turn it is), so each model needs its own.
 
     Args:
         name: one of `policy_names()`.
-        estimator: what is expected of the model's replicas; one that nobody tells anything where it is None.
+        estimator: the estimator of the model's replicas; None: an empty one.
 
     Raises:
         PolicyError: there is no policy of that name.

@@ -1,4 +1,4 @@
-"""Scorers: what each candidate would cost; the lowest is best."""
+"""Scorers that look at load alone, or at nothing; the lowest cost is best."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from router.scheduling.interface import Costs
 
 
 class Even:
-    """Every candidate costs the same: for pickers that look at no cost."""
+    """Every candidate costs 0, for pickers that ignore costs."""
 
     name = "even"
     unit = "none"
@@ -17,15 +17,15 @@ class Even:
     terms: Sequence[str] = ()
 
     def weigh(self, request: RoutingRequest, candidates: Sequence[ReplicaEstimator]) -> Costs:
-        """Return zeros."""
+        """Return 0 for each candidate."""
         del request
         return [0.0] * len(candidates), ()
 
 
 class Load:
-    """Requests on the replica: all gateways' as last reported, at least this gateway's own reservations.
+    """A candidate's cost is its requests: those of all gateways as last reported, but at least this gateway's own.
 
-    Works without telemetry too: then it is this gateway's own requests alone.
+    Works without telemetry: then only this gateway's own requests count.
     """
 
     name = "load"
@@ -34,6 +34,6 @@ class Load:
     terms: Sequence[str] = ()
 
     def weigh(self, request: RoutingRequest, candidates: Sequence[ReplicaEstimator]) -> Costs:
-        """Return each candidate's requests, 0 or more."""
+        """Return the number of requests on each candidate."""
         del request
         return [float(candidate.load) for candidate in candidates], ()

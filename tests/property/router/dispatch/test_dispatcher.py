@@ -1,4 +1,4 @@
-"""A request's life under any order of events: each ends once, nothing stays reserved, no bound is exceeded."""
+"""The dispatcher under any order of events: each request ends once, nothing stays reserved, no bound is exceeded."""
 
 from math import inf
 from random import Random
@@ -28,7 +28,7 @@ LIMITS = AdmissionLimits(max_wait_s=30.0, cold_start_timeout_s=90.0, tenants={"b
 
 
 class DispatcherMachine(RuleBasedStateMachine):
-    """Drives a dispatcher as a gateway does, beside a list of the tickets that have not ended."""
+    """Drives a dispatcher as a gateway does, and keeps a list of the tickets that have not ended."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,13 +39,13 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     @initialize(policy=st.sampled_from(sorted(POLICIES)), late_binding=st.booleans())
     def begin(self, policy: str, late_binding: bool) -> None:  # noqa: FBT001 - drawn
-        """Any policy; requests wait for room, or go at once."""
+        """Start with any policy, with late binding or without."""
         limits = LIMITS if late_binding else AdmissionLimits(late_binding=False, cold_start_timeout_s=90.0)
         self.room = WaitingRoom(MAX_WAITING)
         self.dispatcher = Dispatcher("m", policy, rng=Random(0), limits=limits, room=self.room)
 
     def _closed(self, ticket: Ticket) -> None:
-        """Answer a refused request: its end is told, as a gateway does."""
+        """End a refused request, as a gateway does once it has answered it."""
         assert ticket.refusal is not None
         assert ticket.attempt is None
         assert HTTP_STATUS[ticket.refusal.outcome] >= 400
@@ -53,7 +53,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.ended += 1
 
     def _settle(self, ticket: Ticket) -> None:
-        """Keep a ticket that goes on; close one that is refused. It is in exactly one place."""
+        """Close a ticket that is refused, and keep any other; it has an attempt only if it is dispatched."""
         if ticket.refusal is not None:
             self._closed(ticket)
             return
@@ -75,7 +75,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         stream=st.booleans(),
     )
     def offer(self, tenant: str, priority: Priority, prompt: str, patience_s: float, stream: bool) -> None:  # noqa: FBT001 - drawn
-        """A request comes."""
+        """Offer a request."""
         self.offered += 1
         chain = HASHER.of_prompt(Prompt([prompt.encode()]), model="m")
         request = RoutingRequest(f"{self.offered}", "m", "/v1/completions", stream=stream, body=b"{}", chain=chain)
@@ -87,7 +87,7 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     @rule()
     def next(self) -> None:
-        """Room is looked for: the ticket that is returned was waiting, and now has its replica."""
+        """Ask for the next request: it was waiting, and now has a replica."""
         ticket = self.dispatcher.next(self.now_s)
         if ticket is not None:
             self.open.remove(ticket)
@@ -99,7 +99,7 @@ class DispatcherMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._running())
     @rule(data=st.data())
     def first_token(self, data: st.DataObject) -> None:
-        """A replica begins to answer; saying so twice changes nothing."""
+        """Let a replica begin to answer; a second time changes nothing."""
         ticket = data.draw(st.sampled_from(self._running()))
         self.dispatcher.answers(ticket, self.now_s)
         self.dispatcher.first_token(ticket, self.now_s)
@@ -107,7 +107,7 @@ class DispatcherMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.open)
     @rule(data=st.data(), is_whole=st.booleans(), tokens=st.one_of(st.none(), st.integers(1, 500)))
     def finish(self, data: st.DataObject, is_whole: bool, tokens: int | None) -> None:  # noqa: FBT001 - drawn
-        """A request ends, wherever it is: with its whole answer, or because its client left."""
+        """End a request, waiting or on a replica: with its whole answer, or because its client left."""
         ticket = data.draw(st.sampled_from(self.open))
         usage = Usage(tokens, 0, tokens)
         outcome = Outcome.OK if is_whole else Outcome.CLIENT_LEFT
@@ -118,7 +118,7 @@ class DispatcherMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._running())
     @rule(data=st.data(), fault=st.sampled_from(Fault), is_resumed=st.booleans())
     def fail(self, data: st.DataObject, fault: Fault, is_resumed: bool) -> None:  # noqa: FBT001 - drawn
-        """A replica cannot keep a request: it is elsewhere, waits, or is refused; never on one that failed it."""
+        """Take a request off its replica: it never goes back to a replica that failed it."""
         ticket = data.draw(st.sampled_from(self._running()))
         assert ticket.attempt is not None
         left = ticket.attempt.replica
@@ -133,7 +133,7 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     @rule(ids=st.sets(st.integers(0, 4)))
     def view(self, ids: set[int]) -> None:
-        """The directory speaks."""
+        """Set which replicas exist."""
         self.dispatcher.set_replicas([Endpoint(f"r{number}", "m", "h", 1) for number in sorted(ids)], self.now_s)
 
     @rule(
@@ -142,7 +142,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         accepted=st.integers(0, 20),
     )
     def report(self, number: int, load: tuple[int, int, int] | None, accepted: int) -> None:
-        """Telemetry comes, also of replicas nobody knows, or goes silent."""
+        """Report a replica's load, or its silence; the replica may be unknown."""
         told = None
         if load is not None:
             running, waiting, tokens = load
@@ -151,7 +151,7 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     @rule(passed_s=st.floats(0.0, 40.0))
     def time_passes(self, passed_s: float) -> None:
-        """Requests whose time is over are refused, and no others."""
+        """Let time pass: the requests past their deadline are refused, and no others."""
         self.now_s += passed_s
         waiting = [ticket for ticket in self.open if ticket.state is RequestState.WAITING]
         late = {ticket.number for ticket in waiting if ticket.deadline_s <= self.now_s}
@@ -161,12 +161,12 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     @rule(policy=st.sampled_from(sorted(POLICIES)))
     def policy_changes(self, policy: str) -> None:
-        """The cluster file names another policy: requests go on."""
+        """Change the policy; requests continue."""
         self.dispatcher.set_policy(policy, self.now_s)
 
     @invariant()
     def holds(self) -> None:
-        """Reservations are exactly the open tickets' attempts, and every account agrees."""
+        """Check that the places taken are exactly the open tickets' attempts, and that all counts agree."""
         self.dispatcher.check_integrity(self.now_s)
         assert self.offered == self.ended + len(self.open)
         for replica in self.dispatcher.fleet.replicas.values():
@@ -178,7 +178,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         assert self.room.requests == queue.waiting
 
     def teardown(self) -> None:
-        """Once all requests have ended, nothing is reserved and nothing waits."""
+        """End all requests: then nothing is reserved and nothing waits."""
         if not hasattr(self, "dispatcher"):
             return
         for ticket in self.open:

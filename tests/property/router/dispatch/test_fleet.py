@@ -1,4 +1,4 @@
-"""The fleet keeps its promises through any sequence of views, failures, reports and time."""
+"""The fleet offers the right candidates after any sequence of directory views, failures, reports and time."""
 
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ REPORT = LoadReport(1, 3, 0, 0, 0.0, 0, 0.0, 0.0)
 
 
 class FleetMachine(RuleBasedStateMachine):
-    """Drives a fleet beside the plainest possible account of who exists."""
+    """Drives a fleet, and keeps a plain account of which replicas exist."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class FleetMachine(RuleBasedStateMachine):
 
     @rule(ids=st.sets(numbers))
     def view(self, ids: set[int]) -> None:
-        """The directory speaks: exactly these exist; a replica that stays keeps its record."""
+        """Set which replicas exist; a replica that stays keeps its record."""
         names = {f"r{number}" for number in ids}
         before = dict(self.fleet.replicas)
         new, gone = self.fleet.set_replicas([Endpoint(name, "m", "127.0.0.1", 1) for name in names])
@@ -42,7 +42,7 @@ class FleetMachine(RuleBasedStateMachine):
 
     @rule(tried=st.sets(numbers))
     def may_take(self, tried: set[int]) -> None:
-        """A request may go to a replica that it has not tried, if and only if there is one that is not leaving."""
+        """Check that a request has candidates exactly if a replica that is not leaving has not been tried."""
         names = {f"r{number}" for number in tried}
         found = {replica.replica_id for replica in self.fleet.may_take(names)}
         staying = {replica.replica_id for replica in self.fleet.staying()}
@@ -52,7 +52,7 @@ class FleetMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.ever)
     @rule(data=st.data(), fate=st.sampled_from(("fails", "answers", "leaves")))
     def happens(self, data: st.DataObject, fate: str) -> None:
-        """A request on a replica, perhaps one that is gone, ends well or badly, or hears that the replica leaves."""
+        """End a request on a replica, which may be gone: it fails, succeeds, or says that the replica leaves."""
         replica = data.draw(st.sampled_from(self.ever))
         before = list(self.fleet.candidates)
         if fate == "fails":
@@ -69,7 +69,7 @@ class FleetMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.alive)
     @rule(data=st.data(), is_heard=st.booleans())
     def report(self, data: st.DataObject, is_heard: bool) -> None:  # noqa: FBT001 - drawn
-        """Telemetry comes, or goes silent: a silent replica is no candidate while another may be picked."""
+        """Report a replica's load, or its silence; a silent replica is no candidate while another is usable."""
         replica = self.fleet.replicas[data.draw(st.sampled_from(sorted(self.alive)))]
         self.fleet.report(replica, REPORT if is_heard else None)
         others = [other for other in self.fleet.staying() if other.usable]
@@ -77,7 +77,7 @@ class FleetMachine(RuleBasedStateMachine):
 
     @rule(passed_s=st.floats(0.0, 2 * SUSPECT_MAX_S))
     def time(self, passed_s: float) -> None:
-        """Time passes: after the longest pause every replica is let back in."""
+        """Let time pass: after the longest pause every replica accepts requests again."""
         self.now_s += passed_s
         self.fleet.tick(self.now_s)
         if passed_s > SUSPECT_MAX_S:
@@ -85,7 +85,7 @@ class FleetMachine(RuleBasedStateMachine):
 
     @invariant()
     def holds(self) -> None:
-        """The fleet's own account is sound."""
+        """Check that the fleet is consistent."""
         self.fleet.check_integrity()
         assert set(self.fleet.replicas) == self.alive
 

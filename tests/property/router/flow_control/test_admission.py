@@ -1,4 +1,4 @@
-"""Admission under any order of events: nothing is lost, no bound is exceeded, who is next is fair."""
+"""Admission under any order of events: no request is lost, no bound is exceeded, and turns are fair."""
 
 from dataclasses import dataclass, field
 from itertools import count
@@ -26,12 +26,12 @@ WORKS = st.floats(1.0, 1e5, allow_nan=False)
 
 
 def load(running: int, waiting: int) -> LoadReport:
-    """A report of a replica that runs and queues these numbers of requests."""
+    """Return a load report of a replica with these running and waiting requests."""
     return LoadReport(1, running, waiting, 0, 0.0, 0, 0.0, 0.0)
 
 
 def numbered(number: int, tenant: str, work: float) -> QueuedRequest:
-    """A request as admission numbers it when it is offered."""
+    """Return a request with a number, as admission gives it one when it is offered."""
     request = QueuedRequest(tenant, work)
     request.number = number
     return request
@@ -39,7 +39,7 @@ def numbered(number: int, tenant: str, work: float) -> QueuedRequest:
 
 @dataclass
 class Book:
-    """Where every request is, kept by the test."""
+    """The test's own account of where every request is."""
 
     waiting: list[QueuedRequest] = field(default_factory=list)
     in_flight: list[tuple[QueuedRequest, Replica]] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Book:
 
 
 class AdmissionMachine(RuleBasedStateMachine):
-    """Drives one model's admission as a gateway does, in any order."""
+    """Drives one model's admission as a dispatcher does, with events in any order."""
 
     late_binding = True
 
@@ -71,15 +71,15 @@ class AdmissionMachine(RuleBasedStateMachine):
 
     @property
     def replicas(self) -> list[Replica]:
-        """The replicas that exist."""
+        """Replicas that exist."""
         return self.admission.slots.replicas
 
     def drawn(self, data: st.DataObject) -> Replica:
-        """One of the replicas that exist."""
+        """Draw one of the replicas that exist."""
         return self.replicas[data.draw(st.integers(0, len(self.replicas) - 1))]
 
     def send(self, request: QueuedRequest) -> None:
-        """Pick the first replica with room, as admission promised there is."""
+        """Send a request to the first replica with room; admission has promised that there is one."""
         slots = self.admission.slots
         replica = slots.with_room(self.replicas, self.now_s)[0]
         assert slots.has_room_in([replica], self.now_s)
@@ -95,7 +95,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         patience_s=st.one_of(st.just(inf), st.floats(0.0, 200.0)),
     )
     def offer(self, tenant: str, work: float, priority: Priority, size_bytes: int, patience_s: float) -> None:
-        """A request comes."""
+        """Offer a request."""
         request = QueuedRequest(tenant, work, priority, size_bytes, self.now_s + patience_s)
         self.offered += 1
         self.offered_work += work
@@ -121,7 +121,7 @@ class AdmissionMachine(RuleBasedStateMachine):
 
     @rule()
     def dispatch_one(self) -> None:
-        """Room is announced."""
+        """Ask for the next request."""
         request = self.admission.next(self.now_s)
         could = bool(self.book.waiting) and self.admission.slots.any_open(self.now_s)
         if request is not None:
@@ -133,7 +133,7 @@ class AdmissionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.book.in_flight)
     @rule(data=st.data(), real=st.one_of(st.none(), WORKS))
     def end(self, data: st.DataObject, real: float | None) -> None:
-        """A request ends on its replica."""
+        """End a request on its replica."""
         request, replica = self.book.in_flight.pop(data.draw(st.integers(0, len(self.book.in_flight) - 1)))
         self.admission.ended(request, real)
         self.admission.slots.give(replica, self.now_s)
@@ -142,7 +142,7 @@ class AdmissionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.book.in_flight)
     @rule(data=st.data())
     def put_back(self, data: st.DataObject) -> None:
-        """A dispatched request could not be sent."""
+        """Put a dispatched request back."""
         request, replica = self.book.in_flight.pop(data.draw(st.integers(0, len(self.book.in_flight) - 1)))
         self.admission.slots.give(replica, self.now_s)
         self.admission.put_back(request, self.now_s)
@@ -151,7 +151,7 @@ class AdmissionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.book.waiting)
     @rule(data=st.data())
     def leave(self, data: st.DataObject) -> None:
-        """A waiting request's client leaves; doing it twice changes nothing."""
+        """Remove a waiting request whose client left; a second time changes nothing."""
         request = self.book.waiting.pop(data.draw(st.integers(0, len(self.book.waiting) - 1)))
         self.admission.remove(request, self.now_s)
         self.admission.remove(request, self.now_s)
@@ -160,7 +160,7 @@ class AdmissionMachine(RuleBasedStateMachine):
 
     @rule(passed_s=st.floats(0.0, 40.0))
     def time_passes(self, passed_s: float) -> None:
-        """Requests whose time is over are refused, and no others."""
+        """Let time pass: the requests past their deadline are refused, and no others."""
         self.now_s += passed_s
         late = {request.number for request in self.book.waiting if request.deadline_s <= self.now_s}
         expired = self.admission.expire(self.now_s)
@@ -173,14 +173,14 @@ class AdmissionMachine(RuleBasedStateMachine):
 
     @rule()
     def join(self) -> None:
-        """A replica comes up."""
+        """Add a replica."""
         self.joined += 1
         self.admission.join(Replica(Endpoint(f"r{self.joined}", "m", "h", 1)), self.now_s)
 
     @precondition(lambda self: self.replicas)
     @rule(data=st.data(), action=st.sampled_from(("leave", "drain", "resume")))
     def replica_changes(self, data: st.DataObject, action: str) -> None:
-        """A replica goes or drains; its requests go on."""
+        """Remove or drain a replica; its requests continue."""
         replica = self.drawn(data)
         if action == "leave":
             self.admission.leave(replica, self.now_s)
@@ -196,7 +196,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         unreported=st.integers(0, 3),
     )
     def report(self, data: st.DataObject, running: int, waiting: int, backlog_s: float, unreported: int) -> None:
-        """A replica reports its load."""
+        """Report a replica's load."""
         report = load(running, waiting)
         self.admission.slots.report(
             self.drawn(data),
@@ -210,12 +210,12 @@ class AdmissionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.replicas)
     @rule(data=st.data())
     def fall_silent(self, data: st.DataObject) -> None:
-        """A replica's reports stop."""
+        """Let a replica's reports stop."""
         self.admission.slots.silent(self.drawn(data), self.now_s)
 
     @invariant()
     def holds(self) -> None:
-        """The admission agrees with the test's book, and no bound is exceeded."""
+        """Check that admission agrees with the test's account, and that no bound is exceeded."""
         self.admission.check_integrity(self.now_s)
         book = self.book
         assert len(self.admission) == len(book.waiting)
@@ -237,13 +237,13 @@ class AdmissionMachine(RuleBasedStateMachine):
 
 
 class UnboundAdmissionMachine(AdmissionMachine):
-    """Does the same where requests are not bound late."""
+    """Does the same without late binding."""
 
     late_binding = False
 
     @invariant()
     def has_room_while_any_replica_takes_requests(self) -> None:
-        """Every replica that does not drain has room, and no time of opening is ever awaited."""
+        """Check that every replica that takes requests has room, and that no opening is waited for."""
         slots = self.admission.slots
         assert slots.any_open(self.now_s) == (slots.taking > 0)
         taking = [replica for replica in self.replicas if not replica.slots.draining]
@@ -263,7 +263,7 @@ TestAdmission.settings = TestUnboundAdmission.settings = settings(
     weights=st.lists(st.sampled_from((0.5, 1.0, 2.0, 5.0)), min_size=5, max_size=5),
 )
 def test_backlogged_tenants_get_work_by_weight(works: list[list[float]], weights: list[float]) -> None:
-    """While two tenants both wait, what they got for their weight never differs by more than a request of each."""
+    """While two tenants wait, their work relative to their weights differs by at most one request of each."""
     queue: FairQueue[QueuedRequest] = FairQueue()
     numbers = count()
     for number, sizes in enumerate(works):
@@ -287,7 +287,7 @@ def test_backlogged_tenants_get_work_by_weight(works: list[list[float]], weights
     works=st.lists(st.floats(10.0, 1000.0), min_size=30, max_size=30),
 )
 def test_wrong_estimates_buy_nothing(factors: list[float], works: list[float]) -> None:
-    """A tenant whose requests cost a multiple of their estimates still gets no more real work than the others."""
+    """A tenant whose estimates are wrong by any factor gets the same real work as the others."""
     queue: FairQueue[QueuedRequest] = FairQueue()
     numbers = count()
     tenants = [str(number) for number in range(len(factors))]
@@ -303,14 +303,14 @@ def test_wrong_estimates_buy_nothing(factors: list[float], works: list[float]) -
         queue.settle(request, cost)
         real[request.tenant] += cost
     if all(tenant.waiting for tenant in queue.tenants.values()):
-        # One request each, at its estimate or its real cost, is as far apart as they can be.
+        # At most one request each lies between them, at its estimate or at its real cost.
         slack = 2 * max(works) * max(1.0, *factors)
         assert max(real.values()) - min(real.values()) <= slack * (1 + 1e-9)
 
 
 @given(order=st.permutations(range(40)))
 def test_one_tenant_is_first_come_first_served(order: list[int]) -> None:
-    """Within one tenant and class, nothing overtakes."""
+    """Requests of one tenant and class are taken in the order in which they came."""
     queue: FairQueue[QueuedRequest] = FairQueue()
     tenant = queue.tenant("ann", 1.0)
     for number in order:

@@ -1,4 +1,4 @@
-"""A burst of 10 000 requests on 4 simulated replicas, in virtual time, through the live admission code."""
+"""A burst of 10 000 requests on 4 simulated replicas in virtual time, admitted by the same code as in a gateway."""
 
 from collections import Counter
 from dataclasses import replace
@@ -22,7 +22,7 @@ SETTINGS = FleetSettings(
 
 
 def burst(tenants: dict[str, float], priorities: dict[Priority, float], seed: int = 0) -> list[SimRequest]:
-    """Requests that all come within a second, of tenants and classes by their shares; the last has long ones."""
+    """Draw requests within one second, of tenants and classes by their shares; the last tenant's are longer."""
     rng = Random(seed)
     names, classes = list(tenants), list(priorities)
     requests = []
@@ -35,17 +35,17 @@ def burst(tenants: dict[str, float], priorities: dict[Priority, float], seed: in
 
 
 def run(requests: list[SimRequest], settings: FleetSettings = SETTINGS) -> FleetResult:
-    """Send them to the four replicas."""
+    """Run requests on the four replicas."""
     return run_fleet(requests, FixedFleet(REPLICAS), settings)
 
 
 def jain(values: list[float]) -> float:
-    """Jain's fairness index: 1 where all are equal, 1/n where one has all."""
+    """Return Jain's fairness index: 1 if all values are equal, 1/n if one of n has all."""
     return sum(values) ** 2 / (len(values) * sum(value * value for value in values))
 
 
 def quantile(values: list[float], share: float) -> float:
-    """The value that `share` of them do not exceed."""
+    """Return the value that is not exceeded by `share` of the values."""
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
@@ -60,7 +60,7 @@ def test_nothing_is_lost_and_nothing_is_served_twice() -> None:
 
 
 def test_equal_tenants_get_equal_work() -> None:
-    """However many requests each sends, and however long they are, tenants of equal weight get equal work (Jain)."""
+    """Tenants of equal weight get equal work, by Jain's index, though one sends more requests, or longer ones."""
     requests = burst({"ann": 4.0, "bob": 3.0, "cid": 2.0, "dee": 2.0, "eve": 1.5}, {Priority.NORMAL: 1.0})
     result = run(requests)
     last_sent_s = {request.tenant: 0.0 for request in requests}
@@ -87,7 +87,7 @@ def test_weights_divide_the_work() -> None:
 
 
 def test_urgent_requests_hardly_wait_and_others_do_not_starve() -> None:
-    """High priority waits a fifth of what low does at most (p99); low is served all along, not only at the end."""
+    """At p99 high priority waits at most a fifth as long as low; low is served all the time, not only at the end."""
     shares = {Priority.HIGH: 1.0, Priority.NORMAL: 4.0, Priority.LOW: 5.0}
     result = run(burst({"ann": 1.0, "bob": 1.0}, shares))
     waits_s: dict[Priority, list[float]] = {priority: [] for priority in Priority}
@@ -97,14 +97,14 @@ def test_urgent_requests_hardly_wait_and_others_do_not_starve() -> None:
         sent_s[request.priority].append(at_s)
     assert quantile(waits_s[Priority.HIGH], 0.99) <= 0.2 * quantile(waits_s[Priority.LOW], 0.99)
     assert quantile(waits_s[Priority.HIGH], 0.99) < quantile(waits_s[Priority.NORMAL], 0.5)
-    # Once it has waited for `ageing_s`, low gets its tenth turn, whatever waits above it.
+    # After `ageing_s` of waiting, low gets every tenth turn, whatever waits above it.
     normal_done_s = max(sent_s[Priority.NORMAL])
     served_meanwhile = sum(SETTINGS.limits.ageing_s < at_s < normal_done_s for at_s in sent_s[Priority.LOW])
     assert served_meanwhile >= 0.05 * sum(at_s < normal_done_s for _, _, at_s in result.waits_s)
 
 
 def test_memory_is_bounded_and_the_rest_is_refused() -> None:
-    """With room for 2 000, no more ever wait; the others are refused as `queue_full`, and all are accounted for."""
+    """With room for 2 000 requests no more ever wait; each of the others is served or refused as `queue_full`."""
     result = run(burst({"ann": 1.0, "bob": 1.0}, {Priority.NORMAL: 1.0}), replace(SETTINGS, room=2_000))
     assert max(moment.waiting for moment in result.timeline) <= 2_000
     assert set(result.refused) == {"queue_full"}
@@ -113,7 +113,7 @@ def test_memory_is_bounded_and_the_rest_is_refused() -> None:
 
 
 def test_what_cannot_be_served_in_time_is_refused_at_once() -> None:
-    """Where requests come faster than they can be served, none waits longer than its bound, give or take a second."""
+    """When requests come faster than they can be served, none waits longer than its bound plus one decision."""
     rng = Random(0)
     sizes = Sizes(800.0, 120.0)
     requests = [SimRequest(number / 250.0, *sizes.draw(rng)) for number in range(20_000)]
@@ -122,5 +122,5 @@ def test_what_cannot_be_served_in_time_is_refused_at_once() -> None:
     assert max(wait_s for _, wait_s, _ in result.waits_s) <= 5.0 + SETTINGS.decide_every_s
     assert set(result.refused) == {"deadline"}
     late = [wait_s for request, wait_s, _ in result.waits_s if request.at_s > 20.0]
-    # Refusal is by the real drain rate: those let in do wait long, but are served in time.
+    # Refusal is by the real drain rate, so requests that are let in wait long, but are served in time.
     assert quantile(late, 0.5) >= 2.5

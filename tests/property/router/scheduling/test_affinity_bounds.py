@@ -1,4 +1,4 @@
-"""Bad input and long runs: memory stays bounded, and nothing is believed that is not so."""
+"""Under bad input and in long runs, memory stays bounded, and no false cache contents are believed."""
 
 import tracemalloc
 from random import Random
@@ -30,7 +30,7 @@ def _chain(hashes: Hashes) -> ChunkChain:
 
 
 def test_a_hash_flood_neither_grows_nor_slows_the_index() -> None:
-    """A hundred thousand keys made to share two buckets crowd out one another and nothing else."""
+    """Keys made to share two buckets, claimed again and again, evict one another and hardly any other key."""
     index = PrefixIndex()
     index.add_replica("honest")
     index.add_replica("flooded")
@@ -48,7 +48,7 @@ def test_a_hash_flood_neither_grows_nor_slows_the_index() -> None:
 
 
 def test_a_million_distinct_prefixes_fit_in_the_bound() -> None:
-    """Far more than the index may hold: it stays at its size, keeps the latest, and still answers right."""
+    """An index that gets far more than it may hold keeps its size, holds the latest, and claims nothing false."""
     index = PrefixIndex(max_slots=1 << 16)
     index.add_replica("r")
     generator = np.random.default_rng(0)
@@ -64,7 +64,7 @@ def test_a_million_distinct_prefixes_fit_in_the_bound() -> None:
 
 
 def test_replicas_that_flap_leave_nothing_behind() -> None:
-    """Thousands of lives of a handful of replicas, each with claims: columns and chunks are used again."""
+    """After 2 000 replicas came, claimed chunks and left, only the columns and chunks of the last seven remain."""
     index = PrefixIndex()
     generator = np.random.default_rng(0)
     for life in range(2000):
@@ -82,7 +82,7 @@ def test_replicas_that_flap_leave_nothing_behind() -> None:
 
 
 def test_the_estimator_does_not_grow_with_past_requests() -> None:
-    """After a warm-up, thousands of further requests of every fate take no more memory."""
+    """After a warm-up, 1 500 further requests that end or are lost take hardly any more memory."""
     estimator = ModelEstimator()
     estimator.residency = Residency(max_slots=1 << 14)
     policy = policy_named("expected_ttft", estimator)
@@ -131,7 +131,7 @@ def test_the_estimator_does_not_grow_with_past_requests() -> None:
 
 
 def test_a_gateway_that_was_away_for_a_minute_believes_only_the_snapshot() -> None:
-    """Hundreds of deltas missed: the next one is refused, the snapshot that follows is all there is."""
+    """After missed deltas the next one is refused, and the snapshot that follows replaces all claims."""
     residency = Residency()
     residency.add_replica("r", exact=True, kv_bytes=0)
     generator = np.random.default_rng(0)
@@ -149,7 +149,7 @@ def test_a_gateway_that_was_away_for_a_minute_believes_only_the_snapshot() -> No
 
 @pytest.mark.parametrize("attackers_seed", [0, 1])
 def test_hashes_cannot_be_foreseen_without_the_clusters_seed(attackers_seed: int) -> None:
-    """A prompt chosen for one seed means nothing under another."""
+    """The same prompt has no chunk hash in common under two seeds."""
     body = b'{"prompt": "' + b"x" * 5000 + b'"}'
     chains = [ChunkHasher(seed).of_body("/v1/completions", body, model="m") for seed in (attackers_seed, 0xC0FFEE)]
     assert not set(chains[0].hashes.tolist()) & set(chains[1].hashes.tolist())

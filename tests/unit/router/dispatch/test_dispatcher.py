@@ -1,4 +1,4 @@
-"""What the dispatcher decides at the turns of a request's life."""
+"""What the dispatcher decides at each step of a request's life."""
 
 from random import Random
 
@@ -42,7 +42,7 @@ def _replica_of(ticket: Ticket) -> str:
 
 
 def test_a_failed_request_goes_elsewhere_and_its_replica_is_left_out() -> None:
-    """The next replica is another one, and new requests avoid the failed one until its pause is over."""
+    """The request goes to another replica, and new requests avoid the failed one until its pause is over."""
     dispatcher = _dispatcher(3)
     ticket = _offer(dispatcher)
     first = _replica_of(ticket)
@@ -54,7 +54,7 @@ def test_a_failed_request_goes_elsewhere_and_its_replica_is_left_out() -> None:
 
 
 def test_a_stale_connection_is_nobodys_failure() -> None:
-    """The request goes on as if nothing had happened, and counts no attempt, however often it happens."""
+    """The request is sent again to the same replica, and no failure is counted, even after six stale connections."""
     dispatcher = _dispatcher(1)
     ticket = _offer(dispatcher)
     for _ in range(2 * MAX_ATTEMPTS):
@@ -76,7 +76,7 @@ def test_a_request_does_not_take_every_replica_down_with_it() -> None:
 
 
 def test_an_engine_that_gave_up_on_one_request_keeps_the_others() -> None:
-    """The request leaves; the replica is still picked for others."""
+    """The request goes to another replica; the one it left still accepts requests."""
     dispatcher = _dispatcher(2)
     ticket = _offer(dispatcher)
     left = _replica_of(ticket)
@@ -86,7 +86,7 @@ def test_an_engine_that_gave_up_on_one_request_keeps_the_others() -> None:
 
 
 def test_where_nobody_else_has_room_a_failed_request_waits_but_a_cut_stream_does_not() -> None:
-    """A stream has waited before: it goes beyond a replica's room rather than stand still before its client."""
+    """A cut stream goes to a full replica at once, because its client already reads the answer."""
     dispatcher = _dispatcher(2)
     for replica in dispatcher.fleet.replicas.values():
         replica.slots.depth.limit = 1.0
@@ -103,7 +103,7 @@ def test_where_nobody_else_has_room_a_failed_request_waits_but_a_cut_stream_does
 
 
 def test_a_failure_of_a_former_life_does_not_touch_the_new_one() -> None:
-    """A request that fails after its replica left and came back under its id blames nobody who is there now."""
+    """A request whose replica left counts no failure against the new replica that has the same id."""
     dispatcher = _dispatcher(1)
     ticket = _offer(dispatcher)
     dispatcher.set_replicas([], 1.0)
@@ -117,7 +117,7 @@ def test_a_failure_of_a_former_life_does_not_touch_the_new_one() -> None:
 
 
 def test_requests_are_held_without_a_replica_and_go_when_one_comes() -> None:
-    """They wait up to the cold start's time, not the ordinary one."""
+    """They may wait for `cold_start_timeout_s`, not only for `max_wait_s`."""
     dispatcher = _dispatcher(0, max_wait_s=1.0, cold_start_timeout_s=100.0)
     tickets = [_offer(dispatcher) for _ in range(2)]
     assert all(ticket.state is RequestState.WAITING for ticket in tickets)
@@ -130,7 +130,7 @@ def test_requests_are_held_without_a_replica_and_go_when_one_comes() -> None:
 
 
 def test_a_model_that_is_taken_out_refuses_what_waits_and_what_fails() -> None:
-    """Running requests go on; one that loses its replica is not sent anywhere any more."""
+    """A running request continues, but is refused once it loses its replica."""
     dispatcher = _dispatcher(2)
     running = _offer(dispatcher)
     dispatcher.close(reject(Outcome.MODEL_NOT_FOUND, 1.0, "gone"), 0.0)
@@ -140,7 +140,7 @@ def test_a_model_that_is_taken_out_refuses_what_waits_and_what_fails() -> None:
 
 
 def test_learning_is_told_apart_from_an_end() -> None:
-    """A whole answer teaches how long the replica takes; a client that left does not."""
+    """The replica's rates are learned from a whole answer, but not from a request whose client left."""
     dispatcher = _dispatcher(1, "expected_ttft")
     replica = dispatcher.fleet.replicas["r0"]
     ticket = _offer(dispatcher, 0.0, text=b"x" * 4000)
@@ -158,7 +158,7 @@ def test_learning_is_told_apart_from_an_end() -> None:
 
 
 def test_the_load_is_what_was_offered_sent_and_waits() -> None:
-    """Counters count refused requests too: they are demand; the work is settled by what the answer used."""
+    """Refused requests count as offered, because they are demand; a request that ended frees its place."""
     dispatcher = _dispatcher(0, cold_start_timeout_s=0.0)
     refused = _offer(dispatcher)
     assert refused.refusal is not None
@@ -175,7 +175,7 @@ def test_the_load_is_what_was_offered_sent_and_waits() -> None:
 
 
 def test_a_policy_that_begins_to_read_prompts_learns_from_then_on() -> None:
-    """A request that was sent before ends as it should, and the next one's prompt is claimed."""
+    """A request sent before the change ends without error, and the next prompts go where their prefix is cached."""
     dispatcher = _dispatcher(2, "least_load")
     before = _offer(dispatcher, text=b"z" * 4000)
     dispatcher.set_policy("expected_ttft", 1.0)
@@ -187,7 +187,7 @@ def test_a_policy_that_begins_to_read_prompts_learns_from_then_on() -> None:
 
 
 def test_answers_of_replicas_that_have_left_leave_nothing_behind() -> None:
-    """An answer that ends after its replica left counts in the totals, and the balance is of those that are there."""
+    """An answer that ends after its replica left counts in the totals, but not in the balance of the replicas."""
     dispatcher = Dispatcher("m", "expected_ttft", rng=Random(0))
     for life in range(5):
         dispatcher.set_replicas([Endpoint(f"life-{life}", "m", "h", 1)], float(life))

@@ -1,4 +1,4 @@
-"""The journal tells of each of the last requests why it went where it went."""
+"""The journal keeps, for each of the last requests, its decisions and how it ended."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def _decision(costs: list[float], pick: int, *, explained: bool = True) -> Decis
 
 
 def test_a_decision_is_kept_with_its_terms_and_its_end() -> None:
-    """Candidates, each term of each cost, the pick and what happened after."""
+    """The entry has the candidates, each term of each cost, the pick, the outcome and the tokens."""
     journal = Journal()
     attempt = journal.decided("id", _decision([3.0, 2.0], 1), 10.0, matched_bytes=50, prompt_bytes=80)
     attempt.ttft_s = 0.5
@@ -37,7 +37,7 @@ def test_a_decision_is_kept_with_its_terms_and_its_end() -> None:
 
 
 def test_costs_that_are_one_thing_have_no_terms() -> None:
-    """Policies that do not explain themselves are kept too."""
+    """A decision whose costs have no terms is kept too, with empty terms."""
     journal = Journal()
     journal.decided("id", _decision([3.0], 0, explained=False), 0.0)
     entry = journal.find("id")
@@ -46,7 +46,7 @@ def test_costs_that_are_one_thing_have_no_terms() -> None:
 
 
 def test_a_request_sent_again_has_several_attempts() -> None:
-    """The first choice and what followed are told apart, and a request cannot fill the journal by failing."""
+    """Each decision is an attempt of its own; of twenty, only the last `MAX_ATTEMPTS` are kept."""
     journal = Journal()
     for number in range(20):
         journal.decided("id", _decision([1.0, 2.0], number % 2), float(number))
@@ -57,7 +57,7 @@ def test_a_request_sent_again_has_several_attempts() -> None:
 
 @pytest.mark.parametrize("pick", [0, 499])
 def test_of_many_candidates_the_cheapest_and_the_pick_are_kept(pick: int) -> None:
-    """A fleet of five hundred does not make a decision five hundred rows."""
+    """A decision between five hundred replicas keeps `MAX_CANDIDATES` rows."""
     journal = Journal()
     attempt = journal.decided("id", _decision([float(cost) for cost in range(500)], pick), 0.0)
     kept = [row.replica_id for row in attempt.candidates()]
@@ -69,7 +69,7 @@ def test_of_many_candidates_the_cheapest_and_the_pick_are_kept(pick: int) -> Non
 
 
 def test_the_oldest_request_goes_first() -> None:
-    """Nothing grows with the number of past requests, and news of forgotten ones is passed over."""
+    """A journal for three requests forgets the first of four, and ignores the end of a forgotten one."""
     journal = Journal(max_requests=3)
     for number in range(5):
         journal.decided(f"id{number}", _decision([1.0], 0), float(number))

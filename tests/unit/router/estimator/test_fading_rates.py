@@ -1,4 +1,4 @@
-"""Counts fade together with the time they were counted over."""
+"""Fading rates: counts fade together with the time in which they were counted."""
 
 from math import exp
 
@@ -10,7 +10,7 @@ from router.estimator.fading_rates import FadingRates
 
 
 def _counted(rates: FadingRates, per_s: int, from_s: int, until_s: int) -> None:
-    """Count evenly in the first of its counts."""
+    """Count `per_s` events a second, evenly, in the first count."""
     for step in range(per_s * (until_s - from_s)):
         rates.fade(from_s + step / per_s)
         rates.counts[0] += 1.0
@@ -18,14 +18,14 @@ def _counted(rates: FadingRates, per_s: int, from_s: int, until_s: int) -> None:
 
 @pytest.mark.parametrize("seconds", [20, 60, 600])
 def test_an_even_rate_is_found_however_long_it_has_lasted(seconds: int) -> None:
-    """Ten a second are ten a second, after a third of the memory as after ten times the memory."""
+    """Ten events a second give a rate of ten, after a third of the memory as after ten times the memory."""
     rates = FadingRates(60.0)
     _counted(rates, 10, 0, seconds)
     assert rates.per_s(seconds, 1.0) == pytest.approx(10.0, rel=0.02)
 
 
 def test_after_the_memory_a_third_is_left() -> None:
-    """A count fades to 1/e over the memory, and so does what an older rate weighs beside a newer one."""
+    """A count fades to 1/e in `memory_s`, and so does the weight of an older rate beside a newer one."""
     rates = FadingRates(60.0)
     rates.fade(0.0)
     rates.counts[0] = 100.0
@@ -38,7 +38,7 @@ def test_after_the_memory_a_third_is_left() -> None:
 
 
 def test_the_first_counts_are_spread_over_some_time() -> None:
-    """One event at the first moment is no infinite rate; the span grows with time, up to the memory."""
+    """One event at the first moment gives a finite rate; the span grows with time, up to the memory."""
     rates = FadingRates(60.0)
     assert rates.per_s(0.0, 5.0) == 0.0
     rates.fade(0.0)
@@ -52,7 +52,7 @@ def test_the_first_counts_are_spread_over_some_time() -> None:
 
 
 def test_all_counts_fade_over_the_same_time() -> None:
-    """What is in proportion when it is counted stays in proportion."""
+    """Two counts that grow in a fixed proportion keep it while they fade."""
     rates = FadingRates(60.0, 2)
     for second in range(100):
         rates.fade(float(second))
@@ -63,7 +63,7 @@ def test_all_counts_fade_over_the_same_time() -> None:
 
 @given(times_s=st.lists(st.floats(0.0, 500.0), min_size=1, max_size=30), asked_s=st.floats(0.0, 1_000.0))
 def test_asking_for_a_rate_does_not_let_time_pass(times_s: list[float], asked_s: float) -> None:
-    """`per_s` says what it would be at that time, changes nothing, and agrees with letting the time pass."""
+    """`per_s` changes nothing, and returns the same rate as after `fade` to that time."""
     rates = FadingRates(30.0)
     for at_s in times_s:  # in any order: an earlier time changes nothing
         rates.fade(at_s)

@@ -1,4 +1,4 @@
-"""Rates are learned from outcomes, quickly, and survive surprises."""
+"""Rates are learned from few outcomes, and one odd outcome does not spoil them."""
 
 from random import Random
 
@@ -18,20 +18,20 @@ def _learn(rates: LearnedRates, truth: Rates, outcomes: int, seed: int = 0, nois
 
 
 def test_before_any_outcome_the_prior_is_expected() -> None:
-    """A new replica is taken to be what the prior says."""
+    """A new replica's expected time follows from the prior alone."""
     assert LearnedRates(rates_of(5000.0)).expected_s(1000.0, 9) == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("tokens_per_s", [400.0, 8000.0, 90_000.0])
 def test_a_score_of_outcomes_teaches_the_rate(tokens_per_s: float) -> None:
-    """However wrong the prior was, the first few requests put it right."""
+    """Twenty outcomes are enough to learn a rate that is far from the prior."""
     rates = LearnedRates(rates_of(8000.0))
     _learn(rates, rates_of(tokens_per_s), 20, noise=0.05)
     assert rates.tokens_per_s == pytest.approx(tokens_per_s, rel=0.1)
 
 
 def test_overhead_and_decoding_are_told_from_prefill() -> None:
-    """A fixed cost and a share for each running sequence are learned beside the rate."""
+    """The fixed overhead and the share of each running sequence are learned apart from the prefill rate."""
     truth = Rates(0.05, 1 / 5000.0, 0.004)
     rates = LearnedRates(rates_of())
     _learn(rates, truth, 200)
@@ -40,7 +40,7 @@ def test_overhead_and_decoding_are_told_from_prefill() -> None:
 
 
 def test_one_hiccup_is_no_new_rate() -> None:
-    """A first token that came a hundred times too late counts as a few times too late, and is soon forgotten."""
+    """A first token that came much too late counts as a few times too late, and is soon forgotten."""
     rates = LearnedRates(rates_of(8000.0))
     _learn(rates, rates_of(8000.0), 40)
     rates.learn(100.0, 1000.0, 0)
@@ -50,7 +50,7 @@ def test_one_hiccup_is_no_new_rate() -> None:
 
 
 def test_a_new_rate_is_believed_soon() -> None:
-    """A replica that has really become eight times slower is known to be after a few dozen requests."""
+    """After a hundred outcomes of a replica that became eight times slower, its rate is the new one."""
     rates = LearnedRates(rates_of(8000.0))
     _learn(rates, rates_of(8000.0), 100)
     _learn(rates, rates_of(1000.0), 100)
@@ -58,7 +58,7 @@ def test_a_new_rate_is_believed_soon() -> None:
 
 
 def test_a_replica_nobody_uses_gets_another_chance() -> None:
-    """What was learned fades towards what all replicas do, so a replica once slow is tried again."""
+    """Without requests a slow replica's rate returns to the mean of all replicas, so it is tried again."""
     rates = LearnedRates(rates_of(8000.0))
     _learn(rates, rates_of(500.0), 50)
     shared = rates_of(8000.0)
@@ -68,7 +68,7 @@ def test_a_replica_nobody_uses_gets_another_chance() -> None:
 
 
 def test_what_all_share_is_their_mean_by_what_they_learned() -> None:
-    """A new replica's prior is what its peers do; peers that know nothing do not count."""
+    """The shared rates are the mean of the replicas that have outcomes; those without do not count."""
     fast, slow, new = (LearnedRates(rates_of()) for _ in range(3))
     assert shared_rates([new]) is None
     _learn(fast, rates_of(10_000.0), 500)
@@ -79,7 +79,7 @@ def test_what_all_share_is_their_mean_by_what_they_learned() -> None:
 
 
 def test_what_others_learned_is_expected_at_once_and_own_outcomes_still_count() -> None:
-    """A new replica follows its peers from the first second on; where it differs, twenty outcomes show it."""
+    """A new replica has its peers' rates at once, and its own after twenty outcomes if they differ."""
     rates = LearnedRates(rates_of(8000.0))
     rates.expect(rates_of(1000.0))
     assert rates.tokens_per_s == pytest.approx(1000.0)
@@ -88,7 +88,7 @@ def test_what_others_learned_is_expected_at_once_and_own_outcomes_still_count() 
 
 
 def test_noise_is_no_difference() -> None:
-    """Rates a little beside what all replicas have are taken to be the same; on other hardware they are not."""
+    """A rate within the factor `SAME` of the shared one counts as equal to it; a rate further away does not."""
     shared = Rates(0.01, 1 / 8000.0, 0.001)
     alike, faster = LearnedRates(shared), LearnedRates(shared)
     _learn(alike, Rates(0.01, 1 / 9000.0, 0.001), 100)
@@ -106,7 +106,7 @@ def test_noise_is_no_difference() -> None:
     )
 )
 def test_rates_are_never_negative_or_nan(outcomes: list[tuple[float, float, int]]) -> None:
-    """No outcome, however absurd, makes an expectation that is not a time."""
+    """After any outcomes, even absurd ones, no rate is negative and the expected time is finite and above 0."""
     rates = LearnedRates(rates_of())
     for ttft_s, tokens, running in outcomes:
         rates.learn(ttft_s, tokens, running)
@@ -116,7 +116,7 @@ def test_rates_are_never_negative_or_nan(outcomes: list[tuple[float, float, int]
 
 @given(truth=st.lists(st.floats(0.0, 10.0), min_size=3, max_size=3), seed=st.integers(0, 99))
 def test_the_fit_finds_what_made_the_data(truth: list[float], seed: int) -> None:
-    """With data that a line explains, that line is found."""
+    """From values on a line without noise, the fit returns that line's coefficients."""
     rng = Random(seed)
     rows = [[1.0, rng.uniform(0, 5), rng.uniform(0, 5)] for _ in range(20)]
     values = [sum(a * b for a, b in zip(row, truth, strict=True)) for row in rows]

@@ -20,7 +20,7 @@ def _waiting(pending: PendingPrefill, now_s: float) -> float:
 
 
 def test_without_reports_own_requests_wait_until_their_first_token() -> None:
-    """What was sent and has no first token waits; the one being prefilled counts for less and less, never below 0."""
+    """Requests without a first token wait; the one being prefilled counts less as time passes, but never below 0."""
     pending = PendingPrefill()
     first = _add(pending, 500.0, 0.0)
     _add(pending, 200.0, 0.0)
@@ -33,7 +33,7 @@ def test_without_reports_own_requests_wait_until_their_first_token() -> None:
 
 
 def test_answers_that_are_not_streamed_wait_as_long_as_their_prefill_should_take() -> None:
-    """Their first token is never seen: after its time they are taken to be decoding."""
+    """Their first token is never seen, so they stop counting once their prefill should be done."""
     pending = PendingPrefill()
     number = _add(pending, 500.0, 0.0, stream=False)
     _add(pending, 500.0, 0.0, stream=False)
@@ -44,7 +44,7 @@ def test_answers_that_are_not_streamed_wait_as_long_as_their_prefill_should_take
 
 
 def test_a_report_counts_what_it_has_accepted_and_no_more() -> None:
-    """Requests the report includes are not added to it, those still on their way are."""
+    """Requests that the report contains are not added to it; those still on their way are."""
     pending = PendingPrefill()
     pending.reported(0.0, 0, 0.0)
     _add(pending, 500.0, 0.05)
@@ -59,7 +59,7 @@ def test_a_report_counts_what_it_has_accepted_and_no_more() -> None:
 
 
 def test_a_request_that_never_arrived_is_not_waited_for() -> None:
-    """Where one was lost on the way the count of accepted ones is one behind for good: later ones are still counted."""
+    """After a lost request the replica's count of accepted ones stays one behind, and later requests still count."""
     pending = PendingPrefill()
     pending.reported(0.0, 0, 0.0)
     lost = _add(pending, 500.0, 0.0)
@@ -71,7 +71,7 @@ def test_a_request_that_never_arrived_is_not_waited_for() -> None:
 
 
 def test_a_young_report_counts_old_requests_whatever_its_counter_says() -> None:
-    """A replica whose counter is wrong makes nothing count twice for longer than this."""
+    """If the replica's counter is wrong, a request counts twice for `GRACE_S` at most."""
     pending = PendingPrefill()
     pending.reported(0.0, 0, 0.0)
     _add(pending, 500.0, 0.0)
@@ -80,7 +80,7 @@ def test_a_young_report_counts_old_requests_whatever_its_counter_says() -> None:
 
 
 def test_old_reports_say_nothing() -> None:
-    """When reports stop coming only this gateway's own requests are known."""
+    """From an age of `STALE_S` a report is ignored, and only this gateway's own requests count."""
     pending = PendingPrefill()
     pending.reported(9000.0, 0, 0.0)
     _add(pending, 500.0, 0.0)
@@ -105,7 +105,7 @@ events = st.one_of(
 def test_never_negative_and_nothing_left_behind(
     steps: list[tuple[tuple[str, int | None, bool | None], float]],
 ) -> None:
-    """Whatever happens, waiting work is never negative, and none is left once all requests have ended."""
+    """After any events the waiting work is never negative, and none is left once all requests have ended."""
     pending = PendingPrefill()
     alive: list[int] = []
     now_s = 0.0

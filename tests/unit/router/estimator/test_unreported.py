@@ -1,4 +1,4 @@
-"""Requests that a replica's reports do not contain yet are counted once, and none for ever."""
+"""Requests that a replica's reports do not contain yet are counted once, and not for ever."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +11,7 @@ def _add(unreported: UnreportedRequests, now_s: float, tokens: float = 100.0) ->
 
 
 def test_a_report_contains_the_first_requests_and_a_lost_one_is_given_up_after_a_second() -> None:
-    """A report contains as many as it has accepted; one that never arrived leaves its count behind for good."""
+    """A report contains the first requests up to its count; after a lost one that count is corrected."""
     unreported = UnreportedRequests()
     for number in range(5):
         _add(unreported, number * 0.01)
@@ -34,7 +34,7 @@ def test_a_report_contains_the_first_requests_and_a_lost_one_is_given_up_after_a
 
 
 def test_a_slow_request_is_not_lost_for_good() -> None:
-    """One that was given up after `GRACE_S` and is accepted after all is not added to the count any more."""
+    """If a request counted as lost after `GRACE_S` is accepted after all, the count needs no correction any more."""
     unreported = UnreportedRequests()
     _add(unreported, 0.0)
     unreported.reported(0, GRACE_S)
@@ -47,7 +47,7 @@ def test_a_slow_request_is_not_lost_for_good() -> None:
 
 
 def test_a_request_that_ended_before_its_first_token_is_not_waited_for() -> None:
-    """It may never have arrived: the replica's count of those behind it is read as one more from then on."""
+    """It may never have arrived, so from then on the replica's count is read as one more."""
     unreported = UnreportedRequests()
     first, second = _add(unreported, 0.0), _add(unreported, 0.0)
     unreported.lost(first)
@@ -62,7 +62,7 @@ def test_a_request_that_ended_before_its_first_token_is_not_waited_for() -> None
 
 
 def test_a_request_with_its_first_token_is_there_whatever_the_count_says() -> None:
-    """The first token proves that it arrived, and its tokens no longer wait; a second time changes nothing."""
+    """The first token proves that it arrived, so its tokens no longer wait; a second removal changes nothing."""
     unreported = UnreportedRequests()
     first = _add(unreported, 0.0, tokens=500.0)
     second = _add(unreported, 0.0, tokens=30.0)
@@ -73,7 +73,7 @@ def test_a_request_with_its_first_token_is_there_whatever_the_count_says() -> No
 
 
 def test_without_reports_nothing_waits_for_one() -> None:
-    """Requests to a replica that does not report are numbered, not kept; a replica that falls silent forgets all."""
+    """Requests to a replica without reports are only numbered; when reports stop, all unreported ones are forgotten."""
     unreported = UnreportedRequests()
     assert unreported.add(100.0, 0.0, is_reporting=False) == 1
     assert len(unreported) == 0
@@ -90,7 +90,7 @@ def test_without_reports_nothing_waits_for_one() -> None:
     )
 )
 def test_where_all_arrive_in_time_only_the_unreported_count(steps: list[tuple[str, int, float]]) -> None:
-    """As long as none is lost nor slower than `GRACE_S`, a report leaves exactly those not accepted by then."""
+    """If no request is lost or slower than `GRACE_S`, a report leaves exactly those that are not accepted yet."""
     unreported = UnreportedRequests()
     on_their_way: list[tuple[int, float, float]] = []
     accepted = 0
@@ -122,7 +122,7 @@ _EVENTS = st.one_of(
 
 @given(steps=st.lists(st.tuples(_EVENTS, st.floats(0.0, 0.7)), max_size=80))
 def test_whatever_replicas_say_none_waits_longer_than_the_grace(steps: list[tuple[tuple[str, int], float]]) -> None:
-    """Counts may be wrong or go back: only requests sent and not over wait, and after a report none that is old."""
+    """Even with wrong counts, only requests sent and not over wait, and after a report none older than `GRACE_S`."""
     unreported = UnreportedRequests()
     sent: dict[int, tuple[float, float]] = {}
     now_s = 0.0

@@ -1,4 +1,4 @@
-"""Admission and its parts: drain rate, rate limits, who waits and who makes way, what others are told."""
+"""Admission and its parts: drain rate, rate limits, who waits, who makes way, and the figures for others."""
 
 import pytest
 
@@ -21,7 +21,7 @@ ModelAdmission = Admission[QueuedRequest, Replica]
 
 
 def joined(admission: ModelAdmission, now_s: float = 0.0) -> Replica:
-    """Give an admission one more replica."""
+    """Add a replica to an admission, and return it."""
     replica = Replica(Endpoint("r", "m", "h", 1))
     admission.join(replica, now_s)
     return replica
@@ -34,7 +34,7 @@ def send(admission: ModelAdmission, replica: Replica, now_s: float = 0.0) -> Non
 
 
 def full(admission: ModelAdmission, now_s: float = 0.0) -> Replica:
-    """Give an admission one replica that has no more room."""
+    """Add a replica to an admission and fill it; return it."""
     replica = joined(admission, now_s)
     while admission.slots.any_open(now_s):
         send(admission, replica, now_s)
@@ -45,7 +45,7 @@ def full(admission: ModelAdmission, now_s: float = 0.0) -> Replica:
 
 
 def test_drain_rate_counts_only_time_in_which_requests_wait() -> None:
-    """Ten units a second while requests wait and an idle hour make ten; a queue that stands still, less and less."""
+    """An idle hour does not change the rate, twice the replicas double it, and a queue that stands still lowers it."""
     drain = DrainRate()
     drain.set_replicas(2, 0.0)
     assert drain.per_s(0.0) == 0.0
@@ -67,7 +67,7 @@ def test_drain_rate_counts_only_time_in_which_requests_wait() -> None:
 
 
 def test_a_bucket_lets_its_burst_through_and_then_its_rate() -> None:
-    """Three at once, then one a second; debt is paid off before the next; what was not used is given back."""
+    """It gives three at once, then one a second; a debt is paid off first, and what is given back fills it up."""
     bucket = TokenBucket(per_s=1.0, burst=3.0, now_s=0.0)
     assert bucket.wait_s(3.0, 0.0) == 0.0
     bucket.take(3.0)
@@ -83,7 +83,7 @@ def test_a_bucket_lets_its_burst_through_and_then_its_rate() -> None:
 
 
 def test_a_tenant_over_its_limit_learns_when_to_come_back_and_others_are_not_held_up() -> None:
-    """The eleventh request of ten seconds' worth is refused as `rate_limited` with the time until the next fits."""
+    """After ten seconds' worth of requests at once, the next is refused as `rate_limited`, with the time to retry."""
     limits = AdmissionLimits(tenants={"ann": TenantLimits(requests_per_minute=60.0)})
     admission: ModelAdmission = Admission(limits, rates=RateLimits(limits.tenants, 0.0))
     joined(admission)
@@ -98,7 +98,7 @@ def test_a_tenant_over_its_limit_learns_when_to_come_back_and_others_are_not_hel
 
 
 def test_token_limits_are_settled_with_the_real_work() -> None:
-    """A request that cost twice its estimate takes twice as much of its tenant's tokens."""
+    """A request that cost twice its estimate uses up twice as many of its tenant's tokens."""
     limits = AdmissionLimits(tenants={"ann": TenantLimits(tokens_per_minute=600.0)})
     admission: ModelAdmission = Admission(limits, rates=RateLimits(limits.tenants, 0.0))
     joined(admission)
@@ -114,7 +114,7 @@ def test_token_limits_are_settled_with_the_real_work() -> None:
 
 
 def test_the_expected_wait_decides_by_the_real_drain_rate() -> None:
-    """With 100 units a second draining, a request with 2 s to spare is refused behind 500, with a time to retry."""
+    """At a drain rate of 100 a second, a request behind a work of 500 that may wait 2 s is refused at once."""
     admission: ModelAdmission = Admission(AdmissionLimits(max_wait_s=100.0))
     replica = joined(admission)
     now_s = 0.0
@@ -133,13 +133,13 @@ def test_the_expected_wait_decides_by_the_real_drain_rate() -> None:
     assert isinstance(refused, Reject)
     assert refused.outcome is Outcome.DEADLINE
     assert refused.retry_after_s == pytest.approx(3.1, abs=0.3)
-    # A tenant with nothing waiting gets its turn at once, an urgent request sooner still.
+    # A tenant with nothing waiting gets its turn at once, and so does an urgent request.
     assert admission.offer(QueuedRequest("bob", 10.0, deadline_s=now_s + 2.0), now_s) is WAIT
     assert admission.offer(QueuedRequest("ann", 10.0, Priority.HIGH, deadline_s=now_s + 2.0), now_s) is WAIT
 
 
 def test_with_no_replica_requests_are_held_and_served_when_one_comes() -> None:
-    """A scaled-down model's requests wait longer than `max_wait_s`, and go out when the first replica is there."""
+    """Requests of a model without replicas may wait longer than `max_wait_s`, and go when the first replica joins."""
     admission: ModelAdmission = Admission(AdmissionLimits(max_wait_s=1.0, cold_start_timeout_s=100.0))
     requests = [QueuedRequest("ann", 1.0) for _ in range(3)]
     assert [admission.offer(request, 0.0) for request in requests] == [WAIT] * 3
@@ -150,7 +150,7 @@ def test_with_no_replica_requests_are_held_and_served_when_one_comes() -> None:
 
 
 def test_held_too_long_is_no_capacity() -> None:
-    """When no replica comes within the cold-start timeout, the outcome says so."""
+    """When no replica comes within the cold-start timeout, the outcome is `no_capacity`."""
     admission: ModelAdmission = Admission(AdmissionLimits(cold_start_timeout_s=100.0))
     admission.offer(QueuedRequest("ann", 1.0), 0.0)
     ((_, refused),) = admission.expire(100.0)
@@ -158,7 +158,7 @@ def test_held_too_long_is_no_capacity() -> None:
 
 
 def test_a_flood_makes_way_for_other_tenants_and_for_urgent_requests() -> None:
-    """In a full room the newest of the largest tenant gives up its place, or of the least urgent class."""
+    """In a full room the newest request of the largest tenant gives up its place, first in the least urgent class."""
     admission: ModelAdmission = Admission(AdmissionLimits(), WaitingRoom(max_requests=4))
     full(admission)
     flood = [QueuedRequest("eve", 1.0) for _ in range(4)]
@@ -178,7 +178,7 @@ def test_a_flood_makes_way_for_other_tenants_and_for_urgent_requests() -> None:
 
 
 def test_bytes_are_bounded_too() -> None:
-    """A body larger than what is left does not fit, though there are places."""
+    """A body larger than the bytes left is refused, though places are free."""
     admission: ModelAdmission = Admission(AdmissionLimits(), WaitingRoom(max_requests=100, max_bytes=1_000))
     full(admission)
     assert admission.offer(QueuedRequest("ann", 1.0, size_bytes=900), 0.0) is WAIT
@@ -189,7 +189,7 @@ def test_bytes_are_bounded_too() -> None:
 
 
 def test_weights_can_change_while_requests_wait() -> None:
-    """New limits count from the next request on."""
+    """After a change of weights, dispatches follow the new ones."""
     admission: ModelAdmission = Admission(AdmissionLimits(), WaitingRoom())
     replica = full(admission)
     for tenant in ("ann", "bob"):
@@ -208,7 +208,7 @@ def test_weights_can_change_while_requests_wait() -> None:
 
 
 def test_requests_end_and_are_put_back_only_from_where_they_are() -> None:
-    """A request that was not dispatched cannot end, nor be put back."""
+    """To end or put back a request that is not dispatched is an error."""
     admission: ModelAdmission = Admission(AdmissionLimits())
     request = QueuedRequest("ann", 1.0)
     with pytest.raises(ValueError, match="cannot end"):
@@ -221,7 +221,7 @@ def test_requests_end_and_are_put_back_only_from_where_they_are() -> None:
 
 
 def test_without_late_binding_nothing_waits() -> None:
-    """A thousand requests at once are all admitted, though one replica has them all and says that it is full."""
+    """A thousand requests at once are all admitted, though their one replica reports that it is full."""
     admission: ModelAdmission = Admission(AdmissionLimits(late_binding=False), WaitingRoom(max_requests=0))
     replica = joined(admission)
     for number in range(1_000):
@@ -236,7 +236,7 @@ def test_without_late_binding_nothing_waits() -> None:
 
 
 def test_without_late_binding_requests_still_wait_for_the_first_replica() -> None:
-    """With no replica they are held, or with one that drains; they all go at once when one takes requests."""
+    """While the only replica drains, requests are held; they all go at once when it takes requests again."""
     admission: ModelAdmission = Admission(AdmissionLimits(late_binding=False))
     replica = joined(admission)
     admission.drain(replica, 0.0)
@@ -248,11 +248,11 @@ def test_without_late_binding_requests_still_wait_for_the_first_replica() -> Non
     admission.check_integrity(5.0)
 
 
-# --- what others are told
+# --- figures for others
 
 
 def test_the_autoscaler_and_people_see_the_same_queue() -> None:
-    """Requests offered, waiting, sent, refused and gone are counted in both, with their work."""
+    """The autoscaler's figures and the view agree on the requests that were offered, wait, were refused or left."""
     admission: ModelAdmission = Admission(AdmissionLimits(max_wait_s=10.0), WaitingRoom(max_requests=2))
     assert admission.figures(0.0) == GatewayFigures()
     replica = joined(admission)
@@ -285,7 +285,7 @@ def test_the_autoscaler_and_people_see_the_same_queue() -> None:
     admission.ended(sent, 150.0)
     admission.leave(replica, 1.0)
     figures, view = admission.figures(1.0), admission.view(1.0)
-    # What it really cost is settled with the tenant; the sums stay estimates, so that they can be compared.
+    # Real work is settled with the tenant only; these sums stay estimates, so that they can be compared.
     assert (figures.offered_work, figures.dispatched_work, figures.occupancy) == (125.0, 100.0, 0.0)
     assert (view.waiting, view.held, view.waiting_work, view.in_flight, view.refused) == (1, 1, 10.0, 0, 1)
 
@@ -294,7 +294,7 @@ def test_the_autoscaler_and_people_see_the_same_queue() -> None:
 
 
 def test_priorities_by_name() -> None:
-    """Names are read in any case; an unknown one is an error that lists them; none goes above its tenant's best."""
+    """Names are read in any case, an unknown one is an error, and a tenant's `max_priority` bounds its requests."""
     assert priority_named(" High ") is Priority.HIGH
     with pytest.raises(ValueError, match="high, normal, low"):
         priority_named("urgent")
@@ -307,7 +307,7 @@ def test_priorities_by_name() -> None:
 
 
 def test_output_lengths_are_learned() -> None:
-    """Answers of forty tokens make forty the estimate; what the client allows at most bounds it."""
+    """After answers of 40 tokens the estimate is 40; the request's own `max_tokens` bounds it."""
     estimate = OutputEstimate()
     assert estimate.tokens(None) == 256.0
     assert estimate.tokens(16) == 16.0

@@ -1,4 +1,4 @@
-"""How much one engine may be given at once, as admission learns it from load reports."""
+"""How much one engine may be given at once, as it is learned from load reports."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from router.replicas.load_report import LoadReport
 
 
 def report(running: int = 0, waiting: int = 0) -> LoadReport:
-    """A load report."""
+    """Return a load report of a replica with these running and waiting requests."""
     return LoadReport(1, running, waiting, 0, 0.0, 0, 0.0, 0.0)
 
 
@@ -25,7 +25,7 @@ def fill(slots: Slots[Replica], replica: Replica, now_s: float, prefill_s: float
 
 
 def test_a_limit_follows_what_the_engine_takes() -> None:
-    """It doubles while the engine takes all it is given, falls to what runs when requests wait inside, then creeps."""
+    """The limit doubles while the engine takes all, falls to what runs when requests wait inside, then grows slowly."""
     depth = EngineDepth()
     assert depth.limit == UNREPORTED_LIMIT
     depth.first_report()
@@ -43,7 +43,7 @@ def test_a_limit_follows_what_the_engine_takes() -> None:
 
 
 def test_requests_that_came_since_the_last_step_are_no_queue() -> None:
-    """At 100 requests a second some always wait for the next step: the limit grows on, until the batch is full."""
+    """At 100 requests/s some always wait for the next step, and still the limit grows until the batch is full."""
     slots: Slots[Replica] = Slots()
     replica = Replica(Endpoint("a", "m", "h", 1))
     slots.join(replica)
@@ -62,7 +62,7 @@ def test_requests_that_came_since_the_last_step_are_no_queue() -> None:
 
 
 def test_depth_grows_when_an_engine_runs_dry_and_shrinks_otherwise() -> None:
-    """An engine with nothing to prefill although requests wait gets more ahead; one that always has some, less."""
+    """The depth grows to its maximum while an engine has nothing to prefill, and shrinks to its minimum otherwise."""
     depth = EngineDepth()
     for _ in range(20):
         depth.observe(now_s=0.0, running=5, waiting=0, backlog_s=0.0, wanted=True)
@@ -73,7 +73,7 @@ def test_depth_grows_when_an_engine_runs_dry_and_shrinks_otherwise() -> None:
 
 
 def test_what_fits_into_the_next_step_is_given_at_once() -> None:
-    """An engine that prefills in steps of 0.8 s may have a whole step ahead of it, however low its depth."""
+    """The depth is at least a whole step of 0.8 s, but never above `MAX_DEPTH_S`."""
     slots: Slots[Replica] = Slots()
     replica = Replica(Endpoint("a", "m", "h", 1))
     slots.join(replica)
@@ -88,7 +88,7 @@ def test_what_fits_into_the_next_step_is_given_at_once() -> None:
 
 
 def test_a_burst_an_engine_works_off_is_no_full_batch() -> None:
-    """Sixteen that came at once and are taken in step by step leave the limit; once no more are taken it falls."""
+    """While an engine takes in more of a burst at each step the limit stays; once it takes in no more, it falls."""
     depth = EngineDepth()
     depth.first_report()
     depth.observe(now_s=0.0, running=16, waiting=0, backlog_s=0.0, wanted=True)

@@ -13,12 +13,12 @@ from router.replicas.load_report import LoadReport
 
 
 def report(running: int = 0, waiting: int = 0) -> LoadReport:
-    """A load report."""
+    """Return a load report of a replica with these running and waiting requests."""
     return LoadReport(1, running, waiting, 0, 0.0, 0, 0.0, 0.0)
 
 
 def joined(slots: Slots[Replica], name: str = "a") -> Replica:
-    """A new replica that has joined."""
+    """Add a new replica, and return it."""
     replica = Replica(Endpoint(name, "m", "h", 1))
     slots.join(replica)
     return replica
@@ -31,7 +31,7 @@ def send(slots: Slots[Replica], replica: Replica, now_s: float, prefill_s: float
 
 
 def test_a_replica_opens_again_when_its_prefill_is_nearly_done() -> None:
-    """A long prompt closes a replica until what is ahead of it is less than its depth; others stay open."""
+    """A long prompt closes a replica until the prefill ahead of it is less than its depth; others stay open."""
     slots: Slots[Replica] = Slots()
     replicas = [joined(slots, name) for name in ("a", "b")]
     assert slots.with_room(replicas, 0.0) is replicas
@@ -50,7 +50,7 @@ def test_a_replica_opens_again_when_its_prefill_is_nearly_done() -> None:
 
 
 def test_prefill_ahead_takes_no_place() -> None:
-    """A replica that is closed by its prefill alone may still take a request whose prompt is cached there."""
+    """A replica that is closed by its prefill alone still has places, until its limit is reached."""
     slots: Slots[Replica] = Slots()
     replicas = [joined(slots, name) for name in ("a", "b")]
     send(slots, replicas[0], 0.0, prefill_s=6.0)
@@ -63,14 +63,14 @@ def test_prefill_ahead_takes_no_place() -> None:
 
 
 def test_other_gateways_requests_take_room_too() -> None:
-    """What a report counts beyond this gateway's own requests is the others' and uses up the limit."""
+    """Requests in a report beyond this gateway's own are other gateways', and they count against the limit."""
     slots: Slots[Replica] = Slots()
     replica = joined(slots)
     slots.report(replica, report(running=int(FIRST_LIMIT) - 1), 0.0)
     assert replica.slots.others == FIRST_LIMIT - 1
     assert slots.any_open(0.0)
     send(slots, replica, 0.0)
-    # The limit doubled with the report, since the engine took all: eight more fit beside the first, not fifteen.
+    # The report doubled the limit, since the engine took all. The others' seven count: nine fit here, one was sent.
     for _ in range(int(replica.slots.depth.limit) - int(FIRST_LIMIT)):
         assert slots.any_open(0.0)
         send(slots, replica, 0.0)
@@ -80,7 +80,7 @@ def test_other_gateways_requests_take_room_too() -> None:
 
 
 def test_requests_on_their_way_are_not_taken_for_others() -> None:
-    """Of six requests in a report, those of the five sent that it contains are this gateway's, the rest others'."""
+    """Of six requests in a report, three are this gateway's if two of its five are unreported; so three are others'."""
     slots: Slots[Replica] = Slots()
     replica = joined(slots)
     for _ in range(5):
@@ -92,7 +92,7 @@ def test_requests_on_their_way_are_not_taken_for_others() -> None:
 
 
 def test_gateways_come_to_equal_shares_of_a_replica() -> None:
-    """One has all twenty places when a second and then a third one come: soon each has its third, and none is idle."""
+    """One gateway has all twenty places when two more come; soon each has about a third, and no place is idle."""
     gateways: list[Slots[Replica]] = [Slots() for _ in range(3)]
     at = [joined(slots) for slots in gateways]
     chance = random.Random(1)
@@ -105,7 +105,7 @@ def test_gateways_come_to_equal_shares_of_a_replica() -> None:
         )
         for slots, replica in list(zip(gateways, at, strict=True))[:busy]:
             slots.report(replica, load, now_s, wanted=True)
-        for _ in range(10):  # a tenth of a second: half of what runs ends, each place goes to who sees it first
+        for _ in range(10):  # a tenth of a second; the gateway whose request ends sees the free place first
             for number, (slots, replica) in enumerate(zip(gateways, at, strict=True)):
                 if replica.in_flight and chance.random() < replica.in_flight / 20:
                     slots.give(replica, now_s)
@@ -118,7 +118,7 @@ def test_gateways_come_to_equal_shares_of_a_replica() -> None:
 
 
 def test_a_replica_that_drains_or_is_gone_has_no_room() -> None:
-    """A draining one has room again once it takes requests again; one that is gone, never, though requests end."""
+    """A draining replica has room once it takes requests again; one that is gone never has, though requests end."""
     slots: Slots[Replica] = Slots()
     replica = joined(slots)
     send(slots, replica, 0.0)
@@ -133,7 +133,7 @@ def test_a_replica_that_drains_or_is_gone_has_no_room() -> None:
 
 
 def test_without_late_binding_a_replica_always_has_room() -> None:
-    """Neither its limit, nor the prefill ahead of it, nor what it reports closes it; only draining does."""
+    """Its limit, the prefill ahead of it and its reports do not close it; only draining does."""
     slots: Slots[Replica] = Slots(late_binding=False)
     replicas = [joined(slots, name) for name in ("a", "b")]
     for number in range(2 * int(UNREPORTED_LIMIT)):

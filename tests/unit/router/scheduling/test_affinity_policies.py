@@ -1,4 +1,4 @@
-"""What expected_ttft, prefix_affinity and consistent_hash promise of their choices."""
+"""What expected_ttft, prefix_affinity and consistent_hash promise of their picks."""
 
 from collections import Counter
 from random import Random
@@ -49,7 +49,7 @@ def _report(  # noqa: PLR0913 - a report's fields
 
 
 class Gateway:
-    """A policy with its estimator and replicas, told what a dispatcher would tell it."""
+    """A policy with its estimator and replicas, driven as a dispatcher drives them."""
 
     def __init__(self, policy: str, replicas: int, seed: int = 0) -> None:
         self.estimator = ModelEstimator()
@@ -62,26 +62,26 @@ class Gateway:
         self.rng = Random(seed)
 
     def report(self, replica: int, report: LoadReport, now_s: float = 0.0) -> None:
-        """Hear a replica's load report."""
+        """Take a replica's load report."""
         self.replicas[replica].report = report
         self.estimator.reported(self.replicas[replica], report, now_s)
 
     def decide(self, request: RoutingRequest) -> Decision[Replica]:
-        """Look the prompt up and choose, without sending."""
+        """Look the prompt up and decide, without sending."""
         request.match = self.estimator.match(request.chain)
         decision = self.policy.decide(request, self.replicas, self.rng)
         assert decision is not None
         return decision
 
     def send(self, request: RoutingRequest, replica: int | None = None) -> tuple[str, Expectation]:
-        """Choose (or take the replica given) and send; return where, and what is expected of it."""
+        """Send a request to the replica given, or to the one picked; return its id and the expectation."""
         chosen = self.decide(request).replica if replica is None else self.replicas[replica]
         chosen.in_flight += 1
         request.match = self.estimator.match(request.chain)
         return chosen.replica_id, self.estimator.expect(request, chosen)
 
     def serve(self, request: RoutingRequest, ttft_s: float, replica: int | None = None, cached: int = 0) -> str:
-        """Send, and see it end after `ttft_s`; return where it was."""
+        """Send a request that ends after `ttft_s`; return the id of its replica."""
         name, expectation = self.send(request, replica)
         ended_s = request.now_s + ttft_s
         self.estimator.prefilled(expectation, ended_s)
@@ -92,7 +92,7 @@ class Gateway:
 
 
 def test_the_cost_is_the_sum_of_its_terms() -> None:
-    """The journal's terms explain the cost to the last digit, in seconds."""
+    """Each cost is the sum of its seven terms, in seconds."""
     gateway = Gateway("expected_ttft", 3)
     gateway.serve(_request(_prompt("a", 5000)), 0.6)
     decision = gateway.decide(_request(_prompt("a", 6000), now_s=1.0))
@@ -105,13 +105,13 @@ def test_the_cost_is_the_sum_of_its_terms() -> None:
 
 
 def test_on_an_idle_cluster_the_cost_is_the_time_to_first_token() -> None:
-    """Nothing waits, nothing is cached: the uncached tokens over the prefill rate is all there is."""
+    """With nothing waiting and nothing cached, the cost is the prompt's tokens over the prefill rate."""
     gateway = Gateway("expected_ttft", 2)
     assert gateway.decide(_request(_prompt("a", 4000))).costs == pytest.approx([0.5, 0.5])
 
 
 def test_a_cached_prefix_attracts() -> None:
-    """The next turn goes where the history is, though others are as idle."""
+    """The next turn goes to the replica that has the history, though others are as idle."""
     gateway = Gateway("expected_ttft", 8)
     home = gateway.serve(_request(_prompt("a", 3000)), 0.4)
     for turn in range(1, 10):
@@ -120,7 +120,7 @@ def test_a_cached_prefix_attracts() -> None:
 
 
 def test_a_hot_prefix_spreads_when_queueing_costs_more_than_computing_it_again() -> None:
-    """A burst with one prefix fills its replica first, then others get a copy; a long prefix spreads later."""
+    """A burst with one prefix goes to its replica first, then others get a copy; a longer prefix spreads later."""
     spread = {}
     for tokens in (500, 8000):
         gateway = Gateway("expected_ttft", 4)
@@ -137,7 +137,7 @@ def test_a_hot_prefix_spreads_when_queueing_costs_more_than_computing_it_again()
 
 
 def test_a_burst_does_not_herd() -> None:
-    """Requests picked at the same moment, before any report, are spread: each pick counts at once."""
+    """Requests sent at the same moment are spread evenly before any report, because each pick counts at once."""
     gateway = Gateway("expected_ttft", 4)
     for replica in range(4):
         gateway.report(replica, _report())
@@ -146,7 +146,7 @@ def test_a_burst_does_not_herd() -> None:
 
 
 def test_others_work_counts() -> None:
-    """What other gateways have sent there is known from the replica's report, and avoided."""
+    """Waiting work from other gateways is known from the replica's report and raises its cost."""
     gateway = Gateway("expected_ttft", 2)
     gateway.report(0, _report(waiting_tokens=4000))
     gateway.report(1, _report())
@@ -155,7 +155,7 @@ def test_others_work_counts() -> None:
 
 
 def test_a_faster_replica_gets_more() -> None:
-    """On mixed hardware each replica's rate is learned and work is shared in proportion, not in number."""
+    """On mixed hardware each replica's rate is learned, and requests are shared in proportion to the rates."""
     gateway = Gateway("expected_ttft", 2)
     for number in range(30):
         request = _request(_prompt(f"{number}x", 2000), now_s=100.0 * number)
@@ -166,14 +166,14 @@ def test_a_faster_replica_gets_more() -> None:
 
 
 def test_a_report_gives_the_rate_before_the_first_outcome() -> None:
-    """A new replica that knows its own rate is believed until requests tell better."""
+    """A new replica has the prefill rate that it reports until it has outcomes."""
     gateway = Gateway("expected_ttft", 2)
     gateway.report(0, _report(rate=16_000.0))
     assert gateway.decide(_request(_prompt("a", 8000))).costs == pytest.approx([0.5, 1.0])
 
 
 def test_what_a_replica_reports_of_itself_outlasts_what_its_peers_learned() -> None:
-    """A slower GPU that says so, and has not been asked yet, is not taken to be as fast as its peers a second later."""
+    """A replica that reports a low rate and had no requests yet keeps that rate after the next tick."""
     gateway = Gateway("expected_ttft", 2)
     for number in range(5):
         gateway.serve(_request(_prompt(f"p{number}", 4000), now_s=float(number)), 0.5, replica=0)
@@ -183,7 +183,7 @@ def test_what_a_replica_reports_of_itself_outlasts_what_its_peers_learned() -> N
 
 
 def test_a_full_cache_costs_its_wait() -> None:
-    """A prompt that does not fit in what running sequences leave of the KV cache has to wait for some to end."""
+    """A prompt that does not fit in the free KV cache costs a wait until running sequences end."""
     gateway = Gateway("expected_ttft", 2)
     gateway.report(0, _report(kv_usage=0.99, kv=10_000))
     gateway.report(1, _report(kv_usage=0.2, kv=10_000))
@@ -195,7 +195,7 @@ def test_a_full_cache_costs_its_wait() -> None:
 
 
 def test_between_equals_the_least_used_cache_is_taken() -> None:
-    """Where evicted prefixes are asked for again, the replica that has evicted least decides between equals."""
+    """If evicted prefixes are asked for again, a replica that was given less prefill is picked between equals."""
     gateway = Gateway("expected_ttft", 4)
     for number in range(40):
         gateway.serve(_request(_prompt(f"{number}-", 1000), now_s=1.0 * number), 0.125, replica=number % 10 % 4)
@@ -205,7 +205,7 @@ def test_between_equals_the_least_used_cache_is_taken() -> None:
 
 
 def test_noise_in_learned_rates_sends_nobody_astray() -> None:
-    """On equal hardware the replica that happened to look fastest does not get all the work of an idle cluster."""
+    """On equal hardware, noise in the outcomes does not send all requests to the replica that looks fastest."""
     gateway = Gateway("expected_ttft", 4)
     rng = Random(5)
     picks = Counter[str]()
@@ -217,9 +217,9 @@ def test_noise_in_learned_rates_sends_nobody_astray() -> None:
 
 
 def test_a_replica_nobody_asked_yet_is_no_faster_than_those_that_were() -> None:
-    """A chat stays where it is cached: what its replica's outcomes taught is soon expected of a new one, too.
+    """A chat stays on the replica that caches it, because a new replica gets the rates that its peers have learned.
 
-    Seen on real engines: they were 8 times slower than the prior, and the one that had had no outcome looked cheapest.
+    Seen on real engines: they were 8 times slower than the prior, and the one without outcomes looked cheapest.
     """
     gateway = Gateway("expected_ttft", 2)
     chats = [_prompt(name, 600) for name in "abcd"]
@@ -245,7 +245,7 @@ def test_a_replica_that_failed_is_not_believed_to_hold_anything() -> None:
 
 
 def test_a_replica_that_restarted_is_empty() -> None:
-    """Its cache, its queue and its rates go with its old life; requests still open on that one end quietly."""
+    """After a restart its cache, waiting work and rates start anew; requests of its former life end without error."""
     gateway = Gateway("expected_ttft", 2)
     request = _request(_prompt("a", 4000))
     name, expectation = gateway.send(request)
@@ -262,14 +262,14 @@ def test_a_replica_that_restarted_is_empty() -> None:
 
 
 def test_without_a_prompt_the_queue_decides() -> None:
-    """A body that is not understood goes where least is waiting."""
+    """A body that is not understood goes to the replica with the least waiting work."""
     gateway = Gateway("expected_ttft", 2)
     gateway.report(0, _report(waiting_tokens=4000))
     assert gateway.decide(_request()).replica.replica_id == "r1"
 
 
 def test_a_replica_the_estimator_does_not_know_can_be_weighed() -> None:
-    """Before it has joined, a replica is taken to be empty and idle."""
+    """A replica that has not joined yet counts as empty and idle."""
     estimator = ModelEstimator()
     request = _request(_prompt("a", 800))
     request.match = estimator.match(request.chain)
@@ -278,7 +278,7 @@ def test_a_replica_the_estimator_does_not_know_can_be_weighed() -> None:
 
 
 def test_bytes_become_tokens_by_what_engines_count() -> None:
-    """How many bytes a token has is learned, so that text in any language is weighed right."""
+    """Bytes per token are learned from answers, so that text in any language is weighed right."""
     gateway = Gateway("expected_ttft", 1)
     text = HASHER.of_prompt(Prompt([b"x" * 9000]), model="m")
     assert gateway.estimator.match(text).tokens == 2250.0
@@ -290,7 +290,7 @@ def test_bytes_become_tokens_by_what_engines_count() -> None:
 
 
 def test_prefix_affinity_takes_the_longest_match_within_the_load_bound() -> None:
-    """The replica that holds most is taken, unless it has more than its share of requests."""
+    """The replica that holds most of the prompt is picked, unless its load is beyond the bound."""
     gateway = Gateway("prefix_affinity", 4)
     gateway.serve(_request(_prompt("a", 1000)), 0.1, replica=1)
     gateway.serve(_request(_prompt("a", 3000)), 0.1, replica=2)
@@ -305,7 +305,7 @@ def test_prefix_affinity_takes_the_longest_match_within_the_load_bound() -> None
 
 
 def test_consistent_hash_keeps_sessions_and_spreads_them() -> None:
-    """A session has one replica; many sessions use all."""
+    """Each session has one replica, and many sessions are spread over all replicas."""
     gateway = Gateway("consistent_hash", 5)
     homes = [gateway.decide(_request(session=f"s{number}")).replica.replica_id for number in range(500)]
     again = [gateway.decide(_request(session=f"s{number}")).replica.replica_id for number in range(500)]
@@ -314,7 +314,7 @@ def test_consistent_hash_keeps_sessions_and_spreads_them() -> None:
 
 
 def test_consistent_hash_moves_only_the_sessions_of_the_replica_that_left() -> None:
-    """Others stay where their caches are."""
+    """The sessions of the replicas that stay do not move."""
     gateway = Gateway("consistent_hash", 5)
     before = [gateway.decide(_request(session=f"s{number}")).replica.replica_id for number in range(500)]
     del gateway.replicas[2]
@@ -324,7 +324,7 @@ def test_consistent_hash_moves_only_the_sessions_of_the_replica_that_left() -> N
 
 
 def test_consistent_hash_without_a_session_places_by_the_prompts_start() -> None:
-    """Turns of one chat stay together though the client sends no session; without either they are spread."""
+    """Without a session, turns of one chat go to one replica; requests without session and prompt are spread."""
     gateway = Gateway("consistent_hash", 8)
     turns = [_request(_prompt("a", 500 + 300 * turn)) for turn in range(5)]
     assert len({gateway.decide(turn).replica.replica_id for turn in turns}) == 1
@@ -334,7 +334,7 @@ def test_consistent_hash_without_a_session_places_by_the_prompts_start() -> None
 
 @pytest.mark.parametrize("policy", ["consistent_hash", "prefix_affinity"])
 def test_load_stays_within_the_bound(policy: str) -> None:
-    """However skewed sessions and prefixes are, no replica gets over 1.25 times its share, rounded up."""
+    """If all requests have one session and one prefix, no replica gets over 1.25 times its share, rounded up."""
     gateway = Gateway(policy, 4)
     for number in range(200):
         gateway.send(_request(_prompt("a", 1000), session="same", number=number))
@@ -343,6 +343,6 @@ def test_load_stays_within_the_bound(policy: str) -> None:
 
 
 def test_a_bound_below_the_mean_is_refused() -> None:
-    """It would leave no replica to pick."""
+    """A bound below 1 is an error, because it could leave no replica to pick."""
     with pytest.raises(ValueError, match="leaves none"):
         BoundedLoad(0.9)

@@ -1,4 +1,4 @@
-"""What each policy promises of its choices."""
+"""What each policy promises of its picks."""
 
 from collections import Counter
 from random import Random
@@ -31,26 +31,26 @@ def _picks(policy: str, replicas: list[Replica], count: int, seed: int = 0) -> l
 
 
 def test_round_robin_takes_turns() -> None:
-    """Each replica gets its turn, whatever its load."""
+    """Each replica gets its turn, even one with many requests."""
     assert _picks("round_robin", _replicas(9, 0, 0), 6) == ["r0", "r1", "r2", "r0", "r1", "r2"]
 
 
 def test_least_load_takes_the_least_and_shares_ties() -> None:
-    """Never a replica with more requests; equal ones get about equal shares."""
+    """A replica with more requests than another is never picked; equal ones get about equal shares."""
     counts = Counter(_picks("least_load", _replicas(1, 0, 2, 0), 1000))
     assert counts.keys() == {"r1", "r3"}
     assert 400 < counts["r1"] < 600
 
 
 def test_least_load_believes_reports_of_other_gateways_requests() -> None:
-    """A replica busy with other gateways' requests is loaded, though this gateway sent it none."""
+    """A replica that reports requests of other gateways counts as loaded, though this gateway sent it none."""
     replicas = _replicas(1, 0)
     replicas[1].report = LoadReport(1, 5, 3, 0, 0.0, 0, 0.0, 0.0)
     assert _picks("least_load", replicas, 1) == ["r0"]
 
 
 def test_power_of_two_never_takes_the_worst_and_spreads_over_the_rest() -> None:
-    """Of any two drawn the better one is taken: the most loaded of three never is, the least most often."""
+    """The less loaded of two drawn at random is picked: of three, the most loaded never, the least in two of three."""
     counts = Counter(_picks("power_of_two", _replicas(0, 5, 9), 3000))
     assert counts["r2"] == 0
     assert counts["r0"] == pytest.approx(2000, rel=0.1)
@@ -64,12 +64,12 @@ def test_a_run_can_be_replayed(name: str) -> None:
 
 @pytest.mark.parametrize("name", policy_names())
 def test_no_candidate_no_decision(name: str) -> None:
-    """With nothing to choose from a policy says so."""
+    """Without candidates every policy returns None."""
     assert policy_named(name).decide(REQUEST, [], Random(0)) is None
 
 
 def test_a_policy_that_insists_on_telemetry_says_what_is_missing_and_what_to_take_instead() -> None:
-    """Which policy, which signal, which replica, what that one provides and why, and the policies that would do."""
+    """The message names policy, signal, replica, what the replica provides and why, and the policies that work."""
     exact = policy_named("expected_ttft:exact")
     signals = frozenset({Signal.LOAD, Signal.RATES})
     bare = Endpoint("r0", "m", "h", 1, signals=signals, affinity_proof="a prompt sent twice was not cached")
@@ -85,7 +85,7 @@ def test_a_policy_that_insists_on_telemetry_says_what_is_missing_and_what_to_tak
 
 
 def test_a_replica_that_lacks_what_the_policy_needs_is_used_only_where_no_other_is_left() -> None:
-    """Exact replicas come first; when they fail a request, one that tells nothing is better than none."""
+    """Exact replicas are picked first; when they have failed a request, a replica without telemetry is picked."""
     fleet = Fleet(policy_named("prefix_affinity:exact"))
     telling = Endpoint("a", "m", "h", 1, signals=frozenset({Signal.RESIDENCY}))
     fleet.set_replicas([telling, Endpoint("b", "m", "h", 2)])
@@ -104,12 +104,12 @@ def test_a_replica_that_lacks_what_the_policy_needs_is_used_only_where_no_other_
 
 @pytest.mark.parametrize("name", ["round_robin:exact", "expected_ttft:exakt", "expected_ttft:"])
 def test_only_policies_that_look_at_caches_can_insist(name: str) -> None:
-    """Nothing else is taken for one of them."""
+    """A policy that does not look at caches has no `:exact` variant, and a misspelt suffix is an error."""
     with pytest.raises(PolicyError, match="did you mean"):
         policy_named(name)
 
 
 def test_an_unknown_policy_names_the_known_ones() -> None:
-    """The message helps to mend a typing mistake."""
+    """The error suggests the known name that is closest."""
     with pytest.raises(PolicyError, match="did you mean 'round_robin'"):
         policy_named("round_robbin")

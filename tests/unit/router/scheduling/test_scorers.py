@@ -1,4 +1,4 @@
-"""Scorers weigh and change nothing: not the estimator, not the replicas, not the request."""
+"""Scorers change nothing: not the estimator, not the replicas, not the request."""
 
 import pickle
 from copyreg import dispatch_table
@@ -27,7 +27,7 @@ def _request(name: str, tokens: int) -> RoutingRequest:
 
 
 def _frozen(*states: object) -> bytes:
-    """Return objects, with all they refer to, as bytes: equal where nothing has changed."""
+    """Return objects, with all they refer to, as bytes that are equal if nothing has changed."""
     out = BytesIO()
     pickler = pickle.Pickler(out)
     pickler.dispatch_table = {**dispatch_table, memoryview: lambda view: (bytes, (view.tobytes(),))}
@@ -36,7 +36,7 @@ def _frozen(*states: object) -> bytes:
 
 
 def _busy(policy: str) -> Dispatcher:
-    """A dispatcher that has served some requests and runs others on three replicas; one's KV cache is full."""
+    """Return a dispatcher with ended and running requests on three replicas, one with a full KV cache."""
     dispatcher = Dispatcher("m", policy, rng=Random(0))
     dispatcher.set_replicas([Endpoint(f"r{number}", "m", "h", 1, kv_tokens=1_000_000) for number in range(3)], 0.0)
     tickets = [dispatcher.offer(_request(f"{n % 4}", 300 * n + 100), "ann", float(n)) for n in range(20)]
@@ -51,7 +51,7 @@ def _busy(policy: str) -> Dispatcher:
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_weighing_changes_nothing(policy: str) -> None:
-    """A request can be weighed any number of times: the costs stay the same, and everything else does too."""
+    """After weighing a request several times, the costs are the same and so is all state."""
     dispatcher = _busy(policy)
     candidates, estimator = dispatcher.fleet.candidates, dispatcher.estimator
     request = _request("1", 8000)
@@ -71,7 +71,7 @@ def test_weighing_changes_nothing(policy: str) -> None:
 
 
 def test_the_rate_of_freed_kv_cache_is_read_without_letting_time_pass() -> None:
-    """The term that asks for a fading rate, the wait for KV cache, is among those weighed above."""
+    """The dispatcher of these tests has a wait for KV cache, so the term that reads a fading rate is tested too."""
     dispatcher = _busy("expected_ttft")
     request = _request("1", 8000)
     request.now_s = 21.0
@@ -85,7 +85,7 @@ def test_the_rate_of_freed_kv_cache_is_read_without_letting_time_pass() -> None:
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_sending_a_request_does_change_what_is_weighed(policy: str) -> None:
-    """What the tests above call the state is what requests change: it is not the same after one was sent."""
+    """Sending a request changes the state that these tests compare, so they would notice a change."""
     dispatcher = _busy(policy)
     before = _frozen(dispatcher.estimator, dispatcher.fleet.candidates)
     dispatcher.offer(_request("1", 8000), "ann", 21.0)
