@@ -15,7 +15,7 @@ DEFAULT_REQUESTS = 4096
 """Requests that a journal keeps."""
 MAX_CANDIDATES = 16
 """Candidates kept of one decision: the cheapest, and the pick. So a fleet of a thousand replicas fills no gigabytes."""
-MAX_ATTEMPTS = 8
+MAX_KEPT_ATTEMPTS = 8
 """Decisions kept of one request: the last ones."""
 
 
@@ -140,7 +140,7 @@ class Journal:
             if len(self._entries) > self._max_requests:
                 self._entries.popitem(last=False)
         attempt = self._attempt(decision, now_s, matched_bytes, prompt_bytes)
-        if len(entry.attempts) == MAX_ATTEMPTS:
+        if len(entry.attempts) == MAX_KEPT_ATTEMPTS:
             del entry.attempts[0]
         entry.attempts.append(attempt)
         return attempt

@@ -55,17 +55,17 @@ POLICIES: dict[str, Callable[[ModelEstimator], Profile]] = {
 }
 
 
-GOES_BY_CACHES = frozenset({"expected_ttft", "prefix_affinity"})
+READS_CACHES = frozenset({"expected_ttft", "prefix_affinity"})
 """Policies whose costs depend on cache contents. Those of a replica that does not report them are inferred."""
 EXACT = ":exact"
 """Suffix to the name of such a policy, which then needs every replica to report its cache contents."""
-READS_PROMPTS = GOES_BY_CACHES | {"consistent_hash"}
+READS_PROMPTS = READS_CACHES | {"consistent_hash"}
 """Policies that look at prompts. For any other the gateway hashes no prompts and learns nothing from answers."""
 
 
 def policy_names() -> list[str]:
     """Return every name that `policy_named` takes."""
-    return sorted([*POLICIES, *(name + EXACT for name in GOES_BY_CACHES)])
+    return sorted([*POLICIES, *(name + EXACT for name in READS_CACHES)])
 
 
 def base_of(name: str) -> str:

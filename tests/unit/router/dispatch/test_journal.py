@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.dispatch.journal import MAX_ATTEMPTS, MAX_CANDIDATES, Journal
+from router.dispatch.journal import MAX_CANDIDATES, MAX_KEPT_ATTEMPTS, Journal
 from router.dispatch.replica import Replica
 from router.outcome import Outcome
 from router.replicas.endpoint import Endpoint
@@ -52,7 +52,7 @@ def test_a_request_sent_again_has_several_attempts() -> None:
         journal.decided("id", _decision([1.0, 2.0], number % 2), float(number))
     entry = journal.find("id")
     assert entry is not None
-    assert [attempt.at_s for attempt in entry.attempts] == [float(n) for n in range(20 - MAX_ATTEMPTS, 20)]
+    assert [attempt.at_s for attempt in entry.attempts] == [float(n) for n in range(20 - MAX_KEPT_ATTEMPTS, 20)]
 
 
 @pytest.mark.parametrize("pick", [0, 499])
