@@ -76,7 +76,7 @@ class Entry(msgspec.Struct, gc=False):
 
     Attributes:
         request_id: the id the client saw in `x-request-id`.
-        attempts: its last decisions, at most `MAX_ATTEMPTS`, in order.
+        attempts: its last decisions, at most `MAX_KEPT_ATTEMPTS`, in order.
         outcome: how its last attempt ended; None: it has not ended.
         total_s: seconds from the first decision kept to that end; None: it has not ended.
         prompt_tokens: prompt tokens, as the engine counted them; None: the answer did not say.

@@ -6,8 +6,9 @@ were running.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import exp
 from typing import NamedTuple
+
+from cluster.autoscaling.ewma import kept
 
 DEFAULT_TOKENS_PER_S = 8000.0
 """Prefill rate assumed before anything is known: a mid-size model on one data-centre GPU."""
@@ -132,7 +133,7 @@ class LearnedRates:
 
     def relax(self, passed_s: float, shared: Rates) -> None:
         """Fade this replica's outcomes by `passed_s` seconds, and take `shared`, the mean of all replicas, as prior."""
-        self._fade(exp(-passed_s / FORGET_TAU_S))
+        self._fade(kept(passed_s, FORGET_TAU_S))
         self.expect(shared)
 
     def expect(self, shared: Rates) -> None:

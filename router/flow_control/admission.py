@@ -176,13 +176,6 @@ class Admission(Generic[RequestT, ReplicaT]):
                 self._uncharge_rate(request)
         return expired
 
-    def next_deadline_s(self) -> float | None:
-        """Return when to call `expire` next, in monotonic seconds; None: no request has a deadline.
-
-        It may be too early, because the deadlines of requests that no longer wait are kept for a while.
-        """
-        return self._deadlines[0][0] if self._deadlines else None
-
     def ended(self, request: RequestT, real_work: float | None = None) -> None:
         """End a dispatched request; call once.
 

@@ -46,7 +46,7 @@ def test_costs_that_are_one_thing_have_no_terms() -> None:
 
 
 def test_a_request_sent_again_has_several_attempts() -> None:
-    """Each decision is an attempt of its own; of twenty, only the last `MAX_ATTEMPTS` are kept."""
+    """Each decision is an attempt of its own; of twenty, only the last `MAX_KEPT_ATTEMPTS` are kept."""
     journal = Journal()
     for number in range(20):
         journal.decided("id", _decision([1.0, 2.0], number % 2), float(number))
