@@ -7,8 +7,8 @@ import pytest
 from tests.benchmarks import burst
 from tests.benchmarks.burst import MODEL, PRIORITIES, burst_cluster
 
-SLOW = MODEL.model_copy(update={"sim": MODEL.sim.model_copy(update={"inter_token_s": 0.05})})
-"""640 requests a second: a client on a slow machine, too, opens connections faster than that, so that requests wait."""
+SLOW = MODEL.model_copy(update={"sim": MODEL.sim.model_copy(update={"inter_token_s": 0.1})})
+"""320 requests a second: a client on a slow machine, too, opens connections faster than that, so that requests wait."""
 ROOM = 3_000
 
 
