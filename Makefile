@@ -7,7 +7,8 @@ SOURCES := cluster router deployments tests
 WORKERS ?= 2
 UNITS := $(BIN)/pytest -q -n $(WORKERS) --dist worksteal
 APART := $(BIN)/pytest -q -n $(WORKERS) --dist loadfile
-TOGETHER := $(BIN)/pytest -q
+# One process has the session's vLLM, the other has Ray.
+TOGETHER := $(BIN)/pytest -q -n 2 --dist loadgroup
 DURATIONS := --durations-file .cache/test-durations
 BEYOND_UNITS := tests/engine_contract tests/integration tests/e2e tests/benchmarks
 

@@ -39,6 +39,12 @@ def vllm_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedEngi
         served.close()
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Say in which process a test runs where two share the work: one has the session's vLLM, the other has Ray."""
+    needs_engine = "vllm_engine" in getattr(item, "fixturenames", ()) or "engine_contract" in item.path.parts
+    item.add_marker(pytest.mark.xdist_group("vllm" if needs_engine else "ray"))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests that end a shared engine after all that need it."""
