@@ -29,7 +29,7 @@ test: setup check ## What every change must pass; under 20 minutes on two cores
 	$(APART) $(DURATIONS)/apart.txt -m "not (ray or vllm or long)" $(BEYOND_UNITS)
 	$(TOGETHER) $(DURATIONS)/together.txt -m "(ray or vllm) and not long" $(BEYOND_UNITS)
 
-test-all: setup check ## Every test, the long ones too, and properties on new examples; over an hour
+test-all: setup check ## Every test, the long ones too, and properties on new examples
 	@.setup/prometheus
 	@seed=$${SEED:-$$RANDOM$$RANDOM}; echo "Properties on new examples: make test-all SEED=$$seed draws the same again"; \
 	HYPOTHESIS_PROFILE=explore $(UNITS) $(DURATIONS)/explore.txt --hypothesis-seed=$$seed tests/property
