@@ -22,7 +22,8 @@ from cluster.errors import PolicyError, SpecError, SpecProblem
 from cluster.placement.gang_of_model import needs_gang
 from cluster.placement.node_labels import ACCELERATOR, NODE_GROUP
 from cluster.spec import cluster_file
-from cluster.spec.cluster_spec import AutoscalingSpec, ClusterSpec, GatewaySpec, ModelSpec, ReplicaCount
+from cluster.spec.cluster_spec import AutoscalingSpec, ClusterSpec, ModelSpec, ReplicaCount
+from cluster.spec.gateway_spec import GatewaySpec
 from deployments import __version__
 from deployments.gang_placement.live_cluster import has_room_for
 from deployments.gateway.deployment import GatewayReplica

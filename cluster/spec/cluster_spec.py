@@ -4,28 +4,19 @@
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from cluster.spec.gateway_spec import GatewaySpec
 from cluster.spec.launch_spec import LaunchSpec
+from cluster.spec.part import Part, Port, Seconds
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
-PLAIN_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-"""A Ray label's plain value. In selectors Ray also accepts `!value` and `in(a,b)`, which this does not match."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(gt=0)]
-PriorityName = Literal["high", "normal", "low"]
-
-
-class ClusterSettings(_Part):
+class ClusterSettings(Part):
     """Settings of the cluster as a whole.
 
     Attributes:
@@ -37,132 +28,7 @@ class ClusterSettings(_Part):
     serve_port: Port = 8001
 
 
-class TenantSpec(_Part):
-    """One customer of the cluster, recognised by an API key.
-
-    Attributes:
-        name: name in metrics and logs.
-        key_sha256: SHA-256 of the API key, 64 hex digits (`printf %s KEY | sha256sum`); the key itself is never kept.
-        key_file: instead of `key_sha256`: a file on the gateways' nodes that holds the API key, such as one of a
-            mounted Kubernetes Secret; it is read when a gateway starts.
-        models: names of the models the tenant may use; unset: all.
-        cache_salt: tenants with equal salts share cached prefixes, as do tenants without a salt. With a salt of its own
-            nobody can learn what the tenant asked from how fast an answer comes.
-        weight: share of a model's capacity relative to the other tenants' weights, while requests wait.
-        priority: priority class of requests without an `x-priority` header.
-        max_priority: the most urgent class that `x-priority` may ask for; unset: `priority`.
-        requests_per_minute: limit in each gateway process, all models together; unset: no limit.
-        tokens_per_minute: limit on estimated work in each gateway process, all models together, corrected when a
-            request ends (see `router.flow_control.work`); unset: no limit.
-    """
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    key_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    key_file: str = ""
-    models: tuple[str, ...] | None = None
-    cache_salt: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
-    weight: Annotated[float, Field(gt=0, le=1e6)] = 1.0
-    priority: PriorityName = "normal"
-    max_priority: PriorityName | None = None
-    requests_per_minute: Annotated[float, Field(gt=0)] | None = None
-    tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
-
-    @model_validator(mode="after")
-    def _has_one_key(self) -> Self:
-        if (self.key_sha256 is None) == (not self.key_file):
-            raise ValueError(f"tenant {self.name!r}: give its key as key_sha256 or as key_file, one of the two")
-        return self
-
-
-def check_tenants_differ(tenants: Iterable[TenantSpec]) -> None:
-    """Check that no two tenants have the same name or key.
-
-    Raises:
-        ValueError: two have; the message says which.
-    """
-    known = list(tenants)
-    for what, values in (
-        ("named", [tenant.name for tenant in known]),
-        ("known by the key_sha256", [tenant.key_sha256 for tenant in known if tenant.key_sha256]),
-    ):
-        twice = sorted({value for value in values if values.count(value) > 1})
-        if twice:
-            raise ValueError(f"two tenants are {what} {twice[0]!r}; each must have its own")
-
-
-class TlsSpec(_Part):
-    """The certificate of the apps' port.
-
-    Attributes:
-        cert_file: PEM file with the certificate chain, on the gateways' nodes; loaded again when it changes.
-        key_file: PEM file with the private key, on the gateways' nodes; loaded again when it changes.
-    """
-
-    cert_file: Annotated[str, Field(min_length=1)]
-    key_file: Annotated[str, Field(min_length=1)]
-
-
-class GatewaySpec(_Part):
-    """The gateways, which apps connect to.
-
-    Attributes:
-        host: address to listen on.
-        port: port for apps, shared by the gateway processes of a node (SO_REUSEPORT); 0: any free port.
-        admin_port: port of `/metrics` and `/state` for operators: the first gateway process of a node takes this port,
-            the second the next one, and so on; 0: any free ports.
-        replicas: gateway processes in the cluster, or `every_node`: `per_node` processes (unset: one) on each node with
-            `node_labels`, also on nodes that join later.
-        tls: certificate with which the apps' port speaks HTTPS; unset: plain HTTP.
-        node_labels: Ray labels that a node must have, all of them, to run gateways; empty: any node may.
-        per_node: most gateway processes on one node, counted for old and new ones separately during a rolling update;
-            unset: no limit.
-        max_body_bytes: bytes above which a request body is refused with 413.
-        max_header_bytes: bytes above which a request head is refused with 431.
-        header_timeout_s: seconds after which an incomplete request head is refused with 408.
-        idle_timeout_s: seconds after which an idle keep-alive connection is closed.
-        connect_timeout_s: seconds a replica may take to accept a connection; then another is tried.
-        drain_timeout_s: seconds that a stopping gateway gives running responses to finish.
-        max_waiting_requests: requests that may wait in one gateway process, all models together; more are refused with
-            429 `queue_full`.
-        max_waiting_bytes: bytes of request bodies that may wait in one gateway process, all models together; more are
-            refused with 429 `queue_full`.
-        tenants: customers who may use the cluster; empty: everybody, as one anonymous tenant.
-    """
-
-    host: str = "0.0.0.0"  # noqa: S104 - apps come from other machines
-    port: Port = 8000
-    admin_port: Port = 8002
-    replicas: Annotated[int, Field(ge=1, le=256)] | Literal["every_node"] = 1
-    tls: TlsSpec | None = None
-    node_labels: dict[str, str] = Field(default_factory=dict)
-    per_node: Annotated[int, Field(ge=1, le=64)] | None = None
-    max_body_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
-    max_header_bytes: Annotated[int, Field(ge=1024, le=1024 * 1024)] = 64 * 1024
-    header_timeout_s: Seconds = 30.0
-    idle_timeout_s: Seconds = 75.0
-    connect_timeout_s: Seconds = 3.0
-    drain_timeout_s: Seconds = 30.0
-    max_waiting_requests: Annotated[int, Field(ge=0)] = 10_000
-    max_waiting_bytes: Annotated[int, Field(ge=0)] = 1024 * 1024 * 1024
-    tenants: tuple[TenantSpec, ...] = ()
-
-    @model_validator(mode="after")
-    def _nodes_can_be_counted(self) -> Self:
-        unclear = sorted(key for key, value in self.node_labels.items() if not PLAIN_LABEL.fullmatch(value))
-        if self.replicas == "every_node" and unclear:
-            raise ValueError(
-                f"node_labels: {unclear[0]} is {self.node_labels[unclear[0]]!r}, but with replicas: every_node "
-                "each label must have one plain value"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _tenants_differ(self) -> Self:
-        check_tenants_differ(self.tenants)
-        return self
-
-
-class ReplicaCount(_Part):
+class ReplicaCount(Part):
     """Number of replicas of a model; a plain number `n` in YAML means `{min: n, max: n}`."""
 
     min: Annotated[int, Field(ge=0, le=4096)] = 1
@@ -189,7 +55,7 @@ class ReplicaCount(_Part):
         return self.min < self.max
 
 
-class AutoscalingSpec(_Part):
+class AutoscalingSpec(Part):
     """How a model is scaled whose `replicas` have a min below their max.
 
     Attributes:
@@ -211,7 +77,7 @@ class AutoscalingSpec(_Part):
     work_per_replica: Annotated[float, Field(ge=0)] = 0.0
 
 
-class Parallelism(_Part):
+class Parallelism(Part):
     """How one replica is divided over GPUs: it takes `tensor * pipeline * data` of them.
 
     Attributes:
@@ -248,7 +114,7 @@ class Parallelism(_Part):
         return self.expert > 1
 
 
-class SimSpec(_Part):
+class SimSpec(Part):
     """Timing and memory of the simulated engine.
 
     Attributes:
@@ -276,7 +142,7 @@ class SimSpec(_Part):
     start_s: Annotated[float, Field(ge=0)] = 0.0
 
 
-class ModelSpec(_Part):
+class ModelSpec(Part):
     """One model that apps can use.
 
     Attributes:
@@ -339,7 +205,7 @@ class ModelSpec(_Part):
         return self
 
 
-class PlacementSpec(_Part):
+class PlacementSpec(Part):
     """How gangs (replicas of several GPUs) are placed.
 
     Attributes:
@@ -350,7 +216,7 @@ class PlacementSpec(_Part):
     spares_per_domain: Annotated[int, Field(ge=0, le=1024)] = 0
 
 
-class ClusterSpec(_Part):
+class ClusterSpec(Part):
     """A whole cluster file.
 
     Attributes:

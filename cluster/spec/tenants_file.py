@@ -5,7 +5,7 @@ from typing import Annotated, Final, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cluster.spec.checked_yaml import FileKind
-from cluster.spec.cluster_spec import TenantSpec, check_tenants_differ
+from cluster.spec.gateway_spec import TenantSpec, check_tenants_differ
 
 
 class TenantsFile(BaseModel):

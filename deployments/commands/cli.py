@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from cluster.errors import RackServeError, SpecError
-from cluster.spec.cluster_spec import GatewaySpec
+from cluster.spec.gateway_spec import GatewaySpec
 from deployments import __version__
 from deployments.commands.replay import replay
 from deployments.process.logs import configure_logs

@@ -9,7 +9,7 @@ import uvloop
 from rich.console import Console
 
 from cluster.errors import ClusterError
-from cluster.spec.cluster_spec import GatewaySpec
+from cluster.spec.gateway_spec import GatewaySpec
 from cluster.spec.tenants_file import TENANTS_FILE
 from deployments.gateway.standalone import StandaloneGateway, server_at
 from deployments.gateway.tenant_keys import with_keys_read

@@ -7,7 +7,8 @@ from typing import Any
 
 import deployments.ray_api as ray_api
 from cluster.errors import ClusterError
-from cluster.spec.cluster_spec import GatewaySpec, ModelSpec
+from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.gateway_spec import GatewaySpec
 from deployments.autoscaling.client import ScalingClient
 from deployments.directory.client import DirectoryClient, actor_name
 from deployments.gateway.process import GatewayProcess

@@ -7,7 +7,8 @@ from random import Random
 from typing import Any
 
 from cluster.autoscaling.scaling_view import ScalingView
-from cluster.spec.cluster_spec import GatewaySpec, ModelSpec
+from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.gateway_spec import GatewaySpec
 from deployments.autoscaling.load_push import LoadPush, LoadSink
 from deployments.directory.client import Announcement, DirectoryClient, follow
 from deployments.directory.membership import GatewayEndpoint, LastKnownReplicas, View

@@ -12,7 +12,8 @@ import httpx
 import structlog
 
 from cluster.errors import ClusterError, PolicyError
-from cluster.spec.cluster_spec import MODEL_NAME, GatewaySpec, ModelSpec
+from cluster.spec.cluster_spec import MODEL_NAME, ModelSpec
+from cluster.spec.gateway_spec import GatewaySpec
 from deployments.gateway.server_metrics import kv_tokens_of
 from deployments.process.machine_clock import MachineClock
 from deployments.tracing.wiring import close, gateway_tracer

@@ -4,7 +4,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from cluster.errors import SpecError, SpecProblem
-from cluster.spec.cluster_spec import GatewaySpec, TenantSpec
+from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
 
 
 def with_keys_read(gateway: GatewaySpec, source: str = "gateway", section: str = "gateway.tenants") -> GatewaySpec:

@@ -7,7 +7,7 @@ from itertools import count
 from random import Random
 from typing import TYPE_CHECKING
 
-from cluster.spec.cluster_spec import GatewaySpec
+from cluster.spec.gateway_spec import GatewaySpec
 from router.dispatch.replica import Replica
 from router.http.auth import Authenticator
 from router.http.metrics.meters import Meters

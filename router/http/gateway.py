@@ -12,7 +12,8 @@ import structlog
 from cluster.autoscaling.figures import GatewayFigures
 from cluster.autoscaling.scaling_view import ScalingView
 from cluster.clock import Clock
-from cluster.spec.cluster_spec import GatewaySpec, ModelSpec
+from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.gateway_spec import GatewaySpec
 from router.http.auth import ApiKeys, Authenticator, OpenAccess, Tenant
 from router.http.client_connection import ClientConnection, Handler, OpenConnections
 from router.http.data_plane import TICK_S, DataPlane

@@ -6,7 +6,8 @@ from random import Random
 import structlog
 
 from cluster.autoscaling.figures import GatewayFigures
-from cluster.spec.cluster_spec import GatewaySpec, ModelSpec, TenantSpec
+from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.replica import Replica
 from router.flow_control.limits import AdmissionLimits, TenantLimits, WaitingRoom

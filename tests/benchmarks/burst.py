@@ -16,7 +16,8 @@ from typing import Any, cast
 import httpx
 import msgspec
 
-from cluster.spec.cluster_spec import GatewaySpec, ModelSpec, SimSpec, TenantSpec
+from cluster.spec.cluster_spec import ModelSpec, SimSpec
+from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
 from tests.benchmarks.cpu_time import cpu_seconds, rss_bytes
 from tests.benchmarks.server_process import ServerProcess, free_port
 

@@ -7,7 +7,7 @@ import signal
 
 import uvloop
 
-from cluster.spec.cluster_spec import GatewaySpec, TenantSpec
+from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
 from deployments.gateway.standalone import StandaloneGateway, server_at
 
 _OTHER_TENANTS = 100

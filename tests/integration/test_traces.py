@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from cluster.errors import ClusterError
-from cluster.spec.cluster_spec import GatewaySpec, ModelSpec
+from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.gateway_spec import GatewaySpec
 from deployments.engines.interface import Scope, Send
 from deployments.gateway.standalone import StandaloneGateway
 from deployments.replica.engine_registry import engine_for

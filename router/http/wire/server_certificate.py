@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from cluster.spec.cluster_spec import TlsSpec
+from cluster.spec.gateway_spec import TlsSpec
 
 LOOK_EVERY_S: Final = 10.0
 """Seconds between two looks at the files. The kubelet itself takes up to a minute to write a changed Secret."""

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
-from cluster.spec.cluster_spec import GatewaySpec, ModelSpec
+from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.gateway_spec import GatewaySpec
 from router.http.gateway import Gateway
 from router.replicas.endpoint import Endpoint
 

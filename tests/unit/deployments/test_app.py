@@ -7,7 +7,8 @@ import pytest
 
 from cluster.errors import SpecError
 from cluster.spec import cluster_file
-from cluster.spec.cluster_spec import ClusterSpec, GatewaySpec, ModelSpec
+from cluster.spec.cluster_spec import ClusterSpec, ModelSpec
+from cluster.spec.gateway_spec import GatewaySpec
 from deployments import app
 from deployments.autoscaling.serve_policy import QueueDepthPolicy
 from deployments.launch.application import reason_in

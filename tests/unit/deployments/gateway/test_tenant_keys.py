@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import SpecError
-from cluster.spec.cluster_spec import GatewaySpec
+from cluster.spec.gateway_spec import GatewaySpec
 from deployments.gateway.tenant_keys import with_keys_read
 
 

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from cluster.spec.cluster_spec import GatewaySpec
+from cluster.spec.gateway_spec import GatewaySpec
 from router.http.auth import OpenAccess
 from router.http.data_plane import DataPlane
 from router.http.pages import collectors
