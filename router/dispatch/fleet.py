@@ -61,6 +61,22 @@ class Fleet:
             self._refresh()
         return new, gone
 
+    def take_changes(self, endpoints: Iterable[Endpoint]) -> list[tuple[Replica, Endpoint]]:
+        """Take over the endpoints of known replicas that have changed, such as one with another key.
+
+        Returns:
+            Each such replica, with its endpoint up to now.
+        """
+        changed: list[tuple[Replica, Endpoint]] = []
+        for endpoint in endpoints:
+            replica = self.replicas.get(endpoint.replica_id)
+            if replica is not None and replica.endpoint != endpoint:
+                changed.append((replica, replica.endpoint))
+                replica.endpoint = endpoint
+        if changed:
+            self._refresh()
+        return changed
+
     def report(self, replica: Replica, report: LoadReport | None) -> bool:
         """Keep a replica's load report; None: its telemetry went silent.
 

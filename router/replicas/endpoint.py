@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from router.replicas.access import PLAIN, Access
+
 
 class Signal(StrEnum):
     """A kind of telemetry that a policy may need of every replica."""
@@ -28,6 +30,8 @@ class Endpoint:
         kv_tokens: capacity of its KV cache in tokens; 0: not known before its first load report.
         caches_prefixes: False: its self-test has shown that it caches no prompts.
         affinity_proof: what its self-test found, in words; "": it made none.
+        access: how requests are sent there.
+        max_requests: requests of one gateway that may run there at once; 0: as many as flow control finds.
     """
 
     replica_id: str
@@ -41,3 +45,5 @@ class Endpoint:
     kv_tokens: int = 0
     caches_prefixes: bool = True
     affinity_proof: str = ""
+    access: Access = PLAIN
+    max_requests: int = 0
