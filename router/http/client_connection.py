@@ -367,6 +367,8 @@ class ClientConnection(asyncio.Protocol):
             if self._stalled * TICK_S > self._plane.spec.idle_timeout_s:
                 self.transport.abort()
             return
+        if self._plane.spec.heartbeat_s:
+            exchange.beat()
         upstream = exchange.upstream
         if upstream is None:
             return

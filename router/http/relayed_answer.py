@@ -8,6 +8,7 @@ from router.estimator.expectation import Usage
 from router.http.api.resume import RESUMABLE_PATHS, ResumedStream, continuation_body
 from router.http.api.sent_text import ABORT, ERROR, FOLD_EVENTS, SentText
 from router.http.api.usage import read_answer, read_counts
+from router.http.early_answer import COMMENT, EarlyAnswer
 from router.http.wire.chunked import LAST_CHUNK, chunk, payload
 from router.http.wire.incoming import IncomingRequest
 from router.http.wire.response_head import CHUNKED, UNTIL_CLOSE, ResponseHead
@@ -35,6 +36,7 @@ class RelayedAnswer:
 
     __slots__ = (
         "_collected",
+        "_early",
         "_incoming",
         "_kept",
         "_own_headers",
@@ -53,6 +55,7 @@ class RelayedAnswer:
         self._collected: list[bytes] | None = None
         self._kept: list[bytes] = []
         self._own_headers = b""
+        self._early: EarlyAnswer | None = None
         self._sent: SentText | None = None
         self._resumed: ResumedStream | None = None
         self.head: ResponseHead | None = None
@@ -78,6 +81,8 @@ class RelayedAnswer:
         """
         self.head = head
         self._own_headers = own_headers
+        if self._early is not None:
+            return self._join_early(self._early, head, body, gave_up)
         if self._incoming.http_1_0 and head.length == CHUNKED:
             self._collected = [body]
             return self._collected.append
@@ -87,9 +92,17 @@ class RelayedAnswer:
         self._transport.write(b"".join((head.lines, own_headers, connection, body)))
         return self._sink_for(head, body, gave_up)
 
-    def _sink_for(self, head: ResponseHead, body: bytes, gave_up: Callable[[], bool]) -> Sink:
+    def _join_early(self, early: EarlyAnswer, head: ResponseHead, body: bytes, gave_up: Callable[[], bool]) -> Sink:
+        """Return the function that sends the body into the answer that the gateway began."""
+        write = early.sink(head)
+        write(body)
+        return self._sink_for(head, body, gave_up, write)
+
+    def _sink_for(
+        self, head: ResponseHead, body: bytes, gave_up: Callable[[], bool], write: Sink | None = None
+    ) -> Sink:
         """Return the function that sends the body to the client and keeps what is needed of it."""
-        write = self._transport.write
+        write = write or self._transport.write
         request = self._request
         if request.stream and head.length == CHUNKED and request.path in RESUMABLE_PATHS and _is_events(head):
             return self._stream_sink(body, gave_up)
@@ -128,6 +141,8 @@ class RelayedAnswer:
         """Send what the client's answer still lacks, as the last replica's answer is complete."""
         if self._resumed is not None:
             self._transport.write(LAST_CHUNK)
+        elif self._early is not None and self.head is not None:
+            self._early.complete(self.head)
         elif self._collected is not None and self.head is not None:
             body = payload(b"".join(self._collected))
             lines = self.head.lines.lower().replace(b"transfer-encoding: chunked\r\n", b"")
@@ -146,6 +161,31 @@ class RelayedAnswer:
         """
         if whole and self._collected is None and self.head is not None and _is_events(self.head):
             self._transport.write(chunk(error_event(outcome, message)) + LAST_CHUNK)
+
+    # --- waiting
+
+    @property
+    def is_early(self) -> bool:
+        """Whether the gateway began the answer, and no replica has answered yet."""
+        return self._early is not None and self.head is None
+
+    def beat(self, own_headers: bytes) -> None:
+        """Tell the client by a comment that it still waits for the stream's first bytes; begin the answer if need be.
+
+        Args:
+            own_headers: header lines that the gateway adds.
+        """
+        if self._early is not None:
+            self._early.beat()
+        elif self.head is None:
+            self._early = EarlyAnswer(self._transport, own_headers, keep_alive=self.keep_alive)
+        elif self.head.length == CHUNKED and _is_events(self.head):
+            self._transport.write(chunk(COMMENT))
+
+    def refuse_early(self, outcome: Outcome, message: str) -> None:
+        """End an answer that the gateway began, as no replica will answer."""
+        if self._early is not None:
+            self._early.refuse(outcome, message)
 
     # --- streams that another replica continues
 

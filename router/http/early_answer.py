@@ -1,0 +1,104 @@
+"""An answer that begins before the replica's: comments tell the client of a streamed request that it still waits.
+
+Proxies and clients give up connections on which nothing comes for long. A server-sent event stream may hold comments,
+which its readers ignore, so the gateway begins the answer itself. Then it is too late for a status: what the replica
+answers in place of a stream, and what the gateway refuses, comes as an error event.
+"""
+
+import asyncio
+
+import msgspec
+
+from router.http.api.resume import CHAT, COMPLETIONS
+from router.http.wire.chunked import LAST_CHUNK, ChunkedError, chunk, payload
+from router.http.wire.response_head import CHUNKED, ResponseHead
+from router.http.wire.responses import error_event
+from router.http.wire.upstream import Sink
+from router.outcome import Outcome
+
+STREAMED_PATHS = frozenset({CHAT, COMPLETIONS, "/v1/messages", "/v1/responses"})
+"""Paths whose streamed answers are server-sent events."""
+COMMENT = b": waiting\n\n"
+"""What is sent while a request waits (HTML Living Standard, section 9.2.6: lines that begin with a colon)."""
+MAX_ERROR_BYTES = 64 * 1024
+"""Bytes of a replica's answer that are kept where it becomes an error event."""
+MAX_QUOTED = 500
+"""Characters of an answer that is no JSON which the error event repeats."""
+_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
+
+
+class EarlyAnswer:
+    """An event stream that the gateway began, and that a replica's answer goes into.
+
+    Args:
+        transport: the client's transport.
+        own_headers: header lines that the gateway adds.
+        keep_alive: the client's connection stays open after the answer.
+    """
+
+    __slots__ = ("_error", "_error_bytes", "_is_framed", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, own_headers: bytes, *, keep_alive: bool) -> None:
+        self._transport = transport
+        self._is_framed = False
+        self._error: list[bytes] | None = None
+        self._error_bytes = 0
+        connection = b"" if keep_alive else b"connection: close\r\n"
+        head = b"x-accel-buffering: no\r\ntransfer-encoding: chunked\r\n"
+        transport.write(b"".join((_HEAD, own_headers, head, connection, b"\r\n", chunk(COMMENT))))
+
+    def beat(self) -> None:
+        """Send one more comment."""
+        self._transport.write(chunk(COMMENT))
+
+    def sink(self, head: ResponseHead) -> Sink:
+        """Return the function that takes the body of a replica's answer."""
+        if not is_event_stream(head):
+            self._error = []
+            return self._keep_error
+        self._is_framed = head.length == CHUNKED
+        return self._transport.write if self._is_framed else self._write_chunk
+
+    def _write_chunk(self, data: bytes) -> None:
+        if data:
+            self._transport.write(chunk(data))
+
+    def _keep_error(self, data: bytes) -> None:
+        if self._error is not None and self._error_bytes < MAX_ERROR_BYTES:
+            self._error_bytes += len(data)
+            self._error.append(data)
+
+    def complete(self, head: ResponseHead) -> None:
+        """Send what the answer still lacks, as the replica's is complete."""
+        if self._error is not None:
+            self._transport.write(chunk(_error_in(head, b"".join(self._error))) + LAST_CHUNK)
+        elif not self._is_framed:
+            self._transport.write(LAST_CHUNK)
+
+    def refuse(self, outcome: Outcome, message: str) -> None:
+        """End the answer with an error event; only where no replica's events have been sent."""
+        self._transport.write(chunk(error_event(outcome, message)) + LAST_CHUNK)
+
+
+def is_event_stream(head: ResponseHead) -> bool:
+    """Tell whether an answer is a stream of server-sent events."""
+    lines = head.lines.lower()
+    return lines[9:12] == b"200" and b"\ncontent-type: text/event-stream" in lines
+
+
+def _error_in(head: ResponseHead, body: bytes) -> bytes:
+    """Return the event that stands for an answer that is no stream: the replica's own error, if that is what it is."""
+    if head.length == CHUNKED:
+        try:
+            body = payload(body)
+        except ChunkedError:
+            body = b""
+    try:
+        error = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        error = None
+    if isinstance(error, dict) and "error" in error:
+        return b"data: " + msgspec.json.encode(error) + b"\n\n"
+    quoted = body[: 4 * MAX_QUOTED].decode(errors="replace")[:MAX_QUOTED]
+    message = f"the replica answered {head.status} in place of a stream: {quoted}"
+    return error_event(Outcome.REPLICA_FAILED, message)
