@@ -290,6 +290,7 @@ class Dispatcher:
         Returns:
             The new endpoints, and those that are gone. Requests on a replica that is gone continue.
         """
+        takers = self.fleet.candidates
         new, gone = self.fleet.set_replicas(endpoints)
         for replica in gone:
             self._admission.leave(replica, now_s)
@@ -297,7 +298,7 @@ class Dispatcher:
         for replica in new:
             self.estimator.join(replica)
             self._admission.join(replica, now_s)
-        if new or gone:
+        if takers is not self.fleet.candidates:
             self._replicas_changed(now_s)
         return [replica.endpoint for replica in new], [replica.endpoint for replica in gone]
 
