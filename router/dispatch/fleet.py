@@ -54,37 +54,39 @@ class Fleet:
         gone = [replica for replica in self.replicas.values() if not _is_still(replica, wanted)]
         for replica in gone:
             del self.replicas[replica.replica_id]
-        new = [self._joining(endpoint) for replica_id, endpoint in wanted.items() if replica_id not in self.replicas]
-        moved = False
-        for replica in self.replicas.values():
-            endpoint = wanted[replica.replica_id]
-            if endpoint is not replica.endpoint and endpoint != replica.endpoint:
-                moved |= self._told_of(replica, endpoint)
+        new = [Replica(endpoint) for replica_id, endpoint in wanted.items() if replica_id not in self.replicas]
         for replica in new:
             self.replicas[replica.replica_id] = replica
         if gone:
             self._suspects = [replica for replica in self._suspects if self.replicas.get(replica.replica_id) is replica]
-        if new or gone or moved:
+        if new or gone:
             self._refresh()
         return new, gone
 
-    @staticmethod
-    def _joining(endpoint: Endpoint) -> Replica:
-        replica = Replica(endpoint)
-        replica.silent = endpoint.presence is Presence.SILENT
-        return replica
+    def take_changes(self, endpoints: Iterable[Endpoint]) -> list[tuple[Replica, Endpoint]]:
+        """Take over what has changed in the endpoints of known replicas: another key, or a server that went or came.
 
-    def _told_of(self, replica: Replica, endpoint: Endpoint) -> bool:
-        """Take what is said anew of a known replica; return whether `candidates` may have changed."""
+        Returns:
+            Each such replica, with its endpoint up to now.
+        """
+        changed: list[tuple[Replica, Endpoint]] = []
+        for endpoint in endpoints:
+            replica = self.replicas.get(endpoint.replica_id)
+            if replica is not None and replica.endpoint != endpoint and _is_same_process(replica.endpoint, endpoint):
+                changed.append((replica, replica.endpoint))
+                self._take_change(replica, endpoint)
+        if changed:
+            self._refresh()
+        return changed
+
+    def _take_change(self, replica: Replica, endpoint: Endpoint) -> None:
         before, replica.endpoint = replica.endpoint.presence, endpoint
         if endpoint.presence is before:
-            return False
-        if not endpoint.telemetry_port:
-            replica.silent = endpoint.presence is Presence.SILENT
-        if before is Presence.AWAY:  # it is back: what it said or failed before it went counts no more
+            return
+        replica.silent = endpoint.presence is Presence.SILENT
+        if before is Presence.AWAY:  # it is back: what it said and failed before it went counts no more
             replica.leaving = False
             self.succeeded(replica)
-        return True
 
     def report(self, replica: Replica, report: LoadReport | None) -> bool:
         """Keep a replica's load report; None: its telemetry went silent.
@@ -203,7 +205,9 @@ class Fleet:
 def _is_still(replica: Replica, wanted: Mapping[str, Endpoint]) -> bool:
     """Tell whether a replica is listed and its process is the one it was."""
     endpoint = wanted.get(replica.replica_id)
-    if endpoint is None:
-        return False
-    before_s, now_s = replica.endpoint.started_s, endpoint.started_s
-    return before_s == now_s or not before_s or not now_s
+    return endpoint is not None and _is_same_process(replica.endpoint, endpoint)
+
+
+def _is_same_process(before: Endpoint, now: Endpoint) -> bool:
+    """Tell whether a replica's process is the one it was, as far as its time of start says."""
+    return before.started_s == now.started_s or not before.started_s or not now.started_s

@@ -6,7 +6,7 @@ So a page is asked for at the same address, with the same credential and by the 
 import asyncio
 from itertools import count
 
-from router.http.data_plane import ReplicaRoute
+from router.http.replica_route import ReplicaRoute
 from router.http.wire.chunked import ChunkedError, payload
 from router.http.wire.response_head import CHUNKED, ResponseHead
 from router.http.wire.upstream import Sink, UpstreamConnection
@@ -41,7 +41,11 @@ async def get_page(route: ReplicaRoute, path: str, most_bytes: int) -> tuple[int
 
 async def _get(upstream: UpstreamConnection, route: ReplicaRoute, path: str, most_bytes: int) -> tuple[int, bytes]:
     page = PageRequest(most_bytes)
-    upstream.send(page, b"GET %s%spoll-%d\r\n\r\n" % (path.encode("ascii"), route.head_end, next(_numbers)), b"")
+    upstream.send(
+        page,
+        b"GET %s%s%spoll-%d\r\n\r\n" % (route.path_prefix, path.encode("ascii"), route.head_end, next(_numbers)),
+        b"",
+    )
     try:
         return await page.answer
     finally:

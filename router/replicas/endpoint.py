@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from router.replicas.access import PLAIN, Access
 from router.replicas.model_card import ModelCard
 
 
@@ -45,6 +46,8 @@ class Endpoint:
         presence: whether it can be reached.
         started_s: when its process started, Unix seconds; 0: not known. With another value its cache is empty.
         card: what it says of the model; None: nothing.
+        access: how requests are sent there.
+        max_requests: requests of one gateway that may run there at once; 0: as many as flow control finds.
     """
 
     replica_id: str
@@ -61,3 +64,10 @@ class Endpoint:
     presence: Presence = Presence.HERE
     started_s: float = 0.0
     card: ModelCard | None = None
+    access: Access = PLAIN
+    max_requests: int = 0
+
+    @property
+    def way(self) -> tuple[str, int, Access]:
+        """How its connections are made; they are of no use after a change."""
+        return self.host, self.http_port, self.access

@@ -42,7 +42,7 @@ class ReplicaSnapshot:
         self.sent = 0
         self.accepting = True
         self.leaving = False
-        self.silent = False
+        self.silent = endpoint.presence is Presence.SILENT
         self.failures = 0
         self.suspect_until_s = 0.0
 
