@@ -10,7 +10,7 @@ import structlog
 from deployments.standalone.server import Server
 from deployments.standalone.server_metrics import kv_tokens_of, started_s_of
 from router.http.gateway import Gateway
-from router.replicas.endpoint import Endpoint, Presence
+from router.replicas.endpoint import Presence
 from router.replicas.model_card import Announced, announced_in
 
 STEADY_S: Final = 2.0
@@ -51,8 +51,7 @@ class ServerPoll:
         self._least_patience_s = patience_s
         self._patience_s = patience_s
         self._last: tuple[bytes, Announced] = (b"", Announced({}))
-        address = server.address
-        self._endpoint = Endpoint(address.name, "", address.host, address.port)
+        self._endpoint = server.address.endpoint()
 
     def pause_s(self, servers: int) -> float:
         """Return the seconds until the next poll, where so many `servers` are polled."""
