@@ -55,7 +55,7 @@ def gateway(
     ```
     """
     from cluster.spec.gateway_spec import GatewaySpec
-    from deployments.gateway.foreground import run_in_foreground
+    from deployments.standalone.foreground import run_in_foreground
 
     spec = GatewaySpec(host=host, port=port, admin_port=admin_port, drain_timeout_s=drain_timeout)
     run_in_foreground(

@@ -373,6 +373,8 @@ class ClientConnection(asyncio.Protocol):
         if upstream is None:
             return
         exchange.answer.fold()
+        if not upstream.quiet_ticks and upstream.received:
+            upstream.pool.signs_of_life += 1
         upstream.quiet_ticks += 1
         timeout_s = exchange.model_timeout_s()
         if upstream.quiet_ticks * TICK_S > timeout_s:

@@ -90,8 +90,13 @@ class DataPlane:
     def route_to(self, replica: Replica) -> ReplicaRoute:
         """Return a replica's pool and head; they are made at its first request."""
         route = self._routes.get(replica.replica_id)
+        return route if route is not None else self.route_at(replica.endpoint)
+
+    def route_at(self, endpoint: Endpoint) -> ReplicaRoute:
+        """Return pool and head of the server at an endpoint, whatever its models; they are made at their first use."""
+        route = self._routes.get(endpoint.replica_id)
         if route is None:
-            route = self._routes[replica.replica_id] = self._new_route(replica.endpoint)
+            route = self._routes[endpoint.replica_id] = self._new_route(endpoint)
         return route
 
     def _new_route(self, endpoint: Endpoint) -> ReplicaRoute:
@@ -103,10 +108,18 @@ class DataPlane:
         )
 
     def replicas_gone(self, endpoints: Iterable[Endpoint]) -> None:
-        """Close the idle connections to replicas that are gone; requests that run there go on."""
-        for endpoint in endpoints:
-            route = self._routes.pop(endpoint.replica_id, None)
-            if route is not None:
+        """Close the idle connections to replicas that are gone; requests that run there go on.
+
+        A server keeps its connections as long as one of its models is served.
+        """
+        gone = {endpoint.replica_id for endpoint in endpoints}
+        if not gone:
+            return
+        ways = {replica.replica_id: replica.endpoint.way for replica in self.models.replicas()}
+        for replica_id in gone:
+            route = self._routes.get(replica_id)
+            if route is not None and ways.get(replica_id) != route.pool.endpoint.way:
+                del self._routes[replica_id]
                 route.pool.close()
 
     def tick(self) -> None:

@@ -70,8 +70,8 @@ class Front:
             refuse(client, incoming, Outcome.MODEL_MISSING, message, tenant=tenant.name, param="model")
             return None
         if model not in models:
-            message = f"the model {model[:200]!r} does not exist; there are: {', '.join(sorted(models))}"
-            refuse(client, incoming, Outcome.MODEL_NOT_FOUND, message, tenant=tenant.name, param="model")
+            outcome, message = self._why_unknown(model)
+            refuse(client, incoming, outcome, message, tenant=tenant.name, param="model")
             return None
         if not tenant.may_use(model):
             message = f"this API key may not use the model {model!r}"
@@ -100,6 +100,14 @@ class Front:
             return None
         priority = flow.dispatcher.limits.priority_of(tenant.name, asked)
         return Exchange(self._plane, flow, client, incoming, request, tenant, priority, wait_s)
+
+    def _why_unknown(self, model: str) -> tuple[Outcome, str]:
+        """Return why a model is not served: it does not exist, or a server that may have it has not answered yet."""
+        models = self._plane.models
+        if models.unheard:
+            return Outcome.NO_REPLICA, f"the model {model[:200]!r} is not known yet; a server has not answered so far"
+        known = ", ".join(sorted(models.flows))
+        return Outcome.MODEL_NOT_FOUND, f"the model {model[:200]!r} does not exist; there are: {known}"
 
     def _models(self, client: Writable, incoming: IncomingRequest, tenant: Tenant) -> None:
         """Answer /v1/models and /v1/models/NAME with the models that this tenant may use."""

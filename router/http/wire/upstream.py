@@ -254,6 +254,7 @@ class UpstreamPool:
     Attributes:
         endpoint: the replica.
         open: number of open connections, idle and busy.
+        signs_of_life: grows with each answer to a client's request, and a few times a second while an answer flows.
     """
 
     def __init__(self, endpoint: Endpoint, connect_timeout_s: float, tick_s: float) -> None:
@@ -265,6 +266,7 @@ class UpstreamPool:
         self._idle: list[UpstreamConnection] = []
         self._closed = False
         self.open = 0
+        self.signs_of_life = 0
 
     def take(self) -> UpstreamConnection | None:
         """Return the idle connection that was used last; None where there is none and the caller must `connect`."""

@@ -11,9 +11,10 @@ from rich.console import Console
 from cluster.errors import ClusterError
 from cluster.spec.gateway_spec import GatewaySpec
 from cluster.spec.tenants_file import TENANTS_FILE
-from deployments.gateway.standalone import StandaloneGateway, server_at
 from deployments.gateway.tenant_keys import with_keys_read
 from deployments.launch.read_file import read_text
+from deployments.standalone.gateway import StandaloneGateway
+from deployments.standalone.server_address import server_at
 
 
 def run_in_foreground(  # noqa: PLR0913 - the command's options
