@@ -122,6 +122,12 @@ class DataPlane:
                 del self._routes[replica_id]
                 route.pool.close()
 
+    def forget_way(self, replica_id: str) -> None:
+        """Close the idle connections to a replica that is reached in another way from now on."""
+        route = self._routes.pop(replica_id, None)
+        if route is not None:
+            route.pool.close()
+
     def tick(self) -> None:
         """Enforce the time limits of waiting requests, replicas and their connections; called every `TICK_S`."""
         self.models.tick()

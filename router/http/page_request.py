@@ -43,7 +43,7 @@ async def _get(upstream: UpstreamConnection, route: ReplicaRoute, path: str, mos
     page = PageRequest(most_bytes)
     upstream.send(
         page,
-        b"GET %s%s%spoll-%d\r\n\r\n" % (route.path_prefix, path.encode("ascii"), route.head_end, next(_numbers)),
+        b"GET %s%s%spoll-%d\r\n\r\n" % (route.path_prefix, path.encode("ascii"), route.own_head_end, next(_numbers)),
         b"",
     )
     try:

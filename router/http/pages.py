@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from router.http.metrics.engine_metrics import EngineMetrics
 from router.http.metrics.flow_metrics import FlowMetrics
 from router.http.metrics.replica_metrics import ReplicaMetrics
 from router.http.metrics.scaling_metrics import ScalingMetrics
+from router.http.operations import Operation, Operations
 from router.http.readiness import Readiness
 from router.http.served_models import ServedModels
 from router.http.wire.incoming import IncomingRequest
@@ -57,6 +59,7 @@ class Pages:
         plane: the gateway's shared state.
         readiness: returns whether requests can be served, and why or why not.
         state: returns what /state shows on the operators' port; None on the apps' port, which has no /state and /why.
+        operations: what operators may do there, by path.
     """
 
     def __init__(
@@ -64,8 +67,10 @@ class Pages:
         plane: DataPlane,
         readiness: Callable[[], Readiness],
         state: Callable[[], dict[str, Any]] | None = None,
+        operations: Mapping[bytes, Operation] = MappingProxyType({}),
     ) -> None:
         self._answers = Answers(plane)
+        self._operations = Operations(operations, self._answers)
         registry = CollectorRegistry(auto_describe=False)
         for collector in collectors(plane):
             registry.register(collector)
@@ -94,6 +99,8 @@ class Pages:
         page = self._pages.get(incoming.path)
         if page is None and self._models is not None and incoming.path.startswith(WHY):
             page = partial(self._why, self._models, incoming.path.removeprefix(WHY).decode("ascii"))
+        if page is None and self._operations.handle(client, incoming):
+            return
         if page is None:
             path = incoming.path[:200].decode("ascii")
             message = f"there is nothing at {path!r}; the API is under /v1/"

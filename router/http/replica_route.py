@@ -20,12 +20,14 @@ class ReplicaRoute:
         pool: the pooled connections.
         path_prefix: what stands before the path.
         head_end: the part of the head from the HTTP version up to the value of `x-request-id`.
+        own_head_end: the same for requests of the gateway's own: it has a key even where clients use theirs.
         forwarded: names of the client's headers that are passed on there.
     """
 
     pool: UpstreamPool
     path_prefix: bytes
     head_end: bytes
+    own_head_end: bytes
     forwarded: tuple[bytes, ...]
 
     @classmethod
@@ -43,12 +45,16 @@ class ReplicaRoute:
         lines = [f" HTTP/1.1\r\nhost: {_host_header(endpoint)}", f"x-rackserve-gateway: {gateway_id}"]
         forwarded = FORWARDED + tuple(name.encode() for name in forward_headers if name.encode() not in FORWARDED)
         key = access.key or credential
+        with_key = [*lines, f"authorization: Bearer {key}"] if key else lines
+        own_head_end = _head_end(with_key)
         if access.passes_authorization:
             forwarded += CREDENTIALS
-        elif key:
-            lines.append(f"authorization: Bearer {key}")
-        lines.append("x-request-id: ")
-        return cls(pool, access.path_prefix.encode("ascii"), "\r\n".join(lines).encode("latin-1"), forwarded)
+        head_end = _head_end(lines) if access.passes_authorization else own_head_end
+        return cls(pool, access.path_prefix.encode("ascii"), head_end, own_head_end, forwarded)
+
+
+def _head_end(lines: Sequence[str]) -> bytes:
+    return "\r\n".join((*lines, "x-request-id: ")).encode("latin-1")
 
 
 def _host_header(endpoint: Endpoint) -> str:

@@ -17,6 +17,7 @@ READ = frozenset(
         b"content-type",
         b"expect",
         b"host",
+        b"origin",
         b"traceparent",
         b"tracestate",
         b"x-api-key",
