@@ -113,8 +113,11 @@ class ServerPoll:
                 models=announced.refused,
             )
         server.refused = announced.refused
-        if announced.models != server.models or list(announced.models) != list(server.models):
-            server.models = announced.models
+        known = server.models
+        # A card that says the same is kept, so that `created` stays what it was at first.
+        server.models = {
+            name: known[name] if known.get(name) == card else card for name, card in announced.models.items()
+        }
         server.has_answered = True
         server.lives(self._now_s())
 

@@ -4,6 +4,7 @@ import msgspec
 
 from router.http.answers import Answers, Writable
 from router.http.api.envelope import Envelope, EnvelopeError, read_json, read_multipart, with_cache_salt
+from router.http.api.model_rows import openai_row
 from router.http.api.urgency import asked_priority, asked_wait_s
 from router.http.auth import Tenant
 from router.http.client import Client
@@ -112,7 +113,7 @@ class Front:
     def _models(self, client: Writable, incoming: IncomingRequest, tenant: Tenant) -> None:
         """Answer /v1/models and /v1/models/NAME with the models that this tenant may use."""
         rows = {
-            name: {"id": name, "object": "model", "created": 0, "owned_by": "rackserve"}
+            name: openai_row(name, self._plane.models.card(name))
             for name in sorted(self._plane.models.flows)
             if tenant.may_use(name)
         }

@@ -22,6 +22,7 @@ from router.outcome import Outcome
 from router.prefix_cache.exact import ResidencyDelta
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
+from router.replicas.model_card import ModelCard, agreed
 from router.scheduling.needed_telemetry import lack, provides
 
 _log = structlog.get_logger("rackserve.gateway")
@@ -67,6 +68,15 @@ class ServedModels:
         """Return the replicas of all models."""
         return [replica for flow in self.flows.values() for replica in flow.dispatcher.fleet.replicas.values()]
 
+    def card(self, name: str) -> ModelCard:
+        """Return what the replicas of a model that is served say of it.
+
+        Raises:
+            KeyError: there is no such model.
+        """
+        replicas = self.flows[name].dispatcher.fleet.replicas
+        return agreed(replica.endpoint.card for _, replica in sorted(replicas.items()))
+
     def set_models(self, models: Sequence[ModelSpec]) -> list[Endpoint]:
         """Serve exactly these models from now on; running requests go on.
 
@@ -85,6 +95,7 @@ class ServedModels:
             )
             flow.answer_refused()
             gone += flow.dispatcher.set_replicas((), now_s)[1]
+            self._meters.forget(name)
         for model in models:
             limits = AdmissionLimits(
                 max_wait_s=model.max_wait_s, cold_start_timeout_s=model.cold_start_timeout_s, tenants=self._tenants
@@ -113,7 +124,7 @@ class ServedModels:
         return ModelFlow(
             dispatcher,
             now_s=self._now_s,
-            on_dispatched=self._meters.model(model.name).dispatched,
+            on_dispatched=self._meters.serve(model.name).dispatched,
             on_held=self._held,
         )
 

@@ -9,8 +9,8 @@ LookAgain = Callable[[float], None]
 class EngineLoad:
     """How much of one engine this gateway's requests use.
 
-    A server of several models (adapters, aliases) is one engine. Each model has its own record of the replica, and these
-    records share one `EngineLoad`.
+    A server of several models (adapters, aliases) is one engine. Each model has its own record of the replica, and all
+    these records share one `EngineLoad`.
 
     Attributes:
         in_flight: requests that this gateway sent there and that have not ended, of all models.
@@ -40,7 +40,7 @@ class EngineLoad:
             look_again(now_s)
 
     def has_room(self, now_s: float) -> None:
-        """Let all models see that the engine has room. Each time another one is the first, so that none takes it all."""
+        """Let all models see that the engine has room. Each time another one is the first, so none takes it all."""
         if self._sharers:
             first = next(iter(self._sharers))
             self._sharers[first] = self._sharers.pop(first)

@@ -86,7 +86,7 @@ class Gateway:
         ended_s = request.now_s + ttft_s
         self.estimator.prefilled(expectation, ended_s)
         self.estimator.finished(expectation, Usage(request.chain.tokens, cached, 1), ended_s)
-        self.replicas[int(name[1:])].in_flight -= 1
+        self.replicas[int(name[1:])].engine.in_flight -= 1
         self.estimator.check_integrity()
         return name
 
