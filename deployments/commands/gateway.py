@@ -202,6 +202,7 @@ def gateway(
     ```
     """
     from cluster.spec.gateway_spec import GatewaySpec, TlsSpec
+    from cluster.spec.servers_file import sendable_key
     from deployments.standalone.foreground import ServerOptions, run_in_foreground
     from deployments.standalone.server_settings import ServerDefaults
 
@@ -213,6 +214,11 @@ def gateway(
         raise typer.BadParameter(
             "--tenants' keys are this gateway's own: with --pass-authorization servers would see them"
         )
+    if replica_key:
+        try:
+            replica_key = sendable_key(replica_key.strip())
+        except ValueError as error:
+            raise typer.BadParameter(f"--replica-key: {error}") from error
     spec = GatewaySpec(
         host=host,
         port=port,

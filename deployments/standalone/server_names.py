@@ -20,7 +20,8 @@ class ServerNames:
     """The addresses behind the host names of servers, as of the last look.
 
     A name with one address, or one of each kind (IPv4, IPv6: the same host), is one server, reached by its name. One
-    with several is a server at each address of the kind that has most; IPv4 where both have as many.
+    with several is a server at each address of the kind that has most (IPv4 where both have as many), and stays so, as
+    servers must not change their names.
 
     Args:
         resolve: looks a name up.
@@ -30,6 +31,7 @@ class ServerNames:
         self._resolve = resolve or _resolve
         self._addresses: dict[str, tuple[str, ...]] = {}
         self._first: dict[str, str] = {}
+        self._split: set[str] = set()
 
     async def look_up(self, servers: Iterable[ServerAddress]) -> bool:
         """Look the names of these servers up, and forget all others; return whether addresses have changed."""
@@ -39,9 +41,12 @@ class ServerNames:
         changed = addresses != self._addresses
         self._addresses = addresses
         self._first = {name: first for name, first in self._first.items() if name in addresses}
+        self._split &= addresses.keys()
         for name, several in addresses.items():
-            if len(several) == 1:
-                self._first.setdefault(name, several[0])
+            if len(several) > 1:
+                self._split.add(name)
+            elif several and name not in self._split:
+                self._first[name] = several[0]
         return changed
 
     async def _look_up(self, name: str) -> tuple[str, ...]:
@@ -56,11 +61,10 @@ class ServerNames:
 
         The server at the address that the name first had alone keeps its name, and so what is known of it.
         """
-        several = self._addresses.get(server.host, ())
-        if len(several) <= 1:
+        if server.host not in self._split:
             return [server]
         first = self._first.get(server.host)
-        return [self._at(server, address, is_first=address == first) for address in several]
+        return [self._at(server, address, is_first=address == first) for address in self._addresses[server.host]]
 
     @staticmethod
     def _at(server: ServerAddress, address: str, *, is_first: bool) -> ServerAddress:
@@ -79,10 +83,8 @@ def _is_address(host: str) -> bool:
 
 def _one_kind(addresses: Sequence[str]) -> tuple[str, ...]:
     """Return the addresses of the kind that has most, in order."""
-    kinds: tuple[set[str], set[str]] = (set(), set())
-    for address in addresses:
-        kinds[":" in address].add(address)
-    return tuple(sorted(max(kinds, key=lambda kind: len(kind))))
+    v4, v6 = ({each for each in addresses if (":" in each) is is_v6} for is_v6 in (False, True))
+    return tuple(sorted(v6 if len(v6) > len(v4) else v4))
 
 
 async def _resolve(name: str) -> Sequence[str]:
