@@ -77,6 +77,21 @@ class TlsSpec(Part):
     key_file: Annotated[str, Field(min_length=1)]
 
 
+ORIGIN = r"^(\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s*]+)$"
+"""What a browser sends as a page's origin, or `*` for every origin."""
+
+
+class CorsSpec(Part):
+    """Which web pages may use the gateway from a browser.
+
+    Attributes:
+        origins: origins whose pages may, such as `https://app.example`: scheme, host, and port where it is not the
+            scheme's own; no path and no slash at the end. `*`: pages of every origin. Empty: none.
+    """
+
+    origins: tuple[Annotated[str, Field(pattern=ORIGIN)], ...] = ()
+
+
 class GatewaySpec(Part):
     """The gateways, which apps connect to.
 
@@ -101,6 +116,7 @@ class GatewaySpec(Part):
             429 `queue_full`.
         max_waiting_bytes: bytes of request bodies that may wait in one gateway process, all models together; more are
             refused with 429 `queue_full`.
+        cors: which web pages may use the gateway from a browser; unset: none.
         tenants: customers who may use the cluster; empty: everybody, as one anonymous tenant.
     """
 
@@ -119,6 +135,7 @@ class GatewaySpec(Part):
     drain_timeout_s: Seconds = 30.0
     max_waiting_requests: Annotated[int, Field(ge=0)] = 10_000
     max_waiting_bytes: Annotated[int, Field(ge=0)] = 1024 * 1024 * 1024
+    cors: CorsSpec = CorsSpec()
     tenants: tuple[TenantSpec, ...] = ()
 
     @model_validator(mode="after")

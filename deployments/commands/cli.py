@@ -232,6 +232,10 @@ def gateway(
         Path | None,
         typer.Option(help="Who may use it: a YAML file of a `tenants:` list as in the cluster file; without it, all."),
     ] = None,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="An origin whose web pages may use it, https://app.example or *; give it once for each."),
+    ] = None,
 ) -> None:
     """Run the gateway alone, without Ray, in front of any OpenAI-compatible servers.
 
@@ -251,9 +255,16 @@ def gateway(
       - {name: beta, key_file: /run/secrets/beta}
     ```
     """
+    from deployments.commands.gateway import cors_of
     from deployments.commands.gateway import gateway as run
 
-    spec = GatewaySpec(host=host, port=port, admin_port=admin_port, drain_timeout_s=drain_timeout)
+    spec = GatewaySpec(
+        host=host,
+        port=port,
+        admin_port=admin_port,
+        drain_timeout_s=drain_timeout,
+        cors=cors_of(cors_origin or ()),
+    )
     run(
         spec,
         replica,

@@ -6,14 +6,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
+from pydantic import ValidationError
 from rich.console import Console
 
-from cluster.errors import ClusterError
-from cluster.spec.gateway_spec import GatewaySpec
+from cluster.errors import ClusterError, SpecError, SpecProblem
+from cluster.spec.gateway_spec import CorsSpec, GatewaySpec
 from cluster.spec.tenants_file import TENANTS_FILE
 from deployments.gateway.standalone import StandaloneGateway, server_at
 from deployments.gateway.tenant_keys import with_keys_read
 from deployments.launch.read_file import read_text
+
+
+def cors_of(origins: Sequence[str]) -> CorsSpec:
+    """Return which pages may use the gateway, as `--cors-origin` names their origins.
+
+    Raises:
+        SpecError: one is not an origin.
+    """
+    try:
+        return CorsSpec(origins=tuple(origins))
+    except ValidationError as error:
+        wrong = sorted({str(mistake["input"]) for mistake in error.errors()})
+        right = "give scheme and host, such as https://app.example (and :PORT if any, but no path), or *"
+        raise SpecError("--cors-origin", [SpecProblem(origin, right) for origin in wrong]) from error
 
 
 def gateway(  # noqa: PLR0913 - the command's options

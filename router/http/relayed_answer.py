@@ -8,14 +8,17 @@ from router.estimator.expectation import Usage
 from router.http.api.resume import RESUMABLE_PATHS, ResumedStream, continuation_body
 from router.http.api.sent_text import ABORT, ERROR, FOLD_EVENTS, SentText
 from router.http.api.usage import read_answer, read_counts
-from router.http.wire.chunked import LAST_CHUNK, chunk, payload
+from router.http.wire.chunked import LAST_CHUNK, chunk
 from router.http.wire.incoming import IncomingRequest
 from router.http.wire.response_head import CHUNKED, UNTIL_CLOSE, ResponseHead
-from router.http.wire.responses import error_event
+from router.http.wire.responses import connection_lines, error_event
+from router.http.wire.unchunk import Unchunk
 from router.http.wire.upstream import Sink
 from router.outcome import Outcome
 from router.request import RoutingRequest
 
+NOT_BUFFERED = b"x-accel-buffering: no\r\n"
+"""Header line that has nginx, in front of the gateway, pass a stream's events on as they come."""
 MAX_KEPT_ANSWER = 64 * 1024
 """Bytes of an answer that are kept to read its usage from: no answer known to be longer, and the end of all others."""
 
@@ -34,25 +37,23 @@ class RelayedAnswer:
     """
 
     __slots__ = (
-        "_collected",
         "_incoming",
         "_kept",
-        "_own_headers",
         "_request",
         "_resumed",
         "_sent",
         "_transport",
+        "_write",
         "head",
         "keep_alive",
     )
 
     def __init__(self, transport: asyncio.Transport, incoming: IncomingRequest, request: RoutingRequest) -> None:
         self._transport = transport
+        self._write: Callable[[bytes], object] = transport.write
         self._incoming = incoming
         self._request = request
-        self._collected: list[bytes] | None = None
         self._kept: list[bytes] = []
-        self._own_headers = b""
         self._sent: SentText | None = None
         self._resumed: ResumedStream | None = None
         self.head: ResponseHead | None = None
@@ -77,21 +78,32 @@ class RelayedAnswer:
             The function that takes the rest of the body.
         """
         self.head = head
-        self._own_headers = own_headers
-        if self._incoming.http_1_0 and head.length == CHUNKED:
-            self._collected = [body]
-            return self._collected.append
-        if head.length == UNTIL_CLOSE:
-            self.keep_alive = False
-        connection = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
-        self._transport.write(b"".join((head.lines, own_headers, connection, body)))
+        if head.is_events:
+            own_headers += NOT_BUFFERED
+        if self._incoming.http_1_0:
+            self._begin_http_1_0(head, own_headers)
+            self._write(body)
+        else:
+            if head.length == UNTIL_CLOSE:
+                self.keep_alive = False
+            connection = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+            self._transport.write(b"".join((head.lines, own_headers, connection, body)))
         return self._sink_for(head, body, gave_up)
+
+    def _begin_http_1_0(self, head: ResponseHead, own_headers: bytes) -> None:
+        """Send the head to a client that knows no chunks: it gets their contents, until the connection closes."""
+        if head.length < 0:
+            self.keep_alive = False
+        if head.length == CHUNKED:
+            self._write = Unchunk(self._transport.write).write
+        connection = connection_lines(keep_alive=self.keep_alive, http_1_0=True)
+        self._transport.write(b"".join((head.unframed_lines(), own_headers, connection, b"\r\n")))
 
     def _sink_for(self, head: ResponseHead, body: bytes, gave_up: Callable[[], bool]) -> Sink:
         """Return the function that sends the body to the client and keeps what is needed of it."""
-        write = self._transport.write
+        write = self._write
         request = self._request
-        if request.stream and head.length == CHUNKED and request.path in RESUMABLE_PATHS and _is_events(head):
+        if request.stream and head.length == CHUNKED and request.path in RESUMABLE_PATHS and head.is_events:
             return self._stream_sink(body, gave_up)
         if head.length > MAX_KEPT_ANSWER:
             return write
@@ -106,7 +118,7 @@ class RelayedAnswer:
 
     def _stream_sink(self, body: bytes, gave_up: Callable[[], bool]) -> Sink:
         """Return the function that takes a stream which another replica may have to continue."""
-        write = self._transport.write
+        write = self._write
         sent = self._sent = SentText()
         keep = sent.keep
         keep(body)
@@ -127,14 +139,7 @@ class RelayedAnswer:
     def complete(self) -> None:
         """Send what the client's answer still lacks, as the last replica's answer is complete."""
         if self._resumed is not None:
-            self._transport.write(LAST_CHUNK)
-        elif self._collected is not None and self.head is not None:
-            body = payload(b"".join(self._collected))
-            lines = self.head.lines.lower().replace(b"transfer-encoding: chunked\r\n", b"")
-            self.keep_alive = False
-            self._transport.write(
-                b"%s%scontent-length: %d\r\nconnection: close\r\n\r\n%s" % (lines, self._own_headers, len(body), body)
-            )
+            self._write(LAST_CHUNK)
 
     def break_off(self, outcome: Outcome, message: str, *, whole: bool) -> None:
         """Send an error event if the answer is a stream, as it cannot be completed.
@@ -144,8 +149,13 @@ class RelayedAnswer:
             message: what happened, for the client.
             whole: what was sent ends with a whole chunk; else nothing can be added.
         """
-        if whole and self._collected is None and self.head is not None and _is_events(self.head):
-            self._transport.write(chunk(error_event(outcome, message)) + LAST_CHUNK)
+        head = self.head
+        if head is None:
+            return
+        if whole and head.is_events:
+            self._write(chunk(error_event(outcome, message)) + LAST_CHUNK)
+        elif head.length == UNTIL_CLOSE or self._incoming.http_1_0:
+            self._transport.abort()  # to close the connection would say that the answer is complete
 
     # --- streams that another replica continues
 
@@ -161,7 +171,7 @@ class RelayedAnswer:
         sent.fold()
         if sent.finished:
             # All of the text was sent; only the stream's end is missing.
-            self._transport.write(chunk(b"data: [DONE]\n\n") + LAST_CHUNK)
+            self._write(chunk(b"data: [DONE]\n\n") + LAST_CHUNK)
             return b""
         body = continuation_body(self._request.path, self._incoming.body, sent)
         if body is not None:
@@ -182,7 +192,7 @@ class RelayedAnswer:
         resumed = self._resumed
         if resumed is None or head.status != HTTPStatus.OK or head.length != CHUNKED:
             return None
-        write = self._transport.write
+        write = self._write
 
         def write_rest(data: bytes) -> None:
             rest = resumed.feed(data)
@@ -219,7 +229,3 @@ class RelayedAnswer:
     def tokens_sent(self) -> int | None:
         """Return about how many tokens of a stream were sent; None: the answer is no stream whose events are read."""
         return self._sent.tokens_about() if self._sent is not None else None
-
-
-def _is_events(head: ResponseHead) -> bool:
-    return b"text/event-stream" in head.lines.lower()
