@@ -279,11 +279,12 @@ class RequestParser:
             parser, headers = self._parser, self._headers
             if headers.get(b"upgrade", b"").lower() == b"websocket" and self._asks_for_websocket(bytes(rest)):
                 return
+            keep_alive = parser.should_keep_alive()
             head = [b"%s %s HTTP/%s\r\n" % (parser.get_method(), self._url, parser.get_http_version().encode())]
             head += [b"%s: %s\r\n" % item for item in headers.items() if item[0] != b"upgrade"]
-            head.append(
-                b"connection: keep-alive\r\n\r\n" if parser.should_keep_alive() else b"connection: close\r\n\r\n"
-            )
+            head.append(b"connection: keep-alive\r\n\r\n" if keep_alive else b"connection: close\r\n\r\n")
+            if not keep_alive:  # this parser takes nothing after such a request
+                parser = self._parser = HttpRequestParser(self)
             try:
                 parser.feed_data(b"".join(head))
                 parser.feed_data(rest)
