@@ -14,11 +14,13 @@ class Outcome(StrEnum):
     MODEL_MISSING = "model_missing"
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN_MODEL = "forbidden_model"
+    FORBIDDEN_ORIGIN = "forbidden_origin"
     MODEL_NOT_FOUND = "model_not_found"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     HEADER_TIMEOUT = "header_timeout"
     BODY_TOO_LARGE = "body_too_large"
+    UNSUPPORTED_ENCODING = "unsupported_encoding"
     HEADER_TOO_LARGE = "header_too_large"
     EXPECTATION_FAILED = "expectation_failed"
     NO_REPLICA = "no_replica"
@@ -38,11 +40,13 @@ HTTP_STATUS: dict[Outcome, int] = {
     Outcome.MODEL_MISSING: 400,
     Outcome.UNAUTHORIZED: 401,
     Outcome.FORBIDDEN_MODEL: 403,
+    Outcome.FORBIDDEN_ORIGIN: 403,
     Outcome.MODEL_NOT_FOUND: 404,
     Outcome.NOT_FOUND: 404,
     Outcome.METHOD_NOT_ALLOWED: 405,
     Outcome.HEADER_TIMEOUT: 408,
     Outcome.BODY_TOO_LARGE: 413,
+    Outcome.UNSUPPORTED_ENCODING: 415,
     Outcome.HEADER_TOO_LARGE: 431,
     Outcome.EXPECTATION_FAILED: 417,
     Outcome.NO_REPLICA: 503,

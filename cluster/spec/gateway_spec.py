@@ -78,6 +78,21 @@ class TlsSpec(Part):
     key_file: Annotated[str, Field(min_length=1)]
 
 
+ORIGIN = r"^(\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s*]+)$"
+"""What a browser sends as a page's origin, or `*` for every origin."""
+
+
+class CorsSpec(Part):
+    """Which web pages may use the gateway from a browser.
+
+    Attributes:
+        origins: origins whose pages may, such as `https://app.example`: scheme, host, and port where it is not the
+            scheme's own; no path and no slash at the end. `*`: pages of every origin. Empty: none.
+    """
+
+    origins: tuple[Annotated[str, Field(pattern=ORIGIN)], ...] = ()
+
+
 class GatewaySpec(Part):
     """The gateways, which apps connect to.
 
@@ -109,6 +124,7 @@ class GatewaySpec(Part):
         heartbeat_s: seconds of waiting after which the answer to a streamed request begins with comments
             (`: waiting`), one more each time, until the replica's first byte, so that no proxy or client on the way
             gives the connection up; errors come as events then. 0: none, the answer begins with the replica's.
+        cors: which web pages may use the gateway from a browser; unset: none.
         tenants: customers who may use the cluster; empty: everybody, as one anonymous tenant.
     """
 
@@ -130,6 +146,7 @@ class GatewaySpec(Part):
     forward_headers: Annotated[tuple[HeaderName, ...], Field(max_length=64)] = ()
     resume_streams: bool = True
     heartbeat_s: Annotated[float, Field(ge=0, le=3600)] = 0.0
+    cors: CorsSpec = CorsSpec()
     tenants: tuple[TenantSpec, ...] = ()
 
     @model_validator(mode="after")

@@ -122,6 +122,14 @@ def gateway(
             rich_help_panel=_APPS,
         ),
     ] = None,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An origin whose web pages may use it, https://app.example or *; give it once for each.",
+            show_default=False,
+            rich_help_panel=_APPS,
+        ),
+    ] = None,
     max_body: Annotated[
         str,
         typer.Option(
@@ -203,6 +211,7 @@ def gateway(
     """
     from cluster.spec.gateway_spec import GatewaySpec, TlsSpec
     from cluster.spec.servers_file import sendable_key
+    from deployments.commands.cors_option import cors_of
     from deployments.standalone.foreground import ServerOptions, run_in_foreground
     from deployments.standalone.server_settings import ServerDefaults
 
@@ -229,6 +238,7 @@ def gateway(
         header_timeout_s=header_timeout,
         idle_timeout_s=idle_timeout,
         drain_timeout_s=drain_timeout,
+        cors=cors_of(cors_origin or ()),
         forward_headers=tuple(forward_header or ()),
         resume_streams=not no_resume,
         heartbeat_s=heartbeat,

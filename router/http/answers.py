@@ -50,8 +50,9 @@ class Answers:
                 status,
                 body,
                 content_type=content_type,
-                headers=headers,
+                headers=headers + incoming.answer_headers,
                 close=not incoming.keep_alive or self._plane.draining,
+                http_1_0=incoming.http_1_0,
                 head_only=incoming.method == b"HEAD",
             )
         )

@@ -12,7 +12,6 @@ from router.http.auth import Authenticator
 from router.http.metrics.meters import Meters
 from router.http.replica_route import ReplicaRoute
 from router.http.served_models import ServedModels
-from router.http.wire.incoming import READ
 from router.http.wire.upstream import UpstreamPool
 from router.prompt.chunk_chain import ChunkHasher
 from router.prompt.hash_seed import hash_seed
@@ -50,8 +49,6 @@ class DataPlane:
         hasher: cuts prompts in chunks and hashes them, in the same way as all gateways and replicas of the cluster.
         scaling_views: returns the state of autoscaling, by model, for the metrics.
         tracer: makes spans of requests; None: requests are not traced.
-        read_headers: names of the request headers that are kept: those that the gateway reads, and those that
-            `gateway.forward_headers` passes on.
         tasks: attempts to connect to a replica that are under way.
     """
 
@@ -75,7 +72,6 @@ class DataPlane:
         self.hasher = ChunkHasher(hash_seed(credential))
         self.scaling_views: Callable[[], Mapping[str, ScalingView]] = dict
         self.tracer: Tracer | None = None
-        self.read_headers = READ | {name.encode() for name in spec.forward_headers}
         self.tasks: set[asyncio.Task[None]] = set()
         self._routes: dict[str, ReplicaRoute] = {}
         self._gateway_id = gateway_id

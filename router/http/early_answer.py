@@ -6,6 +6,7 @@ answers in place of a stream, and what the gateway refuses, comes as an error ev
 """
 
 import asyncio
+from http import HTTPStatus
 
 import msgspec
 
@@ -13,6 +14,7 @@ from router.http.api.resume import CHAT, COMPLETIONS
 from router.http.wire.chunked import LAST_CHUNK, ChunkedError, chunk, payload
 from router.http.wire.response_head import CHUNKED, ResponseHead
 from router.http.wire.responses import error_event
+from router.http.wire.unchunk import Unchunk
 from router.http.wire.upstream import Sink
 from router.outcome import Outcome
 
@@ -24,7 +26,10 @@ MAX_ERROR_BYTES = 64 * 1024
 """Bytes of a replica's answer that are kept where it becomes an error event."""
 MAX_QUOTED = 500
 """Characters of an answer that is no JSON which the error event repeats."""
-_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
+_HEAD = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
+    b"x-accel-buffering: no\r\n"
+)
 
 
 class EarlyAnswer:
@@ -34,34 +39,43 @@ class EarlyAnswer:
         transport: the client's transport.
         own_headers: header lines that the gateway adds.
         keep_alive: the client's connection stays open after the answer.
+        http_1_0: the client speaks HTTP/1.0: the stream ends with the connection.
     """
 
-    __slots__ = ("_error", "_error_bytes", "_is_framed", "_transport")
+    __slots__ = ("_error", "_error_bytes", "_http_1_0", "_is_framed", "_transport")
 
-    def __init__(self, transport: asyncio.Transport, own_headers: bytes, *, keep_alive: bool) -> None:
+    def __init__(self, transport: asyncio.Transport, own_headers: bytes, *, keep_alive: bool, http_1_0: bool) -> None:
         self._transport = transport
+        self._http_1_0 = http_1_0
         self._is_framed = False
         self._error: list[bytes] | None = None
         self._error_bytes = 0
         connection = b"" if keep_alive else b"connection: close\r\n"
-        head = b"x-accel-buffering: no\r\ntransfer-encoding: chunked\r\n"
-        transport.write(b"".join((_HEAD, own_headers, head, connection, b"\r\n", chunk(COMMENT))))
+        framing = b"" if http_1_0 else b"transfer-encoding: chunked\r\n"
+        transport.write(b"".join((_HEAD, own_headers, framing, connection, b"\r\n")))
+        self._write(COMMENT)
 
     def beat(self) -> None:
         """Send one more comment."""
-        self._transport.write(chunk(COMMENT))
+        self._write(COMMENT)
 
     def sink(self, head: ResponseHead) -> Sink:
         """Return the function that takes the body of a replica's answer."""
-        if not is_event_stream(head):
+        if head.status != HTTPStatus.OK or not head.is_events:
             self._error = []
             return self._keep_error
-        self._is_framed = head.length == CHUNKED
-        return self._transport.write if self._is_framed else self._write_chunk
+        if head.length != CHUNKED:
+            return self._write
+        self._is_framed = True
+        return Unchunk(self._transport.write).write if self._http_1_0 else self._transport.write
 
-    def _write_chunk(self, data: bytes) -> None:
+    def _write(self, data: bytes) -> None:
         if data:
-            self._transport.write(chunk(data))
+            self._transport.write(data if self._http_1_0 else chunk(data))
+
+    def _end(self) -> None:
+        if not self._http_1_0:
+            self._transport.write(LAST_CHUNK)
 
     def _keep_error(self, data: bytes) -> None:
         if self._error is not None and self._error_bytes < MAX_ERROR_BYTES:
@@ -71,19 +85,15 @@ class EarlyAnswer:
     def complete(self, head: ResponseHead) -> None:
         """Send what the answer still lacks, as the replica's is complete."""
         if self._error is not None:
-            self._transport.write(chunk(_error_in(head, b"".join(self._error))) + LAST_CHUNK)
+            self._write(_error_in(head, b"".join(self._error)))
+            self._end()
         elif not self._is_framed:
-            self._transport.write(LAST_CHUNK)
+            self._end()
 
     def refuse(self, outcome: Outcome, message: str) -> None:
         """End the answer with an error event; only where no replica's events have been sent."""
-        self._transport.write(chunk(error_event(outcome, message)) + LAST_CHUNK)
-
-
-def is_event_stream(head: ResponseHead) -> bool:
-    """Tell whether an answer is a stream of server-sent events."""
-    lines = head.lines.lower()
-    return lines[9:12] == b"200" and b"\ncontent-type: text/event-stream" in lines
+        self._write(error_event(outcome, message))
+        self._end()
 
 
 def _error_in(head: ResponseHead, body: bytes) -> bytes:

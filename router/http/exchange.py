@@ -9,7 +9,7 @@ from router.flow_control.priority import Priority
 from router.flow_control.verdict import Reject
 from router.http.auth import Tenant
 from router.http.client import Client
-from router.http.data_plane import DataPlane
+from router.http.data_plane import TICK_S, DataPlane
 from router.http.early_answer import STREAMED_PATHS
 from router.http.failover import Failover
 from router.http.model_flow import ModelFlow
@@ -137,7 +137,7 @@ class Exchange(Failover):
             self._span.first_bytes()
 
     def _own_headers(self, attempt: Attempt | None) -> bytes:
-        lines = b"x-request-id: " + self._request_id + b"\r\n"
+        lines = b"x-request-id: %s\r\n%s" % (self._request_id, self._incoming.answer_headers)
         if attempt is not None and b"x-rackserve-explain" in self._incoming.headers:
             waited_s = self._request.now_s - self._began_s
             lines += _explanation(attempt) + b"x-rackserve-waited-ms: %d\r\n" % round(1000 * waited_s)
@@ -161,10 +161,44 @@ class Exchange(Failover):
 
     # --- from outside
 
-    def beat(self) -> None:
+    def upstream_is_slow(self) -> None:
+        """Do nothing: the whole request is in memory anyway."""
+
+    def upstream_caught_up(self) -> None:
+        """Do nothing: see `upstream_is_slow`."""
+
+    def client_is_slow(self) -> None:
+        """Stop reading from the replica."""
+        if self.upstream is not None:
+            self.upstream.pause()
+
+    def client_caught_up(self) -> None:
+        """Read from the replica again."""
+        if self.upstream is not None:
+            self.upstream.resume()
+
+    def client_sent(self, data: bytes) -> bool:
+        """Leave the bytes to the connection: they are the client's next request."""
+        del data
+        return False
+
+    def tick(self) -> None:
+        """Give up on a replica that sends nothing, and bound what is kept of the answer."""
+        if self._plane.spec.heartbeat_s:
+            self._beat()
+        upstream = self.upstream
+        if upstream is None:
+            return
+        self.answer.fold()
+        upstream.tick()
+        timeout_s = self.model_timeout_s()
+        if upstream.quiet_ticks * TICK_S > timeout_s:
+            self.timed_out(timeout_s)
+
+    def _beat(self) -> None:
         """Tell a client that waits for a stream's first bytes that it still does, once in each `heartbeat_s`."""
         request, answer, attempt = self._request, self.answer, self._ticket.attempt
-        if self._ended or not request.stream or self._incoming.http_1_0 or request.path not in STREAMED_PATHS:
+        if self._ended or not request.stream or request.path not in STREAMED_PATHS:
             return
         if answer.is_resumed or (attempt is not None and attempt.record.ttft_s is not None):
             return  # the stream flows, or did
@@ -207,7 +241,14 @@ class Exchange(Failover):
         keep_alive = self.answer.keep_alive and not self._plane.draining
         body = error_body(outcome, refusal.message)
         self._client.transport.write(
-            response(status, body, headers=headers, close=not keep_alive, head_only=self.head_request)
+            response(
+                status,
+                body,
+                headers=headers,
+                close=not keep_alive,
+                http_1_0=self._incoming.http_1_0,
+                head_only=self.head_request,
+            )
         )
         self._client.exchange_ended(keep_alive=keep_alive)
 

@@ -33,6 +33,7 @@ class Failover(ABC):
     Attributes:
         answer: the client's answer.
         head_request: the method is HEAD, so no body follows the head.
+        upgrades: the replica is asked to change the protocol.
         upstream: the connection to the replica; None while there is none.
     """
 
@@ -62,6 +63,7 @@ class Failover(ABC):
     _ticket: Ticket
     answer: RelayedAnswer
     head_request: bool
+    upgrades = False
     upstream: UpstreamConnection | None
 
     @abstractmethod
@@ -71,6 +73,14 @@ class Failover(ABC):
     @abstractmethod
     def upstream_done(self) -> None:
         """Complete the client's answer, as the replica's answer is complete."""
+
+    @abstractmethod
+    def upstream_is_slow(self) -> None:
+        """Act on a replica that does not keep up with what is sent to it."""
+
+    @abstractmethod
+    def upstream_caught_up(self) -> None:
+        """Act on a replica that has taken in most of what was sent to it."""
 
     @abstractmethod
     def _end(self, outcome: Outcome, usage: Usage = ...) -> None:
@@ -118,6 +128,8 @@ class Failover(ABC):
         )
         self.upstream = upstream
         upstream.send(self, head, self._body)
+        if not self._client.writable:  # it still reads what came before this replica's answer
+            upstream.pause()
 
     # --- failures
 

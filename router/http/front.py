@@ -1,5 +1,7 @@
 """Decides what happens to a request on the apps' port: a page or list, a refusal, or an exchange with a replica."""
 
+from urllib.parse import unquote
+
 import msgspec
 
 from router.http.answers import Answers, Writable
@@ -11,6 +13,7 @@ from router.http.client import Client
 from router.http.data_plane import DataPlane
 from router.http.exchange import Exchange
 from router.http.pages import READ_ONLY, Pages
+from router.http.realtime import Realtime, model_in
 from router.http.wire.incoming import IncomingRequest
 from router.outcome import Outcome
 from router.request import RoutingRequest
@@ -48,10 +51,6 @@ class Front:
             return None
         if path[:10] == b"/v1/models" and incoming.method in READ_ONLY and path[10:11] in (b"", b"/"):
             self._models(client, incoming, tenant)
-            return None
-        if b"/../" in path or path[-3:] == b"/..":
-            message = "the path must not contain `..`"
-            self._answers.refuse(client, incoming, Outcome.BAD_REQUEST, message, tenant=tenant.name)
             return None
         return self._route(client, incoming, tenant)
 
@@ -100,7 +99,8 @@ class Front:
             refuse(client, incoming, Outcome.BAD_REQUEST, str(error), tenant=tenant.name, model=model)
             return None
         priority = flow.dispatcher.limits.priority_of(tenant.name, asked)
-        return Exchange(self._plane, flow, client, incoming, request, tenant, priority, wait_s)
+        answering = Realtime if incoming.upgrades else Exchange
+        return answering(self._plane, flow, client, incoming, request, tenant, priority, wait_s)
 
     def _why_unknown(self, model: str) -> tuple[Outcome, str]:
         """Return why a model is not served: it does not exist, or a server that may have it has not answered yet."""
@@ -117,7 +117,7 @@ class Front:
             for name in sorted(self._plane.models.flows)
             if tenant.may_use(name)
         }
-        wanted = incoming.path[11:].decode("ascii")
+        wanted = unquote(incoming.path[11:].decode("ascii"))
         if not wanted:
             body = msgspec.json.encode({"object": "list", "data": list(rows.values())})
             self._answers.answer(client, incoming, 200, body)
@@ -134,6 +134,8 @@ def _read(incoming: IncomingRequest) -> Envelope:
     Raises:
         EnvelopeError: the body cannot be read.
     """
+    if incoming.upgrades:
+        return Envelope(model=model_in(incoming.query))
     if not incoming.body:
         return Envelope()
     content_type = incoming.headers.get(b"content-type", b"")

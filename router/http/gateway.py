@@ -16,6 +16,7 @@ from cluster.spec.cluster_spec import ModelSpec
 from cluster.spec.gateway_spec import GatewaySpec
 from router.http.auth import ApiKeys, Authenticator, OpenAccess, Tenant
 from router.http.client_connection import ClientConnection, Handler, OpenConnections
+from router.http.cors import Cors
 from router.http.data_plane import TICK_S, DataPlane
 from router.http.front import Front
 from router.http.page_request import get_page
@@ -108,15 +109,22 @@ class Gateway:
         self._certificate = ServerCertificate(self._spec.tls) if self._spec.tls is not None else None
         front = Front(self._plane, Pages(self._plane, self.readiness))
         apps_socket = shared_socket(self._spec.host, self._spec.port)
-        self.port = await self._listen(apps_socket, front, self._certificate)
+        cors = Cors(self._spec.cors.origins) if self._spec.cors.origins else None
+        self.port = await self._listen(apps_socket, front, self._certificate, cors)
         operators = Pages(self._plane, self.readiness, self.state, self.operations)
         self.admin_port = await self._listen(first_free_socket(self._spec.host, self._spec.admin_port), operators)
         self._ticker = loop.create_task(self._tick())
 
-    async def _listen(self, sock: socket, handler: Handler, certificate: ServerCertificate | None = None) -> int:
+    async def _listen(
+        self,
+        sock: socket,
+        handler: Handler,
+        certificate: ServerCertificate | None = None,
+        cors: Cors | None = None,
+    ) -> int:
         listener = Listener(
             sock,
-            lambda: ClientConnection(self._plane, handler, self._connections),
+            lambda: ClientConnection(self._plane, handler, self._connections, cors),
             tls=certificate.context if certificate is not None else None,
             handshake_timeout_s=self._spec.header_timeout_s,
         )

@@ -61,11 +61,13 @@ class PageRequest:
 
     Attributes:
         head_request: False: a body follows the head.
+        upgrades: False: the protocol stays HTTP.
         answer: status and body, once they are here.
         is_over: the connection is free, or lost.
     """
 
     head_request = False
+    upgrades = False
 
     def __init__(self, most_bytes: int) -> None:
         self.answer: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
@@ -89,6 +91,12 @@ class PageRequest:
         elif not self.answer.done():
             self._parts.clear()
             self.answer.set_exception(ValueError(f"the answer has over {self._most_bytes} bytes"))
+
+    def upstream_is_slow(self) -> None:
+        """Do nothing: the request has no body."""
+
+    def upstream_caught_up(self) -> None:
+        """Do nothing: see `upstream_is_slow`."""
 
     def upstream_done(self) -> None:
         """Give the answer, as it is complete."""

@@ -9,14 +9,17 @@ from router.http.api.resume import RESUMABLE_PATHS, ResumedStream, continuation_
 from router.http.api.sent_text import ABORT, ERROR, FOLD_EVENTS, SentText
 from router.http.api.usage import read_answer, read_counts
 from router.http.early_answer import COMMENT, EarlyAnswer
-from router.http.wire.chunked import LAST_CHUNK, chunk, payload
+from router.http.wire.chunked import LAST_CHUNK, chunk
 from router.http.wire.incoming import IncomingRequest
 from router.http.wire.response_head import CHUNKED, UNTIL_CLOSE, ResponseHead
-from router.http.wire.responses import error_event
+from router.http.wire.responses import connection_lines, error_event
+from router.http.wire.unchunk import Unchunk
 from router.http.wire.upstream import Sink
 from router.outcome import Outcome
 from router.request import RoutingRequest
 
+NOT_BUFFERED = b"x-accel-buffering: no\r\n"
+"""Header line that has nginx, in front of the gateway, pass a stream's events on as they come."""
 MAX_KEPT_ANSWER = 64 * 1024
 """Bytes of an answer that are kept to read its usage from: no answer known to be longer, and the end of all others."""
 
@@ -35,26 +38,24 @@ class RelayedAnswer:
     """
 
     __slots__ = (
-        "_collected",
         "_early",
         "_incoming",
         "_kept",
-        "_own_headers",
         "_request",
         "_resumed",
         "_sent",
         "_transport",
+        "_write",
         "head",
         "keep_alive",
     )
 
     def __init__(self, transport: asyncio.Transport, incoming: IncomingRequest, request: RoutingRequest) -> None:
         self._transport = transport
+        self._write: Callable[[bytes], object] = transport.write
         self._incoming = incoming
         self._request = request
-        self._collected: list[bytes] | None = None
         self._kept: list[bytes] = []
-        self._own_headers = b""
         self._early: EarlyAnswer | None = None
         self._sent: SentText | None = None
         self._resumed: ResumedStream | None = None
@@ -80,31 +81,36 @@ class RelayedAnswer:
             The function that takes the rest of the body.
         """
         self.head = head
-        self._own_headers = own_headers
         if self._early is not None:
-            return self._join_early(self._early, head, body, gave_up)
-        if self._incoming.http_1_0 and head.length == CHUNKED:
-            self._collected = [body]
-            return self._collected.append
-        if head.length == UNTIL_CLOSE:
-            self.keep_alive = False
-        connection = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
-        self._transport.write(b"".join((head.lines, own_headers, connection, body)))
+            self._write = self._early.sink(head)
+            self._write(body)
+            return self._sink_for(head, body, gave_up)
+        if head.is_events:
+            own_headers += NOT_BUFFERED
+        if self._incoming.http_1_0:
+            self._begin_http_1_0(head, own_headers)
+            self._write(body)
+        else:
+            if head.length == UNTIL_CLOSE:
+                self.keep_alive = False
+            connection = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+            self._transport.write(b"".join((head.lines, own_headers, connection, body)))
         return self._sink_for(head, body, gave_up)
 
-    def _join_early(self, early: EarlyAnswer, head: ResponseHead, body: bytes, gave_up: Callable[[], bool]) -> Sink:
-        """Return the function that sends the body into the answer that the gateway began."""
-        write = early.sink(head)
-        write(body)
-        return self._sink_for(head, body, gave_up, write)
+    def _begin_http_1_0(self, head: ResponseHead, own_headers: bytes) -> None:
+        """Send the head to a client that knows no chunks: it gets their contents, until the connection closes."""
+        if head.length < 0:
+            self.keep_alive = False
+        if head.length == CHUNKED:
+            self._write = Unchunk(self._transport.write).write
+        connection = connection_lines(keep_alive=self.keep_alive, http_1_0=True)
+        self._transport.write(b"".join((head.unframed_lines(), own_headers, connection, b"\r\n")))
 
-    def _sink_for(
-        self, head: ResponseHead, body: bytes, gave_up: Callable[[], bool], write: Sink | None = None
-    ) -> Sink:
+    def _sink_for(self, head: ResponseHead, body: bytes, gave_up: Callable[[], bool]) -> Sink:
         """Return the function that sends the body to the client and keeps what is needed of it."""
-        write = write or self._transport.write
+        write = self._write
         request = self._request
-        if request.stream and head.length == CHUNKED and request.path in RESUMABLE_PATHS and _is_events(head):
+        if request.stream and head.length == CHUNKED and request.path in RESUMABLE_PATHS and head.is_events:
             return self._stream_sink(body, gave_up)
         if head.length > MAX_KEPT_ANSWER:
             return write
@@ -119,7 +125,7 @@ class RelayedAnswer:
 
     def _stream_sink(self, body: bytes, gave_up: Callable[[], bool]) -> Sink:
         """Return the function that takes a stream which another replica may have to continue."""
-        write = self._transport.write
+        write = self._write
         sent = self._sent = SentText()
         keep = sent.keep
         keep(body)
@@ -140,16 +146,9 @@ class RelayedAnswer:
     def complete(self) -> None:
         """Send what the client's answer still lacks, as the last replica's answer is complete."""
         if self._resumed is not None:
-            self._transport.write(LAST_CHUNK)
+            self._write(LAST_CHUNK)
         elif self._early is not None and self.head is not None:
             self._early.complete(self.head)
-        elif self._collected is not None and self.head is not None:
-            body = payload(b"".join(self._collected))
-            lines = self.head.lines.lower().replace(b"transfer-encoding: chunked\r\n", b"")
-            self.keep_alive = False
-            self._transport.write(
-                b"%s%scontent-length: %d\r\nconnection: close\r\n\r\n%s" % (lines, self._own_headers, len(body), body)
-            )
 
     def break_off(self, outcome: Outcome, message: str, *, whole: bool) -> None:
         """Send an error event if the answer is a stream, as it cannot be completed.
@@ -159,8 +158,15 @@ class RelayedAnswer:
             message: what happened, for the client.
             whole: what was sent ends with a whole chunk; else nothing can be added.
         """
-        if whole and self._collected is None and self.head is not None and _is_events(self.head):
-            self._transport.write(chunk(error_event(outcome, message)) + LAST_CHUNK)
+        head = self.head
+        if head is None:
+            return
+        if whole and head.is_events:
+            self._write(chunk(error_event(outcome, message)) + LAST_CHUNK)
+        elif self._early is not None and not head.is_events:
+            self._early.refuse(outcome, message)
+        elif head.length == UNTIL_CLOSE or self._incoming.http_1_0:
+            self._transport.abort()  # to close the connection would say that the answer is complete
 
     # --- waiting
 
@@ -175,12 +181,17 @@ class RelayedAnswer:
         Args:
             own_headers: header lines that the gateway adds.
         """
+        head = self.head
         if self._early is not None:
             self._early.beat()
-        elif self.head is None:
-            self._early = EarlyAnswer(self._transport, own_headers, keep_alive=self.keep_alive)
-        elif self.head.length == CHUNKED and _is_events(self.head):
-            self._transport.write(chunk(COMMENT))
+        elif head is None:
+            http_1_0 = self._incoming.http_1_0
+            self.keep_alive &= not http_1_0
+            self._early = EarlyAnswer(self._transport, own_headers, keep_alive=self.keep_alive, http_1_0=http_1_0)
+        elif head.is_events and head.length == CHUNKED:
+            self._write(chunk(COMMENT))
+        elif head.is_events and head.length == UNTIL_CLOSE:
+            self._write(COMMENT)
 
     def refuse_early(self, outcome: Outcome, message: str) -> None:
         """End an answer that the gateway began, as no replica will answer."""
@@ -201,7 +212,7 @@ class RelayedAnswer:
         sent.fold()
         if sent.finished:
             # All of the text was sent; only the stream's end is missing.
-            self._transport.write(chunk(b"data: [DONE]\n\n") + LAST_CHUNK)
+            self._write(chunk(b"data: [DONE]\n\n") + LAST_CHUNK)
             return b""
         body = continuation_body(self._request.path, self._incoming.body, sent)
         if body is not None:
@@ -222,7 +233,7 @@ class RelayedAnswer:
         resumed = self._resumed
         if resumed is None or head.status != HTTPStatus.OK or head.length != CHUNKED:
             return None
-        write = self._transport.write
+        write = self._write
 
         def write_rest(data: bytes) -> None:
             rest = resumed.feed(data)
@@ -259,7 +270,3 @@ class RelayedAnswer:
     def tokens_sent(self) -> int | None:
         """Return about how many tokens of a stream were sent; None: the answer is no stream whose events are read."""
         return self._sent.tokens_about() if self._sent is not None else None
-
-
-def _is_events(head: ResponseHead) -> bool:
-    return b"text/event-stream" in head.lines.lower()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from router.http.wire.incoming import CREDENTIALS, FORWARDED
+from router.http.wire.request_headers import CREDENTIALS, FORWARDED
 from router.http.wire.upstream import UpstreamPool
 from router.replicas.endpoint import Endpoint
 

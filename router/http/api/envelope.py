@@ -11,19 +11,33 @@ MAX_MODEL_FIELD = 512
 """Bytes above which a multipart `model` field is an error; names have at most 128 characters."""
 
 
+MAX_DIGITS = 9
+"""Digits above which a number in quotes is not read."""
+
+
 class EnvelopeError(Exception):
     """The request body cannot be read; the message is for the client."""
+
+
+_TRUE = frozenset({"1", "on", "t", "true", "y", "yes"})
+"""Words that engines take for true, in any case: pydantic's conversion table, in its lax mode."""
 
 
 class Envelope(msgspec.Struct, gc=False):
     """The fields that the gateway reads of a body. All others are skipped; the engine checks them."""
 
     model: str | None = None
-    stream: bool | None = None
+    stream_as_sent: Any = msgspec.field(default=None, name="stream")
     cache_salt: str | None = None
     max_tokens: Any = None
     max_completion_tokens: Any = None
     max_output_tokens: Any = None
+
+    @property
+    def stream(self) -> bool:
+        """Whether the answer is to be a stream, as an engine that checks with pydantic understands the field."""
+        sent = self.stream_as_sent
+        return sent is True or (sent is not None and (sent == 1 or (isinstance(sent, str) and sent.lower() in _TRUE)))
 
     @property
     def answer_tokens(self) -> int | None:
@@ -31,6 +45,8 @@ class Envelope(msgspec.Struct, gc=False):
         for limit in (self.max_completion_tokens, self.max_tokens, self.max_output_tokens):
             if isinstance(limit, int) and limit >= 0:
                 return limit
+            if isinstance(limit, str) and limit.isdecimal() and len(limit) <= MAX_DIGITS:
+                return int(limit)  # engines take it as a number
         return None
 
 

@@ -28,6 +28,11 @@ class ChunkedWalk:
         """Whether the bytes fed up to now end with a whole chunk."""
         return not (self._skip or self._line or self._trailer)
 
+    @property
+    def to_come(self) -> int:
+        """Number of the last chunk's bytes that have not been fed yet."""
+        return max(0, self._skip - 2)
+
     def feed(self, data: bytes) -> int:
         """Take the next bytes of the body.
 
@@ -50,7 +55,7 @@ class ChunkedWalk:
             try:
                 size = int(data[position:line_end], 16)
             except ValueError:
-                size = _size_with_extension(data[position:line_end])
+                size = size_in(data[position:line_end])
             if size <= 0:
                 return self._end_of_chunks(data, line_end + 2, size)
             position = line_end + 4 + size
@@ -90,8 +95,12 @@ class ChunkedWalk:
         self._line = line
 
 
-def _size_with_extension(line: bytes) -> int:
-    """Return the size, in bytes, that stands before a chunk extension (`1a;name=value`)."""
+def size_in(line: bytes) -> int:
+    """Return the size, in bytes, that a chunk's first line says, before its extension if any (`1a;name=value`).
+
+    Raises:
+        ChunkedError: it says none.
+    """
     try:
         return int(line.split(b";", 1)[0], 16)
     except ValueError as error:
@@ -120,7 +129,7 @@ def whole_chunks(framed: bytes, at_most: int = sys.maxsize) -> int:
     position = 0
     while at_most and (line_end := framed.find(b"\r\n", position)) >= 0:
         at_most -= 1
-        end = line_end + 4 + _size_with_extension(framed[position:line_end])
+        end = line_end + 4 + size_in(framed[position:line_end])
         if end > len(framed):
             break
         position = end
@@ -139,7 +148,7 @@ def payload(framed: bytes) -> bytes:
     parts = []
     position = 0
     while (line_end := framed.find(b"\r\n", position)) >= 0:
-        size = _size_with_extension(framed[position:line_end])
+        size = size_in(framed[position:line_end])
         if size <= 0:
             break
         parts.append(framed[line_end + 2 : line_end + 2 + size])

@@ -5,37 +5,11 @@ from dataclasses import dataclass
 
 import msgspec
 
+from router.http.wire.content_coding import BodyDecoder
 from router.outcome import Outcome
 
-READ = frozenset(
-    {
-        b"accept",
-        b"anthropic-beta",
-        b"anthropic-version",
-        b"authorization",
-        b"content-length",
-        b"content-type",
-        b"expect",
-        b"host",
-        b"origin",
-        b"traceparent",
-        b"tracestate",
-        b"x-api-key",
-        b"x-priority",
-        b"x-rackserve-explain",
-        b"x-request-id",
-        b"x-request-timeout-ms",
-        b"x-session-id",
-    }
-)
-"""Names of the headers that the gateway reads; all others are dropped as they come in."""
-
-FORWARDED = (b"content-type", b"accept", b"traceparent", b"tracestate", b"anthropic-version", b"anthropic-beta")
-"""Names of the headers that are passed on to the replica. The gateway makes the rest of its request head."""
-
-CREDENTIALS = (b"authorization", b"x-api-key")
-"""Names of the headers with a client's API key; passed on to servers that check the key themselves."""
-
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""What some editors write before UTF-8 text. JSON has none, but whoever reads JSON may ignore it (RFC 8259, 8.1)."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -44,14 +18,15 @@ class IncomingRequest(msgspec.Struct, gc=False):
 
     Attributes:
         method: the method, as sent.
-        url: path and query, as sent.
-        path: the path, without the query.
-        query: the query, or b"".
-        headers: values of the headers in `READ` and of those that `gateway.forward_headers` names, by name in lower
-            case.
-        body: the whole body, without framing.
+        url: path and query, as sent on to a replica.
+        path: the path in normal form (see `Target`), without the query; ASCII.
+        query: the query as sent, or b"".
+        headers: values of the headers in `read_headers`, by name in lower case; b"": the header is to be ignored.
+        body: the whole body, without framing and encoding.
         keep_alive: the client wants to use this connection again.
         http_1_0: the client speaks HTTP/1.0, so it understands no chunked answer.
+        upgrades: the client asks for a WebSocket; what it sends after this request is the WebSocket's.
+        answer_headers: header lines that every answer to this request carries, each ending in CRLF.
     """
 
     method: bytes
@@ -62,6 +37,8 @@ class IncomingRequest(msgspec.Struct, gc=False):
     body: bytes
     keep_alive: bool
     http_1_0: bool
+    upgrades: bool = False
+    answer_headers: bytes = b""
 
     def given_id(self) -> bytes | None:
         """Return the client's own `x-request-id`; None where there is none, or one with odd or too many characters."""
@@ -88,7 +65,7 @@ class IncomingRequest(msgspec.Struct, gc=False):
         parts = [self.method, b" ", path_prefix, self.url, head_end, request_id]
         for name in forwarded:
             value = self.headers.get(name)
-            if value is not None:
+            if value:
                 parts += (b"\r\n", name, b": ", value)
         parts.append(b"\r\ncontent-length: %d\r\n\r\n" % body_bytes)
         return b"".join(parts)
@@ -101,7 +78,24 @@ class RefusedRequest:
     Attributes:
         outcome: why it is refused.
         message: the explanation for the client.
+        headers: header lines that the answer carries, each ending in CRLF.
+        head_only: the method is HEAD, so the answer has no body.
     """
 
     outcome: Outcome
     message: str
+    headers: bytes = b""
+    head_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRequest:
+    """A request whose body came compressed, and has to be decoded before it is answered.
+
+    Attributes:
+        request: the request, without its body.
+        decoder: decodes the body.
+    """
+
+    request: IncomingRequest
+    decoder: BodyDecoder

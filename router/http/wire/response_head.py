@@ -1,13 +1,51 @@
 """Reads the head of a replica's answer: its status, how its body ends, and which headers the client gets."""
 
+import re
+
 import msgspec
 
 HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"upgrade", b"te", b"trailer"})
 """Headers about a single connection (RFC 9110, section 7.6.1); they are not passed on."""
-OURS = frozenset({b"x-request-id", b"server"})
-"""Headers that the gateway sets itself."""
+OURS = frozenset(
+    {
+        b"access-control-allow-credentials",
+        b"access-control-allow-headers",
+        b"access-control-allow-methods",
+        b"access-control-allow-origin",
+        b"access-control-expose-headers",
+        b"access-control-max-age",
+        b"server",
+        b"x-accel-buffering",
+        b"x-request-id",
+    }
+)
+"""Headers that the gateway alone sets. It decides which origins' pages may read answers."""
+NAMES_HOSTS = frozenset({b"alt-svc", b"refresh"})
+"""Headers that send the client to another address; replicas' own addresses are nothing to it."""
+LOCATIONS = frozenset({b"location", b"content-location"})
+"""Headers with a URL, of which the client gets the path alone: it asks the gateway for it."""
+BODY_LENGTH = frozenset({b"content-length", b"transfer-encoding"})
+"""Headers that say how the body ends."""
+_SPECIAL = (
+    HOP_BY_HOP
+    | OURS
+    | NAMES_HOSTS
+    | LOCATIONS
+    | BODY_LENGTH
+    | frozenset({b"content-type", b"link", b"x-rackserve-retry"})
+)
+"""Headers that are not just passed on."""
 NO_BODY = frozenset({204, 304})
 """Statuses of answers without a body (RFC 9112, section 6.3)."""
+_LINE_OF_NONE = frozenset({b"close", b"keep-alive", b""}) | BODY_LENGTH
+"""What `connection` may name without a header to be left behind."""
+SWITCHED = 101
+NO_CONTENT = 204
+
+_FOLD = re.compile(rb"\r\n[ \t]+")
+_SPACE_BEFORE_COLON = re.compile(rb"(?m)^([!#-'*+.0-9A-Z^-z|~-]+)[ \t]+:")
+_AUTHORITY = re.compile(rb"(?:https?:)?//[^/?#]*", re.IGNORECASE)
+_OTHER_SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 class HeadError(Exception):
@@ -23,30 +61,24 @@ class ResponseHead(msgspec.Struct, gc=False):
         length: the body's length in bytes, or `CHUNKED` (-1), or `UNTIL_CLOSE` (-2): it ends with the connection.
         keep_alive: the connection can be used again.
         retry_elsewhere: the replica refuses because it is about to stop; another one should be asked.
+        is_events: the body is a stream of server-sent events.
     """
 
     status: int
     lines: bytes
     length: int
     keep_alive: bool
-    retry_elsewhere: bool
+    retry_elsewhere: bool = False
+    is_events: bool = False
+
+    def unframed_lines(self) -> bytes:
+        """Return `lines` without `transfer-encoding`, for a client that gets the body without its framing."""
+        lines = self.lines.split(b"\r\n")
+        return b"\r\n".join(line for line in lines if not line.lower().startswith(b"transfer-encoding:"))
 
 
 CHUNKED = -1
 UNTIL_CLOSE = -2
-BODY_LENGTH = frozenset({b"content-length", b"transfer-encoding"})
-"""Headers that say how the body ends."""
-
-
-def _body_length(name: bytes, value: bytes, known: int) -> int:
-    """Return the body's length, as in `ResponseHead.length`, after one more of the `BODY_LENGTH` headers."""
-    if name == b"content-length":
-        if not value.isdigit() or known not in (UNTIL_CLOSE, int(value)):
-            raise HeadError(f"content-length {value[:40]!r} is no number, or stands beside another")
-        return int(value)
-    if value != b"chunked" or known != UNTIL_CLOSE:
-        raise HeadError(f"transfer-encoding {value[:40]!r}: only chunked, once, is understood")
-    return CHUNKED
 
 
 def parse_head(head: bytes, *, to_head_request: bool) -> ResponseHead:
@@ -60,31 +92,103 @@ def parse_head(head: bytes, *, to_head_request: bool) -> ResponseHead:
         HeadError: the head is malformed, or the end of its body is ambiguous.
     """
     lines = head.split(b"\r\n")
-    status_line = lines[0]
-    if status_line[:7] != b"HTTP/1." or status_line[8:9] != b" " or not status_line[9:12].isdigit():
-        raise HeadError(f"{status_line[:80]!r} is no status line")
-    status = int(status_line[9:12])
-    keep_alive = status_line[7:8] == b"1"
-    length = UNTIL_CLOSE
-    retry_elsewhere = False
-    kept = [b"HTTP/1.1" + status_line[8:]]
+    parsed = _status(lines[0])
+    kept = [b"HTTP/1.1" + lines[0][8:]]
+    named: list[bytes] = []
     for line in lines[1:]:
         name, colon, value = line.partition(b":")
         name = name.lower()
-        if not colon or name[:1] in b" \t" or name[-1:] in b" \t":
-            raise HeadError(f"{line[:80]!r} is no header")
-        if name in BODY_LENGTH:
-            length = _body_length(name, value.strip().lower(), length)
-        elif name == b"connection":
-            keep_alive = keep_alive and b"close" not in value.lower()
-            continue
-        elif name in HOP_BY_HOP or name in OURS:
-            continue
-        elif name == b"x-rackserve-retry":
-            retry_elsewhere = True
-            continue
-        kept.append(line)
+        if name in _SPECIAL:
+            if name == b"connection":
+                named += value.lower().split(b",")
+                continue
+            passed_on = _special(parsed, name, line, value.strip())
+            if passed_on:
+                kept.append(passed_on)
+        elif not colon or name[:1] in b" \t" or name[-1:] in b" \t":
+            return _parse_odd(head, line, to_head_request=to_head_request)
+        else:
+            kept.append(line)
+    if head.count(b"\n") >= len(lines):
+        raise HeadError("a line ends without CR")
+    if named:
+        _leave_behind(parsed, kept, {name.strip() for name in named})
+    _end_body(parsed, kept, to_head_request=to_head_request)
     kept.append(b"")
-    if to_head_request or status in NO_BODY:
-        length = 0
-    return ResponseHead(status, b"\r\n".join(kept), length, keep_alive and length != UNTIL_CLOSE, retry_elsewhere)
+    parsed.lines = b"\r\n".join(kept)
+    return parsed
+
+
+def _status(line: bytes) -> ResponseHead:
+    """Return a head with the status of its first line."""
+    if line[:7] != b"HTTP/1." or line[8:9] != b" " or not line[9:12].isdigit() or line[12:13] not in (b" ", b""):
+        raise HeadError(f"{line[:80]!r} is no status line")
+    return ResponseHead(int(line[9:12]), b"", UNTIL_CLOSE, line[7:8] == b"1")
+
+
+def _special(head: ResponseHead, name: bytes, line: bytes, value: bytes) -> bytes:
+    """Note what one of the `_SPECIAL` headers says; return the line to pass on, b"" for none."""
+    if name == b"content-type":
+        head.is_events = value[:17].lower() == b"text/event-stream"
+        return line
+    if name in BODY_LENGTH:
+        known = head.length
+        head.length = _body_length(name, value.lower(), known)
+        return line if known == UNTIL_CLOSE else b""
+    if name in LOCATIONS:
+        path = _without_authority(value)
+        return line[: len(name)] + b": " + path if path else b""
+    if name == b"link":
+        return b"" if b"//" in value else line
+    if name == b"x-rackserve-retry":
+        head.retry_elsewhere = True
+    return b""
+
+
+def _body_length(name: bytes, value: bytes, known: int) -> int:
+    """Return the body's length, as in `ResponseHead.length`, after one more of the `BODY_LENGTH` headers."""
+    if name == b"content-length":
+        if not value.isdigit() or known not in (UNTIL_CLOSE, int(value)):
+            raise HeadError(f"content-length {value[:40]!r} is no number, or stands beside another")
+        return int(value)
+    if value != b"chunked" or known != UNTIL_CLOSE:
+        raise HeadError(f"transfer-encoding {value[:40]!r}: only chunked, once, is understood")
+    return CHUNKED
+
+
+def _without_authority(url: bytes) -> bytes:
+    """Return the path, query and fragment of a URL; b"" if it is no web address."""
+    authority = _AUTHORITY.match(url)
+    if authority is None:
+        return b"" if _OTHER_SCHEME.match(url) else url
+    return b"/" + url[authority.end() :].lstrip(b"/")  # two slashes would begin an authority again
+
+
+def _leave_behind(head: ResponseHead, kept: list[bytes], named: set[bytes]) -> None:
+    """Drop the headers that `connection` names, as they are about this connection alone."""
+    if b"close" in named:
+        head.keep_alive = False
+    named -= _LINE_OF_NONE
+    if named:
+        kept[1:] = [line for line in kept[1:] if line.partition(b":")[0].lower() not in named]
+
+
+def _end_body(head: ResponseHead, kept: list[bytes], *, to_head_request: bool) -> None:
+    """Set the length of a body that the status or the request's method decides."""
+    if head.status in (SWITCHED, NO_CONTENT):  # no such answer may say a length (RFC 9110, section 8.6)
+        kept[1:] = [line for line in kept[1:] if line.partition(b":")[0].lower() not in BODY_LENGTH]
+    if head.status == SWITCHED:
+        head.length = UNTIL_CLOSE
+    elif to_head_request or head.status in NO_BODY:
+        head.length = 0
+    head.keep_alive = head.keep_alive and head.length != UNTIL_CLOSE
+
+
+def _parse_odd(head: bytes, line: bytes, *, to_head_request: bool) -> ResponseHead:
+    """Parse a head after joining folded lines and taking out spaces before colons (RFC 9112, sections 5.1 and 5.2)."""
+    if head[head.find(b"\n") + 1 :][:1] in b" \t":
+        raise HeadError("the first header begins with a space")
+    plain = _SPACE_BEFORE_COLON.sub(rb"\1:", _FOLD.sub(b" ", head))
+    if plain == head:
+        raise HeadError(f"{line[:80]!r} is no header")
+    return parse_head(plain, to_head_request=to_head_request)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Protocol, cast
 
 from router.http.wire.chunked import ChunkedError, ChunkedWalk
@@ -21,9 +22,15 @@ Sink = Callable[[bytes], object]
 
 
 class Receiver(Protocol):
-    """Receives a replica's answer to one request."""
+    """Receives a replica's answer to one request.
+
+    Attributes:
+        head_request: the method is HEAD, so no body follows the head.
+        upgrades: the replica is asked to change the protocol.
+    """
 
     head_request: bool
+    upgrades: bool
 
     def upstream_head(self, head: ResponseHead, body: bytes) -> Sink:
         """Take the answer's head.
@@ -39,6 +46,14 @@ class Receiver(Protocol):
 
     def upstream_done(self) -> None:
         """Note that the answer is complete."""
+        ...
+
+    def upstream_is_slow(self) -> None:
+        """Note that the replica does not keep up with what is sent to it."""
+        ...
+
+    def upstream_caught_up(self) -> None:
+        """Note that the replica has taken in most of what was sent to it."""
         ...
 
     def upstream_failed(self, reason: str, *, between_chunks: bool) -> None:
@@ -68,8 +83,10 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_buffer",
         "_head",
+        "_is_paused",
         "_receiver",
         "_remaining",
+        "_unsent_bytes",
         "_walk",
         "idle_ticks",
         "pool",
@@ -94,6 +111,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._walk: ChunkedWalk | None = None
         self._remaining = 0
         self._buffer = b""
+        self._is_paused = False
+        self._unsent_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport and count the connection as open."""
@@ -107,11 +126,45 @@ class UpstreamConnection(asyncio.Protocol):
         self.used += 1
         self.quiet_ticks = 0
         self.received = 0
+        self._unsent_bytes = 0
         if len(body) > MAX_RESPONSE_HEAD:
             self.transport.write(head)  # joining the two would copy a large body
             self.transport.write(body)
+            self._unsent_bytes = len(body)
         else:
             self.transport.write(head + body)
+
+    def pause_writing(self) -> None:
+        """Tell the receiver that the replica takes in bytes too slowly."""
+        if self._receiver is not None:
+            self._receiver.upstream_is_slow()
+
+    def resume_writing(self) -> None:
+        """Tell the receiver that the replica has caught up."""
+        if self._receiver is not None:
+            self._receiver.upstream_caught_up()
+
+    def pause(self) -> None:
+        """Stop reading the answer; the replica is slowed down once the kernel's buffers are full."""
+        if self._receiver is not None and not self.transport.is_closing():
+            self._is_paused = True
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again, if reading was stopped."""
+        if self._is_paused:
+            self._is_paused = False
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    def tick(self) -> None:
+        """Count a tick of silence; a replica that still takes in a large request is not silent."""
+        self.quiet_ticks += 1
+        if self._unsent_bytes:
+            unsent_bytes = self.transport.get_write_buffer_size()
+            if unsent_bytes < self._unsent_bytes:
+                self._unsent_bytes = unsent_bytes
+                self.quiet_ticks = 0
 
     def data_received(self, data: bytes) -> None:
         """Pass the answer's bytes on and find its end."""
@@ -150,23 +203,26 @@ class UpstreamConnection(asyncio.Protocol):
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
-        end = data.find(b"\r\n\r\n")
-        if end < 0:
-            if len(data) > MAX_RESPONSE_HEAD:
-                self._fail(f"sent a response head of over {MAX_RESPONSE_HEAD} bytes")
-            else:
-                self._buffer = data
-            return
-        try:
-            head = parse_head(data[:end], to_head_request=receiver.head_request)
-        except HeadError as error:
-            self._fail(f"sent a broken response head: {error}")
-            return
-        body = data[end + 4 :]
-        if head.status in INFORMATIONAL:
-            if body:
-                self._head_received(receiver, body)
-            return
+        start = 0
+        while True:
+            end = data.find(b"\r\n\r\n", start)
+            if end < 0:
+                self._keep_head(data[start:] if start else data)
+                return
+            try:
+                head = parse_head(data[start:end], to_head_request=receiver.head_request)
+            except HeadError as error:
+                self._fail(f"sent a broken response head: {error}")
+                return
+            start = end + 4
+            if head.status not in INFORMATIONAL:
+                break
+            if head.status == HTTPStatus.SWITCHING_PROTOCOLS:
+                if receiver.upgrades:
+                    break
+                self._fail("changed the protocol without being asked to")
+                return
+        body = data[start:]
         self._head = head
         try:
             end = self._begin_body(head.length, body)
@@ -176,6 +232,15 @@ class UpstreamConnection(asyncio.Protocol):
         self.sink = receiver.upstream_head(head, body if end < 0 else body[:end])
         if end >= 0 and self._receiver is receiver:
             self._finish(b"", 0, excess=len(body) > end)
+
+    def _keep_head(self, data: bytes) -> None:
+        """Keep the beginning of a head until the rest of it comes."""
+        if len(data) > MAX_RESPONSE_HEAD:
+            self._fail(f"sent a response head of over {MAX_RESPONSE_HEAD} bytes")
+        elif b"\n\n" in data:
+            self._fail("sent a broken response head: its lines do not end in CRLF")
+        else:
+            self._buffer = data
 
     def _begin_body(self, length: int, body: bytes) -> int:
         """Take the bytes that came with the head; return the offset at which the body ends, -1 if it continues."""
@@ -196,21 +261,26 @@ class UpstreamConnection(asyncio.Protocol):
             self.sink(data[:end] if excess else data)
         receiver = self._receiver
         head = self._head
+        if receiver is None:
+            return  # the request was given up as its last bytes were passed on
         self._drop_receiver()
         if self.used == 1:
             self.pool.keep_session(self)
         if excess or head is None or not head.keep_alive:
             self.transport.close()
+        elif self._unsent_bytes and self.transport.get_write_buffer_size():
+            self.transport.abort()  # it answered without reading the request, whose rest would stand before the next
         else:
             self.pool.put(self)
-        if receiver is not None:
-            receiver.upstream_done()
+        receiver.upstream_done()
 
     def _drop_receiver(self) -> None:
-        """Stop passing bytes on: no request waits for an answer on this connection."""
+        """Undo what a request has changed: none waits for an answer on this connection any more."""
         self._receiver = None
         self._walk = None
         self.sink = _nowhere
+        if self._is_paused:
+            self.resume()
 
     def _fail(self, reason: str) -> None:
         receiver = self._receiver

@@ -163,23 +163,6 @@ async def test_expect_100_continue() -> None:
         writer.close()
 
 
-async def test_http_1_0_gets_an_answer_it_understands() -> None:
-    """A client that knows no chunks gets a length, and the connection's end."""
-
-    async def stream(_: Received, writer: asyncio.StreamWriter) -> None:
-        writer.write(SSE_HEAD + chunk(b"data: 1\n\n") + chunk(b"data: 2\n\n") + LAST_CHUNK)
-
-    async with ScriptedReplica(stream) as replica, running_gateway([replica.port]) as gateway:
-        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        writer.write(b'POST /v1/completions HTTP/1.0\r\ncontent-length: 13\r\n\r\n{"model":"m"}')
-        answer = await reader.read()
-        head, body = answer.split(b"\r\n\r\n", 1)
-        assert body == b"data: 1\n\ndata: 2\n\n"
-        assert b"content-length: 18" in head
-        assert b"transfer-encoding" not in head
-        writer.close()
-
-
 async def test_connection_close_is_honoured() -> None:
     """A client that asks for the connection's end gets it, and is told."""
     async with ScriptedReplica(_ok) as replica, running_gateway([replica.port]) as gateway:

@@ -116,6 +116,22 @@ async def test_requests_in_the_queue_are_told_too() -> None:
         assert (await ask(gateway.port, request(waited)))[0] == 503, "not streamed: a status can be told"
 
 
+@pytest.mark.parametrize("framing", FRAMINGS)
+async def test_clients_of_http_1_0_hear_them_without_chunks(framing: str) -> None:
+    """Comments and events come as they are, and the connection's end is the stream's."""
+    answer, closes = FRAMINGS[framing]
+    script = slow(answer, closes=closes)
+    async with ScriptedReplica(script) as replica, running_gateway([replica.port], heartbeat_s=EVERY_S) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(request(STREAM).replace(b"HTTP/1.1", b"HTTP/1.0"))
+        async with asyncio.timeout(10):
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        assert b"transfer-encoding" not in head.lower()
+        assert body.startswith(COMMENT)
+        assert body.replace(COMMENT, b"") == (b"" if framing == "nothing" else EVENTS)
+
+
 @pytest.mark.parametrize("every_s", [0.0, 30.0])
 async def test_quick_answers_and_gateways_without_heartbeats_begin_with_the_replicas_head(every_s: float) -> None:
     """A replica's status is passed on as it is while no comment was sent."""

@@ -1,0 +1,119 @@
+"""Passes a WebSocket through to a replica: `GET /v1/realtime?model=…`."""
+
+from urllib.parse import parse_qs
+
+from router.http.exchange import Exchange
+from router.http.replica_route import ReplicaRoute
+from router.http.wire.response_head import SWITCHED, ResponseHead
+from router.http.wire.upstream import Sink, UpstreamConnection
+from router.http.wire.websocket import accepting_head, opening_head
+from router.outcome import Outcome
+
+MAX_EARLY_BYTES = 64 * 1024
+"""Bytes that a client may send before the replica has accepted; above it reading stops."""
+
+
+def model_in(query: bytes) -> str | None:
+    """Return the model that a query names; None: it names none."""
+    named = parse_qs(query.decode("latin-1")).get("model")
+    return named[-1] if named else None
+
+
+class Realtime(Exchange):
+    """One WebSocket, counted as a request on its replica until it closes.
+
+    The replica is found and asked as for any request. If it accepts, bytes go both ways until one side closes, each
+    side held back while the other one does not read. If it does not, its answer is the client's.
+    """
+
+    __slots__ = ("_early", "_early_bytes", "_is_open")
+
+    upgrades = True
+    _early: list[bytes]
+    _early_bytes: int
+    _is_open: bool
+
+    def start(self) -> None:
+        """Offer the request to the dispatcher."""
+        self._early = []
+        self._early_bytes = 0
+        self._is_open = False
+        super().start()
+
+    def _send(self, upstream: UpstreamConnection, route: ReplicaRoute) -> None:
+        self.upstream = upstream
+        upstream.send(
+            self,
+            opening_head(self._incoming, route.path_prefix, route.head_end, route.forwarded, self._request_id),
+            b"",
+        )
+
+    def upstream_head(self, head: ResponseHead, body: bytes) -> Sink:
+        """Open the WebSocket, or begin the answer that refuses it."""
+        upstream, attempt = self.upstream, self._ticket.attempt
+        if head.status != SWITCHED or upstream is None or attempt is None:
+            return super().upstream_head(head, body)
+        now_s = self._plane.now_s()
+        self._flow.dispatcher.answers(self._ticket, now_s)
+        self._flow.dispatcher.first_token(self._ticket, now_s)
+        self.answer.head = head
+        self.answer.keep_alive = False
+        self._is_open = True
+        write = self._client.transport.write
+        write(accepting_head(head, self._own_headers(attempt)) + body)
+        for data in self._early:
+            upstream.transport.write(data)
+        self._early.clear()
+        self._client.transport.resume_reading()
+        return write
+
+    def client_sent(self, data: bytes) -> bool:
+        """Pass the client's bytes on; before the replica has accepted they are kept."""
+        upstream = self.upstream
+        if upstream is not None:
+            upstream.quiet_ticks = 0
+        if self._is_open and upstream is not None:
+            upstream.transport.write(data)
+        elif data:
+            self._early.append(data)
+            self._early_bytes += len(data)
+            if self._early_bytes > MAX_EARLY_BYTES:
+                self._client.transport.pause_reading()
+        return True
+
+    def upstream_is_slow(self) -> None:
+        """Stop reading from the client."""
+        self._client.transport.pause_reading()
+
+    def upstream_caught_up(self) -> None:
+        """Read from the client again."""
+        self._client.transport.resume_reading()
+
+    def upstream_done(self) -> None:
+        """Close the client's connection, as the replica has closed the WebSocket."""
+        if self._is_open:
+            self._close()
+        else:
+            super().upstream_done()
+
+    def upstream_failed(self, reason: str, *, between_chunks: bool) -> None:
+        """Close the client's connection; how a WebSocket ends says nothing about the replica."""
+        if self._is_open:
+            self._close()
+        else:
+            super().upstream_failed(reason, between_chunks=between_chunks)
+
+    def timed_out(self, timeout_s: float) -> None:
+        """Close both connections, as nothing came from either side for `timeout_s` seconds."""
+        upstream = self.upstream
+        if not self._is_open or upstream is None:
+            super().timed_out(timeout_s)
+            return
+        upstream.abandon()
+        self._close()
+
+    def _close(self) -> None:
+        if self._ended:
+            return
+        self._end(Outcome.OK)
+        self._client.exchange_ended(keep_alive=False)
