@@ -7,13 +7,15 @@ answers in place of a stream, and what the gateway refuses, comes as an error ev
 
 import asyncio
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 
+from router.http.api.errors import RESPONSES, error_event, speaks_anthropic
 from router.http.api.resume import CHAT, COMPLETIONS
 from router.http.wire.chunked import LAST_CHUNK, ChunkedError, chunk, payload
+from router.http.wire.incoming import IncomingRequest
 from router.http.wire.response_head import CHUNKED, ResponseHead
-from router.http.wire.responses import error_event
 from router.http.wire.unchunk import Unchunk
 from router.http.wire.upstream import Sink
 from router.outcome import Outcome
@@ -37,16 +39,27 @@ class EarlyAnswer:
 
     Args:
         transport: the client's transport.
+        incoming: the request. A client that speaks HTTP/1.0 gets a stream that ends with the connection.
+        request_id: its id.
         own_headers: header lines that the gateway adds.
         keep_alive: the client's connection stays open after the answer.
-        http_1_0: the client speaks HTTP/1.0: the stream ends with the connection.
     """
 
-    __slots__ = ("_error", "_error_bytes", "_http_1_0", "_is_framed", "_transport")
+    __slots__ = ("_error", "_error_bytes", "_http_1_0", "_is_framed", "_path", "_request_id", "_transport")
 
-    def __init__(self, transport: asyncio.Transport, own_headers: bytes, *, keep_alive: bool, http_1_0: bool) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        incoming: IncomingRequest,
+        request_id: bytes,
+        own_headers: bytes,
+        *,
+        keep_alive: bool,
+    ) -> None:
         self._transport = transport
-        self._http_1_0 = http_1_0
+        self._path = incoming.path
+        self._request_id = request_id
+        self._http_1_0 = http_1_0 = incoming.http_1_0
         self._is_framed = False
         self._error: list[bytes] | None = None
         self._error_bytes = 0
@@ -85,18 +98,18 @@ class EarlyAnswer:
     def complete(self, head: ResponseHead) -> None:
         """Send what the answer still lacks, as the replica's is complete."""
         if self._error is not None:
-            self._write(_error_in(head, b"".join(self._error)))
+            self._write(_error_in(head, b"".join(self._error), self._path, self._request_id))
             self._end()
         elif not self._is_framed:
             self._end()
 
     def refuse(self, outcome: Outcome, message: str) -> None:
         """End the answer with an error event; only where no replica's events have been sent."""
-        self._write(error_event(outcome, message))
+        self._write(error_event(outcome, message, path=self._path, request_id=self._request_id))
         self._end()
 
 
-def _error_in(head: ResponseHead, body: bytes) -> bytes:
+def _error_in(head: ResponseHead, body: bytes, path: bytes, request_id: bytes) -> bytes:
     """Return the event that stands for an answer that is no stream: the replica's own error, if that is what it is."""
     if head.length == CHUNKED:
         try:
@@ -104,11 +117,22 @@ def _error_in(head: ResponseHead, body: bytes) -> bytes:
         except ChunkedError:
             body = b""
     try:
-        error = msgspec.json.decode(body)
+        answer = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        error = None
-    if isinstance(error, dict) and "error" in error:
-        return b"data: " + msgspec.json.encode(error) + b"\n\n"
+        answer = None
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if isinstance(error, dict):
+        return _event_of(answer, error, path)
     quoted = body[: 4 * MAX_QUOTED].decode(errors="replace")[:MAX_QUOTED]
     message = f"the replica answered {head.status} in place of a stream: {quoted}"
-    return error_event(Outcome.REPLICA_FAILED, message)
+    return error_event(Outcome.REPLICA_FAILED, message, path=path, request_id=request_id)
+
+
+def _event_of(answer: dict[str, Any], error: dict[str, Any], path: bytes) -> bytes:
+    """Return a replica's error, `answer` with `error` inside, as an event of the API at `path` (see `error_event`)."""
+    if speaks_anthropic(path):
+        return b"event: error\ndata: %s\n\n" % msgspec.json.encode(answer)
+    if path == RESPONSES:
+        told = {"type": "error", **{name: error.get(name) for name in ("code", "message", "param")}}
+        return b"event: error\ndata: %s\n\n" % msgspec.json.encode(told | {"sequence_number": 0})
+    return b"data: %s\n\n" % msgspec.json.encode(answer)

@@ -185,9 +185,11 @@ class RelayedAnswer:
         if self._early is not None:
             self._early.beat()
         elif head is None:
-            http_1_0 = self._incoming.http_1_0
-            self.keep_alive &= not http_1_0
-            self._early = EarlyAnswer(self._transport, own_headers, keep_alive=self.keep_alive, http_1_0=http_1_0)
+            self.keep_alive &= not self._incoming.http_1_0
+            request_id = self._request.request_id.encode()
+            self._early = EarlyAnswer(
+                self._transport, self._incoming, request_id, own_headers, keep_alive=self.keep_alive
+            )
         elif head.is_events and head.length == CHUNKED:
             self._write(chunk(COMMENT))
         elif head.is_events and head.length == UNTIL_CLOSE:

@@ -97,6 +97,33 @@ async def test_an_answer_that_is_no_stream_becomes_an_error_event(answer: bytes,
     assert body.count(b"data:") == 1
 
 
+@pytest.mark.parametrize(
+    ("path", "answer", "wanted"),
+    [
+        (
+            "/v1/messages",
+            b'{"type":"error","error":{"type":"invalid_request_error","message":"bad"}}',
+            b'event: error\ndata: {"type":"error","error":{"type":"invalid_request_error","message":"bad"}}\n\n',
+        ),
+        (
+            "/v1/responses",
+            b'{"error":{"message":"bad","type":"x","param":"p","code":400}}',
+            b'event: error\ndata: {"type":"error","code":400,"message":"bad","param":"p","sequence_number":0}\n\n',
+        ),
+        (
+            "/v1/completions",
+            b'{"error":{"message":"bad","code":400}}',
+            b'data: {"error":{"message":"bad","code":400}}\n\n',
+        ),
+    ],
+)
+async def test_error_events_have_the_shape_of_their_api(path: str, answer: bytes, wanted: bytes) -> None:
+    """A replica's own error is told as that API's streams tell errors, so that its SDK raises it."""
+    _, body, outcome = await _heard(slow(plain(answer).replace(b"200 OK", b"400 Bad Request")), path=path)
+    assert body == wanted
+    assert outcome == "upstream_status"
+
+
 async def test_a_replica_that_breaks_off_becomes_an_error_event() -> None:
     """What the gateway would refuse with a status is told in the stream."""
     _, body, outcome = await _heard(slow(b"", closes=True))
