@@ -151,6 +151,12 @@ async def replicas(gateway: StandaloneGateway, model: str) -> dict[str, dict[str
     return {row["replica_id"]: row for row in models.get(model, {}).get("replicas", ())}
 
 
+async def in_flight(gateway: StandaloneGateway, model: str, server: PlainServer | ServerAddress) -> int:
+    """Return the requests for a model that are on a server."""
+    name = server.address.name if isinstance(server, PlainServer) else server.name
+    return int((await replicas(gateway, model))[name]["in_flight"])
+
+
 async def until(holds: Callable[[], Awaitable[bool]], limit_s: float = 20.0) -> None:
     """Wait until a condition holds.
 

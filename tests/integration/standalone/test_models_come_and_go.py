@@ -11,6 +11,7 @@ from tests.integration.standalone.plain_server import (
     PlainServer,
     chat,
     gateway_before,
+    in_flight,
     listed,
     names,
     page,
@@ -51,7 +52,7 @@ async def test_a_request_that_outlives_its_model_ends_well_and_leaves_no_metrics
         held = asyncio.create_task(chat(gateway, "brief", "HOLD"))
 
         async def runs() -> bool:
-            return (await replicas(gateway, "brief"))[server.address.name]["in_flight"] == 1
+            return await in_flight(gateway, "brief", server) == 1
 
         await until(runs)
         server.models = ["m"]
@@ -132,7 +133,7 @@ async def test_an_adapter_that_is_loaded_changes_nothing_for_the_other_models() 
         held = [asyncio.create_task(chat(gateway, "base", f"HOLD {number}")) for number in range(4)]
 
         async def runs() -> bool:
-            return sum(row["in_flight"] for row in (await replicas(gateway, "base")).values()) == 4
+            return await in_flight(gateway, "base", one) + await in_flight(gateway, "base", two) == 4
 
         await until(runs)
         before = {name: row["in_flight"] for name, row in (await replicas(gateway, "base")).items()}

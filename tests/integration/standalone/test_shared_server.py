@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 
-from tests.integration.standalone.plain_server import PlainServer, chat, gateway_before, replicas, until
+from tests.integration.standalone.plain_server import PlainServer, chat, gateway_before, in_flight, until
 
 
 async def test_load_of_one_model_sends_requests_for_another_elsewhere() -> None:
@@ -16,7 +16,7 @@ async def test_load_of_one_model_sends_requests_for_another_elsewhere() -> None:
         held = [asyncio.create_task(chat(gateway, "base", f"HOLD {number}")) for number in range(3)]
 
         async def runs() -> bool:
-            return (await replicas(gateway, "base"))[busy.address.name]["in_flight"] == 3
+            return await in_flight(gateway, "base", busy) == 3
 
         await until(runs)
         for _ in range(4):
@@ -35,13 +35,13 @@ async def test_a_bound_on_a_servers_requests_is_over_all_its_models_and_none_sta
             asked = [asyncio.create_task(chat(gateway, "ab"[number % 2], "HOLD")) for number in range(12)]
 
             async def all_wait() -> bool:
-                rows = [(await replicas(gateway, name))[address.name]["in_flight"] for name in "ab"]
+                rows = [await in_flight(gateway, name, address) for name in "ab"]
                 return sum(rows) == 2
 
             await until(all_wait)
             for _ in range(20):
                 await asyncio.sleep(0.01)
-                rows = [(await replicas(gateway, name))[address.name]["in_flight"] for name in "ab"]
+                rows = [await in_flight(gateway, name, address) for name in "ab"]
                 most = max(most, sum(rows))
             server.held.set()
             assert [status for status, _, _ in await asyncio.gather(*asked)] == [200] * 12

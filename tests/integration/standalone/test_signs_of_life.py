@@ -52,7 +52,7 @@ async def test_a_slow_server_is_left_out_while_another_is_well_and_asked_where_n
         slow.list_delay_s = 60.0
 
         async def is_silent() -> bool:
-            return (await replicas(gateway, "m"))[slow.address.name]["presence"] == "silent"
+            return "silent" in [row["presence"] for row in (await replicas(gateway, "m")).values()]
 
         await until(is_silent)
         for _ in range(4):
