@@ -14,7 +14,7 @@ from deployments.standalone.gateway import StandaloneGateway
 from deployments.standalone.server_list import ServerList
 from deployments.standalone.server_names import ServerNames
 from deployments.standalone.servers_page import PATH, ServersPage
-from tests.integration.standalone.plain_server import plain_server, requests_to
+from tests.integration.standalone.scripted_server import requests_to, scripted_server
 
 
 async def eventually(holds: Callable[[], bool]) -> None:
@@ -83,7 +83,7 @@ async def test_a_servers_file_is_followed(tmp_path: Path) -> None:
     def write(*servers: dict[str, object]) -> None:
         file.write_text(json.dumps({"servers": servers}))
 
-    async with plain_server("m", name="a", key="new") as a, plain_server("m", name="b") as b:
+    async with scripted_server("m", name="a", key="new") as a, scripted_server("m", name="b") as b:
         at_a, at_b = f"127.0.0.1:{a.port}", f"127.0.0.1:{b.port}"
         write({"url": at_b})
         listed = ServerList(file=file)
@@ -109,7 +109,7 @@ async def test_a_servers_file_is_followed(tmp_path: Path) -> None:
 async def test_a_key_file_that_changes_is_read_again(tmp_path: Path) -> None:
     """Keys in files may be rotated without touching the servers file."""
     (tmp_path / "key").write_text("first")
-    async with plain_server("m", key="second") as server:
+    async with scripted_server("m", key="second") as server:
         file = tmp_path / "servers.yaml"
         file.write_text(
             json.dumps({"servers": [{"url": f"127.0.0.1:{server.port}", "key_file": str(tmp_path / "key")}]})
@@ -124,7 +124,7 @@ async def test_a_key_file_that_changes_is_read_again(tmp_path: Path) -> None:
 
 async def test_operators_add_and_take_away_servers_by_calls() -> None:
     """POST adds, DELETE takes away, GET lists without keys; a request that runs on a server taken away is finished."""
-    async with plain_server("m", name="a") as a, plain_server("m", name="b", key="sk") as b:
+    async with scripted_server("m", name="a") as a, scripted_server("m", name="b", key="sk") as b:
         at_a, at_b = f"127.0.0.1:{a.port}", f"127.0.0.1:{b.port}"
         async with running(ServerList([ServerSpec(url=at_a)])) as process:
             added = await call(process, "POST", "/servers", json={"url": at_b, "key": "sk"})
@@ -144,7 +144,7 @@ async def test_operators_add_and_take_away_servers_by_calls() -> None:
 
 async def test_wrong_calls_are_told_and_pages_of_browsers_are_refused() -> None:
     """All mistakes at once; a server that is not there is 404; a web page cannot reach an operator's gateway."""
-    async with plain_server("m") as server:
+    async with scripted_server("m") as server:
         at = f"127.0.0.1:{server.port}"
         async with running(ServerList([ServerSpec(url=at)])) as process:
             wrong = await call(process, "POST", "/servers", json={"url": "ftp://x", "kee": 1})
@@ -171,7 +171,7 @@ async def test_a_name_with_several_addresses_is_several_servers() -> None:
         return addresses
 
     names_here = ServerNames(resolve)
-    async with plain_server("m", name="a") as a, plain_server("m", name="b", host="127.0.0.2", port=a.port) as b:
+    async with scripted_server("m", name="a") as a, scripted_server("m", name="b", host="127.0.0.2", port=a.port) as b:
         listed = ServerList([ServerSpec(url=f"llm.internal:{a.port}")], names=names_here)
         async with running(listed) as process:
             assert known(process) == {f"llm.internal:{a.port}"}

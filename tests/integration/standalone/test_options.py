@@ -13,7 +13,7 @@ import pytest
 from tests.integration.cluster.command import RACKSERVE, Command, run
 from tests.integration.gateway.certificates import CertificateAuthority
 from tests.integration.gateway.scripted_replica import Received, ScriptedReplica
-from tests.integration.standalone.plain_server import plain_server, requests_to
+from tests.integration.standalone.scripted_server import requests_to, scripted_server
 
 
 @contextmanager
@@ -43,7 +43,7 @@ async def test_an_https_server_under_a_path_with_a_key_of_its_own(tmp_path: Path
     authority = CertificateAuthority(tmp_path)
     context = authority.server_context("localhost", "127.0.0.1")
     (tmp_path / "key").write_text("sk-up\n")
-    async with plain_server("m", key="sk-up", prefix="/team/openai", tls=context) as server:
+    async with scripted_server("m", key="sk-up", prefix="/team/openai", tls=context) as server:
         file = tmp_path / "servers.yaml"
         url = f"https://localhost:{server.port}/team/openai/v1"
         file.write_text(json.dumps({"servers": [{"url": url, "key_file": str(tmp_path / "key")}]}))
@@ -57,7 +57,7 @@ async def test_an_https_server_under_a_path_with_a_key_of_its_own(tmp_path: Path
 async def test_a_server_whose_certificate_is_not_trusted_is_told(tmp_path: Path) -> None:
     """Without the authority nothing is sent, and the log says why."""
     authority = CertificateAuthority(tmp_path)
-    async with plain_server("m", tls=authority.server_context("127.0.0.1")) as server:
+    async with scripted_server("m", tls=authority.server_context("127.0.0.1")) as server:
         with gateway("--replica", f"https://127.0.0.1:{server.port}") as command:
             assert (await ask(await url_of(command))).status_code == 503
             assert not server.received
@@ -66,7 +66,7 @@ async def test_a_server_whose_certificate_is_not_trusted_is_told(tmp_path: Path)
 
 async def test_clients_keys_and_named_headers_are_passed_on() -> None:
     """`--pass-authorization` and `--forward-header`: the server sees the client's own; polls use `--replica-key`."""
-    async with plain_server("m") as server:
+    async with scripted_server("m") as server:
         options = ("--pass-authorization", "--replica-key", "sk-poll", "--forward-header", "X-Data-Parallel-Rank")
         with gateway("--replica", f"127.0.0.1:{server.port}", *options, "--forward-header", "baggage") as command:
             url = await url_of(command)
@@ -83,7 +83,7 @@ async def test_the_apps_port_speaks_https(tmp_path: Path) -> None:
     """`--tls-cert` and `--tls-key`: clients that trust the authority are served, plain ones are not."""
     authority = CertificateAuthority(tmp_path)
     cert, key = authority.issue("127.0.0.1")
-    async with plain_server("m") as server:
+    async with scripted_server("m") as server:
         replica = ("--replica", f"127.0.0.1:{server.port}")
         with gateway(*replica, "--tls-cert", str(cert), "--tls-key", str(key)) as command:
             url = await url_of(command)
@@ -96,7 +96,7 @@ async def test_the_apps_port_speaks_https(tmp_path: Path) -> None:
 
 async def test_bodies_and_idle_connections_have_the_given_limits() -> None:
     """`--max-body`, `--idle-timeout` and `--header-timeout`."""
-    async with plain_server("m") as server:
+    async with scripted_server("m") as server:
         limits = ("--max-body", "2K", "--idle-timeout", "0.3", "--header-timeout", "0.3")
         with gateway("--replica", f"127.0.0.1:{server.port}", *limits) as command:
             url = await url_of(command)
