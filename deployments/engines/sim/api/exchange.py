@@ -1,7 +1,7 @@
 """One HTTP request and its response, in plain ASGI."""
 
 from deployments.engines.interface import Receive, Scope, Send
-from deployments.engines.sim.protocol import RequestError, bad_request
+from deployments.engines.sim.api.errors import RequestError, bad_request
 
 JSON = "application/json"
 
@@ -15,6 +15,16 @@ class SimExchange:
         self._scope = scope
         self._receive = receive
         self._send = send
+
+    @property
+    def path(self) -> str:
+        """The path that was asked for."""
+        return str(self._scope["path"])
+
+    @property
+    def query(self) -> str:
+        """What follows the path's question mark."""
+        return bytes(self._scope.get("query_string", b"")).decode("latin-1")
 
     def header(self, name: bytes) -> str | None:
         """Return a header's value; None: there is none. `name` is in lower case."""

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from cluster.spec.cluster_spec import SimSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import BlockRemoved, BlockStored, KvEvent
-from deployments.engines.sim.cache import KvCache
-from deployments.engines.sim.prompt import SimPrompt
-from deployments.engines.sim.scheduler import SimScheduler
-from deployments.engines.sim.sequence import Sequence
+from deployments.engines.sim.generation.cache import KvCache
+from deployments.engines.sim.generation.prompt import SimPrompt
+from deployments.engines.sim.generation.scheduler import SimScheduler
+from deployments.engines.sim.generation.sequence import Sequence
 
 BLOCK = 4
 

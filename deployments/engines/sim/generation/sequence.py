@@ -3,7 +3,7 @@
 from enum import Enum, auto
 from math import ceil
 
-from deployments.engines.sim.prompt import SimPrompt, block_hash, boundary, chain
+from deployments.engines.sim.generation.prompt import SimPrompt, block_hash, boundary, chain
 
 
 class SequenceState(Enum):
@@ -61,6 +61,11 @@ class Sequence:
     def uncomputed_tokens(self) -> int:
         """Tokens still to prefill before the next one can be sampled."""
         return self.target_tokens - self.computed_tokens
+
+    @property
+    def created_tokens(self) -> int:
+        """Tokens of the prompt's full blocks that the cache did not hold at its first run."""
+        return max(0, self.prompt.tokens // self._block_tokens * self._block_tokens - (self.cached_tokens or 0))
 
     @property
     def blocks_needed(self) -> int:

@@ -1,6 +1,6 @@
 """The simulated engine's words."""
 
-from deployments.engines.sim.text import TAIL_CHARS, VOCABULARY, answer_words, next_word
+from deployments.engines.sim.generation.text import TAIL_CHARS, VOCABULARY, answer_words, next_word
 
 
 def words_after(text: str, count: int, salt: int = 0) -> str:

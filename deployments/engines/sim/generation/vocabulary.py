@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import ceil
 
-from deployments.engines.sim.prompt import SimPrompt, boundary
+from deployments.engines.sim.generation.prompt import SimPrompt, boundary
 
 MAX_TOKENS = 1 << 18
 """Tokens remembered; beyond it all are forgotten before the next text is learned."""
@@ -18,6 +18,10 @@ class SimVocabulary:
 
     def __getitem__(self, token_id: int) -> bytes:
         return self._texts[token_id]
+
+    def get(self, token_id: int) -> bytes:
+        """Return a token's text; b"" if it is not known."""
+        return self._texts.get(token_id, b"")
 
     def learn(self, ids: Sequence[int], units: str, first_token: int, prompt: SimPrompt) -> None:
         """Remember the texts of token ids.

@@ -1,7 +1,7 @@
 """What ends a simulated answer, and what of it is shown when."""
 
-from deployments.engines.sim.answer import Answer, AnswerRules
-from deployments.engines.sim.prompt import SimPrompt
+from deployments.engines.sim.generation.answer import Answer, AnswerRules
+from deployments.engines.sim.generation.prompt import SimPrompt
 
 QUESTION = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from cluster.spec.cluster_spec import SimSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AllCleared, AnswerSeen, EngineStats, PromptSeen
-from deployments.engines.sim.answer import Answer
-from deployments.engines.sim.prompt import SimPrompt, boundary, token_ids
-from deployments.engines.sim.scheduler import MAX_BATCHED_TOKENS, SimScheduler
-from deployments.engines.sim.sequence import Sequence
-from deployments.engines.sim.text import TAIL_CHARS
-from deployments.engines.sim.vocabulary import SimVocabulary
+from deployments.engines.sim.generation.answer import Answer
+from deployments.engines.sim.generation.prompt import SimPrompt, boundary, token_ids
+from deployments.engines.sim.generation.scheduler import MAX_BATCHED_TOKENS, SimScheduler
+from deployments.engines.sim.generation.sequence import Sequence
+from deployments.engines.sim.generation.text import TAIL_CHARS
+from deployments.engines.sim.generation.vocabulary import SimVocabulary
 
 MAX_LAG_S = 0.05
 """Longest delay of a step, in seconds, that the engine makes up for; further delay is lost time."""
@@ -80,14 +80,15 @@ class SimCore:
         spec: its timing and memory.
         events: delivers its KV events.
         scheduler: its batch, queue and cache.
+        vocabulary: the texts of the token ids seen so far.
         totals: its totals for `/metrics`.
     """
 
     def __init__(self, spec: SimSpec, events: KvEventHub) -> None:
         self.spec = spec
         self.events = events
-        self._vocabulary = SimVocabulary()
-        events.token_texts = self._vocabulary
+        self.vocabulary = SimVocabulary()
+        events.token_texts = self.vocabulary
         self.scheduler = SimScheduler(spec, events)
         self.totals = SimTotals()
         self._working: dict[Sequence, tuple[Generation, Answer]] = {}
@@ -144,7 +145,7 @@ class SimCore:
             for prompt in prompts:
                 units = prompt.units[: boundary(prompt.whole_tokens, prompt.units_per_token)]
                 ids = token_ids(units, 0, prompt)
-                self._vocabulary.learn(ids, units, 0, prompt)
+                self.vocabulary.learn(ids, units, 0, prompt)
                 self.events.emit(PromptSeen(request_id, ids, cache_salt=prompt.salt))
         sequences = [Sequence(answer.prompt, self.spec.block_tokens) for answer in answers]
         generation = Generation(request_id, answers, sequences)
@@ -221,5 +222,5 @@ class SimCore:
                 texts.append(answer.text)
                 units = sequence.since(boundary(start, prompt.units_per_token))
                 ids.append(token_ids(units, start, prompt))
-                self._vocabulary.learn(ids[-1], units, start, prompt)
+                self.vocabulary.learn(ids[-1], units, start, prompt)
         self.events.emit(AnswerSeen(generation.request_id, tuple(texts), tuple(ids)))

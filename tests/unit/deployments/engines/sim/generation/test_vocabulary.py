@@ -2,8 +2,8 @@
 
 import pytest
 
-from deployments.engines.sim.prompt import SimPrompt, boundary, token_ids
-from deployments.engines.sim.vocabulary import SimVocabulary
+from deployments.engines.sim.generation.prompt import SimPrompt, boundary, token_ids
+from deployments.engines.sim.generation.vocabulary import SimVocabulary
 
 
 @pytest.mark.parametrize("per_token", [1.0, 2.5, 4.0])

@@ -17,9 +17,9 @@ from deployments.engines.events import KvEventHub
 from deployments.engines.extra_keys import extra_of
 from deployments.engines.interface import BlockRemoved, BlockStored
 from deployments.engines.rates import BusyRate
-from deployments.engines.sim.cache import KvCache
-from deployments.engines.sim.prompt import boundary, token_ids
-from deployments.engines.sim.sequence import Sequence, SequenceState
+from deployments.engines.sim.generation.cache import KvCache
+from deployments.engines.sim.generation.prompt import boundary, token_ids
+from deployments.engines.sim.generation.sequence import Sequence, SequenceState
 
 MAX_BATCHED_TOKENS = 2048
 """Most prompt tokens in one step: vLLM's default for online serving on a CPU or a small GPU."""

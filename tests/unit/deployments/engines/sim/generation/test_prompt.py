@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployments.engines.sim.prompt import SimPrompt, chain, token_ids, units_of_ids
+from deployments.engines.sim.generation.prompt import SimPrompt, chain, token_ids, units_of_ids
 
 
 def text_prompt(text: str, units_per_token: float = 4.0, salt: str = "") -> SimPrompt:

@@ -5,9 +5,9 @@ import pytest
 from cluster.spec.cluster_spec import SimSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import BlockRemoved, BlockStored, KvEvent
-from deployments.engines.sim.prompt import SimPrompt, units_of_ids
-from deployments.engines.sim.scheduler import MAX_BATCHED_TOKENS, SimScheduler
-from deployments.engines.sim.sequence import Sequence
+from deployments.engines.sim.generation.prompt import SimPrompt, units_of_ids
+from deployments.engines.sim.generation.scheduler import MAX_BATCHED_TOKENS, SimScheduler
+from deployments.engines.sim.generation.sequence import Sequence
 
 SPEC = SimSpec(
     prefill_tokens_per_s=1000,
