@@ -1,4 +1,4 @@
-"""A model that embeds: what both engines promise, and that a simulated one generates beside it unless told otherwise."""
+"""A model that embeds: what both engines promise; a simulated one generates beside it unless told otherwise."""
 
 import base64
 import struct

@@ -8,6 +8,7 @@ from deployments.engines.sim.api.serving import serve
 from deployments.engines.sim.chat.answer_format import ChatFormat
 from deployments.engines.sim.chat.request import ChatRequest
 from deployments.engines.sim.generation.core import Generation
+from deployments.engines.sim.guided.tool_choice import ToolUse
 
 
 async def complete_chat(exchange: SimExchange, served: ServedModel) -> None:
@@ -20,17 +21,18 @@ async def complete_chat(exchange: SimExchange, served: ServedModel) -> None:
     served.check(request.model)
     request.check()
     check_limit(request.max_tokens, served.core.max_model_len)
-    answer_format = ChatFormat(request, request.tool_use(), exchange.header(b"x-request-id"), served.name)
-    generation = begin_chat(request, served, answer_format.response_id)
+    tools = request.tool_use()
+    answer_format = ChatFormat(request, tools, exchange.header(b"x-request-id"), served.name)
+    generation = begin_chat(request, tools, served, answer_format.response_id)
     await serve(exchange, served.core, generation, answer_format, stream=bool(request.stream))
 
 
-def begin_chat(request: ChatRequest, served: ServedModel, response_id: str) -> Generation:
+def begin_chat(request: ChatRequest, tools: ToolUse, served: ServedModel, response_id: str) -> Generation:
     """Begin to generate the answers to a checked chat request.
 
     Raises:
         RequestError: the prompt or the answer exceeds the context, or nothing fits the form or the tools.
     """
     prompt = request.prompt(served.name, served.sim)
-    answers = request.answers(prompt, request.tool_use(), served.name, served.sim)
+    answers = request.answers(prompt, tools, served.name, served.sim)
     return served.core.submit(response_id, [prompt], answers)

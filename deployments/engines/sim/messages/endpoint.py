@@ -29,7 +29,7 @@ async def create_message(exchange: SimExchange, served: ServedModel) -> None:
         check_limit(request.max_tokens, served.core.max_model_len, "max_completion_tokens")
         chat = request.chat()
         chat.check()
-        generation = begin_chat(chat, served, answer_format.response_id)
+        generation = begin_chat(chat, chat.tool_use(), served, answer_format.response_id)
         await serve(exchange, served.core, generation, answer_format, stream=bool(request.stream))
     except RequestError as exc:
         await exchange.respond(error_body(exc), exc.status)

@@ -40,7 +40,7 @@ class ResponsesEndpoints:
         chat = request.chat(messages)
         chat.check()
         answer_format = ResponsesFormat(request, served.name)
-        generation = begin_chat(chat, served, answer_format.response_id)
+        generation = begin_chat(chat, chat.tool_use(), served, answer_format.response_id)
         if request.background:
             await self._create_in_background(exchange, served, request, answer_format, generation, messages)
             return
