@@ -24,6 +24,14 @@ class Message(msgspec.Struct):
     tool_calls: msgspec.Raw = msgspec.Raw()
 
 
+class _Named(msgspec.Struct):
+    name: str = ""
+
+
+class _Call(msgspec.Struct):
+    function: _Named
+
+
 def render(messages: Sequence[Message], tools: msgspec.Raw, model: str, *, add_generation_prompt: bool) -> str:
     """Return a chat as one text; the tools come first, as JSON.
 
@@ -53,3 +61,15 @@ def content(message: Message, model: str) -> str:
         if part.type not in _TEXT_PARTS:
             raise bad_request(f"{model} is not a multimodal model")
     return "\n".join(part.text or "" for part in message.content) + calls
+
+
+def called_names(message: Message) -> list[str]:
+    """Return the names of the tools that a message calls."""
+    raw = bytes(message.tool_calls)
+    if not raw:
+        return []
+    try:
+        calls = msgspec.json.decode(raw, type=list[_Call] | None)
+    except msgspec.MsgspecError:
+        return []  # whatever it is, it stays in the prompt as it came
+    return [call.function.name for call in calls or ()]

@@ -6,7 +6,7 @@ import msgspec
 
 from cluster.spec.cluster_spec import SimSpec
 from deployments.engines.sim.api.answer_form import form_of
-from deployments.engines.sim.api.chat_template import Message, content, render
+from deployments.engines.sim.api.chat_template import Message, called_names, content, render
 from deployments.engines.sim.api.errors import bad_request, bad_value
 from deployments.engines.sim.api.generating import answers_of
 from deployments.engines.sim.api.sampling import MAX_LOGPROBS, SamplingRequest, too_many_logprobs
@@ -88,9 +88,11 @@ class ChatRequest(SamplingRequest, kw_only=True):
             RequestError: the prompt or the answer exceeds the context, or nothing fits the form or the tools.
         """
         turns = self.messages[:-1] if self.continue_final_message else self.messages
-        asked = next((content(turn, model) for turn in reversed(turns) if turn.role == "user"), "")
+        last = max((place for place, turn in enumerate(turns) if turn.role == "user"), default=-1)
+        asked = content(turns[last], model) if last >= 0 else ""
+        used = {name for turn in turns[last + 1 :] for name in called_names(turn)}
         after_result = bool(turns) and turns[-1].role in ("tool", "function")
-        calls = tools.called(asked, prompt.answer_from, after_result=after_result)
+        calls = tools.called(asked, used, prompt.answer_from, after_result=after_result)
         form = form_of(self.response_format, self.structured_outputs)
         return answers_of(
             self, [prompt], spec, limit=self.max_tokens, mean_words=spec.answer_tokens, form=form, calls=calls

@@ -1,5 +1,6 @@
 """An answer that is known before it is generated: guided text or tool calls, cut into tokens."""
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -57,7 +58,7 @@ class Script:
         """Return the script of an answer that consists of tool calls."""
         text, spans = "", []
         for call in calls:
-            text += f'<tool_call>\n{{"name": "{call.name}", "arguments": '
+            text += f'<tool_call>\n{{"name": {json.dumps(call.name)}, "arguments": '
             spans.append((len(text), len(text) + len(call.arguments)))
             text += call.arguments + "}\n</tool_call>\n"
         return cls(text.removesuffix("\n"), calls, tuple(spans))

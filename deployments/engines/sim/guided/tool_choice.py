@@ -1,7 +1,7 @@
 """Which tools an answer calls, and with what arguments."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -40,14 +40,16 @@ class ToolUse:
     named: str = ""
     several: bool = True
 
-    def called(self, asked: str, seed: int, *, after_result: bool) -> list[Tool]:
+    def called(self, asked: str, used: Collection[str], seed: int, *, after_result: bool) -> list[Tool]:
         """Return the tools that an answer calls.
 
         They are those that the user's message names, so that whoever writes it decides; if it names none, one drawn by
-        `seed`.
+        `seed`. Tools that were called since that message come last, so that an agent which must always call one gets to
+        the one that ends its work.
 
         Args:
             asked: the last message of the user.
+            used: names of the tools called since then.
             seed: equal seeds draw the same tool.
             after_result: the last message is the result of a tool.
         """
@@ -55,7 +57,8 @@ class ToolUse:
             return [tool for tool in self.tools if tool.name == self.named]
         if not self.tools or self.choice == "none" or (self.choice == "auto" and after_result):
             return []
-        chosen = [tool for tool in self.tools if tool.name in asked] or [self.tools[seed % len(self.tools)]]
+        unused = [tool for tool in self.tools if tool.name not in used] or self.tools
+        chosen = [tool for tool in unused if tool.name in asked] or [unused[seed % len(unused)]]
         return chosen if self.several else chosen[:1]
 
 

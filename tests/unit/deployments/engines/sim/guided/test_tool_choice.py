@@ -15,19 +15,27 @@ BOTH = (LOOK, WALK)
 
 def test_a_user_decides_which_tools_are_called() -> None:
     """Those that the last message names, in their order, or one that its length draws."""
-    assert ToolUse(BOTH).called("first walk, then look", 0, after_result=False) == [LOOK, WALK]
-    assert ToolUse(BOTH).called("walk!", 0, after_result=False) == [WALK]
-    assert [ToolUse(BOTH).called("go", seed, after_result=False) for seed in (0, 1)] == [[LOOK], [WALK]]
-    assert ToolUse(BOTH, several=False).called("look and walk", 0, after_result=False) == [LOOK]
+    assert ToolUse(BOTH).called("first walk, then look", (), 0, after_result=False) == [LOOK, WALK]
+    assert ToolUse(BOTH).called("walk!", (), 0, after_result=False) == [WALK]
+    assert [ToolUse(BOTH).called("go", (), seed, after_result=False) for seed in (0, 1)] == [[LOOK], [WALK]]
+    assert ToolUse(BOTH, several=False).called("look and walk", (), 0, after_result=False) == [LOOK]
 
 
 def test_choices_are_kept_to() -> None:
     """A named tool, none at all, and text after a tool's result, unless a call is required."""
-    assert ToolUse(BOTH, "required", named="walk").called("look", 0, after_result=True) == [WALK]
-    assert ToolUse(BOTH, "none").called("look", 0, after_result=False) == []
-    assert ToolUse(BOTH).called("look", 0, after_result=True) == []
-    assert ToolUse(BOTH, "required").called("look", 0, after_result=True) == [LOOK]
-    assert ToolUse(()).called("look", 0, after_result=False) == []
+    assert ToolUse(BOTH, "required", named="walk").called("look", (), 0, after_result=True) == [WALK]
+    assert ToolUse(BOTH, "none").called("look", (), 0, after_result=False) == []
+    assert ToolUse(BOTH).called("look", (), 0, after_result=True) == []
+    assert ToolUse(BOTH, "required").called("look", (), 0, after_result=True) == [LOOK]
+    assert ToolUse(()).called("look", (), 0, after_result=False) == []
+
+
+def test_an_agent_that_must_always_call_gets_on() -> None:
+    """What was called since the user's message comes last."""
+    required = ToolUse(BOTH, "required")
+    assert required.called("go", ["look"], 0, after_result=True) == [WALK]
+    assert required.called("look and walk", ["look"], 0, after_result=True) == [WALK]
+    assert required.called("look", ["look", "walk"], 0, after_result=True) == [LOOK]
 
 
 def test_calls_are_told_in_pieces() -> None:
