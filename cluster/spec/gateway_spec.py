@@ -29,6 +29,10 @@ class TenantSpec(Part):
         requests_per_minute: limit in each gateway process, all models together; unset: no limit.
         tokens_per_minute: limit on estimated work in each gateway process, all models together, corrected when a
             request ends (see `router.flow_control.work`); unset: no limit.
+        requests_burst: requests that may come at once after a pause; unset: a sixth of `requests_per_minute`, at least
+            one.
+        tokens_burst: estimated work that may come at once after a pause; unset: a sixth of `tokens_per_minute`. A
+            request with more work than this is taken while none of it is used up.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -41,6 +45,8 @@ class TenantSpec(Part):
     max_priority: PriorityName | None = None
     requests_per_minute: Annotated[float, Field(gt=0)] | None = None
     tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
+    requests_burst: Annotated[float, Field(ge=1)] | None = None
+    tokens_burst: Annotated[float, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
     def _has_one_key(self) -> Self:

@@ -174,7 +174,7 @@ def _limits_of(tenant: TenantSpec) -> TenantLimits:
     priority = priority_named(tenant.priority)
     rates = {
         name: value
-        for name in ("requests_per_minute", "tokens_per_minute")
+        for name in ("requests_per_minute", "tokens_per_minute", "requests_burst", "tokens_burst")
         if (value := getattr(tenant, name)) is not None
     }
     most_urgent = priority_named(tenant.max_priority) if tenant.max_priority is not None else priority
