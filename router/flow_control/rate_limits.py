@@ -54,6 +54,10 @@ class RateLimits:
         )
         self._unsettled = {name: self._unsettled.get(name) or UnsettledCharges() for name in self._tokens}
 
+    def __bool__(self) -> bool:
+        """Tell whether any tenant has a limit."""
+        return bool(self._requests or self._tokens)
+
     def take(self, tenant: str, work: float, now_s: float) -> float:
         """Charge a request if it is within its tenant's limits.
 

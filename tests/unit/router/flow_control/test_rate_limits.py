@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import inf
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,9 @@ from router.flow_control.rate_limits import RateLimits
 STEP_S = 0.05
 
 
-def limits(now_s: float = 0.0, **of_ann: float) -> RateLimits:
+def limits(**of_ann: Any) -> RateLimits:  # noqa: ANN401 - the fields of TenantLimits
     """Return the limits of one tenant, ann."""
-    return RateLimits({"ann": TenantLimits(**of_ann)}, now_s)
+    return RateLimits({"ann": TenantLimits(**of_ann)}, 0.0)
 
 
 def test_a_burst_is_ten_seconds_of_the_limit() -> None:
@@ -47,7 +48,7 @@ def test_a_request_beyond_the_burst_is_taken_from_a_full_bucket() -> None:
 
 
 def test_limits_change_while_buckets_keep_their_level() -> None:
-    """Other limits hold at once; a tenant whose limit stays the same keeps what it has used up; one that is new is full."""
+    """Other limits hold at once; a limit that stays the same keeps what is used up of it."""
     rates = limits(requests_per_minute=60.0, requests_burst=1.0)
     assert rates.take("ann", 1.0, 0.0) == 0.0
     same, other = TenantLimits(requests_per_minute=60.0, requests_burst=1.0), TenantLimits(requests_per_minute=6.0)
@@ -119,10 +120,15 @@ def told_and_true(load: Load, of_ann: dict[str, float], seed: int) -> tuple[floa
             refused_s, told_s = now_s, wait_s
 
 
+def between(low: float, high: float) -> Callable[[Random], float]:
+    """Return a function that draws a number between two."""
+    return lambda rng: rng.uniform(low, high)
+
+
 LOADS = {
-    "answers far shorter than estimated": Load(0.02, 1000.0, lambda rng: rng.uniform(20, 60), lambda rng: rng.uniform(4, 6)),
-    "answers as estimated": Load(0.05, 100.0, lambda rng: rng.uniform(90, 110), lambda rng: rng.uniform(0.5, 1.5)),
-    "answers longer than estimated": Load(0.05, 50.0, lambda rng: rng.uniform(90, 110), lambda rng: rng.uniform(0.2, 1.0)),
+    "answers far shorter than estimated": Load(0.02, 1000.0, between(20, 60), between(4, 6)),
+    "answers as estimated": Load(0.05, 100.0, between(90, 110), between(0.5, 1.5)),
+    "answers longer than estimated": Load(0.05, 50.0, between(90, 110), between(0.2, 1.0)),
 }
 
 
