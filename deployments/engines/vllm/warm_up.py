@@ -2,7 +2,7 @@
 
 Some of vLLM's code is compiled, or built, when a request first needs it: the kernel that ranks log-probabilities
 (`torch.compile`), the back end of structured outputs, tool parsers. All running requests stand still meanwhile.
-Measured on two cores with SmolLM2: 5 s for the first `logprobs` (18 s with an empty compiler cache), 2 s for the first
+Measured on two cores with SmolLM2: 5 s for the first `logprobs` (20 s with an empty compiler cache), 2 s for the first
 JSON schema, 1 s for the first tools.
 """
 
