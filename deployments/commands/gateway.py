@@ -130,6 +130,13 @@ def gateway(
             rich_help_panel=_APPS,
         ),
     ] = None,
+    access_log: Annotated[
+        str,
+        typer.Option(
+            help="A file that gets a line of JSON for each request, without its content; `-`: the standard output.",
+            rich_help_panel=_APPS,
+        ),
+    ] = "",
     max_body: Annotated[
         str,
         typer.Option(
@@ -238,6 +245,7 @@ def gateway(
         header_timeout_s=header_timeout,
         idle_timeout_s=idle_timeout,
         drain_timeout_s=drain_timeout,
+        access_log=access_log,
         cors=cors_of(cors_origin or ()),
         forward_headers=tuple(forward_header or ()),
         resume_streams=not no_resume,

@@ -10,11 +10,12 @@ import uvloop
 from rich.console import Console
 
 from cluster.errors import ClusterError
-from cluster.spec.gateway_spec import GatewaySpec
+from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
 from cluster.spec.server_url import server_url
 from cluster.spec.servers_file import ServerSpec
 from cluster.spec.tenants_file import TENANTS_FILE
 from deployments.gateway.tenant_keys import with_keys_read
+from deployments.gateway.tenants_watch import TenantsWatch
 from deployments.launch.read_file import read_text
 from deployments.standalone.gateway import StandaloneGateway
 from deployments.standalone.server_list import ServerList
@@ -56,8 +57,7 @@ def run_in_foreground(  # noqa: PLR0913 - the command's options
         PolicyError: the policy is unknown, or needs telemetry, which plain servers do not have.
     """
     if tenants is not None:
-        known = TENANTS_FILE.load(read_text(tenants), str(tenants)).tenants
-        spec = with_keys_read(spec.model_copy(update={"tenants": known}), str(tenants), "tenants")
+        spec = spec.model_copy(update={"tenants": _tenants_of(tenants)[0]})
     try:
         listed = ServerList(map(_given, servers.urls), file=servers.file, defaults=servers.defaults)
     except ValueError as error:
@@ -71,7 +71,7 @@ def run_in_foreground(  # noqa: PLR0913 - the command's options
         poll_timeout_s=poll_timeout_s,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(process, listed, spec, console))
+        runner.run(_run(process, listed, spec, tenants, console))
 
 
 def _given(url: str) -> ServerSpec:
@@ -81,7 +81,16 @@ def _given(url: str) -> ServerSpec:
         raise ClusterError(f"--replica {error}") from error
 
 
-async def _run(process: StandaloneGateway, listed: ServerList, spec: GatewaySpec, console: Console) -> None:
+def _tenants_of(file: Path) -> tuple[tuple[TenantSpec, ...], list[str]]:
+    """Return the tenants of a file, with their keys read, and the files that this took."""
+    listed = TENANTS_FILE.load(read_text(file), str(file)).tenants
+    read = with_keys_read(GatewaySpec(tenants=listed), str(file), "tenants")
+    return read.tenants, [str(file), *(tenant.key_file for tenant in listed if tenant.key_file)]
+
+
+async def _run(
+    process: StandaloneGateway, listed: ServerList, spec: GatewaySpec, tenants: Path | None, console: Console
+) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -99,12 +108,17 @@ async def _run(process: StandaloneGateway, listed: ServerList, spec: GatewaySpec
     host = "127.0.0.1" if spec.host in {"0.0.0.0", "::"} else spec.host  # noqa: S104 - compared, not listened on
     print(f"READY http{'s' * (spec.tls is not None)}://{host}:{process.gateway.port}", flush=True)  # noqa: T201 - programs wait for this line
     console.print(f"admin: http://{host}:{process.gateway.admin_port} (/metrics, /state, /servers)", highlight=False)
+    watch = TenantsWatch(process.gateway, lambda: _tenants_of(tenants)) if tenants is not None else None
+    if watch is not None:
+        watch.start()
     watching = asyncio.ensure_future(listed.keep_up_to_date(changed))
     ends = {watching, asyncio.ensure_future(stopping.wait()), asyncio.ensure_future(process.wait_for_failure())}
     done, pending = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     for task in pending:
         task.cancel()
     console.print("Stopping: running answers may finish …")
+    if watch is not None:
+        await watch.stop()
     await process.stop(spec.drain_timeout_s)
     for task in done:
         task.result()

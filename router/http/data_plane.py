@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from cluster.autoscaling.scaling_view import ScalingView
+    from router.http.access_log import AccessLog
     from router.http.tracing import Tracer
 
 TICK_S = 0.25
@@ -49,6 +50,7 @@ class DataPlane:
         hasher: cuts prompts in chunks and hashes them, in the same way as all gateways and replicas of the cluster.
         scaling_views: returns the state of autoscaling, by model, for the metrics.
         tracer: makes spans of requests; None: requests are not traced.
+        access_log: takes an entry for each request that has ended; None: there is none.
         tasks: attempts to connect to a replica that are under way.
     """
 
@@ -72,6 +74,7 @@ class DataPlane:
         self.hasher = ChunkHasher(hash_seed(credential))
         self.scaling_views: Callable[[], Mapping[str, ScalingView]] = dict
         self.tracer: Tracer | None = None
+        self.access_log: AccessLog | None = None
         self.tasks: set[asyncio.Task[None]] = set()
         self._routes: dict[str, ReplicaRoute] = {}
         self._gateway_id = gateway_id

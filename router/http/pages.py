@@ -97,8 +97,8 @@ class Pages:
     def handle(self, client: Client, incoming: IncomingRequest) -> None:
         """Answer a request for a page, or refuse it if there is no such page."""
         page = self._pages.get(incoming.path)
-        if page is None and self._models is not None and incoming.path.startswith(WHY):
-            page = partial(self._why, self._models, incoming.path.removeprefix(WHY).decode("ascii"))
+        if page is None and self._models is not None and (incoming.path + b"/").startswith(WHY):
+            page = partial(self._why, self._models, incoming.path[len(WHY) :].decode("ascii"))
         if page is None and self._operations.handle(client, incoming):
             return
         if page is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.cluster.command import RACKSERVE, Command, run
+from tests.integration.cluster.command import RACKSERVE, Command
 from tests.integration.gateway.certificates import CertificateAuthority
 from tests.integration.gateway.scripted_replica import Received, ScriptedReplica
 from tests.integration.standalone.scripted_server import requests_to, scripted_server
@@ -160,26 +160,3 @@ async def test_waiting_streams_get_heartbeats_and_broken_ones_end() -> None:
                 assert text.startswith(": waiting\n\n")
                 assert text.index(": waiting") < text.index("hi") < text.index("replica_failed")
             assert len(requests_to(first)) + len(requests_to(second)) == 1
-
-
-@pytest.mark.parametrize(
-    ("options", "code", "words"),
-    [
-        ((), 2, "give --replica URL, or --servers FILE"),
-        (("--replica", "a:1", "--tls-cert", "x"), 2, "--tls-cert and --tls-key go together"),
-        (("--replica", "a:1", "--forward-header", "Host"), 2, "host cannot be passed on"),
-        (("--replica", "a:1", "--max-body", "much"), 2, "is no size"),
-        (("--replica", "a:1", "--max-body", "1"), 2, "less than 1024 bytes"),
-        (("--replica", "a:1", "--tenants", "x", "--pass-authorization"), 2, "servers would see them"),
-        (("--replica", "a:1", "--replica-key", "a b"), 2, "printable ASCII"),
-        (("--replica", "https://a:1", "--upstream-ca", "/none.pem"), 1, "ca_file: "),
-        (("--replica", "ftp://a:1"), 1, "is no URL of a server"),
-        (("--servers", "/none.yaml"), 2, "cannot be read"),
-    ],
-)
-def test_mistakes_are_told_before_anything_listens(options: tuple[str, ...], code: int, words: str) -> None:
-    """Each with what would be right, on one screen, without a traceback."""
-    failed = run(RACKSERVE, "gateway", *options, env={"COLUMNS": "200"})
-    assert failed.returncode == code
-    assert words in failed.stderr
-    assert "Traceback" not in failed.stderr
