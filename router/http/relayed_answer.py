@@ -9,6 +9,7 @@ from router.http.api.resume import RESUMABLE_PATHS, ResumedStream, continuation_
 from router.http.api.sent_text import ABORT, ERROR, FOLD_EVENTS, SentText
 from router.http.api.usage import read_answer, read_counts
 from router.http.wire.chunked import LAST_CHUNK, chunk
+from router.http.wire.connection_reset import reset
 from router.http.wire.incoming import IncomingRequest
 from router.http.wire.response_head import CHUNKED, UNTIL_CLOSE, ResponseHead
 from router.http.wire.responses import connection_lines, error_event
@@ -155,7 +156,7 @@ class RelayedAnswer:
         if whole and head.is_events:
             self._write(chunk(error_event(outcome, message)) + LAST_CHUNK)
         elif head.length == UNTIL_CLOSE or self._incoming.http_1_0:
-            self._transport.abort()  # to close the connection would say that the answer is complete
+            reset(self._transport)
 
     # --- streams that another replica continues
 
