@@ -52,11 +52,10 @@ class ReplicaGuard:
         return self._accepted.get(gateway_id.encode(), 0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on if it carries the credential; answer 401 if it does not, 503 once `closed`."""
-        if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self._app(scope, receive, send)
-            return  # a websocket: our gateways open none
+        """Pass a request or WebSocket on if it carries the credential; answer 401 if not, 503 once `closed`."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
         authorization, gateway_id = b"", b""
         for name, value in scope["headers"]:
             if name == b"authorization":
@@ -64,10 +63,10 @@ class ReplicaGuard:
             elif name == b"x-rackserve-gateway":
                 gateway_id = value
         if not hmac.compare_digest(authorization, self._authorization):
-            await _refuse(send, 401, _UNAUTHORIZED)
+            await _refuse(scope, send, 401, _UNAUTHORIZED)
             return
         if self.closed:
-            await _refuse(send, 503, _CLOSED, (b"x-rackserve-retry", b"1"))
+            await _refuse(scope, send, 503, _CLOSED, (b"x-rackserve-retry", b"1"))
             return
         self._count(gateway_id)
         self._in_flight[gateway_id] = self._in_flight.get(gateway_id, 0) + 1
@@ -85,12 +84,14 @@ class ReplicaGuard:
             self._accepted.popitem(last=False)
 
 
-async def _refuse(send: Send, status: int, body: bytes, *more_headers: tuple[bytes, bytes]) -> None:
+async def _refuse(scope: Scope, send: Send, status: int, body: bytes, *more_headers: tuple[bytes, bytes]) -> None:
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
         *more_headers,
     ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    # The answer to a WebSocket's handshake has names of its own (ASGI's WebSocket Denial Response).
+    prefix = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
+    await send({"type": f"{prefix}.start", "status": status, "headers": headers})
+    await send({"type": f"{prefix}.body", "body": body})

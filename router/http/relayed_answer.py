@@ -10,6 +10,7 @@ from router.http.api.sent_text import ABORT, ERROR, FOLD_EVENTS, SentText
 from router.http.api.usage import read_answer, read_counts
 from router.http.early_answer import COMMENT, EarlyAnswer
 from router.http.wire.chunked import LAST_CHUNK, chunk
+from router.http.wire.connection_reset import reset
 from router.http.wire.incoming import IncomingRequest
 from router.http.wire.response_head import CHUNKED, UNTIL_CLOSE, ResponseHead
 from router.http.wire.responses import connection_lines, error_event
@@ -166,7 +167,7 @@ class RelayedAnswer:
         elif self._early is not None and not head.is_events:
             self._early.refuse(outcome, message)
         elif head.length == UNTIL_CLOSE or self._incoming.http_1_0:
-            self._transport.abort()  # to close the connection would say that the answer is complete
+            reset(self._transport)
 
     # --- waiting
 

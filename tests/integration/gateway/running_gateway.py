@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -48,6 +48,17 @@ async def running_gateway(
         yield gateway
     finally:
         await gateway.stop(0.0)
+
+
+async def until(holds: Callable[[], bool], *, within_s: float = 5.0) -> None:
+    """Wait until a condition holds.
+
+    Raises:
+        TimeoutError: it does not hold within `within_s` seconds.
+    """
+    async with asyncio.timeout(within_s):
+        while not holds():  # noqa: ASYNC110 - what is waited for sets no event
+            await asyncio.sleep(0.01)
 
 
 def request(body: bytes = b'{"model":"m"}', *, path: str = "/v1/chat/completions", headers: bytes = b"") -> bytes:

@@ -1,6 +1,7 @@
 """Requests are parsed the same wherever reads cut them, and none becomes two."""
 
 import gzip
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -27,9 +28,9 @@ def _post_chunked(*parts: bytes, headers: bytes = b"", trailer: bytes = b"") -> 
     return b"POST %s HTTP/1.1\r\nhost: t\r\n%s%s\r\n%s" % (CHAT, headers, CHUNKED, framed)
 
 
-def _parse(raw: bytes, cuts: list[int] | None = None, **limits: int) -> RequestParser:
-    parser = RequestParser(GatewaySpec(**limits))
-    edges = [0, *sorted(cut % (len(raw) + 1) for cut in cuts or []), len(raw)]
+def _parse(raw: bytes, cuts: Sequence[int] = (), **limits: int) -> RequestParser:
+    parser = RequestParser(GatewaySpec.model_validate(limits))
+    edges = [0, *sorted(cut % (len(raw) + 1) for cut in cuts), len(raw)]
     for start, stop in pairwise(edges):
         if start < stop:
             parser.feed(raw[start:stop])
@@ -39,12 +40,12 @@ def _parse(raw: bytes, cuts: list[int] | None = None, **limits: int) -> RequestP
 
 
 def _one(raw: bytes, **limits: int) -> IncomingRequest:
-    (request,) = _parse(raw, **limits).queue
+    (request,) = _parse(raw, (), **limits).queue
     assert isinstance(request, IncomingRequest), request
     return request
 
 
-def _refusal(raw: bytes, cuts: list[int] | None = None, **limits: int) -> RefusedRequest:
+def _refusal(raw: bytes, cuts: Sequence[int] = (), **limits: int) -> RefusedRequest:
     refused = _parse(raw, cuts, **limits).queue[-1]
     assert isinstance(refused, RefusedRequest), refused
     return refused
