@@ -11,9 +11,11 @@ from rich.console import Console
 from cluster.errors import ClusterError
 from cluster.spec.gateway_spec import GatewaySpec
 from cluster.spec.tenants_file import TENANTS_FILE
+from deployments.gateway.admin_key import with_admin_key_read
 from deployments.gateway.standalone import StandaloneGateway, server_at
 from deployments.gateway.tenant_keys import with_keys_read
 from deployments.launch.read_file import read_text
+from router.http.gateway import LOOPBACK
 
 
 def gateway(  # noqa: PLR0913 - the command's options
@@ -36,6 +38,7 @@ def gateway(  # noqa: PLR0913 - the command's options
     if tenants is not None:
         listed = TENANTS_FILE.load(read_text(tenants), str(tenants)).tenants
         spec = with_keys_read(spec.model_copy(update={"tenants": listed}), str(tenants), "tenants")
+    spec = with_admin_key_read(spec, "the options")
     servers = [server_at(url) for url in replicas]
     process = StandaloneGateway(
         spec, servers, policy=policy, credential=replica_key, request_timeout_s=request_timeout_s
@@ -53,8 +56,9 @@ async def _run(process: StandaloneGateway, spec: GatewaySpec, console: Console) 
     except OSError as error:
         raise ClusterError(str(error.strerror or error)) from error
     host = "127.0.0.1" if spec.host in {"0.0.0.0", "::"} else spec.host  # noqa: S104 - compared, not listened on
+    admin_host = LOOPBACK if spec.admin_host in {"", "0.0.0.0", "::"} else spec.admin_host  # noqa: S104 - compared, not listened on
     print(f"READY http://{host}:{process.gateway.port}", flush=True)  # noqa: T201 - programs wait for this line
-    console.print(f"admin: http://{host}:{process.gateway.admin_port} (/metrics, /state)", highlight=False)
+    console.print(f"admin: http://{admin_host}:{process.gateway.admin_port} (/metrics, /state)", highlight=False)
     ends = {asyncio.ensure_future(stopping.wait()), asyncio.ensure_future(process.wait_for_failure())}
     done, pending = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     for task in pending:

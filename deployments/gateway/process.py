@@ -74,6 +74,7 @@ class GatewayProcess:
             clock=MachineClock(),
             rng=Random(),  # noqa: S311 - breaks ties
             tracer=self._tracer,
+            admin_credential=credential,
         )
         self._gateway.tell_scaling(scaling_views)
         self._prompt_models = _reading_prompts(models)

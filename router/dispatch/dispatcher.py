@@ -232,7 +232,10 @@ class Dispatcher:
     def _go_on(self, ticket: Ticket, now_s: float) -> None:
         staying = self.fleet.staying()
         untried = [replica for replica in staying if replica.replica_id not in ticket.tried]
-        if ticket.failures >= MAX_ATTEMPTS or self._is_closed:
+        only = ticket.request.replica_id
+        if only:
+            staying = untried = [replica for replica in untried if replica.replica_id == only]
+        if ticket.failures >= MAX_ATTEMPTS or self._is_closed or (only and not untried):
             ticket.refusal = ALL_FAILED
         elif untried and (ticket.is_resumed or self._slots.has_room_in(untried, now_s)):
             # A stream that was cut waited before its first dispatch, so it goes before those that wait now.

@@ -76,12 +76,18 @@ class Fleet:
         self._refresh()
         return True
 
-    def may_take(self, tried: Container[str]) -> Sequence[Replica]:
+    def may_take(self, tried: Container[str], only: str = "") -> Sequence[Replica]:
         """Return the candidates for a request that the replicas in `tried` failed, in id order.
 
         If it has tried all candidates, these are the other replicas that are not leaving: silent ones, and ones that
         are paused after a failure.
+
+        Args:
+            tried: ids of the replicas that failed it.
+            only: id of the one replica that can serve it, paused or not; "": any can.
         """
+        if only:
+            return [replica for replica in self.staying() if replica.replica_id == only and only not in tried]
         candidates: Sequence[Replica] = self.candidates
         if tried:
             candidates = [replica for replica in candidates if replica.replica_id not in tried]

@@ -11,6 +11,7 @@ from cluster.spec.gateway_spec import GatewaySpec
 from router.dispatch.replica import Replica
 from router.http.auth import Authenticator
 from router.http.metrics.meters import Meters
+from router.http.response_owners import ResponseOwners
 from router.http.served_models import ServedModels
 from router.http.wire.upstream import UpstreamPool
 from router.prompt.chunk_chain import ChunkHasher
@@ -62,7 +63,8 @@ class DataPlane:
         hasher: cuts prompts in chunks and hashes them, in the same way as all gateways and replicas of the cluster.
         scaling_views: returns the state of autoscaling, by model, for the metrics.
         tracer: makes spans of requests; None: requests are not traced.
-        tasks: attempts to connect to a replica that are under way.
+        tasks: attempts to connect to a replica, and look-ups of stored responses, that are under way.
+        response_owners: which replica holds a stored response, and whose it is.
     """
 
     def __init__(  # noqa: PLR0913 - the composition of one process
@@ -86,6 +88,7 @@ class DataPlane:
         self.scaling_views: Callable[[], Mapping[str, ScalingView]] = dict
         self.tracer: Tracer | None = None
         self.tasks: set[asyncio.Task[None]] = set()
+        self.response_owners = ResponseOwners()
         self._routes: dict[str, ReplicaRoute] = {}
         self._gateway_id = gateway_id
         self._credential = credential
