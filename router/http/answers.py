@@ -84,4 +84,6 @@ class Answers:
         headers += b"x-request-id: " + (incoming.given_id() or self._plane.new_request_id()) + b"\r\n"
         if outcome is Outcome.UNAUTHORIZED:
             headers += b"www-authenticate: Bearer\r\n"
+        elif outcome is Outcome.NO_REPLICA:
+            headers += b"retry-after: 1\r\n"
         self.answer(client, incoming, HTTP_STATUS[outcome], error_body(outcome, message, param), headers=headers)

@@ -112,6 +112,9 @@ class AskedModel:
             message = f"this API key may not use a model {model[:200]!r}; it may use: {_listed(self.usable(tenant))}"
             known = model if model in flows else ""
             raise AskedModelError(Outcome.FORBIDDEN_MODEL, message, model=known)
+        elif model not in flows and self._plane.models.unheard:
+            message = f"the model {model[:200]!r} is not known yet; a server has not answered so far"
+            raise AskedModelError(Outcome.NO_REPLICA, message)
         elif model not in flows:
             message = f"the model {model[:200]!r} does not exist; there are: {_listed(self.usable(tenant))}"
             raise AskedModelError(Outcome.MODEL_NOT_FOUND, message)

@@ -83,7 +83,7 @@ class PinnedExchange(Exchange):
     async def _find(self, held_by: Sequence[tuple[ModelFlow, Replica]]) -> None:
         by_id = {replica.replica_id: (flow, replica) for flow, replica in held_by}
         replicas = [replica for _, replica in by_id.values()]
-        found = await self._lookup.find(self._response_id, replicas, self._request_id)
+        found = await self._lookup.find(self._response_id, replicas)
         self._search = None
         if found is None:
             self._send_to(None)

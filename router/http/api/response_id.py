@@ -5,6 +5,8 @@ import secrets
 from hashlib import blake2s
 from typing import Final, NamedTuple
 
+import msgspec
+
 CREATE_RESPONSE: Final = "/v1/responses"
 """Path that creates a response, which its replica may store."""
 BY_ID: Final = b"/v1/responses/"
@@ -54,9 +56,19 @@ def id_in(beginning: bytes) -> str | None:
     return next((name for name in found if name.startswith("resp")), None)
 
 
-def names_response(beginning: bytes, response_id: str) -> bool:
-    """Tell whether an answer's beginning names a response as its own."""
-    return response_id.encode() in _MEMBER.findall(_CHUNK_FRAME.sub(b"", beginning))
+class _Stored(msgspec.Struct, gc=False):
+    id: str
+
+
+_stored = msgspec.json.Decoder(_Stored)
+
+
+def is_response(body: bytes, response_id: str) -> bool:
+    """Tell whether a body is the response of that id."""
+    try:
+        return _stored.decode(body).id == response_id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def new_response_id(tenant: str) -> str:
