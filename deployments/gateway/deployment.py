@@ -90,10 +90,11 @@ class GatewayReplica:
                 raise ClusterError(f"the gateway's event loop is stuck: {error}") from error
 
     async def __call__(self, _request: object) -> dict[str, Any]:
-        """Return, on Serve's own HTTP port, where apps connect and what this gateway knows."""
+        """Return, on Serve's own HTTP port, where apps connect and whether they can; the rest is for operators."""
         if self._process is None:
             raise ClusterError("the gateway has not started")
-        return await self._loop.run_async(self._process.state())
+        state = await self._loop.run_async(self._process.state())
+        return {key: state[key] for key in ("port", "ready")}
 
     async def __del__(self) -> None:
         """Obey Serve's order to end: accept no new connections and let running answers finish."""

@@ -13,7 +13,7 @@ from router.http.wire.response_head import CHUNKED, ResponseHead
 from router.http.wire.upstream import Sink, UpstreamConnection
 
 _numbers = count(1)
-# A replica tells each gateway how many of its requests it has accepted. Flow control, which compares, knows of no pages.
+# A replica counts each gateway's requests, and flow control compares: it knows of no pages.
 _GATEWAY_HEADER = re.compile(rb"\r\nx-rackserve-gateway: [^\r\n]*")
 
 

@@ -31,7 +31,7 @@ TABLE = {
     "unknown model": (request(b'{"model":"gpt-9"}'), 404, "model_not_found"),
     "form without boundary": (
         _raw(
-            "POST /v1/audio/transcriptions HTTP/1.1\nhost: t\ncontent-type: multipart/form-data\ncontent-length: 2\n\n{}"
+            "POST /v1/audio/translations HTTP/1.1\nhost: t\ncontent-type: multipart/form-data\ncontent-length: 2\n\n{}"
         ),
         400,
         "invalid_json",
