@@ -17,6 +17,7 @@ from deployments.directory.client import actor_name, view_now
 from deployments.directory.membership import GatewayEndpoint, View
 from deployments.gateway.operators import headers_by_ray
 from deployments.launch.application import reason_in, why_failed
+from deployments.process.direct_http import direct_get
 
 ADMIN_TIMEOUT_S = 2.0
 
@@ -95,7 +96,7 @@ def _view(name: str) -> View:
 def _gateway(gateway: GatewayEndpoint, headers: Mapping[str, str]) -> dict[str, Any]:
     admin = gateway.admin_url
     try:
-        state = httpx.get(f"{admin}/state", headers=headers, timeout=ADMIN_TIMEOUT_S).raise_for_status().json()
+        state = direct_get(f"{admin}/state", ADMIN_TIMEOUT_S, headers).raise_for_status().json()
     except (httpx.HTTPError, ValueError):
         state = None
     return {

@@ -15,7 +15,6 @@ from deployments.standalone.server_address import ServerAddress
 from deployments.standalone.server_poll import PATIENCE_S, ServerPoll
 from deployments.tracing.wiring import close, gateway_tracer
 from router.http.gateway import Gateway
-from router.replicas.endpoint import Endpoint
 from router.scheduling.needed_telemetry import why_unmet
 from router.scheduling.registry import policy_named
 
@@ -51,7 +50,7 @@ class StandaloneGateway:
         request_timeout_s: float = 600.0,
         poll_timeout_s: float = PATIENCE_S,
     ) -> None:
-        unmet = why_unmet(policy_named(policy), [Endpoint(each.name, "", each.host, each.port) for each in servers])
+        unmet = why_unmet(policy_named(policy), [each.endpoint() for each in servers])
         if unmet:
             raise PolicyError(unmet)
         # Names in cluster files must be plain; those that servers announce are taken as they are, by copying this spec.

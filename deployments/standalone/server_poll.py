@@ -10,7 +10,7 @@ import structlog
 from deployments.standalone.server import Server
 from deployments.standalone.server_metrics import kv_tokens_of, started_s_of
 from router.http.gateway import Gateway
-from router.replicas.endpoint import Endpoint, Presence
+from router.replicas.endpoint import Presence
 from router.replicas.model_card import Announced, announced_in
 
 STEADY_S: Final = 2.0
@@ -51,8 +51,7 @@ class ServerPoll:
         self._least_patience_s = patience_s
         self._patience_s = patience_s
         self._last: tuple[bytes, Announced] = (b"", Announced({}))
-        address = server.address
-        self._endpoint = Endpoint(address.name, "", address.host, address.port)
+        self._endpoint = server.address.endpoint()
 
     def pause_s(self, servers: int) -> float:
         """Return the seconds until the next poll, where so many `servers` are polled."""
@@ -108,8 +107,11 @@ class ServerPoll:
                 models=announced.refused,
             )
         server.refused = announced.refused
-        if announced.models != server.models or list(announced.models) != list(server.models):
-            server.models = announced.models
+        known = server.models
+        # A card that says the same is kept, so that `created` stays what it was at first.
+        server.models = {
+            name: known[name] if known.get(name) == card else card for name, card in announced.models.items()
+        }
         server.has_answered = True
         server.lives(self._now_s())
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 
+from router.dispatch.engine import Engines
 from router.dispatch.replica import Replica
 from router.replicas.endpoint import Endpoint, Presence
 from router.replicas.load_report import LoadReport
@@ -19,6 +20,10 @@ class Fleet:
 
     A replica is usable while it accepts requests and its telemetry is not silent.
 
+    Args:
+        policy: picks the replica for each request.
+        engines: the engines that models of the process share; None: replicas share none.
+
     Attributes:
         policy: picks the replica for each request.
         replicas: all replicas that the directory lists, by id.
@@ -26,8 +31,9 @@ class Fleet:
             the policy needs; if there are none, all usable ones; if there are none either, all that are not leaving.
     """
 
-    def __init__(self, policy: Profile) -> None:
+    def __init__(self, policy: Profile, engines: Engines | None = None) -> None:
         self.policy = policy
+        self._engines = engines if engines is not None else Engines()
         self.replicas: dict[str, Replica] = {}
         self.candidates: list[Replica] = []
         self._suspects: list[Replica] = []
@@ -54,7 +60,11 @@ class Fleet:
         gone = [replica for replica in self.replicas.values() if not _is_still(replica, wanted)]
         for replica in gone:
             del self.replicas[replica.replica_id]
-        new = [Replica(endpoint) for replica_id, endpoint in wanted.items() if replica_id not in self.replicas]
+        new = [
+            Replica(endpoint, self._engines[replica_id])
+            for replica_id, endpoint in wanted.items()
+            if replica_id not in self.replicas
+        ]
         for replica in new:
             self.replicas[replica.replica_id] = replica
         if gone:

@@ -201,6 +201,10 @@ class Gateway:
         if not self._has_view:
             return Readiness(is_ready=False, reason="the directory has not been heard of yet")
         fleets = {name: dispatcher.fleet for name, dispatcher in self._plane.models.dispatchers().items()}
+        if not fleets:
+            unheard = self._plane.models.unheard
+            reason = f"no answer yet from: {', '.join(unheard)}" if unheard else "no server has a model"
+            return Readiness(is_ready=False, reason=reason)
         now = readiness_of(fleets, self._required, has_been_ready=self._has_been_ready)
         self._has_been_ready |= now.is_ready
         return now

@@ -1,8 +1,8 @@
 """Model cards: what a server's `/v1/models` says of each of its models, beside the name."""
 
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -49,6 +49,15 @@ class Announced:
 
     models: Mapping[str, ModelCard]
     refused: tuple[str, ...] = ()
+
+
+def agreed(cards: Iterable[ModelCard | None]) -> ModelCard:
+    """Return one card for a model of several replicas: the first, with the smallest `max_model_len` of all."""
+    told = [card for card in cards if card is not None]
+    if not told:
+        return ModelCard()
+    lengths = [card.max_model_len for card in told if card.max_model_len is not None]
+    return replace(told[0], max_model_len=min(lengths, default=None))
 
 
 def announced_in(body: bytes) -> Announced:

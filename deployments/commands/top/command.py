@@ -15,6 +15,7 @@ from deployments.commands.top.recent import Recent
 from deployments.commands.top.screen import screen
 from deployments.directory.client import actor_name, view_now
 from deployments.gateway.operators import headers_by_key, headers_by_ray
+from deployments.process.direct_http import direct_client
 
 TIMEOUT_S = 2.0
 """Seconds after which a gateway that has not answered is left out."""
@@ -38,7 +39,7 @@ def top(admin_urls: Sequence[str], address: str, *, interval_s: float, once: boo
     pages = [(url, headers_by_key()) for url in admin_urls] or list(_gateways_of(address))
     urls = [url for url, _ in pages]
     recent = Recent()
-    with ThreadPoolExecutor(MAX_AT_ONCE) as pool, httpx.Client(timeout=TIMEOUT_S) as client:
+    with ThreadPoolExecutor(MAX_AT_ONCE) as pool, direct_client(timeout=TIMEOUT_S) as client:
 
         def look() -> Reading:
             texts = list(pool.map(lambda page: _page(client, *page), pages))

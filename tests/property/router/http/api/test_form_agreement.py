@@ -1,7 +1,7 @@
 """The gateway and Starlette, the framework of the engines, find the same model in a form."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,7 +43,7 @@ _PARTS = st.lists(
 )
 
 
-async def _as_starlette_reads(body: bytes, content_type: bytes) -> list[object] | None:
+async def _as_starlette_reads(body: bytes, content_type: bytes) -> Sequence[object] | None:
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 

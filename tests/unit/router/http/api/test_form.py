@@ -44,7 +44,7 @@ NOT_PLAIN = {
     "another charset": (MODEL + END, KIND + b"; charset=utf-16"),
     "no form at all": (b"no form at all", KIND),
     "no end": (MODEL, KIND),
-    "too long": (_field('; name="model"', "w" * 600) + END, KIND),
+    "too long": (_field('; name="model"', "w" * 3000) + END, KIND),
     "not UTF-8": (MODEL.replace(b"whisper", b"\xff") + END, KIND),
     "two fields": (MODEL + _field('; name="model"', "other") + END, KIND),
     "a file of that name": (MODEL + _field('; name="model"; filename="x"', "other") + END, KIND),
