@@ -189,7 +189,7 @@ class Dispatcher:
             work = self._work.settle(
                 ticket.request, ticket.tenant, ticket.work, uncached_tokens=uncached, output_tokens=output
             )
-            self._admission.ended(ticket, work)
+            self._admission.ended(ticket, now_s, work)
         else:
             self._admission.remove(ticket, now_s)
 
@@ -233,12 +233,9 @@ class Dispatcher:
             self._replicas_changed(now_s)
 
     def _go_on(self, ticket: Ticket, now_s: float) -> None:
-        staying = self.fleet.staying()
+        staying = self.fleet.staying(ticket.request.replica_id)
         untried = [replica for replica in staying if replica.replica_id not in ticket.tried]
-        only = ticket.request.replica_id
-        if only:
-            staying = untried = [replica for replica in untried if replica.replica_id == only]
-        if ticket.failures >= MAX_ATTEMPTS or self._is_closed or (only and not untried):
+        if ticket.failures >= MAX_ATTEMPTS or self._is_closed or (ticket.request.replica_id and not untried):
             ticket.refusal = ALL_FAILED
         elif untried and (ticket.is_resumed or self._slots.has_room_in(untried, now_s)):
             # A stream that was cut waited before its first dispatch, so it goes before those that wait now.

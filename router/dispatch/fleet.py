@@ -38,8 +38,10 @@ class Fleet:
         self.candidates: list[Replica] = []
         self._suspects: list[Replica] = []
 
-    def staying(self) -> list[Replica]:
-        """Return the replicas that are not leaving and can be reached, in id order."""
+    def staying(self, only: str = "") -> list[Replica]:
+        """Return the replicas that are not leaving and can be reached, in id order; with `only`, the one of that id."""
+        if only:
+            return [replica for replica in (self.replicas.get(only),) if replica is not None and replica.stays]
         return [replica for _, replica in sorted(self.replicas.items()) if replica.stays]
 
     def set_policy(self, policy: Profile) -> None:
@@ -124,7 +126,7 @@ class Fleet:
             only: id of the one replica that can serve it, paused or not; "": any can.
         """
         if only:
-            return [replica for replica in self.staying() if replica.replica_id == only and only not in tried]
+            return self.staying(only) if only not in tried else []
         candidates: Sequence[Replica] = self.candidates
         if tried:
             candidates = [replica for replica in candidates if replica.replica_id not in tried]
