@@ -18,6 +18,16 @@ def gateway(
     port: Annotated[int, typer.Option(min=0, max=65535, help="The apps' port; 0: a free one.")] = 8000,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "0.0.0.0",  # noqa: S104 - apps come from elsewhere
     admin_port: Annotated[int, typer.Option(min=0, max=65535, help="/metrics and /state; 0: a free one.")] = 8002,
+    admin_host: Annotated[
+        str, typer.Option(help="The address of the admin port; without it, this machine alone reaches it.")
+    ] = "",
+    admin_key_file: Annotated[
+        str, typer.Option(help="A file with the key that operators send to the admin port as a bearer token.")
+    ] = "",
+    api_path: Annotated[
+        list[str] | None,
+        typer.Option(help="A further path to pass on, such as /v1/audio/speech; give it once for each."),
+    ] = None,
     policy: Annotated[
         str,
         typer.Option(help="expected_ttft, prefix_affinity, consistent_hash, least_load, power_of_two or round_robin"),
@@ -57,7 +67,15 @@ def gateway(
     from cluster.spec.gateway_spec import GatewaySpec
     from deployments.standalone.foreground import run_in_foreground
 
-    spec = GatewaySpec(host=host, port=port, admin_port=admin_port, drain_timeout_s=drain_timeout)
+    spec = GatewaySpec(
+        host=host,
+        port=port,
+        admin_port=admin_port,
+        admin_host=admin_host,
+        admin_key_file=admin_key_file,
+        api_paths=tuple(api_path or ()),
+        drain_timeout_s=drain_timeout,
+    )
     run_in_foreground(
         spec,
         replica,

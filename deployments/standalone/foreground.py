@@ -11,11 +11,13 @@ from rich.console import Console
 from cluster.errors import ClusterError
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
 from cluster.spec.tenants_file import TENANTS_FILE
+from deployments.gateway.admin_key import with_admin_key_read
 from deployments.gateway.tenant_keys import with_keys_read
 from deployments.gateway.tenants_watch import TenantsWatch
 from deployments.launch.read_file import read_text
 from deployments.standalone.gateway import StandaloneGateway
 from deployments.standalone.server_address import server_at
+from router.http.gateway import LOOPBACK
 
 
 def run_in_foreground(  # noqa: PLR0913 - the command's options
@@ -37,6 +39,7 @@ def run_in_foreground(  # noqa: PLR0913 - the command's options
     """
     if tenants is not None:
         spec = spec.model_copy(update={"tenants": _tenants_of(tenants)[0]})
+    spec = with_admin_key_read(spec, "the options")
     servers = [server_at(url) for url in replicas]
     process = StandaloneGateway(
         spec, servers, policy=policy, credential=replica_key, request_timeout_s=request_timeout_s
@@ -61,8 +64,9 @@ async def _run(process: StandaloneGateway, spec: GatewaySpec, tenants: Path | No
     except OSError as error:
         raise ClusterError(str(error.strerror or error)) from error
     host = "127.0.0.1" if spec.host in {"0.0.0.0", "::"} else spec.host  # noqa: S104 - compared, not listened on
+    admin_host = LOOPBACK if spec.admin_host in {"", "0.0.0.0", "::"} else spec.admin_host  # noqa: S104 - likewise
     print(f"READY http://{host}:{process.gateway.port}", flush=True)  # noqa: T201 - programs wait for this line
-    console.print(f"admin: http://{host}:{process.gateway.admin_port} (/metrics, /state)", highlight=False)
+    console.print(f"admin: http://{admin_host}:{process.gateway.admin_port} (/metrics, /state)", highlight=False)
     watch = TenantsWatch(process.gateway, lambda: _tenants_of(tenants)) if tenants is not None else None
     if watch is not None:
         watch.start()

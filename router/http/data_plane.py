@@ -11,6 +11,7 @@ from router.dispatch.replica import Replica
 from router.http.auth import Authenticator
 from router.http.metrics.meters import Meters
 from router.http.replica_route import ReplicaRoute
+from router.http.response_owners import ResponseOwners
 from router.http.served_models import ServedModels
 from router.http.wire.incoming import READ
 from router.http.wire.upstream import UpstreamPool
@@ -53,8 +54,9 @@ class DataPlane:
         tracer: makes spans of requests; None: requests are not traced.
         read_headers: names of the request headers that are kept: those that the gateway reads, and those that
             `gateway.forward_headers` passes on.
+        tasks: attempts to connect to a replica, and look-ups of stored responses, that are under way.
+        response_owners: which replica holds a stored response, and whose it is.
         access_log: takes an entry for each request that has ended; None: there is none.
-        tasks: attempts to connect to a replica that are under way.
     """
 
     def __init__(  # noqa: PLR0913 - the composition of one process
@@ -80,6 +82,7 @@ class DataPlane:
         self.read_headers = READ | {name.encode() for name in spec.forward_headers}
         self.access_log: AccessLog | None = None
         self.tasks: set[asyncio.Task[None]] = set()
+        self.response_owners = ResponseOwners()
         self._routes: dict[str, ReplicaRoute] = {}
         self._gateway_id = gateway_id
         self._credential = credential

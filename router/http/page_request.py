@@ -4,6 +4,7 @@ So a page is asked for at the same address, with the same credential and by the 
 """
 
 import asyncio
+import re
 from itertools import count
 
 from router.http.replica_route import ReplicaRoute
@@ -12,6 +13,8 @@ from router.http.wire.response_head import CHUNKED, ResponseHead
 from router.http.wire.upstream import Sink, UpstreamConnection
 
 _numbers = count(1)
+# A replica counts each gateway's requests, and flow control compares: it knows of no pages.
+_GATEWAY_HEADER = re.compile(rb"\r\nx-rackserve-gateway: [^\r\n]*")
 
 
 async def get_page(route: ReplicaRoute, path: str, most_bytes: int) -> tuple[int, bytes]:
@@ -41,11 +44,9 @@ async def get_page(route: ReplicaRoute, path: str, most_bytes: int) -> tuple[int
 
 async def _get(upstream: UpstreamConnection, route: ReplicaRoute, path: str, most_bytes: int) -> tuple[int, bytes]:
     page = PageRequest(most_bytes)
-    upstream.send(
-        page,
-        b"GET %s%s%spoll-%d\r\n\r\n" % (route.path_prefix, path.encode("ascii"), route.head_end, next(_numbers)),
-        b"",
-    )
+    head_end = _GATEWAY_HEADER.sub(b"", route.head_end)
+    head = b"GET %s%s%spoll-%d\r\n\r\n" % (route.path_prefix, path.encode("ascii"), head_end, next(_numbers))
+    upstream.send(page, head, b"")
     try:
         return await page.answer
     finally:

@@ -12,6 +12,7 @@ READ = frozenset(
         b"accept",
         b"anthropic-beta",
         b"anthropic-version",
+        b"api-key",
         b"authorization",
         b"content-length",
         b"content-type",
