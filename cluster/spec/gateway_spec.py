@@ -119,6 +119,15 @@ class GatewaySpec(Part):
         port: port for apps, shared by the gateway processes of a node (SO_REUSEPORT); 0: any free port.
         admin_port: port of `/metrics` and `/state` for operators: the first gateway process of a node takes this port,
             the second the next one, and so on; 0: any free ports.
+        admin_host: address that the admin port listens on. Unset: 127.0.0.1 for a gateway without Ray; in a cluster,
+            `host`, where other machines must show the admin key or be RackServe's own commands. Set, and without an
+            admin key: other machines, too, see `/metrics` and `/ready` there, for Prometheus.
+        admin_key_sha256: SHA-256 of the key that operators send to the admin port as a bearer token, 64 hex digits.
+            With it, all but `/health` asks for the key, also on the gateway's own machine.
+        admin_key_file: instead of `admin_key_sha256`: a file on the gateways' nodes that holds the key; it is read when
+            a gateway starts.
+        api_paths: further paths that are passed on, such as `/v1/audio/speech`: POST requests whose JSON body names a
+            model. Those of vLLM's APIs are passed on without being named.
         replicas: gateway processes in the cluster, or `every_node`: `per_node` processes (unset: one) on each node with
             `node_labels`, also on nodes that join later.
         tls: certificate with which the apps' port speaks HTTPS; unset: plain HTTP.
@@ -151,6 +160,10 @@ class GatewaySpec(Part):
     host: str = "0.0.0.0"  # noqa: S104 - apps come from other machines
     port: Port = 8000
     admin_port: Port = 8002
+    admin_host: str = ""
+    admin_key_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    admin_key_file: str = ""
+    api_paths: tuple[Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$")], ...] = ()
     replicas: Annotated[int, Field(ge=1, le=256)] | Literal["every_node"] = 1
     tls: TlsSpec | None = None
     node_labels: dict[str, str] = Field(default_factory=dict)
@@ -178,6 +191,12 @@ class GatewaySpec(Part):
                 f"node_labels: {unclear[0]} is {self.node_labels[unclear[0]]!r}, but with replicas: every_node "
                 "each label must have one plain value"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_admin_key(self) -> Self:
+        if self.admin_key_sha256 and self.admin_key_file:
+            raise ValueError("give the operators' key as admin_key_sha256 or as admin_key_file, not as both")
         return self
 
     @model_validator(mode="after")

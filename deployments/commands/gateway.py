@@ -105,6 +105,26 @@ def gateway(
         int,
         typer.Option(min=0, max=65535, help="/metrics, /state, /servers; 0: a free one.", rich_help_panel=_APPS),
     ] = 8002,
+    admin_host: Annotated[
+        str,
+        typer.Option(
+            help="The address of the admin port; without it, this machine alone reaches it.", rich_help_panel=_APPS
+        ),
+    ] = "",
+    admin_key_file: Annotated[
+        str,
+        typer.Option(
+            help="A file with the key that operators send to the admin port as a bearer token.", rich_help_panel=_APPS
+        ),
+    ] = "",
+    api_path: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A further path to pass on, such as /v1/audio/speech; give it once for each.",
+            show_default=False,
+            rich_help_panel=_APPS,
+        ),
+    ] = None,
     tls_cert: Annotated[
         Path | None,
         typer.Option(
@@ -239,6 +259,9 @@ def gateway(
         host=host,
         port=port,
         admin_port=admin_port,
+        admin_host=admin_host,
+        admin_key_file=admin_key_file,
+        api_paths=tuple(api_path or ()),
         tls=TlsSpec(cert_file=str(tls_cert), key_file=str(tls_key)) if tls_cert is not None else None,
         max_body_bytes=size_bytes(max_body),
         connect_timeout_s=connect_timeout,

@@ -23,11 +23,11 @@ def direct_client(
     return httpx.Client(base_url=base_url, headers=headers, timeout=timeout, transport=httpx.HTTPTransport())
 
 
-def direct_get(url: str, timeout_s: float) -> httpx.Response:
+def direct_get(url: str, timeout_s: float, headers: Mapping[str, str] | None = None) -> httpx.Response:
     """Return the answer of one GET.
 
     Raises:
         httpx.HTTPError: nothing answers there in time.
     """
-    with direct_client(timeout=timeout_s) as client:
+    with direct_client(timeout=timeout_s, headers=headers) as client:
         return client.get(url)

@@ -14,6 +14,7 @@ from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
 from cluster.spec.server_url import server_url
 from cluster.spec.servers_file import ServerSpec
 from cluster.spec.tenants_file import TENANTS_FILE
+from deployments.gateway.admin_key import with_admin_key_read
 from deployments.gateway.tenant_keys import with_keys_read
 from deployments.gateway.tenants_watch import TenantsWatch
 from deployments.launch.read_file import read_text
@@ -22,6 +23,7 @@ from deployments.standalone.server_list import ServerList
 from deployments.standalone.server_settings import ServerDefaults
 from deployments.standalone.servers_page import PATH as SERVERS_PATH
 from deployments.standalone.servers_page import ServersPage
+from router.http.gateway import LOOPBACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ def run_in_foreground(  # noqa: PLR0913 - the command's options
     """
     if tenants is not None:
         spec = spec.model_copy(update={"tenants": _tenants_of(tenants)[0]})
+    spec = with_admin_key_read(spec, "the options")
     try:
         listed = ServerList(map(_given, servers.urls), file=servers.file, defaults=servers.defaults)
     except ValueError as error:
@@ -106,8 +109,11 @@ async def _run(
     except OSError as error:
         raise ClusterError(str(error.strerror or error)) from error
     host = "127.0.0.1" if spec.host in {"0.0.0.0", "::"} else spec.host  # noqa: S104 - compared, not listened on
+    admin_host = LOOPBACK if spec.admin_host in {"", "0.0.0.0", "::"} else spec.admin_host  # noqa: S104 - likewise
     print(f"READY http{'s' * (spec.tls is not None)}://{host}:{process.gateway.port}", flush=True)  # noqa: T201 - programs wait for this line
-    console.print(f"admin: http://{host}:{process.gateway.admin_port} (/metrics, /state, /servers)", highlight=False)
+    console.print(
+        f"admin: http://{admin_host}:{process.gateway.admin_port} (/metrics, /state, /servers)", highlight=False
+    )
     watch = TenantsWatch(process.gateway, lambda: _tenants_of(tenants)) if tenants is not None else None
     if watch is not None:
         watch.start()

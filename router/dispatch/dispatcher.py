@@ -233,9 +233,9 @@ class Dispatcher:
             self._replicas_changed(now_s)
 
     def _go_on(self, ticket: Ticket, now_s: float) -> None:
-        staying = self.fleet.staying()
+        staying = self.fleet.staying(ticket.request.replica_id)
         untried = [replica for replica in staying if replica.replica_id not in ticket.tried]
-        if ticket.failures >= MAX_ATTEMPTS or self._is_closed:
+        if ticket.failures >= MAX_ATTEMPTS or self._is_closed or (ticket.request.replica_id and not untried):
             ticket.refusal = ALL_FAILED
         elif untried and (ticket.is_resumed or self._slots.has_room_in(untried, now_s)):
             # A stream that was cut waited before its first dispatch, so it goes before those that wait now.

@@ -38,8 +38,10 @@ class Fleet:
         self.candidates: list[Replica] = []
         self._suspects: list[Replica] = []
 
-    def staying(self) -> list[Replica]:
-        """Return the replicas that are not leaving and can be reached, in id order."""
+    def staying(self, only: str = "") -> list[Replica]:
+        """Return the replicas that are not leaving and can be reached, in id order; with `only`, the one of that id."""
+        if only:
+            return [replica for replica in (self.replicas.get(only),) if replica is not None and replica.stays]
         return [replica for _, replica in sorted(self.replicas.items()) if replica.stays]
 
     def set_policy(self, policy: Profile) -> None:
@@ -113,12 +115,18 @@ class Fleet:
         self._refresh()
         return True
 
-    def may_take(self, tried: Container[str]) -> Sequence[Replica]:
+    def may_take(self, tried: Container[str], only: str = "") -> Sequence[Replica]:
         """Return the candidates for a request that the replicas in `tried` failed, in id order.
 
         If it has tried all candidates, these are the other replicas that are not leaving: silent ones, and ones that
         are paused after a failure.
+
+        Args:
+            tried: ids of the replicas that failed it.
+            only: id of the one replica that can serve it, paused or not; "": any can.
         """
+        if only:
+            return self.staying(only) if only not in tried else []
         candidates: Sequence[Replica] = self.candidates
         if tried:
             candidates = [replica for replica in candidates if replica.replica_id not in tried]

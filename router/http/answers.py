@@ -68,6 +68,7 @@ class Answers:
         tenant: str = "",
         model: str = "",
         param: str | None = None,
+        headers: bytes = b"",
     ) -> None:
         """Write a refusal and count it.
 
@@ -79,6 +80,7 @@ class Answers:
             tenant: the tenant's name; "": not known.
             model: the model that was asked for; "" unless the cluster serves it.
             param: the body's field that is wrong; None: the error is about no field.
+            headers: further header lines, each with its line end.
         """
         self._plane.meters.ended(model, tenant, outcome)
         request_id = incoming.given_id() or self._plane.new_request_id()
@@ -96,7 +98,7 @@ class Answers:
                     request_bytes=len(incoming.body),
                 )
             )
-        headers = b"x-request-id: " + request_id + b"\r\n"
+        headers += b"x-request-id: " + request_id + b"\r\n"
         if outcome is Outcome.UNAUTHORIZED:
             headers += b"www-authenticate: Bearer\r\n"
         elif outcome is Outcome.NO_REPLICA:

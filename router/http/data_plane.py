@@ -11,6 +11,7 @@ from router.dispatch.replica import Replica
 from router.http.auth import Authenticator
 from router.http.metrics.meters import Meters
 from router.http.replica_route import ReplicaRoute
+from router.http.response_owners import ResponseOwners
 from router.http.served_models import ServedModels
 from router.http.wire.upstream import UpstreamPool
 from router.prompt.chunk_chain import ChunkHasher
@@ -50,8 +51,9 @@ class DataPlane:
         hasher: cuts prompts in chunks and hashes them, in the same way as all gateways and replicas of the cluster.
         scaling_views: returns the state of autoscaling, by model, for the metrics.
         tracer: makes spans of requests; None: requests are not traced.
+        tasks: attempts to connect to a replica, and look-ups of stored responses, that are under way.
+        response_owners: which replica holds a stored response, and whose it is.
         access_log: takes an entry for each request that has ended; None: there is none.
-        tasks: attempts to connect to a replica that are under way.
     """
 
     def __init__(  # noqa: PLR0913 - the composition of one process
@@ -76,6 +78,7 @@ class DataPlane:
         self.tracer: Tracer | None = None
         self.access_log: AccessLog | None = None
         self.tasks: set[asyncio.Task[None]] = set()
+        self.response_owners = ResponseOwners()
         self._routes: dict[str, ReplicaRoute] = {}
         self._gateway_id = gateway_id
         self._credential = credential

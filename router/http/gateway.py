@@ -15,6 +15,8 @@ from cluster.clock import Clock
 from cluster.spec.cluster_spec import ModelSpec
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
 from router.http.access_log import AccessLog
+from router.http.admin_access import AdminAccess
+from router.http.admin_pages import AdminPages
 from router.http.auth import Authenticator, OpenAccess, keys_of
 from router.http.client_connection import ClientConnection, Handler, OpenConnections
 from router.http.cors import Cors
@@ -33,6 +35,8 @@ from router.replicas.load_report import LoadReport
 if TYPE_CHECKING:
     from router.http.operations import Operation
 
+LOOPBACK = "127.0.0.1"
+"""Address that only this machine reaches."""
 FLUSH_S = 0.2
 """Seconds that a stopping gateway gives its last answers to leave the process."""
 
@@ -54,6 +58,8 @@ class Gateway:
         rng: breaks ties.
         authenticator: maps API keys to tenants. None: the tenants of `spec` are used, or open access if it has none.
         tracer: makes spans of requests; None: requests are not traced.
+        admin_credential: a bearer token that opens the admin port, besides the operators' key: the cluster's internal
+            credential, for RackServe's own commands. "": the admin port is for this machine, where `spec` says no more.
 
     Raises:
         PolicyError: a model names a policy that does not exist.
@@ -76,6 +82,7 @@ class Gateway:
         rng: Random,
         authenticator: Authenticator | None = None,
         tracer: Tracer | None = None,
+        admin_credential: str = "",
     ) -> None:
         self.port = 0
         self.admin_port = 0
@@ -91,6 +98,7 @@ class Gateway:
             rng=rng,
             now_s=clock.now_s,
         )
+        self._admin_credential = admin_credential
         self._now_s = clock.now_s
         self._certificate: ServerCertificate | None = None
         self._plane.tracer = tracer
@@ -117,9 +125,19 @@ class Gateway:
         apps_socket = shared_socket(self._spec.host, self._spec.port)
         cors = Cors(self._spec.cors.origins) if self._spec.cors.origins else None
         self.port = await self._listen(apps_socket, front, self._certificate, cors)
-        operators = Pages(self._plane, self.readiness, self.state, self.operations)
-        self.admin_port = await self._listen(first_free_socket(self._spec.host, self._spec.admin_port), operators)
+        self.admin_port = await self._listen(
+            first_free_socket(self._admin_host(), self._spec.admin_port),
+            AdminPages(self._plane, self.readiness, self.state, self._admin_access(), self.operations),
+        )
         self._ticker = loop.create_task(self._tick())
+
+    def _admin_host(self) -> str:
+        """Return the address of the admin port: loopback, unless told otherwise or guarded by a credential."""
+        return self._spec.admin_host or (self._spec.host if self._admin_credential else LOOPBACK)
+
+    def _admin_access(self) -> AdminAccess:
+        spec = self._spec
+        return AdminAccess(spec.admin_key_sha256, [self._admin_credential], is_opened=bool(spec.admin_host))
 
     async def _listen(
         self,

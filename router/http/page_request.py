@@ -41,11 +41,8 @@ async def get_page(route: ReplicaRoute, path: str, most_bytes: int) -> tuple[int
 
 async def _get(upstream: UpstreamConnection, route: ReplicaRoute, path: str, most_bytes: int) -> tuple[int, bytes]:
     page = PageRequest(most_bytes)
-    upstream.send(
-        page,
-        b"GET %s%s%spoll-%d\r\n\r\n" % (route.path_prefix, path.encode("ascii"), route.own_head_end, next(_numbers)),
-        b"",
-    )
+    head = b"GET %s%s%spoll-%d\r\n\r\n" % (route.path_prefix, path.encode("ascii"), route.own_head_end, next(_numbers))
+    upstream.send(page, head, b"")
     try:
         return await page.answer
     finally:

@@ -20,7 +20,8 @@ class ReplicaRoute:
         pool: the pooled connections.
         path_prefix: what stands before the path.
         head_end: the part of the head from the HTTP version up to the value of `x-request-id`.
-        own_head_end: the same for requests of the gateway's own: it has a key even where clients use theirs.
+        own_head_end: the same for requests of the gateway's own. It has a key even where clients use theirs, and no
+            gateway's name: replicas count each gateway's requests, and flow control, which compares, knows no pages.
         forwarded: names of the client's headers that are passed on there.
     """
 
@@ -42,19 +43,20 @@ class ReplicaRoute:
         """
         endpoint = pool.endpoint
         access = endpoint.access
-        lines = [f" HTTP/1.1\r\nhost: {_host_header(endpoint)}", f"x-rackserve-gateway: {gateway_id}"]
+        host = f" HTTP/1.1\r\nhost: {_host_header(endpoint)}"
         forwarded = FORWARDED + tuple(name.encode() for name in forward_headers if name.encode() not in FORWARDED)
         key = access.key or credential
-        with_key = [*lines, f"authorization: Bearer {key}"] if key else lines
-        own_head_end = _head_end(with_key)
+        authorization = f"authorization: Bearer {key}" if key else ""
+        own_head_end = _head_end(host, authorization)
         if access.passes_authorization:
             forwarded += CREDENTIALS
-        head_end = _head_end(lines) if access.passes_authorization else own_head_end
+            authorization = ""
+        head_end = _head_end(host, f"x-rackserve-gateway: {gateway_id}", authorization)
         return cls(pool, access.path_prefix.encode("ascii"), head_end, own_head_end, forwarded)
 
 
-def _head_end(lines: Sequence[str]) -> bytes:
-    return "\r\n".join((*lines, "x-request-id: ")).encode("latin-1")
+def _head_end(*lines: str) -> bytes:
+    return "\r\n".join((*filter(None, lines), "x-request-id: ")).encode("latin-1")
 
 
 def _host_header(endpoint: Endpoint) -> str:

@@ -21,12 +21,12 @@ async def test_the_replicas_request_is_built_anew() -> None:
             b"Authorization: Bearer outer\r\nTraceParent: 00-aa-bb-01\r\nx-evil: 1\r\nconnection: x-evil\r\n"
             b"accept: text/event-stream\r\nx-rackserve-gateway: forged\r\ncookie: c=1\r\nX-Request-Id: mine-1\r\n"
         )
-        status, answer_headers, answer = await ask(gateway.port, request(body, path="/v1/x?y=1", headers=headers))
+        status, answer_headers, answer = await ask(gateway.port, request(body, path="/v1/score?y=1", headers=headers))
         seen = replica.received[0]
         assert (status, answer) == (200, b'{"got":%d}' % len(body))
         assert answer_headers["x-request-id"] == "mine-1"
         assert seen.body == body
-        assert seen.head.startswith(b"POST /v1/x?y=1 HTTP/1.1\r\n")
+        assert seen.head.startswith(b"POST /v1/score?y=1 HTTP/1.1\r\n")
         names = {line.split(b":")[0] for line in seen.head.split(b"\r\n")[1:]}
         assert names == {
             b"host",
