@@ -234,7 +234,7 @@ class ReplicaServer:
         config = uvicorn.Config(
             guard,
             http="httptools",
-            ws="none",
+            ws="auto",
             lifespan="auto",
             access_log=False,
             log_config=None,
