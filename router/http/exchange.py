@@ -31,8 +31,9 @@ class Exchange(Failover):
     """One request and its answer.
 
     Its life is `start` → (a wait) → `dispatched` → an upstream connection → `upstream_head` → bytes to the client … →
-    `upstream_done`. If the replica fails before its head, or within a stream that another replica can continue, the
-    request goes back to the dispatcher (see `Failover`). It ends at any point if the client leaves.
+    `upstream_done`. If the replica fails before its head, answers with an error, or fails within a stream that another
+    replica can continue, the request goes back to the dispatcher (see `Failover`). It ends at any point if the client
+    leaves.
 
     Args:
         plane: the gateway's shared state.
@@ -68,6 +69,7 @@ class Exchange(Failover):
         self._priority = priority
         self._wait_s = wait_s
         self._body = incoming.body
+        self._needs_fresh = False
         self._ended = True  # nothing is to be given back until the dispatcher has the request
         self._began_s = plane.now_s()
         self._span = plane.tracer.begin(incoming, request, tenant.name) if plane.tracer is not None else None
@@ -107,14 +109,18 @@ class Exchange(Failover):
             self._going_away()
             return self._client.transport.write
         plane = self._plane
-        self._flow.dispatcher.answers(self._ticket, plane.now_s())
+        is_error = head.status >= HTTPStatus.BAD_REQUEST
+        if not is_error:
+            self._flow.dispatcher.answers(self._ticket, plane.now_s())
+        elif (unread := self._answered_error(head)) is not None:
+            return unread
         if answer.is_resumed:
             return self._resumed_head(head, body)
         if plane.draining:
             answer.keep_alive = False
         sink = answer.begin(head, body, self._own_headers(self._ticket.attempt), self._engine_gave_up)
-        if body or head.length == 0:
-            self._first_bytes()
+        if body or head.length == 0 or is_error:
+            self._first_bytes(is_error=is_error)
             return sink
 
         def first(data: bytes) -> None:
@@ -125,11 +131,16 @@ class Exchange(Failover):
 
         return first
 
-    def _first_bytes(self) -> None:
-        """Note the time of the body's first bytes: a stream's first token, or an answer that is not streamed."""
+    def _first_bytes(self, *, is_error: bool = False) -> None:
+        """Note the time of the answer's first bytes; those of the body, but of an error's head.
+
+        They are a stream's first token, or an answer that is not streamed. An error says nothing of either: a quick
+        one must not make its replica look fast.
+        """
         now_s = self._plane.now_s()
         self._plane.meters.model(self._request.model).ttfb_s.observe(now_s - self._began_s)
-        self._flow.dispatcher.first_token(self._ticket, now_s)
+        if not is_error:
+            self._flow.dispatcher.first_token(self._ticket, now_s)
         if self._span is not None:
             self._span.first_bytes()
 
