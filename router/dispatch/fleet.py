@@ -75,14 +75,16 @@ class Fleet:
     def may_take(self, tried: Container[str]) -> Sequence[Replica]:
         """Return the candidates for a request that the replicas in `tried` failed, in id order.
 
-        If it has tried all candidates, these are the other replicas that are not leaving: silent ones, and ones that
-        are paused after a failure.
+        It goes to one that has answered no error since its last whole answer, if there is one: the request should not
+        fail twice. If it has tried all candidates, these are the other replicas that are not leaving: silent ones, and
+        ones that are left out.
         """
         candidates: Sequence[Replica] = self.candidates
         if tried:
             candidates = [replica for replica in candidates if replica.replica_id not in tried]
             if not candidates:
                 candidates = [replica for replica in self.staying() if replica.replica_id not in tried]
+            candidates = [replica for replica in candidates if not replica.health.errors] or candidates
         return candidates
 
     def leaving(self, replica: Replica) -> None:
