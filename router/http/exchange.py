@@ -7,6 +7,7 @@ from router.dispatch.attempt import Attempt
 from router.estimator.expectation import Usage
 from router.flow_control.priority import Priority
 from router.flow_control.verdict import Reject
+from router.http.api.errors import error_body
 from router.http.auth import Tenant
 from router.http.client import Client
 from router.http.data_plane import DataPlane
@@ -15,7 +16,7 @@ from router.http.model_flow import ModelFlow
 from router.http.relayed_answer import RelayedAnswer
 from router.http.wire.incoming import IncomingRequest
 from router.http.wire.response_head import ResponseHead
-from router.http.wire.responses import error_body, response
+from router.http.wire.responses import response
 from router.http.wire.upstream import Sink, UpstreamConnection
 from router.outcome import HTTP_STATUS, Outcome
 from router.prompt.chunk_chain import ChunkChain
@@ -112,7 +113,10 @@ class Exchange(Failover):
             return self._resumed_head(head, body)
         if plane.draining:
             answer.keep_alive = False
+        upstream = self.upstream
         sink = answer.begin(head, body, self._own_headers(self._ticket.attempt), self._engine_gave_up)
+        if self.upstream is not upstream:
+            return sink  # the engine gave up with its first bytes
         if body or head.length == 0:
             self._first_bytes()
             return sink
@@ -173,7 +177,7 @@ class Exchange(Failover):
 
     def _refuse(self, refusal: Reject) -> None:
         if self.answer.head is not None:
-            self._break(refusal.message, whole=True)
+            self._break(refusal.message, whole=True, outcome=refusal.outcome)
             return
         outcome = refusal.outcome
         headers = self._own_headers(self._ticket.attempt)
@@ -182,7 +186,7 @@ class Exchange(Failover):
         if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
             headers += b"retry-after: %d\r\n" % refusal.retry_after
         keep_alive = self.answer.keep_alive and not self._plane.draining
-        body = error_body(outcome, refusal.message)
+        body = error_body(outcome, refusal.message, path=self._incoming.path, request_id=self._request_id)
         self._client.transport.write(
             response(status, body, headers=headers, close=not keep_alive, head_only=self.head_request)
         )
@@ -203,7 +207,13 @@ class Exchange(Failover):
         plane, upstream = self._plane, self.upstream
         model, tenant = self._request.model, self._tenant.name
         now_s = plane.now_s()
-        sent_tokens = self.answer.tokens_sent() if usage.completion_tokens is None else None
+        if usage.completion_tokens is None:
+            so_far = self.answer.usage_about()
+            if so_far.prompt_tokens is not None:
+                usage = so_far
+            sent_tokens = so_far.completion_tokens
+        else:
+            sent_tokens = None
         self._flow.dispatcher.finish(
             self._ticket,
             outcome,
@@ -215,7 +225,7 @@ class Exchange(Failover):
             sent_tokens=sent_tokens,
         )
         self._flow.ended(self._ticket)
-        if sent_tokens is not None:
+        if sent_tokens is not None and usage.completion_tokens is None:
             usage = Usage(usage.prompt_tokens, usage.cached_tokens, sent_tokens)
         plane.meters.ended(model, tenant, outcome)
         plane.meters.used(model, tenant, usage)

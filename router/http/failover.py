@@ -8,7 +8,7 @@ import structlog
 from router.dispatch.dispatcher import ALL_FAILED
 from router.dispatch.ticket import Fault, Ticket
 from router.estimator.expectation import Usage
-from router.flow_control.verdict import Reject
+from router.flow_control.verdict import Reject, reject
 from router.http.client import Client
 from router.http.data_plane import DataPlane, ReplicaRoute
 from router.http.model_flow import ModelFlow
@@ -18,6 +18,8 @@ from router.http.wire.incoming import IncomingRequest
 from router.http.wire.response_head import ResponseHead
 from router.http.wire.upstream import Sink, UpstreamConnection
 from router.outcome import Outcome
+
+STOPPED = "the gateway stopped before the answer was complete"
 
 _log = structlog.get_logger("rackserve.gateway")
 
@@ -87,6 +89,9 @@ class Failover(ABC):
             return
         if self._span is not None:
             self._span.dispatched(attempt)
+        if self.answer.needs_continuing and not attempt.replica.endpoint.continues_messages:
+            self._break("the stream could not be resumed: no replica left is known to continue a message", whole=True)
+            return
         route = self._plane.route_to(attempt.replica)
         upstream = route.pool.take()
         if upstream is None:
@@ -112,9 +117,12 @@ class Failover(ABC):
             self._send(upstream, route)
 
     def _send(self, upstream: UpstreamConnection, route: ReplicaRoute) -> None:
-        head = self._incoming.upstream_head(route.head_end, self._request_id, len(self._body))
+        body = self._body
+        if self._ticket.request.stream:
+            body = self.answer.body_for(route.pool.endpoint, body)
+        head = self._incoming.upstream_head(route.head_end, self._request_id, len(body))
         self.upstream = upstream
-        upstream.send(self, head, self._body)
+        upstream.send(self, head, body)
 
     # --- failures
 
@@ -132,10 +140,12 @@ class Failover(ABC):
             is_stale = upstream is not None and upstream.used > 1 and upstream.received == 0
             self._failed_before_answering(Fault.STALE_CONNECTION if is_stale else Fault.FAILED, reason)
             return
-        whole = between_chunks or self.answer.is_resumed
-        if not (whole and self._resume(Fault.FAILED, reason)):
+        self._failed_within_answer(Outcome.REPLICA_FAILED, reason, whole=between_chunks)
+
+    def _failed_within_answer(self, outcome: Outcome, reason: str, *, whole: bool) -> None:
+        if not self._resume(Fault.FAILED, reason):
             self._blame(reason)
-            self._break(f"the replica {reason} before the answer was complete", whole=whole)
+            self._break(f"the replica {reason} before the answer was complete", whole=whole, outcome=outcome)
 
     def timed_out(self, timeout_s: float) -> None:
         """Give up on the replica, as it sent nothing for `timeout_s` seconds."""
@@ -146,7 +156,7 @@ class Failover(ABC):
         between_chunks = upstream.between_chunks
         upstream.abandon()
         if self.answer.head is not None:
-            self.upstream_failed(reason, between_chunks=between_chunks)
+            self._failed_within_answer(Outcome.REPLICA_TIMEOUT, reason, whole=between_chunks)
             return
         self._blame(reason)
         self._refuse(Reject(Outcome.REPLICA_TIMEOUT, 1.0, f"the replica {reason}"))
@@ -202,14 +212,16 @@ class Failover(ABC):
         body = self.answer.resume()
         if body is None:
             return False
-        if fault is Fault.FAILED:
-            self._log_failure(reason)
         if not body:  # all of the text has been sent
             if fault is Fault.FAILED:
-                self._flow.dispatcher.blame(self._ticket, self._plane.now_s())
-            self._end(Outcome.OK)
+                self._blame(reason)
+            self._end(Outcome.OK, self.answer.usage(with_reply=False)[0])
             self._client.exchange_ended(keep_alive=self.answer.keep_alive)
             return True
+        if self.answer.needs_continuing and not self._leave_out_strangers():
+            return False
+        if fault is Fault.FAILED:
+            self._log_failure(reason)
         self._body = body
         self.upstream = None
         self._ticket.is_resumed = True
@@ -217,9 +229,16 @@ class Failover(ABC):
         self._flow.fail(self._ticket, fault, self)
         return True
 
+    def _leave_out_strangers(self) -> bool:
+        """Keep the stream from replicas that may not continue a message; return False where there are no others."""
+        staying = self._flow.dispatcher.fleet.staying()
+        strangers = {each.replica_id for each in staying if not each.endpoint.continues_messages}
+        self._ticket.tried |= strangers
+        return len(strangers) < len(staying)
+
     def _resumed_head(self, head: ResponseHead, body: bytes) -> Sink:
         """Return where the body of the continuing replica goes: its events are passed on, its head is not."""
-        sink = self.answer.go_on(head, body, self._engine_gave_up)
+        sink = self.answer.go_on(head, body, self._engine_gave_up, self._strayed)
         if sink is not None:
             return sink
         if self.upstream is not None:
@@ -227,16 +246,37 @@ class Failover(ABC):
         self._break(f"the stream could not be resumed: another replica answered {head.status}", whole=True)
         return self._client.transport.write
 
-    def _break(self, message: str, *, whole: bool) -> None:
+    def _strayed(self) -> None:
+        """End the stream, as the replica that was to continue its text says something else."""
+        if self.upstream is not None:
+            self.upstream.abandon()
+        if not self._ended:
+            self._break("the stream could not be resumed: another replica did not continue its text", whole=True)
+
+    def _break(self, message: str, *, whole: bool, outcome: Outcome = Outcome.REPLICA_FAILED) -> None:
         """End an answer that cannot be completed.
 
         Args:
             message: what happened, for the client.
-            whole: what was sent ends with a whole chunk, so an error event may follow.
+            whole: what came ends with a whole chunk, so an error event may follow.
+            outcome: how the request ended.
         """
-        self._end(Outcome.REPLICA_FAILED)
-        self.answer.break_off(Outcome.REPLICA_FAILED, message, whole=whole)
+        self._end(outcome)
+        self.answer.break_off(outcome, message, whole=whole)
         self._client.exchange_broken()
+
+    def gateway_ends(self) -> None:
+        """End the answer, as the gateway stops before it is complete."""
+        if self._ended:
+            return
+        upstream = self.upstream
+        whole = upstream is not None and upstream.between_chunks
+        if upstream is not None:
+            upstream.abandon()
+        if self.answer.head is None:
+            self._refuse(reject(Outcome.SHUTTING_DOWN, 1.0, STOPPED))
+        else:
+            self._break(STOPPED, whole=whole, outcome=Outcome.SHUTTING_DOWN)
 
     def failed_inside(self) -> None:
         """Refuse the request, as the gateway itself failed with it."""
