@@ -189,7 +189,7 @@ class Gateway:
         }
 
     async def stop(self, drain_s: float) -> None:
-        """Stop accepting connections and let answers finish for `drain_s` seconds; then end them and refuse what waits."""
+        """Stop accepting connections, let answers finish for `drain_s` seconds, then end them and refuse what waits."""
         self._plane.draining = True
         for listener in self._listeners:
             await listener.close()
