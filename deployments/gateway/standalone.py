@@ -14,6 +14,7 @@ import structlog
 from cluster.errors import ClusterError, PolicyError
 from cluster.spec.cluster_spec import MODEL_NAME, ModelSpec
 from cluster.spec.gateway_spec import GatewaySpec
+from deployments.gateway.server_kind import continues_messages
 from deployments.gateway.server_metrics import kv_tokens_of
 from deployments.process.machine_clock import MachineClock
 from deployments.tracing.wiring import close, gateway_tracer
@@ -42,6 +43,7 @@ class _Server:
         models: names of its models, as of the last answered poll.
         misses: failed polls in a row.
         kv_tokens: tokens that its KV caches hold, as read when it came up; 0: not known.
+        continuing: names of the models with which it is known to continue a message.
         told: all model names seen so far; one that cannot be routed is logged when it is first seen.
     """
 
@@ -50,6 +52,7 @@ class _Server:
     models: tuple[str, ...] = ()
     misses: int = MISSES
     kv_tokens: int = 0
+    continuing: frozenset[str] = frozenset()
     told: set[str] = field(default_factory=set)
 
     @property
@@ -176,7 +179,8 @@ class StandaloneGateway:
         try:
             response = await self._client.get(f"{server.url}/v1/models")
             response.raise_for_status()
-            names = [str(model["id"]) for model in response.json()["data"]]
+            cards = {str(model["id"]): model for model in response.json()["data"]}
+            names = list(cards)
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             server.misses += 1
             if server.misses == MISSES:
@@ -195,6 +199,7 @@ class StandaloneGateway:
                     "a model's name cannot be routed; rename it on its server", replica=server.name, model=name
                 )
         server.models = tuple(name for name in names if MODEL_NAME.fullmatch(name))
+        server.continuing = frozenset(name for name, card in cards.items() if continues_messages(card))
 
     async def _kv_tokens(self, server: _Server) -> int:
         try:
@@ -228,6 +233,7 @@ class StandaloneGateway:
                     host=server.host,
                     http_port=server.port,
                     kv_tokens=server.kv_tokens // max(1, len(server.models)),
+                    continues_messages=name in server.continuing,
                 )
                 for server in self._servers
                 if server.is_up

@@ -76,10 +76,14 @@ class CircuitBreaker:
         return self._shows(replica)
 
     def tick(self, now_s: float) -> bool:
-        """Begin the probation of replicas whose pause is over, and wait no longer for probes that take too long."""
+        """Begin the probation of replicas whose pause is over, and wait no longer for what takes over `PROBE_S`."""
         over = [replica for replica in self._shut if replica.health.until_s <= now_s]
         for replica in over:
-            replica.health.begin_probation()
+            health = replica.health
+            if health.probe is not None and not health.by_errors:
+                health.reinstate()
+            else:
+                health.begin_probation()
             self._shows(replica)
         return bool(over)
 

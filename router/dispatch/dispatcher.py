@@ -144,11 +144,16 @@ class Dispatcher:
             self._reserve(ticket)
         return ticket
 
-    def answers(self, ticket: Ticket, now_s: float) -> None:
-        """Note that a request's replica has begun to answer it well."""
+    def answers(self, ticket: Ticket, now_s: float) -> bool:
+        """Note that a request's replica has begun to answer it well.
+
+        Returns:
+            Whether the replica had been left out, and gets requests again.
+        """
         attempt = ticket.attempt
-        if attempt is not None and (ticket.erring or attempt.replica.health.standing is not Standing.UP):
-            self.judge.answers(ticket, attempt, now_s)
+        if attempt is None or not (ticket.erring or attempt.replica.health.standing is not Standing.UP):
+            return False
+        return self.judge.answers(ticket, attempt, now_s)
 
     def first_token(self, ticket: Ticket, now_s: float) -> None:
         """Note that an answer's body has begun, so its prompt is prefilled."""

@@ -13,9 +13,10 @@ PAUSE_S = 0.5
 """Seconds for which a replica is left out at first; each further time in a row doubles them."""
 PAUSE_MAX_S = 8.0
 """Longest such pause, in seconds."""
-PROBE_S = 5.0
-"""Seconds after which a replica on probation gets another request, if the last one is neither answered nor failed: it
-may be a long answer that comes in one piece."""
+PROBE_S = 2.0
+"""Seconds for which others wait for the request that decides a probation: its answer may be long and come in one piece.
+After them a replica whose connection had broken counts as up, because connections break at once; one that had answered
+with errors gets another request."""
 
 
 class Standing(StrEnum):

@@ -3,7 +3,7 @@
 from router.dispatch.attempt import Attempt
 from router.dispatch.backpressure import pause_s
 from router.dispatch.health import Standing
-from router.dispatch.resends import Resends
+from router.dispatch.resends import MAX_ATTEMPTS, Resends
 from router.dispatch.takers import Takers
 from router.dispatch.ticket import Fault, Ticket
 
@@ -27,17 +27,23 @@ class Judge:
         """Note that a request was given to a replica on probation: it decides, unless too few replicas are in use."""
         self._changed(self._breaker.begin_probe(attempt, now_s), now_s)
 
-    def answers(self, ticket: Ticket, attempt: Attempt, now_s: float) -> None:
+    def answers(self, ticket: Ticket, attempt: Attempt, now_s: float) -> bool:
         """Note that a replica begins to answer well.
 
         If another one answered the same request with an error, that was the fault of the other one.
+
+        Returns:
+            Whether the replica had been left out, and gets requests again.
         """
         erring = ticket.erring
         if erring is not None:
             ticket.erring = None
             self._changed(self._breaker.erred(erring, hash(ticket.request.request_id), now_s), now_s)
-        if _is_fresh(attempt):
-            self._changed(self._breaker.answered(attempt.replica), now_s)
+        replica = attempt.replica
+        if replica.health.standing is Standing.UP or not _is_fresh(attempt):
+            return False
+        self._changed(self._breaker.answered(replica), now_s)
+        return replica.accepting
 
     def refuses(self, ticket: Ticket, now_s: float) -> None:
         """Note that a request's replica says that the request is wrong (4xx), which is no fault of the replica.
@@ -69,14 +75,24 @@ class Judge:
         if fault is Fault.BUSY:
             self._takers.slots.back_off(attempt.replica, now_s + pause_s(retry_after_s), now_s)
         else:
-            self.errs(ticket, attempt, now_s)
+            self._errs(ticket, attempt, now_s)
         return is_repeatable and self._resends.allows(ticket, now_s)
 
-    def errs(self, ticket: Ticket, attempt: Attempt, now_s: float) -> None:
-        """Note that a replica answered a request with an error, or gave up on it.
+    def has_other(self, ticket: Ticket) -> bool:
+        """Tell whether another replica can be asked in place of the one that a request is on."""
+        attempt = ticket.attempt
+        others = (
+            replica for replica in self._resends.untried(ticket) if attempt is None or replica is not attempt.replica
+        )
+        return ticket.failures + 1 < MAX_ATTEMPTS and any(others)
 
-        A request that is bad in itself comes again and again, so the same body counts once in a row.
-        """
+    def gives_up(self, ticket: Ticket, now_s: float) -> None:
+        """Note that an engine gave up on a request within its stream, where no other replica can continue it."""
+        if ticket.attempt is not None:
+            self._errs(ticket, ticket.attempt, now_s)
+
+    def _errs(self, ticket: Ticket, attempt: Attempt, now_s: float) -> None:
+        """Count an error; of the same body only once in a row, as a bad request comes again and again."""
         if not _is_fresh(attempt):
             return
         replica, key = attempt.replica, hash(ticket.request.body)
@@ -94,7 +110,7 @@ class Judge:
         if fault is Fault.FAILED:
             self.breaks_off(attempt, now_s)
         elif fault is Fault.GAVE_UP:
-            self.errs(ticket, attempt, now_s)
+            self._errs(ticket, attempt, now_s)
         elif fault is Fault.LEAVING:
             self._takers.fleet.leaving(attempt.replica)
             self._takers.update(now_s)

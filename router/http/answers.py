@@ -3,9 +3,10 @@
 import asyncio
 from typing import Protocol
 
+from router.http.api.errors import error_body
 from router.http.data_plane import DataPlane
 from router.http.wire.incoming import IncomingRequest
-from router.http.wire.responses import error_body, response
+from router.http.wire.responses import response
 from router.outcome import HTTP_STATUS, Outcome
 
 
@@ -79,7 +80,9 @@ class Answers:
             param: the body's field that is wrong; None: the error is about no field.
         """
         self._plane.meters.ended(model, tenant, outcome)
-        headers = b"x-request-id: " + (incoming.given_id() or self._plane.new_request_id()) + b"\r\n"
+        request_id = incoming.given_id() or self._plane.new_request_id()
+        headers = b"x-request-id: " + request_id + b"\r\n"
         if outcome is Outcome.UNAUTHORIZED:
             headers += b"www-authenticate: Bearer\r\n"
-        self.answer(client, incoming, HTTP_STATUS[outcome], error_body(outcome, message, param), headers=headers)
+        body = error_body(outcome, message, param, path=incoming.path, request_id=request_id)
+        self.answer(client, incoming, HTTP_STATUS[outcome], body, headers=headers)

@@ -7,6 +7,7 @@ from router.dispatch.attempt import Attempt
 from router.estimator.expectation import Usage
 from router.flow_control.priority import Priority
 from router.flow_control.verdict import Reject
+from router.http.api.errors import error_body
 from router.http.auth import Tenant
 from router.http.client import Client
 from router.http.data_plane import DataPlane
@@ -15,7 +16,7 @@ from router.http.model_flow import ModelFlow
 from router.http.relayed_answer import RelayedAnswer
 from router.http.wire.incoming import IncomingRequest
 from router.http.wire.response_head import ResponseHead
-from router.http.wire.responses import error_body, response
+from router.http.wire.responses import response
 from router.http.wire.upstream import Sink, UpstreamConnection
 from router.outcome import HTTP_STATUS, Outcome
 from router.prompt.chunk_chain import ChunkChain
@@ -69,6 +70,7 @@ class Exchange(Failover):
         self._priority = priority
         self._wait_s = wait_s
         self._body = incoming.body
+        self._has_erred = False
         self._needs_fresh = False
         self._ended = True  # nothing is to be given back until the dispatcher has the request
         self._began_s = plane.now_s()
@@ -108,17 +110,21 @@ class Exchange(Failover):
         if head.retry_elsewhere:
             self._going_away()
             return self._client.transport.write
-        plane = self._plane
-        is_error = head.status >= HTTPStatus.BAD_REQUEST
-        if not is_error:
-            self._flow.dispatcher.answers(self._ticket, plane.now_s())
+        if head.status < HTTPStatus.BAD_REQUEST:
+            self._answered_well()
         elif (unread := self._answered_error(head)) is not None:
             return unread
-        if answer.is_resumed:
-            return self._resumed_head(head, body)
-        if plane.draining:
+        return self._resumed_head(head, body) if answer.is_resumed else self._begin(head, body)
+
+    def _begin(self, head: ResponseHead, body: bytes) -> Sink:
+        answer = self.answer
+        if self._plane.draining:
             answer.keep_alive = False
+        upstream = self.upstream
         sink = answer.begin(head, body, self._own_headers(self._ticket.attempt), self._engine_gave_up)
+        if self.upstream is not upstream:
+            return sink  # the engine gave up with its first bytes
+        is_error = head.status >= HTTPStatus.BAD_REQUEST
         if body or head.length == 0 or is_error:
             self._first_bytes(is_error=is_error)
             return sink
@@ -157,7 +163,9 @@ class Exchange(Failover):
         if self._ended or head is None:
             return
         self.answer.complete()
-        if head.status < HTTPStatus.BAD_REQUEST:
+        if self._has_erred:
+            self._end(Outcome.REPLICA_FAILED, self.answer.usage(with_reply=False)[0])
+        elif head.status < HTTPStatus.BAD_REQUEST:
             is_learned_from = self._flow.dispatcher.estimator.reads_prompts and self._ticket.attempt is not None
             usage, reply = self.answer.usage(with_reply=is_learned_from)
             chain = self._request.chain
@@ -184,7 +192,7 @@ class Exchange(Failover):
 
     def _refuse(self, refusal: Reject) -> None:
         if self.answer.head is not None:
-            self._break(refusal.message, whole=True)
+            self._break(refusal.message, whole=True, outcome=refusal.outcome)
             return
         outcome = refusal.outcome
         headers = self._own_headers(self._ticket.attempt)
@@ -193,7 +201,7 @@ class Exchange(Failover):
         if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
             headers += b"retry-after: %d\r\n" % refusal.retry_after
         keep_alive = self.answer.keep_alive and not self._plane.draining
-        body = error_body(outcome, refusal.message)
+        body = error_body(outcome, refusal.message, path=self._incoming.path, request_id=self._request_id)
         self._client.transport.write(
             response(status, body, headers=headers, close=not keep_alive, head_only=self.head_request)
         )
@@ -214,7 +222,13 @@ class Exchange(Failover):
         plane, upstream = self._plane, self.upstream
         model, tenant = self._request.model, self._tenant.name
         now_s = plane.now_s()
-        sent_tokens = self.answer.tokens_sent() if usage.completion_tokens is None else None
+        if usage.completion_tokens is None:
+            so_far = self.answer.usage_about()
+            if so_far.prompt_tokens is not None:
+                usage = so_far
+            sent_tokens = so_far.completion_tokens
+        else:
+            sent_tokens = None
         self._flow.dispatcher.finish(
             self._ticket,
             outcome,
@@ -226,7 +240,7 @@ class Exchange(Failover):
             sent_tokens=sent_tokens,
         )
         self._flow.ended(self._ticket)
-        if sent_tokens is not None:
+        if sent_tokens is not None and usage.completion_tokens is None:
             usage = Usage(usage.prompt_tokens, usage.cached_tokens, sent_tokens)
         plane.meters.ended(model, tenant, outcome)
         plane.meters.used(model, tenant, usage)

@@ -10,7 +10,8 @@ import structlog
 from router.dispatch.resends import ALL_FAILED
 from router.dispatch.ticket import Fault, Ticket
 from router.estimator.expectation import Usage
-from router.flow_control.verdict import Reject
+from router.flow_control.verdict import Reject, reject
+from router.http.api.error_status import FAULTS
 from router.http.api.repeatable import is_repeatable
 from router.http.client import Client
 from router.http.data_plane import DataPlane, ReplicaRoute
@@ -27,16 +28,7 @@ from router.outcome import Outcome
 STALE_S = 0.1
 """Seconds after a request was written on a reused connection in which a close without a word was already on its way: a
 round trip between any two places of a continent. A replica that closes later has had the request."""
-FAULTS = {
-    HTTPStatus.INTERNAL_SERVER_ERROR: Fault.ERROR,
-    HTTPStatus.BAD_GATEWAY: Fault.ERROR,
-    HTTPStatus.GATEWAY_TIMEOUT: Fault.ERROR,
-    HTTPStatus.TOO_MANY_REQUESTS: Fault.BUSY,
-    HTTPStatus.SERVICE_UNAVAILABLE: Fault.BUSY,
-    529: Fault.BUSY,
-}
-"""What a status says of the replica. 529 is in no RFC; servers of Anthropic's API use it for "overloaded". All others
-are about the request."""
+STOPPED = "the gateway stopped before the answer was complete"
 
 _log = structlog.get_logger("rackserve.gateway")
 
@@ -46,8 +38,8 @@ class Failover(ABC):
 
     `dispatched` takes or opens a connection and sends the request; `upstream_head` of the exchange follows. A request
     that fails before the first byte of its answer goes to another replica; so does one that is answered with an error,
-    once. A stream that breaks is continued by another
-    replica from the text already sent, if it can be (see `router/http/api/resume.py`).
+    once. A stream that breaks is continued by another replica from the text already sent, if it can be (see
+    `router/http/api/resume.py`).
 
     Attributes:
         answer: the client's answer.
@@ -60,6 +52,7 @@ class Failover(ABC):
         "_client",
         "_ended",
         "_flow",
+        "_has_erred",
         "_incoming",
         "_needs_fresh",
         "_plane",
@@ -75,6 +68,7 @@ class Failover(ABC):
     _client: Client
     _ended: bool
     _flow: ModelFlow
+    _has_erred: bool
     _incoming: IncomingRequest
     _needs_fresh: bool
     _plane: DataPlane
@@ -109,6 +103,9 @@ class Failover(ABC):
             return
         if self._span is not None:
             self._span.dispatched(attempt)
+        if self.answer.needs_continuing and not attempt.replica.endpoint.continues_messages:
+            self._break("the stream could not be resumed: no replica left is known to continue a message", whole=True)
+            return
         route = self._plane.route_to(attempt.replica)
         upstream = None if self._needs_fresh else route.pool.take()
         if upstream is None:
@@ -134,9 +131,12 @@ class Failover(ABC):
             self._send(upstream, route)
 
     def _send(self, upstream: UpstreamConnection, route: ReplicaRoute) -> None:
-        head = self._incoming.upstream_head(route.head_end, self._request_id, len(self._body))
+        body = self._body
+        if self._ticket.request.stream:
+            body = self.answer.body_for(route.pool.endpoint, body)
+        head = self._incoming.upstream_head(route.head_end, self._request_id, len(body))
         self.upstream = upstream
-        upstream.send(self, head, self._body)
+        upstream.send(self, head, body)
 
     # --- failures
 
@@ -152,10 +152,12 @@ class Failover(ABC):
         if self.answer.head is None:
             self._failed_before_answering(Fault.STALE_CONNECTION if self._was_stale() else Fault.FAILED, reason)
             return
-        whole = between_chunks or self.answer.is_resumed
-        if not (whole and self._resume(Fault.FAILED, reason)):
+        self._failed_within_answer(Outcome.REPLICA_FAILED, reason, whole=between_chunks)
+
+    def _failed_within_answer(self, outcome: Outcome, reason: str, *, whole: bool) -> None:
+        if not self._resume(Fault.FAILED, reason):
             self._blame(reason)
-            self._break(f"the replica {reason} before the answer was complete", whole=whole)
+            self._break(f"the replica {reason} before the answer was complete", whole=whole, outcome=outcome)
 
     def _was_stale(self) -> bool:
         """Tell whether the replica was closing an idle connection just as the request was written on it.
@@ -164,7 +166,14 @@ class Failover(ABC):
         second time the connection is a new one, which cannot be stale: so a request is repeated once for this reason.
         """
         upstream = self.upstream
-        if upstream is None or upstream.used < 2 or upstream.received:  # noqa: PLR2004 - its second request, or later
+        return upstream is not None and not upstream.received and self._closed_at_once(upstream)
+
+    def _was_idle_till_now(self, head: ResponseHead) -> bool:
+        """Tell whether a 408 is about the time the connection was idle (RFC 9110, section 15.5.9), so it was stale."""
+        return self.upstream is not None and not head.keep_alive and self._closed_at_once(self.upstream)
+
+    def _closed_at_once(self, upstream: UpstreamConnection) -> bool:
+        if upstream.used < 2:  # noqa: PLR2004 - its second request, or a later one
             return False
         self._needs_fresh = self._plane.now_s() - self._ticket.request.now_s < STALE_S
         return self._needs_fresh
@@ -178,7 +187,7 @@ class Failover(ABC):
         between_chunks = upstream.between_chunks
         upstream.abandon()
         if self.answer.head is not None:
-            self.upstream_failed(reason, between_chunks=between_chunks)
+            self._failed_within_answer(Outcome.REPLICA_TIMEOUT, reason, whole=between_chunks)
             return
         self._blame(reason)
         self._refuse(Reject(Outcome.REPLICA_TIMEOUT, 1.0, f"the replica {reason}"))
@@ -193,6 +202,12 @@ class Failover(ABC):
             upstream.abandon()
         self._go_elsewhere(Fault.LEAVING)
 
+    def _answered_well(self) -> None:
+        """Note that the replica begins to answer."""
+        attempt = self._ticket.attempt
+        if self._flow.dispatcher.answers(self._ticket, self._plane.now_s()) and attempt is not None:
+            _log.info("replica answers again", replica=attempt.replica.replica_id)
+
     def _answered_error(self, head: ResponseHead) -> Sink | None:
         """Judge a replica that answers with an error, and give the request to another one if that may help.
 
@@ -203,6 +218,8 @@ class Failover(ABC):
         fault = FAULTS.get(head.status)
         judge, now_s = self._flow.dispatcher.judge, self._plane.now_s()
         if fault is None or attempt is None or upstream is None:
+            if head.status == HTTPStatus.REQUEST_TIMEOUT and self._was_idle_till_now(head):
+                return self._unread(Fault.STALE_CONNECTION)
             judge.refuses(ticket, now_s)
             return None
         health = attempt.replica.health
@@ -216,7 +233,12 @@ class Failover(ABC):
         )
         if health.is_failing and not was_failing:  # log once, not for each request on the replica
             _log.warning("replica answers with errors", replica=attempt.replica.replica_id, status=head.status)
-        if not goes_on:
+        return self._unread(fault) if goes_on else None
+
+    def _unread(self, fault: Fault) -> Sink | None:
+        """Give the request to another replica; return the function that drops the rest of this one's answer."""
+        upstream = self.upstream
+        if upstream is None:
             return None
         unread = UnreadAnswer(upstream)
         upstream.hand_over(unread)
@@ -254,9 +276,13 @@ class Failover(ABC):
     def _engine_gave_up(self) -> bool:
         """Let another replica continue the stream, as this engine gave up on it; return whether one can be asked."""
         upstream = self.upstream
-        gone_on = not self._ended and self._resume(Fault.GAVE_UP, "gave up")
+        has_other = not self._ended and self._flow.dispatcher.judge.has_other(self._ticket)
+        gone_on = has_other and self._resume(Fault.GAVE_UP, "gave up")
         if gone_on and upstream is not None:
             upstream.abandon()
+        elif not self._ended:
+            self._has_erred = True
+            self._flow.dispatcher.judge.gives_up(self._ticket, self._plane.now_s())
         return gone_on
 
     def _resume(self, fault: Fault, reason: str) -> bool:
@@ -270,14 +296,16 @@ class Failover(ABC):
         body = self.answer.resume()
         if body is None:
             return False
-        if fault is Fault.FAILED:
-            self._log_failure(reason)
         if not body:  # all of the text has been sent
             if fault is Fault.FAILED:
-                self._flow.dispatcher.blame(self._ticket, self._plane.now_s())
-            self._end(Outcome.OK)
+                self._blame(reason)
+            self._end(Outcome.OK, self.answer.usage(with_reply=False)[0])
             self._client.exchange_ended(keep_alive=self.answer.keep_alive)
             return True
+        if self.answer.needs_continuing and not self._leave_out_strangers():
+            return False
+        if fault is Fault.FAILED:
+            self._log_failure(reason)
         self._body = body
         self.upstream = None
         self._ticket.is_resumed = True
@@ -285,9 +313,16 @@ class Failover(ABC):
         self._flow.fail(self._ticket, fault, self)
         return True
 
+    def _leave_out_strangers(self) -> bool:
+        """Keep the stream from replicas that may not continue a message; return False where there are no others."""
+        staying = self._flow.dispatcher.fleet.staying()
+        strangers = {each.replica_id for each in staying if not each.endpoint.continues_messages}
+        self._ticket.tried |= strangers
+        return len(strangers) < len(staying)
+
     def _resumed_head(self, head: ResponseHead, body: bytes) -> Sink:
         """Return where the body of the continuing replica goes: its events are passed on, its head is not."""
-        sink = self.answer.go_on(head, body, self._engine_gave_up)
+        sink = self.answer.go_on(head, body, self._engine_gave_up, self._strayed)
         if sink is not None:
             return sink
         if self.upstream is not None:
@@ -295,16 +330,37 @@ class Failover(ABC):
         self._break(f"the stream could not be resumed: another replica answered {head.status}", whole=True)
         return self._client.transport.write
 
-    def _break(self, message: str, *, whole: bool) -> None:
+    def _strayed(self) -> None:
+        """End the stream, as the replica that was to continue its text says something else."""
+        if self.upstream is not None:
+            self.upstream.abandon()
+        if not self._ended:
+            self._break("the stream could not be resumed: another replica did not continue its text", whole=True)
+
+    def _break(self, message: str, *, whole: bool, outcome: Outcome = Outcome.REPLICA_FAILED) -> None:
         """End an answer that cannot be completed.
 
         Args:
             message: what happened, for the client.
-            whole: what was sent ends with a whole chunk, so an error event may follow.
+            whole: what came ends with a whole chunk, so an error event may follow.
+            outcome: how the request ended.
         """
-        self._end(Outcome.REPLICA_FAILED)
-        self.answer.break_off(Outcome.REPLICA_FAILED, message, whole=whole)
+        self._end(outcome)
+        self.answer.break_off(outcome, message, whole=whole)
         self._client.exchange_broken()
+
+    def gateway_ends(self) -> None:
+        """End the answer, as the gateway stops before it is complete."""
+        if self._ended:
+            return
+        upstream = self.upstream
+        whole = upstream is not None and upstream.between_chunks
+        if upstream is not None:
+            upstream.abandon()
+        if self.answer.head is None:
+            self._refuse(reject(Outcome.SHUTTING_DOWN, 1.0, STOPPED))
+        else:
+            self._break(STOPPED, whole=whole, outcome=Outcome.SHUTTING_DOWN)
 
     def failed_inside(self) -> None:
         """Refuse the request, as the gateway itself failed with it."""

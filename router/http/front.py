@@ -89,6 +89,8 @@ class Front:
             body=incoming.body,
             session=incoming.headers.get(b"x-session-id", b"").decode("latin-1"),
             max_tokens=envelope.answer_tokens,
+            include_usage=envelope.includes_usage,
+            continuous_usage=envelope.tells_usage,
         )
         flow = models[model]
         if flow.dispatcher.estimator.reads_prompts:

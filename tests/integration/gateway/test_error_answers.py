@@ -329,3 +329,33 @@ async def test_a_stream_that_is_continued_by_a_failing_replica_is_continued_by_t
         assert b'"one "' in events
         assert b'"two"' in events
         assert events.rstrip().endswith(b"[DONE]")
+
+
+@pytest.mark.parametrize("policy", ["least_load", "expected_ttft"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+async def test_errors_as_a_streams_first_event_reach_no_client(policy: str, path: str) -> None:
+    """Engines answer a stream with 200 before they know; another replica answers, and the failing one is left out."""
+    failed = chunk(b'data: {"error":{"message":"CUDA error","type":"InternalServerError","code":500}}\n\n')
+    body = {"id": "x", "created": 1, "choices": [{"index": 0, "delta": {"content": "fine"}, "text": "fine"}]}
+    well = chunk(b"data: " + json.dumps(body).encode() + b"\n\n") + chunk(b"data: [DONE]\n\n") + LAST_CHUNK
+    async with (
+        ScriptedReplica(saying(SSE_HEAD + failed + chunk(b"data: [DONE]\n\n") + LAST_CHUNK)) as bad,
+        ScriptedReplica(saying(SSE_HEAD + well, after_s=0.01)) as good,
+        running_gateway([bad.port, good.port], models=model(policy)) as gateway,
+    ):
+        for number in range(20):
+            asked = {"model": "m", "stream": True, "prompt": f"{number}", "messages": [{"content": f"{number}"}]}
+            status, _, events = await ask(gateway.port, request(json.dumps(asked).encode(), path=path))
+            assert (status, b"CUDA" in events, b"fine" in events) == (200, False, True)
+        assert len(bad.received) <= ERRORS_IN_A_ROW + 2
+
+
+async def test_the_only_replicas_error_within_a_stream_is_counted_as_one() -> None:
+    """The client gets the event as it came; the request did not end well."""
+    failed = b'data: {"error":{"message":"CUDA error","type":"InternalServerError","code":500}}\n\n'
+    only = ScriptedReplica(saying(SSE_HEAD + chunk(failed) + LAST_CHUNK))
+    async with only, running_gateway([only.port]) as gateway:
+        raw = request(b'{"model":"m","stream":true,"messages":[{"role":"user","content":"go"}]}')
+        assert (await ask(gateway.port, raw))[2] == failed
+        assert [entry["outcome"] for entry in gateway.state()["outcomes"]] == [Outcome.REPLICA_FAILED]
+        assert row(gateway, 0)["errors_in_a_row"] == 1

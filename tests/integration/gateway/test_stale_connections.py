@@ -73,6 +73,26 @@ async def test_what_a_replica_worked_on_is_not_sent_to_it_again(after_s: float, 
         assert not any(row(gateway, number)["accepting"] for number in range(2))
 
 
+async def test_a_408_for_an_idle_connection_is_a_stale_connection() -> None:
+    """A server that answers 408 to a connection it was just closing is asked again; one that does so later is not."""
+    is_late = False
+
+    async def times_out(received: Received, writer: asyncio.StreamWriter) -> None:
+        if sum(other.connection == received.connection for other in replica.received) == 1:
+            writer.write(plain(b'"fine"'))
+            return
+        await asyncio.sleep(LATER_S if is_late else 0.0)
+        writer.write(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    replica = ScriptedReplica(times_out)
+    async with replica, running_gateway([replica.port]) as gateway:
+        assert [(await ask(gateway.port, request()))[0] for _ in range(3)] == [200, 200, 200]
+        assert resends(gateway) == {"stale_connection": 2}
+        is_late = True
+        assert (await ask(gateway.port, request()))[0] == 408
+
+
 async def test_the_only_replica_that_closes_after_work_is_asked_once() -> None:
     """The client hears that it failed; nothing is generated a second time."""
     replicas: list[ScriptedReplica] = []

@@ -287,6 +287,21 @@ def test_engines_that_give_up_within_streams_are_left_out_too() -> None:
     assert model.replica(1).accepting
 
 
+def test_a_broken_connection_needs_no_answer_to_be_forgiven() -> None:
+    """A replica whose connection broke is up again when the request after its pause has run for two seconds."""
+    model = Model(2)
+    ticket = model.offer()
+    assert ticket.attempt is not None
+    broken = ticket.attempt.replica
+    model.dispatcher.fail(ticket, Fault.FAILED, model.now_s)
+    model.passes(PAUSE_S)
+    while broken.health.probe is None:
+        model.offer()
+    assert not broken.accepting
+    model.passes(PROBE_S)
+    assert broken.health.standing is Standing.UP
+
+
 # --- backpressure
 
 
