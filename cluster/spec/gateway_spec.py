@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from cluster.spec.forward_headers import HeaderName
 from cluster.spec.part import Part, Port, PriorityName, Seconds
 
 PLAIN_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -101,6 +102,13 @@ class GatewaySpec(Part):
             429 `queue_full`.
         max_waiting_bytes: bytes of request bodies that may wait in one gateway process, all models together; more are
             refused with 429 `queue_full`.
+        forward_headers: names of request headers that are passed on to replicas, such as `baggage` or
+            `x-data-parallel-rank`, beside those that always are (`content-type`, `accept`, `traceparent`, `tracestate`
+            and Anthropic's); never those of one connection, `host`, `content-length` and `authorization`.
+        resume_streams: another replica continues a stream whose replica failed; false: the stream ends with an error.
+        heartbeat_s: seconds of waiting after which the answer to a streamed request begins with comments
+            (`: waiting`), one more each time, until the replica's first byte, so that no proxy or client on the way
+            gives the connection up; errors come as events then. 0: none, the answer begins with the replica's.
         tenants: customers who may use the cluster; empty: everybody, as one anonymous tenant.
     """
 
@@ -119,6 +127,9 @@ class GatewaySpec(Part):
     drain_timeout_s: Seconds = 30.0
     max_waiting_requests: Annotated[int, Field(ge=0)] = 10_000
     max_waiting_bytes: Annotated[int, Field(ge=0)] = 1024 * 1024 * 1024
+    forward_headers: Annotated[tuple[HeaderName, ...], Field(max_length=64)] = ()
+    resume_streams: bool = True
+    heartbeat_s: Annotated[float, Field(ge=0, le=3600)] = 0.0
     tenants: tuple[TenantSpec, ...] = ()
 
     @model_validator(mode="after")

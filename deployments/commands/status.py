@@ -16,6 +16,7 @@ from deployments.commands.waiting_gangs import print_waiting, waiting_gangs
 from deployments.directory.client import actor_name, view_now
 from deployments.directory.membership import GatewayEndpoint, View
 from deployments.launch.application import reason_in, why_failed
+from deployments.process.direct_http import direct_get
 
 ADMIN_TIMEOUT_S = 2.0
 
@@ -93,7 +94,7 @@ def _view(name: str) -> View:
 def _gateway(gateway: GatewayEndpoint) -> dict[str, Any]:
     admin = f"http://{gateway.host}:{gateway.admin_port}"
     try:
-        state = httpx.get(f"{admin}/state", timeout=ADMIN_TIMEOUT_S).raise_for_status().json()
+        state = direct_get(f"{admin}/state", ADMIN_TIMEOUT_S).raise_for_status().json()
     except (httpx.HTTPError, ValueError):
         state = None
     return {

@@ -20,6 +20,7 @@ from deployments.autoscaling import actor as autoscaling_actor
 from deployments.directory.client import actor_name, view_now
 from deployments.directory.membership import GatewayEndpoint, View
 from deployments.gateway.process import WILDCARDS
+from deployments.process.direct_http import direct_get
 
 POLL_S: Final = 0.5
 """Seconds between two looks at the application's progress."""
@@ -291,7 +292,7 @@ def _readiness(gateway: GatewayEndpoint) -> tuple[bool, tuple[str, ...]]:
     # Asked on the operators' port, because this machine may not know the certificate of the apps' port.
     admin = replace(gateway, port=gateway.admin_port, scheme="http")
     try:
-        answer = httpx.get(f"{gateway_url(admin)}/ready", timeout=2.0)
+        answer = direct_get(f"{gateway_url(admin)}/ready", timeout_s=2.0)
         return answer.status_code == httpx.codes.OK, tuple(answer.json().get("unmet", ()))
     except (httpx.HTTPError, ValueError):
         return False, ()

@@ -60,6 +60,11 @@ class CircuitBreaker:
         replica.health.reinstate()
         return self._shows(replica)
 
+    def is_back(self, replica: Replica) -> bool:
+        """Forget what a replica did before it was away."""
+        replica.health.forget()
+        return self.answered(replica)
+
     def begin_probe(self, attempt: "Attempt", now_s: float) -> bool:
         """Let an attempt decide a replica's probation. Until then it gets no other, if enough replicas are in use."""
         replica = attempt.replica
@@ -114,17 +119,17 @@ class CircuitBreaker:
 
     def _may_be_without(self, replica: Replica, now_s: float) -> bool:
         in_use = sum(
-            other.usable and not other.leaving and other.slots.busy_until_s <= now_s
+            other.usable and other.stays and other.slots.busy_until_s <= now_s
             for other in self._replicas.values()
             if other is not replica
         )
         return 2 * in_use >= self._staying()
 
     def _staying(self) -> int:
-        return sum(not replica.leaving for replica in self._replicas.values())
+        return sum(replica.stays for replica in self._replicas.values())
 
     def _left_out_by_errors(self) -> list[Replica]:
-        return [replica for replica in self._shut if replica.health.by_errors and not replica.leaving]
+        return [replica for replica in self._shut if replica.health.by_errors and replica.stays]
 
     def check_integrity(self) -> None:
         """Check what must always hold.

@@ -14,12 +14,13 @@ something happens, with the time, and does what the tickets say:
 `set_replicas` and `report` take in the state of the replicas. `load`, `view` and `journal` show the dispatcher's own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from cluster.autoscaling.figures import GatewayFigures
+from router.dispatch.engine import Engines
 from router.dispatch.fleet import Fleet
 from router.dispatch.health import Standing
 from router.dispatch.journal import Journal
@@ -61,6 +62,7 @@ class Dispatcher:
         limits: the model's bounds on waiting.
         room: the waiting room that all models of the process share; None: one of its own.
         rates: the tenants' rate limits over all models of the process; None: no limits.
+        engines: the engines of all models of the process; None: this model's replicas share none with others.
 
     Raises:
         PolicyError: there is no policy of that name.
@@ -82,16 +84,17 @@ class Dispatcher:
         limits: AdmissionLimits | None = None,
         room: WaitingRoom | None = None,
         rates: RateLimits | None = None,
+        engines: Engines | None = None,
     ) -> None:
         self.model = model
         self.estimator = ModelEstimator(reads_prompts=reads_prompts(policy))
-        self.fleet = Fleet(policy_named(policy, self.estimator))
+        self.fleet = Fleet(policy_named(policy, self.estimator), engines)
         self.journal = Journal()
         self.refused: list[Ticket] = []
         self._admission: Admission[Ticket, Replica] = Admission(limits or AdmissionLimits(), room, rates)
         self._slots = self._admission.slots
         self._reservations = Reservations(self.fleet, self.estimator, self._slots, self.journal, rng)
-        self._takers = Takers(self.fleet, self._admission)
+        self._takers = Takers(self.fleet, self._admission, self.estimator)
         self._resends = Resends(self.fleet)
         self.judge = Judge(self._takers, self._resends)
         self._work = WorkEstimates()
@@ -267,6 +270,10 @@ class Dispatcher:
         """Whether at least one replica takes requests, full or not."""
         return self._slots.taking > 0
 
+    def when_room(self, tell: Callable[[], None]) -> None:
+        """Call `tell` when another model on a replica's engine gives a place back, so `next` may have a request."""
+        self._slots.on_room = tell
+
     def next_opening_s(self) -> float | None:
         """Return when a replica will have room, so when to call `next`, in monotonic seconds; None: it is not known."""
         return self._slots.next_opening_s()
@@ -298,19 +305,12 @@ class Dispatcher:
     def set_replicas(self, endpoints: Iterable[Endpoint], now_s: float) -> tuple[list[Endpoint], list[Endpoint]]:
         """Set which replicas exist, as the directory lists them.
 
+        A replica whose endpoint changed stays the same replica, with all that is known of it.
+
         Returns:
-            The new endpoints, and those that are gone. Requests on a replica that is gone continue.
+            The new endpoints, and those that are gone, also by a change. Requests on a replica that is gone continue.
         """
-        new, gone = self.fleet.set_replicas(endpoints)
-        for replica in gone:
-            self._admission.leave(replica, now_s)
-            self.estimator.leave(replica)
-        for replica in new:
-            self.estimator.join(replica)
-            self._admission.join(replica, now_s)
-        if new or gone:
-            self._takers.update(now_s)
-        return [replica.endpoint for replica in new], [replica.endpoint for replica in gone]
+        return self._takers.set_replicas(list(endpoints), now_s)
 
     def report(self, replica_id: str, report: LoadReport | None, now_s: float) -> None:
         """Take a replica's load report; None: its telemetry went silent. Does nothing for an unknown replica."""
@@ -389,6 +389,3 @@ class Dispatcher:
         self.estimator.check_integrity()
         self._admission.check_integrity(now_s)
         self._takers.check_integrity()
-        known = {id(replica) for replica in self.fleet.replicas.values()}
-        if {id(replica) for replica in self.estimator.replicas} != known:
-            raise AssertionError("the fleet and the estimator know different replicas")

@@ -84,5 +84,7 @@ class Answers:
         headers = b"x-request-id: " + request_id + b"\r\n"
         if outcome is Outcome.UNAUTHORIZED:
             headers += b"www-authenticate: Bearer\r\n"
+        elif outcome is Outcome.NO_REPLICA:
+            headers += b"retry-after: 1\r\n"
         body = error_body(outcome, message, param, path=incoming.path, request_id=request_id)
         self.answer(client, incoming, HTTP_STATUS[outcome], body, headers=headers)

@@ -105,6 +105,8 @@ class Exchange(Failover):
             The function that takes the rest of the body.
         """
         answer = self.answer
+        if self.upstream is not None:
+            self.upstream.pool.signs_of_life += 1
         if self._ticket.attempt is None:
             return self._client.transport.write
         if head.retry_elsewhere:

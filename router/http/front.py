@@ -4,6 +4,7 @@ import msgspec
 
 from router.http.answers import Answers, Writable
 from router.http.api.envelope import Envelope, EnvelopeError, read_json, read_multipart, with_cache_salt
+from router.http.api.model_rows import openai_row
 from router.http.api.urgency import asked_priority, asked_wait_s
 from router.http.auth import Tenant
 from router.http.client import Client
@@ -70,8 +71,8 @@ class Front:
             refuse(client, incoming, Outcome.MODEL_MISSING, message, tenant=tenant.name, param="model")
             return None
         if model not in models:
-            message = f"the model {model[:200]!r} does not exist; there are: {', '.join(sorted(models))}"
-            refuse(client, incoming, Outcome.MODEL_NOT_FOUND, message, tenant=tenant.name, param="model")
+            outcome, message = self._why_unknown(model)
+            refuse(client, incoming, outcome, message, tenant=tenant.name, param="model")
             return None
         if not tenant.may_use(model):
             message = f"this API key may not use the model {model!r}"
@@ -103,10 +104,18 @@ class Front:
         priority = flow.dispatcher.limits.priority_of(tenant.name, asked)
         return Exchange(self._plane, flow, client, incoming, request, tenant, priority, wait_s)
 
+    def _why_unknown(self, model: str) -> tuple[Outcome, str]:
+        """Return why a model is not served: it does not exist, or a server that may have it has not answered yet."""
+        models = self._plane.models
+        if models.unheard:
+            return Outcome.NO_REPLICA, f"the model {model[:200]!r} is not known yet; a server has not answered so far"
+        known = ", ".join(sorted(models.flows))
+        return Outcome.MODEL_NOT_FOUND, f"the model {model[:200]!r} does not exist; there are: {known}"
+
     def _models(self, client: Writable, incoming: IncomingRequest, tenant: Tenant) -> None:
         """Answer /v1/models and /v1/models/NAME with the models that this tenant may use."""
         rows = {
-            name: {"id": name, "object": "model", "created": 0, "owned_by": "rackserve"}
+            name: openai_row(name, self._plane.models.card(name))
             for name in sorted(self._plane.models.flows)
             if tenant.may_use(name)
         }

@@ -18,6 +18,7 @@ from router.http.auth import ApiKeys, Authenticator, OpenAccess, Tenant
 from router.http.client_connection import ClientConnection, Handler, OpenConnections
 from router.http.data_plane import TICK_S, DataPlane
 from router.http.front import Front
+from router.http.page_request import get_page
 from router.http.pages import Pages
 from router.http.readiness import Readiness, readiness_of
 from router.http.tracing import Tracer
@@ -133,6 +134,24 @@ class Gateway:
         self._has_view = True
         self._plane.replicas_gone(self._plane.models.set_replicas(endpoints))
 
+    def expect_models_of(self, servers: Sequence[str]) -> None:
+        """Name the servers whose models nobody knows yet: until they are heard of, any model may still come."""
+        self._plane.models.unheard = tuple(servers)
+
+    async def get(self, endpoint: Endpoint, path: str, most_bytes: int) -> tuple[int, bytes]:
+        """Ask a replica for a page, over the same connections as requests; return status and body.
+
+        Raises:
+            OSError: it refused the connection or broke off.
+            TimeoutError: it did not accept the connection in time. For its answer the caller sets the limit.
+            ValueError: its answer has over `most_bytes` bytes, or is no HTTP.
+        """
+        return await get_page(self._plane.route_at(endpoint), path, most_bytes)
+
+    def signs_of_life(self, endpoint: Endpoint) -> int:
+        """Return a number that grows with each answer of a replica to a client, and while streams flow."""
+        return self._plane.route_at(endpoint).pool.signs_of_life
+
     def apply_report(self, replica_id: str, report: LoadReport | None) -> None:
         """Take a replica's load report; None: its reports no longer arrive."""
         self._plane.models.report(replica_id, report)
@@ -164,6 +183,10 @@ class Gateway:
         if not self._has_view:
             return Readiness(is_ready=False, reason="the directory has not been heard of yet")
         fleets = {name: dispatcher.fleet for name, dispatcher in self._plane.models.dispatchers().items()}
+        if not fleets:
+            unheard = self._plane.models.unheard
+            reason = f"no answer yet from: {', '.join(unheard)}" if unheard else "no server has a model"
+            return Readiness(is_ready=False, reason=reason)
         now = readiness_of(fleets, self._required, has_been_ready=self._has_been_ready)
         self._has_been_ready |= now.is_ready
         return now

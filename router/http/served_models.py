@@ -9,6 +9,7 @@ from cluster.autoscaling.figures import GatewayFigures
 from cluster.spec.cluster_spec import ModelSpec
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
 from router.dispatch.dispatcher import Dispatcher
+from router.dispatch.engine import Engines
 from router.dispatch.replica import Replica
 from router.flow_control.limits import AdmissionLimits, TenantLimits, WaitingRoom
 from router.flow_control.priority import Priority, priority_named
@@ -21,6 +22,7 @@ from router.outcome import Outcome
 from router.prefix_cache.exact import ResidencyDelta
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
+from router.replicas.model_card import ModelCard, agreed
 from router.scheduling.needed_telemetry import lack, provides
 
 _log = structlog.get_logger("rackserve.gateway")
@@ -39,12 +41,16 @@ class ServedModels:
         flows: each model's dispatcher on the event loop, by model.
         room: requests and bytes that wait, of all models together, and their bounds.
         on_held: called when a request is held because no replica of its model takes requests.
+        engines: the engines that replicas of any model run on.
+        unheard: names of servers whose models nobody knows yet, so a model that is not known may still come.
     """
 
     def __init__(self, spec: GatewaySpec, meters: Meters, rng: Random, now_s: Callable[[], float]) -> None:
         self.flows: dict[str, ModelFlow] = {}
         self.room = WaitingRoom(spec.max_waiting_requests, spec.max_waiting_bytes)
         self.on_held: Callable[[], None] = _nothing
+        self.unheard: tuple[str, ...] = ()
+        self.engines = Engines()
         self._meters = meters
         self._rng = rng
         self._now_s = now_s
@@ -61,6 +67,15 @@ class ServedModels:
     def replicas(self) -> list[Replica]:
         """Return the replicas of all models."""
         return [replica for flow in self.flows.values() for replica in flow.dispatcher.fleet.replicas.values()]
+
+    def card(self, name: str) -> ModelCard:
+        """Return what the replicas of a model that is served say of it.
+
+        Raises:
+            KeyError: there is no such model.
+        """
+        replicas = self.flows[name].dispatcher.fleet.replicas
+        return agreed(replica.endpoint.card for _, replica in sorted(replicas.items()))
 
     def set_models(self, models: Sequence[ModelSpec]) -> list[Endpoint]:
         """Serve exactly these models from now on; running requests go on.
@@ -79,7 +94,8 @@ class ServedModels:
                 reject(Outcome.MODEL_NOT_FOUND, 1.0, f"the model {name!r} was taken out of the cluster"), now_s
             )
             flow.answer_refused()
-            gone += [replica.endpoint for replica in flow.dispatcher.fleet.replicas.values()]
+            gone += flow.dispatcher.set_replicas((), now_s)[1]
+            self._meters.forget(name)
         for model in models:
             limits = AdmissionLimits(
                 max_wait_s=model.max_wait_s, cold_start_timeout_s=model.cold_start_timeout_s, tenants=self._tenants
@@ -97,12 +113,18 @@ class ServedModels:
 
     def _new_flow(self, model: ModelSpec, limits: AdmissionLimits) -> ModelFlow:
         dispatcher = Dispatcher(
-            model.name, model.policy, rng=self._rng, limits=limits, room=self.room, rates=self._rates
+            model.name,
+            model.policy,
+            rng=self._rng,
+            limits=limits,
+            room=self.room,
+            rates=self._rates,
+            engines=self.engines,
         )
         return ModelFlow(
             dispatcher,
             now_s=self._now_s,
-            on_dispatched=self._meters.model(model.name).dispatched,
+            on_dispatched=self._meters.serve(model.name).dispatched,
             on_held=self._held,
         )
 
@@ -126,8 +148,7 @@ class ServedModels:
             flow = self.flows[name]
             new, gone = flow.dispatcher.set_replicas(rows, now_s)
             all_gone += gone
-            if new or gone:
-                flow.room_opened()
+            flow.room_opened()
             policy = flow.dispatcher.fleet.policy
             for endpoint in new:
                 if not provides(endpoint, policy):

@@ -14,6 +14,7 @@ from deployments.commands.top.reading import Reading, read
 from deployments.commands.top.recent import Recent
 from deployments.commands.top.screen import screen
 from deployments.directory.client import actor_name, view_now
+from deployments.process.direct_http import direct_client
 
 TIMEOUT_S = 2.0
 """Seconds after which a gateway that has not answered is left out."""
@@ -36,7 +37,7 @@ def top(admin_urls: Sequence[str], address: str, *, interval_s: float, once: boo
     """
     urls = list(admin_urls) or list(_gateways_of(address))
     recent = Recent()
-    with ThreadPoolExecutor(MAX_AT_ONCE) as pool, httpx.Client(timeout=TIMEOUT_S) as client:
+    with ThreadPoolExecutor(MAX_AT_ONCE) as pool, direct_client(timeout=TIMEOUT_S) as client:
 
         def look() -> Reading:
             pages = list(pool.map(lambda url: _page(client, url), urls))

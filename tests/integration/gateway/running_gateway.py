@@ -30,9 +30,10 @@ async def running_gateway(
     models: Sequence[ModelSpec] = (),
     credential: str = "",
     continues: Sequence[bool] = (),
+    endpoints: Sequence[Endpoint] = (),
     **limits: object,
 ) -> AsyncIterator[Gateway]:
-    """Run a gateway for model `m` with one replica on each of `ports`, in the running loop.
+    """Run a gateway for model `m` with one replica on each of `ports`, or at `endpoints`, in the running loop.
 
     `continues` says of each replica whether it is known to continue a message; by default all are.
     """
@@ -49,7 +50,8 @@ async def running_gateway(
     try:
         kinds = list(continues) or [True] * len(ports)
         gateway.apply_view(
-            [
+            endpoints
+            or [
                 Endpoint(f"r{i}", "m", "127.0.0.1", port, continues_messages=kind)
                 for i, (port, kind) in enumerate(zip(ports, kinds, strict=True))
             ]

@@ -43,6 +43,19 @@ async def test_the_replicas_request_is_built_anew() -> None:
         assert seen.header("x-request-id") == "mine-1"
 
 
+async def test_named_headers_are_passed_on() -> None:
+    """Those of `forward_headers` reach the replica beside the usual ones, several lines of one name as one list."""
+    names = ["X-Data-Parallel-Rank", "baggage", "accept"]
+    async with ScriptedReplica(_ok) as replica, running_gateway([replica.port], forward_headers=names) as gateway:
+        headers = b"x-data-parallel-rank: 3\r\nBaggage: a=1\r\nbaggage: b=2\r\nx-other: 1\r\naccept: a/b\r\n"
+        assert (await ask(gateway.port, request(headers=headers)))[0] == 200
+        seen = replica.received[0]
+        assert seen.header("x-data-parallel-rank") == "3"
+        assert seen.header("baggage") == "a=1, b=2"
+        assert seen.header("accept") == "a/b"
+        assert seen.header("x-other") is None
+
+
 async def test_a_stream_passes_byte_by_byte() -> None:
     """Each event reaches the client when the replica sends it, not when the answer ends."""
     step = asyncio.Event()
