@@ -19,6 +19,7 @@ class UnreadAnswer:
     """
 
     head_request = False
+    upgrades = False
 
     def __init__(self, upstream: UpstreamConnection) -> None:
         self._upstream = upstream
@@ -36,6 +37,12 @@ class UnreadAnswer:
         """Drop the body of an answer whose head was read before."""
         del head, body
         return self.drop
+
+    def upstream_is_slow(self) -> None:
+        """Do nothing: no more is written."""
+
+    def upstream_caught_up(self) -> None:
+        """Do nothing: no more is written."""
 
     def upstream_done(self) -> None:
         """Note that the connection is free."""
