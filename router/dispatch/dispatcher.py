@@ -204,7 +204,7 @@ class Dispatcher:
             work = self._work.settle(
                 ticket.request, ticket.tenant, ticket.work, uncached_tokens=uncached, output_tokens=output
             )
-            self._admission.ended(ticket, work)
+            self._admission.ended(ticket, now_s, work)
         else:
             self._admission.remove(ticket, now_s)
 

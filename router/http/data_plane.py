@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from cluster.autoscaling.scaling_view import ScalingView
+    from router.http.access_log import AccessLog
     from router.http.tracing import Tracer
 
 TICK_S = 0.25
@@ -52,6 +53,7 @@ class DataPlane:
         tracer: makes spans of requests; None: requests are not traced.
         read_headers: names of the request headers that are kept: those that the gateway reads, and those that
             `gateway.forward_headers` passes on.
+        access_log: takes an entry for each request that has ended; None: there is none.
         tasks: attempts to connect to a replica that are under way.
     """
 
@@ -76,6 +78,7 @@ class DataPlane:
         self.scaling_views: Callable[[], Mapping[str, ScalingView]] = dict
         self.tracer: Tracer | None = None
         self.read_headers = READ | {name.encode() for name in spec.forward_headers}
+        self.access_log: AccessLog | None = None
         self.tasks: set[asyncio.Task[None]] = set()
         self._routes: dict[str, ReplicaRoute] = {}
         self._gateway_id = gateway_id

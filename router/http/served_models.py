@@ -1,6 +1,7 @@
 """The models of one gateway process, each with its dispatcher; passes news of replicas on to the right one."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 
 import structlog
@@ -39,6 +40,7 @@ class ServedModels:
 
     Attributes:
         flows: each model's dispatcher on the event loop, by model.
+        rates: the tenants' rate limits over all models.
         room: requests and bytes that wait, of all models together, and their bounds.
         on_held: called when a request is held because no replica of its model takes requests.
         engines: the engines that replicas of any model run on.
@@ -56,8 +58,8 @@ class ServedModels:
         self._now_s = now_s
         # Without tenants there is nobody to protect from others: each request may ask for any class.
         anonymous = TenantLimits(max_priority=Priority.HIGH)
-        self._tenants = {tenant.name: _limits_of(tenant) for tenant in spec.tenants} or {ANONYMOUS.name: anonymous}
-        self._rates = RateLimits(self._tenants, now_s())
+        self._tenants = _limits_by_name(spec.tenants) or {ANONYMOUS.name: anonymous}
+        self.rates = RateLimits(self._tenants, now_s())
         self._model_of: dict[str, str] = {}
 
     def dispatchers(self) -> dict[str, Dispatcher]:
@@ -111,6 +113,14 @@ class ServedModels:
             self._model_of.pop(endpoint.replica_id, None)
         return gone
 
+    def set_tenants(self, tenants: Sequence[TenantSpec]) -> None:
+        """Apply other tenants' shares and limits from now on; what is used up of a limit that stays, stays used up."""
+        self._tenants = _limits_by_name(tenants)
+        self.rates.set_tenants(self._tenants, self._now_s())
+        for flow in self.flows.values():
+            flow.dispatcher.set_limits(replace(flow.dispatcher.limits, tenants=self._tenants))
+            flow.room_opened()
+
     def _new_flow(self, model: ModelSpec, limits: AdmissionLimits) -> ModelFlow:
         dispatcher = Dispatcher(
             model.name,
@@ -118,7 +128,7 @@ class ServedModels:
             rng=self._rng,
             limits=limits,
             room=self.room,
-            rates=self._rates,
+            rates=self.rates,
             engines=self.engines,
         )
         return ModelFlow(
@@ -191,11 +201,15 @@ class ServedModels:
         return {name: flow.dispatcher.load(now_s) for name, flow in self.flows.items()}
 
 
+def _limits_by_name(tenants: Sequence[TenantSpec]) -> dict[str, TenantLimits]:
+    return {tenant.name: _limits_of(tenant) for tenant in tenants}
+
+
 def _limits_of(tenant: TenantSpec) -> TenantLimits:
     priority = priority_named(tenant.priority)
     rates = {
         name: value
-        for name in ("requests_per_minute", "tokens_per_minute")
+        for name in ("requests_per_minute", "tokens_per_minute", "requests_burst", "tokens_burst")
         if (value := getattr(tenant, name)) is not None
     }
     most_urgent = priority_named(tenant.max_priority) if tenant.max_priority is not None else priority
