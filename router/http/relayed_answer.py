@@ -200,7 +200,8 @@ class RelayedAnswer:
             return not sent.within_event
         if self._kept is None or self.head is None:
             return whole
-        return (whole or self.head.length == UNTIL_CLOSE) and ends_event(self._kept.tail())
+        chunked = self.head.length == CHUNKED
+        return (whole or not chunked) and ends_event(self._kept.tail(), chunked=chunked)
 
     def _next_sequence_number(self) -> int:
         """Return the number of the next event of a `/v1/responses` stream, whose events are numbered from 0."""

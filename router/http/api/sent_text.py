@@ -79,7 +79,7 @@ class SentText:
     def within_event(self) -> bool:
         """Whether what was sent ends within an event or chunk, so that nothing can follow; call `fold` before."""
         if not self.resumable:
-            return not ends_event(self.rest())
+            return not ends_event(self.rest(), chunked=True)
         return any(self._kept) or bool(self._event)
 
     def add_event(self, event: bytes) -> None:
