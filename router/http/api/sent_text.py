@@ -74,6 +74,8 @@ class SentText:
         self._kept[:] = [framed[whole:]]
         for event in events:
             self.add_event(event)
+        if not self.resumable:
+            self._kept[:] = [framed[-MAX_TAIL:]]
 
     @property
     def within_event(self) -> bool:
