@@ -17,7 +17,7 @@ from router.http.failover import Failover
 from router.http.model_flow import ModelFlow
 from router.http.relayed_answer import RelayedAnswer
 from router.http.wire.incoming import IncomingRequest
-from router.http.wire.response_head import ResponseHead
+from router.http.wire.response_head import UNTIL_CLOSE, ResponseHead
 from router.http.wire.responses import response
 from router.http.wire.upstream import Sink, UpstreamConnection
 from router.outcome import HTTP_STATUS, Outcome
@@ -168,6 +168,9 @@ class Exchange(Failover):
         """Complete the client's answer and learn from it, as the replica's answer is complete."""
         head = self.answer.head
         if self._ended or head is None:
+            return
+        if head.length == UNTIL_CLOSE and self.answer.lacks_its_end:
+            self.upstream_failed("closed the connection", between_chunks=False)
             return
         self.answer.complete()
         if self._has_erred:

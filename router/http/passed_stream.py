@@ -5,7 +5,7 @@ from collections.abc import Callable
 from router.http.api.sent_text import SentText
 from router.http.api.server_sent_events import EVENT_END, split_events
 from router.http.api.stream_event import ABORT, ERROR, gives_up
-from router.http.api.told_usage import hidden, hidden_in_one
+from router.http.api.told_usage import hidden, hidden_in_read
 from router.http.wire.chunked import chunk, chunks
 from router.http.wire.upstream import Sink
 
@@ -61,10 +61,11 @@ class PassedStream:
 
     def _hiding_sink(self) -> Sink:
         write, keep, held, look_at = self._write, self._sent.keep, self._held, self._look_at
+        with_last = self._with_last
 
         def pass_on(data: bytes) -> None:
-            shown = hidden_in_one(data)
-            if shown is None or held or ABORT in data:
+            shown = hidden_in_read(data, with_last=with_last)
+            if shown is None or held:
                 look_at(data)
             else:
                 write(shown)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from router.estimator.expectation import Usage
-from router.http.api.errors import error_event
+from router.http.api.errors import MESSAGES, RESPONSES, error_event
 from router.http.api.kept_answer import KeptAnswer
 from router.http.api.reply import reply_piece, stream_piece
 from router.http.api.resume import CHAT, COMPLETIONS, RESUMABLE_PATHS, continuation_body, may_be_resumed, tokens_left
@@ -23,6 +23,12 @@ from router.outcome import Outcome
 from router.replicas.endpoint import Endpoint
 from router.request import RoutingRequest
 
+_ENDS = {
+    **dict.fromkeys((CHAT, COMPLETIONS), re.compile(rb'\[DONE\]|"finish_reason"\s*:\s*"|"error"')),
+    MESSAGES.decode(): re.compile(rb'"message_stop"|"error"'),
+    RESPONSES.decode(): re.compile(rb'"response\.(?:completed|incomplete|failed|cancelled)"|"error"'),
+}
+"""What the end of each API's stream has."""
 _SEQUENCE_NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
 
 
@@ -150,6 +156,18 @@ class RelayedAnswer:
             passed.sink(body)
         return passed.sink
 
+    @property
+    def lacks_its_end(self) -> bool:
+        """Whether a stream that ended with its connection is only a part: a replica that died closes it, too.
+
+        Known for the APIs whose streams have an end of their own.
+        """
+        head, kept = self.head, self._kept
+        if head is None or kept is None or head.length != UNTIL_CLOSE or not _is_events(head):
+            return False
+        end = _ENDS.get(self._request.path)
+        return end is not None and end.search(kept.tail()) is None
+
     def complete(self) -> None:
         """Send what the client's answer still lacks, as the last replica's answer is complete."""
         if self._resumed is not None:
@@ -200,7 +218,8 @@ class RelayedAnswer:
             return not sent.within_event
         if self._kept is None or self.head is None:
             return whole
-        return (whole or self.head.length == UNTIL_CLOSE) and ends_event(self._kept.tail())
+        chunked = self.head.length == CHUNKED
+        return (whole or not chunked) and ends_event(self._kept.tail(), chunked=chunked)
 
     def _next_sequence_number(self) -> int:
         """Return the number of the next event of a `/v1/responses` stream, whose events are numbered from 0."""

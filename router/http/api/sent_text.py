@@ -74,12 +74,14 @@ class SentText:
         self._kept[:] = [framed[whole:]]
         for event in events:
             self.add_event(event)
+        if not self.resumable:
+            self._kept[:] = [framed[-MAX_TAIL:]]
 
     @property
     def within_event(self) -> bool:
         """Whether what was sent ends within an event or chunk, so that nothing can follow; call `fold` before."""
         if not self.resumable:
-            return not ends_event(self.rest())
+            return not ends_event(self.rest(), chunked=True)
         return any(self._kept) or bool(self._event)
 
     def add_event(self, event: bytes) -> None:

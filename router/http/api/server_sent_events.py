@@ -9,8 +9,10 @@ EVENT_END = b"\n\n"
 
 _ANY_END = re.compile(rb"\r\n\r\n|\n\n|\n\r\n|\r\r")
 """The ends of a line and of the empty line after it. A line ends in CRLF, LF or CR."""
-_CUT_END = re.compile(rb"(\n|\r)\r\n[0-9a-fA-F]+\r\n\r?\n\r\n\Z")
-"""The end of a chunked stream whose last chunk is the empty line alone."""
+_FRAMING = re.compile(rb"\r\n[0-9a-fA-F]+\r\n")
+"""What stands between two chunks."""
+_LONGEST_END = 64
+"""Bytes at the end of a stream in which the end of its last event is seen, framing included."""
 
 
 def split_events(text: bytes) -> tuple[list[bytes], bytes]:
@@ -31,11 +33,14 @@ def data_of(event: bytes) -> bytes:
     return b"\n".join([line[5:].strip() for line in lines if line[:5] == b"data:"])
 
 
-def ends_event(framed: bytes) -> bool:
-    """Tell whether a stream that is sent in chunks can be added to: its last bytes are the end of an event.
+def ends_event(sent: bytes, *, chunked: bool) -> bool:
+    """Tell whether a stream can be added to: what was sent of it ends with an event.
 
     Args:
-        framed: the end of the stream, with chunk framing; b"": nothing was sent yet.
+        sent: the end of the stream; b"": nothing was sent yet.
+        chunked: it has chunk framing, and ends with a whole chunk.
     """
-    text = framed.removesuffix(b"\r\n")
-    return not framed or text.endswith((b"\n\n", b"\n\r\n", b"\r\r")) or _CUT_END.search(framed[-64:]) is not None
+    end = sent[-_LONGEST_END:]
+    if chunked:
+        end = _FRAMING.sub(b"", end).removesuffix(b"\r\n")
+    return not sent or end.endswith((b"\n\n", b"\n\r\n", b"\r\r"))
