@@ -17,10 +17,13 @@ class RoutingRequest(msgspec.Struct, gc=False):
         body: the body as it came, in bytes.
         session: the client's `x-session-id`, or "".
         max_tokens: the request's own limit of its answer's tokens; None: it sets none.
+        include_usage: the client asked for the usage in its stream's last event.
+        continuous_usage: the client asked for the usage in every event.
         output_tokens: expected length of the answer, in tokens; 0 where none is generated.
         now_s: when a replica is chosen for it, in the gateway's monotonic seconds.
         chain: the prompt's chunks; empty where the prompt is not understood or no policy asks for it.
         match: what replicas hold of the prompt, as of `now_s`.
+        replica_id: the one replica that can serve it, as it alone has what the request refers to; "": any can.
     """
 
     request_id: str
@@ -30,7 +33,10 @@ class RoutingRequest(msgspec.Struct, gc=False):
     body: bytes
     session: str = ""
     max_tokens: int | None = None
+    include_usage: bool = False
+    continuous_usage: bool = False
     output_tokens: float = 0.0
     now_s: float = 0.0
     chain: ChunkChain = EMPTY_CHAIN
     match: PrefixMatch = msgspec.field(default_factory=lambda: NO_MATCH)
+    replica_id: str = ""

@@ -45,7 +45,7 @@ class Reservations:
         """
         request, slots = ticket.request, self._slots
         now_s = request.now_s
-        candidates = self._fleet.may_take(ticket.tried)
+        candidates = self._fleet.may_take(ticket.tried, request.replica_id)
         if not candidates:
             return False
         # If none has room, any may take it: the request was admitted, or it was on a replica before.
@@ -107,6 +107,6 @@ class Reservations:
         if attempt is None:
             return
         ticket.attempt = None
-        self._slots.give(attempt.replica, now_s)
+        self._slots.give(attempt.replica, now_s, is_served=outcome is Outcome.CLIENT_LEFT)
         self._journal.ended(ticket.request.request_id, outcome, now_s)
         self._estimator.lost(attempt.expectation, now_s)

@@ -13,10 +13,14 @@ RATE_MEMORY_S = 1.0
 class ReplicaSlots:
     """One replica's room, by its last report and by what was sent since.
 
+    Args:
+        max_requests: requests of this gateway above which it never has room; 0: no such bound.
+
     Attributes:
         depth: its learned bounds.
         others: requests of other gateways there, by its last report.
         prefill_until_s: when it will have prefilled all it was given, monotonic seconds.
+        busy_until_s: when it takes requests again, by its own word, monotonic seconds; 0: it has not said so.
         draining: whether it takes no more requests.
         is_gone: whether it is no longer a replica of the model.
         is_bounded: whether its bounds apply; False: it has room as long as it takes requests.
@@ -25,12 +29,14 @@ class ReplicaSlots:
         fair: this gateway's equal share of the requests on a full replica; infinite: the replica is not full, or has
             requests of this gateway alone.
         batch: requests in its engine's batch, by its last report.
+        most: requests of this gateway above which it never has room, whatever is learned; infinite: no such bound.
     """
 
     __slots__ = (
         "_passing",
         "_reported_s",
         "batch",
+        "busy_until_s",
         "depth",
         "draining",
         "ended",
@@ -38,14 +44,16 @@ class ReplicaSlots:
         "is_bounded",
         "is_gone",
         "is_reported",
+        "most",
         "others",
         "prefill_until_s",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, max_requests: int = 0) -> None:
         self.depth = EngineDepth()
         self.others = 0
         self.prefill_until_s = 0.0
+        self.busy_until_s = 0.0
         self.draining = False
         self.is_gone = False
         self.is_bounded = True
@@ -53,6 +61,7 @@ class ReplicaSlots:
         self.ended = 0
         self.fair = inf
         self.batch = 0
+        self.most = max_requests or inf
         self._passing = Ewma(0.0, RATE_MEMORY_S)  # a first guess of 0 that counts like one second
         self._reported_s = 0.0
 
@@ -66,7 +75,7 @@ class ReplicaSlots:
         Args:
             in_flight: requests this gateway has there.
         """
-        if self.draining:
+        if self.draining or in_flight >= self.most:
             return False
         limit = self.depth.limit if in_flight < self.fair else self.batch
         return in_flight + self.others < limit or not in_flight or not self.is_bounded
@@ -74,13 +83,14 @@ class ReplicaSlots:
     def has_room(self, in_flight: int, now_s: float) -> bool:
         """Tell whether it has room for one more request: a free place, and less prefill ahead than its depth."""
         is_soon = self.prefill_until_s - self.depth.depth_s <= now_s or not self.is_bounded
-        return is_soon and self.has_place(in_flight)
+        return is_soon and self.busy_until_s <= now_s and self.has_place(in_flight)
 
     def opens_s(self, in_flight: int, now_s: float) -> float | None:
         """Return when it has room, `now_s` or later; None: not before a request ends or a report comes."""
         if not self.has_place(in_flight):
             return None
-        return max(now_s, self.prefill_until_s - self.depth.depth_s) if self.is_bounded else now_s
+        opens_s = max(now_s, self.busy_until_s)
+        return max(opens_s, self.prefill_until_s - self.depth.depth_s) if self.is_bounded else opens_s
 
     def report(  # noqa: PLR0913 - what there is to know of one report
         self,
@@ -146,4 +156,4 @@ class ReplicaSlots:
 
     def occupancy(self, in_flight: int) -> float:
         """Return the share of its limit that is taken by the requests of all gateways, 0 to 1."""
-        return min(1.0, (in_flight + self.others) / self.depth.limit)
+        return min(1.0, (in_flight + self.others) / min(self.depth.limit, self.most))

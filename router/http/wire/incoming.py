@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import msgspec
 
 from router.http.wire.content_coding import BodyDecoder
-from router.http.wire.request_headers import FORWARDED
 from router.outcome import Outcome
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -22,7 +21,8 @@ class IncomingRequest(msgspec.Struct, gc=False):
         url: path and query, as sent on to a replica.
         path: the path in normal form (see `Target`), without the query; ASCII.
         query: the query as sent, or b"".
-        headers: values of the headers in `READ`, by name in lower case; b"": the header is to be ignored.
+        headers: values of the headers in `READ` and of those that `gateway.forward_headers` names, by name in lower
+            case; b"": the header is to be ignored.
         body: the whole body, without framing and encoding.
         keep_alive: the client wants to use this connection again.
         http_1_0: the client speaks HTTP/1.0, so it understands no chunked answer.
@@ -46,16 +46,25 @@ class IncomingRequest(msgspec.Struct, gc=False):
         given = self.headers.get(b"x-request-id")
         return given if given is not None and _REQUEST_ID.fullmatch(given) else None
 
-    def upstream_head(self, head_end: bytes, request_id: bytes, body_bytes: int) -> bytes:
+    def upstream_head(
+        self,
+        path_prefix: bytes,
+        head_end: bytes,
+        forwarded: tuple[bytes, ...],
+        request_id: bytes,
+        body_bytes: int,
+    ) -> bytes:
         """Return a newly made head for the request to a replica.
 
         Args:
+            path_prefix: what stands before the path at that replica.
             head_end: the part of the head that is the same for every request to that replica, see `ReplicaRoute`.
+            forwarded: names of the headers that are passed on to it.
             request_id: the request's id.
             body_bytes: length of the body that follows, in bytes.
         """
-        parts = [self.method, b" ", self.url, head_end, request_id]
-        for name in FORWARDED:
+        parts = [self.method, b" ", path_prefix, self.url, head_end, request_id]
+        for name in forwarded:
             value = self.headers.get(name)
             if value:
                 parts += (b"\r\n", name, b": ", value)
@@ -70,12 +79,14 @@ class RefusedRequest:
     Attributes:
         outcome: why it is refused.
         message: the explanation for the client.
+        path: the request's path, as far as it came; it says whose shape the error has.
         headers: header lines that the answer carries, each ending in CRLF.
         head_only: the method is HEAD, so the answer has no body.
     """
 
     outcome: Outcome
     message: str
+    path: bytes = b""
     headers: bytes = b""
     head_only: bool = False
 

@@ -8,6 +8,7 @@ READ = frozenset(
         b"access-control-request-private-network",
         b"anthropic-beta",
         b"anthropic-version",
+        b"api-key",
         b"authorization",
         b"content-encoding",
         b"content-length",
@@ -36,7 +37,10 @@ READ = frozenset(
 FORWARDED = (b"content-type", b"accept", b"traceparent", b"tracestate", b"anthropic-version", b"anthropic-beta")
 """Names of the headers that are passed on to the replica. The gateway makes the rest of its request head."""
 
-_ONCE = frozenset({b"authorization", b"content-length", b"host", b"x-api-key"})
+CREDENTIALS = (b"authorization", b"x-api-key")
+"""Names of the headers with a client's API key; passed on to servers that check the key themselves."""
+
+_ONCE = frozenset({b"api-key", b"authorization", b"content-length", b"host", b"x-api-key"})
 """Headers that may stand once: two of them are how one request is made to mean two things (RFC 9112, section 11.2)."""
 _FIRST = frozenset({b"x-rackserve-explain", b"x-request-id"})
 """Headers that proxies on the way add again; the first one is the client's."""

@@ -14,8 +14,8 @@ from router.http.wire.target import USUAL, Target, TargetError, read_target
 from router.http.wire.websocket import take_key
 from router.outcome import Outcome
 
-REALTIME = b"/v1/realtime"
-"""The path that can become a WebSocket. Everywhere else a wish to change the protocol is ignored."""
+REALTIME = frozenset({b"/v1/realtime", b"/openai/v1/realtime", b"/openai/realtime"})
+"""The paths that can become a WebSocket. Everywhere else a wish to change the protocol is ignored."""
 _NO_TUNNEL = "this server is no proxy: CONNECT is not understood"
 _OVERFLOW = "Chunk size overflow"
 """The parser's word for a chunk of over 2^64 bytes."""
@@ -39,6 +39,7 @@ class RequestParser:
 
     Args:
         spec: the limits.
+        read_headers: names of the headers that are kept.
 
     Attributes:
         queue: requests and refusals in their order; whoever answers them takes them out.
@@ -57,6 +58,7 @@ class RequestParser:
         "_headers",
         "_is_first",
         "_parser",
+        "_read_headers",
         "_refused",
         "_sizes",
         "_spec",
@@ -69,8 +71,9 @@ class RequestParser:
         "wants_continue",
     )
 
-    def __init__(self, spec: GatewaySpec) -> None:
+    def __init__(self, spec: GatewaySpec, read_headers: frozenset[bytes] = READ) -> None:
         self._spec = spec
+        self._read_headers = read_headers
         self._parser = HttpRequestParser(self)
         self._refused = False
         self._url = b""
@@ -134,7 +137,7 @@ class RequestParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header if the gateway reads it. A trailer, which comes after the body, is no header."""
         name = name.lower()
-        if name in READ and self.phase is _HEAD:
+        if name in self._read_headers and self.phase is _HEAD:
             if name in self._headers:
                 try:
                     value = joined(name, self._headers[name], value)
@@ -307,7 +310,7 @@ class RequestParser:
         request = self._request()
         if request is None:
             return True
-        if request.path != REALTIME:
+        if request.path not in REALTIME:
             return False
         self.phase = _IDLE
         take_key(headers)
@@ -323,7 +326,9 @@ class RequestParser:
         """Put a refusal in the queue, unless there is one."""
         if not self._refused:
             self._refused = True
-            self.queue.append(RefusedRequest(outcome, message, headers, self._parser.get_method() == b"HEAD"))
+            path = self._url.partition(b"?")[0]
+            head_only = self._parser.get_method() == b"HEAD"
+            self.queue.append(RefusedRequest(outcome, message, path, headers, head_only))
 
     def _refuse_unreadable(self, error: HttpParserError) -> None:
         if str(error) == _OVERFLOW:

@@ -1,12 +1,13 @@
 """Connections to replicas: kept open, one request at a time on each, answers passed on as they come."""
 
 import asyncio
-from collections.abc import Callable
 from http import HTTPStatus
-from typing import Protocol, cast
+from typing import cast
 
 from router.http.wire.chunked import ChunkedError, ChunkedWalk
+from router.http.wire.receiver import Receiver, Sink
 from router.http.wire.response_head import CHUNKED, UNTIL_CLOSE, HeadError, ResponseHead, parse_head
+from router.http.wire.upstream_tls import client_context, keep_session
 from router.replicas.endpoint import Endpoint
 
 MAX_RESPONSE_HEAD = 64 * 1024
@@ -15,49 +16,6 @@ IDLE_S = 4.0
 """Seconds after which an idle connection is closed: before uvicorn's 5 s, so that few requests meet a closing one."""
 INFORMATIONAL = range(100, 200)
 """Statuses of interim answers, which are skipped."""
-
-Sink = Callable[[bytes], object]
-"""Receives the framed bytes of a body, once for each read."""
-
-
-class Receiver(Protocol):
-    """Receives a replica's answer to one request.
-
-    Attributes:
-        head_request: the method is HEAD, so no body follows the head.
-        upgrades: the replica is asked to change the protocol.
-    """
-
-    head_request: bool
-    upgrades: bool
-
-    def upstream_head(self, head: ResponseHead, body: bytes) -> Sink:
-        """Take the answer's head.
-
-        Args:
-            head: the head.
-            body: the first bytes of the body, framed, which came with the head; may be b"".
-
-        Returns:
-            The sink for the rest of the body.
-        """
-        ...
-
-    def upstream_done(self) -> None:
-        """Note that the answer is complete."""
-        ...
-
-    def upstream_is_slow(self) -> None:
-        """Note that the replica does not keep up with what is sent to it."""
-        ...
-
-    def upstream_caught_up(self) -> None:
-        """Note that the replica has taken in most of what was sent to it."""
-        ...
-
-    def upstream_failed(self, reason: str, *, between_chunks: bool) -> None:
-        """Note that the rest of the answer will not come; `between_chunks`: what came ends with a whole chunk."""
-        ...
 
 
 def _nowhere(data: bytes) -> None:
@@ -229,7 +187,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(f"sent a broken body: {error}")
             return
         self.sink = receiver.upstream_head(head, body if end < 0 else body[:end])
-        if end >= 0 and self._receiver is receiver:
+        if end >= 0 and self._receiver is not None:
             self._finish(b"", 0, excess=len(body) > end)
 
     def _keep_head(self, data: bytes) -> None:
@@ -263,6 +221,8 @@ class UpstreamConnection(asyncio.Protocol):
         if receiver is None:
             return  # the request was given up as its last bytes were passed on
         self._drop_receiver()
+        if self.used == 1:
+            self.pool.keep_session(self)
         if excess or head is None or not head.keep_alive:
             self.transport.close()
         elif self._unsent_bytes and self.transport.get_write_buffer_size():
@@ -304,6 +264,11 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether the answer is chunked and what came of it ends with a whole chunk."""
         return self._walk is not None and self._walk.between_chunks
 
+    def hand_over(self, receiver: Receiver) -> None:
+        """Give the answer that comes to another receiver. Its head is not given again."""
+        self._receiver = receiver
+        self.resume()
+
     def abandon(self) -> None:
         """Close at once, because the answer is not wanted any more; the engine sees this and aborts the request."""
         self._drop_receiver()
@@ -321,15 +286,19 @@ class UpstreamPool:
     Attributes:
         endpoint: the replica.
         open: number of open connections, idle and busy.
+        signs_of_life: grows with each answer to a client's request, and a few times a second while an answer flows.
     """
 
     def __init__(self, endpoint: Endpoint, connect_timeout_s: float, tick_s: float) -> None:
         self.endpoint = endpoint
         self._connect_timeout_s = connect_timeout_s
+        access = endpoint.access
+        self._tls_name = (access.server_name or endpoint.host) if access.uses_tls else None
         self._idle_ticks = max(1, int(IDLE_S / tick_s))
         self._idle: list[UpstreamConnection] = []
         self._closed = False
         self.open = 0
+        self.signs_of_life = 0
 
     def take(self) -> UpstreamConnection | None:
         """Return the idle connection that was used last; None where there is none and the caller must `connect`."""
@@ -344,15 +313,25 @@ class UpstreamPool:
         """Open a new connection.
 
         Raises:
-            OSError: the replica does not accept it.
+            OSError: the replica does not accept it, or its certificate is not trusted.
             TimeoutError: it was not open within `connect_timeout_s`.
         """
         loop = asyncio.get_running_loop()
+        endpoint = self.endpoint
         async with asyncio.timeout(self._connect_timeout_s):
             _, connection = await loop.create_connection(
-                lambda: UpstreamConnection(self), self.endpoint.host, self.endpoint.http_port
+                lambda: UpstreamConnection(self),
+                endpoint.host,
+                endpoint.http_port,
+                ssl=client_context(endpoint.access.ca_file) if self._tls_name else None,
+                server_hostname=self._tls_name,
             )
         return connection
+
+    def keep_session(self, connection: UpstreamConnection) -> None:
+        """Keep the TLS session of a connection whose first answer is complete, for those opened later."""
+        if self._tls_name is not None:
+            keep_session(self._tls_name, connection.transport)
 
     def put(self, connection: UpstreamConnection) -> None:
         """Take back a connection that can be used again."""

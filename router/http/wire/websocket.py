@@ -25,15 +25,16 @@ def take_key(headers: dict[bytes, bytes]) -> None:
     headers.setdefault(b"authorization", b"Bearer " + keys[0])
 
 
-def opening_head(incoming: IncomingRequest, head_end: bytes, request_id: bytes) -> bytes:
+def opening_head(incoming: IncomingRequest, path_prefix: bytes, head_end: bytes, request_id: bytes) -> bytes:
     """Return the head with which a replica is asked for a WebSocket.
 
     Args:
         incoming: the client's request.
+        path_prefix: what stands before the path at that replica.
         head_end: the part of the head that is the same for every request to that replica, see `ReplicaRoute`.
         request_id: the request's id.
     """
-    parts = [b"GET ", incoming.url, head_end, request_id, b"\r\nconnection: Upgrade\r\nupgrade: websocket"]
+    parts = [b"GET ", path_prefix, incoming.url, head_end, request_id, b"\r\nconnection: Upgrade\r\nupgrade: websocket"]
     for name in _PASSED_ON:
         value = incoming.headers.get(name)
         if value:

@@ -81,7 +81,12 @@ async def test_stream_in_quotes_is_passed_on() -> None:
 async def test_a_trailer_gives_no_key() -> None:
     """What comes behind the body cannot say whose request it is."""
     trailer = b"authorization: Bearer right\r\n"
-    raw = b"POST /v1/x HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n" + chunk(BODY) + b"0\r\n" + trailer
+    raw = (
+        b"POST /v1/completions HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n"
+        + chunk(BODY)
+        + b"0\r\n"
+        + trailer
+    )
     tenants = [{"name": "a", "key_sha256": sha256(b"right").hexdigest()}]
     async with ScriptedReplica(_echo) as replica, running_gateway([replica.port], tenants=tenants) as gateway:
         assert (await ask(gateway.port, raw + b"\r\n"))[0] == 401
