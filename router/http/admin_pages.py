@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
@@ -13,6 +14,7 @@ from router.flow_control.queue_view import QueueView
 from router.http.admin_access import AdminAccess, is_local
 from router.http.affinity_page import affinity_of
 from router.http.answers import Answers
+from router.http.api.errors import error_body
 from router.http.client import Client
 from router.http.data_plane import DataPlane
 from router.http.metrics.affinity_metrics import AffinityMetrics
@@ -24,7 +26,6 @@ from router.http.operations import Operation, Operations
 from router.http.pages import HEALTHY, JSON, Page, answer_page
 from router.http.readiness import Readiness
 from router.http.wire.incoming import IncomingRequest
-from router.http.wire.responses import error_body
 from router.outcome import Outcome
 
 WHY = b"/why/"
@@ -84,7 +85,7 @@ class AdminPages:
     def handle(self, client: Client, incoming: IncomingRequest) -> None:
         """Answer a request for a page; refuse it if there is no such page, or if the client may not see it."""
         path = incoming.path
-        page = self._why if (path + b"/").startswith(WHY) else self._pages.get(path)
+        page = self._why if path.startswith(WHY) or path == WHY[:-1] else self._pages.get(path)
         authorization = incoming.headers.get(b"authorization", b"")
         if not self._access.may_see(path, authorization, is_local=is_local(client.transport)):
             message = "this page is for operators: send the admin key as `authorization: Bearer KEY`"
@@ -109,7 +110,7 @@ class AdminPages:
 
     def _why(self, incoming: IncomingRequest) -> tuple[int, bytes, bytes]:
         """Return the page that explains why a request went to its replica; with an empty id, the last requests'."""
-        request_id = incoming.path[len(WHY) :].decode("ascii")
+        request_id = unquote(incoming.path[len(WHY) :].decode("ascii"))
         journals = {name: dispatcher.journal for name, dispatcher in self._plane.models.dispatchers().items()}
         if not request_id:
             latest = [

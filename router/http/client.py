@@ -47,6 +47,10 @@ class Answering(Protocol):
         """Take bytes that came after the request; return False to leave them until the answer has ended."""
         ...
 
+    def gateway_ends(self) -> None:
+        """End, as the gateway waits no longer."""
+        ...
+
     def tick(self) -> None:
         """Enforce the answer's time limits; called every `TICK_S` while the client keeps up."""
         ...

@@ -5,13 +5,14 @@ from typing import Protocol, cast
 
 import structlog
 
+from router.http.api.errors import error_body
 from router.http.client import Answering, Client
 from router.http.cors import Cors
 from router.http.data_plane import TICK_S, DataPlane
 from router.http.decoding import Decoding
 from router.http.wire.incoming import EncodedRequest, IncomingRequest, RefusedRequest
 from router.http.wire.request_parser import Phase, RequestParser
-from router.http.wire.responses import error_body, response
+from router.http.wire.responses import response
 from router.outcome import HTTP_STATUS, Outcome
 
 _log = structlog.get_logger("rackserve.gateway")
@@ -27,6 +28,7 @@ it; its answer says that the connection closes."""
 LINGER_S = 2.0
 """Seconds after an early refusal in which the client's further bytes are read and dropped. Closing at once would reset
 the connection, and the client could lose the answer."""
+FAILED_INSIDE = "the gateway failed; it has logged why"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -95,7 +97,7 @@ class ClientConnection(asyncio.Protocol):
         self._handler = handler
         self._connections = connections
         self._cors = cors
-        self._requests = RequestParser(plane.spec)
+        self._requests = RequestParser(plane.spec, plane.read_headers)
         self._answering: Answering | None = None
         self._serving = False
         self._held = b""
@@ -201,7 +203,7 @@ class ClientConnection(asyncio.Protocol):
             broken, self._answering = self._answering, None
             if broken is not None:
                 broken.client_left()
-            self._answer_refusal(RefusedRequest(Outcome.INTERNAL, "the gateway failed; it has logged why"))
+            self._answer_refusal(RefusedRequest(Outcome.INTERNAL, FAILED_INSIDE, request.path))
             return
         if answering is None and (not request.keep_alive or self._plane.draining):
             self.transport.close()
@@ -240,7 +242,7 @@ class ClientConnection(asyncio.Protocol):
         headers = refused.headers
         if self._cors is not None:
             headers += self._cors.answer_headers(self._requests.headers)
-        body = error_body(refused.outcome, refused.message)
+        body = error_body(refused.outcome, refused.message, path=refused.path)
         status = HTTP_STATUS[refused.outcome]
         self.transport.write(response(status, body, headers=headers, close=True, head_only=refused.head_only))
         if self.transport.can_write_eof():
@@ -255,6 +257,11 @@ class ClientConnection(asyncio.Protocol):
         """Give an idle connection `LAST_WORD_S` from now for a last request, as the gateway stops."""
         if self._requests.phase is Phase.IDLE:
             self._requests.quiet_ticks = 0
+
+    def gateway_ends(self) -> None:
+        """End a running answer, as the gateway waits no longer."""
+        if self._answering is not None:
+            self._answering.gateway_ends()
 
     def tick(self) -> None:
         """Enforce this connection's time limits; called every `TICK_S`."""

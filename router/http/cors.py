@@ -5,8 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
+from router.http.api.errors import error_body
 from router.http.wire.incoming import IncomingRequest
-from router.http.wire.responses import error_body, response
+from router.http.wire.responses import response
 from router.outcome import HTTP_STATUS, Outcome
 
 EVERY_ORIGIN: Final = "*"
@@ -65,7 +66,8 @@ class Cors:
         headers = incoming.headers
         if not self._every and headers[b"origin"].lower() not in self._origins:
             origin = headers[b"origin"].decode("latin-1")[:200]
-            body = error_body(Outcome.FORBIDDEN_ORIGIN, f"pages of {origin!r} may not use this gateway (gateway.cors)")
+            message = f"pages of {origin!r} may not use this gateway (gateway.cors)"
+            body = error_body(Outcome.FORBIDDEN_ORIGIN, message, path=incoming.path)
             status = HTTP_STATUS[Outcome.FORBIDDEN_ORIGIN]
             return response(status, body, headers=incoming.answer_headers, close=not incoming.keep_alive)
         lines = incoming.answer_headers + b"access-control-allow-methods: %s\r\n" % _METHODS

@@ -13,6 +13,7 @@ from router.http.metrics.meters import Meters
 from router.http.replica_route import ReplicaRoute
 from router.http.response_owners import ResponseOwners
 from router.http.served_models import ServedModels
+from router.http.wire.request_headers import READ
 from router.http.wire.upstream import UpstreamPool
 from router.prompt.chunk_chain import ChunkHasher
 from router.prompt.hash_seed import hash_seed
@@ -51,6 +52,8 @@ class DataPlane:
         hasher: cuts prompts in chunks and hashes them, in the same way as all gateways and replicas of the cluster.
         scaling_views: returns the state of autoscaling, by model, for the metrics.
         tracer: makes spans of requests; None: requests are not traced.
+        read_headers: names of the request headers that are kept: those that the gateway reads, and those that
+            `gateway.forward_headers` passes on.
         tasks: attempts to connect to a replica, and look-ups of stored responses, that are under way.
         response_owners: which replica holds a stored response, and whose it is.
         access_log: takes an entry for each request that has ended; None: there is none.
@@ -76,6 +79,7 @@ class DataPlane:
         self.hasher = ChunkHasher(hash_seed(credential))
         self.scaling_views: Callable[[], Mapping[str, ScalingView]] = dict
         self.tracer: Tracer | None = None
+        self.read_headers = READ | {name.encode() for name in spec.forward_headers}
         self.access_log: AccessLog | None = None
         self.tasks: set[asyncio.Task[None]] = set()
         self.response_owners = ResponseOwners()

@@ -40,9 +40,9 @@ class Decoding:
             body = encoded.decoder.step()
         except DecodedTooLongError:
             message = f"the request body has over {self._most_bytes} bytes once decoded"
-            self._then(RefusedRequest(Outcome.BODY_TOO_LARGE, message))
+            self._then(RefusedRequest(Outcome.BODY_TOO_LARGE, message, encoded.request.path))
         except ContentCodingError as error:
-            self._then(RefusedRequest(Outcome.BAD_REQUEST, str(error)))
+            self._then(RefusedRequest(Outcome.BAD_REQUEST, str(error), encoded.request.path))
         else:
             if body is None:
                 asyncio.get_running_loop().call_soon(self._step)
@@ -64,6 +64,9 @@ class Decoding:
         """Leave the bytes until the request has been answered."""
         del data
         return False
+
+    def gateway_ends(self) -> None:
+        """Do nothing: no answer has begun."""
 
     def tick(self) -> None:
         """Do nothing: the body's length bounds the time."""

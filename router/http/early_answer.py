@@ -15,9 +15,9 @@ from router.http.api.errors import RESPONSES, error_event, speaks_anthropic
 from router.http.api.resume import CHAT, COMPLETIONS
 from router.http.wire.chunked import LAST_CHUNK, ChunkedError, chunk, payload
 from router.http.wire.incoming import IncomingRequest
+from router.http.wire.receiver import Sink
 from router.http.wire.response_head import CHUNKED, ResponseHead
 from router.http.wire.unchunk import Unchunk
-from router.http.wire.upstream import Sink
 from router.outcome import Outcome
 
 STREAMED_PATHS = frozenset({CHAT, COMPLETIONS, "/v1/messages", "/v1/responses"})
@@ -81,6 +81,11 @@ class EarlyAnswer:
             return self._write
         self._is_framed = True
         return Unchunk(self._transport.write).write if self._http_1_0 else self._transport.write
+
+    @property
+    def holds_error(self) -> bool:
+        """Whether the replica's answer is no stream, and is kept to become an error event."""
+        return self._error is not None
 
     def _write(self, data: bytes) -> None:
         if data:

@@ -18,7 +18,7 @@ from router.http.model_flow import ModelFlow
 from router.http.model_list import MODELS, ModelList
 from router.http.pages import READ_ONLY, Pages
 from router.http.pinned_exchange import PinnedExchange
-from router.http.realtime import Realtime, model_in
+from router.http.realtime import REALTIME, Realtime, model_in, with_model
 from router.http.response_lookup import ResponseLookup
 from router.http.wire.incoming import IncomingRequest
 from router.outcome import Outcome
@@ -56,19 +56,17 @@ class Front:
     def _beside_the_models_apis(self, client: Client, incoming: IncomingRequest) -> Exchange | None:
         """Handle a request whose path names no model in its body: lists, stored responses, Azure's paths, pages."""
         path = incoming.path
-        if b"/../" in path or path[-3:] == b"/..":
-            self._answers.refuse(client, incoming, Outcome.BAD_REQUEST, "the path must not contain `..`")
-        elif path == MODELS or path.startswith(MODELS + b"/"):
+        if path == MODELS or path.startswith(MODELS + b"/"):
             if incoming.method not in READ_ONLY:
                 self._wrong_method(client, incoming, READ_ONLY)
             elif (tenant := self._tenant(client, incoming)) is not None:
                 self._models.handle(client, incoming, tenant)
         elif path.startswith(BY_ID):
             return self._about_a_response(client, incoming)
-        elif incoming.upgrades:
-            return self._realtime(client, incoming)
         elif path.startswith(AZURE):
             return self._as_azure(client, incoming)
+        elif path == REALTIME:
+            return self._realtime(client, incoming)
         else:
             self._pages.handle(client, incoming)
         return None
@@ -87,6 +85,20 @@ class Front:
             return None
         tenant = self._tenant(client, incoming)
         return self._route(client, incoming, tenant, known.body, target.model) if tenant is not None else None
+
+    def _realtime(self, client: Client, incoming: IncomingRequest) -> Exchange | None:
+        """Handle a request for a WebSocket, whose query names the model."""
+        if incoming.method != b"GET":
+            self._wrong_method(client, incoming, (b"GET",))
+            return None
+        tenant = self._tenant(client, incoming)
+        if tenant is None:
+            return None
+        if not incoming.upgrades:
+            message = "this path is a WebSocket: ask for it with `upgrade: websocket`"
+            self._answers.refuse(client, incoming, Outcome.BAD_REQUEST, message, tenant=tenant.name)
+            return None
+        return self._route(client, incoming, tenant, Body.NONE, model_in(incoming.query))
 
     def _wrong_method(self, client: Client, incoming: IncomingRequest, allowed: Sequence[bytes]) -> None:
         """Refuse a method that a path does not know, or answer OPTIONS; both say what is allowed (RFC 9110, 9.3.7)."""
@@ -126,24 +138,6 @@ class Front:
             return None
         return self._exchange(client, incoming, tenant, flows, Envelope(), asked.response_id)
 
-    def _realtime(self, client: Client, incoming: IncomingRequest) -> Exchange | None:
-        """Handle a request for a WebSocket: its query names the model."""
-        tenant = self._tenant(client, incoming)
-        if tenant is None:
-            return None
-        envelope = Envelope(model=model_in(incoming.query))
-        try:
-            model, _ = self._asked.resolve(incoming, envelope, tenant, Body.JSON, None)
-        except AskedModelError as error:
-            self._refuse_model(client, incoming, tenant, error)
-            return None
-        return self._exchange(client, incoming, tenant, [self._plane.models.flows[model]], envelope, None)
-
-    def _refuse_model(self, client: Client, incoming: IncomingRequest, tenant: Tenant, error: AskedModelError) -> None:
-        self._answers.refuse(
-            client, incoming, error.outcome, str(error), tenant=tenant.name, model=error.model, param=error.param
-        )
-
     def _route(
         self, client: Client, incoming: IncomingRequest, tenant: Tenant, kind: Body, deployment: str | None = None
     ) -> Exchange | None:
@@ -152,12 +146,16 @@ class Front:
             envelope = read_body(incoming, kind, tenant)
             model, members = self._asked.resolve(incoming, envelope, tenant, kind, deployment)
         except AskedModelError as error:
-            self._refuse_model(client, incoming, tenant, error)
+            self._answers.refuse(
+                client, incoming, error.outcome, str(error), tenant=tenant.name, model=error.model, param=error.param
+            )
             return None
         except EnvelopeError as error:
             self._answers.refuse(client, incoming, Outcome.INVALID_JSON, str(error), tenant=tenant.name)
             return None
-        if kind is Body.JSON and incoming.body:
+        if kind is Body.NONE:
+            incoming.query, incoming.url = with_model(incoming.query, model)
+        elif kind is Body.JSON and incoming.body:
             if tenant.cache_salt:
                 members["cache_salt"] = salted(tenant.cache_salt, envelope.cache_salt)
             if tenant is not ANONYMOUS and incoming.path == CREATE_RESPONSE.encode():
@@ -189,6 +187,8 @@ class Front:
             body=incoming.body,
             session=incoming.headers.get(b"x-session-id", b"").decode("latin-1"),
             max_tokens=envelope.answer_tokens,
+            include_usage=envelope.includes_usage,
+            continuous_usage=envelope.tells_usage,
         )
         if dispatcher.estimator.reads_prompts:
             request.chain = self._plane.hasher.of_body(request.path, incoming.body, model=dispatcher.model)

@@ -8,8 +8,9 @@ from itertools import count
 
 from router.http.replica_route import ReplicaRoute
 from router.http.wire.chunked import ChunkedError, payload
+from router.http.wire.receiver import Sink
 from router.http.wire.response_head import CHUNKED, ResponseHead
-from router.http.wire.upstream import Sink, UpstreamConnection
+from router.http.wire.upstream import UpstreamConnection
 
 _numbers = count(1)
 
@@ -58,7 +59,7 @@ class PageRequest:
 
     Attributes:
         head_request: False: a body follows the head.
-        upgrades: False: the protocol stays HTTP.
+        upgrades: False: HTTP is spoken on.
         answer: status and body, once they are here.
         is_over: the connection is free, or lost.
     """
@@ -90,10 +91,10 @@ class PageRequest:
             self.answer.set_exception(ValueError(f"the answer has over {self._most_bytes} bytes"))
 
     def upstream_is_slow(self) -> None:
-        """Do nothing: the request has no body."""
+        """Do nothing: no more is written."""
 
     def upstream_caught_up(self) -> None:
-        """Do nothing: see `upstream_is_slow`."""
+        """Do nothing: no more is written."""
 
     def upstream_done(self) -> None:
         """Give the answer, as it is complete."""

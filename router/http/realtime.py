@@ -1,22 +1,35 @@
 """Passes a WebSocket through to a replica: `GET /v1/realtime?model=…`."""
 
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl, urlencode
 
 from router.http.exchange import Exchange
 from router.http.replica_route import ReplicaRoute
+from router.http.wire.receiver import Sink
 from router.http.wire.response_head import SWITCHED, ResponseHead
-from router.http.wire.upstream import Sink, UpstreamConnection
+from router.http.wire.upstream import UpstreamConnection
 from router.http.wire.websocket import accepting_head, opening_head
 from router.outcome import Outcome
 
+_NAMES_OF_MODEL = ("model", "deployment")
 MAX_EARLY_BYTES = 64 * 1024
 """Bytes that a client may send before the replica has accepted; above it reading stops."""
 
 
+REALTIME = b"/v1/realtime"
+"""The path, Azure's spellings of which `front` has replaced by it."""
+
+
 def model_in(query: bytes) -> str | None:
-    """Return the model that a query names; None: it names none."""
-    named = parse_qs(query.decode("latin-1")).get("model")
-    return named[-1] if named else None
+    """Return the model that a query names, as `model` or, to Azure, as `deployment`; None: it names none."""
+    fields = dict(parse_qsl(query.decode("latin-1")))
+    return fields.get("model") or fields.get("deployment")
+
+
+def with_model(query: bytes, model: str) -> tuple[bytes, bytes]:
+    """Return the query, and the target with it, in which `model` alone is named."""
+    fields = [(name, value) for name, value in parse_qsl(query.decode("latin-1")) if name not in _NAMES_OF_MODEL]
+    query = urlencode([*fields, ("model", model)]).encode()
+    return query, REALTIME + b"?" + query
 
 
 class Realtime(Exchange):
@@ -53,9 +66,9 @@ class Realtime(Exchange):
         upstream, attempt = self.upstream, self._ticket.attempt
         if head.status != SWITCHED or upstream is None or attempt is None:
             return super().upstream_head(head, body)
-        now_s = self._plane.now_s()
-        self._flow.dispatcher.answers(self._ticket, now_s)
-        self._flow.dispatcher.first_token(self._ticket, now_s)
+        upstream.pool.signs_of_life += 1
+        self._answered_well()
+        self._flow.dispatcher.first_token(self._ticket, self._plane.now_s())
         self.answer.head = head
         self.answer.keep_alive = False
         self._is_open = True

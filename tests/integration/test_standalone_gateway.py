@@ -286,3 +286,18 @@ def test_wrong_options_are_one_clear_message(arguments: tuple[str, ...], words: 
     assert failed.stderr.startswith("rackserve: ")
     assert words in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+async def test_pages_of_named_origins_may_use_it() -> None:
+    """`--cors-origin` lets a browser's page ask; what is no origin is told before anything starts."""
+    origin = "https://app.example"
+    async with httpx.AsyncClient() as client, OpenAiServer("a") as server:
+        with start(server, cors_origin=origin) as command:
+            url = await url_of(command)
+            asked = {"origin": origin, "access-control-request-method": "POST"}
+            answer = await client.options(f"{url}/v1/chat/completions", headers=asked)
+            assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (204, origin)
+            assert await stopped(command) == 0
+        with start(server, cors_origin="app.example/") as command:
+            assert await asyncio.to_thread(command.wait) == 2
+            assert "--cors-origin" in command.output

@@ -6,10 +6,14 @@ from enum import Enum
 
 
 class Body(Enum):
-    """What a request's body is, and so where its model is named. No other type of content is passed on."""
+    """What a request's body is, and so where its model is named. No other type of content is passed on.
+
+    `NONE`: the query names the model.
+    """
 
     JSON = "application/json"
     FORM = "multipart/form-data"
+    NONE = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ class IncomingRequest(msgspec.Struct, gc=False):
         url: path and query, as sent on to a replica.
         path: the path in normal form (see `Target`), without the query; ASCII.
         query: the query as sent, or b"".
-        headers: values of the headers in `read_headers`, by name in lower case; b"": the header is to be ignored.
+        headers: values of the headers in `READ` and of those that `gateway.forward_headers` names, by name in lower
+            case; b"": the header is to be ignored.
         body: the whole body, without framing and encoding.
         keep_alive: the client wants to use this connection again.
         http_1_0: the client speaks HTTP/1.0, so it understands no chunked answer.
@@ -78,12 +79,14 @@ class RefusedRequest:
     Attributes:
         outcome: why it is refused.
         message: the explanation for the client.
+        path: the request's path, as far as it came; it says whose shape the error has.
         headers: header lines that the answer carries, each ending in CRLF.
         head_only: the method is HEAD, so the answer has no body.
     """
 
     outcome: Outcome
     message: str
+    path: bytes = b""
     headers: bytes = b""
     head_only: bool = False
 

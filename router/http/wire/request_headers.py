@@ -1,7 +1,5 @@
 """Which headers of a request are read, and what several lines of one name mean."""
 
-from functools import cache
-
 READ = frozenset(
     {
         b"accept",
@@ -60,12 +58,6 @@ _SINGLE = frozenset(
     }
 )
 """Headers with one value, which may be repeated but not contradicted."""
-
-
-@cache
-def read_headers(forward_headers: tuple[str, ...]) -> frozenset[bytes]:
-    """Return the names of the headers that are kept: those in `READ`, and those to be passed on beside `FORWARDED`."""
-    return READ | {name.encode() for name in forward_headers}
 
 
 class DoubledHeaderError(Exception):

@@ -9,13 +9,13 @@ from cluster.spec.gateway_spec import GatewaySpec
 from router.http.wire.chunk_sizes import ChunkSizes
 from router.http.wire.content_coding import ACCEPTED, BodyDecoder, ContentCodingError, understood
 from router.http.wire.incoming import BYTE_ORDER_MARK, EncodedRequest, IncomingRequest, RefusedRequest
-from router.http.wire.request_headers import DoubledHeaderError, joined, read_headers
+from router.http.wire.request_headers import READ, DoubledHeaderError, joined
 from router.http.wire.target import USUAL, Target, TargetError, read_target
 from router.http.wire.websocket import take_key
 from router.outcome import Outcome
 
-REALTIME = b"/v1/realtime"
-"""The path that can become a WebSocket. Everywhere else a wish to change the protocol is ignored."""
+REALTIME = frozenset({b"/v1/realtime", b"/openai/v1/realtime", b"/openai/realtime"})
+"""The paths that can become a WebSocket. Everywhere else a wish to change the protocol is ignored."""
 _NO_TUNNEL = "this server is no proxy: CONNECT is not understood"
 _OVERFLOW = "Chunk size overflow"
 """The parser's word for a chunk of over 2^64 bytes."""
@@ -29,6 +29,9 @@ class Phase(Enum):
     BODY = "the rest of a body"
 
 
+_IDLE, _HEAD, _BODY = Phase  # as globals, because looking up an enum's member costs several times as much
+
+
 class RequestParser:
     """Parses one client's requests; httptools calls the `on_…` methods.
 
@@ -36,6 +39,7 @@ class RequestParser:
 
     Args:
         spec: the limits.
+        read_headers: names of the headers that are kept.
 
     Attributes:
         queue: requests and refusals in their order; whoever answers them takes them out.
@@ -54,7 +58,7 @@ class RequestParser:
         "_headers",
         "_is_first",
         "_parser",
-        "_read",
+        "_read_headers",
         "_refused",
         "_sizes",
         "_spec",
@@ -67,9 +71,9 @@ class RequestParser:
         "wants_continue",
     )
 
-    def __init__(self, spec: GatewaySpec) -> None:
+    def __init__(self, spec: GatewaySpec, read_headers: frozenset[bytes] = READ) -> None:
         self._spec = spec
-        self._read = read_headers(spec.forward_headers)
+        self._read_headers = read_headers
         self._parser = HttpRequestParser(self)
         self._refused = False
         self._url = b""
@@ -82,7 +86,7 @@ class RequestParser:
         self._encoding = ""
         self._sizes: ChunkSizes | None = None
         self.queue: deque[IncomingRequest | EncodedRequest | RefusedRequest] = deque()
-        self.phase = Phase.IDLE
+        self.phase = _IDLE
         self.quiet_ticks = 0
         self.wants_continue = False
         self.after_upgrade: bytes | None = None
@@ -102,14 +106,14 @@ class RequestParser:
             self._go_on_after(data, upgrade.args[0])
         except HttpParserError as error:
             self._refuse_unreadable(error)
-        if self.phase is not Phase.IDLE:
+        if self.phase is not _IDLE:
             self._check_unfinished(data)
 
     def _check_unfinished(self, data: bytes) -> None:
         """Check the limits on what came of a request that is not complete."""
         if self._unread_bytes > self._spec.max_header_bytes:
             self._refuse_long_head()
-        if self.phase is Phase.HEAD:
+        if self.phase is _HEAD:
             self._head_tail = (self._head_tail + data)[-3:]
         elif self._sizes is not None and self._body_bytes + self._sizes.to_come(data) > self._spec.max_body_bytes:
             self._refuse_long_body()
@@ -118,7 +122,7 @@ class RequestParser:
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        self.phase = Phase.HEAD
+        self.phase = _HEAD
         self.quiet_ticks = 0
         self._head_tail = b""
         self._url = b""
@@ -133,7 +137,7 @@ class RequestParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header if the gateway reads it. A trailer, which comes after the body, is no header."""
         name = name.lower()
-        if name in self._read and self.phase is Phase.HEAD:
+        if name in self._read_headers and self.phase is _HEAD:
             if name in self._headers:
                 try:
                     value = joined(name, self._headers[name], value)
@@ -146,7 +150,7 @@ class RequestParser:
         if self._refused:
             return
         headers = self._headers
-        self.phase = Phase.BODY
+        self.phase = _BODY
         if self._unread_bytes > self._spec.max_header_bytes and not self._head_fits():
             self._refuse_long_head()
             return
@@ -212,7 +216,7 @@ class RequestParser:
         parser = self._parser
         if b"upgrade" in headers and parser.should_upgrade():
             return  # the parser takes no body from such a request: `_go_on_after` does
-        self.phase = Phase.IDLE
+        self.phase = _IDLE
         request = self._request()
         if request is None:
             return
@@ -306,9 +310,9 @@ class RequestParser:
         request = self._request()
         if request is None:
             return True
-        if request.path != REALTIME:
+        if request.path not in REALTIME:
             return False
-        self.phase = Phase.IDLE
+        self.phase = _IDLE
         take_key(headers)
         request.upgrades = True
         request.keep_alive = False  # what follows is no HTTP, or comes after an answer that refuses the WebSocket
@@ -322,7 +326,9 @@ class RequestParser:
         """Put a refusal in the queue, unless there is one."""
         if not self._refused:
             self._refused = True
-            self.queue.append(RefusedRequest(outcome, message, headers, self._parser.get_method() == b"HEAD"))
+            path = self._url.partition(b"?")[0]
+            head_only = self._parser.get_method() == b"HEAD"
+            self.queue.append(RefusedRequest(outcome, message, path, headers, head_only))
 
     def _refuse_unreadable(self, error: HttpParserError) -> None:
         if str(error) == _OVERFLOW:

@@ -1,11 +1,11 @@
 """Connections to replicas: kept open, one request at a time on each, answers passed on as they come."""
 
 import asyncio
-from collections.abc import Callable
 from http import HTTPStatus
-from typing import Protocol, cast
+from typing import cast
 
 from router.http.wire.chunked import ChunkedError, ChunkedWalk
+from router.http.wire.receiver import Receiver, Sink
 from router.http.wire.response_head import CHUNKED, UNTIL_CLOSE, HeadError, ResponseHead, parse_head
 from router.http.wire.upstream_tls import client_context, keep_session
 from router.replicas.endpoint import Endpoint
@@ -16,49 +16,6 @@ IDLE_S = 4.0
 """Seconds after which an idle connection is closed: before uvicorn's 5 s, so that few requests meet a closing one."""
 INFORMATIONAL = range(100, 200)
 """Statuses of interim answers, which are skipped."""
-
-Sink = Callable[[bytes], object]
-"""Receives the framed bytes of a body, once for each read."""
-
-
-class Receiver(Protocol):
-    """Receives a replica's answer to one request.
-
-    Attributes:
-        head_request: the method is HEAD, so no body follows the head.
-        upgrades: the replica is asked to change the protocol.
-    """
-
-    head_request: bool
-    upgrades: bool
-
-    def upstream_head(self, head: ResponseHead, body: bytes) -> Sink:
-        """Take the answer's head.
-
-        Args:
-            head: the head.
-            body: the first bytes of the body, framed, which came with the head; may be b"".
-
-        Returns:
-            The sink for the rest of the body.
-        """
-        ...
-
-    def upstream_done(self) -> None:
-        """Note that the answer is complete."""
-        ...
-
-    def upstream_is_slow(self) -> None:
-        """Note that the replica does not keep up with what is sent to it."""
-        ...
-
-    def upstream_caught_up(self) -> None:
-        """Note that the replica has taken in most of what was sent to it."""
-        ...
-
-    def upstream_failed(self, reason: str, *, between_chunks: bool) -> None:
-        """Note that the rest of the answer will not come; `between_chunks`: what came ends with a whole chunk."""
-        ...
 
 
 def _nowhere(data: bytes) -> None:
@@ -230,7 +187,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(f"sent a broken body: {error}")
             return
         self.sink = receiver.upstream_head(head, body if end < 0 else body[:end])
-        if end >= 0 and self._receiver is receiver:
+        if end >= 0 and self._receiver is not None:
             self._finish(b"", 0, excess=len(body) > end)
 
     def _keep_head(self, data: bytes) -> None:
@@ -306,6 +263,11 @@ class UpstreamConnection(asyncio.Protocol):
     def between_chunks(self) -> bool:
         """Whether the answer is chunked and what came of it ends with a whole chunk."""
         return self._walk is not None and self._walk.between_chunks
+
+    def hand_over(self, receiver: Receiver) -> None:
+        """Give the answer that comes to another receiver. Its head is not given again."""
+        self._receiver = receiver
+        self.resume()
 
     def abandon(self) -> None:
         """Close at once, because the answer is not wanted any more; the engine sees this and aborts the request."""

@@ -82,7 +82,7 @@ async def test_a_trailer_gives_no_key() -> None:
     """What comes behind the body cannot say whose request it is."""
     trailer = b"authorization: Bearer right\r\n"
     raw = (
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n"
+        b"POST /v1/completions HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n"
         + chunk(BODY)
         + b"0\r\n"
         + trailer

@@ -101,6 +101,19 @@ async def test_a_page_may_send_its_key_as_a_subprotocol() -> None:
         assert len(seen) == 2
 
 
+@pytest.mark.parametrize("path", ["/openai/realtime?api-version=1&deployment=m", "/openai/v1/realtime?model=m"])
+async def test_azures_paths_are_the_same(path: str) -> None:
+    """The deployment is the model, and the replica sees OpenAI's own path."""
+    seen: list[ServerConnection] = []
+    models = [ModelSpec(name=name, engine="sim", policy="round_robin") for name in ("m", "other")]
+    async with echo_replica(seen) as port, running_gateway([port], models=models) as gateway:
+        async with connect(f"ws://127.0.0.1:{gateway.port}{path}") as client:
+            await client.send("hello")
+            assert await client.recv() == "hello"
+        assert seen[0].request is not None
+        assert seen[0].request.path == "/v1/realtime?model=m"
+
+
 async def test_a_replica_that_takes_no_websocket_is_quoted() -> None:
     """Its answer is the client's, whole; the gateway goes on."""
 
@@ -226,5 +239,7 @@ async def test_a_wish_for_a_websocket_elsewhere_is_ignored() -> None:
     async with ScriptedReplica(answer) as replica, running_gateway([replica.port]) as gateway:
         raw = request(headers=b"connection: Upgrade\r\nupgrade: websocket\r\n")
         assert (await ask(gateway.port, raw))[2] == b'"fine"'
-        assert (await ask(gateway.port, raw.replace(b"/v1/chat/completions", b"/v1/realtime")))[0] == 404
+        assert (await ask(gateway.port, raw.replace(b"/v1/chat/completions", b"/v1/realtime")))[0] == 405
+        plain_get = b"GET /v1/realtime?model=m HTTP/1.1\r\nhost: t\r\n\r\n"
+        assert b"upgrade: websocket" in (await ask(gateway.port, plain_get))[2]
         assert json.loads((await ask(gateway.port, HANDSHAKE.replace(b"/v1/realtime", b"/v1/models")))[2])["data"]

@@ -40,38 +40,6 @@ def test_bad_json_says_what_is_wrong(body: bytes, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "means"),
-    [
-        (b"true", True),
-        (b"false", False),
-        (b"null", False),
-        (b'"true"', True),
-        (b'"True"', True),
-        (b'"yes"', True),
-        (b'"on"', True),
-        (b'"1"', True),
-        (b"1", True),
-        (b"1.0", True),
-        (b'"false"', False),
-        (b'"no"', False),
-        (b"0", False),
-        (b'"maybe"', False),
-        (b"[]", False),
-        (b'{"a":1}', False),
-    ],
-)
-def test_stream_means_what_it_means_to_engines(sent: bytes, means: bool) -> None:  # noqa: FBT001 - a table
-    """What pydantic takes for true is true; what it refuses is left to the engine, which says why."""
-    assert read_json(b'{"stream":%s}' % sent).stream is means
-
-
-@pytest.mark.parametrize(("sent", "means"), [(b"16", 16), (b'"16"', 16), (b'"many"', None), (b"-1", None)])
-def test_the_answers_limit_may_be_a_number_in_quotes(sent: bytes, means: int | None) -> None:
-    """Engines read a number from a string, so the gateway does."""
-    assert read_json(b'{"max_tokens":%s}' % sent).answer_tokens == means
-
-
-@pytest.mark.parametrize(
     "body",
     [
         b'{"model":"m","model":"other"}',
@@ -108,3 +76,35 @@ def test_members_are_added_to_any_object(body: bytes) -> None:
     """The added members count, and the others stay."""
     added = json.loads(with_members(body, {"cache_salt": "a:b", "model": 'm"é'}))
     assert added == {**json.loads(body), "cache_salt": "a:b", "model": 'm"é'}
+
+
+@pytest.mark.parametrize(
+    ("sent", "means"),
+    [
+        (b"true", True),
+        (b"false", False),
+        (b"null", False),
+        (b'"true"', True),
+        (b'"True"', True),
+        (b'"yes"', True),
+        (b'"on"', True),
+        (b'"1"', True),
+        (b"1", True),
+        (b"1.0", True),
+        (b'"false"', False),
+        (b'"no"', False),
+        (b"0", False),
+        (b'"maybe"', False),
+        (b"[]", False),
+        (b'{"a":1}', False),
+    ],
+)
+def test_stream_means_what_it_means_to_engines(sent: bytes, means: bool) -> None:  # noqa: FBT001 - a table
+    """What pydantic takes for true is true; what it refuses is left to the engine, which says why."""
+    assert read_json(b'{"stream":%s}' % sent).stream is means
+
+
+@pytest.mark.parametrize(("sent", "means"), [(b"16", 16), (b'"16"', 16), (b'"many"', None), (b"-1", None)])
+def test_the_answers_limit_may_be_a_number_in_quotes(sent: bytes, means: int | None) -> None:
+    """Engines read a number from a string, so the gateway does."""
+    assert read_json(b'{"max_tokens":%s}' % sent).answer_tokens == means

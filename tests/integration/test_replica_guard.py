@@ -1,0 +1,59 @@
+"""A replica's guard lets gateways' WebSockets in, counts them, and sends them elsewhere once closed."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import uvicorn
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from deployments.engines.interface import Receive, Scope, Send
+from deployments.replica.guard import ReplicaGuard
+
+GATEWAY = {"authorization": "Bearer inner", "x-rackserve-gateway": "g"}
+
+
+async def _echo(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": message["text"]})
+
+
+@asynccontextmanager
+async def guarded(guard: ReplicaGuard) -> AsyncIterator[str]:
+    """Serve a guarded app; yields the URL of its WebSocket."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(guard, ws="auto", lifespan="off", log_config=None))
+        task = asyncio.ensure_future(server.serve(sockets=[sock]))
+        while not server.started:  # noqa: ASYNC110 - uvicorn sets no event
+            await asyncio.sleep(0.01)
+        try:
+            yield f"ws://127.0.0.1:{sock.getsockname()[1]}/v1/realtime"
+        finally:
+            server.should_exit = True
+            await task
+
+
+async def test_websockets_are_guarded_like_requests() -> None:
+    """In with the credential, counted while open; 401 without it, and back to the gateway once closed."""
+    guard = ReplicaGuard(_echo, "inner")
+    async with guarded(guard) as url:
+        async with connect(url, additional_headers=GATEWAY) as client:
+            await client.send("hello")
+            assert await client.recv() == "hello"
+            assert (guard.in_flight, guard.accepted("g")) == (1, 1)
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(url, additional_headers={"authorization": "Bearer outer"})
+        assert refused.value.response.status_code == 401
+        guard.closed = True
+        with pytest.raises(InvalidStatus) as sent_back:
+            await connect(url, additional_headers=GATEWAY)
+        assert sent_back.value.response.status_code == 503
+        assert sent_back.value.response.headers["x-rackserve-retry"] == "1"
+        assert guard.in_flight == 0
