@@ -17,6 +17,8 @@ class RoutingRequest(msgspec.Struct, gc=False):
         body: the body as it came, in bytes.
         session: the client's `x-session-id`, or "".
         max_tokens: the request's own limit of its answer's tokens; None: it sets none.
+        include_usage: the client asked for the usage in its stream's last event.
+        continuous_usage: the client asked for the usage in every event.
         output_tokens: expected length of the answer, in tokens; 0 where none is generated.
         now_s: when a replica is chosen for it, in the gateway's monotonic seconds.
         chain: the prompt's chunks; empty where the prompt is not understood or no policy asks for it.
@@ -31,6 +33,8 @@ class RoutingRequest(msgspec.Struct, gc=False):
     body: bytes
     session: str = ""
     max_tokens: int | None = None
+    include_usage: bool = False
+    continuous_usage: bool = False
     output_tokens: float = 0.0
     now_s: float = 0.0
     chain: ChunkChain = EMPTY_CHAIN

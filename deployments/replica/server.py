@@ -133,6 +133,7 @@ class ReplicaServer:
             domain=self._domain,
             caches_prefixes=proof.caches is not False,
             affinity_proof=proof.reason,
+            continues_messages=True,  # every engine here does: tests/engine_contract
             card=await own_card(app, self._model.name),
         )
 

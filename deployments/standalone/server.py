@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from deployments.standalone.server_address import ServerAddress
+from deployments.standalone.server_kind import continues_messages
 from router.replicas.endpoint import Endpoint, Presence
 from router.replicas.model_card import ModelCard
 
@@ -77,6 +78,7 @@ class Server:
                 presence=self.presence,
                 started_s=self.started_s,
                 card=card,
+                continues_messages=continues_messages(card),
             )
             for name, card in self.models.items()
         ]

@@ -47,6 +47,9 @@ MOST_RELAXED_S = 60.0
 """Most seconds by which rates fade at once, after a gap between ticks."""
 _KEEP_BYTES = 0.995
 """Share of the past that each answer leaves in the mean of bytes per token: in effect the last 200 answers count."""
+_LEAST_BYTES, _MOST_BYTES = 0.25, 32.0
+"""Bytes per token outside which an answer says nothing of text: its prompt has images, or its counts are of another
+kind. Text has 1 (digits, rare scripts) to 8 (long words); a short prompt has less, by its chat template."""
 
 
 class ModelEstimator:
@@ -316,12 +319,13 @@ class ModelEstimator:
             return
         chain, replica = expectation.chain, expectation.replica
         prompt_tokens = float(usage.prompt_tokens or expectation.tokens)
-        if usage.prompt_tokens and not chain.tokens and chain.size_bytes:
-            self._bytes_seen = self._bytes_seen.observed(chain.size_bytes, usage.prompt_tokens, _KEEP_BYTES)
+        told = usage.prompt_tokens
+        if told and not chain.tokens and _LEAST_BYTES <= chain.size_bytes / told <= _MOST_BYTES:
+            self._bytes_seen = self._bytes_seen.observed(chain.size_bytes, told, _KEEP_BYTES)
             self.bytes_per_token = self._bytes_seen.mean
         cached_tokens = usage.cached_tokens
         if cached_tokens is None:
-            cached_tokens = int(max(0.0, expectation.tokens - expectation.uncached_tokens))
+            cached_tokens = int(min(prompt_tokens, max(0.0, expectation.tokens - expectation.uncached_tokens)))
         self.efficiency.answered(replica.replica_id, prompt_tokens, cached_tokens)
         replica.kv_freed.fade(now_s)
         replica.kv_freed.counts[0] += prompt_tokens + (usage.completion_tokens or 0)

@@ -23,7 +23,7 @@ from router.http.metrics.scaling_metrics import ScalingMetrics
 from router.http.pages import HEALTHY, JSON, Page, answer_page
 from router.http.readiness import Readiness
 from router.http.wire.incoming import IncomingRequest
-from router.http.wire.responses import error_body
+from router.http.api.errors import error_body
 from router.outcome import Outcome
 
 WHY = b"/why/"

@@ -4,9 +4,10 @@ import asyncio
 from typing import Protocol
 
 from router.http.access_log import AccessEntry, peer_of
+from router.http.api.errors import error_body
 from router.http.data_plane import DataPlane
 from router.http.wire.incoming import IncomingRequest
-from router.http.wire.responses import error_body, response
+from router.http.wire.responses import response
 from router.outcome import HTTP_STATUS, Outcome
 
 
@@ -102,4 +103,5 @@ class Answers:
             headers += b"www-authenticate: Bearer\r\n"
         elif outcome is Outcome.NO_REPLICA:
             headers += b"retry-after: 1\r\n"
-        self.answer(client, incoming, HTTP_STATUS[outcome], error_body(outcome, message, param), headers=headers)
+        body = error_body(outcome, message, param, path=incoming.path, request_id=request_id)
+        self.answer(client, incoming, HTTP_STATUS[outcome], body, headers=headers)

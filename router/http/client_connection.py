@@ -8,11 +8,12 @@ from typing import Protocol, cast
 import structlog
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+from router.http.api.errors import error_body
 from router.http.client import Client
 from router.http.data_plane import TICK_S, DataPlane
 from router.http.exchange import Exchange
 from router.http.wire.incoming import READ, IncomingRequest, RefusedRequest
-from router.http.wire.responses import error_body, response
+from router.http.wire.responses import response
 from router.outcome import HTTP_STATUS, Outcome
 
 _log = structlog.get_logger("rackserve.gateway")
@@ -20,6 +21,7 @@ _log = structlog.get_logger("rackserve.gateway")
 MAX_LINGER_BYTES = 64 * 1024 * 1024
 """Bytes dropped after an early refusal above which the connection is aborted."""
 NO_UPGRADE = "this server does not change protocols (Upgrade, CONNECT)"
+FAILED_INSIDE = "the gateway failed; it has logged why"
 LAST_WORD_S = 2.0
 """Seconds that a stopping gateway keeps an idle connection. A request may be on its way, and closing at once would lose
 it; its answer says that the connection closes."""
@@ -289,7 +291,7 @@ class ClientConnection(asyncio.Protocol):
                 broken, self._exchange = self._exchange, None
                 if broken is not None:
                     broken.client_left()
-                self._answer_refusal(RefusedRequest(Outcome.INTERNAL, "the gateway failed; it has logged why"))
+                self._answer_refusal(RefusedRequest(Outcome.INTERNAL, FAILED_INSIDE, item.path))
                 break
             if exchange is None and (not item.keep_alive or self._plane.draining):
                 self.transport.close()
@@ -317,7 +319,7 @@ class ClientConnection(asyncio.Protocol):
     def _refuse(self, outcome: Outcome, message: str) -> None:
         if not self._refused:
             self._refused = True
-            self._queue.append(RefusedRequest(outcome, message))
+            self._queue.append(RefusedRequest(outcome, message, self._url.partition(b"?")[0]))
 
     def _refuse_long_head(self) -> None:
         limit = self._plane.spec.max_header_bytes
@@ -330,7 +332,8 @@ class ClientConnection(asyncio.Protocol):
     def _answer_refusal(self, refused: RefusedRequest) -> None:
         self._plane.meters.ended("", "", refused.outcome)
         status = HTTP_STATUS[refused.outcome]
-        self.transport.write(response(status, error_body(refused.outcome, refused.message), close=True))
+        body = error_body(refused.outcome, refused.message, path=refused.path)
+        self.transport.write(response(status, body, close=True))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._phase = Phase.LINGER
@@ -342,6 +345,11 @@ class ClientConnection(asyncio.Protocol):
         """Give an idle connection `LAST_WORD_S` from now for a last request, as the gateway stops."""
         if self._phase is Phase.IDLE:
             self._ticks = 0
+
+    def gateway_ends(self) -> None:
+        """End a running answer, as the gateway waits no longer."""
+        if self._exchange is not None:
+            self._exchange.gateway_ends()
 
     def tick(self) -> None:
         """Enforce this connection's time limits; called every `TICK_S`."""

@@ -8,6 +8,7 @@ from router.estimator.expectation import Usage
 from router.flow_control.priority import Priority
 from router.flow_control.verdict import Reject
 from router.http.access_log import AccessEntry, peer_of
+from router.http.api.errors import error_body
 from router.http.api.rate_limit_headers import rate_limit_headers
 from router.http.api.response_id import CREATE_RESPONSE
 from router.http.auth import Tenant
@@ -18,8 +19,8 @@ from router.http.model_flow import ModelFlow
 from router.http.relayed_answer import RelayedAnswer
 from router.http.response_owners import ResponseOwner
 from router.http.wire.incoming import IncomingRequest
-from router.http.wire.response_head import ResponseHead
-from router.http.wire.responses import error_body, response
+from router.http.wire.response_head import UNTIL_CLOSE, ResponseHead
+from router.http.wire.responses import response
 from router.http.wire.upstream import Sink, UpstreamConnection
 from router.outcome import HTTP_STATUS, Outcome
 from router.prompt.chunk_chain import ChunkChain
@@ -35,8 +36,9 @@ class Exchange(Failover):
     """One request and its answer.
 
     Its life is `start` → (a wait) → `dispatched` → an upstream connection → `upstream_head` → bytes to the client … →
-    `upstream_done`. If the replica fails before its head, or within a stream that another replica can continue, the
-    request goes back to the dispatcher (see `Failover`). It ends at any point if the client leaves.
+    `upstream_done`. If the replica fails before its head, answers with an error, or fails within a stream that another
+    replica can continue, the request goes back to the dispatcher (see `Failover`). It ends at any point if the client
+    leaves.
 
     Args:
         plane: the gateway's shared state.
@@ -72,6 +74,8 @@ class Exchange(Failover):
         self._priority = priority
         self._wait_s = wait_s
         self._body = incoming.body
+        self._has_erred = False
+        self._needs_fresh = False
         self._ended = True  # nothing is to be given back until the dispatcher has the request
         self._began_s = plane.now_s()
         self._span = plane.tracer.begin(incoming, request, tenant.name) if plane.tracer is not None else None
@@ -112,17 +116,26 @@ class Exchange(Failover):
         if head.retry_elsewhere:
             self._going_away()
             return self._client.transport.write
-        plane = self._plane
-        self._flow.dispatcher.answers(self._ticket, plane.now_s())
-        if answer.is_resumed:
-            return self._resumed_head(head, body)
-        if plane.draining:
+        if head.status < HTTPStatus.BAD_REQUEST:
+            self._answered_well()
+        elif (unread := self._answered_error(head)) is not None:
+            return unread
+        return self._resumed_head(head, body) if answer.is_resumed else self._begin(head, body)
+
+    def _begin(self, head: ResponseHead, body: bytes) -> Sink:
+        answer = self.answer
+        if self._plane.draining:
             answer.keep_alive = False
+        upstream = self.upstream
         sink = answer.begin(head, body, self._own_headers(self._ticket.attempt), self._engine_gave_up)
-        if self._request.path == CREATE_RESPONSE and head.status < HTTPStatus.BAD_REQUEST:
-            sink = self._noting_response(self._ticket.attempt.replica.replica_id, sink, body)
-        if body or head.length == 0:
-            self._first_bytes()
+        if self.upstream is not upstream:
+            return sink  # the engine gave up with its first bytes
+        attempt = self._ticket.attempt
+        if self._request.path == CREATE_RESPONSE and head.status < HTTPStatus.BAD_REQUEST and attempt is not None:
+            sink = self._noting_response(attempt.replica.replica_id, sink, body)
+        is_error = head.status >= HTTPStatus.BAD_REQUEST
+        if body or head.length == 0 or is_error:
+            self._first_bytes(is_error=is_error)
             return sink
 
         def first(data: bytes) -> None:
@@ -150,11 +163,16 @@ class Exchange(Failover):
 
         return look
 
-    def _first_bytes(self) -> None:
-        """Note the time of the body's first bytes: a stream's first token, or an answer that is not streamed."""
+    def _first_bytes(self, *, is_error: bool = False) -> None:
+        """Note the time of the answer's first bytes; those of the body, but of an error's head.
+
+        They are a stream's first token, or an answer that is not streamed. An error says nothing of either: a quick
+        one must not make its replica look fast.
+        """
         now_s = self._plane.now_s()
         self._plane.meters.model(self._request.model).ttfb_s.observe(now_s - self._began_s)
-        self._flow.dispatcher.first_token(self._ticket, now_s)
+        if not is_error:
+            self._flow.dispatcher.first_token(self._ticket, now_s)
         if self._span is not None:
             self._span.first_bytes()
 
@@ -173,8 +191,13 @@ class Exchange(Failover):
         head = self.answer.head
         if self._ended or head is None:
             return
+        if head.length == UNTIL_CLOSE and self.answer.lacks_its_end:
+            self.upstream_failed("closed the connection", between_chunks=False)
+            return
         self.answer.complete()
-        if head.status < HTTPStatus.BAD_REQUEST:
+        if self._has_erred:
+            self._end(Outcome.REPLICA_FAILED, self.answer.usage(with_reply=False)[0])
+        elif head.status < HTTPStatus.BAD_REQUEST:
             is_learned_from = self._flow.dispatcher.estimator.reads_prompts and self._ticket.attempt is not None
             usage, reply = self.answer.usage(with_reply=is_learned_from)
             chain = self._request.chain
@@ -201,7 +224,7 @@ class Exchange(Failover):
 
     def _refuse(self, refusal: Reject) -> None:
         if self.answer.head is not None:
-            self._break(refusal.message, whole=True)
+            self._break(refusal.message, whole=True, outcome=refusal.outcome)
             return
         outcome = refusal.outcome
         headers = self._own_headers(self._ticket.attempt)
@@ -210,7 +233,7 @@ class Exchange(Failover):
         if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
             headers += b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (refusal.retry_after, refusal.retry_after_ms)
         keep_alive = self.answer.keep_alive and not self._plane.draining
-        body = error_body(outcome, refusal.message)
+        body = error_body(outcome, refusal.message, path=self._incoming.path, request_id=self._request_id)
         self._client.transport.write(
             response(status, body, headers=headers, close=not keep_alive, head_only=self.head_request)
         )
@@ -232,7 +255,13 @@ class Exchange(Failover):
         model, tenant = self._request.model, self._tenant.name
         now_s = plane.now_s()
         attempt = self._ticket.attempt
-        sent_tokens = self.answer.tokens_sent() if usage.completion_tokens is None else None
+        if usage.completion_tokens is None:
+            so_far = self.answer.usage_about()
+            if so_far.prompt_tokens is not None:
+                usage = so_far
+            sent_tokens = so_far.completion_tokens
+        else:
+            sent_tokens = None
         self._flow.dispatcher.finish(
             self._ticket,
             outcome,
@@ -244,7 +273,7 @@ class Exchange(Failover):
             sent_tokens=sent_tokens,
         )
         self._flow.ended(self._ticket)
-        if sent_tokens is not None:
+        if sent_tokens is not None and usage.completion_tokens is None:
             usage = Usage(usage.prompt_tokens, usage.cached_tokens, sent_tokens)
         plane.meters.ended(model, tenant, outcome)
         plane.meters.used(model, tenant, usage)

@@ -242,7 +242,7 @@ class Gateway:
         }
 
     async def stop(self, drain_s: float) -> None:
-        """Stop accepting connections, let answers finish for `drain_s` seconds, refuse what waits, close everything."""
+        """Stop accepting connections, let answers finish for `drain_s` seconds, then end them and refuse what waits."""
         self._plane.draining = True
         for listener in self._listeners:
             await listener.close()
@@ -252,6 +252,8 @@ class Gateway:
             async with asyncio.timeout(drain_s):
                 await self._connections.empty.wait()
         self._plane.models.shut_down()
+        for connection in list(self._connections):
+            connection.gateway_ends()
         with suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_S):
                 await self._connections.empty.wait()

@@ -1,23 +1,35 @@
 """Passes a replica's answer on to the client, and keeps what is needed to count its tokens and to continue it."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 
 from router.estimator.expectation import Usage
-from router.http.api.resume import RESUMABLE_PATHS, ResumedStream, continuation_body
-from router.http.api.sent_text import ABORT, ERROR, FOLD_EVENTS, SentText
-from router.http.api.usage import read_answer, read_counts
+from router.http.api.errors import MESSAGES, RESPONSES, error_event
+from router.http.api.kept_answer import KeptAnswer
+from router.http.api.reply import reply_piece, stream_piece
+from router.http.api.resume import CHAT, COMPLETIONS, RESUMABLE_PATHS, continuation_body, may_be_resumed, tokens_left
+from router.http.api.resumed_stream import ResumedStream, UsageAsked, ending
+from router.http.api.sent_text import SentText
+from router.http.api.server_sent_events import ends_event
+from router.http.api.told_usage import MAX_BODY, asking
+from router.http.passed_stream import PassedStream
 from router.http.wire.chunked import LAST_CHUNK, chunk, payload
 from router.http.wire.incoming import IncomingRequest
 from router.http.wire.response_head import CHUNKED, UNTIL_CLOSE, ResponseHead
-from router.http.wire.responses import error_event
 from router.http.wire.upstream import Sink
 from router.outcome import Outcome
+from router.replicas.endpoint import Endpoint
 from router.request import RoutingRequest
 
-MAX_KEPT_ANSWER = 64 * 1024
-"""Bytes of an answer that are kept to read its usage from: no answer known to be longer, and the end of all others."""
+_ENDS = {
+    **dict.fromkeys((CHAT, COMPLETIONS), re.compile(rb'\[DONE\]|"finish_reason"\s*:\s*"|"error"')),
+    MESSAGES.decode(): re.compile(rb'"message_stop"|"error"'),
+    RESPONSES.decode(): re.compile(rb'"response\.(?:completed|incomplete|failed|cancelled)"|"error"'),
+}
+"""What the end of each API's stream has."""
+_SEQUENCE_NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
 
 
 class RelayedAnswer:
@@ -35,25 +47,33 @@ class RelayedAnswer:
 
     __slots__ = (
         "_collected",
+        "_hides_usage",
         "_incoming",
         "_kept",
         "_own_headers",
+        "_passed",
         "_request",
         "_resumed",
         "_sent",
         "_transport",
+        "_usage_asked",
+        "_write",
         "head",
         "keep_alive",
     )
 
     def __init__(self, transport: asyncio.Transport, incoming: IncomingRequest, request: RoutingRequest) -> None:
         self._transport = transport
+        self._write: Callable[[bytes], object] = transport.write
         self._incoming = incoming
         self._request = request
+        self._usage_asked = UsageAsked(request.include_usage, request.continuous_usage)
+        self._hides_usage = False
         self._collected: list[bytes] | None = None
-        self._kept: list[bytes] = []
+        self._kept: KeptAnswer | None = None
         self._own_headers = b""
         self._sent: SentText | None = None
+        self._passed: PassedStream | None = None
         self._resumed: ResumedStream | None = None
         self.head: ResponseHead | None = None
         self.keep_alive = incoming.keep_alive
@@ -62,6 +82,27 @@ class RelayedAnswer:
     def is_resumed(self) -> bool:
         """Whether another replica continues the stream."""
         return self._resumed is not None
+
+    @property
+    def needs_continuing(self) -> bool:
+        """Whether the client has text that a further replica must continue."""
+        return self._resumed is not None and self._sent is not None and bool(self._sent.text)
+
+    def body_for(self, endpoint: Endpoint, body: bytes) -> bytes:
+        """Return the body to send to a replica for a stream: if the stream could go on elsewhere, it tells its usage.
+
+        It is asked for where tokens must be counted: the answer has a limit, or the client wants its usage.
+        """
+        request, asked = self._request, self._usage_asked
+        self._hides_usage = False
+        if not endpoint.continues_messages or request.path not in RESUMABLE_PATHS or asked.each:
+            return body
+        if request.max_tokens is None and not asked.last and request.path != COMPLETIONS:
+            return body
+        if len(body) > MAX_BODY or body.rstrip()[-1:] != b"}":
+            return body
+        self._hides_usage = True
+        return asking(body)
 
     def begin(self, head: ResponseHead, body: bytes, own_headers: bytes, gave_up: Callable[[], bool]) -> Sink:
         """Send the head and the first bytes of the body.
@@ -84,18 +125,19 @@ class RelayedAnswer:
         if head.length == UNTIL_CLOSE:
             self.keep_alive = False
         connection = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
-        self._transport.write(b"".join((head.lines, own_headers, connection, body)))
-        return self._sink_for(head, body, gave_up)
-
-    def _sink_for(self, head: ResponseHead, body: bytes, gave_up: Callable[[], bool]) -> Sink:
-        """Return the function that sends the body to the client and keeps what is needed of it."""
-        write = self._transport.write
         request = self._request
         if request.stream and head.length == CHUNKED and request.path in RESUMABLE_PATHS and _is_events(head):
+            self._write(b"".join((head.lines, own_headers, connection)))
             return self._stream_sink(body, gave_up)
-        if head.length > MAX_KEPT_ANSWER:
-            return write
-        keep = self._kept.append
+        self._write(b"".join((head.lines, own_headers, connection, body)))
+        return self._sink_for(head, body)
+
+    def _sink_for(self, head: ResponseHead, body: bytes) -> Sink:
+        """Return the function that sends the body to the client and keeps what is needed of it."""
+        write = self._write
+        is_stream = _is_events(head)
+        kept = self._kept = KeptAnswer(chunked=head.length == CHUNKED, streamed=is_stream)
+        keep = kept.keep if is_stream else kept.keep_bounded
         keep(body)
 
         def write_and_keep(data: bytes) -> None:
@@ -106,28 +148,32 @@ class RelayedAnswer:
 
     def _stream_sink(self, body: bytes, gave_up: Callable[[], bool]) -> Sink:
         """Return the function that takes a stream which another replica may have to continue."""
-        write = self._transport.write
-        sent = self._sent = SentText()
-        keep = sent.keep
-        keep(body)
+        self._sent = SentText()
+        passed = self._passed = PassedStream(
+            self._write, self._sent, gave_up, hides=self._hides_usage, with_last=self._usage_asked.last
+        )
+        if body:
+            passed.sink(body)
+        return passed.sink
 
-        def write_and_keep(data: bytes) -> None:
-            if (ERROR in data or ABORT in data) and (whole := sent.before_giving_up(data)) is not None:
-                if whole:
-                    write(whole)
-                    keep(whole)
-                if gave_up():
-                    return
-                data = data[len(whole) :]
-            write(data)
-            keep(data)
+    @property
+    def lacks_its_end(self) -> bool:
+        """Whether a stream that ended with its connection is only a part: a replica that died closes it, too.
 
-        return write_and_keep
+        Known for the APIs whose streams have an end of their own.
+        """
+        head, kept = self.head, self._kept
+        if head is None or kept is None or head.length != UNTIL_CLOSE or not _is_events(head):
+            return False
+        end = _ENDS.get(self._request.path)
+        return end is not None and end.search(kept.tail()) is None
 
     def complete(self) -> None:
         """Send what the client's answer still lacks, as the last replica's answer is complete."""
         if self._resumed is not None:
-            self._transport.write(LAST_CHUNK)
+            self._write(LAST_CHUNK)
+        elif self._passed is not None:
+            self._passed.flush()
         elif self._collected is not None and self.head is not None:
             body = payload(b"".join(self._collected))
             lines = self.head.lines.lower().replace(b"transfer-encoding: chunked\r\n", b"")
@@ -137,15 +183,48 @@ class RelayedAnswer:
             )
 
     def break_off(self, outcome: Outcome, message: str, *, whole: bool) -> None:
-        """Send an error event if the answer is a stream, as it cannot be completed.
+        """Send an error event, in the shape of the request's API, if the answer is a stream; it cannot be completed.
 
         Args:
-            outcome: the error's `code`.
+            outcome: what happened.
             message: what happened, for the client.
-            whole: what was sent ends with a whole chunk; else nothing can be added.
+            whole: what came ends with a whole chunk; else nothing can be added.
         """
-        if whole and self._collected is None and self.head is not None and _is_events(self.head):
-            self._transport.write(chunk(error_event(outcome, message)) + LAST_CHUNK)
+        head = self.head
+        if (
+            self._collected is not None
+            or head is None
+            or not _is_events(head)
+            or not self._is_between_events(whole=whole)
+        ):
+            return
+        event = error_event(
+            outcome,
+            message,
+            path=self._incoming.path,
+            request_id=self._request.request_id.encode(),
+            sequence_number=self._next_sequence_number(),
+        )
+        if head.length == CHUNKED:
+            self._write(chunk(event) + LAST_CHUNK)
+        elif head.length == UNTIL_CLOSE:
+            self._write(event)
+
+    def _is_between_events(self, *, whole: bool) -> bool:
+        """Whether an event can follow what the client has been sent."""
+        sent = self._sent
+        if sent is not None:
+            sent.fold()
+            return not sent.within_event
+        if self._kept is None or self.head is None:
+            return whole
+        chunked = self.head.length == CHUNKED
+        return (whole or not chunked) and ends_event(self._kept.tail(), chunked=chunked)
+
+    def _next_sequence_number(self) -> int:
+        """Return the number of the next event of a `/v1/responses` stream, whose events are numbered from 0."""
+        numbers = _SEQUENCE_NUMBER.findall(self._kept.tail()) if self._kept is not None else ()
+        return int(numbers[-1]) + 1 if numbers else 0
 
     # --- streams that another replica continues
 
@@ -155,40 +234,55 @@ class RelayedAnswer:
         Returns:
             b"": all of the text was sent, and the stream has been ended here. None: the stream cannot be continued.
         """
-        sent = self._sent
+        sent, path = self._sent, self._request.path
         if sent is None:
             return None
         sent.fold()
-        if sent.finished:
-            # All of the text was sent; only the stream's end is missing.
-            self._transport.write(chunk(b"data: [DONE]\n\n") + LAST_CHUNK)
+        if sent.within_event:
+            return None
+        if sent.finished:  # all of the text was sent; only the stream's end is missing
+            self._end_here(sent, None)
             return b""
-        body = continuation_body(self._request.path, self._incoming.body, sent)
+        asked = may_be_resumed(self._incoming.body, sent)
+        left = tokens_left(path, asked, sent) if asked is not None else None
+        if left is not None and left <= 0 and sent.text:
+            self._end_here(sent, "length")
+            return b""
+        body = continuation_body(path, self._incoming.body, sent)
         if body is not None:
-            self._resumed = ResumedStream(sent)
+            self._resumed = ResumedStream(sent, self._usage_asked)
         return body
 
-    def go_on(self, head: ResponseHead, body: bytes, gave_up: Callable[[], bool]) -> Sink | None:
+    def _end_here(self, sent: SentText, finish_reason: str | None) -> None:
+        events = ending(self._request.path, sent, self._usage_asked, finish_reason=finish_reason)
+        self._write(chunk(events) + LAST_CHUNK)
+
+    def go_on(
+        self, head: ResponseHead, body: bytes, gave_up: Callable[[], bool], strayed: Callable[[], None]
+    ) -> Sink | None:
         """Take the answer of the replica that continues the stream; its events are passed on, its head is not.
 
         Args:
             head: the replica's head.
             body: the bytes of the body that came with it.
             gave_up: as for `begin`.
+            strayed: called when the replica does not continue the text, as it says something else.
 
         Returns:
             The function that takes the rest of the body; None: the answer is no stream that continues this one.
         """
         resumed = self._resumed
-        if resumed is None or head.status != HTTPStatus.OK or head.length != CHUNKED:
+        if resumed is None or head.status != HTTPStatus.OK or head.length != CHUNKED or not _is_events(head):
             return None
-        write = self._transport.write
+        write = self._write
 
         def write_rest(data: bytes) -> None:
             rest = resumed.feed(data)
             if rest:
                 write(rest)
-            if resumed.gave_up is not None and not gave_up():
+            if resumed.strayed:
+                strayed()
+            elif resumed.gave_up is not None and not gave_up():
                 write(chunk(resumed.gave_up))
                 resumed.gave_up = None
 
@@ -199,8 +293,8 @@ class RelayedAnswer:
         """Bound the memory of what is kept: the text of a stream that can be resumed, the end of any other answer."""
         if self._sent is not None:
             self._sent.fold_if_long()
-        elif len(self._kept) > FOLD_EVENTS:
-            self._kept[:] = [b"".join(self._kept)[-MAX_KEPT_ANSWER:]]
+        elif self._kept is not None:
+            self._kept.fold_if_long()
 
     # --- tokens
 
@@ -208,17 +302,19 @@ class RelayedAnswer:
         """Return the tokens that a complete answer reports, and the text that the next turn of a chat will contain.
 
         Args:
-            with_reply: that text is wanted; else it is b"". It is b"", too, for a resumed stream.
+            with_reply: that text is wanted; else it is b"".
         """
-        if self._resumed is not None:
-            return Usage(), b""
-        if with_reply:
-            return read_answer(self._request.path, self._sent, self._kept)
-        return read_counts(self._sent, self._kept), b""
+        is_chat = with_reply and self._request.path == CHAT
+        sent = self._sent
+        if sent is not None:
+            return sent.usage(), stream_piece(sent) if is_chat else b""
+        if self._kept is not None:
+            return self._kept.usage(), reply_piece(self._kept) if is_chat else b""
+        return Usage(), b""
 
-    def tokens_sent(self) -> int | None:
-        """Return about how many tokens of a stream were sent; None: the answer is no stream whose events are read."""
-        return self._sent.tokens_about() if self._sent is not None else None
+    def usage_about(self) -> Usage:
+        """Return what is known of the tokens of an answer that is not complete."""
+        return self._sent.usage_about() if self._sent is not None else Usage()
 
 
 def _is_events(head: ResponseHead) -> bool:

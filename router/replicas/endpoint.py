@@ -43,6 +43,9 @@ class Endpoint:
         kv_tokens: capacity of its KV cache in tokens; 0: not known before its first load report.
         caches_prefixes: False: its self-test has shown that it caches no prompts.
         affinity_proof: what its self-test found, in words; "": it made none.
+        continues_messages: it is known to go on with a message that another replica began (`continue_final_message`)
+            and to tell its usage with each event where asked (`continuous_usage_stats`), as vLLM does. A stream goes on
+            there after its own replica failed; a server that ignores the first would answer anew.
         presence: whether it can be reached.
         started_s: when its process started, Unix seconds; 0: not known. With another value its cache is empty.
         card: what it says of the model; None: nothing.
@@ -61,6 +64,7 @@ class Endpoint:
     kv_tokens: int = 0
     caches_prefixes: bool = True
     affinity_proof: str = ""
+    continues_messages: bool = False
     presence: Presence = Presence.HERE
     started_s: float = 0.0
     card: ModelCard | None = None

@@ -1,5 +1,6 @@
 """Model cards: what a server's `/v1/models` says of each of its models, beside the name."""
 
+import json
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -69,8 +70,8 @@ def announced_in(body: bytes) -> Announced:
         ValueError: the body is no list of models; the message says what is wrong.
     """
     try:
-        answer = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        answer = json.loads(body)  # unlike msgspec it reads lone surrogates, so one such name costs no others
+    except ValueError as error:
         raise ValueError(f"/v1/models is no JSON: {error}") from error
     rows = answer.get("data", ()) if isinstance(answer, dict) and "data" in answer else answer
     if rows is None:

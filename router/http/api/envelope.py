@@ -19,6 +19,7 @@ class Envelope(msgspec.Struct, gc=False):
     max_completion_tokens: Any = None
     max_output_tokens: Any = None
     previous_response_id: Any = None
+    stream_options: Any = None
 
     @property
     def answer_tokens(self) -> int | None:
@@ -27,6 +28,19 @@ class Envelope(msgspec.Struct, gc=False):
             if isinstance(limit, int) and limit >= 0:
                 return limit
         return None
+
+    @property
+    def includes_usage(self) -> bool:
+        """Whether the stream's last event is to hold the usage."""
+        return self._option("include_usage")
+
+    @property
+    def tells_usage(self) -> bool:
+        """Whether every event of the stream is to hold the usage; vLLM does so where the last one holds it too."""
+        return self._option("include_usage") and self._option("continuous_usage_stats")
+
+    def _option(self, name: str) -> bool:
+        return isinstance(self.stream_options, dict) and bool(self.stream_options.get(name))
 
 
 _json = msgspec.json.Decoder(Envelope)

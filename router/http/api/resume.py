@@ -1,26 +1,48 @@
-"""Continues a stream on another replica after its replica died, so that the client sees one unbroken answer.
+"""Continues a stream on another replica after its replica died: what the other one is asked for.
 
-The new replica is asked to continue the text already sent: with `continue_final_message` for chats, with a longer
-prompt for completions. Its events get `id` and `created` of the first stream, and in its usage the tokens sent before
-are counted as completion instead of prompt.
+It is asked to continue the text already sent: with `continue_final_message` for chats, with a longer prompt for
+completions. Only engines that are known to continue a message are asked, see `Endpoint.continues_messages`. What they
+answer becomes the rest of the stream in `resumed_stream.py`.
 """
 
 from typing import Any
 
 import msgspec
 
-from router.http.api.sent_text import ABORT, DONE, ERROR, EVENT_END, SentText, gives_up
-from router.http.wire.chunked import chunk, payload, whole_chunks
+from router.http.api.sent_text import SentText
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
 RESUMABLE_PATHS = frozenset({CHAT, COMPLETIONS})
 
-_BLOCKING = ("tools", "functions", "response_format", "logprobs", "prompt_logprobs", "structured_outputs", "echo",
-             "use_beam_search", "suffix")  # fmt: skip
+_BLOCKING = ("tools", "functions", "logprobs", "prompt_logprobs", "structured_outputs", "echo", "use_beam_search",
+             "suffix", "return_token_ids", "truncate_prompt_tokens", "prompt_embeds")  # fmt: skip
 """Fields with which text alone cannot be continued: a grammar, for example, would start anew in the middle."""
-_LIMITS = ("max_tokens", "max_completion_tokens")
-"""Fields that limit the answer's tokens; they are reduced by the tokens already sent."""
+_LIMITS = {CHAT: ("max_completion_tokens", "max_tokens"), COMPLETIONS: ("max_tokens",)}
+"""Fields that limit the answer's tokens; the first that is set counts."""
+_COMPLETION_TOKENS = 16
+"""Limit of a completion whose body sets none (OpenAI's API reference, `max_tokens`)."""
+
+
+def may_be_resumed(body: bytes, sent: SentText) -> dict[str, Any] | None:
+    """Return the client's own body, decoded, if the stream's text can be continued; else None."""
+    try:
+        asked = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if not isinstance(asked, dict) or not sent.resumable or asked.get("n") not in (None, 1):
+        return None
+    formatted = asked.get("response_format") not in (None, {"type": "text"})
+    return None if formatted or any(asked.get(field) for field in _BLOCKING) else asked
+
+
+def tokens_left(path: str, asked: dict[str, Any], sent: SentText) -> int | None:
+    """Return the tokens that are left of the answer's limit, 0 or fewer: it is used up; None: there is no limit."""
+    for field in _LIMITS[path]:
+        limit = asked.get(field)
+        if isinstance(limit, int):
+            return limit - sent.tokens
+    return _COMPLETION_TOKENS - sent.tokens if path == COMPLETIONS else None
 
 
 def continuation_body(path: str, body: bytes, sent: SentText) -> bytes | None:
@@ -29,16 +51,19 @@ def continuation_body(path: str, body: bytes, sent: SentText) -> bytes | None:
     Args:
         path: the request's path, one of `RESUMABLE_PATHS`.
         body: the client's own body, a JSON object.
-        sent: the text that the client has been sent, folded.
+        sent: the text that the client has been sent, folded; its limit is not used up.
     """
-    asked: dict[str, Any] = msgspec.json.decode(body)
-    if not sent.resumable or any(asked.get(field) for field in _BLOCKING) or asked.get("n") not in (None, 1):
+    asked = may_be_resumed(body, sent)
+    if asked is None:
         return None
     if not sent.text:
         return body
-    for limit in _LIMITS:
-        if isinstance(asked.get(limit), int):
-            asked[limit] = max(1, asked[limit] - sent.tokens)
+    left = tokens_left(path, asked, sent)
+    for field in _LIMITS[path]:
+        if isinstance(asked.get(field), int):
+            asked[field] = max(1, asked[field] - sent.tokens)
+    if path == COMPLETIONS:
+        asked["max_tokens"] = left
     if isinstance(asked.get("min_tokens"), int):
         asked["min_tokens"] = max(0, asked["min_tokens"] - sent.tokens)
     if path == CHAT:
@@ -66,68 +91,3 @@ def _continue_chat(asked: dict[str, Any], text: str) -> bool:
     asked["continue_final_message"] = True
     asked["add_generation_prompt"] = False
     return True
-
-
-class ResumedStream:
-    """Turns the new replica's stream into the rest of the first one.
-
-    Args:
-        sent: the text that the client has been sent. `feed` adds to it, so that the stream can be resumed once more.
-
-    Attributes:
-        gave_up: the event in which the new engine gives up; None: it has not.
-    """
-
-    def __init__(self, sent: SentText) -> None:
-        self.gave_up: bytes | None = None
-        self._sent = sent
-        self._framed = b""
-        self._events = b""
-        self._before = sent.tokens
-
-    def feed(self, framed: bytes) -> bytes:
-        """Take framed bytes from the new replica; return framed bytes for the client: whole events, or b"".
-
-        Where the engine gives up in an event, the events before it are returned and `gave_up` is set to it.
-        """
-        self._framed += framed
-        whole = whole_chunks(self._framed)
-        self._events += payload(self._framed[:whole])
-        self._framed = self._framed[whole:]
-        *events, self._events = self._events.split(EVENT_END)
-        rewritten = []
-        for event in events:
-            if (ERROR in event or ABORT in event) and gives_up(event):
-                self.gave_up = event + EVENT_END
-                break
-            out = self._rewritten(event)
-            if out:
-                rewritten.append(chunk(out + EVENT_END))
-        return b"".join(rewritten)
-
-    def _rewritten(self, event: bytes) -> bytes:
-        data = event.removeprefix(b"data:").strip()
-        if data == DONE or not event.startswith(b"data:"):
-            return event
-        decoded: dict[str, Any] = msgspec.json.decode(data)
-        if self._sent.event_id:
-            if _opens_message(decoded):
-                return b""
-            decoded["id"] = self._sent.event_id
-            decoded["created"] = self._sent.created
-        usage = decoded.get("usage")
-        if isinstance(usage, dict):
-            usage["prompt_tokens"] -= self._before
-            usage["completion_tokens"] += self._before
-        out = b"data: " + msgspec.json.encode(decoded)
-        self._sent.add_event(out)
-        return out
-
-
-def _opens_message(event: dict[str, Any]) -> bool:
-    """Tell whether an event only opens the assistant's message, which the first stream has done already."""
-    choices = event.get("choices")
-    if not choices:
-        return False
-    delta = choices[0].get("delta") or {}
-    return "role" in delta and not delta.get("content") and choices[0].get("finish_reason") is None

@@ -1,50 +1,15 @@
 """The text that a client has been sent of a streamed answer, kept so that another replica can continue it."""
 
-from http import HTTPStatus
-from typing import Any
-
-import msgspec
-
+from router.estimator.expectation import Usage
+from router.http.api.server_sent_events import DONE, data_of, ends_event, split_events
+from router.http.api.stream_event import StreamEvent, read_event
+from router.http.api.usage import UNKNOWN, counted, last_usage
 from router.http.wire.chunked import payload, whole_chunks
 
 FOLD_EVENTS = 256
 """Reads kept as they came; above this they are folded into their text, which bounds a stream's memory."""
-
-EVENT_END = b"\n\n"
-ERROR, ABORT = b'"error"', b'"abort"'
-"""One of these occurs in every event in which an engine gives up, and never in text, whose quotes are escaped."""
-DONE = b"[DONE]"
-"""Data of the event that ends a stream."""
-
-
-class _Delta(msgspec.Struct, gc=False):
-    content: str | None = None
-    tool_calls: msgspec.Raw | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-
-
-class _StreamChoice(msgspec.Struct, gc=False):
-    index: int = 0
-    delta: _Delta | None = None
-    text: str | None = None
-    finish_reason: str | None = None
-    logprobs: msgspec.Raw | None = None
-
-
-class _Error(msgspec.Struct, gc=False):
-    code: int | str | None = None
-
-
-class _StreamEvent(msgspec.Struct, gc=False):
-    id: str = ""
-    created: int = 0
-    choices: list[_StreamChoice] = []
-    error: _Error | None = None
-
-
-_decoder = msgspec.json.Decoder(_StreamEvent)
-_NULL = b"null"
+MAX_TAIL = 16 * 1024
+"""Bytes kept of the end of a stream that cannot be continued; also those in which its last usage is looked for."""
 
 
 class SentText:
@@ -53,25 +18,39 @@ class SentText:
     `keep` is on the hot path and only appends. Events are read when many are kept, or when the text is needed.
 
     Attributes:
-        keep: appends framed bytes that were sent to the client.
+        keep: appends framed bytes that were sent to the client, with the usage that was hidden from it.
         text: the generated text up to the last `fold`.
-        tokens: number of events with text; equals the tokens unless the engine put several into one event.
-        event_id: the `id` of every event of the stream, or "".
-        created: the `created` time of every event of the stream, in Unix seconds, or 0.
+        tokens: tokens of that text, as the engine told last; where it tells none, one for each event with text.
+        told: the usage that the engine told last, up to the last `fold`; unknown: it told none.
+        first: the first event of the stream; the events that another replica adds are made like it. None: none came.
         finished: an event had a `finish_reason`.
+        usage_sent: the last usage came, in an event without choices.
         resumable: the answer is text alone, with no tool calls, reasoning, log-probabilities or second choice, so it
             can be continued from its text.
     """
 
-    __slots__ = ("_kept", "created", "event_id", "finished", "keep", "resumable", "text", "tokens")
+    __slots__ = (
+        "_event",
+        "_kept",
+        "finished",
+        "first",
+        "keep",
+        "resumable",
+        "text",
+        "tokens",
+        "told",
+        "usage_sent",
+    )
 
     def __init__(self) -> None:
         self.text = ""
         self.tokens = 0
-        self.event_id = ""
-        self.created = 0
+        self.told = UNKNOWN
+        self.first: StreamEvent | None = None
         self.finished = False
+        self.usage_sent = False
         self.resumable = True
+        self._event = b""
         self._kept: list[bytes] = []
         self.keep = self._kept.append
 
@@ -84,82 +63,66 @@ class SentText:
         """Return the kept bytes that are not folded yet, framed."""
         return b"".join(self._kept)
 
-    def before_giving_up(self, data: bytes) -> bytes | None:
-        """Return the newly read bytes before the event in which the engine gives up; None: there is no such event.
-
-        The engine gives up with an error that is not the request's fault, or with the finish reason `abort`. The event
-        is looked for only in whole chunks of one event each, as engines write them.
-        """
-        self.fold()
-        if not self.resumable or any(self._kept):
-            return None
-        whole = 0
-        while (end := whole_chunks(data[whole:], at_most=1)) > 0:
-            event = payload(data[whole : whole + end])
-            if event.endswith(EVENT_END) and gives_up(event.removesuffix(EVENT_END)):
-                return data[:whole]
-            whole += end
-        return None
-
-    def tokens_about(self) -> int:
-        """Estimate how many tokens were sent, without reading events: one for each but the first and the last event."""
-        return max(0, self.tokens + self.rest().count(b"data: {") - 2)
-
     def fold(self) -> None:
         """Read the kept events into `text`; an incomplete last one stays kept."""
-        if not self.resumable:
-            self._kept.clear()
-            return
         framed = b"".join(self._kept)
-        whole = whole_chunks(framed)
-        self._kept[:] = [framed[whole:]]
-        events = payload(framed[:whole])
-        if events and not events.endswith(EVENT_END):
-            self.resumable = False  # an event cut across two chunks: no engine we know does that
+        if not self.resumable:
+            self._kept[:] = [framed[-MAX_TAIL:]]
             return
-        for event in events.split(EVENT_END)[:-1]:
+        whole = whole_chunks(framed)
+        events, self._event = split_events(self._event + payload(framed[:whole]))
+        self._kept[:] = [framed[whole:]]
+        for event in events:
             self.add_event(event)
+        if not self.resumable:
+            self._kept[:] = [framed[-MAX_TAIL:]]
+
+    @property
+    def within_event(self) -> bool:
+        """Whether what was sent ends within an event or chunk, so that nothing can follow; call `fold` before."""
+        if not self.resumable:
+            return not ends_event(self.rest(), chunked=True)
+        return any(self._kept) or bool(self._event)
 
     def add_event(self, event: bytes) -> None:
         """Add one whole event, given without the empty line that ends it."""
-        data = event.removeprefix(b"data:").strip()
-        if data == DONE or not event.startswith(b"data:"):
+        data = data_of(event)
+        if not data or data == DONE:
             return
-        try:
-            decoded = _decoder.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        read = read_event(data)
+        if read is None or read.error is not None:
             self.resumable = False
             return
-        self.event_id = self.event_id or decoded.id
-        self.created = self.created or decoded.created
-        for choice in decoded.choices:
-            self._add_choice(choice)
+        if self.first is None:
+            self.first = read
+        choices = read.choices or ()
+        for choice in choices:
+            self.resumable = self.resumable and choice.is_text_alone
+            self.finished = self.finished or choice.finish_reason is not None
+            piece = choice.piece
+            if piece:
+                self.text += piece
+                self.tokens += 1
+        told = counted(read.usage)
+        if told.completion_tokens is not None:
+            self.told = told
+            self.tokens = told.completion_tokens
+            self.usage_sent = not choices
 
-    def _add_choice(self, choice: _StreamChoice) -> None:
-        delta = choice.delta or _Delta()
-        extras: tuple[Any, ...] = (delta.reasoning, delta.reasoning_content, _present(delta.tool_calls))
-        if choice.index or any(extras) or _present(choice.logprobs):
-            self.resumable = False
-        piece = delta.content or choice.text
-        if piece:
-            self.text += piece
-            self.tokens += 1
-        self.finished = self.finished or choice.finish_reason is not None
+    def usage(self) -> Usage:
+        """Return the usage that the engine told last, without reading events; unknown: it told none."""
+        found = last_usage(self.rest()[-MAX_TAIL:])
+        if found is not None:
+            return counted(found)
+        told = self.told
+        return told if told is UNKNOWN else Usage(told.prompt_tokens, told.cached_tokens, self.tokens)
 
+    def usage_about(self) -> Usage:
+        """Return the usage so far, without reading events.
 
-def _present(raw: msgspec.Raw | None) -> bool:
-    return raw is not None and bytes(raw) not in (_NULL, b"[]")
-
-
-def gives_up(event: bytes) -> bool:
-    """Tell whether an engine gives up in an event, for a reason that another replica may not have."""
-    if not event.startswith(b"data:"):
-        return False
-    try:
-        decoded = _decoder.decode(event.removeprefix(b"data:"))
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
-    if decoded.error is not None:
-        code = decoded.error.code
-        return not isinstance(code, int) or code >= HTTPStatus.INTERNAL_SERVER_ERROR
-    return any(choice.finish_reason == "abort" for choice in decoded.choices)
+        Where the engine tells none, the tokens of the answer are one for each event but the first and the last.
+        """
+        told = self.usage()
+        if told.completion_tokens is not None:
+            return told
+        return Usage(None, None, max(0, self.tokens + self.rest().count(b"data: {") - 2))

@@ -1,148 +1,162 @@
-"""Token counts and text of an answer, read once, when it has ended."""
+"""Token counts of an answer, read once, when it has ended: what each API's `usage` means."""
 
 import re
-from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from router.estimator.expectation import Usage
-from router.http.api.resume import CHAT
-from router.http.api.sent_text import SentText
-from router.prompt.canonical import assistant_piece
 
-MAX_TAIL = 16 * 1024
-"""Bytes at an answer's end in which its usage is looked for."""
-
+UNKNOWN = Usage()
+"""Usage of an answer that does not say its tokens."""
+_MISSING = msgspec.Raw(b"")
 _KEY = b'"usage"'
-_USAGE = re.compile(rb'"usage"\s*:\s*\{')
-_CONTENT = re.compile(rb'"content"\s*:\s*"((?:[^"\\]|\\.)*)"')
-_UNKNOWN = Usage()
-
-_Count = Annotated[int, msgspec.Meta(ge=0)]
-
-
-class _Details(msgspec.Struct, gc=False):
-    cached_tokens: _Count | None = None
-
-
-class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: _Count
-    completion_tokens: _Count | None = None
-    prompt_tokens_details: _Details | None = None
+_OBJECT = re.compile(rb'"usage"\s*:\s*(?=\{)')
+_BRACE = re.compile(rb"[{}]")
+_FRAMING = re.compile(rb"\r\n[0-9a-fA-F]+\r\n")
+_EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\n\r\n|\r\r")
+_LONGEST = 4096
+"""Bytes of a `usage` object at most."""
+_MOST = 1 << 48
+"""Counts above this are no counts."""
 
 
-class _Message(msgspec.Struct, gc=False):
-    content: str | None = None
+class _Holder(msgspec.Struct, gc=False):
+    """Where an answer or one event of it holds its usage: itself, in `response` (`/v1/responses`) or in `message`."""
+
+    usage: msgspec.Raw = _MISSING
+    response: msgspec.Raw = _MISSING
+    message: msgspec.Raw = _MISSING
 
 
-class _AnswerChoice(msgspec.Struct, gc=False):
-    message: _Message
+_holder = msgspec.json.Decoder(_Holder)
 
 
-class _ChatAnswer(msgspec.Struct, gc=False):
-    usage: _Usage
-    choices: list[_AnswerChoice]
+def counted(fields: object) -> Usage:
+    """Return the counts in a decoded `usage` object.
 
-
-class _AnyAnswer(msgspec.Struct, gc=False):
-    usage: _Usage
-
-
-_chat_answer = msgspec.json.Decoder(_ChatAnswer)
-_any_answer = msgspec.json.Decoder(_AnyAnswer)
-
-
-def read_answer(path: str, sent: SentText | None, kept: Sequence[bytes]) -> tuple[Usage, bytes]:
-    """Read usage and text of a whole answer.
-
-    Args:
-        path: the request's path.
-        sent: the text of a resumable stream; None for any other answer.
-        kept: the bytes of an answer that is no resumable stream, in parts.
-
-    Returns:
-        The answer's usage, and the piece that it will be in a chat's next turn; b"" where it is no chat.
+    `prompt_tokens` (chats, completions, embeddings, scores) and `input_tokens` (`/v1/responses`) include what was
+    cached, which `…_details.cached_tokens` tells. The `input_tokens` of `/v1/messages` do not: the prompt is the sum of
+    them, `cache_read_input_tokens` and `cache_creation_input_tokens`. No more than the prompt can be cached.
     """
-    answer = sent.rest() if sent is not None else b"".join(kept)
-    if answer[:1] == b"{" and path == CHAT:
-        try:
-            return _read_chat(_chat_answer.decode(answer))
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            pass  # an answer of another shape: use what the searches below find
-    text = ""
-    if path == CHAT:
-        text = (sent.text if sent is not None else "") + reply_text(answer)
-    return read_usage(answer), assistant_piece(text) if text else b""
+    if not isinstance(fields, dict):
+        return UNKNOWN
+    prompt = _count(fields.get("prompt_tokens"))
+    completion = _first(fields, "completion_tokens", "output_tokens")
+    read = _count(fields.get("cache_read_input_tokens"))
+    if prompt is None:
+        prompt = _count(fields.get("input_tokens"))
+        if prompt is not None:
+            prompt += (read or 0) + (_count(fields.get("cache_creation_input_tokens")) or 0)
+    if prompt is None and (total := _count(fields.get("total_tokens"))) is not None:
+        prompt = max(0, total - (completion or 0))
+    cached = _cached(fields)
+    if cached is None:
+        cached = read
+    if prompt is None or cached is None:
+        return Usage(prompt, None, completion)
+    return Usage(prompt, min(cached, prompt), completion)
 
 
-def _read_chat(answer: _ChatAnswer) -> tuple[Usage, bytes]:
-    text = "".join([choice.message.content or "" for choice in answer.choices])
-    return _counted(answer.usage), assistant_piece(text) if text else b""
+def _cached(fields: dict[str, Any]) -> int | None:
+    for name in ("prompt_tokens_details", "input_tokens_details"):
+        details = fields.get(name)
+        if isinstance(details, dict):
+            return _count(details.get("cached_tokens"))
+    return None
 
 
-def _counted(usage: _Usage) -> Usage:
-    details = usage.prompt_tokens_details
-    cached_tokens = details.cached_tokens if details is not None else None
-    return Usage(usage.prompt_tokens, cached_tokens, usage.completion_tokens)
-
-
-def read_counts(sent: SentText | None, kept: Sequence[bytes]) -> Usage:
-    """Read only the usage of an answer; for the arguments see `read_answer`."""
-    answer = sent.rest() if sent is not None else b"".join(kept)
-    if answer[:1] == b"{":
-        try:
-            return _counted(_any_answer.decode(answer).usage)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            pass  # an answer of another shape: search its end
-    return read_usage(answer)
-
-
-def read_usage(tail: bytes) -> Usage:
-    """Read the last `usage` object at the end of an answer, streamed or not; all fields None where there is none."""
-    tail = tail[-MAX_TAIL:]
-    found = None
-    at = len(tail)
-    while found is None:
-        at = tail.rfind(_KEY, 0, at)
-        if at < 0:
-            return _UNKNOWN
-        found = _USAGE.match(tail, at)
-    text = tail[found.end() - 1 :]
-    end = _end_of_object(text)
-    try:
-        fields: dict[str, Any] = msgspec.json.decode(text[:end])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _UNKNOWN
-    details = fields.get("prompt_tokens_details") or fields.get("input_tokens_details") or {}
-    return Usage(
-        prompt_tokens=_count(fields.get("prompt_tokens", fields.get("input_tokens"))),
-        cached_tokens=_count(details.get("cached_tokens")) if isinstance(details, dict) else None,
-        completion_tokens=_count(fields.get("completion_tokens", fields.get("output_tokens"))),
-    )
+def _first(fields: dict[str, Any], *names: str) -> int | None:
+    for name in names:
+        count = _count(fields.get(name))
+        if count is not None:
+            return count
+    return None
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST:
+        return None
+    return int(value)
 
 
-def _end_of_object(text: bytes) -> int:
-    """Return the offset at which the JSON object at the start of `text` ends; it must hold no braces in strings."""
-    depth = 0
-    for brace in re.finditer(rb"[{}]", text):
-        depth += 1 if brace.group() == b"{" else -1
-        if depth == 0:
+def usage_in(answer: bytes) -> dict[str, Any] | None:
+    """Return the `usage` object of a whole JSON answer or event, in the one place where it counts; None: it has none.
+
+    A `usage` elsewhere, such as in the arguments of a tool's call, is content.
+    """
+    holder = _held(answer)
+    if holder is not None and not holder.usage:
+        holder = _held(holder.response or holder.message)
+    if holder is None or not holder.usage:
+        return None
+    found: object = msgspec.json.decode(holder.usage)
+    return found if isinstance(found, dict) else None
+
+
+def _held(answer: bytes | msgspec.Raw) -> _Holder | None:
+    try:
+        return _holder.decode(answer)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def last_usage(tail: bytes, *, depth: int = 1) -> dict[str, Any] | None:
+    """Return the last `usage` object in the end of an answer; None: there is none.
+
+    What follows the object must close the answer, or in a stream its event, as it closes at that depth: a `usage` in
+    its content, deeper down, is not taken.
+
+    Args:
+        tail: the end of the answer, with or without chunk framing.
+        depth: how deep it may stand: 1 in a body's own object, 2 in an event's `response`.
+    """
+    at = len(tail)
+    while (at := tail.rfind(_KEY, 0, at)) >= 0:
+        found = _object_at(_FRAMING.sub(b"", tail[at:]), depth)
+        if found is not None:
+            return found
+    return None
+
+
+def _object_at(text: bytes, depth: int) -> dict[str, Any] | None:
+    key = _OBJECT.match(text)
+    if key is None:
+        return None
+    end = _end_of_object(text, key.end())
+    rest = _EVENT_END.split(text[end:], maxsplit=1)[0]
+    for outer in range(depth):
+        try:
+            msgspec.json.decode(b'{"":' * outer + b'{"":0' + rest)
+            fields: dict[str, Any] = msgspec.json.decode(text[key.end() : end])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        return fields
+    return None
+
+
+def first_usage(head: bytes) -> dict[str, Any] | None:
+    """Return the `usage` object in the start of a JSON answer that is too long to be kept whole; None: there is none.
+
+    What precedes the object must be the fields before it: a `usage` in the answer's content is not taken.
+    """
+    at = -1
+    while (at := head.find(_KEY, at + 1)) >= 0:
+        key = _OBJECT.match(head, at)
+        if key is None:
+            continue
+        end = _end_of_object(head, key.end())
+        found = usage_in(head[:end] + b"}")
+        if found is not None:
+            return found
+    return None
+
+
+def _end_of_object(text: bytes, start: int) -> int:
+    """Return the offset at which the JSON object at `start` ends; it must hold no braces in strings."""
+    level = 0
+    for brace in _BRACE.finditer(text, start, start + _LONGEST):
+        level += 1 if brace.group() == b"{" else -1
+        if level == 0:
             return brace.end()
     return len(text)
-
-
-def reply_text(answer: bytes) -> str:
-    """Return the text of a chat's answer, streamed or not; "" where there is none.
-
-    One search covers all events, so a stream costs microseconds in all, not microseconds an event.
-    """
-    try:
-        text: str = msgspec.json.decode(b'"' + b"".join(_CONTENT.findall(answer)) + b'"')
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return ""
-    return text

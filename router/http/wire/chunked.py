@@ -1,6 +1,6 @@
 """Finds the end of a chunked body while its bytes pass through unchanged (RFC 9112, section 7.1)."""
 
-import sys
+from collections.abc import Iterator
 
 MAX_LINE = 4096
 """Bytes above which a chunk-size line or trailer section is an error; real ones have about a dozen."""
@@ -107,19 +107,35 @@ LAST_CHUNK = b"0\r\n\r\n"
 """Ends a chunked body without a trailer."""
 
 
-def whole_chunks(framed: bytes, at_most: int = sys.maxsize) -> int:
-    """Return how many bytes of `framed` are whole chunks.
+def chunks(framed: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield each whole chunk: the offset at which it ends, and its payload. The last chunk, which is empty, is not one.
 
     Args:
         framed: bytes that start at the start of a chunk.
-        at_most: chunks to count at most.
 
     Raises:
         ChunkedError: a size line is broken.
     """
     position = 0
-    while at_most and (line_end := framed.find(b"\r\n", position)) >= 0:
-        at_most -= 1
+    while (line_end := framed.find(b"\r\n", position)) >= 0:
+        size = _size_with_extension(framed[position:line_end])
+        position = line_end + 4 + size
+        if size <= 0 or position > len(framed):
+            return
+        yield position, framed[line_end + 2 : position - 2]
+
+
+def whole_chunks(framed: bytes) -> int:
+    """Return how many bytes of `framed` are whole chunks.
+
+    Args:
+        framed: bytes that start at the start of a chunk.
+
+    Raises:
+        ChunkedError: a size line is broken.
+    """
+    position = 0
+    while (line_end := framed.find(b"\r\n", position)) >= 0:
         end = line_end + 4 + _size_with_extension(framed[position:line_end])
         if end > len(framed):
             break

@@ -101,7 +101,9 @@ class RefusedRequest:
     Attributes:
         outcome: why it is refused.
         message: the explanation for the client.
+        path: the request's path, as far as it came; it says whose shape the error has.
     """
 
     outcome: Outcome
     message: str
+    path: bytes = b""

@@ -1,27 +1,6 @@
-"""Answers that the gateway gives itself: errors in OpenAI's shape, and small bodies."""
+"""Whole responses, for the answers that the gateway gives itself."""
 
 from http import HTTPStatus
-
-import msgspec
-
-from router.outcome import HTTP_STATUS, Outcome
-
-_encoder = msgspec.json.Encoder()
-
-_ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
-_SERVER_ERROR = 500
-
-
-def error_body(outcome: Outcome, message: str, param: str | None = None) -> bytes:
-    """Return an error in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`; `code` is the outcome."""
-    status = HTTP_STATUS[outcome]
-    kind = "server_error" if status >= _SERVER_ERROR else _ERROR_TYPES.get(status, "invalid_request_error")
-    return _encoder.encode({"error": {"message": message, "type": kind, "param": param, "code": str(outcome)}})
-
-
-def error_event(outcome: Outcome, message: str) -> bytes:
-    """Return an error as one server-sent event, for a stream that has already begun."""
-    return b"data: " + error_body(outcome, message) + b"\n\n"
 
 
 def response(  # noqa: PLR0913 - the parts of a response

@@ -29,10 +29,14 @@ async def running_gateway(
     *,
     models: Sequence[ModelSpec] = (),
     credential: str = "",
+    continues: Sequence[bool] = (),
     endpoints: Sequence[Endpoint] = (),
     **limits: object,
 ) -> AsyncIterator[Gateway]:
-    """Run a gateway for model `m` with one replica on each of `ports`, or at `endpoints`, in the running loop."""
+    """Run a gateway for model `m` with one replica on each of `ports`, or at `endpoints`, in the running loop.
+
+    `continues` says of each replica whether it is known to continue a message; by default all are.
+    """
     spec = GatewaySpec.model_validate({"host": "127.0.0.1", "port": 0, "admin_port": 0, **limits})
     gateway = Gateway(
         spec,
@@ -44,7 +48,14 @@ async def running_gateway(
     )
     await gateway.start()
     try:
-        gateway.apply_view(endpoints or [Endpoint(f"r{i}", "m", "127.0.0.1", port) for i, port in enumerate(ports)])
+        kinds = list(continues) or [True] * len(ports)
+        gateway.apply_view(
+            endpoints
+            or [
+                Endpoint(f"r{i}", "m", "127.0.0.1", port, continues_messages=kind)
+                for i, (port, kind) in enumerate(zip(ports, kinds, strict=True))
+            ]
+        )
         yield gateway
     finally:
         await gateway.stop(0.0)

@@ -1,49 +1,99 @@
-"""Token counts and text are read from the end of an answer, without decoding its events."""
+"""Each API's `usage` means the same counts, and nothing else in an answer is taken for it."""
 
 import json
+from typing import Any
+
+import pytest
 
 from router.estimator.expectation import Usage
-from router.http.api.resume import CHAT
-from router.http.api.usage import read_answer, read_usage, reply_text
+from router.http.api.usage import counted, first_usage, last_usage, usage_in
 from router.http.wire.chunked import chunk
 
-USAGE = {"prompt_tokens": 21, "completion_tokens": 8, "prompt_tokens_details": {"cached_tokens": 16}}
+OF_CHAT = {"prompt_tokens": 2000, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 1980}}
 
 
-def test_usage_of_a_plain_answer() -> None:
-    """Prompt, cached and completion tokens are read, wherever the `usage` object stands."""
-    body = json.dumps({"choices": [{"message": {"content": 'say "usage": {x}'}}], "usage": USAGE, "after": {}})
-    assert read_usage(body.encode()) == Usage(21, 16, 8)
+@pytest.mark.parametrize(
+    ("fields", "right"),
+    [
+        (OF_CHAT, Usage(2000, 1980, 5)),
+        ({"input_tokens": 20, "cache_read_input_tokens": 1980, "output_tokens": 5}, Usage(2000, 1980, 5)),
+        (
+            {"input_tokens": 5, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 1995, "output_tokens": 5},
+            Usage(2000, 0, 5),
+        ),
+        ({"input_tokens": 20, "cache_read_input_tokens": None, "output_tokens": 5}, Usage(20, None, 5)),
+        (
+            {"input_tokens": 2000, "input_tokens_details": {"cached_tokens": 1980}, "output_tokens": 5},
+            Usage(2000, 1980, 5),
+        ),
+        ({"prompt_tokens": 8, "total_tokens": 8}, Usage(8, None, None)),
+        ({"total_tokens": 15}, Usage(15, None, None)),
+        ({"type": "duration", "seconds": 12}, Usage()),
+        ({"prompt_tokens": 10, "prompt_tokens_details": {"cached_tokens": 13}}, Usage(10, 10, None)),
+        ({"prompt_tokens": -1, "completion_tokens": True}, Usage()),
+        ({"prompt_tokens": "12", "completion_tokens": 1e300}, Usage()),
+        (None, Usage()),
+        ([1], Usage()),
+    ],
+)
+def test_every_api_counts_the_same(fields: object, right: Usage) -> None:
+    """Prompt tokens include the cached ones, whatever the API calls them, and no more is cached than there is."""
+    assert counted(fields) == right
 
 
-def test_usage_of_a_stream() -> None:
-    """Usage is read from the last event before [DONE]; `null` in earlier events is ignored."""
-    stream = chunk(b'data: {"choices":[],"usage":null}\n\n') + chunk(
-        b"data: " + json.dumps({"choices": [], "usage": USAGE}).encode() + b"\n\n"
-    )
-    assert read_usage(stream + chunk(b"data: [DONE]\n\n")) == Usage(21, 16, 8)
+def test_only_the_answers_own_usage_is_read() -> None:
+    """A `usage` in a tool's arguments, a text or a nested object is content."""
+    tool = {"type": "tool_use", "input": {"usage": {"input_tokens": 99_999, "output_tokens": 9}}}
+    text = {"type": "text", "text": '"usage": {"input_tokens": 99999}'}
+    answer = {"content": [text, tool], "usage": {"input_tokens": 20, "output_tokens": 5}}
+    for body in (answer, dict(reversed(answer.items()))):
+        assert usage_in(json.dumps(body).encode()) == {"input_tokens": 20, "output_tokens": 5}
+    assert usage_in(json.dumps({"content": [tool]}).encode()) is None
+    assert usage_in(json.dumps({"type": "response.completed", "response": {"usage": OF_CHAT}}).encode()) == OF_CHAT
+    assert usage_in(json.dumps({"message": {"usage": OF_CHAT}, "type": "message_start"}).encode()) == OF_CHAT
+    for broken in (b"", b"{", b"[]", b'{"usage":{x}}', b'{"usage":7}', b'{"usage":null}', b'{"message":"usage"}'):
+        assert usage_in(broken) is None
 
 
-def test_usage_that_is_not_there_or_broken_is_unknown() -> None:
-    """Missing or broken usage gives no counts."""
-    for tail in (b"", b"data: [DONE]", b'"usage":{"prompt_tokens":', b'"usage":{"prompt_tokens":-1}', b'"usage":{x}'):
-        assert read_usage(tail) == Usage()
+def _cut(fields: dict[str, Any]) -> bytes:
+    """Return the second half of a JSON body."""
+    body = json.dumps(fields).encode()
+    return body[len(body) // 2 :]
 
 
-def test_the_reply_of_a_stream_is_its_text() -> None:
-    """Quotes, escapes and characters beyond ASCII come out as the model wrote them."""
-    pieces = ['He said "', "no\\yes", '"\n', "žluť🐎"]
-    stream = b"".join(
-        chunk(
-            b"data: " + json.dumps({"choices": [{"delta": {"content": piece}}]}, ensure_ascii=False).encode() + b"\n\n"
-        )
-        for piece in pieces
-    )
-    assert reply_text(stream) == "".join(pieces)
+def test_the_end_of_a_long_answer_is_enough() -> None:
+    """Its usage is found behind long content, before fields that follow, and only at the answer's own level."""
+    content = "x" * 500
+    tool = {"input": {"usage": {"prompt_tokens": 99_999}}}
+    assert last_usage(_cut({"choices": content, "usage": OF_CHAT, "after": [{"a": 1}]})) == OF_CHAT
+    assert last_usage(_cut({"choices": content, "usage": OF_CHAT, "tools": [tool]})) == OF_CHAT
+    assert last_usage(_cut({"choices": content, "tools": [tool]})) is None
 
 
-def test_only_chats_have_a_reply_the_next_turn_holds() -> None:
-    """A chat's answer gives a piece of the next turn; a completion's answer gives none."""
-    body = json.dumps({"choices": [{"message": {"role": "assistant", "content": "hi"}}], "usage": USAGE}).encode()
-    assert read_answer(CHAT, None, [body]) == (Usage(21, 16, 8), b"assistant\xfehi\xff")
-    assert read_answer("/v1/completions", None, [body])[1] == b""
+def test_the_start_of_a_long_answer_is_enough() -> None:
+    """A usage that stands before long content is found there, and only at the answer's own level."""
+    tool = {"input": {"usage": {"prompt_tokens": 99_999}}}
+    body = json.dumps({"tool": tool, "usage": OF_CHAT, "data": ["x" * 500]}).encode()
+    assert first_usage(body[: len(body) // 2]) == OF_CHAT
+    body = json.dumps({"tool": tool, "data": ["x" * 500]}).encode()
+    assert first_usage(body[: len(body) // 2]) is None
+
+
+def test_the_last_usage_of_a_stream_counts() -> None:
+    """It is read through the chunks' framing, with LF or CRLF; `null` in other events is ignored."""
+    for end in ("\n\n", "\r\n\r\n"):
+        events = [
+            f"data: {json.dumps({'choices': [1], 'usage': {'prompt_tokens': 1}})}{end}",
+            f"data: {json.dumps({'choices': [], 'usage': OF_CHAT})}{end}",
+            f'data: {{"choices":[],"usage":null}}{end}',
+            f"data: [DONE]{end}",
+        ]
+        stream = b"".join(chunk(event.encode()) for event in events)
+        assert last_usage(stream) == OF_CHAT
+        assert last_usage("".join(events).encode()) == OF_CHAT
+
+
+def test_an_unfinished_usage_is_none() -> None:
+    """What is cut off or broken gives no counts."""
+    for tail in (b"", b"data: [DONE]", b'"usage":{"prompt_tokens":', b'"usage":{x}', b'"usage"', b'"usage":"x"'):
+        assert last_usage(tail) is None

@@ -1,0 +1,164 @@
+"""Errors reach each API's clients in the shape that they look for, in refusals and within streams."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from cluster.spec.cluster_spec import ModelSpec
+from router.http.wire.chunked import LAST_CHUNK, chunk
+from tests.integration.gateway.running_gateway import NOT_HELD, ask, request, running_gateway
+from tests.integration.gateway.scripted_replica import SSE_HEAD, Received, Script, ScriptedReplica
+
+MESSAGES, RESPONSES, CHAT = "/v1/messages", "/v1/responses", "/v1/chat/completions"
+CLOSING = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+STREAM = b'{"model":"m","stream":true,"max_tokens":9,"messages":[]}'
+
+
+def _event(name: str, **fields: object) -> bytes:
+    return f"event: {name}\ndata: {json.dumps({'type': name, **fields})}\n\n".encode()
+
+
+def _dying(*texts: bytes, head: bytes = SSE_HEAD, framed: bool = True) -> Script:
+    """Return a script that sends texts, each as a chunk, and closes within the stream."""
+
+    async def script(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        for text in texts:
+            writer.write(chunk(text) if framed else text)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+        writer.close()
+
+    return script
+
+
+async def _silent(_: Received, writer: asyncio.StreamWriter) -> None:
+    writer.write(SSE_HEAD + chunk(_event("message_start", message={})))
+    await writer.drain()
+    await asyncio.sleep(30)
+
+
+def _last(body: bytes) -> tuple[list[bytes], dict[str, Any]]:
+    lines = body.strip().split(b"\n\n")[-1].split(b"\n")
+    return lines[:-1], json.loads(lines[-1].removeprefix(b"data: "))
+
+
+async def test_a_stream_of_messages_that_breaks_ends_with_anthropics_event() -> None:
+    """Its client would take half an answer for the whole one if it got OpenAI's event."""
+    start, delta = _event("message_start", message={}), _event("content_block_delta", delta={"text": "Pay"})
+    async with ScriptedReplica(_dying(start, delta)) as replica, running_gateway([replica.port]) as gateway:
+        status, headers, body = await ask(gateway.port, request(STREAM, path=MESSAGES))
+        assert (status, body[: len(start + delta)]) == (200, start + delta)
+        names, data = _last(body)
+        assert names == [b"event: error"]
+        assert (data["type"], data["error"]["type"]) == ("error", "api_error")
+        assert data["request_id"] == headers["x-request-id"]
+        assert b"message_stop" not in body
+
+
+async def test_a_stream_of_responses_that_breaks_ends_with_its_event() -> None:
+    """It has the next number in the stream's sequence."""
+    texts = [_event("response.created", sequence_number=0), _event("response.in_progress", sequence_number=1)]
+    async with ScriptedReplica(_dying(*texts)) as replica, running_gateway([replica.port]) as gateway:
+        _, _, body = await ask(gateway.port, request(b'{"model":"m","stream":true,"input":"x"}', path=RESPONSES))
+        names, data = _last(body)
+        assert names == [b"event: error"]
+        assert (data["type"], data["code"], data["sequence_number"]) == ("error", "replica_failed", 2)
+
+
+@pytest.mark.parametrize("path", [MESSAGES, CHAT])
+@pytest.mark.parametrize("texts", [(b'data: {"choi',), (b"data: 1\n", b"\ndata: 2"), (b"event: message_start\n",)])
+async def test_a_stream_that_breaks_within_an_event_is_cut(path: str, texts: tuple[bytes, ...]) -> None:
+    """Nothing can follow half an event: the connection ends without the stream's end."""
+    body = STREAM.replace(b'"max_tokens":9,', b"")
+    async with ScriptedReplica(_dying(*texts)) as replica, running_gateway([replica.port]) as gateway:
+        with pytest.raises(asyncio.IncompleteReadError):
+            await ask(gateway.port, request(body, path=path))
+
+
+@pytest.mark.parametrize(
+    ("path", "end"),
+    [
+        (MESSAGES, b'data: {"type":"message_stop"}'),
+        (CHAT, b"data: [DONE]"),
+        (RESPONSES, b'data: {"type":"response.failed"}'),
+    ],
+)
+async def test_a_stream_without_chunks_that_breaks_has_its_event(path: str, end: bytes) -> None:
+    """A stream that ends with its connection, and without its API's end, is ended by the error event."""
+    for texts, is_whole in (((b"data: 1\n\n",), False), ((b"data: 1\n\n", end + b"\n\n"), True)):
+        script = _dying(*texts, head=CLOSING, framed=False)
+        async with ScriptedReplica(script) as replica, running_gateway([replica.port]) as gateway:
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            writer.write(request(STREAM, path=path))
+            body = await asyncio.wait_for(reader.read(), 10)
+            writer.close()
+            assert (b"error" in body) is not is_whole
+
+
+async def test_sound_that_breaks_is_cut() -> None:
+    """An answer that is no stream of events gets no event."""
+    head = SSE_HEAD.replace(b"text/event-stream; charset=utf-8", b"audio/wav")
+    async with ScriptedReplica(_dying(b"RIFF", head=head)) as replica, running_gateway([replica.port]) as gateway:
+        with pytest.raises(asyncio.IncompleteReadError):
+            await ask(gateway.port, request(STREAM, path="/v1/audio/speech"))
+
+
+async def test_a_silent_replica_is_told_of_in_the_stream() -> None:
+    """A timeout within a stream has the type that Anthropic gives to timeouts."""
+    model = ModelSpec(name="m", engine="sim", policy="round_robin", request_timeout_s=0.3)
+    async with ScriptedReplica(_silent) as replica, running_gateway([replica.port], models=[model]) as gateway:
+        _, _, body = await ask(gateway.port, request(STREAM, path=MESSAGES))
+        assert _last(body)[1]["error"]["type"] == "timeout_error"
+        assert [row["outcome"] for row in gateway.state()["outcomes"]] == ["replica_timeout"]
+
+
+@pytest.mark.parametrize(("path", "name"), [(MESSAGES, b"event: error"), (RESPONSES, b"event: error"), (CHAT, None)])
+async def test_a_gateway_that_stops_says_so_in_the_stream(path: str, name: bytes | None) -> None:
+    """What a stopping gateway cannot wait for ends with an error event, not with silence."""
+    begun = asyncio.Event()
+
+    async def script(received: Received, writer: asyncio.StreamWriter) -> None:
+        begun.set()
+        await _silent(received, writer)
+
+    async with ScriptedReplica(script) as replica, running_gateway([replica.port]) as gateway:
+        asked = asyncio.create_task(ask(gateway.port, request(STREAM, path=path)))
+        await asyncio.wait_for(begun.wait(), 5)
+        await gateway.stop(0.3)
+        names, data = _last((await asked)[2])
+        assert names == ([name] if name else [])
+        assert "stopped" in json.dumps(data)
+
+
+@pytest.mark.parametrize("path", [MESSAGES, "/v1/messages/count_tokens"])
+@pytest.mark.parametrize(
+    ("raw", "status", "kind"),
+    [
+        (b"{", 400, "invalid_request_error"),
+        (b'{"model":"other"}', 404, "not_found_error"),
+        (b'{"model":"m"}', 503, "overloaded_error"),
+        (b'{"model":"m","x":"' + b"x" * 5000 + b'"}', 413, "request_too_large"),
+    ],
+)
+async def test_refusals_of_messages_have_anthropics_shape(path: str, raw: bytes, status: int, kind: str) -> None:
+    """So do those that are made before the request is read to its end."""
+    async with running_gateway([], models=[NOT_HELD], max_body_bytes=4096) as gateway:
+        got, _, body = await ask(gateway.port, request(raw, path=path))
+        answer = json.loads(body)
+        assert (got, answer["type"], answer["error"]["type"]) == (status, "error", kind)
+
+
+async def test_an_engine_that_gives_up_in_messages_is_passed_on() -> None:
+    """An engine's own error event reaches the client as it said it, once."""
+
+    async def script(_: Received, writer: asyncio.StreamWriter) -> None:
+        error = _event("error", error={"type": "internal_error", "message": "EngineCore died"})
+        writer.write(SSE_HEAD + chunk(_event("message_start", message={})) + chunk(error) + LAST_CHUNK)
+
+    async with ScriptedReplica(script) as replica, running_gateway([replica.port]) as gateway:
+        _, _, body = await ask(gateway.port, request(STREAM, path=MESSAGES))
+        assert body.count(b"event: error") == 1
+        assert _last(body)[1]["error"]["message"] == "EngineCore died"
