@@ -37,7 +37,7 @@ async def test_a_response_has_the_id_that_its_request_names(engine: ServedEngine
     assert engine.ok(PATH, input="Hello.", max_output_tokens=2, request_id=name)["id"] == name
     events = await named_events(client, engine, PATH, input="Hello.", max_output_tokens=2, request_id=f"{name}0")
     assert {event["response"]["id"] for _, event in events if "response" in event} == {f"{name}0"}
-    assert httpx.get(f"{engine.url}{PATH}/{name}").json()["id"] == name
+    assert (await client.get(f"{engine.url}{PATH}/{name}")).json()["id"] == name
 
 
 async def test_a_streamed_response_says_the_same(engine: ServedEngine, client: httpx.AsyncClient) -> None:
