@@ -10,6 +10,7 @@ import httpx
 from rich.console import Console
 
 from cluster.errors import ClusterError, ClusterUnreachableError
+from deployments.process.direct_http import direct_client
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 600.0
@@ -67,7 +68,7 @@ class ChatEndpoint:
         if api_key:
             headers["authorization"] = f"Bearer {api_key}"
         timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=timeout)
+        self._client = direct_client(base_url=self.url, headers=headers, timeout=timeout)
 
     def models(self) -> list[str]:
         """Return the names of the models served.

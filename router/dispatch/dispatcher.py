@@ -13,12 +13,13 @@ something happens, with the time, and does what the tickets say:
 `set_replicas` and `report` take in the state of the replicas. `load`, `view` and `journal` show the dispatcher's own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import inf
 from random import Random
 from typing import Any
 
 from cluster.autoscaling.figures import GatewayFigures
+from router.dispatch.engine import Engines
 from router.dispatch.fleet import Fleet
 from router.dispatch.journal import Journal
 from router.dispatch.replica import Replica
@@ -59,6 +60,7 @@ class Dispatcher:
         limits: the model's bounds on waiting.
         room: the waiting room that all models of the process share; None: one of its own.
         rates: the tenants' rate limits over all models of the process; None: no limits.
+        engines: the engines of all models of the process; None: this model's replicas share none with others.
 
     Raises:
         PolicyError: there is no policy of that name.
@@ -79,10 +81,11 @@ class Dispatcher:
         limits: AdmissionLimits | None = None,
         room: WaitingRoom | None = None,
         rates: RateLimits | None = None,
+        engines: Engines | None = None,
     ) -> None:
         self.model = model
         self.estimator = ModelEstimator(reads_prompts=reads_prompts(policy))
-        self.fleet = Fleet(policy_named(policy, self.estimator))
+        self.fleet = Fleet(policy_named(policy, self.estimator), engines)
         self.journal = Journal()
         self.refused: list[Ticket] = []
         self._admission: Admission[Ticket, Replica] = Admission(limits or AdmissionLimits(), room, rates)
@@ -186,7 +189,7 @@ class Dispatcher:
             work = self._work.settle(
                 ticket.request, ticket.tenant, ticket.work, uncached_tokens=uncached, output_tokens=output
             )
-            self._admission.ended(ticket, work)
+            self._admission.ended(ticket, now_s, work)
         else:
             self._admission.remove(ticket, now_s)
 
@@ -230,9 +233,9 @@ class Dispatcher:
             self._replicas_changed(now_s)
 
     def _go_on(self, ticket: Ticket, now_s: float) -> None:
-        staying = self.fleet.staying()
+        staying = self.fleet.staying(ticket.request.replica_id)
         untried = [replica for replica in staying if replica.replica_id not in ticket.tried]
-        if ticket.failures >= MAX_ATTEMPTS or self._is_closed:
+        if ticket.failures >= MAX_ATTEMPTS or self._is_closed or (ticket.request.replica_id and not untried):
             ticket.refusal = ALL_FAILED
         elif untried and (ticket.is_resumed or self._slots.has_room_in(untried, now_s)):
             # A stream that was cut waited before its first dispatch, so it goes before those that wait now.
@@ -254,6 +257,10 @@ class Dispatcher:
     def is_taking(self) -> bool:
         """Whether at least one replica takes requests, full or not."""
         return self._slots.taking > 0
+
+    def when_room(self, tell: Callable[[], None]) -> None:
+        """Call `tell` when another model on a replica's engine gives a place back, so `next` may have a request."""
+        self._slots.on_room = tell
 
     def next_opening_s(self) -> float | None:
         """Return when a replica will have room, so when to call `next`, in monotonic seconds; None: it is not known."""
@@ -287,19 +294,27 @@ class Dispatcher:
     def set_replicas(self, endpoints: Iterable[Endpoint], now_s: float) -> tuple[list[Endpoint], list[Endpoint]]:
         """Set which replicas exist, as the directory lists them.
 
+        A replica whose endpoint changed stays the same replica, with all that is known of it.
+
         Returns:
-            The new endpoints, and those that are gone. Requests on a replica that is gone continue.
+            The new endpoints, and those that are gone, also by a change. Requests on a replica that is gone continue.
         """
-        new, gone = self.fleet.set_replicas(endpoints)
+        takers = self.fleet.candidates
+        listed = list(endpoints)
+        changed = self.fleet.take_changes(listed)
+        for replica, _ in changed:
+            self._slots.set_most(replica, replica.endpoint.max_requests, now_s)
+        new, gone = self.fleet.set_replicas(listed)
         for replica in gone:
             self._admission.leave(replica, now_s)
             self.estimator.leave(replica)
         for replica in new:
             self.estimator.join(replica)
             self._admission.join(replica, now_s)
-        if new or gone:
+        if takers is not self.fleet.candidates:
             self._replicas_changed(now_s)
-        return [replica.endpoint for replica in new], [replica.endpoint for replica in gone]
+        old = [endpoint for replica, endpoint in changed if endpoint.way != replica.endpoint.way]
+        return [replica.endpoint for replica in new], [replica.endpoint for replica in gone] + old
 
     def report(self, replica_id: str, report: LoadReport | None, now_s: float) -> None:
         """Take a replica's load report; None: its telemetry went silent. Does nothing for an unknown replica."""

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Protocol
 
+from router.http.access_log import AccessEntry, peer_of
 from router.http.api.errors import error_body
 from router.http.data_plane import DataPlane
 from router.http.wire.incoming import IncomingRequest
@@ -67,6 +68,7 @@ class Answers:
         tenant: str = "",
         model: str = "",
         param: str | None = None,
+        headers: bytes = b"",
     ) -> None:
         """Write a refusal and count it.
 
@@ -78,11 +80,28 @@ class Answers:
             tenant: the tenant's name; "": not known.
             model: the model that was asked for; "" unless the cluster serves it.
             param: the body's field that is wrong; None: the error is about no field.
+            headers: further header lines, each with its line end.
         """
         self._plane.meters.ended(model, tenant, outcome)
         request_id = incoming.given_id() or self._plane.new_request_id()
-        headers = b"x-request-id: " + request_id + b"\r\n"
+        if self._plane.access_log is not None:
+            self._plane.access_log.write(
+                AccessEntry(
+                    request_id=request_id.decode("ascii"),
+                    client=peer_of(client.transport),
+                    method=incoming.method.decode("latin-1"),
+                    path=incoming.path.decode("latin-1"),
+                    outcome=outcome,
+                    status=HTTP_STATUS[outcome],
+                    tenant=tenant,
+                    model=model,
+                    request_bytes=len(incoming.body),
+                )
+            )
+        headers += b"x-request-id: " + request_id + b"\r\n"
         if outcome is Outcome.UNAUTHORIZED:
             headers += b"www-authenticate: Bearer\r\n"
+        elif outcome is Outcome.NO_REPLICA:
+            headers += b"retry-after: 1\r\n"
         body = error_body(outcome, message, param, path=incoming.path, request_id=request_id)
         self.answer(client, incoming, HTTP_STATUS[outcome], body, headers=headers)

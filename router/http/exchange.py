@@ -7,13 +7,17 @@ from router.dispatch.attempt import Attempt
 from router.estimator.expectation import Usage
 from router.flow_control.priority import Priority
 from router.flow_control.verdict import Reject
+from router.http.access_log import AccessEntry, peer_of
 from router.http.api.errors import error_body
+from router.http.api.rate_limit_headers import rate_limit_headers
+from router.http.api.response_id import CREATE_RESPONSE
 from router.http.auth import Tenant
 from router.http.client import Client
 from router.http.data_plane import DataPlane
 from router.http.failover import Failover
 from router.http.model_flow import ModelFlow
 from router.http.relayed_answer import RelayedAnswer
+from router.http.response_owners import ResponseOwner
 from router.http.wire.incoming import IncomingRequest
 from router.http.wire.response_head import UNTIL_CLOSE, ResponseHead
 from router.http.wire.responses import response
@@ -102,6 +106,8 @@ class Exchange(Failover):
             The function that takes the rest of the body.
         """
         answer = self.answer
+        if self.upstream is not None:
+            self.upstream.pool.signs_of_life += 1
         if self._ticket.attempt is None:
             return self._client.transport.write
         if head.retry_elsewhere:
@@ -111,12 +117,18 @@ class Exchange(Failover):
         self._flow.dispatcher.answers(self._ticket, plane.now_s())
         if answer.is_resumed:
             return self._resumed_head(head, body)
-        if plane.draining:
+        return self._begin(head, body, self._ticket.attempt)
+
+    def _begin(self, head: ResponseHead, body: bytes, attempt: Attempt) -> Sink:
+        answer = self.answer
+        if self._plane.draining:
             answer.keep_alive = False
         upstream = self.upstream
-        sink = answer.begin(head, body, self._own_headers(self._ticket.attempt), self._engine_gave_up)
+        sink = answer.begin(head, body, self._own_headers(attempt), self._engine_gave_up)
         if self.upstream is not upstream:
             return sink  # the engine gave up with its first bytes
+        if self._request.path == CREATE_RESPONSE and head.status < HTTPStatus.BAD_REQUEST:
+            sink = self._noting_response(attempt.replica.replica_id, sink, body)
         if body or head.length == 0:
             self._first_bytes()
             return sink
@@ -129,6 +141,23 @@ class Exchange(Failover):
 
         return first
 
+    def _noting_response(self, replica_id: str, sink: Sink, body: bytes) -> Sink:
+        """Return a sink that remembers which replica made the response that is being answered; `sink` once it does."""
+        owners = self._plane.response_owners
+        owner = ResponseOwner(self._request.model, replica_id, self._tenant.name)
+        beginning = body
+        if owners.note_answer(beginning, owner):
+            return sink
+
+        def look(data: bytes) -> None:
+            nonlocal beginning
+            sink(data)
+            beginning += data
+            if owners.note_answer(beginning, owner) and self.upstream is not None:
+                self.upstream.sink = sink
+
+        return look
+
     def _first_bytes(self) -> None:
         """Note the time of the body's first bytes: a stream's first token, or an answer that is not streamed."""
         now_s = self._plane.now_s()
@@ -139,6 +168,9 @@ class Exchange(Failover):
 
     def _own_headers(self, attempt: Attempt | None) -> bytes:
         lines = b"x-request-id: " + self._request_id + b"\r\n"
+        plane = self._plane
+        if plane.models.rates:
+            lines += rate_limit_headers(plane.models.rates, self._tenant.name, self._request.path, plane.now_s())
         if attempt is not None and b"x-rackserve-explain" in self._incoming.headers:
             waited_s = self._request.now_s - self._began_s
             lines += _explanation(attempt) + b"x-rackserve-waited-ms: %d\r\n" % round(1000 * waited_s)
@@ -187,7 +219,7 @@ class Exchange(Failover):
         self._end(outcome, _COST_NOTHING)
         status = HTTP_STATUS[outcome]
         if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-            headers += b"retry-after: %d\r\n" % refusal.retry_after
+            headers += b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (refusal.retry_after, refusal.retry_after_ms)
         keep_alive = self.answer.keep_alive and not self._plane.draining
         body = error_body(outcome, refusal.message, path=self._incoming.path, request_id=self._request_id)
         self._client.transport.write(
@@ -210,6 +242,7 @@ class Exchange(Failover):
         plane, upstream = self._plane, self.upstream
         model, tenant = self._request.model, self._tenant.name
         now_s = plane.now_s()
+        attempt = self._ticket.attempt
         if usage.completion_tokens is None:
             so_far = self.answer.usage_about()
             if so_far.prompt_tokens is not None:
@@ -234,12 +267,42 @@ class Exchange(Failover):
         plane.meters.used(model, tenant, usage)
         if self._span is not None:
             self._span.ended(outcome, usage)
+        if plane.access_log is not None:
+            plane.access_log.write(self._access_entry(outcome, usage, attempt, now_s))
         meters = plane.meters.model(model)
         meters.duration_s.observe(now_s - self._began_s)
         meters.body_bytes += len(self._incoming.body)
         if upstream is not None:
             meters.response_bytes += upstream.received
         self.upstream = None
+
+    def _access_entry(self, outcome: Outcome, usage: Usage, attempt: Attempt | None, now_s: float) -> AccessEntry:
+        request, head, upstream = self._request, self.answer.head, self.upstream
+        waited_s = request.now_s - self._began_s if attempt is not None else None
+        ttft_s = attempt.record.ttft_s if attempt is not None else None
+        return AccessEntry(
+            request_id=request.request_id,
+            client=peer_of(self._client.transport),
+            method=self._incoming.method.decode("ascii"),
+            path=request.path,
+            outcome=outcome,
+            status=head.status if head is not None else HTTP_STATUS.get(outcome, 0),
+            tenant=self._tenant.name,
+            model=request.model,
+            replica=attempt.replica.replica_id if attempt is not None else "",
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            completion_tokens=usage.completion_tokens,
+            waited_ms=_ms(waited_s),
+            ttft_ms=_ms(waited_s + ttft_s) if waited_s is not None and ttft_s is not None else None,
+            duration_ms=_ms(now_s - self._began_s),
+            request_bytes=len(self._incoming.body),
+            response_bytes=upstream.received if upstream is not None else 0,
+        )
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(1000 * seconds, 1)
 
 
 def _explanation(attempt: Attempt) -> bytes:

@@ -10,9 +10,10 @@ from router.dispatch.ticket import Fault, Ticket
 from router.estimator.expectation import Usage
 from router.flow_control.verdict import Reject, reject
 from router.http.client import Client
-from router.http.data_plane import DataPlane, ReplicaRoute
+from router.http.data_plane import DataPlane
 from router.http.model_flow import ModelFlow
 from router.http.relayed_answer import RelayedAnswer
+from router.http.replica_route import ReplicaRoute
 from router.http.tracing import RequestSpan
 from router.http.wire.incoming import IncomingRequest
 from router.http.wire.response_head import ResponseHead
@@ -117,10 +118,12 @@ class Failover(ABC):
             self._send(upstream, route)
 
     def _send(self, upstream: UpstreamConnection, route: ReplicaRoute) -> None:
-        body = self._body
-        if self._ticket.request.stream:
-            body = self.answer.body_for(route.pool.endpoint, body)
-        head = self._incoming.upstream_head(route.head_end, self._request_id, len(body))
+        body, attempt = self._body, self._ticket.attempt
+        if attempt is not None and self._ticket.request.stream and self._plane.spec.resume_streams:
+            body = self.answer.body_for(attempt.replica.endpoint, body)
+        head = self._incoming.upstream_head(
+            route.path_prefix, route.head_end, route.forwarded, self._request_id, len(body)
+        )
         self.upstream = upstream
         upstream.send(self, head, body)
 
@@ -207,7 +210,7 @@ class Failover(ABC):
         If all of the text was sent and only the stream's end is missing, the stream is ended here and the result is
         True.
         """
-        if self._ticket.attempt is None:
+        if self._ticket.attempt is None or not self._plane.spec.resume_streams:
             return False
         body = self.answer.resume()
         if body is None:

@@ -13,11 +13,15 @@ from cluster.autoscaling.figures import GatewayFigures
 from cluster.autoscaling.scaling_view import ScalingView
 from cluster.clock import Clock
 from cluster.spec.cluster_spec import ModelSpec
-from cluster.spec.gateway_spec import GatewaySpec
-from router.http.auth import ApiKeys, Authenticator, OpenAccess, Tenant
+from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
+from router.http.access_log import AccessLog
+from router.http.admin_access import AdminAccess
+from router.http.admin_pages import AdminPages
+from router.http.auth import Authenticator, OpenAccess, keys_of
 from router.http.client_connection import ClientConnection, Handler, OpenConnections
 from router.http.data_plane import TICK_S, DataPlane
 from router.http.front import Front
+from router.http.page_request import get_page
 from router.http.pages import Pages
 from router.http.readiness import Readiness, readiness_of
 from router.http.tracing import Tracer
@@ -27,6 +31,8 @@ from router.prefix_cache.exact import ResidencyDelta
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 
+LOOPBACK = "127.0.0.1"
+"""Address that only this machine reaches."""
 FLUSH_S = 0.2
 """Seconds that a stopping gateway gives its last answers to leave the process."""
 
@@ -48,6 +54,8 @@ class Gateway:
         rng: breaks ties.
         authenticator: maps API keys to tenants. None: the tenants of `spec` are used, or open access if it has none.
         tracer: makes spans of requests; None: requests are not traced.
+        admin_credential: a bearer token that opens the admin port, besides the operators' key: the cluster's internal
+            credential, for RackServe's own commands. "": the admin port is for this machine, where `spec` says no more.
 
     Raises:
         PolicyError: a model names a policy that does not exist.
@@ -55,6 +63,7 @@ class Gateway:
     Attributes:
         port: the apps' port; 0 before `start`.
         admin_port: the operators' port; 0 before `start`.
+        tenants_problem: why changed tenants or keys were not taken over, for /state; "": they were.
     """
 
     def __init__(  # noqa: PLR0913 - the composition of one process
@@ -68,19 +77,22 @@ class Gateway:
         rng: Random,
         authenticator: Authenticator | None = None,
         tracer: Tracer | None = None,
+        admin_credential: str = "",
     ) -> None:
         self.port = 0
         self.admin_port = 0
+        self.tenants_problem = ""
         self._spec = spec
         self._gateway_id = gateway_id
         self._plane = DataPlane(
             spec,
-            authenticator or _authenticator(spec),
+            authenticator or (keys_of(spec.tenants) if spec.tenants else OpenAccess()),
             gateway_id=gateway_id,
             credential=credential,
             rng=rng,
             now_s=clock.now_s,
         )
+        self._admin_credential = admin_credential
         self._now_s = clock.now_s
         self._certificate: ServerCertificate | None = None
         self._plane.tracer = tracer
@@ -96,16 +108,29 @@ class Gateway:
         """Listen on both ports and begin to enforce time limits.
 
         Raises:
-            OSError: a port is taken by a process that does not share it, or the certificate cannot be used.
+            OSError: a port is taken by a process that does not share it, or the certificate or the access log cannot be
+                used.
         """
         loop = asyncio.get_running_loop()
+        if self._spec.access_log:
+            self._plane.access_log = AccessLog(self._spec.access_log)
         self._certificate = ServerCertificate(self._spec.tls) if self._spec.tls is not None else None
         front = Front(self._plane, Pages(self._plane, self.readiness))
         apps_socket = shared_socket(self._spec.host, self._spec.port)
         self.port = await self._listen(apps_socket, front, self._certificate)
-        operators = Pages(self._plane, self.readiness, self.state)
-        self.admin_port = await self._listen(first_free_socket(self._spec.host, self._spec.admin_port), operators)
+        self.admin_port = await self._listen(
+            first_free_socket(self._admin_host(), self._spec.admin_port),
+            AdminPages(self._plane, self.readiness, self.state, self._admin_access()),
+        )
         self._ticker = loop.create_task(self._tick())
+
+    def _admin_host(self) -> str:
+        """Return the address of the admin port: loopback, unless told otherwise or guarded by a credential."""
+        return self._spec.admin_host or (self._spec.host if self._admin_credential else LOOPBACK)
+
+    def _admin_access(self) -> AdminAccess:
+        spec = self._spec
+        return AdminAccess(spec.admin_key_sha256, [self._admin_credential], is_opened=bool(spec.admin_host))
 
     async def _listen(self, sock: socket, handler: Handler, certificate: ServerCertificate | None = None) -> int:
         listener = Listener(
@@ -128,10 +153,33 @@ class Gateway:
         self._required = frozenset(model.name for model in models if model.replicas.min)
         self._plane.request_timeouts_s = {model.name: model.request_timeout_s for model in models}
 
+    def set_tenants(self, tenants: Sequence[TenantSpec]) -> None:
+        """Let exactly these tenants in from now on, at least one; running requests go on."""
+        self._plane.authenticator = keys_of(tenants)
+        self._plane.models.set_tenants(tenants)
+
     def apply_view(self, endpoints: Sequence[Endpoint]) -> None:
         """Take the replicas that exist, from the directory."""
         self._has_view = True
         self._plane.replicas_gone(self._plane.models.set_replicas(endpoints))
+
+    def expect_models_of(self, servers: Sequence[str]) -> None:
+        """Name the servers whose models nobody knows yet: until they are heard of, any model may still come."""
+        self._plane.models.unheard = tuple(servers)
+
+    async def get(self, endpoint: Endpoint, path: str, most_bytes: int) -> tuple[int, bytes]:
+        """Ask a replica for a page, over the same connections as requests; return status and body.
+
+        Raises:
+            OSError: it refused the connection or broke off.
+            TimeoutError: it did not accept the connection in time. For its answer the caller sets the limit.
+            ValueError: its answer has over `most_bytes` bytes, or is no HTTP.
+        """
+        return await get_page(self._plane.route_at(endpoint), path, most_bytes)
+
+    def signs_of_life(self, endpoint: Endpoint) -> int:
+        """Return a number that grows with each answer of a replica to a client, and while streams flow."""
+        return self._plane.route_at(endpoint).pool.signs_of_life
 
     def apply_report(self, replica_id: str, report: LoadReport | None) -> None:
         """Take a replica's load report; None: its reports no longer arrive."""
@@ -164,6 +212,10 @@ class Gateway:
         if not self._has_view:
             return Readiness(is_ready=False, reason="the directory has not been heard of yet")
         fleets = {name: dispatcher.fleet for name, dispatcher in self._plane.models.dispatchers().items()}
+        if not fleets:
+            unheard = self._plane.models.unheard
+            reason = f"no answer yet from: {', '.join(unheard)}" if unheard else "no server has a model"
+            return Readiness(is_ready=False, reason=reason)
         now = readiness_of(fleets, self._required, has_been_ready=self._has_been_ready)
         self._has_been_ready |= now.is_ready
         return now
@@ -178,6 +230,7 @@ class Gateway:
             "admin_port": self.admin_port,
             "ready": ready.is_ready,
             "reason": ready.reason,
+            "tenants_problem": self.tenants_problem,
             "connections": meters.connections,
             "outcomes": [
                 {"model": model, "tenant": tenant, "outcome": str(outcome), "count": count}
@@ -209,6 +262,8 @@ class Gateway:
         if self._ticker is not None:
             self._ticker.cancel()
         self._plane.close()
+        if self._plane.access_log is not None:
+            self._plane.access_log.close()
 
     async def _tick(self) -> None:
         while True:
@@ -218,17 +273,3 @@ class Gateway:
                 self._certificate.refresh(self._now_s())
             for connection in list(self._connections):
                 connection.tick()
-
-
-def _authenticator(spec: GatewaySpec) -> Authenticator:
-    if not spec.tenants:
-        return OpenAccess()
-    return ApiKeys(
-        {
-            tenant.key_sha256: Tenant(
-                tenant.name, frozenset(tenant.models) if tenant.models is not None else None, tenant.cache_salt
-            )
-            for tenant in spec.tenants
-            if tenant.key_sha256
-        }
-    )

@@ -1,6 +1,7 @@
 """One replica as one gateway sees it: its last load report, and this gateway's requests on it."""
 
-from router.replicas.endpoint import Endpoint
+from router.replicas.endpoint import Endpoint, Presence
+from router.replicas.engine_load import EngineLoad
 from router.replicas.load_report import LoadReport
 
 
@@ -11,11 +12,13 @@ class ReplicaSnapshot:
         endpoint: where it is.
         replica_id: its id, as in `endpoint`.
         report: its last load report; None: there is none yet, it has no telemetry, or its telemetry went silent.
-        in_flight: requests that this gateway sent there and that have not ended.
+        in_flight: requests for its model that this gateway sent there and that have not ended.
+        engine: this gateway's requests on its engine, of all models there.
         sent: requests that this gateway ever sent there.
         accepting: whether it may be picked; False for a while after it failed a request.
         leaving: it has said that it takes no more requests, so it is never picked again.
-        silent: its telemetry has stopped. It may be dead, so it is picked only where no usable replica is left.
+        silent: its telemetry has stopped, or it is slow to give a sign of life. It may be dead, so it is picked only
+            where no usable replica is left.
         failures: failed requests in a row.
         suspect_until_s: when it may be picked again after a failure, in monotonic seconds; 0: it is not paused.
     """
@@ -23,6 +26,7 @@ class ReplicaSnapshot:
     __slots__ = (
         "accepting",
         "endpoint",
+        "engine",
         "failures",
         "in_flight",
         "leaving",
@@ -33,17 +37,23 @@ class ReplicaSnapshot:
         "suspect_until_s",
     )
 
-    def __init__(self, endpoint: Endpoint, report: LoadReport | None = None) -> None:
+    def __init__(self, endpoint: Endpoint, report: LoadReport | None = None, engine: EngineLoad | None = None) -> None:
         self.endpoint = endpoint
+        self.engine = engine or EngineLoad()
         self.replica_id = endpoint.replica_id
         self.report = report
         self.in_flight = 0
         self.sent = 0
         self.accepting = True
         self.leaving = False
-        self.silent = False
+        self.silent = endpoint.presence is Presence.SILENT
         self.failures = 0
         self.suspect_until_s = 0.0
+
+    @property
+    def stays(self) -> bool:
+        """Whether it can be reached and has not said that it takes no more requests."""
+        return not self.leaving and self.endpoint.presence is not Presence.AWAY
 
     @property
     def usable(self) -> bool:
@@ -55,5 +65,5 @@ class ReplicaSnapshot:
         """Requests on the replica: those of all gateways by its last report, but at least this gateway's own."""
         report = self.report
         if report is None:
-            return self.in_flight
-        return max(self.in_flight, report.running + report.waiting)
+            return self.engine.in_flight
+        return max(self.engine.in_flight, report.running + report.waiting)

@@ -103,7 +103,7 @@ async def test_sound_that_breaks_is_cut() -> None:
     head = SSE_HEAD.replace(b"text/event-stream; charset=utf-8", b"audio/wav")
     async with ScriptedReplica(_dying(b"RIFF", head=head)) as replica, running_gateway([replica.port]) as gateway:
         with pytest.raises(asyncio.IncompleteReadError):
-            await ask(gateway.port, request(STREAM, path="/v1/audio/speech"))
+            await ask(gateway.port, request(STREAM))
 
 
 async def test_a_silent_replica_is_told_of_in_the_stream() -> None:

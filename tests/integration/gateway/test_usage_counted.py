@@ -30,9 +30,18 @@ def _stream(events: Iterable[dict[str, object]]) -> bytes:
     return SSE_HEAD + b"".join(framed) + LAST_CHUNK
 
 
+FORM = b'--b\r\ncontent-disposition: form-data; name="model"\r\n\r\nm\r\n--b--\r\n'
+
+
+def _request(path: str, body: bytes) -> bytes:
+    if not path.startswith("/v1/audio"):
+        return request(body, path=path)
+    return request(FORM, path=path).replace(b"application/json", b"multipart/form-data; boundary=b")
+
+
 async def _counted(path: str, answer: bytes, body: bytes = b'{"model":"m","messages":[]}') -> list[int]:
     async with ScriptedReplica(_script(answer)) as replica, running_gateway([replica.port]) as gateway:
-        assert (await ask(gateway.port, request(body, path=path)))[0] == 200
+        assert (await ask(gateway.port, _request(path, body)))[0] == 200
         (counts,) = gateway._plane.meters.tokens.values()
         return counts
 

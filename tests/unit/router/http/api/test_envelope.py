@@ -1,12 +1,15 @@
 """The few fields of a body that routing needs are read, and unreadable bodies refused."""
 
+import json
+
 import pytest
 
-from router.http.api.envelope import Envelope, EnvelopeError, read_json, read_multipart
-
-FORM = (
-    b'--XX\r\ncontent-disposition: form-data; name="file"; filename="model"\r\ncontent-type: audio/wav\r\n\r\n'
-    b'\x00\xffname="model"\r\n--X\r\n--XX\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper\r\n--XX--\r\n'
+from router.http.api.envelope import (
+    Envelope,
+    EnvelopeError,
+    check_model_is_named_once,
+    read_json,
+    with_members,
 )
 
 
@@ -36,27 +39,40 @@ def test_bad_json_says_what_is_wrong(body: bytes, says: str) -> None:
         read_json(body)
 
 
-def test_a_forms_model_field_is_found_past_binary_files() -> None:
-    """A file part that is named `model` is not taken for the field."""
-    assert read_multipart(FORM, b"multipart/form-data; boundary=XX") == Envelope(model="whisper")
-
-
-def test_a_form_without_model() -> None:
-    """A form without the field has no model; the caller decides what that means."""
-    body = b'--XX\r\ncontent-disposition: form-data; name="a"\r\n\r\nb\r\n--XX--\r\n'
-    assert read_multipart(body, b"multipart/form-data; boundary=XX").model is None
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"m","model":"other"}',
+        b'{"model":"m","x":[{"model":1}],"model":"m"}',
+        b'{"model":"m","mod\\u0065l":"other"}',
+        b'{"\\u006D\\u006fdel":"m","\\u006dodel":"other"}',
+        b'{"model":null,"model":"other"}',
+        b'{"model":"m","model":null}',
+    ],
+)
+def test_two_models_are_seen(body: bytes) -> None:
+    """A body that names its model twice, however the name is spelled, is refused where that matters."""
+    with pytest.raises(EnvelopeError, match="two `model`"):
+        check_model_is_named_once(body)
 
 
 @pytest.mark.parametrize(
-    ("body", "content_type"),
+    "body",
     [
-        (FORM, b"multipart/form-data"),
-        (b"no form at all", b"multipart/form-data; boundary=XX"),
-        (FORM.replace(b"whisper", b"w" * 600), b"multipart/form-data; boundary=XX"),
-        (FORM.replace(b"whisper", b"\xff"), b"multipart/form-data; boundary=XX"),
+        b"{}",
+        b'{"model":"m"}',
+        b'{"mod\\u0065l":"m"}',
+        b'{"model":"m","messages":[{"model":"x","content":"\\"model\\": \\u0065"}],"tools":{"model":1}}',
     ],
 )
-def test_bad_forms_are_errors(body: bytes, content_type: bytes) -> None:
-    """A form that is not well-formed, or whose model is too long or not UTF-8, is an error."""
-    with pytest.raises(EnvelopeError):
-        read_multipart(body, content_type)
+def test_one_model_is_enough(body: bytes) -> None:
+    """Inner members and texts that look like the model's are not taken for it; each body is counted anew."""
+    check_model_is_named_once(body)
+    check_model_is_named_once(body)
+
+
+@pytest.mark.parametrize("body", [b"{}", b" { } \r\n", b'{"cache_salt":"x"}', b'{"a":{}}\n', b'{"a":"}"}', b'{"a":[]}'])
+def test_members_are_added_to_any_object(body: bytes) -> None:
+    """The added members count, and the others stay."""
+    added = json.loads(with_members(body, {"cache_salt": "a:b", "model": 'm"é'}))
+    assert added == {**json.loads(body), "cache_salt": "a:b", "model": 'm"é'}
