@@ -55,6 +55,7 @@ class FileKind(Generic[Root]):
         needs: what to say of an empty file, such as `it needs at least a list of models`.
         rules: yields (location, problem) for rules over several keys. It gets the raw data, so it finds these problems
             even where others keep pydantic from checking them.
+        ruled: places whose rules over several keys `rules` finds too, each problem at its exact key.
         shorthands: what a key accepts, by key, where it accepts more than a mapping: `{"replicas": "a number, or …"}`.
     """
 
@@ -62,6 +63,7 @@ class FileKind(Generic[Root]):
     root: type[Root]
     needs: str
     rules: Rule = no_rules
+    ruled: frozenset[Location] = frozenset()
     shorthands: Mapping[str, str] = field(default_factory=dict)
 
     def load(self, text: str, source: str, more: Rule = no_rules) -> Root:
@@ -108,11 +110,9 @@ class FileKind(Generic[Root]):
             keys = ", ".join(self.root.model_fields)
             message = f"must be a mapping with the keys {keys}; got a {type(tree.data).__name__}"
             raise SpecError(source, [SpecProblem("", message)])
-        for where, message in self.rules(tree.data):
-            found.setdefault(where, message)
-        covered = {where[: len(where) - 1] for where in found}
-        for where, message in more(tree.data):
-            found.setdefault(where, message)
+        found = dict(self.rules(tree.data)) | found
+        covered = {where[: len(where) - 1] for where in found} | self.ruled
+        found = dict(more(tree.data)) | found
         spec: Root | None = None
         try:
             spec = self.root.model_validate_json(json.dumps(tree.data), strict=True)

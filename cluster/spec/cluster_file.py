@@ -76,5 +76,6 @@ CLUSTER_FILE: Final = FileKind(
     root=ClusterSpec,
     needs="it needs at least a list of models",
     rules=_rules,
+    ruled=frozenset({(), ("gateway",)}),
     shorthands={"replicas": "a number, or a mapping with min and max"},
 )

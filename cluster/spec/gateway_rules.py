@@ -1,4 +1,4 @@
-"""Rules over several keys of a cluster file's `gateway:` section, found in raw data, where a whole spec may not exist."""
+"""Rules over several keys of a cluster file's `gateway:` section, found in raw data."""
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping

@@ -177,6 +177,11 @@ def progress_lines(console: Console) -> Iterator[Callable[[Progress], None]]:
                 if model.message and model.message not in printed:
                     printed.add(model.message)
                     console.print(f"{name}: {model.message}", markup=False)
+            for name, reason in progress.missing.items():
+                if reason not in printed:
+                    printed.add(reason)
+                    line = f"{name} waits for machines that are not there: {reason}"
+                    console.print(line, markup=False, highlight=False, soft_wrap=True)
             parts = [f"{name} {model.ready}/{model.wanted}" for name, model in progress.models.items()]
             text = f"replicas ready: {', '.join(parts)}; gateways: {progress.gateways}"
             status.update(f"{text} ({time.monotonic() - started_s:.0f} s)")

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 import httpx
@@ -20,6 +20,7 @@ from deployments.autoscaling import actor as autoscaling_actor
 from deployments.directory.client import actor_name, view_now
 from deployments.directory.membership import GatewayEndpoint, View
 from deployments.gateway.process import WILDCARDS
+from deployments.launch.missing_machines import missing_machines
 
 POLL_S: Final = 0.5
 """Seconds between two looks at the application's progress."""
@@ -54,12 +55,14 @@ class Progress:
         url: where apps connect; "" until a gateway says that every model has a replica.
         unmet: telemetry that a model's policy needs and none of its replicas provides. A start fails with it; an
             application that serves goes on.
+        missing: why replicas cannot start on the machines that there are, by model, or `gateway`.
     """
 
     models: Mapping[str, ModelProgress]
     gateways: int
     url: str = ""
     unmet: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 class Launch:
@@ -100,12 +103,14 @@ class Launch:
             is_stopping: asked between the steps; True ends the start early.
 
         Raises:
-            ClusterError: a step failed, or a port of the cluster file is taken.
+            ClusterError: a step failed, a port of the cluster file is taken, or this machine lacks what a
+                model wants.
         """
         if self._address:
             ray_api.connect(self._address, quiet=self._quiet)
         else:
             self._check_ports()
+            self._check_machine()
             ray_api.start_local(self.cpus_wanted, quiet=self._quiet)
         if is_stopping():
             return
@@ -148,7 +153,8 @@ class Launch:
                     url = gateway_url(gateway)
                 if is_ready or unmet:
                     break
-        return Progress(models, len(view.gateways) if view else 0, url, unmet)
+        missing = {} if url else missing_machines(self._spec, ray_api.machines())
+        return Progress(models, len(view.gateways) if view else 0, url, unmet, missing)
 
     def wait_until_ready(self, report: Callable[[Progress], None], is_stopping: Callable[[], bool]) -> str:
         """Wait until the application serves.
@@ -218,6 +224,13 @@ class Launch:
         is_local = self._spec.gateway.host in WILDCARDS and not self._is_url_for_others
         here = ray_api.node_id() if is_local else None
         return [replace(gateway, host="127.0.0.1") if gateway.node_id == here else gateway for gateway in view.gateways]
+
+    def _check_machine(self) -> None:
+        # No other machine joins a cluster that is started for this command, so waiting would not help.
+        missing = missing_machines(self._spec, [ray_api.machine_here(ray_api.local_cpus(self.cpus_wanted))])
+        if missing:
+            lines = [f"  {name}: {reason}" for name, reason in missing.items()]
+            raise ClusterError("\n".join([f"{self._name} cannot run on this machine alone:", *lines]))
 
     def _check_ports(self) -> None:
         gateway, cluster = self._spec.gateway, self._spec.cluster

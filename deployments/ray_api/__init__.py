@@ -22,6 +22,7 @@ from deployments.ray_api.cluster import (
     fits_now,
     has_own_cluster_died,
     is_connected,
+    local_cpus,
     node_address,
     node_id,
     node_labels,
@@ -38,7 +39,7 @@ from deployments.ray_api.deployment import (
 )
 from deployments.ray_api.draining import drain_node, replicas_on
 from deployments.ray_api.gang_bundles import GangBundles, StandingGang, standing_gangs
-from deployments.ray_api.machines import Machine, ask_autoscaler, lasting_nodes, machines
+from deployments.ray_api.machines import Machine, ask_autoscaler, lasting_nodes, machine_here, machines
 from deployments.ray_api.serve import default_serve_port, is_serve_running, serve_http_port, start_serve, stop_serve
 from deployments.ray_api.shared_secrets import forget_secret, shared_secret
 
@@ -78,6 +79,8 @@ __all__ = [
     "is_serve_running",
     "kill_actor",
     "lasting_nodes",
+    "local_cpus",
+    "machine_here",
     "machines",
     "node_address",
     "node_id",

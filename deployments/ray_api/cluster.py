@@ -42,12 +42,17 @@ def start_local(cpus: float, *, quiet: bool = True) -> None:
     _quieten(quiet=quiet)
     _init(
         "local",
-        num_cpus=max(math.ceil(cpus), os.cpu_count() or 1),
+        num_cpus=local_cpus(cpus),
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,
         log_to_driver=not quiet,
         logging_level=logging.ERROR if quiet else logging.INFO,
     )
+
+
+def local_cpus(cpus: float) -> int:
+    """Return the logical CPUs of the cluster that `start_local(cpus)` starts: at least one for each core."""
+    return max(math.ceil(cpus), os.cpu_count() or 1)
 
 
 def connect(address: str, *, quiet: bool = True) -> None:

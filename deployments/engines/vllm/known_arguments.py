@@ -1,7 +1,7 @@
-"""Checks `engine_args` before anything starts, against a list of vLLM's arguments that is kept in `known_arguments.yaml`.
+"""Checks `engine_args` before anything starts, against the list of vLLM's arguments in `known_arguments.yaml`.
 
-vLLM's own parser takes ten seconds to import and is not on every machine. `list_arguments.py` makes the list from it, and
-a test compares the two. The replica's engine parses the arguments once more, by vLLM's parser.
+vLLM's own parser takes ten seconds to import and is not on every machine. `list_arguments.py` makes the list from it,
+and a test compares the two. The replica's engine parses the arguments once more, by vLLM's parser.
 """
 
 import difflib
@@ -144,9 +144,5 @@ def known_arguments() -> Mapping[str, KnownArgument]:
 
 @cache
 def _document() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.load(FILE.read_text(encoding="utf-8"), Loader=_LOADER)
+    found: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     return found
-
-
-_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The fast one where PyYAML was built with it."""
