@@ -17,6 +17,7 @@ class Outcome(StrEnum):
     MODEL_NOT_FOUND = "model_not_found"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     HEADER_TIMEOUT = "header_timeout"
     BODY_TOO_LARGE = "body_too_large"
     HEADER_TOO_LARGE = "header_too_large"
@@ -41,6 +42,7 @@ HTTP_STATUS: dict[Outcome, int] = {
     Outcome.MODEL_NOT_FOUND: 404,
     Outcome.NOT_FOUND: 404,
     Outcome.METHOD_NOT_ALLOWED: 405,
+    Outcome.UNSUPPORTED_MEDIA_TYPE: 415,
     Outcome.HEADER_TIMEOUT: 408,
     Outcome.BODY_TOO_LARGE: 413,
     Outcome.HEADER_TOO_LARGE: 431,

@@ -21,6 +21,7 @@ class RoutingRequest(msgspec.Struct, gc=False):
         now_s: when a replica is chosen for it, in the gateway's monotonic seconds.
         chain: the prompt's chunks; empty where the prompt is not understood or no policy asks for it.
         match: what replicas hold of the prompt, as of `now_s`.
+        replica_id: the one replica that can serve it, as it alone has what the request refers to; "": any can.
     """
 
     request_id: str
@@ -34,3 +35,4 @@ class RoutingRequest(msgspec.Struct, gc=False):
     now_s: float = 0.0
     chain: ChunkChain = EMPTY_CHAIN
     match: PrefixMatch = msgspec.field(default_factory=lambda: NO_MATCH)
+    replica_id: str = ""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from cluster.spec.forward_headers import HeaderName
 from cluster.spec.part import Part, Port, PriorityName, Seconds
 
 PLAIN_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -85,6 +86,15 @@ class GatewaySpec(Part):
         port: port for apps, shared by the gateway processes of a node (SO_REUSEPORT); 0: any free port.
         admin_port: port of `/metrics` and `/state` for operators: the first gateway process of a node takes this port,
             the second the next one, and so on; 0: any free ports.
+        admin_host: address that the admin port listens on. Unset: 127.0.0.1 for a gateway without Ray; in a cluster,
+            `host`, where other machines must show the admin key or be RackServe's own commands. Set, and without an
+            admin key: other machines, too, see `/metrics` and `/ready` there, for Prometheus.
+        admin_key_sha256: SHA-256 of the key that operators send to the admin port as a bearer token, 64 hex digits.
+            With it, all but `/health` asks for the key, also on the gateway's own machine.
+        admin_key_file: instead of `admin_key_sha256`: a file on the gateways' nodes that holds the key; it is read when
+            a gateway starts.
+        api_paths: further paths that are passed on, such as `/v1/audio/speech`: POST requests whose JSON body names a
+            model. Those of vLLM's APIs are passed on without being named.
         replicas: gateway processes in the cluster, or `every_node`: `per_node` processes (unset: one) on each node with
             `node_labels`, also on nodes that join later.
         tls: certificate with which the apps' port speaks HTTPS; unset: plain HTTP.
@@ -101,12 +111,23 @@ class GatewaySpec(Part):
             429 `queue_full`.
         max_waiting_bytes: bytes of request bodies that may wait in one gateway process, all models together; more are
             refused with 429 `queue_full`.
+        forward_headers: names of request headers that are passed on to replicas, such as `baggage` or
+            `x-data-parallel-rank`, beside those that always are (`content-type`, `accept`, `traceparent`, `tracestate`
+            and Anthropic's); never those of one connection, `host`, `content-length` and `authorization`.
+        resume_streams: another replica continues a stream whose replica failed; false: the stream ends with an error.
+        heartbeat_s: seconds of waiting after which the answer to a streamed request begins with comments
+            (`: waiting`), one more each time, until the replica's first byte, so that no proxy or client on the way
+            gives the connection up; errors come as events then. 0: none, the answer begins with the replica's.
         tenants: customers who may use the cluster; empty: everybody, as one anonymous tenant.
     """
 
     host: str = "0.0.0.0"  # noqa: S104 - apps come from other machines
     port: Port = 8000
     admin_port: Port = 8002
+    admin_host: str = ""
+    admin_key_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    admin_key_file: str = ""
+    api_paths: tuple[Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$")], ...] = ()
     replicas: Annotated[int, Field(ge=1, le=256)] | Literal["every_node"] = 1
     tls: TlsSpec | None = None
     node_labels: dict[str, str] = Field(default_factory=dict)
@@ -119,6 +140,9 @@ class GatewaySpec(Part):
     drain_timeout_s: Seconds = 30.0
     max_waiting_requests: Annotated[int, Field(ge=0)] = 10_000
     max_waiting_bytes: Annotated[int, Field(ge=0)] = 1024 * 1024 * 1024
+    forward_headers: Annotated[tuple[HeaderName, ...], Field(max_length=64)] = ()
+    resume_streams: bool = True
+    heartbeat_s: Annotated[float, Field(ge=0, le=3600)] = 0.0
     tenants: tuple[TenantSpec, ...] = ()
 
     @model_validator(mode="after")
@@ -129,6 +153,12 @@ class GatewaySpec(Part):
                 f"node_labels: {unclear[0]} is {self.node_labels[unclear[0]]!r}, but with replicas: every_node "
                 "each label must have one plain value"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_admin_key(self) -> Self:
+        if self.admin_key_sha256 and self.admin_key_file:
+            raise ValueError("give the operators' key as admin_key_sha256 or as admin_key_file, not as both")
         return self
 
     @model_validator(mode="after")

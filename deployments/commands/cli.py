@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 
 from cluster.errors import RackServeError, SpecError
-from cluster.spec.gateway_spec import GatewaySpec
 from deployments import __version__
+from deployments.commands.gateway import gateway
 from deployments.commands.replay import replay
 from deployments.process.logs import configure_logs
 
@@ -38,6 +38,7 @@ models:
 )
 models_app = typer.Typer(no_args_is_help=True, help="The built-in models: small real ones that need no account.")
 app.add_typer(models_app, name="models")
+app.command()(gateway)
 app.command()(replay)
 
 _console = Console(stderr=True)
@@ -203,65 +204,6 @@ def chat(
         temperature=temperature,
         max_tokens=max_tokens,
         console=Console(),
-    )
-
-
-@app.command()
-def gateway(
-    replica: Annotated[
-        list[str],
-        typer.Option(help="An OpenAI-compatible server, http://HOST:PORT; give it once for each.", show_default=False),
-    ],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The apps' port; 0: a free one.")] = 8000,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "0.0.0.0",  # noqa: S104 - apps come from elsewhere
-    admin_port: Annotated[int, typer.Option(min=0, max=65535, help="/metrics and /state; 0: a free one.")] = 8002,
-    policy: Annotated[
-        str,
-        typer.Option(help="expected_ttft, prefix_affinity, consistent_hash, least_load, power_of_two or round_robin"),
-    ] = "expected_ttft",
-    replica_key: Annotated[
-        str, typer.Option(envvar="RACKSERVE_REPLICA_KEY", help="Bearer token the servers want, if they want one.")
-    ] = "",
-    request_timeout: Annotated[
-        float, typer.Option(min=0.001, help="Seconds of silence after which a server has failed a request.")
-    ] = 600.0,
-    drain_timeout: Annotated[
-        float, typer.Option(min=0.001, help="Seconds that running answers may take at the end.")
-    ] = 30.0,
-    tenants: Annotated[
-        Path | None,
-        typer.Option(help="Who may use it: a YAML file of a `tenants:` list as in the cluster file; without it, all."),
-    ] = None,
-) -> None:
-    """Run the gateway alone, without Ray, in front of any OpenAI-compatible servers.
-
-    It asks each server's `/v1/models` every second: models are found by themselves, and a server that stops answering
-    gets no requests until it answers again.
-
-    ```
-    rackserve gateway --port 8000 --replica http://10.0.0.1:8000 --replica http://10.0.0.2:8000
-    ```
-
-    `--tenants FILE` asks apps for API keys. The file's `tenants:` list is that of a cluster file's `gateway:`, with the
-    same keys (models, weight, priority, limits):
-
-    ```
-    tenants:
-      - {name: acme, key_sha256: 5f70…, models: [chat], requests_per_minute: 600}
-      - {name: beta, key_file: /run/secrets/beta}
-    ```
-    """
-    from deployments.commands.gateway import gateway as run
-
-    spec = GatewaySpec(host=host, port=port, admin_port=admin_port, drain_timeout_s=drain_timeout)
-    run(
-        spec,
-        replica,
-        policy=policy,
-        replica_key=replica_key,
-        request_timeout_s=request_timeout,
-        tenants=tenants,
-        console=_console,
     )
 
 

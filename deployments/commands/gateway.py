@@ -1,65 +1,87 @@
-"""`rackserve gateway`: runs the gateway alone, without Ray."""
+"""`rackserve gateway`: runs the gateway alone, without Ray, in front of OpenAI-compatible servers."""
 
-import asyncio
-import signal
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-import uvloop
+import typer
 from rich.console import Console
 
-from cluster.errors import ClusterError
-from cluster.spec.gateway_spec import GatewaySpec
-from cluster.spec.tenants_file import TENANTS_FILE
-from deployments.gateway.standalone import StandaloneGateway, server_at
-from deployments.gateway.tenant_keys import with_keys_read
-from deployments.launch.read_file import read_text
+# ruff: noqa: PLC0415, PLR0913, PLR0917
+# Typer reads a command's options from its signature; imports inside, so that other commands need no gateway.
 
 
-def gateway(  # noqa: PLR0913 - the command's options
-    spec: GatewaySpec,
-    replicas: Sequence[str],
-    *,
-    policy: str,
-    replica_key: str,
-    request_timeout_s: float,
-    tenants: Path | None,
-    console: Console,
+def gateway(
+    replica: Annotated[
+        list[str],
+        typer.Option(help="An OpenAI-compatible server, http://HOST:PORT; give it once for each.", show_default=False),
+    ],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The apps' port; 0: a free one.")] = 8000,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "0.0.0.0",  # noqa: S104 - apps come from elsewhere
+    admin_port: Annotated[int, typer.Option(min=0, max=65535, help="/metrics and /state; 0: a free one.")] = 8002,
+    admin_host: Annotated[
+        str, typer.Option(help="The address of the admin port; without it, this machine alone reaches it.")
+    ] = "",
+    admin_key_file: Annotated[
+        str, typer.Option(help="A file with the key that operators send to the admin port as a bearer token.")
+    ] = "",
+    api_path: Annotated[
+        list[str] | None,
+        typer.Option(help="A further path to pass on, such as /v1/audio/speech; give it once for each."),
+    ] = None,
+    policy: Annotated[
+        str,
+        typer.Option(help="expected_ttft, prefix_affinity, consistent_hash, least_load, power_of_two or round_robin"),
+    ] = "expected_ttft",
+    replica_key: Annotated[
+        str, typer.Option(envvar="RACKSERVE_REPLICA_KEY", help="Bearer token the servers want, if they want one.")
+    ] = "",
+    request_timeout: Annotated[
+        float, typer.Option(min=0.001, help="Seconds of silence after which a server has failed a request.")
+    ] = 600.0,
+    drain_timeout: Annotated[
+        float, typer.Option(min=0.001, help="Seconds that running answers may take at the end.")
+    ] = 30.0,
+    tenants: Annotated[
+        Path | None,
+        typer.Option(help="Who may use it: a YAML file of a `tenants:` list as in the cluster file; without it, all."),
+    ] = None,
 ) -> None:
-    """Run a gateway in front of `replicas` until SIGINT or SIGTERM.
+    """Run the gateway alone, without Ray, in front of any OpenAI-compatible servers.
 
-    Raises:
-        SpecError: the tenants file, or a key file that it names, cannot be read or has mistakes; lists all of them.
-        ClusterError: a URL is wrong or a port is taken.
-        PolicyError: the policy is unknown, or needs telemetry, which plain servers do not have.
+    It asks each server's `/v1/models` every second: models are found by themselves, and a server that stops answering
+    gets no requests until it answers again.
+
+    ```
+    rackserve gateway --port 8000 --replica http://10.0.0.1:8000 --replica http://10.0.0.2:8000
+    ```
+
+    `--tenants FILE` asks apps for API keys. The file's `tenants:` list is that of a cluster file's `gateway:`, with the
+    same keys (models, weight, priority, limits):
+
+    ```
+    tenants:
+      - {name: acme, key_sha256: 5f70…, models: [chat], requests_per_minute: 600}
+      - {name: beta, key_file: /run/secrets/beta}
+    ```
     """
-    if tenants is not None:
-        listed = TENANTS_FILE.load(read_text(tenants), str(tenants)).tenants
-        spec = with_keys_read(spec.model_copy(update={"tenants": listed}), str(tenants), "tenants")
-    servers = [server_at(url) for url in replicas]
-    process = StandaloneGateway(
-        spec, servers, policy=policy, credential=replica_key, request_timeout_s=request_timeout_s
+    from cluster.spec.gateway_spec import GatewaySpec
+    from deployments.standalone.foreground import run_in_foreground
+
+    spec = GatewaySpec(
+        host=host,
+        port=port,
+        admin_port=admin_port,
+        admin_host=admin_host,
+        admin_key_file=admin_key_file,
+        api_paths=tuple(api_path or ()),
+        drain_timeout_s=drain_timeout,
     )
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(process, spec, console))
-
-
-async def _run(process: StandaloneGateway, spec: GatewaySpec, console: Console) -> None:
-    stopping = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    try:
-        await process.start()
-    except OSError as error:
-        raise ClusterError(str(error.strerror or error)) from error
-    host = "127.0.0.1" if spec.host in {"0.0.0.0", "::"} else spec.host  # noqa: S104 - compared, not listened on
-    print(f"READY http://{host}:{process.gateway.port}", flush=True)  # noqa: T201 - programs wait for this line
-    console.print(f"admin: http://{host}:{process.gateway.admin_port} (/metrics, /state)", highlight=False)
-    ends = {asyncio.ensure_future(stopping.wait()), asyncio.ensure_future(process.wait_for_failure())}
-    done, pending = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-    console.print("Stopping: running answers may finish …")
-    await process.stop(spec.drain_timeout_s)
-    for task in done:
-        task.result()
+    run_in_foreground(
+        spec,
+        replica,
+        policy=policy,
+        replica_key=replica_key,
+        request_timeout_s=request_timeout,
+        tenants=tenants,
+        console=Console(stderr=True),
+    )

@@ -15,6 +15,7 @@ from deployments.commands.scaling_table import decisions_of, scaling_table
 from deployments.commands.waiting_gangs import print_waiting, waiting_gangs
 from deployments.directory.client import actor_name, view_now
 from deployments.directory.membership import GatewayEndpoint, View
+from deployments.gateway.operators import headers_by_ray
 from deployments.launch.application import reason_in, why_failed
 
 ADMIN_TIMEOUT_S = 2.0
@@ -53,7 +54,8 @@ def status(address: str, *, as_json: bool, console: Console) -> None:
 def _application(name: str) -> dict[str, Any]:
     state = ray_api.application_state(name)
     view = _view(name)
-    gateways = [_gateway(gateway) for gateway in view.gateways]
+    headers = headers_by_ray(name)
+    gateways = [_gateway(gateway, headers) for gateway in view.gateways]
     seen: dict[str, Any] = next((gateway["state"] for gateway in gateways if gateway["state"]), {"models": {}})
     decisions = decisions_of(name)
     deployments = dict(state.deployments) if state else {}
@@ -90,10 +92,10 @@ def _view(name: str) -> View:
         return View(epoch="", version=0, settled=False)
 
 
-def _gateway(gateway: GatewayEndpoint) -> dict[str, Any]:
-    admin = f"http://{gateway.host}:{gateway.admin_port}"
+def _gateway(gateway: GatewayEndpoint, headers: Mapping[str, str]) -> dict[str, Any]:
+    admin = gateway.admin_url
     try:
-        state = httpx.get(f"{admin}/state", timeout=ADMIN_TIMEOUT_S).raise_for_status().json()
+        state = httpx.get(f"{admin}/state", headers=headers, timeout=ADMIN_TIMEOUT_S).raise_for_status().json()
     except (httpx.HTTPError, ValueError):
         state = None
     return {

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.errors import ClusterUnreachableError
+from deployments.gateway.operators import headers_by_key
 
 ADMIN_TIMEOUT_S = 3.0
 
@@ -41,7 +42,7 @@ def _ask(request_id: str, admin_urls: Sequence[str]) -> Iterator[dict[str, Any]]
     answered = False
     for url in admin_urls:
         try:
-            answer = httpx.get(f"{url.rstrip('/')}/why/{request_id}", timeout=ADMIN_TIMEOUT_S)
+            answer = httpx.get(f"{url.rstrip('/')}/why/{request_id}", headers=headers_by_key(), timeout=ADMIN_TIMEOUT_S)
         except httpx.HTTPError:
             continue
         answered = True

@@ -17,6 +17,7 @@ class GatewayEndpoint:
         node_id: the Ray node it is on; "": not known.
         scheme: protocol of the apps' port: `http` or `https`.
         settings: a digest of what the process was started with; during an update, old and new gateways differ in it.
+        admin_host: address of the admin port; "": `host`.
     """
 
     gateway_id: str
@@ -26,6 +27,13 @@ class GatewayEndpoint:
     node_id: str = ""
     scheme: str = "http"
     settings: str = ""
+    admin_host: str = ""
+
+    @property
+    def admin_url(self) -> str:
+        """Return the URL of the admin port, without a path."""
+        host = self.admin_host or self.host
+        return f"http://[{host}]:{self.admin_port}" if ":" in host else f"http://{host}:{self.admin_port}"
 
 
 Member = Endpoint | GatewayEndpoint

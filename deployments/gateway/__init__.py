@@ -1,1 +1,1 @@
-"""Gateway processes: as a Serve deployment, or standalone in front of plain servers."""
+"""Gateway processes, as a Serve deployment."""

@@ -11,6 +11,7 @@ from cluster.spec.cluster_spec import ModelSpec
 from cluster.spec.gateway_spec import GatewaySpec
 from deployments.autoscaling.client import ScalingClient
 from deployments.directory.client import DirectoryClient, actor_name
+from deployments.gateway.admin_key import with_admin_key_read
 from deployments.gateway.process import GatewayProcess
 from deployments.gateway.tenant_keys import with_keys_read
 from deployments.process.logs import configure_logs
@@ -61,7 +62,7 @@ class GatewayReplica:
             )
         await _check_port_is_ours(self._spec.port, identity.application)
         process = GatewayProcess(
-            with_keys_read(self._spec),
+            with_admin_key_read(with_keys_read(self._spec)),
             models,
             gateway_id=identity.unique_id,
             host=self._spec.host if self._spec.host not in EVERY_ADDRESS else ray_api.node_address(),
@@ -89,10 +90,11 @@ class GatewayReplica:
                 raise ClusterError(f"the gateway's event loop is stuck: {error}") from error
 
     async def __call__(self, _request: object) -> dict[str, Any]:
-        """Return, on Serve's own HTTP port, where apps connect and what this gateway knows."""
+        """Return, on Serve's own HTTP port, where apps connect and whether they can; the rest is for operators."""
         if self._process is None:
             raise ClusterError("the gateway has not started")
-        return await self._loop.run_async(self._process.state())
+        state = await self._loop.run_async(self._process.state())
+        return {key: state[key] for key in ("port", "ready")}
 
     async def __del__(self) -> None:
         """Obey Serve's order to end: accept no new connections and let running answers finish."""

@@ -60,6 +60,8 @@ class GatewayProcess:
         self._gateway_id = gateway_id
         self._uses_tls = spec.tls is not None
         self._host = host if spec.host in WILDCARDS else spec.host
+        admin_host = spec.admin_host or spec.host
+        self._admin_host = host if admin_host in WILDCARDS else admin_host
         self._node_id = node_id
         self._settings = settings
         self._endpoint: GatewayEndpoint | None = None
@@ -74,6 +76,7 @@ class GatewayProcess:
             clock=MachineClock(),
             rng=Random(),  # noqa: S311 - breaks ties
             tracer=self._tracer,
+            admin_credential=credential,
         )
         self._gateway.tell_scaling(scaling_views)
         self._prompt_models = _reading_prompts(models)
@@ -120,6 +123,7 @@ class GatewayProcess:
             node_id=self._node_id,
             scheme="https" if self._uses_tls else "http",
             settings=self._settings,
+            admin_host=self._admin_host if self._admin_host != self._host else "",
         )
         self._announcement = Announcement(self._directory, endpoint, self.check_health)
         return endpoint

@@ -19,6 +19,7 @@ from deployments import app
 from deployments.autoscaling import actor as autoscaling_actor
 from deployments.directory.client import actor_name, view_now
 from deployments.directory.membership import GatewayEndpoint, View
+from deployments.gateway.operators import headers_by_ray
 from deployments.gateway.process import WILDCARDS
 from deployments.launch.missing_machines import missing_machines
 
@@ -148,7 +149,7 @@ class Launch:
         unmet: tuple[str, ...] = ()
         if state.status == "RUNNING" and view is not None:
             for gateway in self._as_seen_here(view):
-                is_ready, unmet = _readiness(gateway)
+                is_ready, unmet = _readiness(gateway, headers_by_ray(self._name))
                 if is_ready:
                     url = gateway_url(gateway)
                 if is_ready or unmet:
@@ -299,12 +300,11 @@ def reason_in(message: str) -> str:
     return message.strip().split("\n")[0]
 
 
-def _readiness(gateway: GatewayEndpoint) -> tuple[bool, tuple[str, ...]]:
+def _readiness(gateway: GatewayEndpoint, headers: Mapping[str, str]) -> tuple[bool, tuple[str, ...]]:
     """Return whether a gateway can serve, and the telemetry that its models' policies need but no replica provides."""
     # Asked on the operators' port, because this machine may not know the certificate of the apps' port.
-    admin = replace(gateway, port=gateway.admin_port, scheme="http")
     try:
-        answer = httpx.get(f"{gateway_url(admin)}/ready", timeout=2.0)
+        answer = httpx.get(f"{gateway.admin_url}/ready", headers=headers, timeout=2.0)
         return answer.status_code == httpx.codes.OK, tuple(answer.json().get("unmet", ()))
     except (httpx.HTTPError, ValueError):
         return False, ()

@@ -232,7 +232,10 @@ class Dispatcher:
     def _go_on(self, ticket: Ticket, now_s: float) -> None:
         staying = self.fleet.staying()
         untried = [replica for replica in staying if replica.replica_id not in ticket.tried]
-        if ticket.failures >= MAX_ATTEMPTS or self._is_closed:
+        only = ticket.request.replica_id
+        if only:
+            staying = untried = [replica for replica in untried if replica.replica_id == only]
+        if ticket.failures >= MAX_ATTEMPTS or self._is_closed or (only and not untried):
             ticket.refusal = ALL_FAILED
         elif untried and (ticket.is_resumed or self._slots.has_room_in(untried, now_s)):
             # A stream that was cut waited before its first dispatch, so it goes before those that wait now.
@@ -287,19 +290,27 @@ class Dispatcher:
     def set_replicas(self, endpoints: Iterable[Endpoint], now_s: float) -> tuple[list[Endpoint], list[Endpoint]]:
         """Set which replicas exist, as the directory lists them.
 
+        A replica whose endpoint changed stays the same replica, with all that is known of it.
+
         Returns:
-            The new endpoints, and those that are gone. Requests on a replica that is gone continue.
+            The new endpoints, and those that are gone, also by a change. Requests on a replica that is gone continue.
         """
-        new, gone = self.fleet.set_replicas(endpoints)
+        takers = self.fleet.candidates
+        listed = list(endpoints)
+        changed = self.fleet.take_changes(listed)
+        for replica, _ in changed:
+            self._slots.set_most(replica, replica.endpoint.max_requests, now_s)
+        new, gone = self.fleet.set_replicas(listed)
         for replica in gone:
             self._admission.leave(replica, now_s)
             self.estimator.leave(replica)
         for replica in new:
             self.estimator.join(replica)
             self._admission.join(replica, now_s)
-        if new or gone:
+        if takers is not self.fleet.candidates:
             self._replicas_changed(now_s)
-        return [replica.endpoint for replica in new], [replica.endpoint for replica in gone]
+        old = [endpoint for replica, endpoint in changed if endpoint.way != replica.endpoint.way]
+        return [replica.endpoint for replica in new], [replica.endpoint for replica in gone] + old
 
     def report(self, replica_id: str, report: LoadReport | None, now_s: float) -> None:
         """Take a replica's load report; None: its telemetry went silent. Does nothing for an unknown replica."""

@@ -1,9 +1,9 @@
 """The fleet: one model's replicas as one gateway knows them, and which of them may be picked now."""
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from router.dispatch.replica import Replica
-from router.replicas.endpoint import Endpoint
+from router.replicas.endpoint import Endpoint, Presence
 from router.replicas.load_report import LoadReport
 from router.replicas.snapshot import ReplicaSnapshot
 from router.scheduling.profile import Profile
@@ -33,8 +33,8 @@ class Fleet:
         self._suspects: list[Replica] = []
 
     def staying(self) -> list[Replica]:
-        """Return the replicas that are not leaving, in id order."""
-        return [replica for _, replica in sorted(self.replicas.items()) if not replica.leaving]
+        """Return the replicas that are not leaving and can be reached, in id order."""
+        return [replica for _, replica in sorted(self.replicas.items()) if replica.stays]
 
     def set_policy(self, policy: Profile) -> None:
         """Pick by another policy from now on."""
@@ -44,22 +44,49 @@ class Fleet:
     def set_replicas(self, endpoints: Iterable[Endpoint]) -> tuple[list[Replica], list[Replica]]:
         """Set which replicas exist, as the directory lists them.
 
+        A replica whose process has started anew is gone, and a new one is there under its id.
+
         Returns:
             The new replicas, and those that are gone. Requests on a replica that is gone continue, but no new ones are
             sent there.
         """
         wanted = {endpoint.replica_id: endpoint for endpoint in endpoints}
-        gone = [replica for replica_id, replica in self.replicas.items() if replica_id not in wanted]
-        new = [Replica(endpoint) for replica_id, endpoint in wanted.items() if replica_id not in self.replicas]
+        gone = [replica for replica in self.replicas.values() if not _is_still(replica, wanted)]
         for replica in gone:
             del self.replicas[replica.replica_id]
+        new = [Replica(endpoint) for replica_id, endpoint in wanted.items() if replica_id not in self.replicas]
         for replica in new:
             self.replicas[replica.replica_id] = replica
         if gone:
-            self._suspects = [replica for replica in self._suspects if replica.replica_id in self.replicas]
+            self._suspects = [replica for replica in self._suspects if self.replicas.get(replica.replica_id) is replica]
         if new or gone:
             self._refresh()
         return new, gone
+
+    def take_changes(self, endpoints: Iterable[Endpoint]) -> list[tuple[Replica, Endpoint]]:
+        """Take over what has changed in the endpoints of known replicas: another key, or a server that went or came.
+
+        Returns:
+            Each such replica, with its endpoint up to now.
+        """
+        changed: list[tuple[Replica, Endpoint]] = []
+        for endpoint in endpoints:
+            replica = self.replicas.get(endpoint.replica_id)
+            if replica is not None and replica.endpoint != endpoint and _is_same_process(replica.endpoint, endpoint):
+                changed.append((replica, replica.endpoint))
+                self._take_change(replica, endpoint)
+        if changed:
+            self._refresh()
+        return changed
+
+    def _take_change(self, replica: Replica, endpoint: Endpoint) -> None:
+        before, replica.endpoint = replica.endpoint.presence, endpoint
+        if endpoint.presence is before:
+            return
+        replica.silent = endpoint.presence is Presence.SILENT
+        if before is Presence.AWAY:  # it is back: what it said and failed before it went counts no more
+            replica.leaving = False
+            self.succeeded(replica)
 
     def report(self, replica: Replica, report: LoadReport | None) -> bool:
         """Keep a replica's load report; None: its telemetry went silent.
@@ -76,12 +103,18 @@ class Fleet:
         self._refresh()
         return True
 
-    def may_take(self, tried: Container[str]) -> Sequence[Replica]:
+    def may_take(self, tried: Container[str], only: str = "") -> Sequence[Replica]:
         """Return the candidates for a request that the replicas in `tried` failed, in id order.
 
         If it has tried all candidates, these are the other replicas that are not leaving: silent ones, and ones that
         are paused after a failure.
+
+        Args:
+            tried: ids of the replicas that failed it.
+            only: id of the one replica that can serve it, paused or not; "": any can.
         """
+        if only:
+            return [replica for replica in self.staying() if replica.replica_id == only and only not in tried]
         candidates: Sequence[Replica] = self.candidates
         if tried:
             candidates = [replica for replica in candidates if replica.replica_id not in tried]
@@ -173,3 +206,14 @@ class Fleet:
         suspects = {id(replica) for replica in self.replicas.values() if replica.suspect_until_s}
         if {id(replica) for replica in self._suspects} != suspects:
             raise AssertionError("the suspects are not those with a pause")
+
+
+def _is_still(replica: Replica, wanted: Mapping[str, Endpoint]) -> bool:
+    """Tell whether a replica is listed and its process is the one it was."""
+    endpoint = wanted.get(replica.replica_id)
+    return endpoint is not None and _is_same_process(replica.endpoint, endpoint)
+
+
+def _is_same_process(before: Endpoint, now: Endpoint) -> bool:
+    """Tell whether a replica's process is the one it was, as far as its time of start says."""
+    return before.started_s == now.started_s or not before.started_s or not now.started_s

@@ -16,4 +16,4 @@ class Replica(ReplicaEstimator):
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
-        self.slots = ReplicaSlots()
+        self.slots = ReplicaSlots(endpoint.max_requests)

@@ -45,7 +45,7 @@ class Reservations:
         """
         request, slots = ticket.request, self._slots
         now_s = request.now_s
-        candidates = self._fleet.may_take(ticket.tried)
+        candidates = self._fleet.may_take(ticket.tried, request.replica_id)
         if not candidates:
             return False
         # If none has room, any may take it: the request was admitted, or it was on a replica before.

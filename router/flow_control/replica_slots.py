@@ -13,6 +13,9 @@ RATE_MEMORY_S = 1.0
 class ReplicaSlots:
     """One replica's room, by its last report and by what was sent since.
 
+    Args:
+        max_requests: requests of this gateway above which it never has room; 0: no such bound.
+
     Attributes:
         depth: its learned bounds.
         others: requests of other gateways there, by its last report.
@@ -25,6 +28,7 @@ class ReplicaSlots:
         fair: this gateway's equal share of the requests on a full replica; infinite: the replica is not full, or has
             requests of this gateway alone.
         batch: requests in its engine's batch, by its last report.
+        most: requests of this gateway above which it never has room, whatever is learned; infinite: no such bound.
     """
 
     __slots__ = (
@@ -38,11 +42,12 @@ class ReplicaSlots:
         "is_bounded",
         "is_gone",
         "is_reported",
+        "most",
         "others",
         "prefill_until_s",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, max_requests: int = 0) -> None:
         self.depth = EngineDepth()
         self.others = 0
         self.prefill_until_s = 0.0
@@ -53,6 +58,7 @@ class ReplicaSlots:
         self.ended = 0
         self.fair = inf
         self.batch = 0
+        self.most = max_requests or inf
         self._passing = Ewma(0.0, RATE_MEMORY_S)  # a first guess of 0 that counts like one second
         self._reported_s = 0.0
 
@@ -66,7 +72,7 @@ class ReplicaSlots:
         Args:
             in_flight: requests this gateway has there.
         """
-        if self.draining:
+        if self.draining or in_flight >= self.most:
             return False
         limit = self.depth.limit if in_flight < self.fair else self.batch
         return in_flight + self.others < limit or not in_flight or not self.is_bounded
@@ -146,4 +152,4 @@ class ReplicaSlots:
 
     def occupancy(self, in_flight: int) -> float:
         """Return the share of its limit that is taken by the requests of all gateways, 0 to 1."""
-        return min(1.0, (in_flight + self.others) / self.depth.limit)
+        return min(1.0, (in_flight + self.others) / min(self.depth.limit, self.most))

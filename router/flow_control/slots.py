@@ -7,6 +7,7 @@ Each report and each dispatch sets how much prefill is ahead; in between it shri
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from itertools import count
+from math import inf
 from typing import Generic, Protocol, TypeVar
 
 from router.flow_control.replica_slots import ReplicaSlots
@@ -78,6 +79,11 @@ class Slots(Generic[ReplicaT]):
             replica.slots.draining = draining
             self.taking += -1 if draining else 1
             self._settle(replica, now_s)
+
+    def set_most(self, replica: ReplicaT, max_requests: int, now_s: float) -> None:
+        """Bound the requests of this gateway on a replica; 0: by what is learned alone. Those there go on."""
+        replica.slots.most = max_requests or inf
+        self._settle(replica, now_s)
 
     def take(self, replica: ReplicaT) -> None:
         """Take a place on a replica. Its room is not checked, because retries and resumed streams may exceed it."""

@@ -66,6 +66,7 @@ class Answers:
         tenant: str = "",
         model: str = "",
         param: str | None = None,
+        headers: bytes = b"",
     ) -> None:
         """Write a refusal and count it.
 
@@ -77,9 +78,12 @@ class Answers:
             tenant: the tenant's name; "": not known.
             model: the model that was asked for; "" unless the cluster serves it.
             param: the body's field that is wrong; None: the error is about no field.
+            headers: further header lines, each with its line end.
         """
         self._plane.meters.ended(model, tenant, outcome)
-        headers = b"x-request-id: " + (incoming.given_id() or self._plane.new_request_id()) + b"\r\n"
+        headers += b"x-request-id: " + (incoming.given_id() or self._plane.new_request_id()) + b"\r\n"
         if outcome is Outcome.UNAUTHORIZED:
             headers += b"www-authenticate: Bearer\r\n"
+        elif outcome is Outcome.NO_REPLICA:
+            headers += b"retry-after: 1\r\n"
         self.answer(client, incoming, HTTP_STATUS[outcome], error_body(outcome, message, param), headers=headers)

@@ -84,6 +84,7 @@ class ClientConnection(asyncio.Protocol):
         "_phase",
         "_plane",
         "_queue",
+        "_read_headers",
         "_refused",
         "_serving",
         "_stalled",
@@ -100,6 +101,7 @@ class ClientConnection(asyncio.Protocol):
         self._handler = handler
         self._connections = connections
         self._parser = HttpRequestParser(self)
+        self._read_headers = plane.read_headers
         self._serving = False
         self._phase = Phase.IDLE
         self._ticks = 0
@@ -194,8 +196,11 @@ class ClientConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header if the gateway reads it; refuse a second one of the same name."""
         name = name.lower()
-        if name in READ:
+        if name in self._read_headers:
             if name in self._headers:
+                if name not in READ:  # passed on as it came: lines of one name are one list (RFC 9110, section 5.3)
+                    self._headers[name] += b", " + value
+                    return
                 self._refuse(Outcome.BAD_REQUEST, f"two {name.decode()} headers; there must be one")
             self._headers[name] = value
 
@@ -366,6 +371,8 @@ class ClientConnection(asyncio.Protocol):
         if upstream is None:
             return
         exchange.answer.fold()
+        if not upstream.quiet_ticks and upstream.received:
+            upstream.pool.signs_of_life += 1
         upstream.quiet_ticks += 1
         timeout_s = exchange.model_timeout_s()
         if upstream.quiet_ticks * TICK_S > timeout_s:

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from itertools import count
 from random import Random
 from typing import TYPE_CHECKING
@@ -11,7 +10,10 @@ from cluster.spec.gateway_spec import GatewaySpec
 from router.dispatch.replica import Replica
 from router.http.auth import Authenticator
 from router.http.metrics.meters import Meters
+from router.http.replica_route import ReplicaRoute
+from router.http.response_owners import ResponseOwners
 from router.http.served_models import ServedModels
+from router.http.wire.incoming import READ
 from router.http.wire.upstream import UpstreamPool
 from router.prompt.chunk_chain import ChunkHasher
 from router.prompt.hash_seed import hash_seed
@@ -25,19 +27,6 @@ if TYPE_CHECKING:
 
 TICK_S = 0.25
 """Seconds between two checks of all time limits. One sweep over all connections is cheaper than a timer for each."""
-
-
-@dataclass(slots=True)
-class ReplicaRoute:
-    """A replica's connections, and the part of a request's head that is the same for every request sent there.
-
-    Attributes:
-        pool: the pooled connections.
-        head_end: that part of the head: from the HTTP version up to the value of `x-request-id`.
-    """
-
-    pool: UpstreamPool
-    head_end: bytes
 
 
 class DataPlane:
@@ -62,7 +51,10 @@ class DataPlane:
         hasher: cuts prompts in chunks and hashes them, in the same way as all gateways and replicas of the cluster.
         scaling_views: returns the state of autoscaling, by model, for the metrics.
         tracer: makes spans of requests; None: requests are not traced.
-        tasks: attempts to connect to a replica that are under way.
+        read_headers: names of the request headers that are kept: those that the gateway reads, and those that
+            `gateway.forward_headers` passes on.
+        tasks: attempts to connect to a replica, and look-ups of stored responses, that are under way.
+        response_owners: which replica holds a stored response, and whose it is.
     """
 
     def __init__(  # noqa: PLR0913 - the composition of one process
@@ -85,7 +77,9 @@ class DataPlane:
         self.hasher = ChunkHasher(hash_seed(credential))
         self.scaling_views: Callable[[], Mapping[str, ScalingView]] = dict
         self.tracer: Tracer | None = None
+        self.read_headers = READ | {name.encode() for name in spec.forward_headers}
         self.tasks: set[asyncio.Task[None]] = set()
+        self.response_owners = ResponseOwners()
         self._routes: dict[str, ReplicaRoute] = {}
         self._gateway_id = gateway_id
         self._credential = credential
@@ -99,24 +93,36 @@ class DataPlane:
     def route_to(self, replica: Replica) -> ReplicaRoute:
         """Return a replica's pool and head; they are made at its first request."""
         route = self._routes.get(replica.replica_id)
+        return route if route is not None else self.route_at(replica.endpoint)
+
+    def route_at(self, endpoint: Endpoint) -> ReplicaRoute:
+        """Return pool and head of the server at an endpoint, whatever its models; they are made at their first use."""
+        route = self._routes.get(endpoint.replica_id)
         if route is None:
-            route = self._routes[replica.replica_id] = self._new_route(replica.endpoint)
+            route = self._routes[endpoint.replica_id] = self._new_route(endpoint)
         return route
 
     def _new_route(self, endpoint: Endpoint) -> ReplicaRoute:
-        host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-        lines = [f" HTTP/1.1\r\nhost: {host}:{endpoint.http_port}", f"x-rackserve-gateway: {self._gateway_id}"]
-        if self._credential:
-            lines.append(f"authorization: Bearer {self._credential}")
-        lines.append("x-request-id: ")
-        pool = UpstreamPool(endpoint, self.spec.connect_timeout_s, TICK_S)
-        return ReplicaRoute(pool, "\r\n".join(lines).encode("latin-1"))
+        return ReplicaRoute.to(
+            UpstreamPool(endpoint, self.spec.connect_timeout_s, TICK_S),
+            gateway_id=self._gateway_id,
+            credential=self._credential,
+            forward_headers=self.spec.forward_headers,
+        )
 
     def replicas_gone(self, endpoints: Iterable[Endpoint]) -> None:
-        """Close the idle connections to replicas that are gone; requests that run there go on."""
-        for endpoint in endpoints:
-            route = self._routes.pop(endpoint.replica_id, None)
-            if route is not None:
+        """Close the idle connections to replicas that are gone; requests that run there go on.
+
+        A server keeps its connections as long as one of its models is served.
+        """
+        gone = {endpoint.replica_id for endpoint in endpoints}
+        if not gone:
+            return
+        ways = {replica.replica_id: replica.endpoint.way for replica in self.models.replicas()}
+        for replica_id in gone:
+            route = self._routes.get(replica_id)
+            if route is not None and ways.get(replica_id) != route.pool.endpoint.way:
+                del self._routes[replica_id]
                 route.pool.close()
 
     def tick(self) -> None:

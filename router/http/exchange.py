@@ -7,12 +7,14 @@ from router.dispatch.attempt import Attempt
 from router.estimator.expectation import Usage
 from router.flow_control.priority import Priority
 from router.flow_control.verdict import Reject
+from router.http.api.response_id import CREATE_RESPONSE
 from router.http.auth import Tenant
 from router.http.client import Client
 from router.http.data_plane import DataPlane
 from router.http.failover import Failover
 from router.http.model_flow import ModelFlow
 from router.http.relayed_answer import RelayedAnswer
+from router.http.response_owners import ResponseOwner
 from router.http.wire.incoming import IncomingRequest
 from router.http.wire.response_head import ResponseHead
 from router.http.wire.responses import error_body, response
@@ -101,6 +103,8 @@ class Exchange(Failover):
             The function that takes the rest of the body.
         """
         answer = self.answer
+        if self.upstream is not None:
+            self.upstream.pool.signs_of_life += 1
         if self._ticket.attempt is None:
             return self._client.transport.write
         if head.retry_elsewhere:
@@ -113,6 +117,8 @@ class Exchange(Failover):
         if plane.draining:
             answer.keep_alive = False
         sink = answer.begin(head, body, self._own_headers(self._ticket.attempt), self._engine_gave_up)
+        if self._request.path == CREATE_RESPONSE and head.status < HTTPStatus.BAD_REQUEST:
+            sink = self._noting_response(self._ticket.attempt.replica.replica_id, sink, body)
         if body or head.length == 0:
             self._first_bytes()
             return sink
@@ -124,6 +130,23 @@ class Exchange(Failover):
             sink(data)
 
         return first
+
+    def _noting_response(self, replica_id: str, sink: Sink, body: bytes) -> Sink:
+        """Return a sink that remembers which replica made the response that is being answered; `sink` once it does."""
+        owners = self._plane.response_owners
+        owner = ResponseOwner(self._request.model, replica_id, self._tenant.name)
+        beginning = body
+        if owners.note_answer(beginning, owner):
+            return sink
+
+        def look(data: bytes) -> None:
+            nonlocal beginning
+            sink(data)
+            beginning += data
+            if owners.note_answer(beginning, owner) and self.upstream is not None:
+                self.upstream.sink = sink
+
+        return look
 
     def _first_bytes(self) -> None:
         """Note the time of the body's first bytes: a stream's first token, or an answer that is not streamed."""

@@ -10,9 +10,10 @@ from router.dispatch.ticket import Fault, Ticket
 from router.estimator.expectation import Usage
 from router.flow_control.verdict import Reject
 from router.http.client import Client
-from router.http.data_plane import DataPlane, ReplicaRoute
+from router.http.data_plane import DataPlane
 from router.http.model_flow import ModelFlow
 from router.http.relayed_answer import RelayedAnswer
+from router.http.replica_route import ReplicaRoute
 from router.http.tracing import RequestSpan
 from router.http.wire.incoming import IncomingRequest
 from router.http.wire.response_head import ResponseHead
@@ -112,7 +113,9 @@ class Failover(ABC):
             self._send(upstream, route)
 
     def _send(self, upstream: UpstreamConnection, route: ReplicaRoute) -> None:
-        head = self._incoming.upstream_head(route.head_end, self._request_id, len(self._body))
+        head = self._incoming.upstream_head(
+            route.path_prefix, route.head_end, route.forwarded, self._request_id, len(self._body)
+        )
         self.upstream = upstream
         upstream.send(self, head, self._body)
 
@@ -197,7 +200,7 @@ class Failover(ABC):
         If all of the text was sent and only the stream's end is missing, the stream is ended here and the result is
         True.
         """
-        if self._ticket.attempt is None:
+        if self._ticket.attempt is None or not self._plane.spec.resume_streams:
             return False
         body = self.answer.resume()
         if body is None:

@@ -1,23 +1,27 @@
 """Decides what happens to a request on the apps' port: a page or list, a refusal, or an exchange with a replica."""
 
-import msgspec
+from collections.abc import Sequence
 
-from router.http.answers import Answers, Writable
-from router.http.api.envelope import Envelope, EnvelopeError, read_json, read_multipart, with_cache_salt
+from router.http.answers import Answers
+from router.http.api.azure import PREFIX as AZURE
+from router.http.api.azure import azure_target
+from router.http.api.envelope import Envelope, EnvelopeError, salted, with_members
+from router.http.api.paths import Body, why_not_found, with_more_paths
+from router.http.api.response_id import BY_ID, CREATE_RESPONSE, is_response_id, new_response_id, response_path
 from router.http.api.urgency import asked_priority, asked_wait_s
-from router.http.auth import Tenant
+from router.http.asked_model import AskedModel, AskedModelError, read_body
+from router.http.auth import ANONYMOUS, Tenant
 from router.http.client import Client
 from router.http.data_plane import DataPlane
 from router.http.exchange import Exchange
+from router.http.model_flow import ModelFlow
+from router.http.model_list import MODELS, ModelList
 from router.http.pages import READ_ONLY, Pages
+from router.http.pinned_exchange import PinnedExchange
+from router.http.response_lookup import ResponseLookup
 from router.http.wire.incoming import IncomingRequest
 from router.outcome import Outcome
 from router.request import RoutingRequest
-
-BESIDE_V1 = frozenset(
-    {b"/classify", b"/detokenize", b"/pooling", b"/rerank", b"/score", b"/tokenize", b"/v2/embed", b"/v2/rerank"}
-)
-"""Paths outside /v1/ on which vLLM, too, serves requests that name a model."""
 
 
 class Front:
@@ -32,102 +36,153 @@ class Front:
         self._plane = plane
         self._pages = pages
         self._answers = Answers(plane)
+        self._paths = with_more_paths(plane.spec.api_paths)
+        self._models = ModelList(plane)
+        self._asked = AskedModel(plane)
+        self._lookup = ResponseLookup(plane)
 
     def handle(self, client: Client, incoming: IncomingRequest) -> Exchange | None:
         """Answer a request and return None, or return the exchange that will answer it once started."""
-        path = incoming.path
-        if path[:4] != b"/v1/" and path not in BESIDE_V1:
-            self._pages.handle(client, incoming)
+        known = self._paths.get(incoming.path)
+        if known is None:
+            return self._beside_the_models_apis(client, incoming)
+        if incoming.method not in known.methods:
+            self._wrong_method(client, incoming, known.methods)
             return None
+        tenant = self._tenant(client, incoming)
+        return self._route(client, incoming, tenant, known.body) if tenant is not None else None
+
+    def _beside_the_models_apis(self, client: Client, incoming: IncomingRequest) -> Exchange | None:
+        """Handle a request whose path names no model in its body: lists, stored responses, Azure's paths, pages."""
+        path = incoming.path
+        if b"/../" in path or path[-3:] == b"/..":
+            self._answers.refuse(client, incoming, Outcome.BAD_REQUEST, "the path must not contain `..`")
+        elif path == MODELS or path.startswith(MODELS + b"/"):
+            if incoming.method not in READ_ONLY:
+                self._wrong_method(client, incoming, READ_ONLY)
+            elif (tenant := self._tenant(client, incoming)) is not None:
+                self._models.handle(client, incoming, tenant)
+        elif path.startswith(BY_ID):
+            return self._about_a_response(client, incoming)
+        elif path.startswith(AZURE):
+            return self._as_azure(client, incoming)
+        else:
+            self._pages.handle(client, incoming)
+        return None
+
+    def _as_azure(self, client: Client, incoming: IncomingRequest) -> Exchange | None:
+        target = azure_target(incoming.path, incoming.query)
+        if target is None or (target.model is not None and target.path not in self._paths):
+            self._answers.refuse(client, incoming, Outcome.NOT_FOUND, why_not_found(incoming.path))
+            return None
+        incoming.path, incoming.query, incoming.url = target.path, target.query, target.url
+        if target.model is None:
+            return self.handle(client, incoming)
+        known = self._paths[target.path]
+        if incoming.method not in known.methods:
+            self._wrong_method(client, incoming, known.methods)
+            return None
+        tenant = self._tenant(client, incoming)
+        return self._route(client, incoming, tenant, known.body, target.model) if tenant is not None else None
+
+    def _wrong_method(self, client: Client, incoming: IncomingRequest, allowed: Sequence[bytes]) -> None:
+        """Refuse a method that a path does not know, or answer OPTIONS; both say what is allowed (RFC 9110, 9.3.7)."""
+        allow = b"allow: " + b", ".join((*allowed, b"OPTIONS")) + b"\r\n"
+        if incoming.method == b"OPTIONS":
+            self._answers.answer(client, incoming, 200, b"", headers=allow)
+            return
+        message = f"this path takes {b', '.join(allowed).decode()}, not {incoming.method[:20].decode('latin-1')}"
+        self._answers.refuse(client, incoming, Outcome.METHOD_NOT_ALLOWED, message, headers=allow)
+
+    def _tenant(self, client: Client, incoming: IncomingRequest) -> Tenant | None:
+        """Return the tenant whose key the request has; None: it has none, and has been refused."""
         headers = incoming.headers
-        tenant = self._plane.authenticator.tenant(headers.get(b"authorization", b""), headers.get(b"x-api-key", b""))
+        key = headers.get(b"x-api-key") or headers.get(b"api-key", b"")
+        tenant = self._plane.authenticator.tenant(headers.get(b"authorization", b""), key)
         if tenant is None:
             message = "the API key is missing or unknown: send it as `authorization: Bearer KEY`"
             self._answers.refuse(client, incoming, Outcome.UNAUTHORIZED, message)
-            return None
-        if path[:10] == b"/v1/models" and incoming.method in READ_ONLY and path[10:11] in (b"", b"/"):
-            self._models(client, incoming, tenant)
-            return None
-        if b"/../" in path or path[-3:] == b"/..":
-            message = "the path must not contain `..`"
-            self._answers.refuse(client, incoming, Outcome.BAD_REQUEST, message, tenant=tenant.name)
-            return None
-        return self._route(client, incoming, tenant)
+        return tenant
 
-    def _route(self, client: Client, incoming: IncomingRequest, tenant: Tenant) -> Exchange | None:
-        refuse = self._answers.refuse
+    def _about_a_response(self, client: Client, incoming: IncomingRequest) -> Exchange | None:
+        """Handle a request about a response that was made before: it names the response, and no model."""
+        asked = response_path(incoming.path)
+        if asked is None:
+            self._answers.refuse(client, incoming, Outcome.NOT_FOUND, why_not_found(incoming.path))
+            return None
+        if incoming.method not in asked.methods:
+            self._wrong_method(client, incoming, asked.methods)
+            return None
+        tenant = self._tenant(client, incoming)
+        if tenant is None:
+            return None
+        flows = [flow for name, flow in self._plane.models.flows.items() if tenant.may_use(name)]
+        if not flows:
+            message = f"there is no response {asked.response_id!r}"
+            self._answers.refuse(client, incoming, Outcome.NOT_FOUND, message, tenant=tenant.name, param="response_id")
+            return None
+        return self._exchange(client, incoming, tenant, flows, Envelope(), asked.response_id)
+
+    def _route(
+        self, client: Client, incoming: IncomingRequest, tenant: Tenant, kind: Body, deployment: str | None = None
+    ) -> Exchange | None:
+        """Return the exchange with a replica of the model that a request means; None: it has been refused."""
         try:
-            envelope = _read(incoming)
+            envelope = read_body(incoming, kind, tenant)
+            model, members = self._asked.resolve(incoming, envelope, tenant, kind, deployment)
+        except AskedModelError as error:
+            self._answers.refuse(
+                client, incoming, error.outcome, str(error), tenant=tenant.name, model=error.model, param=error.param
+            )
+            return None
         except EnvelopeError as error:
-            refuse(client, incoming, Outcome.INVALID_JSON, str(error), tenant=tenant.name)
+            self._answers.refuse(client, incoming, Outcome.INVALID_JSON, str(error), tenant=tenant.name)
             return None
-        models = self._plane.models.flows
-        model = envelope.model
-        if model is None and len(models) == 1:
-            model = next(iter(models))
-        if model is None:
-            message = f"the request names no model; there are: {', '.join(sorted(models))}"
-            refuse(client, incoming, Outcome.MODEL_MISSING, message, tenant=tenant.name, param="model")
-            return None
-        if model not in models:
-            message = f"the model {model[:200]!r} does not exist; there are: {', '.join(sorted(models))}"
-            refuse(client, incoming, Outcome.MODEL_NOT_FOUND, message, tenant=tenant.name, param="model")
-            return None
-        if not tenant.may_use(model):
-            message = f"this API key may not use the model {model!r}"
-            outcome = Outcome.FORBIDDEN_MODEL
-            refuse(client, incoming, outcome, message, tenant=tenant.name, model=model, param="model")
-            return None
-        if tenant.cache_salt and envelope.model is not None and incoming.body.rstrip().endswith(b"}"):
-            incoming.body = with_cache_salt(incoming.body, tenant.cache_salt, envelope.cache_salt)
+        if kind is Body.JSON and incoming.body:
+            if tenant.cache_salt:
+                members["cache_salt"] = salted(tenant.cache_salt, envelope.cache_salt)
+            if tenant is not ANONYMOUS and incoming.path == CREATE_RESPONSE.encode():
+                members["request_id"] = new_response_id(tenant.name)
+            if members:
+                incoming.body = with_members(incoming.body, members)
+        flow = self._plane.models.flows[model]
+        before = envelope.previous_response_id
+        is_next = isinstance(before, str) and incoming.path == CREATE_RESPONSE.encode() and is_response_id(before)
+        return self._exchange(client, incoming, tenant, [flow], envelope, before if is_next else None)
+
+    def _exchange(  # noqa: PLR0913, PLR0917 - the parts of an exchange
+        self,
+        client: Client,
+        incoming: IncomingRequest,
+        tenant: Tenant,
+        flows: Sequence[ModelFlow],
+        envelope: Envelope,
+        response_id: str | None,
+    ) -> Exchange | None:
+        """Return the exchange for a request of one of `flows`, about an earlier response where it names one."""
+        dispatcher = flows[0].dispatcher
         request_id = incoming.given_id() or self._plane.new_request_id()
         request = RoutingRequest(
             request_id=request_id.decode("ascii"),
-            model=model,
+            model=dispatcher.model,
             path=incoming.path.decode("ascii"),
             stream=bool(envelope.stream),
             body=incoming.body,
             session=incoming.headers.get(b"x-session-id", b"").decode("latin-1"),
             max_tokens=envelope.answer_tokens,
         )
-        flow = models[model]
-        if flow.dispatcher.estimator.reads_prompts:
-            request.chain = self._plane.hasher.of_body(request.path, incoming.body, model=model)
+        if dispatcher.estimator.reads_prompts:
+            request.chain = self._plane.hasher.of_body(request.path, incoming.body, model=dispatcher.model)
         try:
             asked, wait_s = asked_priority(incoming), asked_wait_s(incoming)
         except ValueError as error:
-            refuse(client, incoming, Outcome.BAD_REQUEST, str(error), tenant=tenant.name, model=model)
+            self._answers.refuse(
+                client, incoming, Outcome.BAD_REQUEST, str(error), tenant=tenant.name, model=dispatcher.model
+            )
             return None
-        priority = flow.dispatcher.limits.priority_of(tenant.name, asked)
-        return Exchange(self._plane, flow, client, incoming, request, tenant, priority, wait_s)
-
-    def _models(self, client: Writable, incoming: IncomingRequest, tenant: Tenant) -> None:
-        """Answer /v1/models and /v1/models/NAME with the models that this tenant may use."""
-        rows = {
-            name: {"id": name, "object": "model", "created": 0, "owned_by": "rackserve"}
-            for name in sorted(self._plane.models.flows)
-            if tenant.may_use(name)
-        }
-        wanted = incoming.path[11:].decode("ascii")
-        if not wanted:
-            body = msgspec.json.encode({"object": "list", "data": list(rows.values())})
-            self._answers.answer(client, incoming, 200, body)
-        elif wanted in rows:
-            self._answers.answer(client, incoming, 200, msgspec.json.encode(rows[wanted]))
-        else:
-            message = f"the model {wanted[:200]!r} does not exist"
-            self._answers.refuse(client, incoming, Outcome.MODEL_NOT_FOUND, message, tenant=tenant.name, param="model")
-
-
-def _read(incoming: IncomingRequest) -> Envelope:
-    """Return the fields of the body that routing needs.
-
-    Raises:
-        EnvelopeError: the body cannot be read.
-    """
-    if not incoming.body:
-        return Envelope()
-    content_type = incoming.headers.get(b"content-type", b"")
-    if content_type[:19].lower() == b"multipart/form-data":
-        return read_multipart(incoming.body, content_type)
-    return read_json(incoming.body)
+        priority = dispatcher.limits.priority_of(tenant.name, asked)
+        if response_id is None:
+            return Exchange(self._plane, flows[0], client, incoming, request, tenant, priority, wait_s)
+        return PinnedExchange(
+            self._plane, flows, client, incoming, request, tenant, response_id, self._lookup, priority, wait_s
+        )

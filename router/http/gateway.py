@@ -14,10 +14,13 @@ from cluster.autoscaling.scaling_view import ScalingView
 from cluster.clock import Clock
 from cluster.spec.cluster_spec import ModelSpec
 from cluster.spec.gateway_spec import GatewaySpec
+from router.http.admin_access import AdminAccess
+from router.http.admin_pages import AdminPages
 from router.http.auth import ApiKeys, Authenticator, OpenAccess, Tenant
 from router.http.client_connection import ClientConnection, Handler, OpenConnections
 from router.http.data_plane import TICK_S, DataPlane
 from router.http.front import Front
+from router.http.page_request import get_page
 from router.http.pages import Pages
 from router.http.readiness import Readiness, readiness_of
 from router.http.tracing import Tracer
@@ -27,6 +30,8 @@ from router.prefix_cache.exact import ResidencyDelta
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 
+LOOPBACK = "127.0.0.1"
+"""Address that only this machine reaches."""
 FLUSH_S = 0.2
 """Seconds that a stopping gateway gives its last answers to leave the process."""
 
@@ -48,6 +53,8 @@ class Gateway:
         rng: breaks ties.
         authenticator: maps API keys to tenants. None: the tenants of `spec` are used, or open access if it has none.
         tracer: makes spans of requests; None: requests are not traced.
+        admin_credential: a bearer token that opens the admin port, besides the operators' key: the cluster's internal
+            credential, for RackServe's own commands. "": the admin port is for this machine, where `spec` says no more.
 
     Raises:
         PolicyError: a model names a policy that does not exist.
@@ -68,6 +75,7 @@ class Gateway:
         rng: Random,
         authenticator: Authenticator | None = None,
         tracer: Tracer | None = None,
+        admin_credential: str = "",
     ) -> None:
         self.port = 0
         self.admin_port = 0
@@ -81,6 +89,7 @@ class Gateway:
             rng=rng,
             now_s=clock.now_s,
         )
+        self._admin_credential = admin_credential
         self._now_s = clock.now_s
         self._certificate: ServerCertificate | None = None
         self._plane.tracer = tracer
@@ -103,9 +112,19 @@ class Gateway:
         front = Front(self._plane, Pages(self._plane, self.readiness))
         apps_socket = shared_socket(self._spec.host, self._spec.port)
         self.port = await self._listen(apps_socket, front, self._certificate)
-        operators = Pages(self._plane, self.readiness, self.state)
-        self.admin_port = await self._listen(first_free_socket(self._spec.host, self._spec.admin_port), operators)
+        self.admin_port = await self._listen(
+            first_free_socket(self._admin_host(), self._spec.admin_port),
+            AdminPages(self._plane, self.readiness, self.state, self._admin_access()),
+        )
         self._ticker = loop.create_task(self._tick())
+
+    def _admin_host(self) -> str:
+        """Return the address of the admin port: loopback, unless told otherwise or guarded by a credential."""
+        return self._spec.admin_host or (self._spec.host if self._admin_credential else LOOPBACK)
+
+    def _admin_access(self) -> AdminAccess:
+        spec = self._spec
+        return AdminAccess(spec.admin_key_sha256, [self._admin_credential], is_opened=bool(spec.admin_host))
 
     async def _listen(self, sock: socket, handler: Handler, certificate: ServerCertificate | None = None) -> int:
         listener = Listener(
@@ -132,6 +151,24 @@ class Gateway:
         """Take the replicas that exist, from the directory."""
         self._has_view = True
         self._plane.replicas_gone(self._plane.models.set_replicas(endpoints))
+
+    def expect_models_of(self, servers: Sequence[str]) -> None:
+        """Name the servers whose models nobody knows yet: until they are heard of, any model may still come."""
+        self._plane.models.unheard = tuple(servers)
+
+    async def get(self, endpoint: Endpoint, path: str, most_bytes: int) -> tuple[int, bytes]:
+        """Ask a replica for a page, over the same connections as requests; return status and body.
+
+        Raises:
+            OSError: it refused the connection or broke off.
+            TimeoutError: it did not accept the connection in time. For its answer the caller sets the limit.
+            ValueError: its answer has over `most_bytes` bytes, or is no HTTP.
+        """
+        return await get_page(self._plane.route_at(endpoint), path, most_bytes)
+
+    def signs_of_life(self, endpoint: Endpoint) -> int:
+        """Return a number that grows with each answer of a replica to a client, and while streams flow."""
+        return self._plane.route_at(endpoint).pool.signs_of_life
 
     def apply_report(self, replica_id: str, report: LoadReport | None) -> None:
         """Take a replica's load report; None: its reports no longer arrive."""

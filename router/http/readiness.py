@@ -40,7 +40,7 @@ def readiness_of(models: Mapping[str, Fleet], required: AbstractSet[str], *, has
             unmet.append(f"model {name}: {why}")
     if unmet and not has_been_ready:
         return Readiness(is_ready=False, reason="; ".join(unmet), unmet=tuple(unmet))
-    missing = sorted(name for name, fleet in models.items() if name in required and not fleet.replicas)
+    missing = sorted(name for name, fleet in models.items() if name in required and not fleet.staying())
     if missing:
         return Readiness(is_ready=False, reason=f"no replica yet of: {', '.join(missing)}", unmet=tuple(unmet))
     return Readiness(is_ready=True, reason="every model has a replica", unmet=tuple(unmet))

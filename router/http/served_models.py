@@ -39,12 +39,14 @@ class ServedModels:
         flows: each model's dispatcher on the event loop, by model.
         room: requests and bytes that wait, of all models together, and their bounds.
         on_held: called when a request is held because no replica of its model takes requests.
+        unheard: names of servers whose models nobody knows yet, so a model that is not known may still come.
     """
 
     def __init__(self, spec: GatewaySpec, meters: Meters, rng: Random, now_s: Callable[[], float]) -> None:
         self.flows: dict[str, ModelFlow] = {}
         self.room = WaitingRoom(spec.max_waiting_requests, spec.max_waiting_bytes)
         self.on_held: Callable[[], None] = _nothing
+        self.unheard: tuple[str, ...] = ()
         self._meters = meters
         self._rng = rng
         self._now_s = now_s
@@ -126,8 +128,7 @@ class ServedModels:
             flow = self.flows[name]
             new, gone = flow.dispatcher.set_replicas(rows, now_s)
             all_gone += gone
-            if new or gone:
-                flow.room_opened()
+            flow.room_opened()
             policy = flow.dispatcher.fleet.policy
             for endpoint in new:
                 if not provides(endpoint, policy):

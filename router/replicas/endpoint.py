@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from router.replicas.access import PLAIN, Access
+from router.replicas.model_card import ModelCard
+
 
 class Signal(StrEnum):
     """A kind of telemetry that a policy may need of every replica."""
@@ -12,12 +15,24 @@ class Signal(StrEnum):
     RESIDENCY = "residency"
 
 
+class Presence(StrEnum):
+    """Whether a replica can be reached, as those who watch it say. One that ended for good is not listed at all."""
+
+    HERE = "here"
+    """It answers, or its node keeps it listed."""
+    SILENT = "silent"
+    """It has been slow to give a sign of life: it is picked only where no other replica is left."""
+    AWAY = "away"
+    """It cannot be reached and gets no requests. What is known of it is kept, as it may come back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One row of the directory: where a replica is, and what is known of it before it reports.
 
     Attributes:
-        replica_id: its id; after a restart it has a new one.
+        replica_id: its id; after a restart it has a new one, or another `started_s`. A server of several models has one
+            row for each of them, all with the same id: what runs there is counted over all.
         model: the model it serves.
         host: the address of its node.
         http_port: its OpenAI-compatible HTTP port.
@@ -28,6 +43,11 @@ class Endpoint:
         kv_tokens: capacity of its KV cache in tokens; 0: not known before its first load report.
         caches_prefixes: False: its self-test has shown that it caches no prompts.
         affinity_proof: what its self-test found, in words; "": it made none.
+        presence: whether it can be reached.
+        started_s: when its process started, Unix seconds; 0: not known. With another value its cache is empty.
+        card: what it says of the model; None: nothing.
+        access: how requests are sent there.
+        max_requests: requests of one gateway that may run there at once; 0: as many as flow control finds.
     """
 
     replica_id: str
@@ -41,3 +61,13 @@ class Endpoint:
     kv_tokens: int = 0
     caches_prefixes: bool = True
     affinity_proof: str = ""
+    presence: Presence = Presence.HERE
+    started_s: float = 0.0
+    card: ModelCard | None = None
+    access: Access = PLAIN
+    max_requests: int = 0
+
+    @property
+    def way(self) -> tuple[str, int, Access]:
+        """How its connections are made; they are of no use after a change."""
+        return self.host, self.http_port, self.access

@@ -1,6 +1,6 @@
 """One replica as one gateway sees it: its last load report, and this gateway's requests on it."""
 
-from router.replicas.endpoint import Endpoint
+from router.replicas.endpoint import Endpoint, Presence
 from router.replicas.load_report import LoadReport
 
 
@@ -15,7 +15,8 @@ class ReplicaSnapshot:
         sent: requests that this gateway ever sent there.
         accepting: whether it may be picked; False for a while after it failed a request.
         leaving: it has said that it takes no more requests, so it is never picked again.
-        silent: its telemetry has stopped. It may be dead, so it is picked only where no usable replica is left.
+        silent: its telemetry has stopped, or it is slow to give a sign of life. It may be dead, so it is picked only
+            where no usable replica is left.
         failures: failed requests in a row.
         suspect_until_s: when it may be picked again after a failure, in monotonic seconds; 0: it is not paused.
     """
@@ -41,9 +42,14 @@ class ReplicaSnapshot:
         self.sent = 0
         self.accepting = True
         self.leaving = False
-        self.silent = False
+        self.silent = endpoint.presence is Presence.SILENT
         self.failures = 0
         self.suspect_until_s = 0.0
+
+    @property
+    def stays(self) -> bool:
+        """Whether it can be reached and has not said that it takes no more requests."""
+        return not self.leaving and self.endpoint.presence is not Presence.AWAY
 
     @property
     def usable(self) -> bool:

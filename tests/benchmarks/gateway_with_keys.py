@@ -8,7 +8,8 @@ import signal
 import uvloop
 
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
-from deployments.gateway.standalone import StandaloneGateway, server_at
+from deployments.standalone.gateway import StandaloneGateway
+from deployments.standalone.server_address import server_at
 
 _OTHER_TENANTS = 100
 

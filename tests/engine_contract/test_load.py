@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from deployments.gateway.server_metrics import kv_tokens_of
+from deployments.standalone.server_metrics import kv_tokens_of
 from tests.engine_contract.contract_models import LONG_ANSWER, MAX_TOKENS
 from tests.engine_contract.served_engine import ServedEngine, events_of
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from cluster.errors import ClusterError
-from deployments.gateway.standalone import server_at
+from deployments.standalone.server_address import ServerAddress, server_at
 from tests.integration.cluster.command import RACKSERVE, Command, run
 from tests.integration.cluster.running_application import eventually
 
@@ -151,20 +151,22 @@ async def test_servers_that_want_a_key_get_it() -> None:
 
 
 async def test_it_waits_for_servers_that_are_not_there_yet() -> None:
-    """A gateway may start first: it says 404 for what nobody has told it of, and serves as soon as somebody does."""
+    """A gateway may start first: it says 503 while it does not know what there is, and serves as soon as it does."""
     server = OpenAiServer("a")
     await server.start()
     await server.stop()
     async with httpx.AsyncClient() as client:
         with start(server) as command:
             url = await url_of(command)
-            assert (await ask(client, url, "a")).status_code == 404
+            early = await ask(client, url, "a")
+            assert (early.status_code, early.headers["retry-after"]) == (503, "1")
             async with server:
 
                 async def is_served() -> bool:
                     return (await ask(client, url, "a")).status_code == 200
 
                 await eventually("the model is served", is_served)
+                assert (await ask(client, url, "b")).status_code == 404
             assert await stopped(command) == 0
 
 
@@ -234,7 +236,7 @@ def test_mistakes_in_a_tenants_file_are_told_with_their_lines(tmp_path: Path) ->
 def test_it_imports_no_ray() -> None:
     """The gateway alone runs where Ray is not installed."""
     program = (
-        "import sys, deployments.commands.cli, deployments.commands.gateway\n"
+        "import sys, deployments.commands.cli, deployments.gateway.foreground\n"
         "bad = sorted(m for m in sys.modules if m.split('.')[0] in {'ray', 'vllm', 'torch', 'grpc'})\n"
         "print(bad)"
     )
@@ -253,7 +255,7 @@ def test_it_imports_no_ray() -> None:
 )
 def test_server_urls(url: str, wanted: tuple[str, int]) -> None:
     """URLs are taken in every form people write them."""
-    assert server_at(url) == wanted
+    assert server_at(url) == ServerAddress(*wanted)
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,10 @@ from cluster.errors import ClusterError
 from cluster.spec.cluster_spec import ModelSpec
 from cluster.spec.gateway_spec import GatewaySpec
 from deployments.engines.interface import Scope, Send
-from deployments.gateway.standalone import StandaloneGateway
 from deployments.replica.engine_registry import engine_for
 from deployments.replica.server import ReplicaServer
+from deployments.standalone.gateway import StandaloneGateway
+from deployments.standalone.server_address import ServerAddress
 from deployments.tracing.exporter import TracesTarget, configured_target, service_named
 from deployments.tracing.wiring import app_spans, close
 from tests.integration.gateway.running_gateway import ask, request
@@ -37,7 +38,7 @@ async def _cluster() -> AsyncIterator[int]:
     replica = ReplicaServer(model, engine_for(model), replica_id="r0", host="127.0.0.1", credential=CREDENTIAL)
     endpoint = await replica.start()
     spec = GatewaySpec.model_validate({"host": "127.0.0.1", "port": 0, "admin_port": 0})
-    server = ("127.0.0.1", endpoint.http_port)
+    server = ServerAddress("127.0.0.1", endpoint.http_port)
     gateway = StandaloneGateway(spec, [server], policy="least_load", credential=CREDENTIAL)
     await gateway.start()
     try:
@@ -148,7 +149,7 @@ def test_tracers_made_by_others_have_a_service_name(monkeypatch: pytest.MonkeyPa
 def test_without_an_exporter_nothing_is_imported() -> None:
     """A gateway and a replica start without loading any of OpenTelemetry's SDK."""
     program = (
-        "import sys; from deployments.gateway.standalone import StandaloneGateway; "
+        "import sys; from deployments.standalone.gateway import StandaloneGateway; "
         "from deployments.replica.server import ReplicaServer; from deployments.tracing.wiring import gateway_tracer; "
         "assert gateway_tracer() is None; "
         "sys.exit(any(name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter')) for name in sys.modules))"

@@ -1,7 +1,7 @@
 """`rackserve top`: shows the cluster live, from its gateways' metrics."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -14,6 +14,7 @@ from deployments.commands.top.reading import Reading, read
 from deployments.commands.top.recent import Recent
 from deployments.commands.top.screen import screen
 from deployments.directory.client import actor_name, view_now
+from deployments.gateway.operators import headers_by_key, headers_by_ray
 
 TIMEOUT_S = 2.0
 """Seconds after which a gateway that has not answered is left out."""
@@ -34,13 +35,14 @@ def top(admin_urls: Sequence[str], address: str, *, interval_s: float, once: boo
     Raises:
         ClusterUnreachableError: no gateway answers at the first look.
     """
-    urls = list(admin_urls) or list(_gateways_of(address))
+    pages = [(url, headers_by_key()) for url in admin_urls] or list(_gateways_of(address))
+    urls = [url for url, _ in pages]
     recent = Recent()
     with ThreadPoolExecutor(MAX_AT_ONCE) as pool, httpx.Client(timeout=TIMEOUT_S) as client:
 
         def look() -> Reading:
-            pages = list(pool.map(lambda url: _page(client, url), urls))
-            return read((page for page in pages if page is not None), time.monotonic())
+            texts = list(pool.map(lambda page: _page(client, *page), pages))
+            return read((text for text in texts if text is not None), time.monotonic())
 
         first = look()
         if not first.gateways:
@@ -59,15 +61,15 @@ def top(admin_urls: Sequence[str], address: str, *, interval_s: float, once: boo
                 recent.add(look())
 
 
-def _page(client: httpx.Client, url: str) -> str | None:
+def _page(client: httpx.Client, url: str, headers: Mapping[str, str]) -> str | None:
     try:
-        return client.get(f"{url.rstrip('/')}/metrics").raise_for_status().text
+        return client.get(f"{url.rstrip('/')}/metrics", headers=headers).raise_for_status().text
     except httpx.HTTPError:
         return None
 
 
-def _gateways_of(address: str) -> Iterator[str]:
-    """Yield the admin addresses of every gateway on a Ray cluster."""
+def _gateways_of(address: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the admin address of every gateway on a Ray cluster, with the headers that open it."""
     ray_api.connect(address)
     try:
         directories = set(ray_api.actor_names())
@@ -77,6 +79,7 @@ def _gateways_of(address: str) -> Iterator[str]:
                     view = view_now(name)
                 except ClusterError:
                     continue
-                yield from (f"http://{gateway.host}:{gateway.admin_port}" for gateway in view.gateways)
+                headers = headers_by_ray(name)
+                yield from ((gateway.admin_url, headers) for gateway in view.gateways)
     finally:
         ray_api.disconnect()

@@ -12,6 +12,10 @@
 {{- $_ := set $file "models" $models -}}
 {{- $gateway := deepCopy (default dict $file.gateway) -}}
 {{- $_ := set $gateway "host" "0.0.0.0" -}}
+{{- /* Prometheus scrapes pods from elsewhere; the NetworkPolicy says who reaches these ports. */ -}}
+{{- if not $gateway.admin_host -}}
+{{- $_ := set $gateway "admin_host" "0.0.0.0" -}}
+{{- end -}}
 {{- /* Not a number: that would have to change with the pods, and whoever scales them knows nothing of this file. */ -}}
 {{- $_ := set $gateway "replicas" "every_node" -}}
 {{- $_ := set $gateway "per_node" (int .Values.gateway.processes) -}}

@@ -1,14 +1,8 @@
 """The few fields of a request body that the gateway needs; the body itself is forwarded as it came."""
 
-from email.message import Message
 from typing import Any
 
 import msgspec
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser
-
-MAX_MODEL_FIELD = 512
-"""Bytes above which a multipart `model` field is an error; names have at most 128 characters."""
 
 
 class EnvelopeError(Exception):
@@ -24,6 +18,7 @@ class Envelope(msgspec.Struct, gc=False):
     max_tokens: Any = None
     max_completion_tokens: Any = None
     max_output_tokens: Any = None
+    previous_response_id: Any = None
 
     @property
     def answer_tokens(self) -> int | None:
@@ -53,85 +48,64 @@ def read_json(body: bytes) -> Envelope:
         raise EnvelopeError("the request body's JSON is nested too deeply") from error
 
 
-def with_cache_salt(body: bytes, salt: str, given: str | None) -> bytes:
-    """Return a JSON body with a `cache_salt` added at its end.
+def check_model_is_named_once(body: bytes) -> None:
+    """Check that a JSON object, whose envelope has been read, has no two `model` members.
 
-    Where the body has one already, the last of equal names counts, in engines as here.
-
-    Args:
-        body: a JSON object with at least one field.
-        salt: the tenant's salt: letters, digits and `._-`.
-        given: the client's own salt, which is appended to the tenant's; None: there is none.
-    """
-    both = f"{salt}:{given}" if given else salt
-    return b'%s,"cache_salt":%s}' % (body.rstrip()[:-1], msgspec.json.encode(both))
-
-
-def read_multipart(body: bytes, content_type: bytes) -> Envelope:
-    """Read the envelope of a multipart form: only its `model` field.
+    JSON leaves open which of two equal names counts (RFC 8259, section 4). Most engines take the last, as `read_json`
+    does; the check is for requests whose key may not use every model.
 
     Raises:
-        EnvelopeError: the form is not well-formed, or its `model` field is too long or not UTF-8.
+        EnvelopeError: it has two.
     """
-    header = Message()
-    header["content-type"] = content_type.decode("latin-1")
-    boundary = header.get_param("boundary")
-    if not isinstance(boundary, str) or not boundary:
-        raise EnvelopeError("the multipart content-type names no boundary")
-    reader = _ModelField()
-    try:
-        parser = MultipartParser(
-            boundary.encode("latin-1"),
-            {
-                "on_part_begin": reader.part_begin,
-                "on_header_field": reader.header_name,
-                "on_header_value": reader.header_value,
-                "on_header_end": reader.header_end,
-                "on_part_data": reader.data,
-            },
-        )
-        parser.write(body)
-        parser.finalize()
-    except FormParserError as error:
-        raise EnvelopeError(f"the request body is not a multipart form: {error}") from error
-    model = bytes(reader.model)
-    try:
-        return Envelope(model=model.decode() if reader.found else None)
-    except UnicodeDecodeError as error:
-        raise EnvelopeError("the model field is not UTF-8") from error
+    # A second one is spelled like the first, or with an escape of one of its letters, which are U+0064 to U+006F.
+    if body.count(b'"model"') > 1 or b"\\u006" in body:
+        _CountedModel.seen = 0
+        try:
+            _counting.decode(body)
+        except msgspec.ValidationError as error:
+            raise EnvelopeError(f"the request body does not fit: {error}") from error
 
 
-class _ModelField:
-    """Collects the value of the form field called `model`."""
+class _CountedModel(str):
+    """The value of a `model` member; msgspec asks `_count` to make one each time it meets the member.
 
-    def __init__(self) -> None:
-        self.model = bytearray()
-        self.found = False
-        self._name = b""
-        self._value = b""
-        self._inside = False
+    Attributes:
+        seen: how many there have been in the body that is being read.
+    """
 
-    def part_begin(self) -> None:
-        self._inside = False
+    __slots__ = ()
+    seen = 0
 
-    def header_name(self, data: bytes, start: int, end: int) -> None:
-        self._name += data[start:end]
 
-    def header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
+class _ModelOnly(msgspec.Struct, gc=False):
+    model: _CountedModel = _CountedModel()
 
-    def header_end(self) -> None:
-        if self._name.lower() == b"content-disposition":
-            header = Message()
-            header["content-disposition"] = self._value.decode("latin-1")
-            field_name = header.get_param("name", header="content-disposition")
-            is_file = header.get_param("filename", header="content-disposition") is not None
-            if field_name == "model" and not is_file:
-                self._inside = self.found = True
-        self._name = self._value = b""
 
-    def data(self, data: bytes, start: int, end: int) -> None:
-        if self._inside:
-            self.model += data[start:end]
-            if len(self.model) > MAX_MODEL_FIELD:
-                raise EnvelopeError(f"the model field has over {MAX_MODEL_FIELD} bytes")
+def _count(kind: type, value: object) -> _CountedModel:
+    del kind
+    _CountedModel.seen += 1
+    if _CountedModel.seen > 1:
+        raise ValueError("there are two `model` members; there must be one")
+    return _CountedModel(value)
+
+
+_counting = msgspec.json.Decoder(_ModelOnly, dec_hook=_count)
+
+
+def salted(salt: str, given: str | None) -> str:
+    """Return the cache salt of a tenant's request: the tenant's own, and after it the client's, if it gave one."""
+    return f"{salt}:{given}" if given else salt
+
+
+def with_members(body: bytes, members: dict[str, str]) -> bytes:
+    """Return a JSON object with members added at its end.
+
+    Where the body has a member of that name already, the last of equal names counts, in engines as here.
+
+    Args:
+        body: a JSON object.
+        members: at least one.
+    """
+    start = body.rstrip()[:-1].rstrip()
+    comma = b"" if start.endswith(b"{") else b","
+    return b"%s%s%s" % (start, comma, msgspec.json.encode(members)[1:])

@@ -12,6 +12,7 @@ READ = frozenset(
         b"accept",
         b"anthropic-beta",
         b"anthropic-version",
+        b"api-key",
         b"authorization",
         b"content-length",
         b"content-type",
@@ -32,6 +33,9 @@ READ = frozenset(
 FORWARDED = (b"content-type", b"accept", b"traceparent", b"tracestate", b"anthropic-version", b"anthropic-beta")
 """Names of the headers that are passed on to the replica. The gateway makes the rest of its request head."""
 
+CREDENTIALS = (b"authorization", b"x-api-key")
+"""Names of the headers with a client's API key; passed on to servers that check the key themselves."""
+
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -43,7 +47,8 @@ class IncomingRequest(msgspec.Struct, gc=False):
         url: path and query, as sent.
         path: the path, without the query.
         query: the query, or b"".
-        headers: values of the headers in `READ`, by name in lower case.
+        headers: values of the headers in `READ` and of those that `gateway.forward_headers` names, by name in lower
+            case.
         body: the whole body, without framing.
         keep_alive: the client wants to use this connection again.
         http_1_0: the client speaks HTTP/1.0, so it understands no chunked answer.
@@ -63,16 +68,25 @@ class IncomingRequest(msgspec.Struct, gc=False):
         given = self.headers.get(b"x-request-id")
         return given if given is not None and _REQUEST_ID.fullmatch(given) else None
 
-    def upstream_head(self, head_end: bytes, request_id: bytes, body_bytes: int) -> bytes:
+    def upstream_head(
+        self,
+        path_prefix: bytes,
+        head_end: bytes,
+        forwarded: tuple[bytes, ...],
+        request_id: bytes,
+        body_bytes: int,
+    ) -> bytes:
         """Return a newly made head for the request to a replica.
 
         Args:
+            path_prefix: what stands before the path at that replica.
             head_end: the part of the head that is the same for every request to that replica, see `ReplicaRoute`.
+            forwarded: names of the headers that are passed on to it.
             request_id: the request's id.
             body_bytes: length of the body that follows, in bytes.
         """
-        parts = [self.method, b" ", self.url, head_end, request_id]
-        for name in FORWARDED:
+        parts = [self.method, b" ", path_prefix, self.url, head_end, request_id]
+        for name in forwarded:
             value = self.headers.get(name)
             if value is not None:
                 parts += (b"\r\n", name, b": ", value)

@@ -6,6 +6,7 @@ from typing import Protocol, cast
 
 from router.http.wire.chunked import ChunkedError, ChunkedWalk
 from router.http.wire.response_head import CHUNKED, UNTIL_CLOSE, HeadError, ResponseHead, parse_head
+from router.http.wire.upstream_tls import client_context, keep_session
 from router.replicas.endpoint import Endpoint
 
 MAX_RESPONSE_HEAD = 64 * 1024
@@ -196,6 +197,8 @@ class UpstreamConnection(asyncio.Protocol):
         receiver = self._receiver
         head = self._head
         self._drop_receiver()
+        if self.used == 1:
+            self.pool.keep_session(self)
         if excess or head is None or not head.keep_alive:
             self.transport.close()
         else:
@@ -251,15 +254,19 @@ class UpstreamPool:
     Attributes:
         endpoint: the replica.
         open: number of open connections, idle and busy.
+        signs_of_life: grows with each answer to a client's request, and a few times a second while an answer flows.
     """
 
     def __init__(self, endpoint: Endpoint, connect_timeout_s: float, tick_s: float) -> None:
         self.endpoint = endpoint
         self._connect_timeout_s = connect_timeout_s
+        access = endpoint.access
+        self._tls_name = (access.server_name or endpoint.host) if access.uses_tls else None
         self._idle_ticks = max(1, int(IDLE_S / tick_s))
         self._idle: list[UpstreamConnection] = []
         self._closed = False
         self.open = 0
+        self.signs_of_life = 0
 
     def take(self) -> UpstreamConnection | None:
         """Return the idle connection that was used last; None where there is none and the caller must `connect`."""
@@ -274,15 +281,25 @@ class UpstreamPool:
         """Open a new connection.
 
         Raises:
-            OSError: the replica does not accept it.
+            OSError: the replica does not accept it, or its certificate is not trusted.
             TimeoutError: it was not open within `connect_timeout_s`.
         """
         loop = asyncio.get_running_loop()
+        endpoint = self.endpoint
         async with asyncio.timeout(self._connect_timeout_s):
             _, connection = await loop.create_connection(
-                lambda: UpstreamConnection(self), self.endpoint.host, self.endpoint.http_port
+                lambda: UpstreamConnection(self),
+                endpoint.host,
+                endpoint.http_port,
+                ssl=client_context(endpoint.access.ca_file) if self._tls_name else None,
+                server_hostname=self._tls_name,
             )
         return connection
+
+    def keep_session(self, connection: UpstreamConnection) -> None:
+        """Keep the TLS session of a connection whose first answer is complete, for those opened later."""
+        if self._tls_name is not None:
+            keep_session(self._tls_name, connection.transport)
 
     def put(self, connection: UpstreamConnection) -> None:
         """Take back a connection that can be used again."""

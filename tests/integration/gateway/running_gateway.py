@@ -25,9 +25,14 @@ class WallClock:
 
 @asynccontextmanager
 async def running_gateway(
-    ports: Sequence[int], *, models: Sequence[ModelSpec] = (), credential: str = "", **limits: object
+    ports: Sequence[int],
+    *,
+    models: Sequence[ModelSpec] = (),
+    credential: str = "",
+    endpoints: Sequence[Endpoint] = (),
+    **limits: object,
 ) -> AsyncIterator[Gateway]:
-    """Run a gateway for model `m` with one replica on each of `ports`, in the running loop."""
+    """Run a gateway for model `m` with one replica on each of `ports`, or at `endpoints`, in the running loop."""
     spec = GatewaySpec.model_validate({"host": "127.0.0.1", "port": 0, "admin_port": 0, **limits})
     gateway = Gateway(
         spec,
@@ -39,7 +44,7 @@ async def running_gateway(
     )
     await gateway.start()
     try:
-        gateway.apply_view([Endpoint(f"r{i}", "m", "127.0.0.1", port) for i, port in enumerate(ports)])
+        gateway.apply_view(endpoints or [Endpoint(f"r{i}", "m", "127.0.0.1", port) for i, port in enumerate(ports)])
         yield gateway
     finally:
         await gateway.stop(0.0)

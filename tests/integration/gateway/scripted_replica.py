@@ -1,6 +1,7 @@
 """A replica whose every byte the test decides: for what no well-behaved engine does."""
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Self
@@ -53,18 +54,20 @@ class ScriptedReplica:
         received: every request so far.
         connections: connections accepted so far.
         one_closed: set when a connection has ended.
+        tls: what it speaks TLS with; None: plain TCP.
     """
 
     script: Script
     received: list[Received] = field(default_factory=list)
     connections: int = 0
     one_closed: asyncio.Event = field(default_factory=asyncio.Event)
+    tls: ssl.SSLContext | None = None
     port: int = 0
 
     async def __aenter__(self) -> Self:
         """Listen on a free port."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -88,7 +88,7 @@ async def _sim_replicas(*specs: Mapping[str, object]) -> AsyncIterator[list[Endp
 
 
 async def _ready(gateway: Gateway) -> tuple[int, dict[str, Any]]:
-    status, _, body = await ask(gateway.port, b"GET /ready HTTP/1.1\r\nhost: t\r\n\r\n")
+    status, _, body = await ask(gateway.admin_port, b"GET /ready HTTP/1.1\r\nhost: t\r\n\r\n")
     return status, json.loads(body)
 
 
@@ -197,7 +197,7 @@ async def test_metrics_show_the_routing_efficiency() -> None:
         for _ in range(4):
             await ask(gateway.port, body)
         page = b"GET %s HTTP/1.1\r\nhost: t\r\n\r\n"
-        text = (await ask(gateway.port, page % b"/metrics"))[2].decode()
+        text = (await ask(gateway.admin_port, page % b"/metrics"))[2].decode()
         samples = {
             sample.name: sample.value for family in text_string_to_metric_families(text) for sample in family.samples
         }
@@ -206,6 +206,6 @@ async def test_metrics_show_the_routing_efficiency() -> None:
         assert samples["rackserve_prefix_hits_achieved"] == 0.0
         assert samples["rackserve_prefill_imbalance"] == 1.0
         assert samples["rackserve_prompt_tokens_total"] > 900
-        ready = json.loads((await ask(gateway.port, page % b"/ready"))[2])
+        ready = json.loads((await ask(gateway.admin_port, page % b"/ready"))[2])
         why = {"observed": "r0: no self-test; inferred from what is sent there"}
         assert ready["affinity"] == {"m": {"mode": "observed", "exact": 0, "observed": 1, "none": 0, "why": why}}

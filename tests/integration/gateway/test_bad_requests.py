@@ -30,7 +30,9 @@ TABLE = {
     "no body": (request(b""), 400, "model_missing"),
     "unknown model": (request(b'{"model":"gpt-9"}'), 404, "model_not_found"),
     "form without boundary": (
-        _raw("POST /v1/a HTTP/1.1\nhost: t\ncontent-type: multipart/form-data\ncontent-length: 2\n\n{}"),
+        _raw(
+            "POST /v1/audio/translations HTTP/1.1\nhost: t\ncontent-type: multipart/form-data\ncontent-length: 2\n\n{}"
+        ),
         400,
         "invalid_json",
     ),

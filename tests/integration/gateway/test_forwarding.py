@@ -21,12 +21,12 @@ async def test_the_replicas_request_is_built_anew() -> None:
             b"Authorization: Bearer outer\r\nTraceParent: 00-aa-bb-01\r\nx-evil: 1\r\nconnection: x-evil\r\n"
             b"accept: text/event-stream\r\nx-rackserve-gateway: forged\r\ncookie: c=1\r\nX-Request-Id: mine-1\r\n"
         )
-        status, answer_headers, answer = await ask(gateway.port, request(body, path="/v1/x?y=1", headers=headers))
+        status, answer_headers, answer = await ask(gateway.port, request(body, path="/v1/score?y=1", headers=headers))
         seen = replica.received[0]
         assert (status, answer) == (200, b'{"got":%d}' % len(body))
         assert answer_headers["x-request-id"] == "mine-1"
         assert seen.body == body
-        assert seen.head.startswith(b"POST /v1/x?y=1 HTTP/1.1\r\n")
+        assert seen.head.startswith(b"POST /v1/score?y=1 HTTP/1.1\r\n")
         names = {line.split(b":")[0] for line in seen.head.split(b"\r\n")[1:]}
         assert names == {
             b"host",
@@ -41,6 +41,19 @@ async def test_the_replicas_request_is_built_anew() -> None:
         assert seen.header("authorization") == "Bearer inner"
         assert seen.header("x-rackserve-gateway") == "gateway-under-test"
         assert seen.header("x-request-id") == "mine-1"
+
+
+async def test_named_headers_are_passed_on() -> None:
+    """Those of `forward_headers` reach the replica beside the usual ones, several lines of one name as one list."""
+    names = ["X-Data-Parallel-Rank", "baggage", "accept"]
+    async with ScriptedReplica(_ok) as replica, running_gateway([replica.port], forward_headers=names) as gateway:
+        headers = b"x-data-parallel-rank: 3\r\nBaggage: a=1\r\nbaggage: b=2\r\nx-other: 1\r\naccept: a/b\r\n"
+        assert (await ask(gateway.port, request(headers=headers)))[0] == 200
+        seen = replica.received[0]
+        assert seen.header("x-data-parallel-rank") == "3"
+        assert seen.header("baggage") == "a=1, b=2"
+        assert seen.header("accept") == "a/b"
+        assert seen.header("x-other") is None
 
 
 async def test_a_stream_passes_byte_by_byte() -> None:

@@ -150,3 +150,18 @@ async def test_with_nobody_left_the_stream_ends_with_an_error() -> None:
     async with ScriptedReplica(_speaker(5)) as replica, running_gateway([replica.port]) as gateway:  # type: ignore[arg-type]
         _, _, body = await ask(gateway.port, request(BODY))
         assert json.loads(body.split(b"\n\n")[5][6:])["error"]["code"] == "replica_failed"
+
+
+async def test_streams_are_not_continued_where_that_is_switched_off() -> None:
+    """Without `resume_streams` a stream that breaks ends with an error event, and no other replica is asked."""
+    replicas = [ScriptedReplica(_speaker(5)) for _ in range(2)]  # type: ignore[arg-type]
+    async with (
+        replicas[0], replicas[1],
+        running_gateway([replica.port for replica in replicas], resume_streams=False) as gateway,
+    ):  # fmt: skip
+        status, _, body = await ask(gateway.port, request(BODY))
+        assert status == 200
+        assert body.count(b"w") < len(WORDS)
+        assert b'"replica_failed"' in body
+        assert b"[DONE]" not in body
+        assert sorted(len(replica.received) for replica in replicas) == [0, 1]

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -351,3 +352,20 @@ async def test_usage_corrects_what_a_request_was_thought_to_cost() -> None:
             offered = load.offered_work
         assert works[0] == pytest.approx(4 * 256, rel=0.05)
         assert works[-1] > 60 * works[0]
+
+
+async def test_a_server_never_has_more_requests_than_its_bound() -> None:
+    """Beyond `max_requests` requests wait in the gateway; each goes as one before it ends."""
+    turnstile = Turnstile()
+    async with ScriptedReplica(turnstile) as replica:
+        view = [Endpoint("r", "m", "127.0.0.1", replica.port, max_requests=2)]
+        async with running_gateway([], endpoints=view) as gateway:
+            asked = [asyncio.create_task(ask(gateway.port, request())) for _ in range(5)]
+            await eventually(lambda: waiting(gateway) == 3 and len(replica.received) == 2)
+            for done in range(1, 4):
+                turnstile.let_through()
+                await eventually(
+                    partial(lambda done: (waiting(gateway), len(replica.received)) == (3 - done, 2 + done), done)
+                )
+            turnstile.let_through(2)
+            assert [status for status, _, _ in await asyncio.gather(*asked)] == [200] * 5

@@ -131,10 +131,12 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.open.remove(ticket)
         self._settle(ticket)
 
-    @rule(ids=st.sets(st.integers(0, 4)))
-    def view(self, ids: set[int]) -> None:
-        """Set which replicas exist."""
-        self.dispatcher.set_replicas([Endpoint(f"r{number}", "m", "h", 1) for number in sorted(ids)], self.now_s)
+    @rule(ids=st.sets(st.integers(0, 4)), most=st.integers(0, 3))
+    def view(self, ids: set[int], most: int) -> None:
+        """Set which replicas exist, and how many requests each may have."""
+        self.dispatcher.set_replicas(
+            [Endpoint(f"r{number}", "m", "h", 1, max_requests=most) for number in sorted(ids)], self.now_s
+        )
 
     @rule(
         number=st.integers(0, 4),

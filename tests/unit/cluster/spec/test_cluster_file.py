@@ -132,6 +132,15 @@ extra: 1
             "gateway.node_labels.role",
             "must have one plain value with every_node; got '!head'",
         ),
+        (MINIMAL + "gateway: {forward_headers: [Host]}", "gateway.forward_headers[0]", "the gateway makes it anew"),
+        (MINIMAL + "gateway: {forward_headers: [ok, TE]}", "gateway.forward_headers[1]", "about one connection"),
+        (MINIMAL + "gateway: {forward_headers: [authorization]}", "gateway.forward_headers[0]", "a client's secret"),
+        (
+            MINIMAL + "gateway: {forward_headers: [x-rackserve-gateway]}",
+            "gateway.forward_headers[0]",
+            "between gateways",
+        ),
+        (MINIMAL + "gateway: {forward_headers: ['a: b']}", "gateway.forward_headers[0]", "is no name of a header"),
         (MINIMAL + "gatway: {}", "gatway", "did you mean 'gateway'?"),
     ],
 )

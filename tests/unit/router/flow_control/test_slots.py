@@ -150,3 +150,26 @@ def test_without_late_binding_a_replica_always_has_room() -> None:
     slots.set_draining(replicas[0], draining=True, now_s=0.2)
     assert slots.with_room(replicas, 0.2) == slots.with_places(replicas, 0.2) == replicas[1:]
     slots.check_integrity(0.2)
+
+
+def test_a_bound_of_its_own_holds_whatever_is_learned() -> None:
+    """At `max_requests` a replica is closed; it opens as one of its requests ends, or as its bound is raised."""
+    for late_binding in (True, False):
+        slots: Slots[Replica] = Slots(late_binding=late_binding)
+        replica = Replica(Endpoint("a", "m", "h", 1, max_requests=2))
+        slots.join(replica)
+        send(slots, replica, 0.0)
+        assert slots.any_open(0.0)
+        send(slots, replica, 0.0)
+        assert not slots.any_open(0.0)
+        assert slots.next_opening_s() is None
+        slots.check_integrity(0.0)
+        slots.give(replica, 1.0)
+        assert slots.any_open(1.0)
+        send(slots, replica, 1.0)
+        slots.report(replica, report(running=2), 2.0)
+        assert not slots.any_open(2.0)
+        slots.set_most(replica, 3, 2.0)
+        assert slots.any_open(2.0)
+        slots.set_most(replica, 0, 2.0)
+        slots.check_integrity(2.0)

@@ -1,6 +1,6 @@
 """A plain server's KV capacity, from its metrics."""
 
-from deployments.gateway.server_metrics import kv_tokens_of
+from deployments.standalone.server_metrics import kv_tokens_of
 
 _VLLM = """# HELP vllm:cache_config_info Information of the LLMEngine CacheConfig
 # TYPE vllm:cache_config_info gauge

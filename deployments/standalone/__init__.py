@@ -1,0 +1,1 @@
+"""The gateway alone, without Ray, in front of any OpenAI-compatible servers."""

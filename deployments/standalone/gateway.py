@@ -1,0 +1,186 @@
+"""Runs the gateway without Ray, in front of any OpenAI-compatible servers, which are polled for their models."""
+
+import asyncio
+import secrets
+from collections.abc import Iterable, Sequence
+from random import Random
+from typing import Final
+
+from cluster.errors import PolicyError
+from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.gateway_spec import GatewaySpec
+from deployments.process.machine_clock import MachineClock
+from deployments.standalone.server import Server
+from deployments.standalone.server_address import ServerAddress
+from deployments.standalone.server_poll import PATIENCE_S, ServerPoll
+from deployments.tracing.wiring import close, gateway_tracer
+from router.http.gateway import Gateway
+from router.replicas.endpoint import Endpoint
+from router.scheduling.needed_telemetry import why_unmet
+from router.scheduling.registry import policy_named
+
+SETTLE_S: Final = 0.02
+"""Seconds for which news of servers is collected before the data plane gets it: they often come together."""
+
+
+class StandaloneGateway:
+    """Runs a gateway in front of plain servers; used from one event loop: `start`, then `stop`.
+
+    Args:
+        spec: addresses to listen on, limits and tenants.
+        servers: where the servers are.
+        policy: name of the routing policy, for all models.
+        credential: the bearer token that the servers ask for; "": none is sent.
+        request_timeout_s: seconds of silence after which a server has failed a request.
+        poll_timeout_s: seconds after which a poll of a server has failed.
+
+    Raises:
+        PolicyError: there is no such policy, or it needs telemetry, which plain servers do not send.
+
+    Attributes:
+        gateway: the data plane.
+    """
+
+    def __init__(  # noqa: PLR0913 - the composition of one process
+        self,
+        spec: GatewaySpec,
+        servers: Sequence[ServerAddress],
+        *,
+        policy: str,
+        credential: str = "",
+        request_timeout_s: float = 600.0,
+        poll_timeout_s: float = PATIENCE_S,
+    ) -> None:
+        unmet = why_unmet(policy_named(policy), [Endpoint(each.name, "", each.host, each.port) for each in servers])
+        if unmet:
+            raise PolicyError(unmet)
+        # Names in cluster files must be plain; those that servers announce are taken as they are, by copying this spec.
+        self._any_model = ModelSpec(
+            name="any",
+            source="any",
+            policy=policy,
+            request_timeout_s=request_timeout_s,
+            cold_start_timeout_s=0.0,  # no server will be started, so requests are refused at once
+        )
+        self._models: dict[str, ModelSpec] = {}
+        self._poll_timeout_s = poll_timeout_s
+        self._polls: dict[ServerAddress, ServerPoll] = {}
+        self._tasks: dict[ServerAddress, asyncio.Task[None]] = {}
+        self._told: object = None
+        self._telling: asyncio.TimerHandle | None = None
+        self._failure: asyncio.Future[None] | None = None
+        self._rng = Random()  # noqa: S311 - breaks ties, and spreads polls over time
+        self._clock = MachineClock()
+        self._tracer = gateway_tracer()
+        self.gateway = Gateway(
+            spec,
+            (),
+            gateway_id=f"standalone-{secrets.token_hex(4)}",
+            credential=credential,
+            clock=self._clock,
+            rng=self._rng,
+            tracer=self._tracer,
+        )
+        for address in servers:
+            self._add(address)
+
+    @property
+    def servers(self) -> list[Server]:
+        """What is known of each server, in their order."""
+        return [poll.server for poll in self._polls.values()]
+
+    async def start(self) -> None:
+        """Poll every server once, then listen and go on polling.
+
+        Raises:
+            OSError: a port is taken, or the certificate cannot be used.
+        """
+        self._failure = asyncio.get_running_loop().create_future()
+        await asyncio.gather(*(poll.poll() for poll in self._polls.values()))
+        self._tell()
+        await self.gateway.start()
+        for address in self._polls:
+            self._keep_polling(address)
+
+    def set_servers(self, addresses: Iterable[ServerAddress]) -> None:
+        """Serve with exactly these servers from now on; requests on a server that is taken out go on."""
+        wanted = dict.fromkeys(addresses)
+        for address in self._polls.keys() - wanted.keys():
+            del self._polls[address]
+            task = self._tasks.pop(address, None)
+            if task is not None:
+                task.cancel()
+        for address in wanted:
+            if address not in self._polls:
+                self._add(address)
+                self._keep_polling(address, at_once=True)
+        self._tell_soon()
+
+    async def wait_for_failure(self) -> None:
+        """Wait for as long as the servers are polled; if polling ends by a defect in this code, raise its error."""
+        if self._failure is not None:
+            await asyncio.shield(self._failure)
+
+    async def stop(self, drain_s: float) -> None:
+        """Stop polling and accepting, let running answers finish for `drain_s` seconds, then end everything."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        if self._telling is not None:
+            self._telling.cancel()
+        await self.gateway.stop(drain_s)
+        await close(self._tracer)
+
+    # --- polling
+
+    def _add(self, address: ServerAddress) -> None:
+        self._polls[address] = ServerPoll(Server(address), self.gateway, self._clock.now_s, self._poll_timeout_s)
+
+    def _keep_polling(self, address: ServerAddress, *, at_once: bool = False) -> None:
+        poll = self._polls[address]
+        task = asyncio.get_running_loop().create_task(self._poll(poll, at_once), name=f"poll {address.name}")
+        task.add_done_callback(self._poll_ended)
+        self._tasks[address] = task
+
+    async def _poll(self, poll: ServerPoll, at_once: bool) -> None:  # noqa: FBT001 - private
+        if not at_once:  # polls of many servers are spread over time
+            await asyncio.sleep(self._rng.random() * poll.pause_s(len(self._polls)))
+        while True:
+            await poll.poll()
+            self._tell_soon()
+            await asyncio.sleep(poll.pause_s(len(self._polls)))
+
+    def _poll_ended(self, task: "asyncio.Task[None]") -> None:
+        failure = self._failure
+        if not task.cancelled() and failure is not None and not failure.done():
+            error = task.exception()
+            if error is not None:
+                failure.set_exception(error)
+
+    # --- telling the data plane
+
+    def _tell_soon(self) -> None:
+        if self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(SETTLE_S, self._tell)
+
+    def _tell(self) -> None:
+        """Give the data plane the models and servers as they are, if something has changed."""
+        self._telling = None
+        now_s = self._clock.now_s()
+        servers = self.servers
+        endpoints = [endpoint for server in servers for endpoint in server.endpoints(now_s)]
+        # A model stays known while its server is away, so that the refusal is "no replica" and not "no such model".
+        names = dict.fromkeys(name for server in servers for name in server.models)
+        unheard = [server.address.name for server in servers if not server.has_answered]
+        news = (endpoints, list(names), unheard)
+        if news == self._told:
+            return
+        self._told = news
+        if names.keys() != self._models.keys():
+            self._models = {name: self._models.get(name) or self._spec_of(name) for name in names}
+            self.gateway.set_models(tuple(self._models.values()))
+        self.gateway.apply_view(endpoints)
+        self.gateway.expect_models_of(unheard)
+
+    def _spec_of(self, name: str) -> ModelSpec:
+        return self._any_model.model_copy(update={"name": name, "source": name})

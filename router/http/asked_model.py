@@ -1,0 +1,146 @@
+"""Says which model a request means, so that the gateway and the engine behind it mean the same one.
+
+Engines read bodies by themselves: a body without a model means the engine's own default, and of two readings of a body
+they may take the other. So a body that can be read in two ways is refused, and a model that the body leaves out is put
+into it wherever more than one can be meant.
+"""
+
+from router.http.api.envelope import Envelope, EnvelopeError, check_model_is_named_once, read_json
+from router.http.api.form import read_form, with_model_field
+from router.http.api.paths import Body
+from router.http.auth import Tenant
+from router.http.data_plane import DataPlane
+from router.http.wire.incoming import IncomingRequest
+from router.outcome import Outcome
+
+MAX_LISTED = 20
+"""Most models that an error lists by name."""
+_EMPTY = Envelope()
+
+
+class AskedModelError(Exception):
+    """The request means no model that its key may use, or its body is of a kind that the path does not take.
+
+    Args:
+        outcome: why it is refused.
+        message: what was wrong and what would be right, for the client. Names no model that the key may not use.
+        model: the model that was asked for; "" unless the cluster serves it.
+        param: the body's field that is wrong; None: it is the body as a whole.
+    """
+
+    def __init__(self, outcome: Outcome, message: str, *, model: str = "", param: str | None = "model") -> None:
+        super().__init__(message)
+        self.outcome = outcome
+        self.model = model
+        self.param = param
+
+
+def read_body(incoming: IncomingRequest, kind: Body, tenant: Tenant) -> Envelope:
+    """Return the fields of the body that routing needs.
+
+    Raises:
+        AskedModelError: the body's type is not the one that the path takes.
+        EnvelopeError: the body cannot be read, or could be read in two ways.
+    """
+    body = incoming.body
+    if not body:
+        return _EMPTY
+    content_type = incoming.headers.get(b"content-type", b"")
+    if kind is Body.JSON:
+        if content_type and content_type != b"application/json" and not _is_json(content_type):
+            raise _wrong_type(content_type, kind)
+        envelope = read_json(body)
+        if tenant.models is not None:
+            check_model_is_named_once(body)
+        return envelope
+    if content_type.partition(b";")[0].strip().lower() != b"multipart/form-data":
+        raise _wrong_type(content_type, kind)
+    return read_form(body, content_type)
+
+
+def _is_json(content_type: bytes) -> bool:
+    media_type, _, parameters = content_type.lower().partition(b";")
+    media_type = media_type.strip()
+    is_json = media_type == b"application/json" or media_type.endswith(b"+json")
+    return is_json and (b"charset" not in parameters or b"utf-8" in parameters or b"utf8" in parameters)
+
+
+def _wrong_type(content_type: bytes, kind: Body) -> AskedModelError:
+    shown = content_type[:80].decode("latin-1")
+    message = f"this path takes {kind.value}, in UTF-8, but the content-type is {shown!r}"
+    return AskedModelError(Outcome.UNSUPPORTED_MEDIA_TYPE, message, param=None)
+
+
+class AskedModel:
+    """Finds the model that a request means.
+
+    Args:
+        plane: the gateway's shared state.
+    """
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+
+    def resolve(
+        self, incoming: IncomingRequest, envelope: Envelope, tenant: Tenant, kind: Body, deployment: str | None
+    ) -> tuple[str, dict[str, str]]:
+        """Return the model, and the members that the JSON body must get so that the engine means the same one.
+
+        A form that needs it gets its field at once.
+
+        Args:
+            incoming: the request.
+            envelope: what was read of its body.
+            tenant: whose it is.
+            kind: what its body is.
+            deployment: the model that the path names, which counts before the body's (Azure); None: it names none.
+
+        Raises:
+            AskedModelError: it means no model, or none that this tenant may use.
+        """
+        flows = self._plane.models.flows
+        named = envelope.model or None  # to engines, too, an empty name means their default
+        model = deployment or named
+        if model is None:
+            usable = self.usable(tenant)
+            if len(usable) != 1:
+                message = f"the request names no model; there are: {_listed(usable)}"
+                raise AskedModelError(Outcome.MODEL_MISSING, message)
+            model = usable[0]
+        elif not tenant.may_use(model):
+            # The same words whether it exists or not: what a key may not use must not be found out by it.
+            message = f"this API key may not use a model {model[:200]!r}; it may use: {_listed(self.usable(tenant))}"
+            known = model if model in flows else ""
+            raise AskedModelError(Outcome.FORBIDDEN_MODEL, message, model=known)
+        elif model not in flows and self._plane.models.unheard:
+            message = f"the model {model[:200]!r} is not known yet; a server has not answered so far"
+            raise AskedModelError(Outcome.NO_REPLICA, message)
+        elif model not in flows:
+            message = f"the model {model[:200]!r} does not exist; there are: {_listed(self.usable(tenant))}"
+            raise AskedModelError(Outcome.MODEL_NOT_FOUND, message)
+        if model == named or (named is None and deployment is None and len(flows) == 1):
+            return model, {}
+        if kind is Body.FORM:
+            self._put_into_form(incoming, named, model)
+            return model, {}
+        return model, {"model": model}
+
+    def usable(self, tenant: Tenant) -> list[str]:
+        """Return the names of the models that a tenant may use, sorted."""
+        return sorted(name for name in self._plane.models.flows if tenant.may_use(name))
+
+    @staticmethod
+    def _put_into_form(incoming: IncomingRequest, named: str | None, model: str) -> None:
+        form = None
+        if named is None and incoming.body:
+            form = with_model_field(incoming.body, incoming.headers.get(b"content-type", b""), model)
+        if form is None:
+            raise EnvelopeError(f"the form must have the field model, and there {model!r}, as the path says")
+        incoming.body = form
+
+
+def _listed(models: list[str]) -> str:
+    if not models:
+        return "none"
+    more = len(models) - MAX_LISTED
+    return ", ".join(models[:MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
