@@ -15,6 +15,7 @@ from cluster.errors import ClusterError, ClusterUnreachableError, SpecError, Spe
 from cluster.spec.cluster_spec import ClusterSpec
 from deployments import app
 from deployments.launch.application import POLL_S, Launch, Progress
+from deployments.launch.preflight import check_here
 from deployments.models.builtins import BUILTIN_MODELS
 from deployments.models.source import fetch
 
@@ -38,6 +39,7 @@ def serve(file: Path, address: str, *, verbose: bool, console: Console) -> None:
     """
     spec = app.read(file)
     if not address:
+        check_here(spec, str(file))
         fetch_builtin_models(spec, console)
     launch = Launch(spec, address, quiet=not verbose)
     with stop_signals() as is_stopping:

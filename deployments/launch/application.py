@@ -22,6 +22,7 @@ from deployments.directory.membership import GatewayEndpoint, View
 from deployments.gateway.operators import headers_by_ray
 from deployments.gateway.process import WILDCARDS
 from deployments.launch.missing_machines import missing_machines
+from deployments.launch.running_spec import forget_spec, keep_spec
 
 POLL_S: Final = 0.5
 """Seconds between two looks at the application's progress."""
@@ -120,6 +121,7 @@ class Launch:
             return
         self._deployed = True
         ray_api.deploy(app.compose(self._spec), self._name)
+        keep_spec(self._spec)
 
     def progress(self) -> Progress:
         """Return how far the application has started.
@@ -211,6 +213,7 @@ class Launch:
             ray_api.kill_actor(actor_name(self._name))
             ray_api.kill_actor(autoscaling_actor.actor_name(self._name))
             ray_api.forget_secret(self._name)
+            forget_spec(self._name)
         if self._started_serve and self._address:
             ray_api.stop_serve()
 
