@@ -10,7 +10,7 @@ import httpx
 from rich.console import Console
 
 from cluster.errors import ClusterError, ClusterUnreachableError
-from deployments.commands.gateway_pages import AdminPort, GatewayPages, apps_url_of, apps_url_on_ray
+from deployments.commands.gateway_pages import AdminPort, GatewayPages, apps_url_on_ray, with_port
 from deployments.commands.target import Target
 from deployments.gateway.operators import headers_by_key
 
@@ -98,7 +98,7 @@ class ChatEndpoint:
             pages.close()
         if state is None:
             return False
-        self.url = apps_url_of(self.url, int(state["port"]))
+        self.url = with_port(self.url, int(state["port"]))
         self._client.base_url = httpx.URL(self.url)
         return True
 

@@ -17,9 +17,9 @@ from deployments.commands.replay import replay
 from deployments.commands.target import check_listening
 from deployments.process.logs import configure_logs
 
-# ruff: noqa: PLC0415, FBT002, PLR0913, PLR0917
+# ruff: noqa: PLC0415, FBT002
 # Imports inside: a subcommand loads only what it needs; Ray alone takes a second, and `gateway` runs without it.
-# Flags and many parameters: Typer reads a command's options from its signature.
+# Flags: Typer reads a command's options from its signature.
 
 app = typer.Typer(
     name="rackserve",

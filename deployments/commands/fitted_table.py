@@ -26,7 +26,9 @@ def print_rows(console: Console, headings: Sequence[str], rows: Sequence[Sequenc
         return
     widths = [max(map(cell_len, column)) for column in zip(headings, *rows, strict=True)]
     if sum(widths) + BORDER * len(widths) + 1 <= console.width:
-        table = Table(*(Text(heading) for heading in headings))
+        table = Table()
+        for heading in headings:
+            table.add_column(Text(heading))
         for row in rows:
             table.add_row(*(Text(cell, no_wrap=True) for cell in row))
         console.print(table)

@@ -64,7 +64,7 @@ class GatewayPages:
 def admin_ports(target: Target, pages: GatewayPages) -> list[AdminPort]:
     """Return the admin ports of the gateways that a command asks.
 
-    A URL may be that of the apps' port, if the same gateway's admin port is the usual one.
+    A URL may be that of the apps' port, if the same gateway's admin port is the usual one or one of the next two.
 
     Raises:
         ClusterUnreachableError: nothing answers at any of the URLs, or there is no gateway on the Ray cluster.
@@ -93,7 +93,7 @@ def ports_at(urls: Sequence[str], pages: GatewayPages) -> list[AdminPort]:
         except httpx.HTTPError as error:
             silent.append(f"{url}: {str(error) or type(error).__name__}")
     if not found:
-        raise ClusterUnreachableError(f"no gateway answers at {'; '.join(silent)}")
+        raise ClusterUnreachableError(f"no gateway answers at {'; '.join(silent)}; name its admin port by --url")
     return found
 
 
@@ -105,10 +105,12 @@ def _port_at(url: str, pages: GatewayPages) -> AdminPort:
     if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
         raise ClusterError(f"{url} asks for the operators' key: give it in {ADMIN_KEY}")
     parts = urlsplit(url)
-    usual = AdminPort(f"http://{in_url(parts.hostname or '')}:{USUAL_ADMIN_PORT}", port.headers)
-    state = pages.state(usual)
-    if state is not None and state.get("port") == (parts.port or (443 if parts.scheme == "https" else 80)):
-        return usual
+    apps_port = parts.port or (443 if parts.scheme == "https" else 80)
+    for number in (USUAL_ADMIN_PORT, apps_port + 1, apps_port + 2):
+        guess = AdminPort(with_port(url, number), port.headers)
+        state = pages.state(guess)
+        if state is not None and state.get("port") == apps_port:
+            return guess
     raise ClusterError(
         f"{url} is not a gateway's admin port, for it answers /state with HTTP {answer.status_code}; give the one of "
         "`gateway.admin_port`"
@@ -137,9 +139,9 @@ def apps_url_on_ray(address: str) -> str:
     raise ClusterUnreachableError(f"no gateway of RackServe on the Ray cluster at {address}")
 
 
-def apps_url_of(admin_url: str, port: int) -> str:
-    """Return the URL of the apps' port `port` of the gateway whose admin port is at `admin_url`."""
-    return f"http://{in_url(urlsplit(admin_url).hostname or '')}:{port}"
+def with_port(url: str, port: int) -> str:
+    """Return the URL of another port of the machine that a URL names."""
+    return f"http://{in_url(urlsplit(url).hostname or '')}:{port}"
 
 
 def in_url(host: str) -> str:

@@ -1,6 +1,5 @@
 """`rackserve validate`: checks a file that an operator wrote, by the rules of the command that reads it."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,7 +57,7 @@ def _kind_of(text: str) -> FileKind[Any]:
         data = read_tree(text).data
     except yaml.YAMLError:
         data = None  # its reader reports what is wrong, and where
-    keys: Mapping[str, Any] = data if isinstance(data, dict) else {}
+    keys: dict[str, Any] = data if isinstance(data, dict) else {}
     found = next((kind for key, kind in KINDS if key in keys), None)
     if found is not None:
         return found

@@ -144,7 +144,9 @@ class Launch:
             ready = found.replicas.get("RUNNING", 0) if found else 0
             # Serve remarks on replicas that start for more than 30 s, which is normal for engines.
             message = found.message if found and "to initialize" not in found.message else ""
-            wanted = found.wanted if found and model.replicas.is_autoscaled else model.replicas.min
+            # Once it serves, `rackserve scale` may have changed what the file says.
+            is_counted = model.replicas.is_autoscaled or state.status == "RUNNING"
+            wanted = found.wanted if found and is_counted else model.replicas.min
             models[model.name] = ModelProgress(ready, wanted, reason_in(message))
         view = self._view()
         url = ""

@@ -1,4 +1,4 @@
-"""Checks on this machine, before Ray starts, what a cluster file that is served here names: models, keys, certificates."""
+"""Checks on this machine, before Ray starts, what a cluster file names: models, keys, certificates."""
 
 import os
 from collections.abc import Iterator

@@ -41,6 +41,7 @@ from deployments.ray_api.draining import drain_node, replicas_on
 from deployments.ray_api.gang_bundles import GangBundles, StandingGang, standing_gangs
 from deployments.ray_api.kept_texts import forget_text, keep_text, kept_text
 from deployments.ray_api.machines import Machine, ask_autoscaler, lasting_nodes, machine_here, machines
+from deployments.ray_api.replica_logs import LogPart, LogReader, ReplicaProcess, replica_processes
 from deployments.ray_api.serve import default_serve_port, is_serve_running, serve_http_port, start_serve, stop_serve
 from deployments.ray_api.shared_secrets import forget_secret, shared_secret
 
@@ -52,9 +53,12 @@ __all__ = [
     "DeploymentState",
     "GangBundles",
     "LikedNodes",
+    "LogPart",
+    "LogReader",
     "Machine",
     "PolicyOptions",
     "ReplicaIdentity",
+    "ReplicaProcess",
     "StandingGang",
     "abandon_own_cluster",
     "actor_names",
@@ -89,6 +93,7 @@ __all__ = [
     "node_address",
     "node_id",
     "node_labels",
+    "replica_processes",
     "replicas_on",
     "serve_http_port",
     "shared_secret",
