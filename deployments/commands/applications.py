@@ -1,4 +1,4 @@
-"""Finds the applications on a connected Ray cluster that have a model, for the commands that are given its name."""
+"""Finds RackServe's applications on a connected Ray cluster, and those that have a model of a given name."""
 
 import difflib
 
@@ -8,6 +8,23 @@ from deployments import app
 from deployments.directory.client import actor_name
 
 
+def our_applications() -> list[str]:
+    """Return the names of RackServe's applications, sorted; those that are only starting, or fail to, included.
+
+    Raises:
+        ClusterUnreachableError: there is none on the cluster.
+    """
+    directories = set(ray_api.actor_names())
+    ours = [
+        name
+        for name in ray_api.application_names()
+        if actor_name(name) in directories or app.GATEWAY_DEPLOYMENT in _deployments_of(name)
+    ]
+    if not ours:
+        raise ClusterUnreachableError(f"no RackServe on the Ray cluster at {ray_api.address()}")
+    return ours
+
+
 def applications_with(model: str) -> list[str]:
     """Return the names of the applications that have a model, sorted.
 
@@ -15,20 +32,16 @@ def applications_with(model: str) -> list[str]:
         ClusterUnreachableError: no application of RackServe is on the cluster.
         ClusterError: none has the model.
     """
-    directories = set(ray_api.actor_names())
-    ours = [name for name in ray_api.application_names() if actor_name(name) in directories]
-    if not ours:
-        raise ClusterUnreachableError(f"no RackServe on the Ray cluster at {ray_api.address()}")
-    deployments: set[str] = set()
-    found = []
-    for name in ours:
-        state = ray_api.application_state(name)
-        theirs = set(state.deployments) if state is not None else set()
-        deployments |= theirs - {app.GATEWAY_DEPLOYMENT}
-        if app.deployment_name(model) in theirs:
-            found.append(name)
+    deployments = {name: _deployments_of(name) for name in our_applications()}
+    found = [name for name, theirs in deployments.items() if app.deployment_name(model) in theirs]
     if not found:
-        close = difflib.get_close_matches(model, deployments, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are the deployments {', '.join(sorted(deployments))}"
+        there = sorted(set().union(*deployments.values()) - {app.GATEWAY_DEPLOYMENT})
+        close = difflib.get_close_matches(model, there, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are the deployments {', '.join(there)}"
         raise ClusterError(f"no application on the cluster has a model {model!r}; {hint}")
     return found
+
+
+def _deployments_of(application: str) -> set[str]:
+    state = ray_api.application_state(application)
+    return set(state.deployments) if state is not None else set()

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import deployments.ray_api as ray_api
-from cluster.errors import ClusterError, ClusterUnreachableError
+from cluster.errors import ClusterError
 from deployments.app import GATEWAY_DEPLOYMENT
+from deployments.commands.applications import our_applications
 from deployments.commands.gateway_pages import AdminPort, GatewayPages
 from deployments.commands.gateway_report import queue_of
 from deployments.commands.scaling_table import decisions_of
 from deployments.commands.waiting_gangs import waiting_gangs
-from deployments.directory.client import actor_name, view_now
+from deployments.directory.client import view_now
 from deployments.directory.membership import GatewayEndpoint, View
 from deployments.gateway.operators import headers_by_ray
 from deployments.launch.application import gateway_url, reason_in, why_failed
@@ -27,13 +28,9 @@ def report_of_ray(address: str) -> dict[str, Any]:
     ray_api.connect(address)
     pages = GatewayPages()
     try:
-        directories = set(ray_api.actor_names())
-        applications = [name for name in ray_api.application_names() if actor_name(name) in directories]
-        if not applications:
-            raise ClusterUnreachableError(f"no RackServe on the Ray cluster at {ray_api.address()}")
         return {
             "ray_address": ray_api.address(),
-            "applications": [_application(name, pages) for name in applications],
+            "applications": [_application(name, pages) for name in our_applications()],
             "waiting": waiting_gangs(),
         }
     finally:
