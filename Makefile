@@ -10,9 +10,9 @@ APART := $(BIN)/pytest -q -n $(WORKERS) --dist loadfile
 # One process has the session's vLLM, the other has Ray.
 TOGETHER := $(BIN)/pytest -q -n 2 --dist loadgroup
 DURATIONS := --durations-file .cache/test-durations
-BEYOND_UNITS := tests/engine_contract tests/integration tests/e2e tests/benchmarks
+BEYOND_UNITS := tests/engine_contract tests/integration tests/clients tests/e2e tests/benchmarks
 
-.PHONY: help setup demo test test-all check data format helm-docs lock clean \
+.PHONY: help setup demo test test-all test-clients check data format helm-docs lock clean \
 	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-autoscaling bench-admission bench-placement
 
 help: ## What there is to make
@@ -35,6 +35,10 @@ test-all: setup check ## Every test, the long ones too, and properties on new ex
 	HYPOTHESIS_PROFILE=explore $(UNITS) $(DURATIONS)/explore.txt --hypothesis-seed=$$seed tests/property
 	$(APART) $(DURATIONS)/apart.txt -m "not (ray or vllm)" $(BEYOND_UNITS)
 	$(TOGETHER) $(DURATIONS)/together.txt --full-size -m "ray or vllm" $(BEYOND_UNITS)
+
+test-clients: setup ## SDKs, frameworks, old HTTP and load generators against the endpoint, each in an environment of its own
+	$(BIN)/python -m tests.clients.environments
+	$(BIN)/pytest -q tests/clients
 
 check: setup ## Format, lint, types, import rules, unit and property tests: a few minutes
 	$(BIN)/ruff format --check $(SOURCES)

@@ -99,7 +99,7 @@ class MixedChats:
             messages.append({"role": "user", "content": text_of(rng.choice(self.kinds), self._size(rng), rng)})
             body: dict[str, Any] = {"messages": list(messages)}
             if self.tools and chat % 5 == 0:
-                body["tools"] = _TOOLS
+                body |= {"tools": _TOOLS, "tool_choice": "none"}  # it is the answers' text that goes on
             for _ in range(2 if rng.random() < 0.1 else 1):
                 self._messages = messages
                 yield body

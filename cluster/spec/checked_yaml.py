@@ -111,7 +111,8 @@ class FileKind(Generic[Root]):
             message = f"must be a mapping with the keys {keys}; got a {type(tree.data).__name__}"
             raise SpecError(source, [SpecProblem("", message)])
         found = dict(self.rules(tree.data)) | found
-        covered = {where[: len(where) - 1] for where in found} | self.ruled
+        covered = {where[: len(where) - 1] for where in found}
+        covered |= {place for place in self.ruled if any(where[: len(place)] == place for where in found)}
         found = dict(more(tree.data)) | found
         spec: Root | None = None
         try:

@@ -153,7 +153,7 @@ class ModelSpec(Part):
         autoscaling: how the number follows the load where `replicas` is a range.
         parallel: how one replica is divided over GPUs.
         policy: how the gateway picks a replica; `NAME:exact` requires that every replica reports what its cache holds.
-        engine_args: arguments for vLLM's `AsyncEngineArgs`, passed on unchanged.
+        engine_args: arguments for vLLM's `AsyncEngineArgs`, passed on unchanged; the simulated engine reads `runner`.
         env: environment variables of the replica's process.
         sim: settings of the simulated engine.
         cpus: CPU cores that Ray reserves for a replica.

@@ -26,6 +26,8 @@ def gateway_rules(data: Mapping[str, Any], models: Collection[str]) -> Iterator[
     for key, value in _mapping(gateway, "node_labels").items():
         if gateways == "every_node" and isinstance(value, str) and not PLAIN_LABEL.fullmatch(value):
             yield ("gateway", "node_labels", key), f"must have one plain value with every_node; got {value!r}"
+    if gateway.get("admin_key_sha256") and gateway.get("admin_key_file"):
+        yield ("gateway", "admin_key_file"), "admin_key_sha256 gives the operators' key already; give one of the two"
     yield from _ports(gateway, _mapping(data, "cluster"))
     yield from _tenants(gateway, models)
 
@@ -52,11 +54,12 @@ def _tenants(gateway: Mapping[str, Any], models: Collection[str]) -> Iterator[tu
         if not isinstance(tenant, dict):
             continue
         for key in ("name", "key_sha256"):
-            value = tenant.get(key)
-            owner = owner_of.setdefault((key, value), position) if isinstance(value, str) else position
-            if owner != position:
-                message = f"is already the {key} of gateway.tenants[{owner}]; each tenant must have its own"
-                yield ("gateway", "tenants", position, key), f"{value!r} {message}"
+            given = tenant.get(key)
+            for value in given if isinstance(given, list) else [given]:
+                owner = owner_of.setdefault((key, value), position) if isinstance(value, str) else position
+                if owner != position:
+                    message = f"is already the {key} of gateway.tenants[{owner}]; each tenant must have its own"
+                    yield ("gateway", "tenants", position, key), f"{value!r} {message}"
         allowed = tenant.get("models")
         for number, model in enumerate(allowed if isinstance(allowed, list) else ()):
             if isinstance(model, str) and model not in models:

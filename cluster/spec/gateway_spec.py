@@ -13,14 +13,20 @@ PLAIN_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 """A Ray label's plain value. In selectors Ray also accepts `!value` and `in(a,b)`, which this does not match."""
 
 
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+MAX_KEYS = 2
+"""API keys that a tenant may have at a time: the old one and the new one."""
+
+
 class TenantSpec(Part):
     """One customer of the cluster, recognised by an API key.
 
     Attributes:
         name: name in metrics and logs.
         key_sha256: SHA-256 of the API key, 64 hex digits (`printf %s KEY | sha256sum`); the key itself is never kept.
+            A list of two while keys are rotated: both are valid.
         key_file: instead of `key_sha256`: a file on the gateways' nodes that holds the API key, such as one of a
-            mounted Kubernetes Secret; it is read when a gateway starts.
+            mounted Kubernetes Secret, or two keys, each on its line. It is read again when it changes.
         models: names of the models the tenant may use; unset: all.
         cache_salt: tenants with equal salts share cached prefixes, as do tenants without a salt. With a salt of its own
             nobody can learn what the tenant asked from how fast an answer comes.
@@ -30,10 +36,14 @@ class TenantSpec(Part):
         requests_per_minute: limit in each gateway process, all models together; unset: no limit.
         tokens_per_minute: limit on estimated work in each gateway process, all models together, corrected when a
             request ends (see `router.flow_control.work`); unset: no limit.
+        requests_burst: requests that may come at once after a pause; unset: a sixth of `requests_per_minute`, at least
+            one.
+        tokens_burst: estimated work that may come at once after a pause; unset: a sixth of `tokens_per_minute`. A
+            request with more work than this is taken while none of it is used up.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    key_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    key_sha256: Sha256 | Annotated[tuple[Sha256, ...], Field(min_length=1, max_length=MAX_KEYS)] | None = None
     key_file: str = ""
     models: tuple[str, ...] | None = None
     cache_salt: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
@@ -42,6 +52,14 @@ class TenantSpec(Part):
     max_priority: PriorityName | None = None
     requests_per_minute: Annotated[float, Field(gt=0)] | None = None
     tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
+    requests_burst: Annotated[float, Field(ge=1)] | None = None
+    tokens_burst: Annotated[float, Field(ge=1)] | None = None
+
+    @property
+    def key_digests(self) -> tuple[str, ...]:
+        """The SHA-256 of each of its keys; empty before its `key_file` is read."""
+        given = self.key_sha256
+        return () if given is None else (given,) if isinstance(given, str) else given
 
     @model_validator(mode="after")
     def _has_one_key(self) -> Self:
@@ -59,7 +77,7 @@ def check_tenants_differ(tenants: Iterable[TenantSpec]) -> None:
     known = list(tenants)
     for what, values in (
         ("named", [tenant.name for tenant in known]),
-        ("known by the key_sha256", [tenant.key_sha256 for tenant in known if tenant.key_sha256]),
+        ("known by the key_sha256", [digest for tenant in known for digest in tenant.key_digests]),
     ):
         twice = sorted({value for value in values if values.count(value) > 1})
         if twice:
@@ -118,6 +136,8 @@ class GatewaySpec(Part):
         heartbeat_s: seconds of waiting after which the answer to a streamed request begins with comments
             (`: waiting`), one more each time, until the replica's first byte, so that no proxy or client on the way
             gives the connection up; errors come as events then. 0: none, the answer begins with the replica's.
+        access_log: file to which each gateway process adds a line of JSON for each request, without its content; `-`:
+            the standard output; empty: none.
         tenants: customers who may use the cluster; empty: everybody, as one anonymous tenant.
     """
 
@@ -143,6 +163,7 @@ class GatewaySpec(Part):
     forward_headers: Annotated[tuple[HeaderName, ...], Field(max_length=64)] = ()
     resume_streams: bool = True
     heartbeat_s: Annotated[float, Field(ge=0, le=3600)] = 0.0
+    access_log: str = ""
     tenants: tuple[TenantSpec, ...] = ()
 
     @model_validator(mode="after")

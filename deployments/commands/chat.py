@@ -13,6 +13,7 @@ from cluster.errors import ClusterError, ClusterUnreachableError
 from deployments.commands.gateway_pages import AdminPort, GatewayPages, apps_url_on_ray, with_port
 from deployments.commands.target import Target
 from deployments.gateway.operators import headers_by_key
+from deployments.process.direct_http import direct_client
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 600.0
@@ -70,7 +71,7 @@ class ChatEndpoint:
         if api_key:
             headers["authorization"] = f"Bearer {api_key}"
         timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=timeout)
+        self._client = direct_client(base_url=self.url, headers=headers, timeout=timeout)
 
     def models(self) -> list[str]:
         """Return the names of the models served.

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 
 from deployments.gateway.operators import headers_by_key
+from deployments.process.direct_http import direct_get
 
 TIMEOUT_S = 5.0
 
@@ -13,7 +14,7 @@ TIMEOUT_S = 5.0
 def fetch_explanation(admin_url: str, request_id: str) -> Mapping[str, Any]:
     """Return the entry for a request from the gateway at `admin_url`; empty if it has none or does not answer."""
     try:
-        response = httpx.get(f"{admin_url}/why/{request_id}", headers=headers_by_key(), timeout=TIMEOUT_S)
+        response = direct_get(f"{admin_url}/why/{request_id}", TIMEOUT_S, headers_by_key())
         return dict(response.json()) if response.is_success else {}
     except (httpx.HTTPError, ValueError):
         return {}

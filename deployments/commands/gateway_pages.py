@@ -12,6 +12,7 @@ from cluster.errors import ClusterError, ClusterUnreachableError
 from cluster.spec.gateway_spec import GatewaySpec
 from deployments.commands.target import Target
 from deployments.gateway.operators import ADMIN_KEY, headers_by_key, headers_by_ray
+from deployments.process.direct_http import direct_client
 
 if TYPE_CHECKING:
     from deployments.directory.membership import GatewayEndpoint
@@ -35,10 +36,10 @@ class AdminPort:
 
 
 class GatewayPages:
-    """A client of gateways' own pages. It uses no proxy: gateways are the cluster's own addresses."""
+    """A client of gateways' own pages."""
 
     def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
-        self._client = httpx.Client(timeout=timeout_s, transport=httpx.HTTPTransport())
+        self._client = direct_client(timeout=timeout_s)
 
     def get(self, port: AdminPort, path: str) -> httpx.Response:
         """Return the answer to one GET.

@@ -13,7 +13,6 @@ from deployments.autoscaling.client import ScalingClient
 from deployments.directory.client import DirectoryClient, actor_name
 from deployments.gateway.admin_key import with_admin_key_read
 from deployments.gateway.process import GatewayProcess
-from deployments.gateway.tenant_keys import with_keys_read
 from deployments.process.logs import configure_logs
 from deployments.process.loop_thread import LoopThread
 
@@ -62,7 +61,7 @@ class GatewayReplica:
             )
         await _check_port_is_ours(self._spec.port, identity.application)
         process = GatewayProcess(
-            with_admin_key_read(with_keys_read(self._spec)),
+            with_admin_key_read(self._spec),
             models,
             gateway_id=identity.unique_id,
             host=self._spec.host if self._spec.host not in EVERY_ADDRESS else ray_api.node_address(),

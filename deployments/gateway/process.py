@@ -8,11 +8,13 @@ from typing import Any
 
 from cluster.autoscaling.scaling_view import ScalingView
 from cluster.spec.cluster_spec import ModelSpec
-from cluster.spec.gateway_spec import GatewaySpec
+from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
 from deployments.autoscaling.load_push import LoadPush, LoadSink
 from deployments.directory.client import Announcement, DirectoryClient, follow
 from deployments.directory.membership import GatewayEndpoint, LastKnownReplicas, View
 from deployments.gateway.rolling_update import SUCCESSOR_S, may_leave
+from deployments.gateway.tenant_keys import with_keys_read
+from deployments.gateway.tenants_watch import TenantsWatch
 from deployments.process.machine_clock import MachineClock
 from deployments.telemetry.client import TelemetryClient
 from deployments.tracing.wiring import close, gateway_tracer
@@ -86,6 +88,7 @@ class GatewayProcess:
         self._announcement: Announcement | None = None
         self._load_sink = load_sink
         self._load_push: LoadPush | None = None
+        self._tenants = TenantsWatch(self._gateway, lambda: _tenants_of(spec)) if spec.tenants else None
         self._follower: asyncio.Task[None] | None = None
         self._has_view = asyncio.Event()
 
@@ -112,6 +115,8 @@ class GatewayProcess:
             async with asyncio.timeout(FIRST_VIEW_S):
                 await self._has_view.wait()
         await self._gateway.start()
+        if self._tenants is not None:
+            self._tenants.start()
         if self._load_sink is not None:
             self._load_push = LoadPush(self._load_sink, self._gateway_id, self._gateway.load)
             self._gateway.when_held(self._load_push.hurry)
@@ -162,6 +167,8 @@ class GatewayProcess:
                 await self._may_leave.wait()
         if self._announcement is not None:
             await self._announcement.withdraw()
+        if self._tenants is not None:
+            await self._tenants.stop()
         await self._gateway.stop(drain_s)
         if self._load_push is not None:
             await self._load_push.stop()
@@ -187,6 +194,11 @@ class GatewayProcess:
         self._gateway.apply_view(replicas)
         if self._telemetry is not None:
             self._telemetry.follow(replicas)
+
+
+def _tenants_of(spec: GatewaySpec) -> tuple[tuple[TenantSpec, ...], list[str]]:
+    """Return the tenants with their keys read, and the files of those keys."""
+    return with_keys_read(spec).tenants, [tenant.key_file for tenant in spec.tenants if tenant.key_file]
 
 
 def _reading_prompts(models: Sequence[ModelSpec]) -> frozenset[str]:

@@ -23,6 +23,7 @@ from deployments.gateway.operators import headers_by_ray
 from deployments.gateway.process import WILDCARDS
 from deployments.launch.missing_machines import missing_machines
 from deployments.launch.running_spec import forget_spec, keep_spec
+from deployments.process.direct_http import direct_get
 
 POLL_S: Final = 0.5
 """Seconds between two looks at the application's progress."""
@@ -309,7 +310,7 @@ def _readiness(gateway: GatewayEndpoint, headers: Mapping[str, str]) -> tuple[bo
     """Return whether a gateway can serve, and the telemetry that its models' policies need but no replica provides."""
     # Asked on the operators' port, because this machine may not know the certificate of the apps' port.
     try:
-        answer = httpx.get(f"{gateway.admin_url}/ready", headers=headers, timeout=2.0)
+        answer = direct_get(f"{gateway.admin_url}/ready", 2.0, headers)
         return answer.status_code == httpx.codes.OK, tuple(answer.json().get("unmet", ()))
     except (httpx.HTTPError, ValueError):
         return False, ()

@@ -11,7 +11,7 @@ from typing import Any, Final
 import grpc
 import ray
 from ray._private import services
-from ray._raylet import AuthenticationTokenLoader, Config, NodeID
+from ray._raylet import AuthenticationTokenLoader, Config, NodeID  # type: ignore[attr-defined] # Ray is untyped here
 from ray.core.generated.gcs_service_pb2 import CheckAliveRequest, GetAllNodeInfoRequest
 from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 

@@ -17,6 +17,7 @@ from deployments.kv_residency.replica_residency import ReplicaResidency
 from deployments.kv_residency.request_bodies import RequestBodies
 from deployments.kv_residency.self_test import AffinityProof, AffinitySelfTest
 from deployments.replica.guard import ReplicaGuard
+from deployments.replica.own_card import own_card
 from deployments.telemetry.service import TelemetryServer, TelemetryService
 from deployments.tracing.wiring import app_spans, close
 from router.prompt.chunk_chain import ChunkHasher
@@ -132,6 +133,7 @@ class ReplicaServer:
             domain=self._domain,
             caches_prefixes=proof.caches is not False,
             affinity_proof=proof.reason,
+            card=await own_card(app, self._model.name),
         )
 
     async def check_health(self) -> None:

@@ -1,6 +1,6 @@
 """Simulates a replica that prefills and decodes in batches, in virtual time.
 
-Its timing is that of the simulated engine (`deployments.engines.sim.scheduler`): each step prefills at most
+Its timing is that of the simulated engine (`deployments.engines.sim.generation.scheduler`): each step prefills at most
 `MAX_BATCHED_TOKENS` prompt tokens and decodes one token of every sequence past its prompt. While the same sequences are
 decoded and the same prompt fills the budget, all steps take equally long, so they are computed as one. That is why a
 fleet's day is simulated in seconds. `tests/unit/deployments/simulator/test_batching_replica.py` compares it with the
@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 from cluster.spec.cluster_spec import SimSpec
 from deployments.engines.rates import BusyRate
-from deployments.engines.sim.scheduler import MAX_BATCHED_TOKENS
+from deployments.engines.sim.generation.scheduler import MAX_BATCHED_TOKENS
 from router.replicas.load_report import LoadReport
 
 OwnerT = TypeVar("OwnerT")

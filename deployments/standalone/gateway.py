@@ -15,7 +15,6 @@ from deployments.standalone.server_address import ServerAddress
 from deployments.standalone.server_poll import PATIENCE_S, ServerPoll
 from deployments.tracing.wiring import close, gateway_tracer
 from router.http.gateway import Gateway
-from router.replicas.endpoint import Endpoint
 from router.scheduling.needed_telemetry import why_unmet
 from router.scheduling.registry import policy_named
 
@@ -51,7 +50,7 @@ class StandaloneGateway:
         request_timeout_s: float = 600.0,
         poll_timeout_s: float = PATIENCE_S,
     ) -> None:
-        unmet = why_unmet(policy_named(policy), [Endpoint(each.name, "", each.host, each.port) for each in servers])
+        unmet = why_unmet(policy_named(policy), [each.endpoint() for each in servers])
         if unmet:
             raise PolicyError(unmet)
         # Names in cluster files must be plain; those that servers announce are taken as they are, by copying this spec.
@@ -66,7 +65,6 @@ class StandaloneGateway:
         self._poll_timeout_s = poll_timeout_s
         self._polls: dict[ServerAddress, ServerPoll] = {}
         self._tasks: dict[ServerAddress, asyncio.Task[None]] = {}
-        self._told: object = None
         self._telling: asyncio.TimerHandle | None = None
         self._failure: asyncio.Future[None] | None = None
         self._rng = Random()  # noqa: S311 - breaks ties, and spreads polls over time
@@ -146,8 +144,8 @@ class StandaloneGateway:
         if not at_once:  # polls of many servers are spread over time
             await asyncio.sleep(self._rng.random() * poll.pause_s(len(self._polls)))
         while True:
-            await poll.poll()
-            self._tell_soon()
+            if await poll.poll():
+                self._tell_soon()
             await asyncio.sleep(poll.pause_s(len(self._polls)))
 
     def _poll_ended(self, task: "asyncio.Task[None]") -> None:
@@ -164,23 +162,17 @@ class StandaloneGateway:
             self._telling = asyncio.get_running_loop().call_later(SETTLE_S, self._tell)
 
     def _tell(self) -> None:
-        """Give the data plane the models and servers as they are, if something has changed."""
+        """Give the data plane the models and servers as they are."""
         self._telling = None
-        now_s = self._clock.now_s()
         servers = self.servers
-        endpoints = [endpoint for server in servers for endpoint in server.endpoints(now_s)]
+        endpoints = [endpoint for poll in self._polls.values() for endpoint in poll.endpoints]
         # A model stays known while its server is away, so that the refusal is "no replica" and not "no such model".
         names = dict.fromkeys(name for server in servers for name in server.models)
-        unheard = [server.address.name for server in servers if not server.has_answered]
-        news = (endpoints, list(names), unheard)
-        if news == self._told:
-            return
-        self._told = news
         if names.keys() != self._models.keys():
             self._models = {name: self._models.get(name) or self._spec_of(name) for name in names}
             self.gateway.set_models(tuple(self._models.values()))
         self.gateway.apply_view(endpoints)
-        self.gateway.expect_models_of(unheard)
+        self.gateway.expect_models_of([server.address.name for server in servers if not server.has_answered])
 
     def _spec_of(self, name: str) -> ModelSpec:
         return self._any_model.model_copy(update={"name": name, "source": name})

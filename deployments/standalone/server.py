@@ -1,7 +1,7 @@
 """What is known of one plain server: its models, and whether it is alive, by polls and by answers to requests."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from deployments.standalone.server_address import ServerAddress
@@ -71,11 +71,8 @@ class Server:
         if self.presence is Presence.AWAY and now_s - self.sign_s > KEEP_S:
             return []
         return [
-            Endpoint(
-                replica_id=self.address.name,
-                model=name,
-                host=self.address.host,
-                http_port=self.address.port,
+            replace(
+                self.address.endpoint(name),
                 kv_tokens=self.kv_tokens // len(self.models),
                 presence=self.presence,
                 started_s=self.started_s,

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from cluster.errors import ClusterError
+from router.replicas.access import PLAIN, Access
+from router.replicas.endpoint import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,16 +15,24 @@ class ServerAddress:
     Attributes:
         host: name or address of its host.
         port: its port.
+        access: how requests are sent there.
+        max_requests: requests that may run there at once; 0: as many as flow control finds.
     """
 
     host: str
     port: int
+    access: Access = PLAIN
+    max_requests: int = 0
 
     @property
     def name(self) -> str:
         """Return `host:port`, its replica id."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+    def endpoint(self, model: str = "") -> Endpoint:
+        """Return the row of one of its models for the data plane; "": of none in particular."""
+        return Endpoint(self.name, model, self.host, self.port, access=self.access, max_requests=self.max_requests)
 
 
 def server_at(url: str) -> ServerAddress:

@@ -13,12 +13,13 @@ something happens, with the time, and does what the tickets say:
 `set_replicas` and `report` take in the state of the replicas. `load`, `view` and `journal` show the dispatcher's own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import inf
 from random import Random
 from typing import Any
 
 from cluster.autoscaling.figures import GatewayFigures
+from router.dispatch.engine import Engines
 from router.dispatch.fleet import Fleet
 from router.dispatch.journal import Journal
 from router.dispatch.replica import Replica
@@ -59,6 +60,7 @@ class Dispatcher:
         limits: the model's bounds on waiting.
         room: the waiting room that all models of the process share; None: one of its own.
         rates: the tenants' rate limits over all models of the process; None: no limits.
+        engines: the engines of all models of the process; None: this model's replicas share none with others.
 
     Raises:
         PolicyError: there is no policy of that name.
@@ -79,10 +81,11 @@ class Dispatcher:
         limits: AdmissionLimits | None = None,
         room: WaitingRoom | None = None,
         rates: RateLimits | None = None,
+        engines: Engines | None = None,
     ) -> None:
         self.model = model
         self.estimator = ModelEstimator(reads_prompts=reads_prompts(policy))
-        self.fleet = Fleet(policy_named(policy, self.estimator))
+        self.fleet = Fleet(policy_named(policy, self.estimator), engines)
         self.journal = Journal()
         self.refused: list[Ticket] = []
         self._admission: Admission[Ticket, Replica] = Admission(limits or AdmissionLimits(), room, rates)
@@ -186,7 +189,7 @@ class Dispatcher:
             work = self._work.settle(
                 ticket.request, ticket.tenant, ticket.work, uncached_tokens=uncached, output_tokens=output
             )
-            self._admission.ended(ticket, work)
+            self._admission.ended(ticket, now_s, work)
         else:
             self._admission.remove(ticket, now_s)
 
@@ -230,12 +233,9 @@ class Dispatcher:
             self._replicas_changed(now_s)
 
     def _go_on(self, ticket: Ticket, now_s: float) -> None:
-        staying = self.fleet.staying()
+        staying = self.fleet.staying(ticket.request.replica_id)
         untried = [replica for replica in staying if replica.replica_id not in ticket.tried]
-        only = ticket.request.replica_id
-        if only:
-            staying = untried = [replica for replica in untried if replica.replica_id == only]
-        if ticket.failures >= MAX_ATTEMPTS or self._is_closed or (only and not untried):
+        if ticket.failures >= MAX_ATTEMPTS or self._is_closed or (ticket.request.replica_id and not untried):
             ticket.refusal = ALL_FAILED
         elif untried and (ticket.is_resumed or self._slots.has_room_in(untried, now_s)):
             # A stream that was cut waited before its first dispatch, so it goes before those that wait now.
@@ -257,6 +257,10 @@ class Dispatcher:
     def is_taking(self) -> bool:
         """Whether at least one replica takes requests, full or not."""
         return self._slots.taking > 0
+
+    def when_room(self, tell: Callable[[], None]) -> None:
+        """Call `tell` when another model on a replica's engine gives a place back, so `next` may have a request."""
+        self._slots.on_room = tell
 
     def next_opening_s(self) -> float | None:
         """Return when a replica will have room, so when to call `next`, in monotonic seconds; None: it is not known."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 
+from router.dispatch.engine import Engines
 from router.dispatch.replica import Replica
 from router.replicas.endpoint import Endpoint, Presence
 from router.replicas.load_report import LoadReport
@@ -19,6 +20,10 @@ class Fleet:
 
     A replica is usable while it accepts requests and its telemetry is not silent.
 
+    Args:
+        policy: picks the replica for each request.
+        engines: the engines that models of the process share; None: replicas share none.
+
     Attributes:
         policy: picks the replica for each request.
         replicas: all replicas that the directory lists, by id.
@@ -26,14 +31,17 @@ class Fleet:
             the policy needs; if there are none, all usable ones; if there are none either, all that are not leaving.
     """
 
-    def __init__(self, policy: Profile) -> None:
+    def __init__(self, policy: Profile, engines: Engines | None = None) -> None:
         self.policy = policy
+        self._engines = engines if engines is not None else Engines()
         self.replicas: dict[str, Replica] = {}
         self.candidates: list[Replica] = []
         self._suspects: list[Replica] = []
 
-    def staying(self) -> list[Replica]:
-        """Return the replicas that are not leaving and can be reached, in id order."""
+    def staying(self, only: str = "") -> list[Replica]:
+        """Return the replicas that are not leaving and can be reached, in id order; with `only`, the one of that id."""
+        if only:
+            return [replica for replica in (self.replicas.get(only),) if replica is not None and replica.stays]
         return [replica for _, replica in sorted(self.replicas.items()) if replica.stays]
 
     def set_policy(self, policy: Profile) -> None:
@@ -54,7 +62,11 @@ class Fleet:
         gone = [replica for replica in self.replicas.values() if not _is_still(replica, wanted)]
         for replica in gone:
             del self.replicas[replica.replica_id]
-        new = [Replica(endpoint) for replica_id, endpoint in wanted.items() if replica_id not in self.replicas]
+        new = [
+            Replica(endpoint, self._engines[replica_id])
+            for replica_id, endpoint in wanted.items()
+            if replica_id not in self.replicas
+        ]
         for replica in new:
             self.replicas[replica.replica_id] = replica
         if gone:
@@ -114,7 +126,7 @@ class Fleet:
             only: id of the one replica that can serve it, paused or not; "": any can.
         """
         if only:
-            return [replica for replica in self.staying() if replica.replica_id == only and only not in tried]
+            return self.staying(only) if only not in tried else []
         candidates: Sequence[Replica] = self.candidates
         if tried:
             candidates = [replica for replica in candidates if replica.replica_id not in tried]

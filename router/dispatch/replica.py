@@ -1,5 +1,6 @@
 """A gateway's one record of a replica: its last report, what is expected of it, and the room it has."""
 
+from router.dispatch.engine import Engine
 from router.estimator.replica_estimator import ReplicaEstimator
 from router.flow_control.replica_slots import ReplicaSlots
 from router.replicas.endpoint import Endpoint
@@ -8,12 +9,17 @@ from router.replicas.endpoint import Endpoint
 class Replica(ReplicaEstimator):
     """One replica of one model, as long as the directory lists it.
 
+    Args:
+        endpoint: where it is.
+        engine: what it shares with other models of the same server; None: it shares nothing.
+
     Attributes:
         slots: its room for more requests.
     """
 
-    __slots__ = ("slots",)
+    __slots__ = ("_engine", "slots")
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        super().__init__(endpoint)
+    def __init__(self, endpoint: Endpoint, engine: Engine | None = None) -> None:
+        self._engine = engine or Engine()  # kept as long as this record is
+        super().__init__(endpoint, engine=self._engine.load, pending=self._engine.pending)
         self.slots = ReplicaSlots(endpoint.max_requests)

@@ -36,6 +36,7 @@ def _replica_row(replica: Replica) -> dict[str, Any]:
         "host": endpoint.host,
         "http_port": endpoint.http_port,
         "node_id": endpoint.node_id,
+        "presence": str(endpoint.presence),
         "accepting": replica.accepting,
         "in_flight": replica.in_flight,
         "sent": replica.sent,

@@ -246,7 +246,9 @@ class ModelEstimator:
         number = 0
         if replica.report is not None:
             number = replica.pending.add(tokens, now_s, self.s_per_token(replica), stream=request.stream)
-        return Expectation(replica, request.chain, 0, 0, 0.0, tokens, tokens, 0.0, replica.in_flight, now_s, number)
+        return Expectation(
+            replica, request.chain, 0, 0, 0.0, tokens, tokens, 0.0, replica.engine.in_flight, now_s, number
+        )
 
     def _count_work(self, replica: ReplicaEstimator, work_s: float, now_s: float) -> None:
         arrivals = self._arrivals

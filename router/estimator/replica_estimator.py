@@ -4,6 +4,7 @@ from router.estimator.fading_rates import FadingRates
 from router.estimator.learned_rates import LearnedRates, Rates, rates_of
 from router.estimator.pending_prefill import PendingPrefill
 from router.replicas.endpoint import Endpoint
+from router.replicas.engine_load import EngineLoad
 from router.replicas.load_report import LoadReport
 from router.replicas.snapshot import ReplicaSnapshot
 
@@ -17,7 +18,7 @@ class ReplicaEstimator(ReplicaSnapshot):
     """One replica as one gateway sees it, with what it expects of it.
 
     Attributes:
-        pending: the prompt tokens that wait there.
+        pending: the prompt tokens that wait there, of all models on its engine.
         rates: its learned rates, from which the time to first token follows.
         work_s: seconds of prefill given to it, fading over the `WORK_MEMORY_S` of `model_estimator.py`.
         kv_freed: tokens of KV cache freed by requests that ended, fading over `KV_MEMORY_S`.
@@ -26,9 +27,17 @@ class ReplicaEstimator(ReplicaSnapshot):
 
     __slots__ = ("kv_freed", "kv_tokens", "pending", "rates", "work_s")
 
-    def __init__(self, endpoint: Endpoint, report: LoadReport | None = None, prior: Rates | None = None) -> None:
-        super().__init__(endpoint, report)
-        self.pending = PendingPrefill()
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        report: LoadReport | None = None,
+        prior: Rates | None = None,
+        *,
+        engine: EngineLoad | None = None,
+        pending: PendingPrefill | None = None,
+    ) -> None:
+        super().__init__(endpoint, report, engine)
+        self.pending = pending or PendingPrefill()
         self.rates = LearnedRates(prior or rates_of())
         self.work_s = 0.0
         self.kv_tokens = endpoint.kv_tokens
@@ -42,7 +51,7 @@ class ReplicaEstimator(ReplicaSnapshot):
     @property
     def running(self) -> int:
         """Sequences that run there: the reported ones; without a report, this gateway's own requests."""
-        return self.report.running if self.report is not None else self.in_flight
+        return self.report.running if self.report is not None else self.engine.in_flight
 
     def kv_wait_s(self, missing_tokens: float, now_s: float) -> float:
         """Return the seconds that a prompt waits for KV cache: missing tokens over the rate at which they are freed.

@@ -59,7 +59,7 @@ class Admission(Generic[RequestT, ReplicaT]):
         self.slots: Slots[ReplicaT] = Slots(late_binding=limits.late_binding)
         self.displaced: list[tuple[RequestT, Reject]] = []
         self._room = room or WaitingRoom()
-        self._rates = rates or None
+        self._rates = rates
         self._classes: PriorityClasses[RequestT] = PriorityClasses(limits.ageing_s)
         self._drain = DrainRate()
         self._deadlines: list[tuple[float, int, RequestT]] = []
@@ -176,11 +176,12 @@ class Admission(Generic[RequestT, ReplicaT]):
                 self._uncharge_rate(request)
         return expired
 
-    def ended(self, request: RequestT, real_work: float | None = None) -> None:
+    def ended(self, request: RequestT, now_s: float, real_work: float | None = None) -> None:
         """End a dispatched request; call once.
 
         Args:
             request: the request.
+            now_s: when it ended, monotonic seconds.
             real_work: its real work, counted like `request.work`; None: not known, so the estimate stands.
 
         Raises:
@@ -192,8 +193,8 @@ class Admission(Generic[RequestT, ReplicaT]):
         queue = self._classes.queues[request.priority]
         if work != request.work:
             queue.settle(request, work)
-            if self._rates is not None:
-                self._rates.settle(request.tenant, request.work, work)
+        if self._rates is not None:
+            self._rates.settle(request.tenant, request.work, work, request.arrived_s, now_s)
         queue.tenants[request.tenant].in_flight -= 1
         request.state = RequestState.ENDED
         self._in_flight -= 1
@@ -355,7 +356,7 @@ class Admission(Generic[RequestT, ReplicaT]):
 
     def _uncharge_rate(self, request: RequestT) -> None:
         if self._rates is not None:
-            self._rates.settle(request.tenant, request.work, 0.0)
+            self._rates.give_back(request.tenant, request.work, request.arrived_s)
 
     def check_integrity(self, now_s: float) -> None:
         """Check what must always hold: nothing is lost, nothing is counted twice, no bound is exceeded.

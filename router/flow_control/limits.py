@@ -18,6 +18,8 @@ class TenantLimits:
         max_priority: most urgent class that its requests may ask for.
         requests_per_minute: requests per minute to all models in one gateway process; infinite: no limit.
         tokens_per_minute: work per minute, in tokens, on all models in one gateway process; infinite: no limit.
+        requests_burst: requests that may come at once after a pause; None: those of `BURST_S` seconds of the limit.
+        tokens_burst: work, in tokens, that may come at once after a pause; None: that of `BURST_S` seconds.
     """
 
     weight: float = 1.0
@@ -25,6 +27,8 @@ class TenantLimits:
     max_priority: Priority = Priority.NORMAL
     requests_per_minute: float = inf
     tokens_per_minute: float = inf
+    requests_burst: float | None = None
+    tokens_burst: float | None = None
 
 
 DEFAULT_TENANT = TenantLimits()

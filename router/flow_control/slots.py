@@ -4,13 +4,15 @@ A replica has room while it has fewer requests than its learned limit, and less 
 Each report and each dispatch sets how much prefill is ahead; in between it shrinks as time passes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
 from typing import Generic, Protocol, TypeVar
 
 from router.flow_control.replica_slots import ReplicaSlots
+from router.replicas.engine_load import EngineLoad
 from router.replicas.load_report import LoadReport
 
 _STALE_OPENINGS = 64
@@ -22,12 +24,14 @@ class SlottedReplica(Protocol):
 
     Attributes:
         replica_id: its id, for error messages.
-        in_flight: requests this gateway has there; `Slots` counts them.
+        in_flight: requests of the model that this gateway has there; `Slots` counts them.
+        engine: those of all models on its engine; `Slots` counts them too.
         slots: its room.
     """
 
     replica_id: str
     in_flight: int
+    engine: EngineLoad
     slots: ReplicaSlots
 
 
@@ -47,12 +51,14 @@ class Slots(Generic[ReplicaT]):
         replicas: the replicas that exist.
         taking: number of these that take requests, full or not; the others drain.
         prefill_s: seconds of prefill that this gateway ever gave to replicas.
+        on_room: called when another model on a replica's engine gave a place back, so this model has room there.
     """
 
     def __init__(self, *, late_binding: bool = True) -> None:
         self.replicas: list[ReplicaT] = []
         self.taking = 0
         self.prefill_s = 0.0
+        self.on_room: Callable[[], None] = _nothing
         self._late_binding = late_binding
         self._open: set[ReplicaT] = set()
         self._opening: list[tuple[float, int, ReplicaT]] = []
@@ -61,12 +67,15 @@ class Slots(Generic[ReplicaT]):
     def join(self, replica: ReplicaT) -> None:
         """Add a replica that takes requests."""
         replica.slots.is_bounded = self._late_binding
+        replica.engine.join(replica, partial(self._look_again, replica))
         self.replicas.append(replica)
-        self._open.add(replica)
+        if replica.slots.has_place(replica.engine.in_flight):
+            self._open.add(replica)
         self.taking += 1
 
     def leave(self, replica: ReplicaT) -> None:
         """Remove a replica that is gone. Its places may still be given back, but it never has room again."""
+        replica.engine.leave(replica)
         self.replicas.remove(replica)
         self._open.discard(replica)
         if not replica.slots.draining:
@@ -88,6 +97,7 @@ class Slots(Generic[ReplicaT]):
     def take(self, replica: ReplicaT) -> None:
         """Take a place on a replica. Its room is not checked, because retries and resumed streams may exceed it."""
         replica.in_flight += 1
+        replica.engine.in_flight += 1
 
     def sent(self, replica: ReplicaT, prefill_s: float, now_s: float) -> None:
         """Count the prefill of a request that has taken its place.
@@ -101,15 +111,21 @@ class Slots(Generic[ReplicaT]):
         if prefill_s > 0:
             self.prefill_s += prefill_s
             slots.prefill_until_s = max(now_s, slots.prefill_until_s) + prefill_s
-        if not slots.has_room(replica.in_flight, now_s):
+        if not slots.has_room(replica.engine.in_flight, now_s):
             self._settle(replica, now_s)
+            if replica.engine.is_shared:
+                replica.engine.is_full(now_s)
 
     def give(self, replica: ReplicaT, now_s: float) -> None:
         """Give a place back: a request on the replica ended."""
         replica.in_flight -= 1
-        replica.slots.ended += 1
+        replica.engine.in_flight -= 1
+        slots = replica.slots
+        slots.ended += 1
         if replica not in self._open:
             self._settle(replica, now_s)
+            if replica.engine.is_shared or slots.is_gone:
+                replica.engine.has_room(now_s)
 
     def report(  # noqa: PLR0913 - what there is to know of one report
         self,
@@ -133,10 +149,10 @@ class Slots(Generic[ReplicaT]):
             unreported: number of requests sent there that the report does not contain yet.
             wanted: requests of the model wait in this gateway.
         """
-        own = max(0, replica.in_flight - unreported)
+        own = max(0, replica.engine.in_flight - unreported)
         was_full = replica not in self._open
         replica.slots.report(
-            load, replica.in_flight, own, now_s, backlog_s=backlog_s, step_s=step_s, wanted=wanted and was_full
+            load, replica.engine.in_flight, own, now_s, backlog_s=backlog_s, step_s=step_s, wanted=wanted and was_full
         )
         self._settle(replica, now_s)
 
@@ -165,12 +181,12 @@ class Slots(Generic[ReplicaT]):
             self.any_open(now_s)
         if len(self._open) == len(self.replicas):
             return candidates
-        return [candidate for candidate in candidates if candidate.slots.has_place(candidate.in_flight)]
+        return [candidate for candidate in candidates if candidate.slots.has_place(candidate.engine.in_flight)]
 
     @staticmethod
     def has_room_in(replicas: Iterable[ReplicaT], now_s: float) -> bool:
         """Tell whether any of `replicas` has room."""
-        return any(replica.slots.has_room(replica.in_flight, now_s) for replica in replicas)
+        return any(replica.slots.has_room(replica.engine.in_flight, now_s) for replica in replicas)
 
     def next_opening_s(self) -> float | None:
         """Return when a replica may have room, in monotonic seconds; None: no time is known."""
@@ -178,11 +194,21 @@ class Slots(Generic[ReplicaT]):
 
     def occupancy(self) -> float:
         """Return how much of its limit a replica that takes requests uses on average, 0 to 1; 0: there is none."""
-        taking = [replica.slots.occupancy(replica.in_flight) for replica in self.replicas if not replica.slots.draining]
+        taking = [
+            replica.slots.occupancy(replica.engine.in_flight) for replica in self.replicas if not replica.slots.draining
+        ]
         return sum(taking) / len(taking) if taking else 0.0
 
+    def _look_again(self, replica: ReplicaT, now_s: float) -> None:
+        """Note that another model took the last place on a replica's engine, or gave one back."""
+        if replica.slots.is_gone:
+            return
+        self._settle(replica, now_s)
+        if replica in self._open:
+            self.on_room()
+
     def _settle(self, replica: ReplicaT, now_s: float) -> None:
-        opens_s = replica.slots.opens_s(replica.in_flight, now_s)
+        opens_s = replica.slots.opens_s(replica.engine.in_flight, now_s)
         if opens_s is None:
             self._open.discard(replica)
         elif opens_s <= now_s:
@@ -200,7 +226,7 @@ class Slots(Generic[ReplicaT]):
                 self._settle(replica, now_s)
 
     def _forget_stale_openings(self, now_s: float) -> None:
-        opening = [(replica.slots.opens_s(replica.in_flight, now_s), replica) for replica in self.replicas]
+        opening = [(replica.slots.opens_s(replica.engine.in_flight, now_s), replica) for replica in self.replicas]
         self._opening = sorted(
             (opens_s, next(self._numbers), replica)
             for opens_s, replica in opening
@@ -216,14 +242,20 @@ class Slots(Generic[ReplicaT]):
         self.any_open(now_s)
         for replica in self.replicas:
             slots, name = replica.slots, replica.replica_id
-            opens_s = slots.opens_s(replica.in_flight, now_s)
-            if slots.has_room(replica.in_flight, now_s) != (replica in self._open):
+            opens_s = slots.opens_s(replica.engine.in_flight, now_s)
+            if slots.has_room(replica.engine.in_flight, now_s) != (replica in self._open):
                 raise AssertionError(f"{name} opens at {opens_s}, it is {now_s}, and is listed otherwise")
             if opens_s is not None and opens_s > now_s and not any(item[2] is replica for item in self._opening):
                 raise AssertionError(f"{name} would never be opened again")
-            if replica.in_flight < 0 or slots.others < 0:
-                raise AssertionError(f"{name} has {replica.in_flight} + {slots.others} requests")
+            if not 0 <= replica.in_flight <= replica.engine.in_flight or slots.others < 0:
+                raise AssertionError(
+                    f"{name} has {replica.in_flight} of {replica.engine.in_flight} + {slots.others} requests"
+                )
         if self.taking != sum(not replica.slots.draining for replica in self.replicas):
             raise AssertionError(f"{self.taking} replicas are counted as taking requests")
         if not self._open <= set(self.replicas):
             raise AssertionError("a replica that is gone is open")
+
+
+def _nothing() -> None:
+    pass

@@ -30,11 +30,18 @@ class TokenBucket:
             self._as_of_s = now_s
         return self._level
 
-    def wait_s(self, amount: float, now_s: float) -> float:
-        """Return the seconds until `amount` may be taken; 0: now. A larger amount than `burst` needs a full bucket."""
+    def missing(self, amount: float, now_s: float) -> float:
+        """Return by how much the bucket is short of `amount`; 0: it may be taken now.
+
+        A larger amount than `burst` needs a full bucket, so that it is not refused for ever.
+        """
         missing = min(amount, self.burst) - self.level(now_s)
         # A billionth of the bucket missing is a rounding error of the level.
-        return max(0.0, missing / self.per_s) if missing > 1e-9 * self.burst else 0.0
+        return missing if missing > 1e-9 * self.burst else 0.0
+
+    def wait_s(self, amount: float, now_s: float) -> float:
+        """Return the seconds in which what is missing of `amount` fills in; 0: it may be taken now."""
+        return self.missing(amount, now_s) / self.per_s
 
     def take(self, amount: float) -> None:
         """Take `amount`, even below 0; a negative amount is given back, up to a full bucket."""

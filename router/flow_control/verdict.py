@@ -38,6 +38,11 @@ class Reject:
         """The value of the `Retry-After` header: whole seconds, rounded up."""
         return ceil(self.retry_after_s)
 
+    @property
+    def retry_after_ms(self) -> int:
+        """The same in milliseconds, for clients that read `Retry-After-Ms`."""
+        return ceil(1000 * self.retry_after_s)
+
 
 Verdict = Admit | Wait | Reject
 

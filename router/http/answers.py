@@ -3,6 +3,7 @@
 import asyncio
 from typing import Protocol
 
+from router.http.access_log import AccessEntry, peer_of
 from router.http.data_plane import DataPlane
 from router.http.wire.incoming import IncomingRequest
 from router.http.wire.responses import error_body, response
@@ -81,7 +82,22 @@ class Answers:
             headers: further header lines, each with its line end.
         """
         self._plane.meters.ended(model, tenant, outcome)
-        headers += b"x-request-id: " + (incoming.given_id() or self._plane.new_request_id()) + b"\r\n"
+        request_id = incoming.given_id() or self._plane.new_request_id()
+        if self._plane.access_log is not None:
+            self._plane.access_log.write(
+                AccessEntry(
+                    request_id=request_id.decode("ascii"),
+                    client=peer_of(client.transport),
+                    method=incoming.method.decode("latin-1"),
+                    path=incoming.path.decode("latin-1"),
+                    outcome=outcome,
+                    status=HTTP_STATUS[outcome],
+                    tenant=tenant,
+                    model=model,
+                    request_bytes=len(incoming.body),
+                )
+            )
+        headers += b"x-request-id: " + request_id + b"\r\n"
         if outcome is Outcome.UNAUTHORIZED:
             headers += b"www-authenticate: Bearer\r\n"
         elif outcome is Outcome.NO_REPLICA:

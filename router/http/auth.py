@@ -1,9 +1,11 @@
 """Finds the tenant of a request by its API key."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
+
+from cluster.spec.gateway_spec import TenantSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +71,13 @@ class ApiKeys:
         if authorization[:7].lower() == b"bearer ":
             api_key = authorization[7:].strip()
         return self._tenants.get(sha256(api_key).digest()) if api_key else None
+
+
+def keys_of(tenants: Iterable[TenantSpec]) -> ApiKeys:
+    """Return the keys of these tenants; each may have several."""
+    by_key = {}
+    for tenant in tenants:
+        models = frozenset(tenant.models) if tenant.models is not None else None
+        for digest in tenant.key_digests:
+            by_key[digest] = Tenant(tenant.name, models, tenant.cache_salt)
+    return ApiKeys(by_key)

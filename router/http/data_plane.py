@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from cluster.autoscaling.scaling_view import ScalingView
+    from router.http.access_log import AccessLog
     from router.http.tracing import Tracer
 
 TICK_S = 0.25
@@ -55,6 +56,7 @@ class DataPlane:
             `gateway.forward_headers` passes on.
         tasks: attempts to connect to a replica, and look-ups of stored responses, that are under way.
         response_owners: which replica holds a stored response, and whose it is.
+        access_log: takes an entry for each request that has ended; None: there is none.
     """
 
     def __init__(  # noqa: PLR0913 - the composition of one process
@@ -78,6 +80,7 @@ class DataPlane:
         self.scaling_views: Callable[[], Mapping[str, ScalingView]] = dict
         self.tracer: Tracer | None = None
         self.read_headers = READ | {name.encode() for name in spec.forward_headers}
+        self.access_log: AccessLog | None = None
         self.tasks: set[asyncio.Task[None]] = set()
         self.response_owners = ResponseOwners()
         self._routes: dict[str, ReplicaRoute] = {}

@@ -7,6 +7,8 @@ from router.dispatch.attempt import Attempt
 from router.estimator.expectation import Usage
 from router.flow_control.priority import Priority
 from router.flow_control.verdict import Reject
+from router.http.access_log import AccessEntry, peer_of
+from router.http.api.rate_limit_headers import rate_limit_headers
 from router.http.api.response_id import CREATE_RESPONSE
 from router.http.auth import Tenant
 from router.http.client import Client
@@ -158,6 +160,9 @@ class Exchange(Failover):
 
     def _own_headers(self, attempt: Attempt | None) -> bytes:
         lines = b"x-request-id: " + self._request_id + b"\r\n"
+        plane = self._plane
+        if plane.models.rates:
+            lines += rate_limit_headers(plane.models.rates, self._tenant.name, self._request.path, plane.now_s())
         if attempt is not None and b"x-rackserve-explain" in self._incoming.headers:
             waited_s = self._request.now_s - self._began_s
             lines += _explanation(attempt) + b"x-rackserve-waited-ms: %d\r\n" % round(1000 * waited_s)
@@ -203,7 +208,7 @@ class Exchange(Failover):
         self._end(outcome, _COST_NOTHING)
         status = HTTP_STATUS[outcome]
         if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-            headers += b"retry-after: %d\r\n" % refusal.retry_after
+            headers += b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (refusal.retry_after, refusal.retry_after_ms)
         keep_alive = self.answer.keep_alive and not self._plane.draining
         body = error_body(outcome, refusal.message)
         self._client.transport.write(
@@ -226,6 +231,7 @@ class Exchange(Failover):
         plane, upstream = self._plane, self.upstream
         model, tenant = self._request.model, self._tenant.name
         now_s = plane.now_s()
+        attempt = self._ticket.attempt
         sent_tokens = self.answer.tokens_sent() if usage.completion_tokens is None else None
         self._flow.dispatcher.finish(
             self._ticket,
@@ -244,12 +250,42 @@ class Exchange(Failover):
         plane.meters.used(model, tenant, usage)
         if self._span is not None:
             self._span.ended(outcome, usage)
+        if plane.access_log is not None:
+            plane.access_log.write(self._access_entry(outcome, usage, attempt, now_s))
         meters = plane.meters.model(model)
         meters.duration_s.observe(now_s - self._began_s)
         meters.body_bytes += len(self._incoming.body)
         if upstream is not None:
             meters.response_bytes += upstream.received
         self.upstream = None
+
+    def _access_entry(self, outcome: Outcome, usage: Usage, attempt: Attempt | None, now_s: float) -> AccessEntry:
+        request, head, upstream = self._request, self.answer.head, self.upstream
+        waited_s = request.now_s - self._began_s if attempt is not None else None
+        ttft_s = attempt.record.ttft_s if attempt is not None else None
+        return AccessEntry(
+            request_id=request.request_id,
+            client=peer_of(self._client.transport),
+            method=self._incoming.method.decode("ascii"),
+            path=request.path,
+            outcome=outcome,
+            status=head.status if head is not None else HTTP_STATUS.get(outcome, 0),
+            tenant=self._tenant.name,
+            model=request.model,
+            replica=attempt.replica.replica_id if attempt is not None else "",
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            completion_tokens=usage.completion_tokens,
+            waited_ms=_ms(waited_s),
+            ttft_ms=_ms(waited_s + ttft_s) if waited_s is not None and ttft_s is not None else None,
+            duration_ms=_ms(now_s - self._began_s),
+            request_bytes=len(self._incoming.body),
+            response_bytes=upstream.received if upstream is not None else 0,
+        )
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(1000 * seconds, 1)
 
 
 def _explanation(attempt: Attempt) -> bytes:

@@ -13,10 +13,11 @@ from cluster.autoscaling.figures import GatewayFigures
 from cluster.autoscaling.scaling_view import ScalingView
 from cluster.clock import Clock
 from cluster.spec.cluster_spec import ModelSpec
-from cluster.spec.gateway_spec import GatewaySpec
+from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
+from router.http.access_log import AccessLog
 from router.http.admin_access import AdminAccess
 from router.http.admin_pages import AdminPages
-from router.http.auth import ApiKeys, Authenticator, OpenAccess, Tenant
+from router.http.auth import Authenticator, OpenAccess, keys_of
 from router.http.client_connection import ClientConnection, Handler, OpenConnections
 from router.http.data_plane import TICK_S, DataPlane
 from router.http.front import Front
@@ -62,6 +63,7 @@ class Gateway:
     Attributes:
         port: the apps' port; 0 before `start`.
         admin_port: the operators' port; 0 before `start`.
+        tenants_problem: why changed tenants or keys were not taken over, for /state; "": they were.
     """
 
     def __init__(  # noqa: PLR0913 - the composition of one process
@@ -79,11 +81,12 @@ class Gateway:
     ) -> None:
         self.port = 0
         self.admin_port = 0
+        self.tenants_problem = ""
         self._spec = spec
         self._gateway_id = gateway_id
         self._plane = DataPlane(
             spec,
-            authenticator or _authenticator(spec),
+            authenticator or (keys_of(spec.tenants) if spec.tenants else OpenAccess()),
             gateway_id=gateway_id,
             credential=credential,
             rng=rng,
@@ -105,9 +108,12 @@ class Gateway:
         """Listen on both ports and begin to enforce time limits.
 
         Raises:
-            OSError: a port is taken by a process that does not share it, or the certificate cannot be used.
+            OSError: a port is taken by a process that does not share it, or the certificate or the access log cannot be
+                used.
         """
         loop = asyncio.get_running_loop()
+        if self._spec.access_log:
+            self._plane.access_log = AccessLog(self._spec.access_log)
         self._certificate = ServerCertificate(self._spec.tls) if self._spec.tls is not None else None
         front = Front(self._plane, Pages(self._plane, self.readiness))
         apps_socket = shared_socket(self._spec.host, self._spec.port)
@@ -146,6 +152,11 @@ class Gateway:
         self._plane.replicas_gone(self._plane.models.set_models(models))
         self._required = frozenset(model.name for model in models if model.replicas.min)
         self._plane.request_timeouts_s = {model.name: model.request_timeout_s for model in models}
+
+    def set_tenants(self, tenants: Sequence[TenantSpec]) -> None:
+        """Let exactly these tenants in from now on, at least one; running requests go on."""
+        self._plane.authenticator = keys_of(tenants)
+        self._plane.models.set_tenants(tenants)
 
     def apply_view(self, endpoints: Sequence[Endpoint]) -> None:
         """Take the replicas that exist, from the directory."""
@@ -201,6 +212,10 @@ class Gateway:
         if not self._has_view:
             return Readiness(is_ready=False, reason="the directory has not been heard of yet")
         fleets = {name: dispatcher.fleet for name, dispatcher in self._plane.models.dispatchers().items()}
+        if not fleets:
+            unheard = self._plane.models.unheard
+            reason = f"no answer yet from: {', '.join(unheard)}" if unheard else "no server has a model"
+            return Readiness(is_ready=False, reason=reason)
         now = readiness_of(fleets, self._required, has_been_ready=self._has_been_ready)
         self._has_been_ready |= now.is_ready
         return now
@@ -215,6 +230,7 @@ class Gateway:
             "admin_port": self.admin_port,
             "ready": ready.is_ready,
             "reason": ready.reason,
+            "tenants_problem": self.tenants_problem,
             "connections": meters.connections,
             "outcomes": [
                 {"model": model, "tenant": tenant, "outcome": str(outcome), "count": count}
@@ -244,6 +260,8 @@ class Gateway:
         if self._ticker is not None:
             self._ticker.cancel()
         self._plane.close()
+        if self._plane.access_log is not None:
+            self._plane.access_log.close()
 
     async def _tick(self) -> None:
         while True:
@@ -253,17 +271,3 @@ class Gateway:
                 self._certificate.refresh(self._now_s())
             for connection in list(self._connections):
                 connection.tick()
-
-
-def _authenticator(spec: GatewaySpec) -> Authenticator:
-    if not spec.tenants:
-        return OpenAccess()
-    return ApiKeys(
-        {
-            tenant.key_sha256: Tenant(
-                tenant.name, frozenset(tenant.models) if tenant.models is not None else None, tenant.cache_salt
-            )
-            for tenant in spec.tenants
-            if tenant.key_sha256
-        }
-    )

@@ -60,6 +60,7 @@ class ModelFlow:
         self._waiters: dict[int, Waiter] = {}
         self._pump_is_due = False
         self._opening = EarliestCall(self.room_opened)
+        dispatcher.when_room(self.room_opened)
 
     def offered(self, ticket: Ticket, waiter: Waiter) -> None:
         """Take a request that was just offered; its waiter's `dispatched` is called before this returns, or later."""

@@ -1,12 +1,12 @@
 """Answers /v1/models: the models that a key may use, in OpenAI's shape or, for Anthropic's SDK, in Anthropic's."""
 
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 
 from router.http.answers import Answers, Writable
+from router.http.api.model_rows import anthropic_row, openai_row
 from router.http.auth import Tenant
 from router.http.data_plane import DataPlane
 from router.http.wire.incoming import IncomingRequest
@@ -30,30 +30,22 @@ class ModelList:
     def handle(self, client: Writable, incoming: IncomingRequest, tenant: Tenant) -> None:
         """Answer a GET or HEAD with the models that `tenant` may use, or with the one that the path names."""
         names = sorted(name for name in self._plane.models.flows if tenant.may_use(name))
-        card = _anthropic_card if b"anthropic-version" in incoming.headers else _openai_card
+        models = self._plane.models
+        row = anthropic_row if b"anthropic-version" in incoming.headers else openai_row
         # SDKs send `org%2Fchat` for org/chat (RFC 3986, 2.1)
         wanted = unquote(incoming.path[len(MODELS) + 1 :].decode("ascii"))
         if not wanted:
-            rows = [card(name) for name in names]
-            if card is _anthropic_card:
+            rows = [row(name, models.card(name)) for name in names]
+            if row is anthropic_row:
                 first, last = (names[0], names[-1]) if names else (None, None)
                 self._answer(client, incoming, {"data": rows, "has_more": False, "first_id": first, "last_id": last})
             else:
                 self._answer(client, incoming, {"object": "list", "data": rows})
         elif wanted in names:
-            self._answer(client, incoming, card(wanted))
+            self._answer(client, incoming, row(wanted, models.card(wanted)))
         else:
             message = f"the model {wanted[:200]!r} does not exist"
             self._answers.refuse(client, incoming, Outcome.MODEL_NOT_FOUND, message, tenant=tenant.name, param="model")
 
     def _answer(self, client: Writable, incoming: IncomingRequest, body: dict[str, Any]) -> None:
         self._answers.answer(client, incoming, 200, msgspec.json.encode(body))
-
-
-def _openai_card(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "rackserve"}
-
-
-def _anthropic_card(name: str) -> dict[str, Any]:
-    created = datetime.fromtimestamp(0, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {"type": "model", "id": name, "display_name": name, "created_at": created}

@@ -1,6 +1,7 @@
 """The models of one gateway process, each with its dispatcher; passes news of replicas on to the right one."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 
 import structlog
@@ -9,6 +10,7 @@ from cluster.autoscaling.figures import GatewayFigures
 from cluster.spec.cluster_spec import ModelSpec
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
 from router.dispatch.dispatcher import Dispatcher
+from router.dispatch.engine import Engines
 from router.dispatch.replica import Replica
 from router.flow_control.limits import AdmissionLimits, TenantLimits, WaitingRoom
 from router.flow_control.priority import Priority, priority_named
@@ -21,6 +23,7 @@ from router.outcome import Outcome
 from router.prefix_cache.exact import ResidencyDelta
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
+from router.replicas.model_card import ModelCard, agreed
 from router.scheduling.needed_telemetry import lack, provides
 
 _log = structlog.get_logger("rackserve.gateway")
@@ -37,8 +40,10 @@ class ServedModels:
 
     Attributes:
         flows: each model's dispatcher on the event loop, by model.
+        rates: the tenants' rate limits over all models.
         room: requests and bytes that wait, of all models together, and their bounds.
         on_held: called when a request is held because no replica of its model takes requests.
+        engines: the engines that replicas of any model run on.
         unheard: names of servers whose models nobody knows yet, so a model that is not known may still come.
     """
 
@@ -47,13 +52,14 @@ class ServedModels:
         self.room = WaitingRoom(spec.max_waiting_requests, spec.max_waiting_bytes)
         self.on_held: Callable[[], None] = _nothing
         self.unheard: tuple[str, ...] = ()
+        self.engines = Engines()
         self._meters = meters
         self._rng = rng
         self._now_s = now_s
         # Without tenants there is nobody to protect from others: each request may ask for any class.
         anonymous = TenantLimits(max_priority=Priority.HIGH)
-        self._tenants = {tenant.name: _limits_of(tenant) for tenant in spec.tenants} or {ANONYMOUS.name: anonymous}
-        self._rates = RateLimits(self._tenants, now_s())
+        self._tenants = _limits_by_name(spec.tenants) or {ANONYMOUS.name: anonymous}
+        self.rates = RateLimits(self._tenants, now_s())
         self._model_of: dict[str, str] = {}
 
     def dispatchers(self) -> dict[str, Dispatcher]:
@@ -63,6 +69,15 @@ class ServedModels:
     def replicas(self) -> list[Replica]:
         """Return the replicas of all models."""
         return [replica for flow in self.flows.values() for replica in flow.dispatcher.fleet.replicas.values()]
+
+    def card(self, name: str) -> ModelCard:
+        """Return what the replicas of a model that is served say of it.
+
+        Raises:
+            KeyError: there is no such model.
+        """
+        replicas = self.flows[name].dispatcher.fleet.replicas
+        return agreed(replica.endpoint.card for _, replica in sorted(replicas.items()))
 
     def set_models(self, models: Sequence[ModelSpec]) -> list[Endpoint]:
         """Serve exactly these models from now on; running requests go on.
@@ -81,7 +96,8 @@ class ServedModels:
                 reject(Outcome.MODEL_NOT_FOUND, 1.0, f"the model {name!r} was taken out of the cluster"), now_s
             )
             flow.answer_refused()
-            gone += [replica.endpoint for replica in flow.dispatcher.fleet.replicas.values()]
+            gone += flow.dispatcher.set_replicas((), now_s)[1]
+            self._meters.forget(name)
         for model in models:
             limits = AdmissionLimits(
                 max_wait_s=model.max_wait_s, cold_start_timeout_s=model.cold_start_timeout_s, tenants=self._tenants
@@ -97,14 +113,28 @@ class ServedModels:
             self._model_of.pop(endpoint.replica_id, None)
         return gone
 
+    def set_tenants(self, tenants: Sequence[TenantSpec]) -> None:
+        """Apply other tenants' shares and limits from now on; what is used up of a limit that stays, stays used up."""
+        self._tenants = _limits_by_name(tenants)
+        self.rates.set_tenants(self._tenants, self._now_s())
+        for flow in self.flows.values():
+            flow.dispatcher.set_limits(replace(flow.dispatcher.limits, tenants=self._tenants))
+            flow.room_opened()
+
     def _new_flow(self, model: ModelSpec, limits: AdmissionLimits) -> ModelFlow:
         dispatcher = Dispatcher(
-            model.name, model.policy, rng=self._rng, limits=limits, room=self.room, rates=self._rates
+            model.name,
+            model.policy,
+            rng=self._rng,
+            limits=limits,
+            room=self.room,
+            rates=self.rates,
+            engines=self.engines,
         )
         return ModelFlow(
             dispatcher,
             now_s=self._now_s,
-            on_dispatched=self._meters.model(model.name).dispatched,
+            on_dispatched=self._meters.serve(model.name).dispatched,
             on_held=self._held,
         )
 
@@ -171,11 +201,15 @@ class ServedModels:
         return {name: flow.dispatcher.load(now_s) for name, flow in self.flows.items()}
 
 
+def _limits_by_name(tenants: Sequence[TenantSpec]) -> dict[str, TenantLimits]:
+    return {tenant.name: _limits_of(tenant) for tenant in tenants}
+
+
 def _limits_of(tenant: TenantSpec) -> TenantLimits:
     priority = priority_named(tenant.priority)
     rates = {
         name: value
-        for name in ("requests_per_minute", "tokens_per_minute")
+        for name in ("requests_per_minute", "tokens_per_minute", "requests_burst", "tokens_burst")
         if (value := getattr(tenant, name)) is not None
     }
     most_urgent = priority_named(tenant.max_priority) if tenant.max_priority is not None else priority

@@ -1,8 +1,9 @@
 """Model cards: what a server's `/v1/models` says of each of its models, beside the name."""
 
+import json
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -51,6 +52,15 @@ class Announced:
     refused: tuple[str, ...] = ()
 
 
+def agreed(cards: Iterable[ModelCard | None]) -> ModelCard:
+    """Return one card for a model of several replicas: the first, with the smallest `max_model_len` of all."""
+    told = [card for card in cards if card is not None]
+    if not told:
+        return ModelCard()
+    lengths = [card.max_model_len for card in told if card.max_model_len is not None]
+    return replace(told[0], max_model_len=min(lengths, default=None))
+
+
 def announced_in(body: bytes) -> Announced:
     """Return the models in an answer of `/v1/models`.
 
@@ -60,8 +70,8 @@ def announced_in(body: bytes) -> Announced:
         ValueError: the body is no list of models; the message says what is wrong.
     """
     try:
-        answer = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        answer = json.loads(body)  # unlike msgspec it reads lone surrogates, so one such name costs no others
+    except ValueError as error:
         raise ValueError(f"/v1/models is no JSON: {error}") from error
     rows = answer.get("data", ()) if isinstance(answer, dict) and "data" in answer else answer
     if rows is None:

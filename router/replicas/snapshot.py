@@ -1,6 +1,7 @@
 """One replica as one gateway sees it: its last load report, and this gateway's requests on it."""
 
 from router.replicas.endpoint import Endpoint, Presence
+from router.replicas.engine_load import EngineLoad
 from router.replicas.load_report import LoadReport
 
 
@@ -11,7 +12,8 @@ class ReplicaSnapshot:
         endpoint: where it is.
         replica_id: its id, as in `endpoint`.
         report: its last load report; None: there is none yet, it has no telemetry, or its telemetry went silent.
-        in_flight: requests that this gateway sent there and that have not ended.
+        in_flight: requests for its model that this gateway sent there and that have not ended.
+        engine: this gateway's requests on its engine, of all models there.
         sent: requests that this gateway ever sent there.
         accepting: whether it may be picked; False for a while after it failed a request.
         leaving: it has said that it takes no more requests, so it is never picked again.
@@ -24,6 +26,7 @@ class ReplicaSnapshot:
     __slots__ = (
         "accepting",
         "endpoint",
+        "engine",
         "failures",
         "in_flight",
         "leaving",
@@ -34,8 +37,9 @@ class ReplicaSnapshot:
         "suspect_until_s",
     )
 
-    def __init__(self, endpoint: Endpoint, report: LoadReport | None = None) -> None:
+    def __init__(self, endpoint: Endpoint, report: LoadReport | None = None, engine: EngineLoad | None = None) -> None:
         self.endpoint = endpoint
+        self.engine = engine or EngineLoad()
         self.replica_id = endpoint.replica_id
         self.report = report
         self.in_flight = 0
@@ -61,5 +65,5 @@ class ReplicaSnapshot:
         """Requests on the replica: those of all gateways by its last report, but at least this gateway's own."""
         report = self.report
         if report is None:
-            return self.in_flight
-        return max(self.in_flight, report.running + report.waiting)
+            return self.engine.in_flight
+        return max(self.engine.in_flight, report.running + report.waiting)

@@ -90,7 +90,7 @@ class ExpectedTtft:
             prefill_s = uncached * s_per_token
             report = candidate.report
             if report is None:
-                decode_s, kv_s = overhead_s + s_per_running * candidate.in_flight, 0.0
+                decode_s, kv_s = overhead_s + s_per_running * candidate.engine.in_flight, 0.0
             else:
                 decode_s = overhead_s + s_per_running * report.running
                 missing = uncached - (1.0 - report.kv_usage) * report.kv_capacity_tokens

@@ -54,7 +54,7 @@ def fast_path() -> int:
         slots.take(replica)
         slots.sent(replica, 0.0, now_s)
         slots.give(replica, now_s)
-        admission.ended(request, 400.0)
+        admission.ended(request, now_s, 400.0)
     return FAST_CALLS
 
 
@@ -85,7 +85,7 @@ def loaded(size: int) -> dict[str, float]:
     def dispatch() -> int:
         count = 0
         while (request := admission.next(2.0)) is not None:
-            admission.ended(request, 0.7 * request.work)
+            admission.ended(request, 2.0, 0.7 * request.work)
             count += 1
         return count
 

@@ -13,6 +13,7 @@ SIM = ModelSpec.model_validate(
     {
         "name": "contract-model",
         "engine": "sim",
+        "engine_args": {"runner": "generate"},  # as the real one, it has no embeddings
         "sim": {"kv_blocks": KV_BLOCKS, "block_tokens": 32, "prefill_tokens_per_s": 4000, "inter_token_s": 0.01},
     }
 )
@@ -29,5 +30,6 @@ VLLM = ModelSpec.model_validate(
             "enable_auto_tool_choice": True,
             "tool_call_parser": "hermes",
         },
+        "env": {"VLLM_ENABLE_RESPONSES_API_STORE": "1"},
     }
 )

@@ -1,6 +1,7 @@
 """Chat and completions: the answers, whole and streamed."""
 
 import asyncio
+from itertools import accumulate
 
 import httpx
 import pytest
@@ -15,6 +16,11 @@ def test_models_names_the_model_alone(engine: ServedEngine) -> None:
     """`/v1/models` lists the served name and its context length; health and version answer."""
     models = httpx.get(f"{engine.url}/v1/models").json()
     assert [(card["id"], card["max_model_len"]) for card in models["data"]] == [("contract-model", MAX_TOKENS)]
+    (card,) = models["data"]
+    assert (card["object"], card["owned_by"], card["parent"]) == ("model", "vllm", None)
+    assert card["root"]
+    assert card["created"] > 1_700_000_000
+    assert card["permission"][0]["allow_sampling"]
     assert httpx.get(f"{engine.url}/health").status_code == 200
     assert httpx.get(f"{engine.url}/version").json()["version"].startswith("0.32.0")
 
@@ -171,6 +177,77 @@ def test_logprobs(engine: ServedEngine) -> None:
     assert "".join(completion["logprobs"]["tokens"]) == completion["text"]
 
 
+def test_alternatives_to_each_token(engine: ServedEngine) -> None:
+    """As many as asked for, the likeliest first after the sampled one, for each answer, in chats and completions."""
+    answer = engine.chat(STORY, max_tokens=3, logprobs=True, top_logprobs=3, n=2, temperature=1, seed=3)
+    for choice in answer["choices"]:
+        for token in choice["logprobs"]["content"]:
+            found = [entry["logprob"] for entry in token["top_logprobs"]]
+            assert len(found) == 3
+            assert found[1:] == sorted(found[1:], reverse=True)
+            assert bytes(token["bytes"]).decode() == token["token"]
+    completion = engine.complete("Once upon a time", max_tokens=3, logprobs=2)["choices"][0]["logprobs"]
+    assert [len(alternatives) for alternatives in completion["top_logprobs"]] == [2, 2, 2]
+    assert completion["text_offset"] == [0, *_offsets(completion["tokens"])[:-1]]
+
+
+async def test_log_probabilities_are_streamed(engine: ServedEngine, client: httpx.AsyncClient) -> None:
+    """Each event has those of its tokens."""
+    whole = engine.chat(STORY, max_tokens=4, logprobs=True)["choices"][0]["logprobs"]["content"]
+    streamed = await stream(
+        client, engine, "/v1/chat/completions", messages=_user(STORY), max_tokens=4, logprobs=True, top_logprobs=1
+    )
+    choices = [choice for event in streamed.events for choice in event["choices"] if choice.get("logprobs")]
+    tokens = [token["token"] for choice in choices for token in choice["logprobs"]["content"]]
+    assert tokens == [token["token"] for token in whole]
+
+
+async def test_a_prompt_is_echoed(engine: ServedEngine, client: httpx.AsyncClient) -> None:
+    """Before the answer, with its log-probabilities; with `max_tokens: 0` alone."""
+    prompt = "Once upon a time"
+    answer = engine.complete(prompt, max_tokens=2, echo=True, logprobs=1)["choices"][0]
+    assert answer["text"].startswith(prompt)
+    assert "".join(answer["logprobs"]["tokens"]) == answer["text"]
+    assert answer["logprobs"]["token_logprobs"][0] is None
+    assert answer["logprobs"]["text_offset"] == [0, *_offsets(answer["logprobs"]["tokens"])[:-1]]
+    streamed = await stream(client, engine, "/v1/completions", prompt=prompt, max_tokens=2, echo=True)
+    assert streamed.text() == answer["text"]
+    assert engine.complete(prompt, max_tokens=0, echo=True)["choices"][0]["text"] == prompt
+
+
+def test_a_prompts_tokens_have_log_probabilities(engine: ServedEngine) -> None:
+    """`prompt_logprobs`: none for the first token, and at least its own for each other."""
+    answer = engine.complete("Once upon a time", max_tokens=1, prompt_logprobs=1)
+    found = answer["choices"][0]["prompt_logprobs"]
+    assert len(found) == answer["usage"]["prompt_tokens"]
+    assert found[0] is None
+    assert all(entry["logprob"] <= 0 for token in found[1:] for entry in token.values())
+
+
+async def test_usage_with_each_event(engine: ServedEngine, client: httpx.AsyncClient) -> None:
+    """`continuous_usage_stats`: every event has the tokens so far."""
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    streamed = await stream(
+        client, engine, "/v1/chat/completions", messages=_user(STORY), max_tokens=4, stream_options=options
+    )
+    counted = [event["usage"]["completion_tokens"] for event in streamed.events]
+    assert counted[0] == 0
+    assert counted[-1] == 4
+    assert counted == sorted(counted)
+
+
+def test_a_text_is_its_tokens(engine: ServedEngine) -> None:
+    """`/tokenize` and `/detokenize` are inverse; a chat has as many tokens as its usage says."""
+    asked = {"model": "contract-model", "prompt": "The river runs to the sea.", "return_token_strs": True}
+    found = engine.post("/tokenize", asked).json()
+    assert (found["count"], found["max_model_len"]) == (len(found["tokens"]), MAX_TOKENS)
+    assert len(found["token_strs"]) == found["count"]
+    text = engine.post("/detokenize", {"model": "contract-model", "tokens": found["tokens"]}).json()["prompt"]
+    assert text == asked["prompt"]
+    chat = engine.post("/tokenize", {"model": "contract-model", "messages": _user(STORY)}).json()
+    assert chat["count"] == engine.chat(STORY, max_tokens=1)["usage"]["prompt_tokens"]
+
+
 def test_the_request_id_is_the_callers(engine: ServedEngine) -> None:
     """`x-request-id` becomes the response's id."""
     body = {"model": "contract-model", "prompt": "Once", "max_tokens": 1}
@@ -201,3 +278,7 @@ def _user(content: str) -> list[dict[str, str]]:
 
 def _text(answer: dict[str, object]) -> str:
     return str(answer["choices"][0]["message"]["content"])  # type: ignore[index]
+
+
+def _offsets(tokens: list[str]) -> list[int]:
+    return list(accumulate(map(len, tokens)))

@@ -7,7 +7,7 @@ from cluster.spec.cluster_spec import ModelSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AsgiApp, EngineStats
 from deployments.engines.sim.app import SimApp
-from deployments.engines.sim.core import SimCore
+from deployments.engines.sim.generation.core import SimCore
 from deployments.tracing.wiring import app_spans, close
 
 

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from deployments.engines.sim.core import SimCore
+from deployments.engines.sim.generation.core import SimCore
 
 
 class SimMetrics(Collector):

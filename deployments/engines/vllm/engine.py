@@ -29,6 +29,7 @@ from deployments.engines.vllm.env import engine_arguments, environment, is_cpu_b
 from deployments.engines.vllm.kv_events import KvEventListener
 from deployments.engines.vllm.load import LoadMeter
 from deployments.engines.vllm.process import FAILURE_FILE
+from deployments.engines.vllm.warm_up import WarmUp
 from deployments.models.hub import hub_problem_of
 from deployments.models.source import resolve
 from deployments.tracing.exporter import service_named
@@ -116,6 +117,7 @@ class VllmEngine:
             args, llm = await asyncio.shield(building)
             self._llm = llm
             self._app = await self._build_app(args, llm)
+            await self._warm_up(self._app, llm)
         except asyncio.CancelledError:
             building.add_done_callback(_discard)
             await self.stop()
@@ -270,6 +272,22 @@ class VllmEngine:
         app.middleware_stack = app.build_middleware_stack()  # built again: `build_app` built it without that handler
         built: AsgiApp = app
         return built
+
+    async def _warm_up(self, app: AsgiApp, llm: "ObservedLLM") -> None:
+        """Use each feature once, and leave no trace of it in caches and rates.
+
+        Raises:
+            EngineStartError: the engine's process did not survive it.
+        """
+        callbacks = llm.on_prompt, llm.on_answer
+        llm.on_prompt = llm.on_answer = None
+        tasks = await llm.get_supported_tasks()
+        await WarmUp(app, self._model.name, tasks, copies=self._model.parallel.data).run()
+        if llm.errored:
+            raise EngineStartError(f"the vLLM of {self._model.name!r} died at its first requests; its log says why")
+        llm.on_prompt, llm.on_answer = callbacks
+        await llm.reset_prefix_cache()
+        self._meter.forget()
 
     def _is_prefilling(self) -> bool:
         return self._llm is not None and self._llm.get_num_queued_tokens() > 0

@@ -15,6 +15,10 @@ class LoadMeter:
     """
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what was measured."""
         self.prefill_rate = BusyRate()
         self.decode_rate = BusyRate()
         self._since_s = 0.0

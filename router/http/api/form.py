@@ -11,9 +11,10 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
 from router.http.api.envelope import Envelope, EnvelopeError
+from router.replicas.model_card import MAX_NAME
 
-MAX_MODEL_FIELD = 512
-"""Bytes above which a form's `model` field is an error; names are shorter."""
+MAX_MODEL_FIELD = 4 * MAX_NAME
+"""Bytes above which a form's `model` field is an error: those of the longest name."""
 MAX_PARTS = 1000
 """Parts above which a form is refused; Starlette's own bound of fields."""
 

@@ -78,6 +78,9 @@ class ModelMeters:
 class Meters(Collector):
     """All counts of one gateway process.
 
+    Only models that are served have counts: names that come and go leave nothing behind. A request that ends after its
+    model has gone is counted with those for no model.
+
     Attributes:
         outcomes: number of requests by (model, tenant, outcome). The model is "" unless the cluster serves it, so
             clients cannot make this grow.
@@ -91,24 +94,35 @@ class Meters(Collector):
         self.tokens: dict[tuple[str, str], list[int]] = {}
         self.models: dict[str, ModelMeters] = {}
         self.connections = 0
+        self._of_gone_models = ModelMeters()
+
+    def serve(self, name: str) -> ModelMeters:
+        """Return the counts of a model that is served from now on."""
+        return self.models.setdefault(name, ModelMeters())
+
+    def forget(self, name: str) -> None:
+        """Drop the counts of a model that is no longer served."""
+        self.models.pop(name, None)
+        for key in [key for key in self.outcomes if key[0] == name]:
+            del self.outcomes[key]
+        for pair in [pair for pair in self.tokens if pair[0] == name]:
+            del self.tokens[pair]
 
     def model(self, name: str) -> ModelMeters:
-        """Return the counts of a model that the cluster serves."""
-        meters = self.models.get(name)
-        if meters is None:
-            meters = self.models[name] = ModelMeters()
-        return meters
+        """Return the counts of a model; of one that is not served, counts that nobody reads."""
+        return self.models.get(name, self._of_gone_models)
 
     def ended(self, model: str, tenant: str, outcome: Outcome) -> None:
         """Count one request that ended."""
-        key = (model, tenant, outcome)
+        key = (model if model in self.models else "", tenant, outcome)
         self.outcomes[key] = self.outcomes.get(key, 0) + 1
 
     def used(self, model: str, tenant: str, usage: Usage) -> None:
         """Count the tokens of one request that ended; numbers that its answer does not give count as 0."""
-        counts = self.tokens.get((model, tenant))
+        key = (model if model in self.models else "", tenant)
+        counts = self.tokens.get(key)
         if counts is None:
-            counts = self.tokens[model, tenant] = [0] * len(TOKEN_KINDS)
+            counts = self.tokens[key] = [0] * len(TOKEN_KINDS)
         counts[0] += usage.prompt_tokens or 0
         counts[1] += usage.cached_tokens or 0
         counts[2] += usage.completion_tokens or 0

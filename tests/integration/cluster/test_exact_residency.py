@@ -72,7 +72,8 @@ def test_every_gateway_knows_what_the_caches_hold(
     application = run_application(model, replicas=2, port=0)
     wait_for("both gateways", lambda: len(application.view().gateways) == 2)
     urls = [f"http://127.0.0.1:{gateway.port}" for gateway in application.view().gateways]
-    wait_for("exact residency", lambda: all(knows_exactly(url, replicas=2) for url in urls), timeout_s=10.0)
+    admin_urls = [gateway.admin_url for gateway in application.view().gateways]
+    wait_for("exact residency", lambda: all(knows_exactly(url, replicas=2) for url in admin_urls), timeout_s=10.0)
     observing = [ObservingGateway(), ObservingGateway()]
     chats = MixedChats(seed=11, chats=conversations, at_once=8)
     exact: list[int] = []
@@ -112,7 +113,7 @@ def test_every_gateway_knows_what_the_caches_hold(
     assert rights[2] <= rights[0] - 0.1
 
 
-def knows_exactly(url: str, replicas: int) -> bool:
+def knows_exactly(admin_url: str, replicas: int) -> bool:
     """Tell whether a gateway hears from this number of replicas what their caches hold."""
-    told: int = httpx.get(f"{url}/ready").json().get("affinity", {}).get("m", {}).get("exact", 0)
+    told: int = httpx.get(f"{admin_url}/ready").json().get("affinity", {}).get("m", {}).get("exact", 0)
     return told == replicas

@@ -26,7 +26,7 @@ def test_a_start_without_the_policys_telemetry_fails_with_what_is_missing(ray_cl
         mended = [each.model_copy(update={"policy": "expected_ttft"}) for each in spec.models]
         application.deploy(spec.model_copy(update={"models": tuple(mended)}))
         application.wait_until_ready()
-        assert httpx.get(f"{application.url}/ready").json()["affinity"]["m"]["mode"] == "none"
+        assert httpx.get(f"{application.gateway().admin_url}/ready").json()["affinity"]["m"]["mode"] == "none"
         assert application.chat("m").is_success
         assert application.replicas("m") == [replica], "routing alone has changed: the replica goes on"
     finally:

@@ -53,12 +53,13 @@ async def test_a_tenant_sees_and_uses_its_models_only() -> None:
         key = b"authorization: bearer sk-acme\r\n"
         assert (await ask(gateway.port, request(headers=key)))[0] == 200
         assert (await ask(gateway.port, request(headers=b"x-api-key: sk-acme\r\n")))[0] == 200
+        assert (await ask(gateway.port, request(headers=b"api-key: sk-acme\r\n")))[0] == 200
         status, _, body = await ask(gateway.port, request(b'{"model":"org/secret"}', headers=key))
         assert (status, json.loads(body)["error"]["code"]) == (403, "forbidden_model")
         assert all(b"sk-acme" not in seen.head for seen in replica.received)
         assert (await ask(gateway.port, _get("/v1/models/org/secret", key)))[0] == 404
         rows = {(row["tenant"], row["outcome"]): row["count"] for row in gateway.state()["outcomes"]}
-        assert rows[("acme", "ok")] == 2
+        assert rows[("acme", "ok")] == 3
 
 
 async def test_metrics_count_what_happened() -> None:
@@ -84,11 +85,63 @@ async def test_metrics_count_what_happened() -> None:
 async def test_ready_says_what_is_missing() -> None:
     """Readiness needs the directory's word and a replica of every model."""
     async with ScriptedReplica(_ok) as replica, running_gateway([replica.port], models=MODELS) as gateway:
-        status, _, body = await ask(gateway.port, _get("/ready"))
+        status, _, body = await ask(gateway.admin_port, _get("/ready"))
         assert status == 503
         assert "org/secret" in json.loads(body)["reason"]
+        assert (await ask(gateway.port, _get("/ready")))[0] == 503
         gateway.set_models(MODELS[:1])
         assert (await ask(gateway.port, _get("/ready")))[0] == 200
+
+
+async def test_the_apps_port_tells_strangers_nothing() -> None:
+    """No page without a key names tenants, models or what they use; /ready says no more than yes or no."""
+    async with (
+        ScriptedReplica(_ok) as replica,
+        running_gateway([replica.port], models=MODELS, tenants=TENANTS) as gateway,
+    ):
+        await ask(gateway.port, request(headers=b"authorization: Bearer sk-acme\r\n"))
+        right = {
+            "/": 200, "/docs": 200, "/health": 200, "/ping": 200, "/version": 200, "/ready": 503, "/favicon.ico": 404,
+            "/metrics": 404, "/state": 404, "/why/": 404, "/openapi.json": 404, "/v1/models": 401, "/v1/models/m": 401,
+        }  # fmt: skip
+        for path, status in right.items():
+            seen, _, body = await ask(gateway.port, _get(path))
+            assert (path, seen) == (path, status)
+            assert not [word for word in (b"acme", b"root", b"org/secret", b"r0") if word in body], path
+        assert (await ask(gateway.port, _get("/ready")))[2] == b'{"ready":false}'
+
+
+async def test_the_front_page_says_how_to_ask() -> None:
+    """A browser gets a page, a terminal text: the address that it came to and, in open access, the models."""
+    async with running_gateway([], models=MODELS) as gateway:
+        for accept, kind in ((b"accept: text/html,*/*\r\n", "text/html"), (b"", "text/plain")):
+            raw = _get("/", accept).replace(b"host: t", b"host: <b>llm.example")
+            status, headers, body = await ask(gateway.port, raw)
+            assert (status, headers["content-type"]) == (200, f"{kind}; charset=utf-8")
+            assert b"llm.example/v1" in body
+            assert b"org/secret" in body
+            assert (b"<b>" in body) == (kind == "text/plain"), "what a client says of itself is escaped"
+        assert "version" in json.loads((await ask(gateway.port, _get("/version")))[2])
+
+
+async def test_models_are_found_by_their_encoded_name() -> None:
+    """SDKs send `org%2Fsecret` for org/secret."""
+    async with running_gateway([], models=MODELS) as gateway:
+        for path in ("/v1/models/org/secret", "/v1/models/org%2Fsecret", "/v1/models/%6Frg%2fsecret"):
+            status, _, body = await ask(gateway.port, _get(path))
+            assert (status, json.loads(body)["id"]) == (200, "org/secret")
+        assert (await ask(gateway.port, _get("/v1/models/org%2Fnone")))[0] == 404
+
+
+async def test_anthropics_sdk_gets_its_own_list() -> None:
+    """With its version header the list and each entry have Anthropic's shape."""
+    async with running_gateway([], models=MODELS) as gateway:
+        version = b"anthropic-version: 2023-06-01\r\n"
+        page = json.loads((await ask(gateway.port, _get("/v1/models", version)))[2])
+        assert (page["has_more"], page["first_id"], page["last_id"]) == (False, "m", "org/secret")
+        assert [(row["type"], row["id"]) for row in page["data"]] == [("model", "m"), ("model", "org/secret")]
+        assert json.loads((await ask(gateway.port, _get("/v1/models/m", version)))[2]) == page["data"][0]
+        assert set(page["data"][0]) == {"type", "id", "display_name", "created_at"}
 
 
 async def test_state_is_for_operators() -> None:

@@ -135,7 +135,7 @@ class AdmissionMachine(RuleBasedStateMachine):
     def end(self, data: st.DataObject, real: float | None) -> None:
         """End a request on its replica."""
         request, replica = self.book.in_flight.pop(data.draw(st.integers(0, len(self.book.in_flight) - 1)))
-        self.admission.ended(request, real)
+        self.admission.ended(request, self.now_s, real)
         self.admission.slots.give(replica, self.now_s)
         self.book.done += 1
 

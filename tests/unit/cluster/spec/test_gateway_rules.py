@@ -49,9 +49,11 @@ gateway:
   admin_port: 9000
   replicas: every_node
   node_labels: {{rack: "in(a,b)"}}
+  admin_key_sha256: {DIGEST}
+  admin_key_file: /run/secrets/operators
   tenants:
     - {{name: a, key_sha256: {DIGEST}}}
-    - {{name: a, key_sha256: {DIGEST}}}
+    - {{name: a, key_sha256: [{"b" * 64}, {DIGEST}]}}
 cluster: {{serve_port: 9000}}
 models: [{{name: m, engine: sim, replicas: zwei}}]
 """
@@ -60,6 +62,7 @@ models: [{{name: m, engine: sim, replicas: zwei}}]
         "gateway.max_body_bytes",
         "gateway.admin_port",
         "gateway.node_labels.rack",
+        "gateway.admin_key_file",
         "gateway.tenants[1].name",
         "gateway.tenants[1].key_sha256",
         "cluster.serve_port",
@@ -81,3 +84,11 @@ def test_any_free_port_is_never_taken() -> None:
     """0 stands for any, as often as one likes."""
     spec = load("gateway: {port: 0, admin_port: 0}\ncluster: {serve_port: 0}\nmodels: [{name: m, engine: sim}]", "f")
     assert spec.gateway.port == spec.gateway.admin_port == 0
+
+
+def test_a_rule_of_the_section_alone_is_told_once() -> None:
+    """At its exact key, where the file has no other mistake."""
+    text = f"gateway: {{admin_key_sha256: {DIGEST}, admin_key_file: /k}}\nmodels: [{{name: m, engine: sim}}]"
+    assert list(problems(text)) == ["gateway.admin_key_file"]
+    twice = f"gateway: {{tenants: [{{name: a, key_sha256: {DIGEST}}}, {{name: a, key_sha256: {'b' * 64}}}]}}\n"
+    assert list(problems(twice + "models: [{name: m, engine: sim}]")) == ["gateway.tenants[1].name"]

@@ -25,7 +25,7 @@ def test_a_key_in_a_file_is_known_by_its_digest(tmp_path: Path) -> None:
             {"name": "acme", "key_file": str(tmp_path / "acme"), "models": ["m"]}, {"name": "o", "key_sha256": other}
         )
     )
-    assert [tenant.key_sha256 for tenant in read.tenants] == [sha256(b"sk-acme").hexdigest(), other]
+    assert [tenant.key_digests for tenant in read.tenants] == [(sha256(b"sk-acme").hexdigest(),), (other,)]
     assert read.tenants[0].models == ("m",)
 
 
@@ -40,6 +40,18 @@ def test_every_bad_key_file_is_named(tmp_path: Path) -> None:
     assert [problem.path for problem in caught.value.problems] == [f"gateway.tenants[{n}].key_file" for n in (0, 1, 3)]
     for words in ("No such file", "must hold the API key", "'d' has the same key as 'c'"):
         assert words in str(caught.value)
+
+
+def test_a_file_may_hold_two_keys(tmp_path: Path) -> None:
+    """While keys are rotated a file holds the old one and the new one, each on its line; a third is refused."""
+    file = tmp_path / "keys"
+    file.write_text("sk-old\n\nsk-new\n")
+    spec = gateway({"name": "acme", "key_file": str(file)})
+    digests = tuple(sha256(key).hexdigest() for key in (b"sk-old", b"sk-new"))
+    assert with_keys_read(spec).tenants[0].key_digests == digests
+    file.write_text("a\nb\nc\n")
+    with pytest.raises(SpecError, match="holds 3 keys; 2 may be valid at a time"):
+        with_keys_read(spec)
 
 
 def test_a_tenant_gives_its_key_one_way() -> None:

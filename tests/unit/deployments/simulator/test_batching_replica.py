@@ -6,9 +6,9 @@ import pytest
 
 from cluster.spec.cluster_spec import SimSpec
 from deployments.engines.events import KvEventHub
-from deployments.engines.sim.prompt import SimPrompt
-from deployments.engines.sim.scheduler import SimScheduler
-from deployments.engines.sim.sequence import Sequence
+from deployments.engines.sim.generation.prompt import SimPrompt
+from deployments.engines.sim.generation.scheduler import SimScheduler
+from deployments.engines.sim.generation.sequence import Sequence
 from deployments.simulator.batching_replica import BatchingReplica
 
 Arrival = tuple[float, int, int]

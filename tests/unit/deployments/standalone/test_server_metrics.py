@@ -1,6 +1,8 @@
 """A plain server's KV capacity, from its metrics."""
 
-from deployments.standalone.server_metrics import kv_tokens_of
+import pytest
+
+from deployments.standalone.server_metrics import kv_tokens_of, started_s_of
 
 _VLLM = """# HELP vllm:cache_config_info Information of the LLMEngine CacheConfig
 # TYPE vllm:cache_config_info gauge
@@ -22,3 +24,17 @@ def test_what_is_not_said_is_not_known() -> None:
     assert kv_tokens_of(_VLLM.replace('"256"', '"None"')) == 0
     assert kv_tokens_of('vllm:cache_config_info{block_size="32"} 1.0\n') == 0
     assert kv_tokens_of('vllm:cache_config_info{block_size="32') == 0
+
+
+@pytest.mark.parametrize(
+    ("metrics", "started_s"),
+    [
+        ("", 0.0),
+        ("# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds 1.76e+09\n", 1.76e9),
+        ("process_start_time_seconds soon\n", 0.0),
+        ("other_process_start_time_seconds 3\n", 0.0),
+    ],
+)
+def test_when_the_process_started_is_read(metrics: str, started_s: float) -> None:
+    """Prometheus' clients tell it; without it no restart is seen."""
+    assert started_s_of(metrics) == started_s

@@ -36,6 +36,11 @@ def _offer(dispatcher: Dispatcher, now_s: float = 0.0, name: str = "id", text: b
     return dispatcher.offer(request, "ann", now_s)
 
 
+def _offer_for(dispatcher: Dispatcher, replica_id: str, now_s: float = 0.0) -> Ticket:
+    request = RoutingRequest("id", "m", "/v1/responses", stream=False, body=b"{}", replica_id=replica_id)
+    return dispatcher.offer(request, "ann", now_s)
+
+
 def _replica_of(ticket: Ticket) -> str:
     assert ticket.attempt is not None
     return ticket.attempt.replica.replica_id
@@ -51,6 +56,25 @@ def test_a_failed_request_goes_elsewhere_and_its_replica_is_left_out() -> None:
     assert first not in {_replica_of(_offer(dispatcher, 0.1)) for _ in range(6)}
     dispatcher.tick(0.6)
     assert first in {_replica_of(_offer(dispatcher, 0.6)) for _ in range(6)}
+
+
+def test_a_request_for_one_replica_goes_there_and_nowhere_else() -> None:
+    """Whatever the policy would pick, and while the replica is left out for a failure; if it fails, it is refused."""
+    for policy in ("round_robin", "least_load", "expected_ttft", "consistent_hash"):
+        dispatcher = _dispatcher(3, policy, cold_start_timeout_s=60.0)
+        tickets = [_offer_for(dispatcher, "r1") for _ in range(6)]
+        assert {_replica_of(ticket) for ticket in tickets} == {"r1"}
+        dispatcher.fail(tickets[0], Fault.STALE_CONNECTION, 0.0)
+        assert _replica_of(tickets[0]) == "r1"
+        for fault, ticket in zip((Fault.FAILED, Fault.LEAVING, Fault.GAVE_UP), tickets, strict=False):
+            dispatcher.fail(ticket, fault, 0.0)
+            assert ticket.refusal is not None
+            assert ticket.state is not RequestState.WAITING
+            dispatcher.check_integrity(0.0)
+    dispatcher = _dispatcher(2)
+    dispatcher.fail(_offer_for(dispatcher, "r1"), Fault.FAILED, 0.0)
+    assert _replica_of(_offer_for(dispatcher, "r1", 0.1)) == "r1"
+    assert _offer_for(dispatcher, "gone", 0.1).refusal is not None
 
 
 def test_a_stale_connection_is_nobodys_failure() -> None:

@@ -104,7 +104,7 @@ def test_token_limits_are_settled_with_the_real_work() -> None:
     joined(admission)
     request = QueuedRequest("ann", 50.0)
     assert admission.offer(request, 0.0) is ADMIT
-    admission.ended(request, 100.0)
+    admission.ended(request, 0.0, 100.0)
     refused = admission.offer(QueuedRequest("ann", 50.0), 0.0)
     assert isinstance(refused, Reject)
     assert refused.retry_after == 5
@@ -212,7 +212,7 @@ def test_requests_end_and_are_put_back_only_from_where_they_are() -> None:
     admission: ModelAdmission = Admission(AdmissionLimits())
     request = QueuedRequest("ann", 1.0)
     with pytest.raises(ValueError, match="cannot end"):
-        admission.ended(request)
+        admission.ended(request, 0.0)
     with pytest.raises(ValueError, match="put back"):
         admission.put_back(request, 0.0)
 
@@ -282,7 +282,7 @@ def test_the_autoscaler_and_people_see_the_same_queue() -> None:
     assert (view.waiting, view.held, view.waiting_work, view.in_flight, view.refused) == (2, 0, 20.0, 1, 1)
     assert [row for row in view.tenants if row[2]] == [("ann", Priority.HIGH, 1), ("bob", Priority.LOW, 1)]
     admission.remove(waiting[1], 1.0)
-    admission.ended(sent, 150.0)
+    admission.ended(sent, 1.0, 150.0)
     admission.leave(replica, 1.0)
     figures, view = admission.figures(1.0), admission.view(1.0)
     # Real work is settled with the tenant only; these sums stay estimates, so that they can be compared.

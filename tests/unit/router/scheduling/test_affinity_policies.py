@@ -76,7 +76,7 @@ class Gateway:
     def send(self, request: RoutingRequest, replica: int | None = None) -> tuple[str, Expectation]:
         """Send a request to the replica given, or to the one picked; return its id and the expectation."""
         chosen = self.decide(request).replica if replica is None else self.replicas[replica]
-        chosen.in_flight += 1
+        chosen.engine.in_flight += 1
         request.match = self.estimator.match(request.chain)
         return chosen.replica_id, self.estimator.expect(request, chosen)
 
@@ -86,7 +86,7 @@ class Gateway:
         ended_s = request.now_s + ttft_s
         self.estimator.prefilled(expectation, ended_s)
         self.estimator.finished(expectation, Usage(request.chain.tokens, cached, 1), ended_s)
-        self.replicas[int(name[1:])].in_flight -= 1
+        self.replicas[int(name[1:])].engine.in_flight -= 1
         self.estimator.check_integrity()
         return name
 
@@ -296,11 +296,11 @@ def test_prefix_affinity_takes_the_longest_match_within_the_load_bound() -> None
     gateway.serve(_request(_prompt("a", 3000)), 0.1, replica=2)
     request = _request(_prompt("a", 4000), now_s=1.0)
     assert gateway.decide(request).replica.replica_id == "r2"
-    gateway.replicas[2].in_flight = 9
+    gateway.replicas[2].engine.in_flight = 9
     assert gateway.decide(request).replica.replica_id == "r1"
-    gateway.replicas[1].in_flight = 9
+    gateway.replicas[1].engine.in_flight = 9
     assert gateway.decide(request).replica.replica_id in {"r0", "r3"}
-    gateway.replicas[0].in_flight = 1
+    gateway.replicas[0].engine.in_flight = 1
     assert gateway.decide(request).replica.replica_id == "r3"
 
 

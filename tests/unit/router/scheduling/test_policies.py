@@ -20,7 +20,7 @@ REQUEST = RoutingRequest("id", "m", "/v1/completions", stream=False, body=b"{}")
 def _replicas(*loads: int) -> list[Replica]:
     replicas = [Replica(Endpoint(f"r{number}", "m", "127.0.0.1", 1)) for number in range(len(loads))]
     for replica, load in zip(replicas, loads, strict=True):
-        replica.in_flight = load
+        replica.engine.in_flight = load
     return replicas
 
 

@@ -1,8 +1,16 @@
 """The few fields of a body that routing needs are read, and unreadable bodies refused."""
 
+import json
+
 import pytest
 
-from router.http.api.envelope import Envelope, EnvelopeError, read_json
+from router.http.api.envelope import (
+    Envelope,
+    EnvelopeError,
+    check_model_is_named_once,
+    read_json,
+    with_members,
+)
 
 
 def test_only_what_routing_needs_is_read() -> None:
@@ -29,3 +37,42 @@ def test_bad_json_says_what_is_wrong(body: bytes, says: str) -> None:
     """The error names the field, or what is wrong with the JSON."""
     with pytest.raises(EnvelopeError, match=says):
         read_json(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"m","model":"other"}',
+        b'{"model":"m","x":[{"model":1}],"model":"m"}',
+        b'{"model":"m","mod\\u0065l":"other"}',
+        b'{"\\u006D\\u006fdel":"m","\\u006dodel":"other"}',
+        b'{"model":null,"model":"other"}',
+        b'{"model":"m","model":null}',
+    ],
+)
+def test_two_models_are_seen(body: bytes) -> None:
+    """A body that names its model twice, however the name is spelled, is refused where that matters."""
+    with pytest.raises(EnvelopeError, match="two `model`"):
+        check_model_is_named_once(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b'{"model":"m"}',
+        b'{"mod\\u0065l":"m"}',
+        b'{"model":"m","messages":[{"model":"x","content":"\\"model\\": \\u0065"}],"tools":{"model":1}}',
+    ],
+)
+def test_one_model_is_enough(body: bytes) -> None:
+    """Inner members and texts that look like the model's are not taken for it; each body is counted anew."""
+    check_model_is_named_once(body)
+    check_model_is_named_once(body)
+
+
+@pytest.mark.parametrize("body", [b"{}", b" { } \r\n", b'{"cache_salt":"x"}', b'{"a":{}}\n', b'{"a":"}"}', b'{"a":[]}'])
+def test_members_are_added_to_any_object(body: bytes) -> None:
+    """The added members count, and the others stay."""
+    added = json.loads(with_members(body, {"cache_salt": "a:b", "model": 'm"é'}))
+    assert added == {**json.loads(body), "cache_salt": "a:b", "model": 'm"é'}

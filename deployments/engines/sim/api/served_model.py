@@ -1,0 +1,74 @@
+"""What every endpoint works with: the served model and its simulation."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from cluster.spec.cluster_spec import ModelSpec, SimSpec
+from deployments.engines.sim.api.errors import RequestError
+from deployments.engines.sim.generation.core import SimCore
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """The served model.
+
+    Attributes:
+        spec: the model's spec.
+        core: its simulation.
+        created: when it began to be served, Unix seconds.
+    """
+
+    spec: ModelSpec
+    core: SimCore
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.spec.name
+
+    @property
+    def sim(self) -> SimSpec:
+        """The simulation's spec."""
+        return self.spec.sim
+
+    def check(self, asked: str | None) -> None:
+        """Refuse a request that names another model, or any while the engine is not running.
+
+        Raises:
+            RequestError: the model is another, or the engine is not running.
+        """
+        if asked and asked != self.name:
+            raise RequestError(
+                404, "NotFoundError", f"The model `{asked}` does not exist. Valid aliases: {self.name}.", "model"
+            )
+        if not self.core.alive:
+            raise RequestError(503, "Service Unavailable", "the engine is not running")
+
+    def card(self) -> dict[str, Any]:
+        """Return its entry in `/v1/models`, in vLLM's form."""
+        permission = {
+            "id": f"modelperm-{self.created:x}",
+            "object": "model_permission",
+            "created": self.created,
+            "allow_create_engine": False,
+            "allow_sampling": True,
+            "allow_logprobs": True,
+            "allow_search_indices": False,
+            "allow_view": True,
+            "allow_fine_tuning": False,
+            "organization": "*",
+            "group": None,
+            "is_blocking": False,
+        }
+        return {
+            "id": self.name,
+            "object": "model",
+            "created": self.created,
+            "owned_by": "vllm",
+            "root": self.spec.source or self.name,
+            "parent": None,
+            "max_model_len": self.core.max_model_len,
+            "permission": [permission],
+        }

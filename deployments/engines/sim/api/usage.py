@@ -1,0 +1,34 @@
+"""The usage of a request, in vLLM's form."""
+
+from typing import Any
+
+from deployments.engines.sim.generation.core import Generation
+
+
+def counts(generation: Generation) -> dict[str, int]:
+    """Return a request's tokens so far; a prompt with several answers counts once."""
+    prompts = _first_of_each_prompt(generation)
+    prompt_tokens = sum(sequence.prompt.tokens for sequence in prompts)
+    completion_tokens = sum(answer.tokens for answer in generation.answers)
+    return {
+        "prompt_tokens": prompt_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+        "completion_tokens": completion_tokens,
+    }
+
+
+def cache_counts(generation: Generation) -> tuple[int, int]:
+    """Return how many of a request's prompt tokens were found in the prefix cache, and how many went into it."""
+    prompts = _first_of_each_prompt(generation)
+    return sum(sequence.cached_tokens or 0 for sequence in prompts), sum(one.created_tokens for one in prompts)
+
+
+def usage(generation: Generation) -> dict[str, Any]:
+    """Return a request's usage so far, with the prefix cache's part in it."""
+    cached, created = cache_counts(generation)
+    details = {"cached_tokens": cached, "created_cache_tokens": created}
+    return {**counts(generation), "prompt_tokens_details": details}
+
+
+def _first_of_each_prompt(generation: Generation) -> list[Any]:
+    return list({id(one.prompt): one for one in reversed(generation.sequences)}.values())

@@ -1,0 +1,1 @@
+"""The simulation itself: prompts, answers, the prefix cache and continuous batching."""

@@ -1,0 +1,226 @@
+"""Drives the simulation with one timer for all requests.
+
+The timer waits for the length of each step of `scheduler`, then gives the sampled tokens to the waiting requests.
+"""
+
+import asyncio
+from collections.abc import Sequence as Many
+from dataclasses import dataclass, field
+
+from cluster.spec.cluster_spec import SimSpec
+from deployments.engines.events import KvEventHub
+from deployments.engines.interface import AllCleared, AnswerSeen, EngineStats, PromptSeen
+from deployments.engines.sim.generation.answer import Answer
+from deployments.engines.sim.generation.prompt import SimPrompt, boundary, token_ids
+from deployments.engines.sim.generation.scheduler import MAX_BATCHED_TOKENS, SimScheduler
+from deployments.engines.sim.generation.sequence import Sequence
+from deployments.engines.sim.generation.text import TAIL_CHARS
+from deployments.engines.sim.generation.vocabulary import SimVocabulary
+
+MAX_LAG_S = 0.05
+"""Longest delay of a step, in seconds, that the engine makes up for; further delay is lost time."""
+
+
+@dataclass(slots=True)
+class SimTotals:
+    """Totals since the engine started, for `/metrics`.
+
+    Attributes:
+        prompt_tokens: tokens of prompts that began to be answered.
+        cached_tokens: those of them that were found in the prefix cache.
+        generated_tokens: tokens sampled.
+        finished: number of answers by finish reason.
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    finished: dict[str, int] = field(default_factory=lambda: {"stop": 0, "length": 0, "abort": 0})
+
+
+class Generation:
+    """One request's answers, from submission to the last token.
+
+    Attributes:
+        request_id: the id in `PromptSeen`.
+        answers: the answers, in order of their index.
+        sequences: the scheduler's sequence of each answer.
+        fresh: answers that have sampled a token since `next` last returned.
+        unfinished: number of answers that go on.
+    """
+
+    __slots__ = ("_wake", "answers", "fresh", "request_id", "sequences", "unfinished")
+
+    def __init__(self, request_id: str, answers: Many[Answer], sequences: Many[Sequence]) -> None:
+        self.request_id = request_id
+        self.answers = answers
+        self.sequences = sequences
+        self.fresh: list[Answer] = []
+        self.unfinished = len(answers)
+        self._wake: asyncio.Future[None] | None = None
+
+    def wake(self) -> None:
+        """Make a waiting `next` return."""
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def next(self) -> list[Answer]:
+        """Wait until answers have new tokens, and return those answers, each once; empty: all have ended."""
+        if not self.fresh and self.unfinished:
+            self._wake = asyncio.get_running_loop().create_future()
+            await self._wake
+        fresh, self.fresh = self.fresh, []
+        return fresh if len(fresh) == 1 else list(dict.fromkeys(fresh))
+
+
+class SimCore:
+    """A running simulation.
+
+    Attributes:
+        spec: its timing and memory.
+        events: delivers its KV events.
+        scheduler: its batch, queue and cache.
+        vocabulary: the texts of the token ids seen so far.
+        totals: its totals for `/metrics`.
+    """
+
+    def __init__(self, spec: SimSpec, events: KvEventHub) -> None:
+        self.spec = spec
+        self.events = events
+        self.vocabulary = SimVocabulary()
+        events.token_texts = self.vocabulary
+        self.scheduler = SimScheduler(spec, events)
+        self.totals = SimTotals()
+        self._working: dict[Sequence, tuple[Generation, Answer]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.Handle | None = None
+        self._due_s = 0.0
+
+    @property
+    def max_model_len(self) -> int:
+        """Most tokens of a prompt with its answer: the capacity of the KV cache."""
+        return self.spec.kv_blocks * self.spec.block_tokens
+
+    @property
+    def alive(self) -> bool:
+        """Whether the simulation runs."""
+        return self._loop is not None
+
+    def run(self) -> None:
+        """Begin, on the current event loop."""
+        self._loop = asyncio.get_running_loop()
+
+    def halt(self) -> None:
+        """Stop at once; requests under way end as aborted."""
+        self._loop = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for generation in {id(entry[0]): entry[0] for entry in self._working.values()}.values():
+            self.abort(generation)
+
+    def stats(self) -> EngineStats:
+        """Return the simulation's state now."""
+        scheduler = self.scheduler
+        return EngineStats(
+            running=scheduler.running,
+            waiting=scheduler.waiting,
+            waiting_tokens=scheduler.waiting_tokens,
+            kv_usage=scheduler.cache.usage,
+            kv_capacity_tokens=self.max_model_len,
+            prefill_tokens_per_s=scheduler.prefill_rate.per_s,
+            decode_tokens_per_s=scheduler.decode_rate.per_s,
+            step_tokens=MAX_BATCHED_TOKENS,
+        )
+
+    def submit(self, request_id: str, prompts: Many[SimPrompt], answers: Many[Answer]) -> Generation:
+        """Start generating the answers; the engine must be alive.
+
+        Args:
+            request_id: the id for `PromptSeen`.
+            prompts: the request's prompts, each once; each gives a `PromptSeen`.
+            answers: the answers to generate, each with its prompt.
+        """
+        if self.events:
+            for prompt in prompts:
+                units = prompt.units[: boundary(prompt.whole_tokens, prompt.units_per_token)]
+                ids = token_ids(units, 0, prompt)
+                self.vocabulary.learn(ids, units, 0, prompt)
+                self.events.emit(PromptSeen(request_id, ids, cache_salt=prompt.salt))
+        sequences = [Sequence(answer.prompt, self.spec.block_tokens) for answer in answers]
+        generation = Generation(request_id, answers, sequences)
+        for sequence, answer in zip(sequences, answers, strict=True):
+            self._working[sequence] = (generation, answer)
+            self.scheduler.add(sequence)
+        if self._timer is None and self._loop is not None:
+            # At the loop's next turn, so that requests that arrive together begin together.
+            self._due_s = self._loop.time()
+            self._timer = self._loop.call_soon(self._begin_step)
+        return generation
+
+    def abort(self, generation: Generation) -> None:
+        """End a request's unfinished answers at once; their places and blocks are free when this returns."""
+        for sequence in generation.sequences:
+            entry = self._working.pop(sequence, None)
+            if entry is not None:
+                self.scheduler.finish(sequence)
+                entry[1].finish_reason = "abort"
+                self.totals.finished["abort"] += 1
+                generation.fresh.append(entry[1])
+        if generation.unfinished:
+            generation.unfinished = 0
+            self._emit_answers(generation)
+        generation.wake()
+
+    def reset_prefix_cache(self) -> bool:
+        """Empty the prefix cache; return False, with no change, if requests hold blocks of it."""
+        if not self.scheduler.cache.clear():
+            return False
+        self.events.emit(AllCleared())
+        return True
+
+    def _begin_step(self) -> None:
+        step_s = self.scheduler.begin_step()
+        if step_s is None or self._loop is None:
+            self._timer = None
+            return
+        self._due_s = max(self._due_s, self._loop.time() - MAX_LAG_S) + step_s
+        self._timer = self._loop.call_at(self._due_s, self._end_step)
+
+    def _end_step(self) -> None:
+        for sequence in self.scheduler.end_step():
+            self._sample(sequence)
+        self._begin_step()
+
+    def _sample(self, sequence: Sequence) -> None:
+        generation, answer = self._working[sequence]
+        if not answer.tokens:
+            self.totals.prompt_tokens += sequence.prompt.tokens
+            self.totals.cached_tokens += sequence.cached_tokens or 0
+        units = answer.sample(sequence.tail(TAIL_CHARS))
+        self.totals.generated_tokens += 1
+        if answer.finish_reason is None and not self.scheduler.append(sequence, units):
+            answer.finish_reason = "length"
+        if answer.finish_reason is not None:
+            self.scheduler.finish(sequence)
+            del self._working[sequence]
+            generation.unfinished -= 1
+            self.totals.finished[answer.finish_reason] += 1
+            if not generation.unfinished:
+                self._emit_answers(generation)
+        generation.fresh.append(answer)
+        generation.wake()
+
+    def _emit_answers(self, generation: Generation) -> None:
+        if not self.events:
+            return
+        prompt = generation.answers[0].prompt
+        start = prompt.whole_tokens
+        texts, ids = [], []
+        for answer, sequence in zip(generation.answers, generation.sequences, strict=True):
+            if answer.prompt is prompt:
+                texts.append(answer.text)
+                units = sequence.since(boundary(start, prompt.units_per_token))
+                ids.append(token_ids(units, start, prompt))
+                self.vocabulary.learn(ids[-1], units, start, prompt)
+        self.events.emit(AnswerSeen(generation.request_id, tuple(texts), tuple(ids)))

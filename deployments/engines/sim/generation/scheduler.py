@@ -1,0 +1,218 @@
+"""The simulated engine's continuous batching, step by step. Pure: the caller lets the time pass.
+
+A step prefills up to `MAX_BATCHED_TOKENS` prompt tokens, and decodes one token of every sequence whose prompt is done.
+It lasts, in seconds,
+
+    prefill tokens / prefill_tokens_per_s + inter_token_s + inter_token_per_seq_s * (sequences decoded - 1)
+
+where the last two terms count only if a sequence is decoded. Sequences wait, first come first served, for one of
+`max_num_seqs` places and for KV blocks. If a running sequence needs a block and there is none, the one that was
+admitted last gives up its blocks and computes them again later, as in vLLM.
+"""
+
+from collections import deque
+
+from cluster.spec.cluster_spec import SimSpec
+from deployments.engines.events import KvEventHub
+from deployments.engines.extra_keys import extra_of
+from deployments.engines.interface import BlockRemoved, BlockStored
+from deployments.engines.rates import BusyRate
+from deployments.engines.sim.generation.cache import KvCache
+from deployments.engines.sim.generation.prompt import boundary, token_ids
+from deployments.engines.sim.generation.sequence import Sequence, SequenceState
+
+MAX_BATCHED_TOKENS = 2048
+"""Most prompt tokens in one step: vLLM's default for online serving on a CPU or a small GPU."""
+
+
+class SimScheduler:
+    """Runs sequences in steps, and owns their queue, batch and blocks.
+
+    Use: call `begin_step`, let that many seconds pass, call `end_step`. Then give each sequence that it returned its
+    next token with `append`, or end it with `finish`. `add` and `finish` may be called at any time.
+
+    Args:
+        spec: timing and memory.
+        events: delivers the cache's KV events.
+
+    Attributes:
+        cache: the KV cache.
+        prefill_rate: prompt tokens per busy second.
+        decode_rate: generated tokens per busy second.
+        preemptions: number of preemptions so far.
+    """
+
+    def __init__(self, spec: SimSpec, events: KvEventHub) -> None:
+        self._spec = spec
+        self._events = events
+        self.cache = KvCache(spec.kv_blocks, lambda hashes: events.emit(BlockRemoved(hashes)))
+        self._waiting: deque[Sequence] = deque()
+        self._running: list[Sequence] = []
+        self._prefilling: list[tuple[Sequence, int]] = []
+        self._decoding: list[Sequence] = []
+        self.prefill_rate = BusyRate()
+        self.decode_rate = BusyRate()
+        self.preemptions = 0
+
+    @property
+    def running(self) -> int:
+        """Number of sequences in the batch."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """Number of sequences in the queue."""
+        return len(self._waiting)
+
+    @property
+    def waiting_tokens(self) -> int:
+        """Number of tokens not yet prefilled, of waiting and running sequences."""
+        return sum(sequence.uncomputed_tokens for queue in (self._waiting, self._running) for sequence in queue)
+
+    def add(self, sequence: Sequence) -> None:
+        """Put a sequence at the end of the queue. Its prompt must fit into the whole cache."""
+        self._waiting.append(sequence)
+
+    def finish(self, sequence: Sequence) -> None:
+        """Remove a finished or aborted sequence and release its blocks at once. Safe to call twice."""
+        if sequence.state is SequenceState.RUNNING:
+            self._running.remove(sequence)
+            self._release(sequence)
+        elif sequence.state is SequenceState.WAITING:
+            self._waiting.remove(sequence)
+        sequence.state = SequenceState.GONE
+
+    def begin_step(self) -> float | None:
+        """Plan the next step and return its length in seconds; None: there is nothing to do."""
+        budget = MAX_BATCHED_TOKENS
+        self._prefilling, self._decoding = [], []
+        for sequence in self._running:
+            if not sequence.uncomputed_tokens:
+                self._decoding.append(sequence)
+            elif budget:
+                budget -= self._plan_prefill(sequence, budget)
+        while budget and self._waiting and len(self._running) < self._spec.max_num_seqs:
+            if not self._admit(self._waiting[0]):
+                break
+            sequence = self._waiting.popleft()
+            self._running.append(sequence)
+            budget -= self._plan_prefill(sequence, budget)
+        if not self._prefilling and not self._decoding:
+            return None
+        prefilled, decoded = MAX_BATCHED_TOKENS - budget, len(self._decoding)
+        step_s = prefilled / self._spec.prefill_tokens_per_s
+        if decoded:
+            step_s += self._spec.inter_token_s + self._spec.inter_token_per_seq_s * (decoded - 1)
+            self.decode_rate.observe(decoded, step_s)
+        if prefilled:
+            self.prefill_rate.observe(prefilled, step_s)
+        return step_s
+
+    def end_step(self) -> list[Sequence]:
+        """End the current step; return the sequences that sampled a token: decoded ones, then those just prefilled."""
+        sampled = [sequence for sequence in self._decoding if sequence.state is SequenceState.RUNNING]
+        for sequence, tokens in self._prefilling:
+            if sequence.state is SequenceState.RUNNING:
+                sequence.computed_tokens += tokens
+                self._commit(sequence, sequence.computed_tokens // self._spec.block_tokens)
+                if not sequence.uncomputed_tokens:
+                    sampled.append(sequence)
+        return sampled
+
+    def append(self, sequence: Sequence, units: str) -> bool:
+        """Add a sampled token to a sequence.
+
+        Args:
+            sequence: the sequence.
+            units: the token's units.
+
+        Returns:
+            False: the whole cache is too small for the sequence to go on.
+        """
+        sequence.append(units)
+        if sequence.state is not SequenceState.RUNNING:
+            sequence.restart()
+            return True
+        missing = sequence.blocks_needed - sequence.blocks
+        while missing > 0 and not self.cache.can_take(missing):
+            victim = self._running[-1]
+            if victim is sequence and len(self._running) == 1:
+                return False
+            self._preempt(victim)
+            if victim is sequence:
+                return True
+        if missing > 0:
+            self.cache.take(missing)
+            sequence.blocks += missing
+        self._commit(sequence, len(sequence.hashes))
+        return True
+
+    def _plan_prefill(self, sequence: Sequence, budget: int) -> int:
+        tokens = min(sequence.uncomputed_tokens, budget)
+        self._prefilling.append((sequence, tokens))
+        return tokens
+
+    def _admit(self, sequence: Sequence) -> bool:
+        # The last token is always computed: its logits give the next one.
+        reusable = sequence.hashes[: (sequence.target_tokens - 1) // self._spec.block_tokens]
+        found = reusable[: self.cache.matched(reusable)]
+        missing = sequence.blocks_needed - len(found)
+        if not self.cache.can_take(missing, found):
+            return False
+        self.cache.hold(found)
+        self.cache.take(missing)
+        sequence.blocks = sequence.blocks_needed
+        sequence.held = len(found)
+        sequence.computed_tokens = len(found) * self._spec.block_tokens
+        if sequence.cached_tokens is None:
+            sequence.cached_tokens = sequence.computed_tokens
+        sequence.state = SequenceState.RUNNING
+        return True
+
+    def _commit(self, sequence: Sequence, full_blocks: int) -> None:
+        if not self._spec.prefix_caching:
+            return  # blocks stay private and become free when the sequence ends
+        first = new_from = sequence.held
+        for index in range(first, min(full_blocks, len(sequence.hashes))):
+            if not self.cache.commit(sequence.hashes[index]):
+                self._emit_stored(sequence, new_from, index)
+                new_from = index + 1
+            sequence.held = index + 1
+        self._emit_stored(sequence, new_from, sequence.held)
+
+    def _emit_stored(self, sequence: Sequence, start: int, end: int) -> None:
+        if start >= end or not self._events:
+            return
+        block_tokens, per_token = self._spec.block_tokens, sequence.prompt.units_per_token
+        units = sequence.between(boundary(start * block_tokens, per_token), boundary(end * block_tokens, per_token))
+        self._events.emit(
+            BlockStored(
+                block_hashes=tuple(sequence.hashes[start:end]),
+                parent_block_hash=sequence.hashes[start - 1] if start else None,
+                token_ids=token_ids(units, start * block_tokens, sequence.prompt),
+                block_size=block_tokens,
+                extra_keys=(extra_of([sequence.prompt.salt]),) if sequence.prompt.salt and not start else (),
+            )
+        )
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self._running.remove(sequence)
+        self._release(sequence)
+        sequence.state = SequenceState.WAITING
+        sequence.restart()
+        self._waiting.appendleft(sequence)
+        self.preemptions += 1
+
+    def _release(self, sequence: Sequence) -> None:
+        self.cache.release(sequence.hashes[: sequence.held], sequence.blocks - sequence.held)
+
+    def check_integrity(self) -> None:
+        """Check that exactly the running sequences hold blocks of the cache.
+
+        Raises:
+            AssertionError: the message says what is wrong.
+        """
+        self.cache.check_integrity()
+        if any(sequence.blocks or sequence.held for sequence in self._waiting):
+            raise AssertionError("a waiting sequence has blocks")
+        self.cache.check_held([(s.hashes[: s.held], s.blocks - s.held) for s in self._running])

@@ -1,0 +1,1 @@
+"""`/v1/responses`: created, kept, continued, fetched and cancelled."""

@@ -1,0 +1,55 @@
+"""What it costs a gateway to look after many plain servers."""
+
+import asyncio
+import subprocess
+import sys
+import time
+
+from cluster.spec.gateway_spec import GatewaySpec
+from deployments.standalone.gateway import StandaloneGateway
+from deployments.standalone.server_address import ServerAddress
+from tests.machine_speed import slowness
+
+SERVERS = 256
+MEASURED_S = 3.0
+BOUND = 0.06
+"""CPU seconds per second that polling `SERVERS` servers may take: measured are 0.01 to 0.02."""
+FLEET = """
+import asyncio, sys
+BODY = b'{"object":"list","data":[{"id":"m","root":"/models/m","max_model_len":4096}]}'
+ANSWER = b"HTTP/1.1 200 OK\\r\\ncontent-length: %d\\r\\n\\r\\n" % len(BODY) + BODY
+class Server(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+    def data_received(self, data):
+        is_list = data.startswith(b"GET /v1/models")
+        self.transport.write(ANSWER if is_list else b"HTTP/1.1 404 X\\r\\ncontent-length: 0\\r\\n\\r\\n")
+async def main():
+    loop = asyncio.get_running_loop()
+    servers = [await loop.create_server(Server, "127.0.0.1", 0) for _ in range(int(sys.argv[1]))]
+    print(*(server.sockets[0].getsockname()[1] for server in servers), flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+asyncio.run(main())
+"""
+"""A process with as many servers as its argument says; it ends with its standard input."""
+
+
+async def test_polling_many_servers_costs_hardly_any_cpu_time() -> None:
+    """256 servers cost a small part of a core, in CPU seconds of this process."""
+    command = [sys.executable, "-c", FLEET, str(SERVERS)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as fleet:  # noqa: ASYNC220 - ends with its input
+        assert fleet.stdin is not None
+        assert fleet.stdout is not None
+        addresses = [ServerAddress("127.0.0.1", int(port)) for port in fleet.stdout.readline().split()]
+        spec = GatewaySpec(host="127.0.0.1", port=0, admin_port=0)
+        gateway = StandaloneGateway(spec, addresses, policy="expected_ttft")
+        await gateway.start()
+        try:
+            assert all(server.has_answered for server in gateway.servers)
+            began_cpu_s, began_s = time.process_time(), time.monotonic()
+            await asyncio.sleep(MEASURED_S)
+            cpu_s, took_s = time.process_time() - began_cpu_s, time.monotonic() - began_s
+        finally:
+            await gateway.stop(0.0)
+            fleet.stdin.close()
+    assert cpu_s / took_s < BOUND * slowness(), f"{cpu_s / took_s:.1%} of a core"
