@@ -13,6 +13,7 @@ from router.flow_control.queue_view import QueueView
 from router.http.admin_access import AdminAccess, is_local
 from router.http.affinity_page import affinity_of
 from router.http.answers import Answers
+from router.http.api.errors import error_body
 from router.http.client import Client
 from router.http.data_plane import DataPlane
 from router.http.metrics.affinity_metrics import AffinityMetrics
@@ -23,7 +24,6 @@ from router.http.metrics.scaling_metrics import ScalingMetrics
 from router.http.pages import HEALTHY, JSON, Page, answer_page
 from router.http.readiness import Readiness
 from router.http.wire.incoming import IncomingRequest
-from router.http.api.errors import error_body
 from router.outcome import Outcome
 
 WHY = b"/why/"

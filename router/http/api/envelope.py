@@ -18,8 +18,8 @@ class Envelope(msgspec.Struct, gc=False):
     max_tokens: Any = None
     max_completion_tokens: Any = None
     max_output_tokens: Any = None
-    previous_response_id: Any = None
     stream_options: Any = None
+    previous_response_id: Any = None
 
     @property
     def answer_tokens(self) -> int | None:
