@@ -5,7 +5,8 @@ something happens, with the time, and does what the tickets say:
 
     offer         a request came               → its ticket is DISPATCHED to a replica, WAITING, or refused
     next          a replica may have room      → the waiting request that goes to a replica now
-    first_token   its answer has begun
+    answers       its replica has begun to answer well; else `judge` says what follows
+    first_token   its answer's body has begun
     finish        its answer ended, or its client left
     fail          its replica cannot keep it   → DISPATCHED to another, WAITING, or refused
     tick          time passed                  → `refused` has the waiting requests whose time is over
@@ -16,14 +17,17 @@ something happens, with the time, and does what the tickets say:
 from collections.abc import Callable, Iterable
 from math import inf
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.autoscaling.figures import GatewayFigures
 from router.dispatch.engine import Engines
 from router.dispatch.fleet import Fleet
+from router.dispatch.health import Standing
 from router.dispatch.journal import Journal
-from router.dispatch.replica import Replica
+from router.dispatch.judge import Judge
+from router.dispatch.resends import ALL_FAILED, MAX_ATTEMPTS, Resends
 from router.dispatch.reservations import Reservations
+from router.dispatch.takers import Takers
 from router.dispatch.ticket import Fault, Ticket
 from router.dispatch.view import model_view
 from router.estimator.expectation import Usage
@@ -34,7 +38,7 @@ from router.flow_control.priority import Priority
 from router.flow_control.queue_view import QueueView
 from router.flow_control.queued_request import RequestState
 from router.flow_control.rate_limits import RateLimits
-from router.flow_control.verdict import ADMIT, Reject, reject
+from router.flow_control.verdict import ADMIT, Reject
 from router.flow_control.work import WorkEstimates
 from router.outcome import Outcome
 from router.prefix_cache.exact import ResidencyDelta
@@ -44,10 +48,8 @@ from router.replicas.load_report import LoadReport
 from router.request import RoutingRequest
 from router.scheduling.registry import policy_named, reads_prompts
 
-MAX_ATTEMPTS = 3
-"""Failed attempts after which a request is refused. So a request that kills its replica cannot kill them all."""
-ALL_FAILED = reject(Outcome.REPLICA_FAILED, 1.0, "every replica that was tried failed before answering")
-"""The refusal of a request that no replica is left to try."""
+if TYPE_CHECKING:
+    from router.dispatch.replica import Replica
 
 
 class Dispatcher:
@@ -68,6 +70,7 @@ class Dispatcher:
     Attributes:
         fleet: the model's replicas.
         estimator: what is expected of each replica.
+        judge: takes in how replicas answer; what is learned from good answers goes to the estimator.
         journal: the decisions for the last requests.
         refused: requests that waited and will not be served; the driver answers them and empties this list.
     """
@@ -91,8 +94,10 @@ class Dispatcher:
         self._admission: Admission[Ticket, Replica] = Admission(limits or AdmissionLimits(), room, rates)
         self._slots = self._admission.slots
         self._reservations = Reservations(self.fleet, self.estimator, self._slots, self.journal, rng)
+        self._takers = Takers(self.fleet, self._admission, self.estimator)
+        self._resends = Resends(self.fleet)
+        self.judge = Judge(self._takers, self._resends)
         self._work = WorkEstimates()
-        self._is_closed = False
 
     # --- a request's life
 
@@ -142,11 +147,16 @@ class Dispatcher:
             self._reserve(ticket)
         return ticket
 
-    def answers(self, ticket: Ticket, now_s: float) -> None:
-        """Note that a request's replica has begun to answer, and forget the replica's failures."""
+    def answers(self, ticket: Ticket, now_s: float) -> bool:
+        """Note that a request's replica has begun to answer it well.
+
+        Returns:
+            Whether the replica had been left out, and gets requests again.
+        """
         attempt = ticket.attempt
-        if attempt is not None and attempt.replica.failures and self.fleet.succeeded(attempt.replica):
-            self._replicas_changed(now_s)
+        if attempt is None or not (ticket.erring or attempt.replica.health.standing is not Standing.UP):
+            return False
+        return self.judge.answers(ticket, attempt, now_s)
 
     def first_token(self, ticket: Ticket, now_s: float) -> None:
         """Note that an answer's body has begun, so its prompt is prefilled."""
@@ -179,10 +189,15 @@ class Dispatcher:
             answer: the chunks that the answer adds to the prompt's chain; None: it was not read, or adds none.
             sent_tokens: about how many tokens of the answer the client got; used where `usage` does not say.
         """
+        attempt = ticket.attempt
         if is_whole:
+            if attempt is not None and (attempt.replica.health.errors or attempt.replica.health.pauses):
+                self.judge.completes(attempt)
             self._reservations.complete(ticket, usage, now_s, streamed=streamed, answer=answer)
         else:
             self._reservations.give_up(ticket, outcome, now_s)
+        if attempt is not None and attempt.replica.health.probe is attempt:
+            self.judge.ended(attempt, now_s)
         if ticket.state is RequestState.DISPATCHED:
             uncached = usage.prompt_tokens - (usage.cached_tokens or 0) if usage.prompt_tokens is not None else None
             output = usage.completion_tokens if usage.completion_tokens is not None else sent_tokens
@@ -202,22 +217,20 @@ class Dispatcher:
         attempt = ticket.attempt
         if attempt is None:
             raise ValueError(f"request {ticket.request.request_id} is on no replica that could fail it")
-        replica = attempt.replica
         self._reservations.give_up(ticket, Outcome.REPLICA_FAILED, now_s)
-        if fault is Fault.FAILED:
-            self._blame(replica, now_s)
-        elif fault is Fault.LEAVING:
-            self.fleet.leaving(replica)
-            self._replicas_changed(now_s)
-        if fault in {Fault.FAILED, Fault.GAVE_UP}:
-            ticket.tried |= {replica.replica_id}
+        self.judge.taken_off(ticket, attempt, fault, now_s)
+        self.judge.ended(attempt, now_s)
+        if fault not in {Fault.STALE_CONNECTION, Fault.LEAVING}:
+            ticket.tried |= {attempt.replica.replica_id}
             ticket.failures += 1
+        if fault in {Fault.ERROR, Fault.BUSY}:
+            ticket.is_resent = True
         self._go_on(ticket, now_s)
 
     def blame(self, ticket: Ticket, now_s: float) -> None:
-        """Count a failure against a request's replica, where no other replica can continue the request."""
+        """Count a broken connection against a request's replica, where no other replica can continue the request."""
         if ticket.attempt is not None:
-            self._blame(ticket.attempt.replica, now_s)
+            self.judge.breaks_off(ticket.attempt, now_s)
 
     def _look_up(self, request: RoutingRequest, now_s: float) -> None:
         request.now_s = now_s
@@ -227,21 +240,21 @@ class Dispatcher:
     def _reserve(self, ticket: Ticket) -> None:
         if not self._reservations.make(ticket):
             ticket.refusal = ALL_FAILED
-
-    def _blame(self, replica: Replica, now_s: float) -> None:
-        if self.fleet.failed(replica, now_s):
-            self._replicas_changed(now_s)
+            return
+        attempt = ticket.attempt
+        if attempt is not None and attempt.replica.health.standing is Standing.PROBATION:
+            self.judge.sent(attempt, ticket.request.now_s)
 
     def _go_on(self, ticket: Ticket, now_s: float) -> None:
-        staying = self.fleet.staying(ticket.request.replica_id)
-        untried = [replica for replica in staying if replica.replica_id not in ticket.tried]
-        if ticket.failures >= MAX_ATTEMPTS or self._is_closed or (ticket.request.replica_id and not untried):
+        others = self._resends.untried(ticket)
+        is_pinned = bool(ticket.request.replica_id)
+        if ticket.failures >= MAX_ATTEMPTS or self._resends.is_closed or (is_pinned and not others):
             ticket.refusal = ALL_FAILED
-        elif untried and (ticket.is_resumed or self._slots.has_room_in(untried, now_s)):
+        elif others and (ticket.is_resumed or self._slots.has_room_in(others, now_s)):
             # A stream that was cut waited before its first dispatch, so it goes before those that wait now.
             self._look_up(ticket.request, now_s)
             self._reserve(ticket)
-        elif untried or (not staying and self._admission.limits.cold_start_timeout_s > 0):
+        elif others or (not self.fleet.staying() and self._admission.limits.cold_start_timeout_s > 0):
             self._admission.put_back(ticket, now_s)
         else:
             ticket.refusal = ALL_FAILED
@@ -268,8 +281,7 @@ class Dispatcher:
 
     def tick(self, now_s: float) -> None:
         """Do what is due: end replicas' pauses, refuse requests past their deadline. Call a few times a second."""
-        if self.fleet.tick(now_s):
-            self._replicas_changed(now_s)
+        self.judge.tick(now_s)
         self._refuse_waiting(self._admission.expire(now_s))
         self.estimator.tick(now_s)
 
@@ -281,7 +293,7 @@ class Dispatcher:
 
     def close(self, refusal: Reject, now_s: float) -> None:
         """Stop serving the model: refuse all waiting requests, and from now on each one that loses its replica."""
-        self._is_closed = True
+        self._resends.is_closed = True
         self.refuse_all(refusal, now_s)
 
     def _refuse_waiting(self, refusals: Iterable[tuple[Ticket, Reject]]) -> None:
@@ -299,22 +311,7 @@ class Dispatcher:
         Returns:
             The new endpoints, and those that are gone, also by a change. Requests on a replica that is gone continue.
         """
-        takers = self.fleet.candidates
-        listed = list(endpoints)
-        changed = self.fleet.take_changes(listed)
-        for replica, _ in changed:
-            self._slots.set_most(replica, replica.endpoint.max_requests, now_s)
-        new, gone = self.fleet.set_replicas(listed)
-        for replica in gone:
-            self._admission.leave(replica, now_s)
-            self.estimator.leave(replica)
-        for replica in new:
-            self.estimator.join(replica)
-            self._admission.join(replica, now_s)
-        if takers is not self.fleet.candidates:
-            self._replicas_changed(now_s)
-        old = [endpoint for replica, endpoint in changed if endpoint.way != replica.endpoint.way]
-        return [replica.endpoint for replica in new], [replica.endpoint for replica in gone] + old
+        return self._takers.set_replicas(list(endpoints), now_s)
 
     def report(self, replica_id: str, report: LoadReport | None, now_s: float) -> None:
         """Take a replica's load report; None: its telemetry went silent. Does nothing for an unknown replica."""
@@ -322,7 +319,7 @@ class Dispatcher:
         if replica is None:
             return
         if self.fleet.report(replica, report):
-            self._replicas_changed(now_s)
+            self._takers.update(now_s)
         self.estimator.reported(replica, report, now_s)
         if report is None:
             self._slots.silent(replica, now_s)
@@ -346,11 +343,6 @@ class Dispatcher:
         """
         return self.estimator.apply_delta(replica_id, delta) if replica_id in self.fleet.replicas else True
 
-    def _replicas_changed(self, now_s: float) -> None:
-        takers = set(self.fleet.candidates)
-        for replica in self.fleet.replicas.values():
-            self._admission.drain(replica, now_s, draining=replica not in takers)
-
     # --- settings
 
     @property
@@ -372,7 +364,7 @@ class Dispatcher:
             profile = policy_named(policy, self.estimator)
             self.estimator.set_reads_prompts(reads_prompts=reads_prompts(policy))
             self.fleet.set_policy(profile)
-            self._replicas_changed(now_s)
+            self._takers.update(now_s)
 
     # --- figures for others
 
@@ -386,7 +378,7 @@ class Dispatcher:
 
     def view(self, now_s: float) -> dict[str, Any]:
         """Return policy, queue and replicas as plain JSON values, for `/state`."""
-        return model_view(self.fleet, self.queue(now_s))
+        return model_view(self.fleet, self.queue(now_s), now_s)
 
     def check_integrity(self, now_s: float) -> None:
         """Check what must always hold.
@@ -397,11 +389,4 @@ class Dispatcher:
         self.fleet.check_integrity()
         self.estimator.check_integrity()
         self._admission.check_integrity(now_s)
-        known = {id(replica) for replica in self.fleet.replicas.values()}
-        if {id(replica) for replica in self._slots.replicas} != known:
-            raise AssertionError("the fleet and flow control know different replicas")
-        if {id(replica) for replica in self.estimator.replicas} != known:
-            raise AssertionError("the fleet and the estimator know different replicas")
-        takers = {id(replica) for replica in self.fleet.candidates}
-        if any((id(replica) in takers) == replica.slots.draining for replica in self._slots.replicas):
-            raise AssertionError("the replicas that take requests are not the candidates")
+        self._takers.check_integrity()

@@ -2,17 +2,13 @@
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 
+from router.dispatch.circuit_breaker import CircuitBreaker
 from router.dispatch.engine import Engines
 from router.dispatch.replica import Replica
 from router.replicas.endpoint import Endpoint, Presence
 from router.replicas.load_report import LoadReport
 from router.replicas.snapshot import ReplicaSnapshot
 from router.scheduling.profile import Profile
-
-SUSPECT_S = 0.5
-"""Seconds for which a replica is not picked after it failed a request; each further failure in a row doubles them."""
-SUSPECT_MAX_S = 8.0
-"""Longest such pause, in seconds."""
 
 
 class Fleet:
@@ -27,6 +23,7 @@ class Fleet:
     Attributes:
         policy: picks the replica for each request.
         replicas: all replicas that the directory lists, by id.
+        breaker: leaves replicas out that fail; call `refresh` after it has changed one.
         candidates: replicas that may be picked now, in id order. They are the usable ones that provide the telemetry
             the policy needs; if there are none, all usable ones; if there are none either, all that are not leaving.
     """
@@ -35,8 +32,8 @@ class Fleet:
         self.policy = policy
         self._engines = engines if engines is not None else Engines()
         self.replicas: dict[str, Replica] = {}
+        self.breaker = CircuitBreaker(self.replicas)
         self.candidates: list[Replica] = []
-        self._suspects: list[Replica] = []
 
     def staying(self, only: str = "") -> list[Replica]:
         """Return the replicas that are not leaving and can be reached, in id order; with `only`, the one of that id."""
@@ -47,7 +44,7 @@ class Fleet:
     def set_policy(self, policy: Profile) -> None:
         """Pick by another policy from now on."""
         self.policy = policy
-        self._refresh()
+        self.refresh()
 
     def set_replicas(self, endpoints: Iterable[Endpoint]) -> tuple[list[Replica], list[Replica]]:
         """Set which replicas exist, as the directory lists them.
@@ -69,10 +66,9 @@ class Fleet:
         ]
         for replica in new:
             self.replicas[replica.replica_id] = replica
-        if gone:
-            self._suspects = [replica for replica in self._suspects if self.replicas.get(replica.replica_id) is replica]
         if new or gone:
-            self._refresh()
+            self.breaker.fleet_changed()
+            self.refresh()
         return new, gone
 
     def take_changes(self, endpoints: Iterable[Endpoint]) -> list[tuple[Replica, Endpoint]]:
@@ -88,7 +84,8 @@ class Fleet:
                 changed.append((replica, replica.endpoint))
                 self._take_change(replica, endpoint)
         if changed:
-            self._refresh()
+            self.breaker.fleet_changed()
+            self.refresh()
         return changed
 
     def _take_change(self, replica: Replica, endpoint: Endpoint) -> None:
@@ -98,7 +95,7 @@ class Fleet:
         replica.silent = endpoint.presence is Presence.SILENT
         if before is Presence.AWAY:  # it is back: what it said and failed before it went counts no more
             replica.leaving = False
-            self.succeeded(replica)
+            self.breaker.is_back(replica)
 
     def report(self, replica: Replica, report: LoadReport | None) -> bool:
         """Keep a replica's load report; None: its telemetry went silent.
@@ -112,14 +109,15 @@ class Fleet:
         if replica.silent == (report is None):
             return False
         replica.silent = report is None
-        self._refresh()
+        self.refresh()
         return True
 
     def may_take(self, tried: Container[str], only: str = "") -> Sequence[Replica]:
         """Return the candidates for a request that the replicas in `tried` failed, in id order.
 
-        If it has tried all candidates, these are the other replicas that are not leaving: silent ones, and ones that
-        are paused after a failure.
+        It goes to one that has answered no error since its last whole answer, if there is one: the request should not
+        fail twice. If it has tried all candidates, these are the other replicas that are not leaving: silent ones, and
+        ones that are left out.
 
         Args:
             tried: ids of the replicas that failed it.
@@ -132,64 +130,18 @@ class Fleet:
             candidates = [replica for replica in candidates if replica.replica_id not in tried]
             if not candidates:
                 candidates = [replica for replica in self.staying() if replica.replica_id not in tried]
+            candidates = [replica for replica in candidates if not replica.health.errors] or candidates
         return candidates
-
-    def failed(self, replica: Replica, now_s: float) -> bool:
-        """Stop picking a replica that failed a request for `SUSPECT_S`, doubled with each failure in a row.
-
-        Returns:
-            Whether `candidates` may have changed.
-        """
-        replica.failures += 1
-        if self.replicas.get(replica.replica_id) is not replica:
-            return False  # it is gone; a new replica under the same id did not fail
-        pause_s = min(SUSPECT_MAX_S, SUSPECT_S * 2.0 ** (replica.failures - 1))
-        if not replica.suspect_until_s:
-            self._suspects.append(replica)
-        replica.suspect_until_s = now_s + pause_s
-        return self._set_accepting(replica, accepting=False)
-
-    def succeeded(self, replica: Replica) -> bool:
-        """Forget the failures of a replica that has begun to answer.
-
-        Returns:
-            Whether `candidates` may have changed.
-        """
-        if not replica.failures or self.replicas.get(replica.replica_id) is not replica:
-            return False
-        replica.failures = 0
-        if replica.suspect_until_s:
-            replica.suspect_until_s = 0.0
-            self._suspects.remove(replica)
-        return self._set_accepting(replica, accepting=True)
 
     def leaving(self, replica: Replica) -> None:
         """Note that a replica takes no more requests, by its own word."""
         replica.leaving = True
         if self.replicas.get(replica.replica_id) is replica:
-            self._refresh()
+            self.breaker.fleet_changed()
+            self.refresh()
 
-    def tick(self, now_s: float) -> bool:
-        """Let replicas accept requests again once their pause is over.
-
-        Returns:
-            Whether `candidates` may have changed.
-        """
-        over = [replica for replica in self._suspects if replica.suspect_until_s <= now_s]
-        for replica in over:
-            replica.suspect_until_s = 0.0
-            self._suspects.remove(replica)
-            self._set_accepting(replica, accepting=True)
-        return bool(over)
-
-    def _set_accepting(self, replica: Replica, *, accepting: bool) -> bool:
-        if replica.accepting == accepting:
-            return False
-        replica.accepting = accepting
-        self._refresh()
-        return True
-
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
+        """Work the candidates out anew, as a replica began or ceased to accept requests."""
         self.candidates = self._worked_out()
 
     def _worked_out(self) -> list[Replica]:
@@ -206,6 +158,7 @@ class Fleet:
         Raises:
             AssertionError: it does not; the message says what.
         """
+        self.breaker.check_integrity()
         if self.candidates != self._worked_out():
             raise AssertionError("the candidates are not the usable replicas in id order")
         for key, replica in self.replicas.items():
@@ -213,11 +166,6 @@ class Fleet:
                 raise AssertionError(f"{replica.replica_id} is known as {key}")
             if replica.in_flight < 0:
                 raise AssertionError(f"{key} has been released more often than reserved")
-            if replica.accepting == bool(replica.suspect_until_s):
-                raise AssertionError(f"{key} is a suspect that accepts, or would never be let back in")
-        suspects = {id(replica) for replica in self.replicas.values() if replica.suspect_until_s}
-        if {id(replica) for replica in self._suspects} != suspects:
-            raise AssertionError("the suspects are not those with a pause")
 
 
 def _is_still(replica: Replica, wanted: Mapping[str, Endpoint]) -> bool:

@@ -1,6 +1,7 @@
-"""A gateway's one record of a replica: its last report, what is expected of it, and the room it has."""
+"""A gateway's one record of a replica: its last report, what is expected of it, how it behaves, and the room it has."""
 
 from router.dispatch.engine import Engine
+from router.dispatch.health import Health
 from router.estimator.replica_estimator import ReplicaEstimator
 from router.flow_control.replica_slots import ReplicaSlots
 from router.replicas.endpoint import Endpoint
@@ -14,12 +15,14 @@ class Replica(ReplicaEstimator):
         engine: what it shares with other models of the same server; None: it shares nothing.
 
     Attributes:
+        health: whether it gets requests, by how it treated the last ones.
         slots: its room for more requests.
     """
 
-    __slots__ = ("_engine", "slots")
+    __slots__ = ("_engine", "health", "slots")
 
     def __init__(self, endpoint: Endpoint, engine: Engine | None = None) -> None:
         self._engine = engine or Engine()  # kept as long as this record is
         super().__init__(endpoint, engine=self._engine.load, pending=self._engine.pending)
+        self.health = Health()
         self.slots = ReplicaSlots(endpoint.max_requests)

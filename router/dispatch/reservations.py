@@ -107,6 +107,6 @@ class Reservations:
         if attempt is None:
             return
         ticket.attempt = None
-        self._slots.give(attempt.replica, now_s)
+        self._slots.give(attempt.replica, now_s, is_served=outcome is Outcome.CLIENT_LEFT)
         self._journal.ended(ticket.request.request_id, outcome, now_s)
         self._estimator.lost(attempt.expectation, now_s)

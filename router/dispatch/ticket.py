@@ -1,6 +1,6 @@
 """The ticket: the dispatcher's handle of one request until it ends."""
 
-from enum import Enum, auto
+from enum import StrEnum
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -10,20 +10,25 @@ from router.request import RoutingRequest
 
 if TYPE_CHECKING:
     from router.dispatch.attempt import Attempt
+    from router.dispatch.replica import Replica
     from router.flow_control.verdict import Reject
 
 
-class Fault(Enum):
-    """Why a request cannot stay on the replica it was given to."""
+class Fault(StrEnum):
+    """Why a request cannot stay on the replica it was given to; also the metric's label of its resend."""
 
-    STALE_CONNECTION = auto()
+    STALE_CONNECTION = "stale_connection"
     """The replica closed an idle connection just as the gateway used it again. The replica did not fail."""
-    LEAVING = auto()
+    LEAVING = "leaving"
     """The replica takes no more requests and has not begun this one."""
-    GAVE_UP = auto()
-    """The engine gave up on this request, but the replica still works."""
-    FAILED = auto()
+    GAVE_UP = "gave_up"
+    """The engine gave up on this request within its stream. It counts like an error that the replica answered."""
+    FAILED = "failed"
     """The replica broke off or does not answer. It gets no requests for a while."""
+    ERROR = "error"
+    """The replica answered with an error of its own. It is left out if it does so with several requests in a row."""
+    BUSY = "busy"
+    """The replica answered that it has too much to do. It gets no requests for a time, and did not fail."""
 
 
 class Ticket(QueuedRequest):
@@ -34,12 +39,15 @@ class Ticket(QueuedRequest):
         attempt: its attempt on a replica now; None while it waits, and once the attempt is over.
         tried: ids of the replicas that failed it.
         failures: number of attempts that failed.
+        is_resent: it was sent again because a replica answered with an error; the next answer is the client's.
+        erring: a replica that answered it with an error which is not counted, as it had the same request before; None:
+            there is none.
         is_resumed: the client has part of the answer, and another replica continues it. It is then sent on without
             waiting for room.
         refusal: why it will not be served; None while it may still be served.
     """
 
-    __slots__ = ("attempt", "failures", "is_resumed", "refusal", "request", "tried")
+    __slots__ = ("attempt", "erring", "failures", "is_resent", "is_resumed", "refusal", "request", "tried")
 
     def __init__(  # noqa: PLR0913, PLR0917 - what is known of a request; positional for the hot path
         self,
@@ -55,5 +63,7 @@ class Ticket(QueuedRequest):
         self.attempt: Attempt | None = None
         self.tried: frozenset[str] = frozenset()
         self.failures = 0
+        self.is_resent = False
+        self.erring: Replica | None = None
         self.is_resumed = False
         self.refusal: Reject | None = None

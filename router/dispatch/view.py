@@ -8,7 +8,7 @@ from router.dispatch.replica import Replica
 from router.flow_control.queue_view import QueueView
 
 
-def model_view(fleet: Fleet, queue: QueueView) -> dict[str, Any]:
+def model_view(fleet: Fleet, queue: QueueView, now_s: float) -> dict[str, Any]:
     """Return a model's policy, queue and replicas as plain JSON values."""
     return {
         "policy": fleet.policy.name,
@@ -25,12 +25,13 @@ def model_view(fleet: Fleet, queue: QueueView) -> dict[str, Any]:
                 if waiting
             ],
         },
-        "replicas": [_replica_row(replica) for _, replica in sorted(fleet.replicas.items())],
+        "replicas": [_replica_row(replica, now_s) for _, replica in sorted(fleet.replicas.items())],
     }
 
 
-def _replica_row(replica: Replica) -> dict[str, Any]:
-    endpoint = replica.endpoint
+def _replica_row(replica: Replica, now_s: float) -> dict[str, Any]:
+    endpoint, health = replica.endpoint, replica.health
+    pause_s = 0.0 if health.takes else health.until_s - now_s
     return {
         "replica_id": replica.replica_id,
         "host": endpoint.host,
@@ -38,6 +39,10 @@ def _replica_row(replica: Replica) -> dict[str, Any]:
         "node_id": endpoint.node_id,
         "presence": str(endpoint.presence),
         "accepting": replica.accepting,
+        "standing": health.standing,
+        "errors_in_a_row": len(health.errors),
+        "pause_s": round(max(0.0, pause_s), 3),
+        "busy_s": round(max(0.0, replica.slots.busy_until_s - now_s), 3),
         "in_flight": replica.in_flight,
         "sent": replica.sent,
         "report": asdict(replica.report) if replica.report is not None else None,

@@ -20,6 +20,7 @@ class ReplicaSlots:
         depth: its learned bounds.
         others: requests of other gateways there, by its last report.
         prefill_until_s: when it will have prefilled all it was given, monotonic seconds.
+        busy_until_s: when it takes requests again, by its own word, monotonic seconds; 0: it has not said so.
         draining: whether it takes no more requests.
         is_gone: whether it is no longer a replica of the model.
         is_bounded: whether its bounds apply; False: it has room as long as it takes requests.
@@ -35,6 +36,7 @@ class ReplicaSlots:
         "_passing",
         "_reported_s",
         "batch",
+        "busy_until_s",
         "depth",
         "draining",
         "ended",
@@ -51,6 +53,7 @@ class ReplicaSlots:
         self.depth = EngineDepth()
         self.others = 0
         self.prefill_until_s = 0.0
+        self.busy_until_s = 0.0
         self.draining = False
         self.is_gone = False
         self.is_bounded = True
@@ -80,13 +83,14 @@ class ReplicaSlots:
     def has_room(self, in_flight: int, now_s: float) -> bool:
         """Tell whether it has room for one more request: a free place, and less prefill ahead than its depth."""
         is_soon = self.prefill_until_s - self.depth.depth_s <= now_s or not self.is_bounded
-        return is_soon and self.has_place(in_flight)
+        return is_soon and self.busy_until_s <= now_s and self.has_place(in_flight)
 
     def opens_s(self, in_flight: int, now_s: float) -> float | None:
         """Return when it has room, `now_s` or later; None: not before a request ends or a report comes."""
         if not self.has_place(in_flight):
             return None
-        return max(now_s, self.prefill_until_s - self.depth.depth_s) if self.is_bounded else now_s
+        opens_s = max(now_s, self.busy_until_s)
+        return max(opens_s, self.prefill_until_s - self.depth.depth_s) if self.is_bounded else opens_s
 
     def report(  # noqa: PLR0913 - what there is to know of one report
         self,

@@ -116,16 +116,27 @@ class Slots(Generic[ReplicaT]):
             if replica.engine.is_shared:
                 replica.engine.is_full(now_s)
 
-    def give(self, replica: ReplicaT, now_s: float) -> None:
-        """Give a place back: a request on the replica ended."""
+    def give(self, replica: ReplicaT, now_s: float, *, is_served: bool = True) -> None:
+        """Give a place back: a request on the replica ended.
+
+        Args:
+            replica: the replica.
+            now_s: the time, monotonic seconds.
+            is_served: it was not refused or failed, so it counts in the rate at which requests end there.
+        """
         replica.in_flight -= 1
         replica.engine.in_flight -= 1
         slots = replica.slots
-        slots.ended += 1
+        slots.ended += is_served
         if replica not in self._open:
             self._settle(replica, now_s)
             if replica.engine.is_shared or slots.is_gone:
                 replica.engine.has_room(now_s)
+
+    def back_off(self, replica: ReplicaT, until_s: float, now_s: float) -> None:
+        """Give a replica no more requests until a time, as it says that it has too much to do."""
+        replica.slots.busy_until_s = max(replica.slots.busy_until_s, until_s)
+        self._settle(replica, now_s)
 
     def report(  # noqa: PLR0913 - what there is to know of one report
         self,
@@ -181,7 +192,11 @@ class Slots(Generic[ReplicaT]):
             self.any_open(now_s)
         if len(self._open) == len(self.replicas):
             return candidates
-        return [candidate for candidate in candidates if candidate.slots.has_place(candidate.engine.in_flight)]
+        return [
+            candidate
+            for candidate in candidates
+            if candidate.slots.busy_until_s <= now_s and candidate.slots.has_place(candidate.engine.in_flight)
+        ]
 
     @staticmethod
     def has_room_in(replicas: Iterable[ReplicaT], now_s: float) -> bool:

@@ -54,7 +54,7 @@ class DataPlane:
         tracer: makes spans of requests; None: requests are not traced.
         read_headers: names of the request headers that are kept: those that the gateway reads, and those that
             `gateway.forward_headers` passes on.
-        tasks: attempts to connect to a replica, and look-ups of stored responses, that are under way.
+            tasks: attempts to connect to a replica, and look-ups of stored responses, that are under way.
         response_owners: which replica holds a stored response, and whose it is.
         access_log: takes an entry for each request that has ended; None: there is none.
     """

@@ -36,8 +36,9 @@ class Exchange(Failover):
     """One request and its answer.
 
     Its life is `start` → (a wait) → `dispatched` → an upstream connection → `upstream_head` → bytes to the client … →
-    `upstream_done`. If the replica fails before its head, or within a stream that another replica can continue, the
-    request goes back to the dispatcher (see `Failover`). It ends at any point if the client leaves.
+    `upstream_done`. If the replica fails before its head, answers with an error, or fails within a stream that another
+    replica can continue, the request goes back to the dispatcher (see `Failover`). It ends at any point if the client
+    leaves.
 
     Args:
         plane: the gateway's shared state.
@@ -73,6 +74,8 @@ class Exchange(Failover):
         self._priority = priority
         self._wait_s = wait_s
         self._body = incoming.body
+        self._has_erred = False
+        self._needs_fresh = False
         self._ended = True  # nothing is to be given back until the dispatcher has the request
         self._began_s = plane.now_s()
         self._span = plane.tracer.begin(incoming, request, tenant.name) if plane.tracer is not None else None
@@ -113,11 +116,11 @@ class Exchange(Failover):
         if head.retry_elsewhere:
             self._going_away()
             return self._client.transport.write
-        plane = self._plane
-        self._flow.dispatcher.answers(self._ticket, plane.now_s())
-        if answer.is_resumed:
-            return self._resumed_head(head, body)
-        return self._begin(head, body, self._ticket.attempt)
+        if head.status < HTTPStatus.BAD_REQUEST:
+            self._answered_well()
+        elif (unread := self._answered_error(head)) is not None:
+            return unread
+        return self._resumed_head(head, body) if answer.is_resumed else self._begin(head, body, self._ticket.attempt)
 
     def _begin(self, head: ResponseHead, body: bytes, attempt: Attempt) -> Sink:
         answer = self.answer
@@ -129,8 +132,9 @@ class Exchange(Failover):
             return sink  # the engine gave up with its first bytes
         if self._request.path == CREATE_RESPONSE and head.status < HTTPStatus.BAD_REQUEST:
             sink = self._noting_response(attempt.replica.replica_id, sink, body)
-        if body or head.length == 0:
-            self._first_bytes()
+        is_error = head.status >= HTTPStatus.BAD_REQUEST
+        if body or head.length == 0 or is_error:
+            self._first_bytes(is_error=is_error)
             return sink
 
         def first(data: bytes) -> None:
@@ -158,11 +162,16 @@ class Exchange(Failover):
 
         return look
 
-    def _first_bytes(self) -> None:
-        """Note the time of the body's first bytes: a stream's first token, or an answer that is not streamed."""
+    def _first_bytes(self, *, is_error: bool = False) -> None:
+        """Note the time of the answer's first bytes; those of the body, but of an error's head.
+
+        They are a stream's first token, or an answer that is not streamed. An error says nothing of either: a quick
+        one must not make its replica look fast.
+        """
         now_s = self._plane.now_s()
         self._plane.meters.model(self._request.model).ttfb_s.observe(now_s - self._began_s)
-        self._flow.dispatcher.first_token(self._ticket, now_s)
+        if not is_error:
+            self._flow.dispatcher.first_token(self._ticket, now_s)
         if self._span is not None:
             self._span.first_bytes()
 
@@ -185,7 +194,9 @@ class Exchange(Failover):
             self.upstream_failed("closed the connection", between_chunks=False)
             return
         self.answer.complete()
-        if head.status < HTTPStatus.BAD_REQUEST:
+        if self._has_erred:
+            self._end(Outcome.REPLICA_FAILED, self.answer.usage(with_reply=False)[0])
+        elif head.status < HTTPStatus.BAD_REQUEST:
             is_learned_from = self._flow.dispatcher.estimator.reads_prompts and self._ticket.attempt is not None
             usage, reply = self.answer.usage(with_reply=is_learned_from)
             chain = self._request.chain

@@ -1,14 +1,18 @@
 """Sends a request to its replica and, if that fails, to another one, which begins anew or continues the stream."""
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
+from http import HTTPStatus
 
 import structlog
 
-from router.dispatch.dispatcher import ALL_FAILED
+from router.dispatch.resends import ALL_FAILED
 from router.dispatch.ticket import Fault, Ticket
 from router.estimator.expectation import Usage
 from router.flow_control.verdict import Reject, reject
+from router.http.api.error_status import FAULTS
+from router.http.api.repeatable import is_repeatable
 from router.http.client import Client
 from router.http.data_plane import DataPlane
 from router.http.model_flow import ModelFlow
@@ -17,9 +21,14 @@ from router.http.replica_route import ReplicaRoute
 from router.http.tracing import RequestSpan
 from router.http.wire.incoming import IncomingRequest
 from router.http.wire.response_head import ResponseHead
+from router.http.wire.retry_after import retry_after_s
+from router.http.wire.unread_answer import UnreadAnswer
 from router.http.wire.upstream import Sink, UpstreamConnection
 from router.outcome import Outcome
 
+STALE_S = 0.1
+"""Seconds after a request was written on a reused connection in which a close without a word was already on its way: a
+round trip between any two places of a continent. A replica that closes later has had the request."""
 STOPPED = "the gateway stopped before the answer was complete"
 
 _log = structlog.get_logger("rackserve.gateway")
@@ -29,8 +38,9 @@ class Failover(ABC):
     """The part of an exchange that sends the request to its replica, and acts when the replica fails.
 
     `dispatched` takes or opens a connection and sends the request; `upstream_head` of the exchange follows. A request
-    that fails before the first byte of its answer goes to another replica. A stream that breaks is continued by another
-    replica from the text already sent, if it can be (see `router/http/api/resume.py`).
+    that fails before the first byte of its answer goes to another replica; so does one that is answered with an error,
+    once. A stream that breaks is continued by another replica from the text already sent, if it can be (see
+    `router/http/api/resume.py`).
 
     Attributes:
         answer: the client's answer.
@@ -43,7 +53,9 @@ class Failover(ABC):
         "_client",
         "_ended",
         "_flow",
+        "_has_erred",
         "_incoming",
+        "_needs_fresh",
         "_plane",
         "_request_id",
         "_span",
@@ -57,7 +69,9 @@ class Failover(ABC):
     _client: Client
     _ended: bool
     _flow: ModelFlow
+    _has_erred: bool
     _incoming: IncomingRequest
+    _needs_fresh: bool
     _plane: DataPlane
     _request_id: bytes
     _span: RequestSpan | None
@@ -94,7 +108,7 @@ class Failover(ABC):
             self._break("the stream could not be resumed: no replica left is known to continue a message", whole=True)
             return
         route = self._plane.route_to(attempt.replica)
-        upstream = route.pool.take()
+        upstream = None if self._needs_fresh else route.pool.take()
         if upstream is None:
             self._connect(route)
         else:
@@ -139,9 +153,7 @@ class Failover(ABC):
         if self._ended:
             return
         if self.answer.head is None:
-            upstream = self.upstream
-            is_stale = upstream is not None and upstream.used > 1 and upstream.received == 0
-            self._failed_before_answering(Fault.STALE_CONNECTION if is_stale else Fault.FAILED, reason)
+            self._failed_before_answering(Fault.STALE_CONNECTION if self._was_stale() else Fault.FAILED, reason)
             return
         self._failed_within_answer(Outcome.REPLICA_FAILED, reason, whole=between_chunks)
 
@@ -149,6 +161,25 @@ class Failover(ABC):
         if not self._resume(Fault.FAILED, reason):
             self._blame(reason)
             self._break(f"the replica {reason} before the answer was complete", whole=whole, outcome=outcome)
+
+    def _was_stale(self) -> bool:
+        """Tell whether the replica was closing an idle connection just as the request was written on it.
+
+        It then has not read the request, so it may be asked again (RFC 9112, section 9.3.1, and RFC 9110, 9.2.2). A
+        second time the connection is a new one, which cannot be stale: so a request is repeated once for this reason.
+        """
+        upstream = self.upstream
+        return upstream is not None and not upstream.received and self._closed_at_once(upstream)
+
+    def _was_idle_till_now(self, head: ResponseHead) -> bool:
+        """Tell whether a 408 is about the time the connection was idle (RFC 9110, section 15.5.9), so it was stale."""
+        return self.upstream is not None and not head.keep_alive and self._closed_at_once(self.upstream)
+
+    def _closed_at_once(self, upstream: UpstreamConnection) -> bool:
+        if upstream.used < 2:  # noqa: PLR2004 - its second request, or a later one
+            return False
+        self._needs_fresh = self._plane.now_s() - self._ticket.request.now_s < STALE_S
+        return self._needs_fresh
 
     def timed_out(self, timeout_s: float) -> None:
         """Give up on the replica, as it sent nothing for `timeout_s` seconds."""
@@ -172,17 +203,66 @@ class Failover(ABC):
         self.upstream = None
         if upstream is not None:
             upstream.abandon()
-        self._flow.fail(self._ticket, Fault.LEAVING, self)
+        self._go_elsewhere(Fault.LEAVING)
+
+    def _answered_well(self) -> None:
+        """Note that the replica begins to answer."""
+        attempt = self._ticket.attempt
+        if self._flow.dispatcher.answers(self._ticket, self._plane.now_s()) and attempt is not None:
+            _log.info("replica answers again", replica=attempt.replica.replica_id)
+
+    def _answered_error(self, head: ResponseHead) -> Sink | None:
+        """Judge a replica that answers with an error, and give the request to another one if that may help.
+
+        Returns:
+            The function that drops the rest of the answer; None: this answer is the client's.
+        """
+        attempt, upstream, ticket = self._ticket.attempt, self.upstream, self._ticket
+        fault = FAULTS.get(head.status)
+        judge, now_s = self._flow.dispatcher.judge, self._plane.now_s()
+        if fault is None or attempt is None or upstream is None:
+            if head.status == HTTPStatus.REQUEST_TIMEOUT and self._was_idle_till_now(head):
+                return self._unread(Fault.STALE_CONNECTION)
+            judge.refuses(ticket, now_s)
+            return None
+        health = attempt.replica.health
+        was_failing = health.is_failing
+        goes_on = judge.answers_error(
+            ticket,
+            fault,
+            now_s,
+            retry_after_s=retry_after_s(head.lines, time.time()) if fault is Fault.BUSY else None,
+            is_repeatable=is_repeatable(self._incoming.method, ticket.request.path, self._body, head.status),
+        )
+        if health.is_failing and not was_failing:  # log once, not for each request on the replica
+            _log.warning("replica answers with errors", replica=attempt.replica.replica_id, status=head.status)
+        return self._unread(fault) if goes_on else None
+
+    def _unread(self, fault: Fault) -> Sink | None:
+        """Give the request to another replica; return the function that drops the rest of this one's answer."""
+        upstream = self.upstream
+        if upstream is None:
+            return None
+        unread = UnreadAnswer(upstream)
+        upstream.hand_over(unread)
+        self.upstream = None
+        self._go_elsewhere(fault)
+        return unread.drop
 
     def _failed_before_answering(self, fault: Fault, reason: str) -> None:
         """Give the request to another replica: no byte of its answer has come, so another can begin anew."""
         self.upstream = None
         if self._ticket.attempt is None:
             return
-        self._plane.meters.model(self._ticket.request.model).retries += 1
         if fault is Fault.FAILED:
             self._log_failure(reason)
+        self._go_elsewhere(fault)
+
+    def _go_elsewhere(self, fault: Fault) -> None:
+        """Have the dispatcher pick again, and count it if the request is sent again."""
         self._flow.fail(self._ticket, fault, self)
+        if self._ticket.refusal is None:
+            self._plane.meters.model(self._ticket.request.model).retries[fault] += 1
 
     def _blame(self, reason: str) -> None:
         """Leave the replica out for a while: it failed, and no other replica takes the request over."""
@@ -199,9 +279,13 @@ class Failover(ABC):
     def _engine_gave_up(self) -> bool:
         """Let another replica continue the stream, as this engine gave up on it; return whether one can be asked."""
         upstream = self.upstream
-        gone_on = not self._ended and self._resume(Fault.GAVE_UP, "gave up")
+        has_other = not self._ended and self._flow.dispatcher.judge.has_other(self._ticket)
+        gone_on = has_other and self._resume(Fault.GAVE_UP, "gave up")
         if gone_on and upstream is not None:
             upstream.abandon()
+        elif not self._ended:
+            self._has_erred = True
+            self._flow.dispatcher.judge.gives_up(self._ticket, self._plane.now_s())
         return gone_on
 
     def _resume(self, fault: Fault, reason: str) -> bool:

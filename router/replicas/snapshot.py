@@ -15,26 +15,22 @@ class ReplicaSnapshot:
         in_flight: requests for its model that this gateway sent there and that have not ended.
         engine: this gateway's requests on its engine, of all models there.
         sent: requests that this gateway ever sent there.
-        accepting: whether it may be picked; False for a while after it failed a request.
+        accepting: whether it may be picked; False for a while after it failed, as `router/dispatch/health.py` says.
         leaving: it has said that it takes no more requests, so it is never picked again.
         silent: its telemetry has stopped, or it is slow to give a sign of life. It may be dead, so it is picked only
             where no usable replica is left.
-        failures: failed requests in a row.
-        suspect_until_s: when it may be picked again after a failure, in monotonic seconds; 0: it is not paused.
     """
 
     __slots__ = (
         "accepting",
         "endpoint",
         "engine",
-        "failures",
         "in_flight",
         "leaving",
         "replica_id",
         "report",
         "sent",
         "silent",
-        "suspect_until_s",
     )
 
     def __init__(self, endpoint: Endpoint, report: LoadReport | None = None, engine: EngineLoad | None = None) -> None:
@@ -47,8 +43,6 @@ class ReplicaSnapshot:
         self.accepting = True
         self.leaving = False
         self.silent = endpoint.presence is Presence.SILENT
-        self.failures = 0
-        self.suspect_until_s = 0.0
 
     @property
     def stays(self) -> bool:

@@ -7,6 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from router.dispatch.ticket import Fault
 from router.estimator.expectation import Usage
 from router.flow_control.priority import Priority
 from router.outcome import Outcome
@@ -14,7 +15,13 @@ from router.outcome import Outcome
 SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """Upper bounds of the time histograms, in seconds: from the first token of a cached prompt to a long answer."""
 
+RESENDS = (Fault.FAILED, Fault.STALE_CONNECTION, Fault.LEAVING, Fault.ERROR, Fault.BUSY)
+"""Reasons for which a request is sent again before any of its answer was sent on."""
 TOKEN_KINDS = ("prompt", "cached", "completion")
+_RETRIES = (
+    "Requests sent again before any of their answer was sent on: the replica failed, its idle connection was stale, it "
+    "is leaving, or it answered with an error or that it is busy."
+)
 
 
 class Histogram:
@@ -54,7 +61,7 @@ class ModelMeters:
         duration_s: seconds from a request's last byte to its answer's last.
         body_bytes: bytes of request bodies.
         response_bytes: bytes of answers, as received from replicas.
-        retries: requests sent again because a replica failed before it answered.
+        retries: requests sent again before any of their answer was sent on, by what was wrong with the replica.
         resumed: streams that another replica continued.
         wait_s: seconds that dispatched requests waited in the gateway, one histogram for each `Priority`.
     """
@@ -66,7 +73,7 @@ class ModelMeters:
         self.duration_s = Histogram()
         self.body_bytes = 0
         self.response_bytes = 0
-        self.retries = 0
+        self.retries = dict.fromkeys(RESENDS, 0)
         self.resumed = 0
         self.wait_s = tuple(Histogram() for _ in Priority)
 
@@ -157,7 +164,6 @@ class Meters(Collector):
         for metric, text, attribute in (
             ("rackserve_request_body_bytes", "Bytes of request bodies.", "body_bytes"),
             ("rackserve_response_bytes", "Bytes of answers, as received from replicas.", "response_bytes"),
-            ("rackserve_retries", "Requests sent again because a replica failed before it answered.", "retries"),
             (
                 "rackserve_resumed_streams",
                 "Streams that another replica continued after the first one failed.",
@@ -168,6 +174,11 @@ class Meters(Collector):
             for name, meters in self.models.items():
                 counter.add_metric([name], getattr(meters, attribute))
             yield counter
+        retries = CounterMetricFamily("rackserve_retries", _RETRIES, labels=["model", "reason"])
+        for name, meters in self.models.items():
+            for reason, count in meters.retries.items():
+                retries.add_metric([name, reason], count)
+        yield retries
         yield GaugeMetricFamily(
             "rackserve_client_connections", "Client connections that are open.", value=self.connections
         )

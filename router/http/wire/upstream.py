@@ -174,7 +174,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(f"sent a broken body: {error}")
             return
         self.sink = receiver.upstream_head(head, body if end < 0 else body[:end])
-        if end >= 0 and self._receiver is receiver:
+        if end >= 0 and self._receiver is not None:
             self._finish(b"", 0, excess=len(body) > end)
 
     def _begin_body(self, length: int, body: bytes) -> int:
@@ -236,6 +236,10 @@ class UpstreamConnection(asyncio.Protocol):
     def between_chunks(self) -> bool:
         """Whether the answer is chunked and what came of it ends with a whole chunk."""
         return self._walk is not None and self._walk.between_chunks
+
+    def hand_over(self, receiver: Receiver) -> None:
+        """Give the answer that comes to another receiver. Its head is not given again."""
+        self._receiver = receiver
 
     def abandon(self) -> None:
         """Close at once, because the answer is not wanted any more; the engine sees this and aborts the request."""

@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from router.dispatch.dispatcher import MAX_ATTEMPTS, Dispatcher
+from router.dispatch.dispatcher import Dispatcher
+from router.dispatch.resends import MAX_ATTEMPTS
 from router.dispatch.ticket import Fault, Ticket
 from router.estimator.expectation import Usage
 from router.flow_control.limits import AdmissionLimits, TenantLimits, WaitingRoom
@@ -104,6 +105,41 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.dispatcher.answers(ticket, self.now_s)
         self.dispatcher.first_token(ticket, self.now_s)
 
+    @precondition(lambda self: self._running())
+    @rule(
+        data=st.data(),
+        fault=st.sampled_from((Fault.ERROR, Fault.BUSY)),
+        retry_after_s=st.one_of(st.none(), st.floats(0.0, 100.0)),
+    )
+    def answers_error(self, data: st.DataObject, fault: Fault, retry_after_s: float | None) -> None:
+        """Let a replica answer with an error: the request goes to another one, once, or ends with this answer."""
+        ticket = data.draw(st.sampled_from(self._running()))
+        assert ticket.attempt is not None
+        left, was_resent, is_repeatable = ticket.attempt.replica, ticket.is_resent, data.draw(st.booleans())
+        goes_on = self.dispatcher.judge.answers_error(
+            ticket, fault, self.now_s, retry_after_s=retry_after_s, is_repeatable=is_repeatable
+        )
+        assert not (goes_on and (was_resent or not is_repeatable))
+        self.open.remove(ticket)
+        if goes_on:
+            self.dispatcher.fail(ticket, fault, self.now_s)
+            assert ticket.refusal is None
+            assert ticket.attempt is None or ticket.attempt.replica is not left
+            self._settle(ticket)
+        else:
+            self.dispatcher.finish(ticket, Outcome.UPSTREAM_STATUS, Usage(0, 0, 0), self.now_s)
+            self.ended += 1
+
+    @precondition(lambda self: self._running())
+    @rule(data=st.data())
+    def refuses(self, data: st.DataObject) -> None:
+        """Let a replica say that a request is wrong."""
+        ticket = data.draw(st.sampled_from(self._running()))
+        self.dispatcher.judge.refuses(ticket, self.now_s)
+        self.dispatcher.finish(ticket, Outcome.UPSTREAM_STATUS, Usage(0, 0, 0), self.now_s)
+        self.open.remove(ticket)
+        self.ended += 1
+
     @precondition(lambda self: self.open)
     @rule(data=st.data(), is_whole=st.booleans(), tokens=st.one_of(st.none(), st.integers(1, 500)))
     def finish(self, data: st.DataObject, is_whole: bool, tokens: int | None) -> None:  # noqa: FBT001 - drawn
@@ -174,6 +210,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         for replica in self.dispatcher.fleet.replicas.values():
             attempts = [ticket.attempt for ticket in self.open if ticket.attempt is not None]
             assert replica.in_flight == sum(attempt.replica is replica for attempt in attempts)
+            assert replica.health.probe is None or replica.health.probe in attempts
         queue = self.dispatcher.queue(self.now_s)
         assert queue.waiting == sum(ticket.state is RequestState.WAITING for ticket in self.open)
         assert queue.in_flight == len(self._running())

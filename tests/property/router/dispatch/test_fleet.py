@@ -6,7 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from router.dispatch.fleet import SUSPECT_MAX_S, Fleet
+from router.dispatch.fleet import Fleet
+from router.dispatch.health import PAUSE_MAX_S, PROBE_S
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 from router.scheduling.registry import policy_named
@@ -50,21 +51,27 @@ class FleetMachine(RuleBasedStateMachine):
         assert bool(found) == bool(staying - names)
 
     @precondition(lambda self: self.ever)
-    @rule(data=st.data(), fate=st.sampled_from(("fails", "answers", "leaves")))
+    @rule(data=st.data(), fate=st.sampled_from(("breaks off", "errs", "answers", "ends", "leaves")))
     def happens(self, data: st.DataObject, fate: str) -> None:
         """End a request on a replica, which may be gone: it fails, succeeds, or says that the replica leaves."""
         replica = data.draw(st.sampled_from(self.ever))
-        before = list(self.fleet.candidates)
-        if fate == "fails":
-            changed = self.fleet.failed(replica, self.now_s)
+        is_known = self.fleet.replicas.get(replica.replica_id) is replica
+        breaker, before = self.fleet.breaker, replica.accepting
+        changed = False
+        if fate == "breaks off":
+            changed = breaker.broke_off(replica, self.now_s)
+        elif fate == "errs":
+            changed = breaker.erred(replica, data.draw(st.integers(0, 5)), self.now_s)
         elif fate == "answers":
-            changed = self.fleet.succeeded(replica)
+            changed = breaker.answered(replica)
+        elif fate == "ends":
+            changed = breaker.end_probe(replica)
         else:
             self.fleet.leaving(replica)
-            changed = True
-        assert changed or before == self.fleet.candidates
-        if fate == "fails" and self.fleet.replicas.get(replica.replica_id) is not replica and replica in before:
-            raise AssertionError("a replica of a former life is a candidate")
+        assert fate == "leaves" or changed == (replica.accepting != before)
+        assert is_known or not changed, "a replica of a former life counts"
+        if changed:
+            self.fleet.refresh()
 
     @precondition(lambda self: self.alive)
     @rule(data=st.data(), is_heard=st.booleans())
@@ -75,12 +82,13 @@ class FleetMachine(RuleBasedStateMachine):
         others = [other for other in self.fleet.staying() if other.usable]
         assert is_heard or replica not in self.fleet.candidates or not others
 
-    @rule(passed_s=st.floats(0.0, 2 * SUSPECT_MAX_S))
+    @rule(passed_s=st.floats(0.0, 2 * PAUSE_MAX_S))
     def time(self, passed_s: float) -> None:
         """Let time pass: after the longest pause every replica accepts requests again."""
         self.now_s += passed_s
-        self.fleet.tick(self.now_s)
-        if passed_s > SUSPECT_MAX_S:
+        if self.fleet.breaker.tick(self.now_s):
+            self.fleet.refresh()
+        if passed_s > max(PAUSE_MAX_S, PROBE_S):
             assert all(replica.accepting for replica in self.fleet.replicas.values())
 
     @invariant()

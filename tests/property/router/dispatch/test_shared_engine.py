@@ -1,5 +1,6 @@
 """Models of one server under any order of events: what runs there is counted once, and none of them starves."""
 
+from collections import Counter
 from functools import partial
 from random import Random
 
@@ -99,15 +100,11 @@ class SharedEngineMachine(RuleBasedStateMachine):
         """An engine has as many requests as run there, whatever their model; each model knows whether it has room."""
         if not hasattr(self, "models"):
             return
-        running: dict[int, int] = {}
-        for ticket in self.open:
-            if ticket.attempt is not None:
-                engine = id(ticket.attempt.replica.engine)
-                running[engine] = running.get(engine, 0) + 1
+        running = Counter(ticket.attempt.replica.replica_id for ticket in self.open if ticket.attempt is not None)
         for dispatcher in self.models.values():
             dispatcher.check_integrity(self.now_s)
             for replica in dispatcher.fleet.replicas.values():
-                assert replica.engine.in_flight == running.get(id(replica.engine), 0)
+                assert replica.engine.in_flight == running[replica.replica_id]
         assert len(self.engines) <= 2
 
 

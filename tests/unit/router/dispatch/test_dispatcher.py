@@ -2,8 +2,9 @@
 
 from random import Random
 
-from router.dispatch.dispatcher import MAX_ATTEMPTS, Dispatcher
+from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.journal import explanation
+from router.dispatch.resends import MAX_ATTEMPTS
 from router.dispatch.ticket import Fault, Ticket
 from router.estimator.expectation import Usage
 from router.flow_control.limits import AdmissionLimits

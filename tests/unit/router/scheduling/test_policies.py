@@ -91,13 +91,15 @@ def test_a_replica_that_lacks_what_the_policy_needs_is_used_only_where_no_other_
     fleet.set_replicas([telling, Endpoint("b", "m", "h", 2)])
     picked = [fleet.policy.decide(REQUEST, fleet.candidates, Random(0)) for _ in range(4)]
     assert [decision.replica.replica_id for decision in picked if decision is not None] == ["a"] * 4
-    fleet.failed(fleet.replicas["a"], 0.0)
+    assert fleet.breaker.broke_off(fleet.replicas["a"], 0.0)
+    fleet.refresh()
     fleet.check_integrity()
     decision = fleet.policy.decide(REQUEST, fleet.candidates, Random(0))
     assert decision is not None
     assert decision.replica.replica_id == "b"
     fleet.set_policy(policy_named("round_robin"))
-    fleet.succeeded(fleet.replicas["a"])
+    assert fleet.breaker.answered(fleet.replicas["a"])
+    fleet.refresh()
     fleet.check_integrity()
     assert len(fleet.candidates) == 2
 

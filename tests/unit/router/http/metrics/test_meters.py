@@ -1,5 +1,6 @@
 """Counts of models: those of names that came and went are not kept."""
 
+from router.dispatch.ticket import Fault
 from router.estimator.expectation import Usage
 from router.http.metrics.meters import Meters
 from router.outcome import Outcome
@@ -17,7 +18,7 @@ def test_names_that_come_and_go_leave_nothing_behind() -> None:
         meters.forget(name)
         meters.ended(name, "t", Outcome.OK)
         meters.used(name, "t", Usage(1, 0, 1))
-        meters.model(name).retries += 1
+        meters.model(name).retries[Fault.FAILED] += 1
     assert set(meters.models) == {"stays"}
     assert {model for model, _, _ in meters.outcomes} == {""}
     assert meters.outcomes["", "t", Outcome.OK] == 100

@@ -1,0 +1,87 @@
+"""Resends: whether a request that its replica did not answer well goes to another one."""
+
+from router.dispatch.fleet import Fleet
+from router.dispatch.replica import Replica
+from router.dispatch.ticket import Ticket
+from router.flow_control.verdict import reject
+from router.outcome import Outcome
+
+MAX_ATTEMPTS = 3
+"""Failed attempts after which a request is refused. So a request that kills its replica cannot kill them all."""
+ALL_FAILED = reject(Outcome.REPLICA_FAILED, 1.0, "every replica that was tried failed before answering")
+"""The refusal of a request that no replica is left to try."""
+FRUITLESS_SHARE = 0.2
+"""Resends that may bring an error again, as a share of all requests. Finagle and Envoy allow the same share
+(`RetryBudget`, `retry_budget`): where all replicas fail, resending every request would double the load."""
+FRUITLESS_AT_ONCE = 10.0
+"""How many of them there may be at once, whatever the number of requests."""
+
+
+class ResendBudget:
+    """Bounds the resends that bring an error again; one that brings an answer costs nothing.
+
+    So all requests of one failed replica are answered by others, however many it had, but where all replicas fail,
+    or a client's requests fail everywhere, few requests are sent twice.
+    """
+
+    __slots__ = ("_left", "_offered")
+
+    def __init__(self) -> None:
+        self._left = FRUITLESS_AT_ONCE
+        self._offered = 0
+
+    def allows(self, offered: int) -> bool:
+        """Tell whether a request may be sent again.
+
+        Args:
+            offered: number of requests that had been offered to the model when this one was.
+        """
+        if offered > self._offered:
+            self._left = min(FRUITLESS_AT_ONCE, self._left + FRUITLESS_SHARE * (offered - self._offered))
+            self._offered = offered
+        return self._left >= 1.0
+
+    def was_fruitless(self) -> None:
+        """Count a request whose second answer is an error, too."""
+        self._left = max(0.0, self._left - 1.0)
+
+
+class Resends:
+    """Decides whether another replica is asked after one has answered with an error.
+
+    Args:
+        fleet: the model's replicas.
+
+    Attributes:
+        is_closed: the model is no longer served, so nothing is sent again.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.is_closed = False
+        self._fleet = fleet
+        self._budget = ResendBudget()
+
+    def untried(self, ticket: Ticket) -> list[Replica]:
+        """Return the replicas that are not leaving and have not failed this request, in id order."""
+        staying = self._fleet.staying(ticket.request.replica_id)
+        return [replica for replica in staying if replica.replica_id not in ticket.tried]
+
+    def allows(self, ticket: Ticket, now_s: float) -> bool:
+        """Tell whether a request whose replica answers with an error goes elsewhere: once, and if that may help."""
+        if ticket.is_resent:
+            self._budget.was_fruitless()
+            return False
+        is_pinned = bool(ticket.request.replica_id)
+        is_last = is_pinned or self.is_closed or ticket.failures + 1 >= MAX_ATTEMPTS
+        return not is_last and self._has_alternative(ticket, now_s) and self._budget.allows(ticket.number)
+
+    def _has_alternative(self, ticket: Ticket, now_s: float) -> bool:
+        """Tell whether another replica is in use, and not to be left alone for a time."""
+        attempt = ticket.attempt
+        return any(
+            replica.accepting
+            and replica.slots.busy_until_s <= now_s
+            and replica.replica_id not in ticket.tried
+            and (attempt is None or replica is not attempt.replica)
+            for replica in self._fleet.candidates
+        )
