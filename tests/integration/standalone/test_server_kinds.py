@@ -12,7 +12,7 @@ async def test_vllm_alone_is_asked_to_tell_its_usage() -> None:
         server.models = [{"id": "other", "owned_by": "llamacpp"}, {"id": "m", "owned_by": "vllm"}]
         async with gateway_before(server) as gateway:
             for model in ("other", "m"):
-                body = {"model": model, "stream": True, "max_tokens": 5, "messages": []}
+                body: dict[str, object] = {"model": model, "stream": True, "max_tokens": 5, "messages": []}
                 assert (await ask(gateway.gateway.port, request(json.dumps(body).encode())))[0] == 200
         asked = {body["model"]: body.get("stream_options") for body in server.answered}
         assert asked == {"other": None, "m": {"include_usage": True, "continuous_usage_stats": True}}
