@@ -11,27 +11,28 @@ import hashlib
 import importlib.metadata
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import deployments.ray_api as ray_api
 from cluster.autoscaling.targets import AutoscalingTargets
-from cluster.errors import PolicyError, SpecError, SpecProblem
+from cluster.errors import SpecError, SpecProblem
 from cluster.placement.gang_of_model import needs_gang
 from cluster.placement.node_labels import ACCELERATOR, NODE_GROUP
 from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import AutoscalingSpec, ClusterSpec, ModelSpec, ReplicaCount
 from cluster.spec.gateway_spec import GatewaySpec
 from deployments import __version__
+from deployments.cluster_rules import cluster_rules
 from deployments.gang_placement.live_cluster import has_room_for
 from deployments.gateway.deployment import GatewayReplica
 from deployments.gateway.every_node_policy import NODE_LEAVES_S
 from deployments.gateway.rolling_update import SUCCESSOR_S
+from deployments.launch.read_file import read_text
 from deployments.models.builtins import BUILTIN_MODELS
 from deployments.replica.deployment import ModelReplica, replica_config
-from router.scheduling.registry import policy_named
 
 GATEWAY_DEPLOYMENT = "gateway"
 MAX_GATEWAYS = 4096
@@ -81,7 +82,7 @@ def spec_from(args: Mapping[str, Any]) -> ClusterSpec:
             [SpecProblem(unknown[0] if unknown else "", "give either file=PATH or spec={...}, nothing else")],
         )
     if "spec" in args:
-        return deployable(cluster_file.from_data(args["spec"], "spec"), "spec")
+        return cluster_file.from_data(args["spec"], "spec", cluster_rules)
     return read(Path(str(args["file"])))
 
 
@@ -91,50 +92,9 @@ def read(file: Path) -> ClusterSpec:
     Raises:
         SpecError: the file cannot be read, or has mistakes; lists all of them.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise SpecError(str(file), [SpecProblem("", f"not a text file: {error}")]) from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise SpecError(str(file), [SpecProblem("", f"cannot be read from {Path.cwd()}: {reason}")]) from error
-    spec = deployable(cluster_file.load(text, str(file)), str(file))
+    spec = cluster_file.load(read_text(file), str(file), cluster_rules)
     models = tuple(_with_absolute_source(model, file.resolve().parent) for model in spec.models)
     return spec.model_copy(update={"models": models})
-
-
-def deployable(spec: ClusterSpec, source: str) -> ClusterSpec:
-    """Return `spec` unchanged if this version can run all of it.
-
-    Args:
-        spec: what to check.
-        source: the name of the file it is from, for the error.
-
-    Raises:
-        SpecError: it cannot run; lists every reason.
-    """
-    problems = list(_problems(spec))
-    if problems:
-        raise SpecError(source, problems)
-    return spec
-
-
-def _problems(spec: ClusterSpec) -> Iterator[SpecProblem]:
-    port_of: dict[int, str] = {}
-    ports = {
-        "gateway.port": spec.gateway.port,
-        "gateway.admin_port": spec.gateway.admin_port,
-        "cluster.serve_port": spec.cluster.serve_port,
-    }
-    for path, port in ports.items():
-        other = port_of.setdefault(port, path) if port else path
-        if other != path:
-            yield SpecProblem(path, f"{port} is already {other}; give each its own")
-    for position, model in enumerate(spec.models):
-        try:
-            policy_named(model.policy)
-        except PolicyError as error:
-            yield SpecProblem(f"models[{position}].policy", str(error))
 
 
 def _with_absolute_source(model: ModelSpec, folder: Path) -> ModelSpec:
@@ -145,7 +105,7 @@ def _with_absolute_source(model: ModelSpec, folder: Path) -> ModelSpec:
 
 
 def compose(spec: ClusterSpec) -> ray_api.Application:
-    """Return the Serve application of a deployable spec: the gateways at its root, one deployment per model."""
+    """Return the Serve application of a spec: the gateways at its root, one deployment per model."""
     models = [_model_application(model, spec.placement.spares_per_domain) for model in spec.models]
     options = ray_api.DeploymentOptions(
         name=GATEWAY_DEPLOYMENT,

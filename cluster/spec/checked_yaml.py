@@ -37,9 +37,11 @@ _EXPECTED: Final[Mapping[str, str]] = {
 
 Root = TypeVar("Root", bound=BaseModel)
 Rule = Callable[[Mapping[str, Any]], Iterable[tuple[Location, str]]]
+"""Yields (location, problem) for the raw data of a whole file."""
 
 
-def _no_rules(_data: Mapping[str, Any]) -> Iterable[tuple[Location, str]]:
+def no_rules(_data: Mapping[str, Any]) -> Iterable[tuple[Location, str]]:
+    """Find no problem."""
     return ()
 
 
@@ -53,21 +55,24 @@ class FileKind(Generic[Root]):
         needs: what to say of an empty file, such as `it needs at least a list of models`.
         rules: yields (location, problem) for rules over several keys. It gets the raw data, so it finds these problems
             even where others keep pydantic from checking them.
+        ruled: places whose rules over several keys `rules` finds too, each problem at its exact key.
         shorthands: what a key accepts, by key, where it accepts more than a mapping: `{"replicas": "a number, or …"}`.
     """
 
     name: str
     root: type[Root]
     needs: str
-    rules: Rule = _no_rules
+    rules: Rule = no_rules
+    ruled: frozenset[Location] = frozenset()
     shorthands: Mapping[str, str] = field(default_factory=dict)
 
-    def load(self, text: str, source: str) -> Root:
+    def load(self, text: str, source: str, more: Rule = no_rules) -> Root:
         """Return the content of `text`, checked.
 
         Args:
             text: the YAML document.
             source: name of the file, for errors.
+            more: further rules, of a kind like `rules`, whose problems are reported together with all others.
 
         Raises:
             SpecError: with every mistake, in the file's order.
@@ -78,14 +83,15 @@ class FileKind(Generic[Root]):
             tree = read_tree(text)
         except yaml.YAMLError as error:
             raise SpecError(source, [SpecProblem("", _syntax_message(error))]) from error
-        return self._checked(tree, source)
+        return self._checked(tree, source, more)
 
-    def from_data(self, data: object, source: str) -> Root:
+    def from_data(self, data: object, source: str, more: Rule = no_rules) -> Root:
         """Return the content of `data`, checked: a file that is parsed already, as mappings and lists.
 
         Args:
             data: the parsed file.
             source: name of the file, for errors.
+            more: further rules, as for `load`.
 
         Raises:
             SpecError: with every mistake, without line numbers.
@@ -94,9 +100,9 @@ class FileKind(Generic[Root]):
             text = json.dumps(data, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
             raise SpecError(source, [SpecProblem("", f"not plain data: {error}")]) from error
-        return self._checked(YamlTree(data=json.loads(text), lines={}, problems=()), source)
+        return self._checked(YamlTree(data=json.loads(text), lines={}, problems=()), source, more)
 
-    def _checked(self, tree: YamlTree, source: str) -> Root:
+    def _checked(self, tree: YamlTree, source: str, more: Rule) -> Root:
         found = dict(tree.problems)
         if tree.data is None:
             raise SpecError(source, [SpecProblem("", f"the file is empty; {self.needs}")])
@@ -104,13 +110,14 @@ class FileKind(Generic[Root]):
             keys = ", ".join(self.root.model_fields)
             message = f"must be a mapping with the keys {keys}; got a {type(tree.data).__name__}"
             raise SpecError(source, [SpecProblem("", message)])
-        for where, message in self.rules(tree.data):
-            found.setdefault(where, message)
+        found = dict(self.rules(tree.data)) | found
+        covered = {where[: len(where) - 1] for where in found}
+        covered |= {place for place in self.ruled if any(where[: len(place)] == place for where in found)}
+        found = dict(more(tree.data)) | found
         spec: Root | None = None
         try:
             spec = self.root.model_validate_json(json.dumps(tree.data), strict=True)
         except ValidationError as error:
-            covered = {where[: len(where) - 1] for where in found}
             for detail in error.errors(include_url=False):
                 where = _location_in(tree.data, detail["loc"])
                 if detail["type"] == "value_error" and where in covered:

@@ -3,49 +3,53 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from cluster.spec.checked_yaml import FileKind, path
+from cluster.spec.checked_yaml import FileKind, Rule, no_rules, path
 from cluster.spec.cluster_spec import ClusterSpec
+from cluster.spec.gateway_rules import gateway_rules
 from cluster.spec.yaml_tree import Location
 
 __all__ = ["CLUSTER_FILE", "from_data", "load", "path"]
 
 
-def load(text: str, source: str) -> ClusterSpec:
+def load(text: str, source: str, more: Rule = no_rules) -> ClusterSpec:
     """Return the spec that `text` describes.
 
     Args:
         text: the YAML document.
         source: name of the file, for errors.
+        more: rules that this package cannot know, such as the policies' names.
 
     Raises:
         SpecError: with every mistake, in the file's order.
     """
-    return CLUSTER_FILE.load(text, source)
+    return CLUSTER_FILE.load(text, source, more)
 
 
-def from_data(data: object, source: str) -> ClusterSpec:
+def from_data(data: object, source: str, more: Rule = no_rules) -> ClusterSpec:
     """Return the spec of a cluster file that is parsed already, as mappings and lists.
 
     Args:
         data: the parsed file.
         source: name of the file, for errors.
+        more: rules that this package cannot know, such as the policies' names.
 
     Raises:
         SpecError: with every mistake, without line numbers.
     """
-    return CLUSTER_FILE.from_data(data, source)
+    return CLUSTER_FILE.from_data(data, source, more)
+
+
+def each_model(data: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield position and raw data of each entry of `models` that is a mapping."""
+    models = data.get("models")
+    for position, model in enumerate(models if isinstance(models, list) else ()):
+        if isinstance(model, dict):
+            yield position, model
 
 
 def _rules(data: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
-    gateway = data.get("gateway")
-    gateways = gateway.get("replicas") if isinstance(gateway, dict) else None
-    if isinstance(gateways, str) and gateways != "every_node":
-        yield ("gateway", "replicas"), f"must be a whole number, or every_node; got {gateways!r}"
-    models = data.get("models")
     first_with_name: dict[str, int] = {}
-    for position, model in enumerate(models if isinstance(models, list) else ()):
-        if not isinstance(model, dict):
-            continue
+    for position, model in each_model(data):
         name = model.get("name")
         if isinstance(name, str):
             first = first_with_name.setdefault(name, position)
@@ -53,6 +57,18 @@ def _rules(data: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
                 yield ("models", position, "name"), f"{name!r} is already the name of models[{first}]; names are unique"
         if model.get("engine", "vllm") == "vllm" and model.get("source", "") == "":
             yield ("models", position, "source"), "missing: a Hugging Face id, a folder or a built-in name"
+    adapters = {name for _, model in each_model(data) for name in _adapters(model)}
+    yield from gateway_rules(data, {*first_with_name, *adapters})
+
+
+def _adapters(model: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of a model's LoRA adapters, written as `NAME=FOLDER` or as a mapping with a name."""
+    arguments = model.get("engine_args")
+    listed = arguments.get("lora_modules", arguments.get("lora-modules")) if isinstance(arguments, dict) else None
+    for adapter in listed if isinstance(listed, list) else [listed]:
+        name = adapter.get("name") if isinstance(adapter, dict) else adapter
+        if isinstance(name, str):
+            yield name.partition("=")[0]
 
 
 CLUSTER_FILE: Final = FileKind(
@@ -60,5 +76,6 @@ CLUSTER_FILE: Final = FileKind(
     root=ClusterSpec,
     needs="it needs at least a list of models",
     rules=_rules,
+    ruled=frozenset({(), ("gateway",)}),
     shorthands={"replicas": "a number, or a mapping with min and max"},
 )

@@ -10,6 +10,9 @@ import httpx
 from rich.console import Console
 
 from cluster.errors import ClusterError, ClusterUnreachableError
+from deployments.commands.gateway_pages import AdminPort, GatewayPages, apps_url_on_ray, with_port
+from deployments.commands.target import Target
+from deployments.gateway.operators import headers_by_key
 from deployments.process.direct_http import direct_client
 
 CONNECT_TIMEOUT_S = 5.0
@@ -81,9 +84,24 @@ class ChatEndpoint:
             response = self._client.get("/v1/models")
         except httpx.HTTPError as error:
             raise ClusterUnreachableError(f"nothing answers at {self.url}: {error}") from error
+        if response.status_code == httpx.codes.NOT_FOUND and self._is_moved_from_admin_port():
+            return self.models()
         if response.is_error:
             raise ClusterError(_refusal(response))
         return [str(model["id"]) for model in response.json()["data"]]
+
+    def _is_moved_from_admin_port(self) -> bool:
+        """Go on at the apps' port if the URL is that of a gateway's admin port; return whether it was."""
+        pages = GatewayPages()
+        try:
+            state = pages.state(AdminPort(self.url, headers_by_key()))
+        finally:
+            pages.close()
+        if state is None:
+            return False
+        self.url = with_port(self.url, int(state["port"]))
+        self._client.base_url = httpx.URL(self.url)
+        return True
 
     def ask(self, body: Mapping[str, Any], on_text: Callable[[str], None]) -> ChatAnswer:
         """Send a chat request and return the answer.
@@ -126,8 +144,8 @@ class ChatEndpoint:
 
 def chat(  # noqa: PLR0913 - the command's options
     message: str,
+    target: Target,
     *,
-    url: str,
     model: str,
     api_key: str,
     system: str,
@@ -137,10 +155,20 @@ def chat(  # noqa: PLR0913 - the command's options
 ) -> None:
     """Send one message and print the answer; without a message, hold a conversation.
 
+    Args:
+        message: what to ask; "": lines are read until an empty one.
+        target: the gateway to ask, or the Ray cluster that knows it.
+        model: the model's name; "": the first one served.
+        api_key: the API key; "": none is sent.
+        system: the system prompt; "": none.
+        temperature: 0 for the likeliest word each time.
+        max_tokens: most tokens of an answer.
+        console: where answers go.
+
     Raises:
         ClusterError: the endpoint is gone or refuses a request.
     """
-    endpoint = ChatEndpoint(url, api_key)
+    endpoint = ChatEndpoint(target.urls[0] if target.urls else apps_url_on_ray(target.address), api_key)
     try:
         served = endpoint.models()
         if not served:

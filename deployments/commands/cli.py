@@ -2,9 +2,8 @@
 
 import importlib.metadata
 import sys
-from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -12,12 +11,15 @@ from rich.console import Console
 from cluster.errors import RackServeError, SpecError
 from deployments import __version__
 from deployments.commands.gateway import gateway
+from deployments.commands.options import files, observe, operate
+from deployments.commands.options.shared import RayAddress
 from deployments.commands.replay import replay
+from deployments.commands.target import check_listening
 from deployments.process.logs import configure_logs
 
-# ruff: noqa: PLC0415, FBT002, PLR0913, PLR0917
+# ruff: noqa: PLC0415, FBT002
 # Imports inside: a subcommand loads only what it needs; Ray alone takes a second, and `gateway` runs without it.
-# Flags and many parameters: Typer reads a command's options from its signature.
+# Flags: Typer reads a command's options from its signature.
 
 app = typer.Typer(
     name="rackserve",
@@ -38,17 +40,13 @@ models:
 )
 models_app = typer.Typer(no_args_is_help=True, help="The built-in models: small real ones that need no account.")
 app.add_typer(models_app, name="models")
-app.command()(gateway)
-app.command()(replay)
+for _command in (
+    files.init, files.validate, observe.status, observe.top, observe.why, observe.logs, observe.chat, observe.topology,
+    operate.scale, operate.drain_node, gateway, files.plan, files.place, replay,
+):  # fmt: skip
+    app.command()(_command)
 
 _console = Console(stderr=True)
-
-RayAddress = Annotated[
-    str,
-    typer.Option(
-        envvar="RAY_ADDRESS", help="A running Ray cluster: HOST:PORT of its head, or `auto` for this machine's."
-    ),
-]
 
 ClusterFile = Annotated[Path, typer.Argument(help="The cluster file (YAML).", show_default=False)]
 
@@ -91,6 +89,7 @@ def serve(
 
     All mistakes in the file are reported at once. Exit code 2: the file or an option is wrong; 1: anything else failed.
     """
+    check_listening(address)
     from deployments.commands.serve import deploy
     from deployments.commands.serve import serve as run
 
@@ -131,138 +130,6 @@ def down(
     from deployments.commands.up import down as run
 
     run(file, verbose=verbose, console=_console)
-
-
-@app.command()
-def status(
-    address: RayAddress = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-) -> None:
-    """Show what runs: applications, gateways with their URLs, models, replicas, their load, and scaling decisions."""
-    from deployments.commands.status import status as run
-
-    run(address, as_json=as_json, console=Console())
-
-
-@app.command()
-def top(
-    admin: Annotated[
-        list[str] | None,
-        typer.Option(
-            envvar="RACKSERVE_ADMIN_URL", help="A gateway's admin address, repeatable; without it, Ray is asked."
-        ),
-    ] = None,
-    address: RayAddress = "auto",
-    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 1.0,
-    once: Annotated[bool, typer.Option("--once", help="Print one screen and end.")] = False,
-) -> None:
-    """Watch the cluster live: racks, replicas, queues, hit ratios, tokens a second. Ctrl-C ends it."""
-    from deployments.commands.top.command import top as run
-
-    with suppress(KeyboardInterrupt):
-        run(admin or [], address, interval_s=interval, once=once, console=Console())
-
-
-@app.command()
-def why(
-    request_id: Annotated[
-        str, typer.Argument(help="The `x-request-id` of an answer; without it, the last requests are listed.")
-    ] = "",
-    admin: Annotated[
-        list[str] | None,
-        typer.Option(envvar="RACKSERVE_ADMIN_URL", help="A gateway's admin address; give it once for each gateway."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-) -> None:
-    """Show why a request went to its replica: every candidate, each term of its cost, the pick, and the outcome."""
-    from deployments.commands.why import why as run
-
-    run(request_id, admin_urls=admin or ["http://127.0.0.1:8002"], as_json=as_json, console=Console())
-
-
-@app.command()
-def chat(
-    message: Annotated[str, typer.Argument(help="What to ask; without it, a conversation begins.")] = "",
-    url: Annotated[str, typer.Option(envvar="RACKSERVE_URL", help="Where apps connect.")] = "http://127.0.0.1:8000",
-    model: Annotated[str, typer.Option(help="Which model; by default the first one served.")] = "",
-    api_key: Annotated[
-        str, typer.Option(envvar="RACKSERVE_API_KEY", help="Your key, where the cluster has tenants.")
-    ] = "",
-    system: Annotated[str, typer.Option(help="A system prompt.")] = "",
-    temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="0: always the likeliest word.")] = 0.0,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
-) -> None:
-    """Ask a model through the endpoint, and see which replica answered, the tokens and the times."""
-    from deployments.commands.chat import chat as run
-
-    run(
-        message,
-        url=url,
-        model=model,
-        api_key=api_key,
-        system=system,
-        temperature=temperature,
-        max_tokens=max_tokens,
-        console=Console(),
-    )
-
-
-@app.command()
-def plan(
-    file: Annotated[Path, typer.Argument(help="The plan file (YAML): model, hardware, load, SLO.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-    show_all: Annotated[
-        bool, typer.Option("--all", help="Show every alternative, not only the most informative.")
-    ] = False,
-) -> None:
-    """Plan how to serve a model: parallelism, replicas, GPUs, speed, cost, and why each alternative lost."""
-    from deployments.commands.plan import plan as run
-
-    raise typer.Exit(run(file, as_json=as_json, show_all=show_all, console=Console()))
-
-
-@app.command()
-def place(
-    file: Annotated[Path, typer.Argument(help="A cluster file, or a list of gangs (YAML).", show_default=False)],
-    topology: Annotated[
-        Path, typer.Option(help="The machines (YAML): nodes, NVLink domains, racks.", show_default=False)
-    ],
-    at: Annotated[Literal["min", "max"], typer.Option(help="Place each model's least or most replicas.")] = "max",
-    lose: Annotated[list[str] | None, typer.Option(help="A node, domain or rack that fails; may be repeated.")] = None,
-    spares: Annotated[int | None, typer.Option(min=0, help="Nodes kept free in each domain.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-) -> None:
-    """Show where the gangs would go on these machines, without any GPU: what fits, what does not and why not."""
-    from deployments.commands.place import place as run
-
-    raise typer.Exit(run(file, topology, at=at, lose=lose or (), spares=spares, as_json=as_json, console=Console()))
-
-
-@app.command("drain-node")
-def drain_node(
-    address: RayAddress = "auto",
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds until the machine ends.")] = 120.0,
-    node: Annotated[str, typer.Option(help="Ray's id of the node (`ray list nodes`); by default this one.")] = "",
-) -> None:
-    """Empty a Ray node of replicas and gateways before its machine ends: Kubernetes' `preStop`.
-
-    Where there is room, replacements start on other nodes first. The old ones finish their requests. Exit code 1: some
-    still ran when the time was over.
-    """
-    from deployments.commands.drain_node import drain_node as run
-
-    raise typer.Exit(0 if run(address, node, timeout_s=timeout, console=_console) else 1)
-
-
-@app.command()
-def topology(
-    address: RayAddress = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-) -> None:
-    """Draw racks, nodes, GPUs and the replicas on them as they are now, and the replicas that wait for a place."""
-    from deployments.commands.topology import topology as run
-
-    run(address, as_json=as_json, console=Console())
 
 
 @app.command("node-labels")

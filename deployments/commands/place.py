@@ -52,7 +52,7 @@ def place(  # noqa: PLR0913 - one parameter for each option of the command
     """
     gangs, notes = _gangs(file, at)
     machines = TOPOLOGY_FILE.load(read_text(topology), str(topology))
-    placement = _empty(machines, str(topology), spares)
+    placement = empty_placement(machines, str(topology), spares)
     first = placement.place_all(gangs)
     before = _state(placement, first)
     after: dict[str, Any] | None = None
@@ -87,7 +87,17 @@ def _gangs(file: Path, at: Literal["min", "max"]) -> tuple[list[Gang], list[str]
     return list(found.gangs), list(found.left_out)
 
 
-def _empty(machines: TopologyFile, source: str, spares: int | None) -> Placement:
+def empty_placement(machines: TopologyFile, source: str, spares: int | None) -> Placement:
+    """Return the machines of a topology file as a placement without gangs.
+
+    Args:
+        machines: the file's content.
+        source: its name, for errors.
+        spares: nodes kept free in each domain; None: the file's number.
+
+    Raises:
+        SpecError: the machines contradict each other, or a lost one is unknown.
+    """
     try:
         topology = machines.topology()
         lost = [node.name for name in machines.lost for node in topology.nodes_named(name)]

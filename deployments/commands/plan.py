@@ -48,7 +48,7 @@ def plan(file: Path, *, as_json: bool, show_all: bool, console: Console) -> int:
         ModelShapeError: the model's config.json has mistakes or is of an unknown family.
     """
     question = PLAN_FILE.load(read_text(file), str(file))
-    answer = make_plan(question, _model(question.model, file))
+    answer = make_plan(question, shape_of(question.model, file))
     if as_json:
         print(json.dumps(plan_data(answer), indent=2))  # noqa: T201 - for programs, on stdout
     else:
@@ -56,7 +56,7 @@ def plan(file: Path, *, as_json: bool, show_all: bool, console: Console) -> int:
     return 0 if answer.best else 1
 
 
-def _model(name: str, plan_file: Path) -> ModelShape:
+def shape_of(name: str, plan_file: Path) -> ModelShape:
     """Return the shape of a model: a known name, or a path from the plan file's folder to a config.json."""
     if name in KNOWN_CONFIGS:
         return known_model(name)

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
+from rich.console import Console
 
-import deployments.ray_api as ray_api
 from cluster.errors import ClusterError
 from deployments.autoscaling.actor import actor_name
+from deployments.commands.fitted_table import print_rows
 
 SHOWN = 5
 """Most decisions of each model in the table; `--json` has all that are kept."""
@@ -17,6 +17,8 @@ KEPT = 256
 
 def decisions_of(application: str) -> dict[str, list[dict[str, Any]]]:
     """Return each autoscaled model's decisions, newest first; empty if no model autoscales or the actor is away."""
+    import deployments.ray_api as ray_api  # noqa: PLC0415 - seconds; the table alone needs no Ray
+
     name = actor_name(application)
     if name not in ray_api.actor_names():
         return {}
@@ -27,28 +29,31 @@ def decisions_of(application: str) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def scaling_table(models: Mapping[str, Mapping[str, Any]]) -> Table | None:
-    """Return the table of a report's models; None: no model has a decision.
+def print_scaling(models: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+    """Print the decisions of a report's models; nothing if no model has one.
 
     Args:
         models: the models of an application in the report of `rackserve status --json`, by name.
+        console: where to print.
     """
-    table = Table("model", "decided", "replicas", "why", "ready", "waiting", "queue", "work for")
+    rows = []
     for name, model in models.items():
         for row in _shown(model["decisions"]):
             change = row["target"] if row["target"] == row["previous"] else f"{row['previous']} → {row['target']}"
             known, made = row["metrics"], row["signals"]
-            table.add_row(
-                name,
-                f"{_ago(row['ago_s'])} ago" if row["decisions"] == 1 else f"for {_ago(row['from_ago_s'])}",
-                str(change),
-                "; ".join(row["reasons"]),
-                str(known["ready"]),
-                str(known["waiting_requests"]),
-                f"{made['queue_s']:.1f} s",
-                f"{made['load_replicas']:.1f}",
+            rows.append(
+                [
+                    name,
+                    f"{_ago(row['ago_s'])} ago" if row["decisions"] == 1 else f"for {_ago(row['from_ago_s'])}",
+                    str(change),
+                    "; ".join(row["reasons"]),
+                    str(known["ready"]),
+                    str(known["waiting_requests"]),
+                    f"{made['queue_s']:.1f} s",
+                    f"{made['load_replicas']:.1f}",
+                ]
             )
-    return table if table.row_count else None
+    print_rows(console, ["model", "decided", "replicas", "why", "ready", "waiting", "queue", "work for"], rows)
 
 
 def _shown(decisions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -15,6 +15,7 @@ from cluster.errors import ClusterError, ClusterUnreachableError, SpecError, Spe
 from cluster.spec.cluster_spec import ClusterSpec
 from deployments import app
 from deployments.launch.application import POLL_S, Launch, Progress
+from deployments.launch.preflight import check_here
 from deployments.models.builtins import BUILTIN_MODELS
 from deployments.models.source import fetch
 
@@ -38,6 +39,7 @@ def serve(file: Path, address: str, *, verbose: bool, console: Console) -> None:
     """
     spec = app.read(file)
     if not address:
+        check_here(spec, str(file))
         fetch_builtin_models(spec, console)
     launch = Launch(spec, address, quiet=not verbose)
     with stop_signals() as is_stopping:
@@ -177,6 +179,11 @@ def progress_lines(console: Console) -> Iterator[Callable[[Progress], None]]:
                 if model.message and model.message not in printed:
                     printed.add(model.message)
                     console.print(f"{name}: {model.message}", markup=False)
+            for name, reason in progress.missing.items():
+                if reason not in printed:
+                    printed.add(reason)
+                    line = f"{name} waits for machines that are not there: {reason}"
+                    console.print(line, markup=False, highlight=False, soft_wrap=True)
             parts = [f"{name} {model.ready}/{model.wanted}" for name, model in progress.models.items()]
             text = f"replicas ready: {', '.join(parts)}; gateways: {progress.gateways}"
             status.update(f"{text} ({time.monotonic() - started_s:.0f} s)")

@@ -84,7 +84,15 @@ def topology_data(
 
 
 def drawing(nodes: Sequence[LiveNode], gangs: Mapping[str, PlacedGang], hosts: Mapping[str, str]) -> list[str]:
-    """Return the lines of the drawing, at most `WIDTH` characters each; `hosts` are the nodes' names by id."""
+    """Return the lines of the drawing, and one for each replica with its whole id.
+
+    Those of the drawing have at most `WIDTH` characters.
+
+    Args:
+        nodes: the machines with GPUs, neighbours adjacent.
+        gangs: the gangs that stand, by name.
+        hosts: the nodes' names by id.
+    """
     letters = {name: LETTERS[number % len(LETTERS)] for number, name in enumerate(sorted(gangs))}
     lines: list[str] = []
     rack = domain = ""
@@ -118,7 +126,7 @@ def drawing(nodes: Sequence[LiveNode], gangs: Mapping[str, PlacedGang], hosts: M
         gang = placed.gang
         layout = f"TP {gang.tensor} x PP {gang.pipeline}" + (f" x DP {gang.data}" if gang.data > 1 else "")
         model, _, replica = name.partition("#")
-        lines.append(_clipped(f"{letters[name]} {model} ({replica}): {layout}, {gang.gpus} GPUs"))
+        lines.append(f"{letters[name]} {model} ({replica}): {layout}, {gang.gpus} GPUs")
     return lines
 
 

@@ -6,11 +6,12 @@ from typing import Any
 from rich.console import Console
 
 from cluster.errors import ClusterError
-from deployments.gang_placement.placer import waiting_now
 
 
 def waiting_gangs() -> list[dict[str, Any]]:
     """Return the gangs that wait, the longest waiting first; empty if the placer does not answer."""
+    from deployments.gang_placement.placer import waiting_now  # noqa: PLC0415 - seconds; printing alone needs no Ray
+
     try:
         waiting = waiting_now()
     except ClusterError:

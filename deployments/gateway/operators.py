@@ -3,8 +3,6 @@
 import os
 from typing import Final
 
-import deployments.ray_api as ray_api
-
 ADMIN_KEY: Final = "RACKSERVE_ADMIN_KEY"
 """Environment variable with the operators' key, for gateways that are named by their address."""
 
@@ -20,4 +18,6 @@ def headers_by_ray(application: str) -> dict[str, str]:
 
     Those who can connect to its Ray cluster can read the cluster's internal credential, and run code there anyway.
     """
+    import deployments.ray_api as ray_api  # noqa: PLC0415 - seconds, and not needed where a key is given
+
     return {"authorization": f"Bearer {ray_api.shared_secret(application)}"}

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 import httpx
@@ -21,6 +21,8 @@ from deployments.directory.client import actor_name, view_now
 from deployments.directory.membership import GatewayEndpoint, View
 from deployments.gateway.operators import headers_by_ray
 from deployments.gateway.process import WILDCARDS
+from deployments.launch.missing_machines import missing_machines
+from deployments.launch.running_spec import forget_spec, keep_spec
 from deployments.process.direct_http import direct_get
 
 POLL_S: Final = 0.5
@@ -56,12 +58,14 @@ class Progress:
         url: where apps connect; "" until a gateway says that every model has a replica.
         unmet: telemetry that a model's policy needs and none of its replicas provides. A start fails with it; an
             application that serves goes on.
+        missing: why replicas cannot start on the machines that there are, by model, or `gateway`.
     """
 
     models: Mapping[str, ModelProgress]
     gateways: int
     url: str = ""
     unmet: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 class Launch:
@@ -102,12 +106,14 @@ class Launch:
             is_stopping: asked between the steps; True ends the start early.
 
         Raises:
-            ClusterError: a step failed, or a port of the cluster file is taken.
+            ClusterError: a step failed, a port of the cluster file is taken, or this machine lacks what a
+                model wants.
         """
         if self._address:
             ray_api.connect(self._address, quiet=self._quiet)
         else:
             self._check_ports()
+            self._check_machine()
             ray_api.start_local(self.cpus_wanted, quiet=self._quiet)
         if is_stopping():
             return
@@ -116,6 +122,7 @@ class Launch:
             return
         self._deployed = True
         ray_api.deploy(app.compose(self._spec), self._name)
+        keep_spec(self._spec)
 
     def progress(self) -> Progress:
         """Return how far the application has started.
@@ -138,7 +145,9 @@ class Launch:
             ready = found.replicas.get("RUNNING", 0) if found else 0
             # Serve remarks on replicas that start for more than 30 s, which is normal for engines.
             message = found.message if found and "to initialize" not in found.message else ""
-            wanted = found.wanted if found and model.replicas.is_autoscaled else model.replicas.min
+            # Once it serves, `rackserve scale` may have changed what the file says.
+            is_counted = model.replicas.is_autoscaled or state.status == "RUNNING"
+            wanted = found.wanted if found and is_counted else model.replicas.min
             models[model.name] = ModelProgress(ready, wanted, reason_in(message))
         view = self._view()
         url = ""
@@ -150,7 +159,8 @@ class Launch:
                     url = gateway_url(gateway)
                 if is_ready or unmet:
                     break
-        return Progress(models, len(view.gateways) if view else 0, url, unmet)
+        missing = {} if url else missing_machines(self._spec, ray_api.machines())
+        return Progress(models, len(view.gateways) if view else 0, url, unmet, missing)
 
     def wait_until_ready(self, report: Callable[[Progress], None], is_stopping: Callable[[], bool]) -> str:
         """Wait until the application serves.
@@ -206,6 +216,7 @@ class Launch:
             ray_api.kill_actor(actor_name(self._name))
             ray_api.kill_actor(autoscaling_actor.actor_name(self._name))
             ray_api.forget_secret(self._name)
+            forget_spec(self._name)
         if self._started_serve and self._address:
             ray_api.stop_serve()
 
@@ -220,6 +231,13 @@ class Launch:
         is_local = self._spec.gateway.host in WILDCARDS and not self._is_url_for_others
         here = ray_api.node_id() if is_local else None
         return [replace(gateway, host="127.0.0.1") if gateway.node_id == here else gateway for gateway in view.gateways]
+
+    def _check_machine(self) -> None:
+        # No other machine joins a cluster that is started for this command, so waiting would not help.
+        missing = missing_machines(self._spec, [ray_api.machine_here(ray_api.local_cpus(self.cpus_wanted))])
+        if missing:
+            lines = [f"  {name}: {reason}" for name, reason in missing.items()]
+            raise ClusterError("\n".join([f"{self._name} cannot run on this machine alone:", *lines]))
 
     def _check_ports(self) -> None:
         gateway, cluster = self._spec.gateway, self._spec.cluster

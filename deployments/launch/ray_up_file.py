@@ -13,7 +13,7 @@ from cluster.launch.render import render, template_name
 from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.launch_spec import LaunchSpec
-from deployments import app
+from deployments.cluster_rules import cluster_rules
 from deployments.launch.read_file import read_text
 from deployments.models.builtins import BUILTIN_MODELS
 from deployments.models.source import cache_folder
@@ -44,7 +44,7 @@ class LaunchFile:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.spec: ClusterSpec = app.deployable(cluster_file.load(read_text(file), str(file)), str(file))
+        self.spec: ClusterSpec = cluster_file.load(read_text(file), str(file), cluster_rules)
         problems = [*launch_problems(self.spec), *_local_folders(self.spec, file.resolve().parent)]
         if problems or self.spec.launch is None:
             raise SpecError(str(file), problems)

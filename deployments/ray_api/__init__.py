@@ -22,6 +22,7 @@ from deployments.ray_api.cluster import (
     fits_now,
     has_own_cluster_died,
     is_connected,
+    local_cpus,
     node_address,
     node_id,
     node_labels,
@@ -38,7 +39,9 @@ from deployments.ray_api.deployment import (
 )
 from deployments.ray_api.draining import drain_node, replicas_on
 from deployments.ray_api.gang_bundles import GangBundles, StandingGang, standing_gangs
-from deployments.ray_api.machines import Machine, ask_autoscaler, lasting_nodes, machines
+from deployments.ray_api.kept_texts import forget_text, keep_text, kept_text
+from deployments.ray_api.machines import Machine, ask_autoscaler, lasting_nodes, machine_here, machines
+from deployments.ray_api.replica_logs import LogPart, LogReader, ReplicaProcess, replica_processes
 from deployments.ray_api.serve import default_serve_port, is_serve_running, serve_http_port, start_serve, stop_serve
 from deployments.ray_api.shared_secrets import forget_secret, shared_secret
 
@@ -50,9 +53,12 @@ __all__ = [
     "DeploymentState",
     "GangBundles",
     "LikedNodes",
+    "LogPart",
+    "LogReader",
     "Machine",
     "PolicyOptions",
     "ReplicaIdentity",
+    "ReplicaProcess",
     "StandingGang",
     "abandon_own_cluster",
     "actor_names",
@@ -73,15 +79,21 @@ __all__ = [
     "existing_actor",
     "fits_now",
     "forget_secret",
+    "forget_text",
     "has_own_cluster_died",
     "is_connected",
     "is_serve_running",
+    "keep_text",
+    "kept_text",
     "kill_actor",
     "lasting_nodes",
+    "local_cpus",
+    "machine_here",
     "machines",
     "node_address",
     "node_id",
     "node_labels",
+    "replica_processes",
     "replicas_on",
     "serve_http_port",
     "shared_secret",

@@ -12,6 +12,7 @@ from ray.exceptions import RayError
 from cluster.errors import ClusterError, ClusterUnreachableError
 from cluster.ray_settings import DEATH_TIMEOUTS
 from deployments.ray_api.errors import ray_errors
+from deployments.ray_api.head import ask_head
 
 NAMESPACE: Final = "rackserve"
 """The Ray namespace of RackServe's own named actors."""
@@ -42,12 +43,17 @@ def start_local(cpus: float, *, quiet: bool = True) -> None:
     _quieten(quiet=quiet)
     _init(
         "local",
-        num_cpus=max(math.ceil(cpus), os.cpu_count() or 1),
+        num_cpus=local_cpus(cpus),
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,
         log_to_driver=not quiet,
         logging_level=logging.ERROR if quiet else logging.INFO,
     )
+
+
+def local_cpus(cpus: float) -> int:
+    """Return the logical CPUs of the cluster that `start_local(cpus)` starts: at least one for each core."""
+    return max(math.ceil(cpus), os.cpu_count() or 1)
 
 
 def connect(address: str, *, quiet: bool = True) -> None:
@@ -58,12 +64,13 @@ def connect(address: str, *, quiet: bool = True) -> None:
         quiet: keep workers' logs out of this terminal.
 
     Raises:
-        ClusterUnreachableError: there is no cluster at that address.
+        ClusterUnreachableError: there is no cluster at that address, or it cannot be joined from here; told in seconds.
         ClusterError: Ray refused the connection.
     """
     if not ray.is_initialized():
         _quieten(quiet=quiet)
-        _init(address, log_to_driver=not quiet, logging_level=logging.ERROR if quiet else logging.INFO)
+        head = ask_head(address)
+        _init(head, log_to_driver=not quiet, logging_level=logging.ERROR if quiet else logging.INFO)
 
 
 def _init(address: str, **options: Any) -> None:  # noqa: ANN401 - ray.init's own options

@@ -1,9 +1,11 @@
 """Reads the cluster's machines from Ray, and asks Ray's autoscaler for more."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import ray
+from ray._private.resource_and_label_spec import ResourceAndLabelSpec
 from ray.autoscaler.sdk import request_resources
 
 from deployments.ray_api.errors import ray_errors
@@ -19,6 +21,7 @@ class Machine:
         labels: its labels: Ray's and its operator's.
         gpus: its logical GPUs.
         free_gpus: those of them that are free; one of which a fraction is used counts as used.
+        cpus: its logical CPUs.
     """
 
     node_id: str
@@ -26,6 +29,7 @@ class Machine:
     labels: Mapping[str, str]
     gpus: int
     free_gpus: int
+    cpus: float
 
 
 def machines() -> list[Machine]:
@@ -40,10 +44,24 @@ def machines() -> list[Machine]:
             labels=node["Labels"],
             gpus=int(node["Resources"].get("GPU", 0)),
             free_gpus=int(free.get(node["NodeID"], {}).get("GPU", 0)),
+            cpus=float(node["Resources"].get("CPU", 0.0)),
         )
         for node in nodes
         if node["Alive"]
     ]
+
+
+def machine_here(cpus: float) -> Machine:
+    """Return this machine as the one node of the cluster that `start_local` would start on it.
+
+    Ray's own detection of GPUs and labels, without a start (`ResourceAndLabelSpec`, internal).
+
+    Args:
+        cpus: logical CPUs that the cluster would be given.
+    """
+    found = ResourceAndLabelSpec(num_cpus=math.ceil(cpus)).resolve(is_head=True, node_ip_address="127.0.0.1")
+    gpus = int(found.num_gpus or 0)
+    return Machine("this machine", "127.0.0.1", dict(found.labels or {}), gpus, gpus, float(found.num_cpus or 0))
 
 
 def lasting_nodes() -> list[Mapping[str, str]]:

@@ -90,7 +90,10 @@ class ModelReplica:
         )
         try:
             endpoint = await server.start()
-        except BaseException:
+        except BaseException as error:
+            if not isinstance(error, asyncio.CancelledError):
+                # Serve keeps the reason only in its controller; `rackserve logs` reads the replica's own log.
+                _log.error("did not start", model=model.name, replica=identity.unique_id, reason=str(error))
             await server.stop()
             raise
         self._announcement = Announcement(DirectoryClient.of(identity.application), endpoint, server.check_health)

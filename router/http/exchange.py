@@ -120,18 +120,17 @@ class Exchange(Failover):
             self._answered_well()
         elif (unread := self._answered_error(head)) is not None:
             return unread
-        return self._resumed_head(head, body) if answer.is_resumed else self._begin(head, body)
+        return self._resumed_head(head, body) if answer.is_resumed else self._begin(head, body, self._ticket.attempt)
 
-    def _begin(self, head: ResponseHead, body: bytes) -> Sink:
+    def _begin(self, head: ResponseHead, body: bytes, attempt: Attempt) -> Sink:
         answer = self.answer
         if self._plane.draining:
             answer.keep_alive = False
         upstream = self.upstream
-        sink = answer.begin(head, body, self._own_headers(self._ticket.attempt), self._engine_gave_up)
+        sink = answer.begin(head, body, self._own_headers(attempt), self._engine_gave_up)
         if self.upstream is not upstream:
             return sink  # the engine gave up with its first bytes
-        attempt = self._ticket.attempt
-        if self._request.path == CREATE_RESPONSE and head.status < HTTPStatus.BAD_REQUEST and attempt is not None:
+        if self._request.path == CREATE_RESPONSE and head.status < HTTPStatus.BAD_REQUEST:
             sink = self._noting_response(attempt.replica.replica_id, sink, body)
         is_error = head.status >= HTTPStatus.BAD_REQUEST
         if body or head.length == 0 or is_error:

@@ -143,9 +143,9 @@ class Failover(ABC):
             self._send(upstream, route)
 
     def _send(self, upstream: UpstreamConnection, route: ReplicaRoute) -> None:
-        body = self._body
-        if self._ticket.request.stream:
-            body = self.answer.body_for(route.pool.endpoint, body)
+        body, attempt = self._body, self._ticket.attempt
+        if attempt is not None and self._ticket.request.stream and self._plane.spec.resume_streams:
+            body = self.answer.body_for(attempt.replica.endpoint, body)
         head = self._incoming.upstream_head(
             route.path_prefix, route.head_end, route.forwarded, self._request_id, len(body)
         )

@@ -82,6 +82,20 @@ async def test_a_stream_ends_with_its_usage_when_asked(engine: ServedEngine, cli
     assert streamed.done
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+async def test_every_event_tells_its_usage_when_asked(
+    engine: ServedEngine, client: httpx.AsyncClient, path: str
+) -> None:
+    """What the gateway needs to count the tokens of a stream that breaks: `continuous_usage_stats`."""
+    prompt: dict[str, object] = {"messages": _user(STORY)} if "chat" in path else {"prompt": STORY}
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    streamed = await stream(client, engine, path, max_tokens=6, ignore_eos=True, stream_options=options, **prompt)
+    told = [event["usage"]["completion_tokens"] for event in streamed.events]
+    assert told == sorted(told)
+    assert told[-2:] == [6, 6]
+    assert len({event["usage"]["prompt_tokens"] for event in streamed.events}) == 1
+
+
 def test_content_parts_are_one_text(engine: ServedEngine) -> None:
     """Text in parts means the same as the text in one."""
     parts = [{"type": "text", "text": "Tell me a story"}, {"type": "text", "text": "about a river."}]

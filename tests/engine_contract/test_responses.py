@@ -31,6 +31,15 @@ def test_a_response_is_made(engine: ServedEngine) -> None:
     assert usage["input_tokens_details"]["cached_tokens"] >= 0
 
 
+async def test_a_response_has_the_id_that_its_request_names(engine: ServedEngine, client: httpx.AsyncClient) -> None:
+    """Gateways name tenants' responses so; streamed or not, that is the response's id, and it is fetched by it."""
+    name = f"resp_{time.monotonic_ns()}"
+    assert engine.ok(PATH, input="Hello.", max_output_tokens=2, request_id=name)["id"] == name
+    events = await named_events(client, engine, PATH, input="Hello.", max_output_tokens=2, request_id=f"{name}0")
+    assert {event["response"]["id"] for _, event in events if "response" in event} == {f"{name}0"}
+    assert (await client.get(f"{engine.url}{PATH}/{name}")).json()["id"] == name
+
+
 async def test_a_streamed_response_says_the_same(engine: ServedEngine, client: httpx.AsyncClient) -> None:
     """The events come in their order, numbered, and the last has the whole response."""
     whole = Response.model_validate(engine.ok(PATH, input="Tell me a story.", max_output_tokens=6))

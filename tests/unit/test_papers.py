@@ -9,7 +9,7 @@ import yaml
 from typer.main import get_command
 
 from cluster.spec import cluster_file
-from deployments import app
+from deployments.cluster_rules import cluster_rules
 from deployments.commands import cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +59,7 @@ def test_cluster_files_that_are_shown_can_be_read(document: str) -> None:
     blocks = re.findall(r"^```yaml\n(.*?)^```", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
     assert blocks
     for block in blocks:
-        app.deployable(cluster_file.load(block, document), document)
+        cluster_file.load(block, document, cluster_rules)
 
 
 def test_every_command_is_listed_and_no_other() -> None:

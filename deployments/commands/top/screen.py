@@ -9,21 +9,24 @@ from deployments.commands.top.recent import Recent
 
 BAR_CELLS = 8
 """Width of a bar in characters."""
-ID_CHARS = 14
-"""Most characters of a replica's id that are shown, from its end."""
 NAME_CHARS = 16
 """Most characters of a model's or a rack's name that are shown."""
+LEAST_NAME_CHARS = 5
+"""Characters of such a name that are shown however narrow the terminal is."""
+FIGURES_CHARS = 34
+"""Width of the replicas' columns that are neither ids nor names, blanks between all columns included."""
 FIXED_LINES = 6
 """Lines of the screen that are neither a model's nor a replica's."""
 
 
-def screen(recent: Recent, *, now: str, height: int) -> RenderableType:
+def screen(recent: Recent, *, now: str, height: int, width: int) -> RenderableType:
     """Return the screen's content.
 
     Args:
         recent: the readings of the last seconds.
         now: the time of day.
         height: lines of the terminal; replicas that do not fit are only counted.
+        width: columns of the terminal; names are shortened so that ids are whole.
     """
     reading = recent.last
     running = sum(replica.running for replica in reading.replicas.values())
@@ -35,7 +38,7 @@ def screen(recent: Recent, *, now: str, height: int) -> RenderableType:
     if not reading.gateways:
         head = Text.assemble(("rackserve top", "bold"), f"  {now}  ", ("no gateway answers", "bold red"))
     room = max(1, height - FIXED_LINES - len(reading.models))
-    return Group(head, "", _models(recent), "", _replicas(recent, room))
+    return Group(head, "", _models(recent), "", _replicas(recent, room, width))
 
 
 def _table(*columns: tuple[str, str]) -> Table:
@@ -72,19 +75,22 @@ def _models(recent: Recent) -> Table:
     return table
 
 
-def _replicas(recent: Recent, room: int) -> Table:
+def _replicas(recent: Recent, room: int, width: int) -> Table:
     table = _table(
         ("RACK", "l"), ("REPLICA", "l"), ("MODEL", "l"), ("RUN", "r"), ("WAIT", "r"), ("KV IN USE", "l"),
         ("TOK/S", "r"),
     )  # fmt: skip
     rows = sorted(recent.last.replicas.items(), key=lambda row: (row[1].domain, row[1].model, row[0]))
     shown = rows if len(rows) <= room else rows[: room - 1]
+    most_id_chars = max(LEAST_NAME_CHARS, width - FIGURES_CHARS - 2 * LEAST_NAME_CHARS)
+    id_chars = min(most_id_chars, max((len(replica_id) for replica_id, _ in shown), default=0))
+    name_chars = min(NAME_CHARS, max(LEAST_NAME_CHARS, (width - FIGURES_CHARS - id_chars) // 2))
     rack = None
     for replica_id, replica in shown:
         state = "" if replica.accepting else "red"
-        place = [Text(_short(replica.domain or "-", NAME_CHARS) if replica.domain != rack else "")]
-        place += [Text(_short(replica_id, ID_CHARS, keep_end=True), style=state)]
-        place += [Text(_short(replica.model, NAME_CHARS))]
+        place = [Text(_short(replica.domain or "-", name_chars) if replica.domain != rack else "")]
+        place += [Text(_short(replica_id, id_chars, keep_end=True), style=state)]
+        place += [Text(_short(replica.model, name_chars))]
         rack = replica.domain
         if replica.reporting:
             load = (_count(replica.running), _count(replica.waiting), _bar(replica.kv_usage))

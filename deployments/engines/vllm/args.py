@@ -3,7 +3,7 @@
 import difflib
 import json
 from argparse import Action, BooleanOptionalAction
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from cluster.errors import EngineStartError
@@ -72,16 +72,29 @@ def argv(engine_args: Mapping[str, Any], actions: Iterable[Action]) -> list[str]
     known = {action.dest: action for action in actions}
     found: list[str] = []
     for key, value in engine_args.items():
-        name = key.replace("-", "_")
-        if name in RESERVED:
-            raise EngineStartError(f"engine_args.{key}: not set here; {RESERVED[name]} decides it")
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=3)
-            hint = f"; did you mean {' or '.join(close)}?" if close else ""
-            raise EngineStartError(f"engine_args.{key}: vLLM has no such argument{hint}")
+        wrong = name_problem(key, known)
+        if wrong:
+            raise EngineStartError(f"engine_args.{key}: {wrong}")
         if value is not None:
-            found += _words(known[name], key, value)
+            found += _words(known[key.replace("-", "_")], key, value)
     return found
+
+
+def name_problem(key: str, known: Collection[str]) -> str:
+    """Return what is wrong with an argument's name, with similar names; "" if it may be set.
+
+    Args:
+        key: the name, with underscores or dashes.
+        known: the names of all of vLLM's arguments, with underscores.
+    """
+    name = key.replace("-", "_")
+    if name in RESERVED:
+        return f"not set here; {RESERVED[name]} decides it"
+    if name in known:
+        return ""
+    close = difflib.get_close_matches(name, known, n=3)
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    return f"vLLM has no such argument{hint}"
 
 
 def _words(action: Action, key: str, value: object) -> list[str]:
@@ -96,9 +109,10 @@ def _words(action: Action, key: str, value: object) -> list[str]:
             raise EngineStartError(f"engine_args.{key}: true or false, not {value!r}")
         return [flag] if value else []
     if isinstance(value, list) and action.nargs in ("+", "*"):
-        return [flag, *map(_text, value)]
-    return [f"{flag}={_text(value)}"]
+        return [flag, *map(as_word, value)]
+    return [f"{flag}={as_word(value)}"]
 
 
-def _text(value: object) -> str:
+def as_word(value: object) -> str:
+    """Return a YAML value as one word of a command line: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)

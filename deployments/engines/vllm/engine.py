@@ -12,12 +12,13 @@ import os
 import time
 from argparse import Namespace
 from http import HTTPStatus
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import structlog
 
-from cluster.errors import EngineDeadError, EngineStartError, RackServeError
+from cluster.errors import EngineDeadError, EngineStartError, ModelSourceError, RackServeError
 from cluster.spec.cluster_spec import ModelSpec
 from deployments.engines.engine_folder import EngineFolder, remove_abandoned
 from deployments.engines.events import KvEventHub
@@ -29,6 +30,7 @@ from deployments.engines.vllm.kv_events import KvEventListener
 from deployments.engines.vllm.load import LoadMeter
 from deployments.engines.vllm.process import FAILURE_FILE
 from deployments.engines.vllm.warm_up import WarmUp
+from deployments.models.hub import hub_problem_of
 from deployments.models.source import resolve
 from deployments.tracing.exporter import service_named
 from deployments.tracing.wiring import flush_engine_spans
@@ -98,7 +100,7 @@ class VllmEngine:
             EngineStartError: an argument is wrong, or the engine did not start.
             ModelSourceError: the model's source is wrong, or the model could not be fetched.
         """
-        source = await asyncio.to_thread(resolve, self._model.source)
+        source = await asyncio.to_thread(self._find)
         cpu = is_cpu_build()
         for name, value in environment(self._model, source, cpu=cpu).items():
             if name in self._model.env:
@@ -172,6 +174,18 @@ class VllmEngine:
         if listener is not None:
             await listener.stop()
         self._folder.remove()
+
+    def _find(self) -> str:
+        """Return what vLLM loads: a folder's path, or a Hugging Face id that the hub has.
+
+        Raises:
+            ModelSourceError: there is no such model; told in seconds.
+        """
+        source = resolve(self._model.source)
+        problem = "" if Path(source).is_absolute() else hub_problem_of(self._model, os.environ)
+        if problem:
+            raise ModelSourceError(f"source {problem}")
+        return source
 
     def _build(self, source: str, *, cpu: bool) -> tuple[Namespace, "ObservedLLM"]:
         from vllm.engine.arg_utils import AsyncEngineArgs

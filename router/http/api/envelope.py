@@ -25,8 +25,8 @@ class Envelope(msgspec.Struct, gc=False):
     max_tokens: Any = None
     max_completion_tokens: Any = None
     max_output_tokens: Any = None
-    previous_response_id: Any = None
     stream_options: Any = None
+    previous_response_id: Any = None
 
     @property
     def stream(self) -> bool:

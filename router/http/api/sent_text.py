@@ -66,14 +66,12 @@ class SentText:
     def fold(self) -> None:
         """Read the kept events into `text`; an incomplete last one stays kept."""
         framed = b"".join(self._kept)
-        if not self.resumable:
-            self._kept[:] = [framed[-MAX_TAIL:]]
-            return
-        whole = whole_chunks(framed)
-        events, self._event = split_events(self._event + payload(framed[:whole]))
-        self._kept[:] = [framed[whole:]]
-        for event in events:
-            self.add_event(event)
+        if self.resumable:
+            whole = whole_chunks(framed)
+            events, self._event = split_events(self._event + payload(framed[:whole]))
+            self._kept[:] = [framed[whole:]]
+            for event in events:
+                self.add_event(event)
         if not self.resumable:
             self._kept[:] = [framed[-MAX_TAIL:]]
 

@@ -29,13 +29,13 @@ async def running_gateway(
     *,
     models: Sequence[ModelSpec] = (),
     credential: str = "",
-    continues: Sequence[bool] = (),
     endpoints: Sequence[Endpoint] = (),
+    continues: Sequence[bool] = (),
     **limits: object,
 ) -> AsyncIterator[Gateway]:
     """Run a gateway for model `m` with one replica on each of `ports`, or at `endpoints`, in the running loop.
 
-    `continues` says of each replica whether it is known to continue a message; by default all are.
+    `continues` says of each of `ports` whether that replica is known to continue a message; by default all are.
     """
     spec = GatewaySpec.model_validate({"host": "127.0.0.1", "port": 0, "admin_port": 0, **limits})
     gateway = Gateway(

@@ -45,4 +45,4 @@ def test_nobody_there_is_told() -> None:
     error, _ = _top("http://127.0.0.1:1")
     assert isinstance(error, ClusterUnreachableError)
     assert "http://127.0.0.1:1" in str(error)
-    assert "--admin" in str(error)
+    assert "--url" in str(error)

@@ -115,7 +115,7 @@ async def test_a_server_that_answers_with_an_error_while_it_loads_has_not_been_h
         server.list_status = 503
         async with gateway_before(server) as gateway:
             assert (await chat(gateway, "m"))[0] == 503
-            status, body = await page(gateway, "/ready")
+            status, body = await page(gateway, "/ready", admin=True)
             assert status == 503
             assert server.address.name in body.decode()
             server.list_status = 200
@@ -206,5 +206,5 @@ async def test_without_any_model_it_is_not_ready() -> None:
     """A gateway that knows no model can serve nothing; the reason names who has not answered."""
     nobody = ServerAddress("127.0.0.1", 1)
     async with gateway_before(nobody) as gateway:
-        status, body = await page(gateway, "/ready")
+        status, body = await page(gateway, "/ready", admin=True)
         assert (status, nobody.name in body.decode()) == (503, True)

@@ -82,7 +82,7 @@ def test_folders_are_taken_from_where_the_file_is(tmp_path: Path, monkeypatch: p
     ]
 
 
-EXAMPLES = sorted((Path(app.__file__).parent / "examples").glob("*.yaml"))
+EXAMPLES = [Path(app.__file__).parent / "examples" / name for name in ("demo.yaml", "init.yaml", "racks.yaml")]
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)

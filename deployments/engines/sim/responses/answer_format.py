@@ -30,7 +30,7 @@ class ResponsesFormat:
     """
 
     def __init__(self, request: ResponsesRequest, model: str) -> None:
-        self.response_id = f"resp_{uuid4().hex[:16]}"
+        self.response_id = request.request_id or f"resp_{uuid4().hex[:16]}"
         self._request = request
         self._model = model
         self._created = int(time.time())

@@ -82,6 +82,7 @@ class ResponsesRequest(msgspec.Struct, kw_only=True):
     service_tier: Literal["auto", "default", "flex", "scale", "priority"] = "auto"
     prompt: Any = None
     cache_salt: Any = None
+    request_id: str | None = None
     user: str | None = None
 
     @property

@@ -30,8 +30,9 @@ def test_long_names_and_eight_gpu_nodes_stay_within_eighty() -> None:
     """Node names are told by their ends."""
     nodes = [LiveNode(Node(f"id-{n}", "d" * 63, "r" * 63, 8), 8) for n in range(9)]
     hosts = {live.node.name: f"a-very-long-host-name-{live.node.name}" for live in nodes}
-    lines = drawing(nodes, {"m" * 90 + "#x": PlacedGang(Gang("g", "m"), ("id-0",))}, hosts)
-    assert max(map(len, lines)) <= 80
+    *picture, legend = drawing(nodes, {"m" * 90 + "#x": PlacedGang(Gang("g", "m"), ("id-0",))}, hosts)
+    assert max(map(len, picture)) <= 80
+    assert f"{'m' * 90} (x)" in legend  # an id that is cut cannot be used
 
 
 def test_a_cluster_without_gpus() -> None:

@@ -129,8 +129,8 @@ extra: 1
         (MINIMAL + "gateway: {replicas: each_node}", "gateway.replicas", "a whole number, or every_node"),
         (
             MINIMAL + "gateway: {replicas: every_node, node_labels: {role: '!head'}}",
-            "gateway",
-            "role is '!head', but with replicas: every_node each label must have one plain value",
+            "gateway.node_labels.role",
+            "must have one plain value with every_node; got '!head'",
         ),
         (MINIMAL + "gateway: {forward_headers: [Host]}", "gateway.forward_headers[0]", "the gateway makes it anew"),
         (MINIMAL + "gateway: {forward_headers: [ok, TE]}", "gateway.forward_headers[1]", "about one connection"),

@@ -68,7 +68,7 @@ def _shown(pages: list[str], *, width: int = 80, height: int = 24) -> list[str]:
     recent.add(read(pages, 0.0))
     recent.add(read(pages, 1.0))
     console = Console(file=StringIO(), width=width, height=height)
-    console.print(screen(recent, now="12:00:00", height=height))
+    console.print(screen(recent, now="12:00:00", height=height, width=width))
     text: str = console.file.getvalue()  # type: ignore[attr-defined]  # the StringIO above
     return [line.rstrip() for line in text.splitlines()]
 

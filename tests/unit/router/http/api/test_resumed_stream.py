@@ -31,15 +31,15 @@ def _sent(*events: bytes) -> SentText:
 
 
 def _first(*, told: bool) -> SentText:
-    usage = [{"usage": _usage(10, tokens)} if told else {} for tokens in (0, 5)]
+    usage: list[dict[str, Any]] = [{"usage": _usage(10, tokens)} if told else {} for tokens in (0, 5)]
     return _sent(
         _event({"role": "assistant", "content": ""}, **usage[0]), _event({"content": "one to five"}, **usage[1])
     )
 
 
 def _second(*, told: bool) -> list[bytes]:
-    other = {"id": "other", "created": 9}
-    usage = {"usage": _usage(25, 2)} if told else {}
+    other: dict[str, Any] = {"id": "other", "created": 9}
+    usage: dict[str, Any] = {"usage": _usage(25, 2)} if told else {}
     details = {"prompt_tokens_details": {"cached_tokens": 16}}
     last = b"data: " + json.dumps({**other, "choices": [], "usage": _usage(25, 2, **details)}).encode() + b"\n\n"
     return [

@@ -93,7 +93,7 @@ def test_what_text_alone_cannot_resume_is_known(event: bytes) -> None:
 
 def test_empty_extras_are_only_text() -> None:
     """Engines write null and empty lists where there is nothing."""
-    extras = {"tool_calls": [], "function_call": None, "reasoning": None, "content": "x"}
+    extras: dict[str, Any] = {"tool_calls": [], "function_call": None, "reasoning": None, "content": "x"}
     assert _sent(chunk(_event(extras))).resumable
 
 

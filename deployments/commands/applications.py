@@ -1,0 +1,47 @@
+"""Finds RackServe's applications on a connected Ray cluster, and those that have a model of a given name."""
+
+import difflib
+
+import deployments.ray_api as ray_api
+from cluster.errors import ClusterError, ClusterUnreachableError
+from deployments import app
+from deployments.directory.client import actor_name
+
+
+def our_applications() -> list[str]:
+    """Return the names of RackServe's applications, sorted; those that are only starting, or fail to, included.
+
+    Raises:
+        ClusterUnreachableError: there is none on the cluster.
+    """
+    directories = set(ray_api.actor_names())
+    ours = [
+        name
+        for name in ray_api.application_names()
+        if actor_name(name) in directories or app.GATEWAY_DEPLOYMENT in _deployments_of(name)
+    ]
+    if not ours:
+        raise ClusterUnreachableError(f"no RackServe on the Ray cluster at {ray_api.address()}")
+    return ours
+
+
+def applications_with(model: str) -> list[str]:
+    """Return the names of the applications that have a model, sorted.
+
+    Raises:
+        ClusterUnreachableError: no application of RackServe is on the cluster.
+        ClusterError: none has the model.
+    """
+    deployments = {name: _deployments_of(name) for name in our_applications()}
+    found = [name for name, theirs in deployments.items() if app.deployment_name(model) in theirs]
+    if not found:
+        there = sorted(set().union(*deployments.values()) - {app.GATEWAY_DEPLOYMENT})
+        close = difflib.get_close_matches(model, there, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are the deployments {', '.join(there)}"
+        raise ClusterError(f"no application on the cluster has a model {model!r}; {hint}")
+    return found
+
+
+def _deployments_of(application: str) -> set[str]:
+    state = ray_api.application_state(application)
+    return set(state.deployments) if state is not None else set()

@@ -1,0 +1,54 @@
+"""Options of the subcommands that change what runs on a Ray cluster: `scale` and `drain-node`."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from deployments.commands.options.shared import RayAddress
+from deployments.commands.target import check_listening
+
+# ruff: noqa: PLC0415, FBT002 - imports inside: Ray takes seconds to load; Typer reads flags from signatures
+
+_console = Console(stderr=True)
+
+
+def scale(
+    model: Annotated[str, typer.Argument(help="The model's name.", show_default=False)],
+    replicas: Annotated[
+        str,
+        typer.Argument(
+            metavar="N|MIN:MAX", help="A fixed number of replicas, or a range to scale in.", show_default=False
+        ),
+    ],
+    address: RayAddress = "auto",
+    application: Annotated[
+        str, typer.Option("--app", help="The application (`cluster.name`), if several have a model of that name.")
+    ] = "",
+    wait: Annotated[bool, typer.Option(help="Return once the replicas serve.")] = True,
+) -> None:
+    """Change the number of a running model's replicas; no replica that stays is restarted.
+
+    It holds until the cluster file is deployed again: change the file's `replicas`, too, to keep it. An application of
+    a Helm release or a Serve config file is scaled there.
+    """
+    check_listening(address)
+    from deployments.commands.scale import scale as run
+
+    run(model, replicas, address, application=application, wait=wait, console=_console)
+
+
+def drain_node(
+    address: RayAddress = "auto",
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds until the machine ends.")] = 120.0,
+    node: Annotated[str, typer.Option(help="Ray's id of the node (`ray list nodes`); by default this one.")] = "",
+) -> None:
+    """Empty a Ray node of replicas and gateways before its machine ends: Kubernetes' `preStop`.
+
+    Where there is room, replacements start on other nodes first. The old ones finish their requests. Exit code 1: some
+    still ran when the time was over.
+    """
+    check_listening(address)
+    from deployments.commands.drain_node import drain_node as run
+
+    raise typer.Exit(0 if run(address, node, timeout_s=timeout, console=_console) else 1)

@@ -1,0 +1,100 @@
+"""`rackserve scale`: changes the number of a running model's replicas, by deploying its application again, in place."""
+
+import re
+from typing import Final
+
+from pydantic import ValidationError
+from rich.console import Console
+
+import deployments.ray_api as ray_api
+from cluster.errors import ClusterError, SpecError, SpecProblem
+from cluster.spec.cluster_spec import ClusterSpec, ReplicaCount
+from deployments.commands.applications import applications_with
+from deployments.commands.serve import progress_lines, stop_signals
+from deployments.launch.application import Launch
+from deployments.launch.missing_machines import missing_machines
+from deployments.launch.running_spec import running_spec
+
+_RANGE: Final = re.compile(r"(\d{1,4})(?::(\d{1,4}))?")
+
+
+def scale(  # noqa: PLR0913 - the command's options
+    model: str, replicas: str, address: str, *, application: str, wait: bool, console: Console
+) -> None:
+    """Change a model's `replicas`; replicas that stay are not restarted.
+
+    Args:
+        model: the model's name.
+        replicas: `N` or `MIN:MAX`.
+        address: the Ray cluster's address.
+        application: the application's name; "": the only one that has the model.
+        wait: return once all replicas of the new number serve.
+        console: where progress goes.
+
+    Raises:
+        SpecError: `replicas` is wrong, or several applications have the model; nothing was changed.
+        ClusterError: there is no such model, it is scaled elsewhere, or Ray refused.
+    """
+    count = count_of(replicas)
+    ray_api.connect(address)
+    try:
+        name = _one_of(applications_with(model), model, application)
+        spec = running_spec(name)
+        if spec is None:
+            raise ClusterError(
+                f"{name} was not deployed by `rackserve serve` or `up`: scale it where it comes from (Helm: "
+                "`helm upgrade` with other `models`; else its Serve config file)"
+            )
+        before = spec.model(model).replicas
+        spec = with_replicas(spec, model, count)
+        console.print(f"{model}: {shown(before)} → {shown(count)} replicas", markup=False, highlight=False)
+        for key, reason in missing_machines(spec, ray_api.machines()).items():
+            console.print(f"{key} waits for machines that are not there: {reason}", markup=False, soft_wrap=True)
+        launch = Launch(spec, address, is_url_for_others=True)
+        with stop_signals() as is_stopping:
+            launch.start(is_stopping)
+            if wait:
+                with progress_lines(console) as report:
+                    launch.wait_until_ready(report, is_stopping)
+    finally:
+        ray_api.disconnect()
+
+
+def count_of(text: str) -> ReplicaCount:
+    """Return the replicas that `N` or `MIN:MAX` means.
+
+    Raises:
+        SpecError: it means none.
+    """
+    match = _RANGE.fullmatch(text)
+    wrong = ""
+    if match is None:
+        wrong = "write a number such as 3, or a range such as 1:4"
+    elif text == "0":
+        wrong = "a model keeps at least one replica; 0:1 lets it go to none while nobody asks"
+    else:
+        try:
+            return ReplicaCount(min=int(match[1]), max=int(match[2] or match[1]))
+        except ValidationError as error:
+            wrong = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+    raise SpecError("options", [SpecProblem("replicas", f"{text!r}: {wrong}")])
+
+
+def with_replicas(spec: ClusterSpec, model: str, count: ReplicaCount) -> ClusterSpec:
+    """Return `spec` with another number of replicas of `model`."""
+    models = tuple(each.model_copy(update={"replicas": count}) if each.name == model else each for each in spec.models)
+    return spec.model_copy(update={"models": models})
+
+
+def shown(count: ReplicaCount) -> str:
+    """Return a number of replicas for people: `3`, or `1 to 4`."""
+    return f"{count.min} to {count.max}" if count.is_autoscaled else str(count.min)
+
+
+def _one_of(found: list[str], model: str, application: str) -> str:
+    if application and application not in found:
+        raise SpecError("options", [SpecProblem("--app", f"{application!r} has no {model}; {', '.join(found)} has")])
+    if not application and len(found) > 1:
+        message = f"{', '.join(found)} all have {model}; say which"
+        raise SpecError("options", [SpecProblem("--app", message)])
+    return application or found[0]

@@ -1,0 +1,117 @@
+"""What `rackserve status` reports, as JSON-like data: from Serve, the directory and the gateways' own pages."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import deployments.ray_api as ray_api
+from cluster.errors import ClusterError
+from deployments.app import GATEWAY_DEPLOYMENT
+from deployments.commands.applications import our_applications
+from deployments.commands.gateway_pages import AdminPort, GatewayPages
+from deployments.commands.gateway_report import queue_of
+from deployments.commands.scaling_table import decisions_of
+from deployments.commands.waiting_gangs import waiting_gangs
+from deployments.directory.client import view_now
+from deployments.directory.membership import GatewayEndpoint, View
+from deployments.gateway.operators import headers_by_ray
+from deployments.launch.application import gateway_url, reason_in, why_failed
+from deployments.launch.missing_machines import missing_machines
+from deployments.launch.running_spec import running_spec
+
+
+def report_of_ray(address: str) -> dict[str, Any]:
+    """Return the report on a Ray cluster.
+
+    Raises:
+        ClusterUnreachableError: there is no Ray cluster at `address`, or no RackServe on it.
+    """
+    ray_api.connect(address)
+    pages = GatewayPages()
+    try:
+        return {
+            "ray_address": ray_api.address(),
+            "applications": [_application(name, pages) for name in our_applications()],
+            "waiting": waiting_gangs(),
+        }
+    finally:
+        pages.close()
+        ray_api.disconnect()
+
+
+def _application(name: str, pages: GatewayPages) -> dict[str, Any]:
+    state = ray_api.application_state(name)
+    view = _view(name)
+    headers = headers_by_ray(name)
+    gateways = [_gateway(gateway, headers, pages) for gateway in view.gateways]
+    seen: dict[str, Any] = next((gateway["state"] for gateway in gateways if gateway["state"]), {"models": {}})
+    decisions = decisions_of(name)
+    deployments = dict(state.deployments) if state else {}
+    deployments.pop(GATEWAY_DEPLOYMENT, None)
+    return {
+        "name": name,
+        "status": state.status if state else "UNKNOWN",
+        "message": why_failed(state) if state and state.status in {"DEPLOY_FAILED", "UNHEALTHY"} else "",
+        "missing": _missing(name),
+        "gateways": [{key: value for key, value in gateway.items() if key != "state"} for gateway in gateways],
+        "deployments": {
+            key: {
+                "status": deployment.status,
+                "message": reason_in(deployment.message) if deployment.message else "",
+                "replicas": dict(deployment.replicas),
+            }
+            for key, deployment in sorted(deployments.items())
+        },
+        "models": {
+            model: {
+                "policy": seen["models"].get(model, {}).get("policy", ""),
+                "queue": queue_of(model, [gateway["state"] for gateway in gateways]),
+                "replicas": _replicas(model, view, seen),
+                "decisions": decisions.get(model, []),
+            }
+            for model in sorted({*seen["models"], *(endpoint.model for endpoint in view.replicas)})
+        },
+    }
+
+
+def _view(name: str) -> View:
+    try:
+        return view_now(name)
+    except ClusterError:
+        return View(epoch="", version=0, settled=False)
+
+
+def _missing(name: str) -> dict[str, str]:
+    """Return what the running cluster file wants and the machines do not have, by model."""
+    try:
+        spec = running_spec(name)
+        return missing_machines(spec, ray_api.machines()) if spec is not None else {}
+    except ClusterError:
+        return {}
+
+
+def _gateway(gateway: GatewayEndpoint, headers: Mapping[str, str], pages: GatewayPages) -> dict[str, Any]:
+    state = pages.state(AdminPort(gateway.admin_url, headers))
+    return {
+        "gateway_id": gateway.gateway_id,
+        "url": gateway_url(gateway),
+        "admin_url": gateway.admin_url,
+        "ready": bool(state and state["ready"]),
+        "reason": state["reason"] if state else "its admin port does not answer",
+        "state": state,
+    }
+
+
+def _replicas(model: str, view: View, seen: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the directory's replicas of a model, each with the load report that a gateway has of it."""
+    rows = {row["replica_id"]: row for row in seen["models"].get(model, {}).get("replicas", ())}
+    return [
+        {
+            "replica_id": endpoint.replica_id,
+            "host": endpoint.host,
+            "http_port": endpoint.http_port,
+            "node_id": endpoint.node_id,
+            "report": rows.get(endpoint.replica_id, {}).get("report"),
+        }
+        for endpoint in view.replicas
+        if endpoint.model == model
+    ]

@@ -1,0 +1,108 @@
+"""`rackserve validate`: checks a file that an operator wrote, by the rules of the command that reads it."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pydantic import BaseModel
+from rich.console import Console
+from rich.text import Text
+
+from cluster.placement.gang_file import GANG_FILE
+from cluster.placement.topology_file import TOPOLOGY_FILE, TopologyFile
+from cluster.planning.plan_file import PLAN_FILE, PlanFile
+from cluster.spec.checked_yaml import FileKind
+from cluster.spec.cluster_file import CLUSTER_FILE
+from cluster.spec.cluster_spec import ClusterSpec
+from cluster.spec.tenants_file import TENANTS_FILE
+from cluster.spec.yaml_tree import read_tree
+from deployments.commands.place import empty_placement
+from deployments.commands.plan import shape_of
+from deployments.launch.read_file import read_text
+
+KINDS: Final[tuple[tuple[str, FileKind[Any]], ...]] = (
+    ("models", CLUSTER_FILE),
+    ("tenants", TENANTS_FILE),
+    ("gangs", GANG_FILE),
+    ("workload", PLAN_FILE),
+    ("racks", TOPOLOGY_FILE),
+    ("nodes", TOPOLOGY_FILE),
+)
+"""Each kind of file with a key that only it has at its top."""
+
+
+def validate(file: Path, *, elsewhere: bool, console: Console) -> None:
+    """Check a file and print what it is.
+
+    Args:
+        file: the file.
+        elsewhere: it is for other machines, so what it names is not looked for here.
+        console: where the summary goes.
+
+    Raises:
+        SpecError: the file cannot be read or has mistakes; lists all of them.
+    """
+    text = read_text(file)
+    kind = _kind_of(text)
+    if kind is CLUSTER_FILE:
+        summary = _cluster(file, elsewhere=elsewhere)
+    else:
+        summary = _summary(kind.load(text, str(file)), file)
+    console.print(Text(f"OK: {file} is a {kind.name}: {summary}"), soft_wrap=True)
+
+
+def _kind_of(text: str) -> FileKind[Any]:
+    """Return the kind of file that has the keys of `text`; a file with none of them is taken for a cluster file."""
+    try:
+        data = read_tree(text).data
+    except yaml.YAMLError:
+        data = None  # its reader reports what is wrong, and where
+    keys: dict[str, Any] = data if isinstance(data, dict) else {}
+    found = next((kind for key, kind in KINDS if key in keys), None)
+    if found is not None:
+        return found
+    most = max((kind for _, kind in KINDS), key=lambda kind: len(keys.keys() & kind.root.model_fields.keys()))
+    return most if keys.keys() & most.root.model_fields.keys() else CLUSTER_FILE
+
+
+def _cluster(file: Path, *, elsewhere: bool) -> str:
+    from deployments import app  # noqa: PLC0415 - it imports Ray, seconds, which other kinds of files don't need
+    from deployments.launch.preflight import check_here  # noqa: PLC0415
+    from deployments.launch.ray_up_file import LaunchFile  # noqa: PLC0415
+
+    spec = app.read(file)
+    if spec.launch is not None:
+        launch = LaunchFile(file)
+        if not elsewhere:
+            launch.check_this_machine()
+    elif not elsewhere:
+        check_here(spec, str(file))
+    return _of_cluster(spec)
+
+
+def _of_cluster(spec: ClusterSpec) -> str:
+    parts = [f"{spec.cluster.name} serves {_count(len(spec.models), 'model')}"]
+    for model in spec.models:
+        count = model.replicas
+        replicas = f"{count.min} to {count.max} replicas" if count.is_autoscaled else _count(count.min, "replica")
+        parts.append(f"{model.name} ({replicas})")
+    if spec.gateway.tenants:
+        parts.append(_count(len(spec.gateway.tenants), "tenant"))
+    if spec.launch is not None:
+        parts.append(f"launched by {spec.launch.provider}")
+    return ", ".join(parts)
+
+
+def _summary(content: BaseModel, file: Path) -> str:
+    if isinstance(content, TopologyFile):
+        nodes = empty_placement(content, str(file), None).topology.nodes
+        return f"{_count(len(nodes), 'machine')}, {_count(sum(node.gpus for node in nodes), 'GPU')}"
+    if isinstance(content, PlanFile):
+        shape_of(content.model, file)
+        return f"{content.model} on {content.hardware}"
+    listed = next(iter(content.model_dump().values()))
+    return _count(len(listed), next(iter(type(content).model_fields)).removesuffix("s"))
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s' if number != 1 else ''}"

@@ -1,0 +1,52 @@
+"""Says what a cluster file wants and the Ray cluster does not have, so that nobody waits without a reason."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import deployments.ray_api as ray_api
+from cluster.placement.gang_of_model import gang_of_model, needs_gang
+from cluster.placement.node_labels import live_node, neighbours_adjacent
+from cluster.placement.shortage import Machine, ReplicaNeeds, shortages
+from cluster.spec.cluster_spec import ClusterSpec, ModelSpec
+from deployments import app
+from deployments.gang_placement.live_cluster import host_of
+
+GATEWAY = "gateway"
+"""Under this name the gateways' own needs are told."""
+
+
+def missing_machines(spec: ClusterSpec, machines: Sequence[ray_api.Machine]) -> dict[str, str]:
+    """Return why models, or the gateways, can never start on these machines; by model's name.
+
+    Args:
+        spec: the cluster file.
+        machines: all machines of the cluster.
+    """
+    found = shortages([_needs(model) for model in spec.models], _rooms(machines), spec.placement.spares_per_domain)
+    labels = spec.gateway.node_labels
+    if labels and not any(labels.items() <= machine.labels.items() for machine in machines):
+        listed = ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))
+        found[GATEWAY] = f"gateway.node_labels: no machine has the labels {listed}"
+    return found
+
+
+def _needs(model: ModelSpec) -> ReplicaNeeds:
+    gang, is_gang = gang_of_model(model, model.name), needs_gang(model)
+    gpus = float(gang.gpus) if is_gang else app.gpus_of(model)
+    if not is_gang:
+        gang = replace(gang, tensor=max(1, math.ceil(gpus)), pipeline=1, data=1, experts_whole=False)
+    return ReplicaNeeds(max(1, model.replicas.min), gang, not is_gang, gpus, model.cpus)
+
+
+def _rooms(machines: Sequence[ray_api.Machine]) -> list[Machine]:
+    """Return the machines with names that people know: hosts, with the node's id where several nodes share one."""
+    nodes_on = Counter(host_of(machine) for machine in machines)
+    names = {
+        machine.node_id: host_of(machine) + (f" ({machine.node_id[:8]})" if nodes_on[host_of(machine)] > 1 else "")
+        for machine in machines
+    }
+    cpus = {names[machine.node_id]: machine.cpus for machine in machines}
+    nodes = [live_node(names[each.node_id], each.labels, each.gpus, each.free_gpus) for each in machines]
+    return [Machine(live.node, cpus[live.node.name]) for live in neighbours_adjacent(nodes, {n: n for n in cpus})]

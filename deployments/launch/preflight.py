@@ -1,0 +1,69 @@
+"""Checks on this machine, before Ray starts, what a cluster file names: models, keys, certificates."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cluster.errors import ModelSourceError, SpecError, SpecProblem
+from cluster.spec.cluster_spec import ClusterSpec, ModelSpec
+from deployments.gateway.admin_key import with_admin_key_read
+from deployments.gateway.tenant_keys import with_keys_read
+from deployments.models.builtins import BUILTIN_MODELS
+from deployments.models.hub import hub_problem_of
+from deployments.models.source import resolve
+from router.http.wire.server_certificate import ServerCertificate
+
+MAX_AT_ONCE = 16
+"""Most models looked for at a time."""
+
+
+def check_here(spec: ClusterSpec, source: str) -> None:
+    """Check what `spec` names, in seconds.
+
+    Args:
+        spec: the cluster file.
+        source: its name, for errors.
+
+    Raises:
+        SpecError: something is not there or cannot be used; lists all of it.
+    """
+    problems = [*_models(spec), *_keys(spec, source), *_certificate(spec)]
+    if problems:
+        raise SpecError(source, problems)
+
+
+def _models(spec: ClusterSpec) -> Iterator[SpecProblem]:
+    with ThreadPoolExecutor(MAX_AT_ONCE) as pool:
+        found = list(pool.map(_source_problem, spec.models))
+    for position, problem in enumerate(found):
+        if problem:
+            yield SpecProblem(f"models[{position}].source", problem)
+
+
+def _source_problem(model: ModelSpec) -> str:
+    if model.engine != "vllm" or model.source in BUILTIN_MODELS:
+        return ""
+    try:
+        found = resolve(model.source)
+    except ModelSourceError as error:
+        return str(error)
+    return "" if Path(found).is_absolute() else hub_problem_of(model, os.environ)
+
+
+def _keys(spec: ClusterSpec, source: str) -> Iterator[SpecProblem]:
+    for read in (with_keys_read, with_admin_key_read):
+        try:
+            read(spec.gateway, source)
+        except SpecError as error:
+            for problem in error.problems:
+                yield SpecProblem(f"gateway.{problem.path.removeprefix('gateway.')}", problem.message)
+
+
+def _certificate(spec: ClusterSpec) -> Iterator[SpecProblem]:
+    if spec.gateway.tls is None:
+        return
+    try:
+        ServerCertificate(spec.gateway.tls)
+    except OSError as error:
+        yield SpecProblem("gateway.tls", (error.strerror or str(error)).removeprefix("gateway.tls: "))

@@ -1,0 +1,113 @@
+"""Tokens are counted, and limits settled, by what answers say, whatever their API, size and framing."""
+
+import asyncio
+import json
+from collections.abc import Iterable
+
+import pytest
+
+from cluster.spec.cluster_spec import ModelSpec
+from router.http.wire.chunked import LAST_CHUNK, chunk
+from tests.integration.gateway.running_gateway import ask, request, running_gateway
+from tests.integration.gateway.scripted_replica import SSE_HEAD, Received, Script, ScriptedReplica, plain
+
+OF_CHAT = {"prompt_tokens": 2000, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 1980}}
+OF_MESSAGES = {"input_tokens": 20, "cache_read_input_tokens": 1980, "output_tokens": 5}
+OF_RESPONSES = {"input_tokens": 2000, "input_tokens_details": {"cached_tokens": 1980}, "output_tokens": 5}
+LONG = [0.125] * 100_000
+CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def _script(answer: bytes) -> Script:
+    async def script(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+
+    return script
+
+
+def _stream(events: Iterable[dict[str, object]]) -> bytes:
+    framed = [chunk(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()) for event in events]
+    return SSE_HEAD + b"".join(framed) + LAST_CHUNK
+
+
+FORM = b'--b\r\ncontent-disposition: form-data; name="model"\r\n\r\nm\r\n--b--\r\n'
+
+
+def _request(path: str, body: bytes) -> bytes:
+    if not path.startswith("/v1/audio"):
+        return request(body, path=path)
+    return request(FORM, path=path).replace(b"application/json", b"multipart/form-data; boundary=b")
+
+
+async def _counted(path: str, answer: bytes, body: bytes = b'{"model":"m","messages":[]}') -> list[int]:
+    async with ScriptedReplica(_script(answer)) as replica, running_gateway([replica.port]) as gateway:
+        assert (await ask(gateway.port, _request(path, body)))[0] == 200
+        (counts,) = gateway._plane.meters.tokens.values()
+        return counts
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "right"),
+    [
+        ("/v1/chat/completions", {"usage": OF_CHAT}, [2000, 1980, 5]),
+        ("/v1/messages", {"usage": OF_MESSAGES}, [2000, 1980, 5]),
+        ("/v1/responses", {"usage": OF_RESPONSES}, [2000, 1980, 5]),
+        ("/v1/embeddings", {"usage": {"prompt_tokens": 8, "total_tokens": 8}}, [8, 0, 0]),
+        ("/v1/rerank", {"usage": {"prompt_tokens": 8, "total_tokens": 8}}, [8, 0, 0]),
+        ("/score", {"usage": {"prompt_tokens": 8, "total_tokens": 8, "completion_tokens": 0}}, [8, 0, 0]),
+        ("/v1/audio/transcriptions", {"usage": {"type": "duration", "seconds": 3}}, [0, 0, 0]),
+        ("/v1/audio/transcriptions", {"usage": {"type": "tokens", "input_tokens": 7, "output_tokens": 2}}, [7, 0, 2]),
+    ],
+)
+@pytest.mark.parametrize("long", ["before", "after", "none"])
+async def test_one_answer_has_one_meaning(path: str, answer: dict[str, object], right: list[int], long: str) -> None:
+    """The same request counts the same in every API, beside a long part and in chunks."""
+    parts = {"before": {"data": LONG, **answer}, "after": {**answer, "data": LONG}, "none": answer}
+    body = json.dumps(parts[long]).encode()
+    framed = b"".join(chunk(body[at : at + 20_000]) for at in range(0, len(body), 20_000)) + LAST_CHUNK
+    assert await _counted(path, plain(body)) == right
+    assert await _counted(path, CHUNKED + framed) == right
+
+
+async def test_a_stream_of_messages_counts_as_the_chat_would() -> None:
+    """Input is told at the start, output at the end."""
+    delta: dict[str, object] = {"type": "content_block_delta", "delta": {"text": "x" * 200}}
+    events: list[dict[str, object]] = [
+        {"type": "message_start", "message": {"usage": {**OF_MESSAGES, "output_tokens": 1}}},
+        *[delta] * 500,
+        {"type": "message_delta", "usage": {"output_tokens": 5}},
+        {"type": "message_stop"},
+    ]
+    assert await _counted("/v1/messages", _stream(events), b'{"model":"m","stream":true}') == [2000, 1980, 5]
+
+
+async def test_a_stream_of_responses_counts_as_the_chat_would() -> None:
+    """Its usage is in its last event, behind the whole answer."""
+    events: list[dict[str, object]] = [
+        {"type": "response.created", "response": {"usage": None}},
+        {"type": "response.completed", "response": {"output": LONG, "usage": OF_RESPONSES, "user": None}},
+    ]
+    assert await _counted("/v1/responses", _stream(events), b'{"model":"m","stream":true}') == [2000, 1980, 5]
+
+
+async def test_no_client_has_answers_compressed() -> None:
+    """What the gateway must read is not asked for in a coding that it cannot read."""
+    async with ScriptedReplica(_script(plain(b"{}"))) as replica, running_gateway([replica.port]) as gateway:
+        await ask(gateway.port, request(headers=b"accept-encoding: gzip, br\r\n"))
+        assert replica.received[0].header("accept-encoding") is None
+
+
+async def test_messages_teach_the_same_as_chats() -> None:
+    """Bytes per token stay those of the text, and no more is hit than was asked for."""
+    model = ModelSpec(name="m", engine="sim", policy="expected_ttft")
+    text = "word " * 1600
+    body = json.dumps({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": text}]}).encode()
+    learned = []
+    for path, usage in (("/v1/chat/completions", OF_CHAT), ("/v1/messages", OF_MESSAGES)):
+        script = _script(plain(json.dumps({"usage": usage}).encode()))
+        async with ScriptedReplica(script) as replica, running_gateway([replica.port], models=[model]) as gateway:
+            for _ in range(30):
+                await ask(gateway.port, request(body, path=path))
+            learned.append(gateway._plane.models.dispatchers()["m"].estimator.bytes_per_token)
+    assert learned[0] == pytest.approx(learned[1], rel=0.01)
+    assert learned[0] == pytest.approx(len(text) / 2000, rel=0.05)

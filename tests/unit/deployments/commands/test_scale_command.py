@@ -1,0 +1,45 @@
+"""What `rackserve scale` understands, before any cluster is asked."""
+
+import pytest
+
+from cluster.errors import SpecError
+from cluster.spec import cluster_file
+from cluster.spec.cluster_spec import ReplicaCount
+from deployments.commands.scale import count_of, shown, with_replicas
+
+
+@pytest.mark.parametrize(
+    ("text", "least", "most", "words"),
+    [("3", 3, 3, "3"), ("1:4", 1, 4, "1 to 4"), ("0:2", 0, 2, "0 to 2"), ("2:2", 2, 2, "2")],
+)
+def test_a_number_or_a_range(text: str, least: int, most: int, words: str) -> None:
+    """As `replicas` of the cluster file."""
+    count = count_of(text)
+    assert count == ReplicaCount(min=least, max=most)
+    assert shown(count) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("0", "0:1 lets it go to none"),
+        ("3:1", "must not be above max"),
+        ("many", "a number such as 3"),
+        ("-1", "a number such as 3"),
+        ("5000", "4096"),
+        ("1:", "a range such as 1:4"),
+    ],
+)
+def test_anything_else_is_told(text: str, words: str) -> None:
+    """With what would be right."""
+    with pytest.raises(SpecError, match=words):
+        count_of(text)
+
+
+def test_only_the_models_replicas_change() -> None:
+    """Everything else of the file stays, so nothing else is deployed anew."""
+    spec = cluster_file.load("models: [{name: a, engine: sim}, {name: b, engine: sim, replicas: 2}]", "f")
+    scaled = with_replicas(spec, "a", ReplicaCount(min=4, max=4))
+    assert [model.replicas.min for model in scaled.models] == [4, 2]
+    assert scaled.model("b") == spec.model("b")
+    assert scaled.gateway == spec.gateway

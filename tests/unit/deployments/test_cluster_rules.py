@@ -1,0 +1,59 @@
+"""What only the whole product knows of a cluster file: told beside all its other mistakes."""
+
+import pytest
+
+from cluster.errors import SpecError
+from cluster.spec import cluster_file
+from deployments.cluster_rules import cluster_rules
+
+
+def problems(text: str) -> dict[str, str]:
+    """Return what is wrong with `text`, by path."""
+    with pytest.raises(SpecError) as caught:
+        cluster_file.load(text, "test.yaml", cluster_rules)
+    return {problem.path: problem.message for problem in caught.value.problems}
+
+
+def test_policies_and_engine_arguments_are_told_beside_every_other_mistake() -> None:
+    """One look mends the file: wrong types, unknown policies and wrong arguments of all models, with their lines."""
+    found = problems(
+        """\
+models:
+  - name: a
+    engine: sim
+    policy: best
+    replicas: zwei
+  - name: b
+    source: org/b
+    policy: least-load
+    engine_args:
+      max_model_length: 2048
+      dtype: bfloat61
+      block_size: 32
+"""
+    )
+    assert set(found) == {
+        "models[0].policy",
+        "models[0].replicas",
+        "models[1].policy",
+        "models[1].engine_args.max_model_length",
+        "models[1].engine_args.dtype",
+    }
+    assert "expected_ttft" in found["models[0].policy"]
+    assert "did you mean max_model_len" in found["models[1].engine_args.max_model_length"]
+    assert found["models[1].engine_args.dtype"].endswith("(line 11)")
+
+
+def test_a_rule_of_one_part_is_told_beside_these_rules() -> None:
+    """A rule over several keys of a model is not taken for one that is told already."""
+    found = problems(
+        "models: [{name: a, engine: sim, policy: best, parallel: {tensor: 2, expert: 3}}]\n"
+        "gateway: {tenants: [{name: t, models: [a]}]}"
+    )
+    assert set(found) == {"models[0].policy", "models[0].parallel", "gateway.tenants[0]"}
+
+
+def test_a_simulated_engine_has_no_arguments_to_check() -> None:
+    """`engine_args` are vLLM's."""
+    spec = cluster_file.load("models: [{name: m, engine: sim, engine_args: {any: 1}}]", "f", cluster_rules)
+    assert spec.models[0].engine_args == {"any": 1}
