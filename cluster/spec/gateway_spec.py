@@ -144,7 +144,6 @@ class GatewaySpec(Part):
             429 `queue_full`.
         max_waiting_bytes: bytes of request bodies that may wait in one gateway process, all models together; more are
             refused with 429 `queue_full`.
-        cors: which web pages may use the gateway from a browser; unset: none.
         forward_headers: names of request headers that are passed on to replicas, such as `baggage` or
             `x-data-parallel-rank`, beside those that always are (`content-type`, `accept`, `traceparent`, `tracestate`
             and Anthropic's); never those of one connection, `host`, `content-length` and `authorization`.
@@ -152,6 +151,7 @@ class GatewaySpec(Part):
         heartbeat_s: seconds of waiting after which the answer to a streamed request begins with comments
             (`: waiting`), one more each time, until the replica's first byte, so that no proxy or client on the way
             gives the connection up; errors come as events then. 0: none, the answer begins with the replica's.
+        cors: which web pages may use the gateway from a browser; unset: none.
         access_log: file to which each gateway process adds a line of JSON for each request, without its content; `-`:
             the standard output; empty: none.
         tenants: customers who may use the cluster; empty: everybody, as one anonymous tenant.
@@ -176,10 +176,10 @@ class GatewaySpec(Part):
     drain_timeout_s: Seconds = 30.0
     max_waiting_requests: Annotated[int, Field(ge=0)] = 10_000
     max_waiting_bytes: Annotated[int, Field(ge=0)] = 1024 * 1024 * 1024
-    cors: CorsSpec = CorsSpec()
     forward_headers: Annotated[tuple[HeaderName, ...], Field(max_length=64)] = ()
     resume_streams: bool = True
     heartbeat_s: Annotated[float, Field(ge=0, le=3600)] = 0.0
+    cors: CorsSpec = CorsSpec()
     access_log: str = ""
     tenants: tuple[TenantSpec, ...] = ()
 

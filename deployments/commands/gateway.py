@@ -1,67 +1,230 @@
 """`rackserve gateway`: runs the gateway alone, without Ray, in front of OpenAI-compatible servers."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
-from cluster.errors import SpecError, SpecProblem
-from cluster.spec.gateway_spec import CorsSpec
+from deployments.commands.size_option import size_bytes
 
-# ruff: noqa: PLC0415, PLR0913, PLR0917
+# ruff: noqa: PLC0415, PLR0913, PLR0917, FBT002
 # Typer reads a command's options from its signature; imports inside, so that other commands need no gateway.
+
+_SERVERS: Final = "The servers"
+_APPS: Final = "What apps connect to"
+_LIMITS: Final = "Limits and times"
+
+
+def _header(name: str) -> str:
+    from cluster.spec.forward_headers import forwardable
+
+    try:
+        return forwardable(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def gateway(
     replica: Annotated[
-        list[str],
-        typer.Option(help="An OpenAI-compatible server, http://HOST:PORT; give it once for each.", show_default=False),
-    ],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The apps' port; 0: a free one.")] = 8000,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "0.0.0.0",  # noqa: S104 - apps come from elsewhere
-    admin_port: Annotated[int, typer.Option(min=0, max=65535, help="/metrics and /state; 0: a free one.")] = 8002,
+        list[str] | None,
+        typer.Option(
+            help="An OpenAI-compatible server, http://HOST:PORT or https://HOST:PORT/PATH; give it once for each.",
+            show_default=False,
+            rich_help_panel=_SERVERS,
+        ),
+    ] = None,
+    servers: Annotated[
+        Path | None,
+        typer.Option(
+            help="A YAML file of a `servers:` list: url, key, ca_file … of each. Read again when it changes.",
+            rich_help_panel=_SERVERS,
+        ),
+    ] = None,
+    replica_key: Annotated[
+        str,
+        typer.Option(
+            envvar="RACKSERVE_REPLICA_KEY",
+            help="API key the servers want, if they want one.",
+            rich_help_panel=_SERVERS,
+        ),
+    ] = "",
+    pass_authorization: Annotated[
+        bool,
+        typer.Option(
+            "--pass-authorization",
+            help="Pass each client's own API key on to the servers; --replica-key is then for polls alone.",
+            rich_help_panel=_SERVERS,
+        ),
+    ] = False,
+    forward_header: Annotated[
+        list[str] | None,
+        typer.Option(
+            parser=_header,
+            metavar="NAME",
+            help="A request header that servers get as sent, such as baggage; give it once for each.",
+            show_default=False,
+            rich_help_panel=_SERVERS,
+        ),
+    ] = None,
+    upstream_ca: Annotated[
+        Path | None,
+        typer.Option(
+            help="PEM file with the authorities that sign the servers' certificates; without it, the system's.",
+            rich_help_panel=_SERVERS,
+        ),
+    ] = None,
+    max_requests_per_server: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Requests that run on a server at once; more wait in the gateway. 0: as many as it seems to bear.",
+            rich_help_panel=_SERVERS,
+        ),
+    ] = 0,
+    policy: Annotated[
+        str,
+        typer.Option(
+            help="expected_ttft, prefix_affinity, consistent_hash, least_load, power_of_two or round_robin",
+            rich_help_panel=_SERVERS,
+        ),
+    ] = "expected_ttft",
+    no_resume: Annotated[
+        bool,
+        typer.Option(
+            "--no-resume",
+            help="A stream whose server fails ends with an error; no other server continues it.",
+            rich_help_panel=_SERVERS,
+        ),
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The apps' port; 0: a free one.", rich_help_panel=_APPS)
+    ] = 8000,
+    host: Annotated[str, typer.Option(help="The address to listen on.", rich_help_panel=_APPS)] = "0.0.0.0",  # noqa: S104 - apps come from elsewhere
+    admin_port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="/metrics, /state, /servers; 0: a free one.", rich_help_panel=_APPS),
+    ] = 8002,
     admin_host: Annotated[
-        str, typer.Option(help="The address of the admin port; without it, this machine alone reaches it.")
+        str,
+        typer.Option(
+            help="The address of the admin port; without it, this machine alone reaches it.", rich_help_panel=_APPS
+        ),
     ] = "",
     admin_key_file: Annotated[
-        str, typer.Option(help="A file with the key that operators send to the admin port as a bearer token.")
+        str,
+        typer.Option(
+            help="A file with the key that operators send to the admin port as a bearer token.", rich_help_panel=_APPS
+        ),
     ] = "",
     api_path: Annotated[
         list[str] | None,
-        typer.Option(help="A further path to pass on, such as /v1/audio/speech; give it once for each."),
+        typer.Option(
+            help="A further path to pass on, such as /v1/audio/speech; give it once for each.",
+            show_default=False,
+            rich_help_panel=_APPS,
+        ),
     ] = None,
-    policy: Annotated[
-        str,
-        typer.Option(help="expected_ttft, prefix_affinity, consistent_hash, least_load, power_of_two or round_robin"),
-    ] = "expected_ttft",
-    replica_key: Annotated[
-        str, typer.Option(envvar="RACKSERVE_REPLICA_KEY", help="Bearer token the servers want, if they want one.")
-    ] = "",
-    request_timeout: Annotated[
-        float, typer.Option(min=0.001, help="Seconds of silence after which a server has failed a request.")
-    ] = 600.0,
-    drain_timeout: Annotated[
-        float, typer.Option(min=0.001, help="Seconds that running answers may take at the end.")
-    ] = 30.0,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            help="PEM file with the apps' port's certificate chain: it speaks HTTPS then. Taken anew when it changes.",
+            rich_help_panel=_APPS,
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(help="PEM file with that certificate's private key.", rich_help_panel=_APPS)
+    ] = None,
     tenants: Annotated[
         Path | None,
-        typer.Option(help="Who may use it: a YAML file of a `tenants:` list as in the cluster file; without it, all."),
+        typer.Option(
+            help="Who may use it: a YAML file of a `tenants:` list as in the cluster file; without it, all.",
+            rich_help_panel=_APPS,
+        ),
     ] = None,
     cors_origin: Annotated[
         list[str] | None,
-        typer.Option(help="An origin whose web pages may use it, https://app.example or *; give it once for each."),
+        typer.Option(
+            help="An origin whose web pages may use it, https://app.example or *; give it once for each.",
+            show_default=False,
+            rich_help_panel=_APPS,
+        ),
     ] = None,
+    access_log: Annotated[
+        str,
+        typer.Option(
+            help="A file that gets a line of JSON for each request, without its content; `-`: the standard output.",
+            rich_help_panel=_APPS,
+        ),
+    ] = "",
+    max_body: Annotated[
+        str,
+        typer.Option(
+            metavar="SIZE",
+            help="Largest request body, such as 64M; a larger one is refused with 413.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = "32M",
+    request_timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.001, help="Seconds of silence after which a server has failed a request.", rich_help_panel=_LIMITS
+        ),
+    ] = 600.0,
+    connect_timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.001, help="Seconds a server may take to accept a connection, TLS included.", rich_help_panel=_LIMITS
+        ),
+    ] = 3.0,
+    poll_timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.001, help="Seconds after which a poll of a server's models has failed.", rich_help_panel=_LIMITS
+        ),
+    ] = 2.0,
+    header_timeout: Annotated[
+        float,
+        typer.Option(min=0.001, help="Seconds that may pass within a request as it comes in.", rich_help_panel=_LIMITS),
+    ] = 30.0,
+    idle_timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.001, help="Seconds after which a client's idle connection is closed.", rich_help_panel=_LIMITS
+        ),
+    ] = 75.0,
+    heartbeat: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=3600.0,
+            help="Seconds after which a waiting stream's client gets an SSE comment, and again each time; 0: never.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = 0.0,
+    drain_timeout: Annotated[
+        float,
+        typer.Option(min=0.001, help="Seconds that running answers may take at the end.", rich_help_panel=_LIMITS),
+    ] = 30.0,
 ) -> None:
     """Run the gateway alone, without Ray, in front of any OpenAI-compatible servers.
 
-    It asks each server's `/v1/models` every second: models are found by themselves, and a server that stops answering
-    gets no requests until it answers again.
+    It asks each server's `/v1/models` every two seconds: models are found by themselves, and a server that stops
+    answering gets no requests until it answers again. A name with several addresses is a server at each of them.
 
     ```
     rackserve gateway --port 8000 --replica http://10.0.0.1:8000 --replica http://10.0.0.2:8000
+    rackserve gateway --replica https://llm.example/openai --upstream-ca rack.pem --servers servers.yaml
+    ```
+
+    `--servers FILE` may change while it runs, and so may servers by a call on the admin port:
+
+    ```
+    servers:
+      - {url: "https://10.0.0.3:8443", key_file: /run/secrets/gpu-3, max_requests: 64}
+
+    curl -d '{"url": "http://10.0.0.4:8000"}' http://127.0.0.1:8002/servers
+    curl -X DELETE http://127.0.0.1:8002/servers/10.0.0.4:8000
     ```
 
     `--tenants FILE` asks apps for API keys. The file's `tenants:` list is that of a cluster file's `gateway:`, with the
@@ -73,9 +236,25 @@ def gateway(
       - {name: beta, key_file: /run/secrets/beta}
     ```
     """
-    from cluster.spec.gateway_spec import GatewaySpec
-    from deployments.standalone.foreground import run_in_foreground
+    from cluster.spec.gateway_spec import GatewaySpec, TlsSpec
+    from cluster.spec.servers_file import sendable_key
+    from deployments.commands.cors_option import cors_of
+    from deployments.standalone.foreground import ServerOptions, run_in_foreground
+    from deployments.standalone.server_settings import ServerDefaults
 
+    if not replica and servers is None:
+        raise typer.BadParameter("give --replica URL, or --servers FILE with a list of them")
+    if (tls_cert is None) != (tls_key is None):
+        raise typer.BadParameter("--tls-cert and --tls-key go together: give both or none")
+    if tenants is not None and pass_authorization:
+        raise typer.BadParameter(
+            "--tenants' keys are this gateway's own: with --pass-authorization servers would see them"
+        )
+    if replica_key:
+        try:
+            replica_key = sendable_key(replica_key.strip())
+        except ValueError as error:
+            raise typer.BadParameter(f"--replica-key: {error}") from error
     spec = GatewaySpec(
         host=host,
         port=port,
@@ -83,29 +262,30 @@ def gateway(
         admin_host=admin_host,
         admin_key_file=admin_key_file,
         api_paths=tuple(api_path or ()),
+        tls=TlsSpec(cert_file=str(tls_cert), key_file=str(tls_key)) if tls_cert is not None else None,
+        max_body_bytes=size_bytes(max_body),
+        connect_timeout_s=connect_timeout,
+        header_timeout_s=header_timeout,
+        idle_timeout_s=idle_timeout,
         drain_timeout_s=drain_timeout,
-        cors=_cors_of(cors_origin or ()),
+        access_log=access_log,
+        cors=cors_of(cors_origin or ()),
+        forward_headers=tuple(forward_header or ()),
+        resume_streams=not no_resume,
+        heartbeat_s=heartbeat,
+    )
+    defaults = ServerDefaults(
+        key=replica_key,
+        ca_file=str(upstream_ca) if upstream_ca is not None else "",
+        pass_authorization=pass_authorization,
+        max_requests=max_requests_per_server,
     )
     run_in_foreground(
         spec,
-        replica,
+        ServerOptions(tuple(replica or ()), servers, defaults),
         policy=policy,
-        replica_key=replica_key,
         request_timeout_s=request_timeout,
+        poll_timeout_s=poll_timeout,
         tenants=tenants,
         console=Console(stderr=True),
     )
-
-
-def _cors_of(origins: Sequence[str]) -> CorsSpec:
-    """Return which pages may use the gateway, as `--cors-origin` names their origins.
-
-    Raises:
-        SpecError: one is not an origin.
-    """
-    try:
-        return CorsSpec(origins=tuple(origins))
-    except ValidationError as error:
-        wrong = sorted({str(mistake["input"]) for mistake in error.errors()})
-        right = "give scheme and host, such as https://app.example (and :PORT if any, but no path), or *"
-        raise SpecError("--cors-origin", [SpecProblem(origin, right) for origin in wrong]) from error

@@ -15,6 +15,7 @@ from deployments.standalone.server_address import ServerAddress
 from deployments.standalone.server_poll import PATIENCE_S, ServerPoll
 from deployments.tracing.wiring import close, gateway_tracer
 from router.http.gateway import Gateway
+from router.replicas.endpoint import Endpoint
 from router.scheduling.needed_telemetry import why_unmet
 from router.scheduling.registry import policy_named
 
@@ -50,7 +51,8 @@ class StandaloneGateway:
         request_timeout_s: float = 600.0,
         poll_timeout_s: float = PATIENCE_S,
     ) -> None:
-        unmet = why_unmet(policy_named(policy), [each.endpoint() for each in servers])
+        known = [each.endpoint() for each in servers] or [Endpoint("a plain server", "", "", 0)]
+        unmet = why_unmet(policy_named(policy), known)
         if unmet:
             raise PolicyError(unmet)
         # Names in cluster files must be plain; those that servers announce are taken as they are, by copying this spec.
@@ -63,8 +65,8 @@ class StandaloneGateway:
         )
         self._models: dict[str, ModelSpec] = {}
         self._poll_timeout_s = poll_timeout_s
-        self._polls: dict[ServerAddress, ServerPoll] = {}
-        self._tasks: dict[ServerAddress, asyncio.Task[None]] = {}
+        self._polls: dict[str, ServerPoll] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._telling: asyncio.TimerHandle | None = None
         self._failure: asyncio.Future[None] | None = None
         self._rng = Random()  # noqa: S311 - breaks ties, and spreads polls over time
@@ -97,22 +99,30 @@ class StandaloneGateway:
         await asyncio.gather(*(poll.poll() for poll in self._polls.values()))
         self._tell()
         await self.gateway.start()
-        for address in self._polls:
-            self._keep_polling(address)
+        for name in self._polls:
+            self._keep_polling(name)
 
     def set_servers(self, addresses: Iterable[ServerAddress]) -> None:
         """Serve with exactly these servers from now on; requests on a server that is taken out go on."""
-        wanted = dict.fromkeys(addresses)
-        for address in self._polls.keys() - wanted.keys():
-            del self._polls[address]
-            task = self._tasks.pop(address, None)
+        is_running = bool(self._tasks) or self.gateway.port > 0
+        wanted = {address.name: address for address in addresses}
+        for name in self._polls.keys() - wanted.keys():
+            del self._polls[name]
+            task = self._tasks.pop(name, None)
             if task is not None:
                 task.cancel()
-        for address in wanted:
-            if address not in self._polls:
+            self.gateway.forget_way(name)
+        for name, address in wanted.items():
+            known = self._polls.get(name)
+            if known is None:
                 self._add(address)
-                self._keep_polling(address, at_once=True)
-        self._tell_soon()
+                if is_running:
+                    self._keep_polling(name, at_once=True)
+            elif known.server.address != address:
+                known.moved_to(address)
+                self.gateway.forget_way(name)
+        if is_running:
+            self._tell_soon()
 
     async def wait_for_failure(self) -> None:
         """Wait for as long as the servers are polled; if polling ends by a defect in this code, raise its error."""
@@ -132,13 +142,13 @@ class StandaloneGateway:
     # --- polling
 
     def _add(self, address: ServerAddress) -> None:
-        self._polls[address] = ServerPoll(Server(address), self.gateway, self._clock.now_s, self._poll_timeout_s)
+        self._polls[address.name] = ServerPoll(Server(address), self.gateway, self._clock.now_s, self._poll_timeout_s)
 
-    def _keep_polling(self, address: ServerAddress, *, at_once: bool = False) -> None:
-        poll = self._polls[address]
-        task = asyncio.get_running_loop().create_task(self._poll(poll, at_once), name=f"poll {address.name}")
+    def _keep_polling(self, name: str, *, at_once: bool = False) -> None:
+        poll = self._polls[name]
+        task = asyncio.get_running_loop().create_task(self._poll(poll, at_once), name=f"poll {name}")
         task.add_done_callback(self._poll_ended)
-        self._tasks[address] = task
+        self._tasks[name] = task
 
     async def _poll(self, poll: ServerPoll, at_once: bool) -> None:  # noqa: FBT001 - private
         if not at_once:  # polls of many servers are spread over time

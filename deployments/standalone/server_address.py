@@ -1,38 +1,46 @@
-"""Where a plain server is, as an operator gives it: `http://HOST:PORT`."""
+"""Where a plain server is and how it is reached: what the data plane and the polls need to know."""
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from cluster.errors import ClusterError
+from cluster.spec.server_url import ServerUrl, server_url
 from router.replicas.access import PLAIN, Access
 from router.replicas.endpoint import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """Where a plain server is.
+    """Where a plain server is, and how it is reached.
 
     Attributes:
         host: name or address of its host.
         port: its port.
-        access: how requests are sent there.
+        access: TLS, path and key.
         max_requests: requests that may run there at once; 0: as many as flow control finds.
+        given_name: its replica id, if not the one that follows from host, port and path; "": that one.
     """
 
     host: str
     port: int
     access: Access = PLAIN
     max_requests: int = 0
+    given_name: str = ""
 
     @property
     def name(self) -> str:
-        """Return `host:port`, its replica id."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        """Return its replica id: `host:port`, followed by the path before `/v1`."""
+        access = self.access
+        return self.given_name or ServerUrl(access.uses_tls, self.host, self.port, access.path_prefix).name
 
     def endpoint(self, model: str = "") -> Endpoint:
         """Return the row of one of its models for the data plane; "": of none in particular."""
         return Endpoint(self.name, model, self.host, self.port, access=self.access, max_requests=self.max_requests)
+
+
+def address_at(url: ServerUrl) -> ServerAddress:
+    """Return the address of a server that wants neither a key nor an authority of its own."""
+    access = Access(uses_tls=url.uses_tls, server_name=url.host, path_prefix=url.path_prefix)
+    return ServerAddress(url.host, url.port, access)
 
 
 def server_at(url: str) -> ServerAddress:
@@ -41,13 +49,7 @@ def server_at(url: str) -> ServerAddress:
     Raises:
         ClusterError: the URL is not one that this gateway can use; the message says what would be right.
     """
-    parts = urlsplit(url if "://" in url else f"http://{url}")
     try:
-        port = parts.port if parts.port is not None or parts.netloc.endswith(":") else 80
-    except ValueError:
-        port = None
-    if parts.scheme != "http" or not parts.hostname or parts.path.rstrip("/") not in {"", "/v1"} or parts.query:
-        raise ClusterError(f"--replica {url}: give http://HOST:PORT (plain HTTP, no path but /v1)")
-    if not port:
-        raise ClusterError(f"--replica {url}: the port is missing or wrong")
-    return ServerAddress(parts.hostname, port)
+        return address_at(server_url(url))
+    except ValueError as error:
+        raise ClusterError(f"--replica {url}: {error}") from error

@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from deployments.standalone.server import Server
+from deployments.standalone.server_address import ServerAddress
 from deployments.standalone.server_metrics import kv_tokens_of, started_s_of
 from router.http.gateway import Gateway
 from router.replicas.endpoint import Endpoint, Presence
@@ -58,6 +59,11 @@ class ServerPoll:
         self._last: tuple[bytes, Announced] = (b"", Announced({}))
         self.endpoints: list[Endpoint] = []
         self._endpoint = server.address.endpoint()
+
+    def moved_to(self, address: ServerAddress) -> None:
+        """Ask the same server at another address, or with another key, from now on."""
+        self.server.address = address
+        self._endpoint = address.endpoint()
 
     def pause_s(self, servers: int) -> float:
         """Return the seconds until the next poll, where so many `servers` are polled."""

@@ -22,6 +22,7 @@ from router.http.metrics.engine_metrics import EngineMetrics
 from router.http.metrics.flow_metrics import FlowMetrics
 from router.http.metrics.replica_metrics import ReplicaMetrics
 from router.http.metrics.scaling_metrics import ScalingMetrics
+from router.http.operations import Operation, Operations
 from router.http.pages import HEALTHY, JSON, Page, answer_page
 from router.http.readiness import Readiness
 from router.http.wire.incoming import IncomingRequest
@@ -54,6 +55,7 @@ class AdminPages:
         readiness: returns whether requests can be served, and why or why not.
         state: returns what /state shows.
         access: decides who may see which page.
+        operations: what operators may do there, by path.
     """
 
     def __init__(
@@ -62,8 +64,10 @@ class AdminPages:
         readiness: Callable[[], Readiness],
         state: Callable[[], dict[str, Any]],
         access: AdminAccess,
+        operations: Mapping[bytes, Operation],
     ) -> None:
         self._answers = Answers(plane)
+        self._operations = Operations(operations, self._answers)
         self._plane = plane
         self._access = access
         self._readiness = readiness
@@ -86,6 +90,8 @@ class AdminPages:
         if not self._access.may_see(path, authorization, is_local=is_local(client.transport)):
             message = "this page is for operators: send the admin key as `authorization: Bearer KEY`"
             self._answers.refuse(client, incoming, Outcome.UNAUTHORIZED, message)
+        elif page is None and self._operations.handle(client, incoming):
+            return
         elif page is None:
             message = f"there is nothing at {path[:200].decode('ascii', 'replace')!r} on the admin port"
             self._answers.refuse(client, incoming, Outcome.NOT_FOUND, message)

@@ -54,7 +54,7 @@ class DataPlane:
         tracer: makes spans of requests; None: requests are not traced.
         read_headers: names of the request headers that are kept: those that the gateway reads, and those that
             `gateway.forward_headers` passes on.
-            tasks: attempts to connect to a replica, and look-ups of stored responses, that are under way.
+        tasks: attempts to connect to a replica, and look-ups of stored responses, that are under way.
         response_owners: which replica holds a stored response, and whose it is.
         access_log: takes an entry for each request that has ended; None: there is none.
     """
@@ -127,6 +127,12 @@ class DataPlane:
             if route is not None and ways.get(replica_id) != route.pool.endpoint.way:
                 del self._routes[replica_id]
                 route.pool.close()
+
+    def forget_way(self, replica_id: str) -> None:
+        """Close the idle connections to a replica that is reached in another way from now on."""
+        route = self._routes.pop(replica_id, None)
+        if route is not None:
+            route.pool.close()
 
     def tick(self) -> None:
         """Enforce the time limits of waiting requests, replicas and their connections; called every `TICK_S`."""

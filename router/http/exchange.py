@@ -14,6 +14,7 @@ from router.http.api.response_id import CREATE_RESPONSE
 from router.http.auth import Tenant
 from router.http.client import Client
 from router.http.data_plane import TICK_S, DataPlane
+from router.http.early_answer import STREAMED_PATHS
 from router.http.failover import Failover
 from router.http.model_flow import ModelFlow
 from router.http.relayed_answer import RelayedAnswer
@@ -51,7 +52,7 @@ class Exchange(Failover):
         wait_s: seconds it may wait for room; infinite: the model's own bounds apply.
     """
 
-    __slots__ = ("_began_s", "_priority", "_request", "_tenant", "_wait_s")
+    __slots__ = ("_beat_s", "_began_s", "_priority", "_request", "_tenant", "_wait_s")
 
     def __init__(  # noqa: PLR0913, PLR0917 - what a request is; made in `front` alone
         self,
@@ -77,7 +78,7 @@ class Exchange(Failover):
         self._has_erred = False
         self._needs_fresh = False
         self._ended = True  # nothing is to be given back until the dispatcher has the request
-        self._began_s = plane.now_s()
+        self._began_s = self._beat_s = plane.now_s()
         self._span = plane.tracer.begin(incoming, request, tenant.name) if plane.tracer is not None else None
         self.answer = RelayedAnswer(client.transport, incoming, request)
         self.head_request = incoming.method == b"HEAD"
@@ -124,7 +125,7 @@ class Exchange(Failover):
 
     def _begin(self, head: ResponseHead, body: bytes, attempt: Attempt) -> Sink:
         answer = self.answer
-        if self._plane.draining:
+        if self._plane.draining and not answer.is_early:
             answer.keep_alive = False
         upstream = self.upstream
         sink = answer.begin(head, body, self._own_headers(attempt), self._engine_gave_up)
@@ -231,6 +232,8 @@ class Exchange(Failover):
 
     def tick(self) -> None:
         """Give up on a replica that sends nothing, and bound what is kept of the answer."""
+        if self._plane.spec.heartbeat_s:
+            self._beat()
         upstream = self.upstream
         if upstream is None:
             return
@@ -241,6 +244,21 @@ class Exchange(Failover):
         timeout_s = self.model_timeout_s()
         if upstream.quiet_ticks * TICK_S > timeout_s:
             self.timed_out(timeout_s)
+
+    def _beat(self) -> None:
+        """Tell a client that waits for a stream's first bytes that it still does, once in each `heartbeat_s`."""
+        request, answer, attempt = self._request, self.answer, self._ticket.attempt
+        if self._ended or not request.stream or request.path not in STREAMED_PATHS:
+            return
+        if answer.is_resumed or (attempt is not None and attempt.record.ttft_s is not None):
+            return  # the stream flows, or did
+        plane = self._plane
+        now_s = plane.now_s()
+        if now_s - self._beat_s >= plane.spec.heartbeat_s:
+            self._beat_s = now_s
+            if plane.draining and answer.head is None and not answer.is_early:
+                answer.keep_alive = False
+            answer.beat(self._own_headers(attempt))
 
     def model_timeout_s(self) -> float:
         """Return the seconds of silence after which the replica has failed; infinite: no limit is known."""
@@ -260,6 +278,11 @@ class Exchange(Failover):
             self._break(refusal.message, whole=True, outcome=refusal.outcome)
             return
         outcome = refusal.outcome
+        if self.answer.is_early:
+            self._end(outcome, _COST_NOTHING)
+            self.answer.refuse_early(outcome, refusal.message)
+            self._client.exchange_ended(keep_alive=self.answer.keep_alive)
+            return
         headers = self._own_headers(self._ticket.attempt)
         self._end(outcome, _COST_NOTHING)
         status = HTTP_STATUS[outcome]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 from socket import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -31,6 +31,9 @@ from router.http.wire.server_certificate import ServerCertificate
 from router.prefix_cache.exact import ResidencyDelta
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
+
+if TYPE_CHECKING:
+    from router.http.operations import Operation
 
 LOOPBACK = "127.0.0.1"
 """Address that only this machine reaches."""
@@ -64,6 +67,7 @@ class Gateway:
     Attributes:
         port: the apps' port; 0 before `start`.
         admin_port: the operators' port; 0 before `start`.
+        operations: what operators may do on their port, by path; filled before `start`.
         tenants_problem: why changed tenants or keys were not taken over, for /state; "": they were.
     """
 
@@ -82,6 +86,7 @@ class Gateway:
     ) -> None:
         self.port = 0
         self.admin_port = 0
+        self.operations: dict[bytes, Operation] = {}
         self.tenants_problem = ""
         self._spec = spec
         self._gateway_id = gateway_id
@@ -122,7 +127,7 @@ class Gateway:
         self.port = await self._listen(apps_socket, front, self._certificate, cors)
         self.admin_port = await self._listen(
             first_free_socket(self._admin_host(), self._spec.admin_port),
-            AdminPages(self._plane, self.readiness, self.state, self._admin_access()),
+            AdminPages(self._plane, self.readiness, self.state, self._admin_access(), self.operations),
         )
         self._ticker = loop.create_task(self._tick())
 
@@ -184,6 +189,10 @@ class Gateway:
             ValueError: its answer has over `most_bytes` bytes, or is no HTTP.
         """
         return await get_page(self._plane.route_at(endpoint), path, most_bytes)
+
+    def forget_way(self, replica_id: str) -> None:
+        """Close the idle connections to a replica that is reached in another way from now on, or is gone."""
+        self._plane.forget_way(replica_id)
 
     def signs_of_life(self, endpoint: Endpoint) -> int:
         """Return a number that grows with each answer of a replica to a client, and while streams flow."""

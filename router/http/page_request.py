@@ -4,7 +4,6 @@ So a page is asked for at the same address, with the same credential and by the 
 """
 
 import asyncio
-import re
 from itertools import count
 
 from router.http.replica_route import ReplicaRoute
@@ -14,8 +13,6 @@ from router.http.wire.response_head import CHUNKED, ResponseHead
 from router.http.wire.upstream import UpstreamConnection
 
 _numbers = count(1)
-# A replica counts each gateway's requests, and flow control compares: it knows of no pages.
-_GATEWAY_HEADER = re.compile(rb"\r\nx-rackserve-gateway: [^\r\n]*")
 
 
 async def get_page(route: ReplicaRoute, path: str, most_bytes: int) -> tuple[int, bytes]:
@@ -45,8 +42,7 @@ async def get_page(route: ReplicaRoute, path: str, most_bytes: int) -> tuple[int
 
 async def _get(upstream: UpstreamConnection, route: ReplicaRoute, path: str, most_bytes: int) -> tuple[int, bytes]:
     page = PageRequest(most_bytes)
-    head_end = _GATEWAY_HEADER.sub(b"", route.head_end)
-    head = b"GET %s%s%spoll-%d\r\n\r\n" % (route.path_prefix, path.encode("ascii"), head_end, next(_numbers))
+    head = b"GET %s%s%spoll-%d\r\n\r\n" % (route.path_prefix, path.encode("ascii"), route.own_head_end, next(_numbers))
     upstream.send(page, head, b"")
     try:
         return await page.answer

@@ -55,7 +55,11 @@ class Realtime(Exchange):
 
     def _send(self, upstream: UpstreamConnection, route: ReplicaRoute) -> None:
         self.upstream = upstream
-        upstream.send(self, opening_head(self._incoming, route.path_prefix, route.head_end, self._request_id), b"")
+        upstream.send(
+            self,
+            opening_head(self._incoming, route.path_prefix, route.head_end, route.forwarded, self._request_id),
+            b"",
+        )
 
     def upstream_head(self, head: ResponseHead, body: bytes) -> Sink:
         """Open the WebSocket, or begin the answer that refuses it."""

@@ -14,6 +14,7 @@ from router.http.api.resumed_stream import ResumedStream, UsageAsked, ending
 from router.http.api.sent_text import SentText
 from router.http.api.server_sent_events import ends_event
 from router.http.api.told_usage import MAX_BODY, asking
+from router.http.early_answer import COMMENT, EarlyAnswer
 from router.http.passed_stream import PassedStream
 from router.http.wire.chunked import LAST_CHUNK, chunk
 from router.http.wire.connection_reset import reset
@@ -51,6 +52,7 @@ class RelayedAnswer:
     """
 
     __slots__ = (
+        "_early",
         "_hides_usage",
         "_incoming",
         "_kept",
@@ -73,6 +75,7 @@ class RelayedAnswer:
         self._usage_asked = UsageAsked(request.include_usage, request.continuous_usage)
         self._hides_usage = False
         self._kept: KeptAnswer | None = None
+        self._early: EarlyAnswer | None = None
         self._sent: SentText | None = None
         self._passed: PassedStream | None = None
         self._resumed: ResumedStream | None = None
@@ -119,6 +122,8 @@ class RelayedAnswer:
             The function that takes the rest of the body.
         """
         self.head = head
+        if self._early is not None:
+            return self._join(self._early, head, body, gave_up)
         if head.is_events:
             own_headers += NOT_BUFFERED
         if head.length == UNTIL_CLOSE:
@@ -127,8 +132,7 @@ class RelayedAnswer:
             lines, connection = self._begin_http_1_0(head)
         else:
             lines, connection = head.lines, b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
-        request = self._request
-        if request.stream and head.length == CHUNKED and request.path in RESUMABLE_PATHS and head.is_events:
+        if self._may_go_on_elsewhere(head):
             self._transport.write(b"".join((lines, own_headers, connection)))
             return self._stream_sink(body, gave_up)
         if self._incoming.http_1_0:
@@ -136,6 +140,18 @@ class RelayedAnswer:
             self._write(body)
         else:
             self._transport.write(b"".join((lines, own_headers, connection, body)))
+        return self._sink_for(head, body)
+
+    def _may_go_on_elsewhere(self, head: ResponseHead) -> bool:
+        request = self._request
+        return request.stream and head.length == CHUNKED and request.path in RESUMABLE_PATHS and head.is_events
+
+    def _join(self, early: EarlyAnswer, head: ResponseHead, body: bytes, gave_up: Callable[[], bool]) -> Sink:
+        """Return the function that sends the body into the answer that the gateway has begun."""
+        self._write = early.sink(head)
+        if self._may_go_on_elsewhere(head) and not early.holds_error:
+            return self._stream_sink(body, gave_up)
+        self._write(body)
         return self._sink_for(head, body)
 
     def _begin_http_1_0(self, head: ResponseHead) -> tuple[bytes, bytes]:
@@ -191,6 +207,8 @@ class RelayedAnswer:
             self._write(LAST_CHUNK)
         elif self._passed is not None:
             self._passed.flush()
+        if self._early is not None and self.head is not None:
+            self._early.complete(self.head)
 
     def break_off(self, outcome: Outcome, message: str, *, whole: bool) -> None:
         """Send an error event, in the shape of the request's API, if the answer is a stream; it cannot be completed.
@@ -202,6 +220,9 @@ class RelayedAnswer:
         """
         head = self.head
         if head is None:
+            return
+        if self._early is not None and self._early.holds_error:
+            self._early.refuse(outcome, message)
             return
         if not head.is_events or not self._is_between_events(whole=whole):
             if head.length == UNTIL_CLOSE or self._incoming.http_1_0:
@@ -218,6 +239,8 @@ class RelayedAnswer:
             self._write(chunk(event) + LAST_CHUNK)
         elif head.length == UNTIL_CLOSE:
             self._write(event)
+            if self._early is not None:
+                self._early.complete(head)
 
     def _is_between_events(self, *, whole: bool) -> bool:
         """Whether an event can follow what the client has been sent."""
@@ -234,6 +257,38 @@ class RelayedAnswer:
         """Return the number of the next event of a `/v1/responses` stream, whose events are numbered from 0."""
         numbers = _SEQUENCE_NUMBER.findall(self._kept.tail()) if self._kept is not None else ()
         return int(numbers[-1]) + 1 if numbers else 0
+
+    # --- waiting
+
+    @property
+    def is_early(self) -> bool:
+        """Whether the gateway began the answer, and no replica has answered yet."""
+        return self._early is not None and self.head is None
+
+    def beat(self, own_headers: bytes) -> None:
+        """Tell the client by a comment that it still waits for the stream's first bytes; begin the answer if need be.
+
+        Args:
+            own_headers: header lines that the gateway adds.
+        """
+        head = self.head
+        if self._early is not None:
+            self._early.beat()
+        elif head is None:
+            self.keep_alive &= not self._incoming.http_1_0
+            request_id = self._request.request_id.encode()
+            self._early = EarlyAnswer(
+                self._transport, self._incoming, request_id, own_headers, keep_alive=self.keep_alive
+            )
+        elif head.is_events and head.length == CHUNKED:
+            self._write(chunk(COMMENT))
+        elif head.is_events and head.length == UNTIL_CLOSE:
+            self._write(COMMENT)
+
+    def refuse_early(self, outcome: Outcome, message: str) -> None:
+        """End an answer that the gateway began, as no replica will answer."""
+        if self._early is not None:
+            self._early.refuse(outcome, message)
 
     # --- streams that another replica continues
 

@@ -20,12 +20,15 @@ class ReplicaRoute:
         pool: the pooled connections.
         path_prefix: what stands before the path.
         head_end: the part of the head from the HTTP version up to the value of `x-request-id`.
+        own_head_end: the same for requests of the gateway's own. It has a key even where clients use theirs, and no
+            gateway's name: replicas count each gateway's requests, and flow control, which compares, knows no pages.
         forwarded: names of the client's headers that are passed on there.
     """
 
     pool: UpstreamPool
     path_prefix: bytes
     head_end: bytes
+    own_head_end: bytes
     forwarded: tuple[bytes, ...]
 
     @classmethod
@@ -40,15 +43,20 @@ class ReplicaRoute:
         """
         endpoint = pool.endpoint
         access = endpoint.access
-        lines = [f" HTTP/1.1\r\nhost: {_host_header(endpoint)}", f"x-rackserve-gateway: {gateway_id}"]
+        host = f" HTTP/1.1\r\nhost: {_host_header(endpoint)}"
         forwarded = FORWARDED + tuple(name.encode() for name in forward_headers if name.encode() not in FORWARDED)
         key = access.key or credential
+        authorization = f"authorization: Bearer {key}" if key else ""
+        own_head_end = _head_end(host, authorization)
         if access.passes_authorization:
             forwarded += CREDENTIALS
-        elif key:
-            lines.append(f"authorization: Bearer {key}")
-        lines.append("x-request-id: ")
-        return cls(pool, access.path_prefix.encode("ascii"), "\r\n".join(lines).encode("latin-1"), forwarded)
+            authorization = ""
+        head_end = _head_end(host, f"x-rackserve-gateway: {gateway_id}", authorization)
+        return cls(pool, access.path_prefix.encode("ascii"), head_end, own_head_end, forwarded)
+
+
+def _head_end(*lines: str) -> bytes:
+    return "\r\n".join((*filter(None, lines), "x-request-id: ")).encode("latin-1")
 
 
 def _host_header(endpoint: Endpoint) -> str:

@@ -37,7 +37,7 @@ READ = frozenset(
 FORWARDED = (b"content-type", b"accept", b"traceparent", b"tracestate", b"anthropic-version", b"anthropic-beta")
 """Names of the headers that are passed on to the replica. The gateway makes the rest of its request head."""
 
-CREDENTIALS = (b"authorization", b"x-api-key")
+CREDENTIALS = (b"authorization", b"x-api-key", b"api-key")
 """Names of the headers with a client's API key; passed on to servers that check the key themselves."""
 
 _ONCE = frozenset({b"api-key", b"authorization", b"content-length", b"host", b"x-api-key"})

@@ -10,8 +10,6 @@ _PASSED_ON = (
     b"sec-websocket-key",
     b"sec-websocket-protocol",
     b"sec-websocket-version",
-    b"traceparent",
-    b"tracestate",
 )
 
 
@@ -25,17 +23,20 @@ def take_key(headers: dict[bytes, bytes]) -> None:
     headers.setdefault(b"authorization", b"Bearer " + keys[0])
 
 
-def opening_head(incoming: IncomingRequest, path_prefix: bytes, head_end: bytes, request_id: bytes) -> bytes:
+def opening_head(
+    incoming: IncomingRequest, path_prefix: bytes, head_end: bytes, forwarded: tuple[bytes, ...], request_id: bytes
+) -> bytes:
     """Return the head with which a replica is asked for a WebSocket.
 
     Args:
         incoming: the client's request.
         path_prefix: what stands before the path at that replica.
         head_end: the part of the head that is the same for every request to that replica, see `ReplicaRoute`.
+        forwarded: names of the headers that are passed on to it.
         request_id: the request's id.
     """
     parts = [b"GET ", path_prefix, incoming.url, head_end, request_id, b"\r\nconnection: Upgrade\r\nupgrade: websocket"]
-    for name in _PASSED_ON:
+    for name in (*_PASSED_ON, *forwarded):
         value = incoming.headers.get(name)
         if value:
             parts += (b"\r\n", name, b": ", value)

@@ -55,6 +55,8 @@ class ScriptedReplica:
         connections: connections accepted so far.
         one_closed: set when a connection has ended.
         tls: what it speaks TLS with; None: plain TCP.
+        host: the address it listens at.
+        port: its port; 0: a free one, from when it listens.
     """
 
     script: Script
@@ -62,12 +64,13 @@ class ScriptedReplica:
     connections: int = 0
     one_closed: asyncio.Event = field(default_factory=asyncio.Event)
     tls: ssl.SSLContext | None = None
+    host: str = "127.0.0.1"
     port: int = 0
 
     async def __aenter__(self) -> Self:
-        """Listen on a free port."""
+        """Listen."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.tls)
+        self._server = await asyncio.start_server(self._serve, self.host, self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
