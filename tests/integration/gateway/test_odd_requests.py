@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import itertools
 import json
 import zlib
 from hashlib import sha256
@@ -102,6 +103,7 @@ async def test_a_trailer_gives_no_key() -> None:
         (b"identity", BODY),
         (b"gzip", gzip.compress(b"\xef\xbb\xbf" + BODY)),
     ],
+    ids=itertools.count(),
 )
 async def test_compressed_bodies_arrive_plain(coding: bytes, packed: bytes) -> None:
     """Engines understand no coding, so the gateway decodes; the next request on the connection is as ever."""
@@ -125,6 +127,7 @@ async def test_compressed_bodies_arrive_plain(coding: bytes, packed: bytes) -> N
         (b"gzip", gzip.compress(BODY)[:-1], 400, "bad_request"),
         (b"gzip", BODY, 400, "bad_request"),
     ],
+    ids=itertools.count(),  # compressed bytes hold the time, and each process would name the tests otherwise
 )
 async def test_bodies_that_cannot_be_decoded_are_refused(coding: bytes, body: bytes, status: int, code: str) -> None:
     """With the limit on what comes out, and a word on what would be right."""

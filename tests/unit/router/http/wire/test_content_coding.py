@@ -1,6 +1,7 @@
 """Compressed bodies are decoded in bounded steps, and no further than a body may be long."""
 
 import gzip
+import itertools
 import random
 import zlib
 from collections.abc import Callable
@@ -74,6 +75,7 @@ def test_a_bomb_is_refused_at_the_limit() -> None:
         (zlib.compress(b"x") + b"garbage", "deflate"),
         (gzip.compress(b"") * 2000, "gzip"),
     ],
+    ids=itertools.count(),  # compressed bytes hold the time, and each process would name the tests otherwise
 )
 def test_damaged_bodies_are_errors(body: bytes, coding: str) -> None:
     """Damaged, cut short, followed by something, or made of pieces that hold nothing: a clear error."""
