@@ -14,6 +14,7 @@ from cluster.planning.plan_file import PLAN_FILE, PlanFile
 from cluster.spec.checked_yaml import FileKind
 from cluster.spec.cluster_file import CLUSTER_FILE
 from cluster.spec.cluster_spec import ClusterSpec
+from cluster.spec.servers_file import SERVERS_FILE
 from cluster.spec.tenants_file import TENANTS_FILE
 from cluster.spec.yaml_tree import read_tree
 from deployments.commands.place import empty_placement
@@ -23,6 +24,7 @@ from deployments.launch.read_file import read_text
 KINDS: Final[tuple[tuple[str, FileKind[Any]], ...]] = (
     ("models", CLUSTER_FILE),
     ("tenants", TENANTS_FILE),
+    ("servers", SERVERS_FILE),
     ("gangs", GANG_FILE),
     ("workload", PLAN_FILE),
     ("racks", TOPOLOGY_FILE),

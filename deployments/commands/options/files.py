@@ -24,7 +24,9 @@ def init(
 def validate(
     file: Annotated[
         Path,
-        typer.Argument(help="A cluster file, or one of tenants, gangs, machines or a plan (YAML).", show_default=False),
+        typer.Argument(
+            help="A cluster file, or one of tenants, servers, gangs, machines or a plan (YAML).", show_default=False
+        ),
     ],
     elsewhere: Annotated[
         bool,

@@ -101,12 +101,13 @@ async def test_a_stream_without_chunks_that_breaks_has_its_event(path: str, end:
 async def test_sound_that_breaks_is_cut() -> None:
     """An answer that is no stream of events gets no event."""
     head = SSE_HEAD.replace(b"text/event-stream; charset=utf-8", b"audio/wav")
+    path = "/v1/audio/speech"
     async with (
         ScriptedReplica(_dying(b"RIFF", head=head)) as replica,
-        running_gateway([replica.port], api_paths=["/v1/audio/speech"]) as gateway,
+        running_gateway([replica.port], api_paths=[path]) as gateway,
     ):
         with pytest.raises(asyncio.IncompleteReadError):
-            await ask(gateway.port, request(STREAM))
+            await ask(gateway.port, request(STREAM, path=path))
 
 
 async def test_a_silent_replica_is_told_of_in_the_stream() -> None:

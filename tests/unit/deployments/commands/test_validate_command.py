@@ -68,6 +68,7 @@ def test_the_summary_says_what_is_served(tmp_path: Path) -> None:
     ("text", "kind"),
     [
         (f"tenants: [{{name: a, key_sha256: {DIGEST}}}]", "tenants file: 1 tenant"),
+        ("servers: [{url: 'https://a/openai'}, {url: 'b:8000'}]", "servers file: 2 servers"),
         ("gangs: [{name: a, tensor: 8, replicas: 2}]", "gang file: 1 gang"),
         ("nodes: [{name: a, rack: r, gpus: 4}]", "topology file: 1 machine, 4 GPUs"),
     ],
@@ -81,6 +82,7 @@ def test_other_files_are_known_by_their_keys(tmp_path: Path, text: str, kind: st
     ("text", "path", "words"),
     [
         ("tenants: [{name: a}]", "tenants[0]", "key_sha256"),
+        ("servers: [{url: 'ftp://a'}]", "servers[0].url", "give http://HOST:PORT"),
         ("racks: [{name: r, nodes: 2, acelerator: gb300}]", "racks[0].acelerator", "did you mean 'accelerator'"),
         ("racks: [{name: r, nodes: 1, gpus_per_node: 8}]\nspares_per_domain: 1", "", "leave nothing of domain"),
         (PLAN_OF_NOPE, "model", "no model 'nope'"),
