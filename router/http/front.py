@@ -187,9 +187,9 @@ class Front:
             body=incoming.body,
             session=incoming.headers.get(b"x-session-id", b"").decode("latin-1"),
             max_tokens=envelope.answer_tokens,
-            include_usage=envelope.includes_usage,
-            continuous_usage=envelope.tells_usage,
         )
+        if envelope.stream_options is not None:
+            request.include_usage, request.continuous_usage = envelope.includes_usage, envelope.tells_usage
         if dispatcher.estimator.reads_prompts:
             request.chain = self._plane.hasher.of_body(request.path, incoming.body, model=dispatcher.model)
         try:

@@ -7,8 +7,8 @@ from http import HTTPStatus
 
 from router.estimator.expectation import Usage
 from router.http.api.errors import MESSAGES, RESPONSES, error_event
-from router.http.api.kept_answer import KeptAnswer
-from router.http.api.reply import reply_piece, stream_piece
+from router.http.api.kept_answer import FOLD_BYTES, KeptAnswer
+from router.http.api.reply import stream_piece, usage_and_reply
 from router.http.api.resume import CHAT, COMPLETIONS, RESUMABLE_PATHS, continuation_body, may_be_resumed, tokens_left
 from router.http.api.resumed_stream import ResumedStream, UsageAsked, ending
 from router.http.api.sent_text import SentText
@@ -170,7 +170,7 @@ class RelayedAnswer:
         write = self._write
         is_stream = head.is_events
         kept = self._kept = KeptAnswer(chunked=head.length == CHUNKED, streamed=is_stream)
-        keep = kept.keep if is_stream else kept.keep_bounded
+        keep = kept.keep if is_stream or 0 <= head.length <= FOLD_BYTES else kept.keep_bounded
         keep(body)
 
         def write_and_keep(data: bytes) -> None:
@@ -373,7 +373,7 @@ class RelayedAnswer:
         if sent is not None:
             return sent.usage(), stream_piece(sent) if is_chat else b""
         if self._kept is not None:
-            return self._kept.usage(), reply_piece(self._kept) if is_chat else b""
+            return usage_and_reply(self._kept) if is_chat else (self._kept.usage(), b"")
         return Usage(), b""
 
     def usage_about(self) -> Usage:

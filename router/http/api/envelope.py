@@ -52,7 +52,7 @@ class Envelope(msgspec.Struct, gc=False):
     @property
     def tells_usage(self) -> bool:
         """Whether every event of the stream is to hold the usage; vLLM does so where the last one holds it too."""
-        return self._option("include_usage") and self._option("continuous_usage_stats")
+        return self._option("continuous_usage_stats") and self._option("include_usage")
 
     def _option(self, name: str) -> bool:
         return isinstance(self.stream_options, dict) and bool(self.stream_options.get(name))

@@ -4,7 +4,7 @@ from typing import Any
 
 from router.estimator.expectation import Usage
 from router.http.api.server_sent_events import data_of, split_events
-from router.http.api.usage import UNKNOWN, counted, first_usage, last_usage, usage_in
+from router.http.api.usage import UNKNOWN, counted, first_usage, last_usage, usage_in, usage_of
 from router.http.wire.chunked import ChunkedError, payload
 
 WINDOW = 64 * 1024
@@ -78,7 +78,7 @@ class KeptAnswer:
             return self._stream_usage()
         body = self.whole()
         if body is not None:
-            return counted(usage_in(body))
+            return usage_of(body)
         found = last_usage(self.tail())
         return counted(found if found is not None else first_usage(self._unframed_head()))
 

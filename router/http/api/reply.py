@@ -5,8 +5,10 @@ from typing import Any
 
 import msgspec
 
+from router.estimator.expectation import Usage
 from router.http.api.kept_answer import KeptAnswer
 from router.http.api.sent_text import SentText
+from router.http.api.usage import PlainUsage
 from router.prompt.canonical import assistant_piece
 
 _CONTENT = re.compile(rb'"content"\s*:\s*"((?:[^"\\]|\\.)*)"')
@@ -27,6 +29,27 @@ class _Chat(msgspec.Struct, gc=False):
 _chat = msgspec.json.Decoder(_Chat)
 
 
+class _PlainChat(msgspec.Struct, gc=False):
+    usage: PlainUsage
+    choices: list[_Choice] = []
+
+
+_plain_chat = msgspec.json.Decoder(_PlainChat)
+
+
+def usage_and_reply(kept: KeptAnswer) -> tuple[Usage, bytes]:
+    """Return the counts of a chat's answer, and its piece in the next turn's prompt: by one look where possible."""
+    body = kept.whole()
+    if body is not None:
+        try:
+            answer = _plain_chat.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            pass  # events, or an answer of another form
+        else:
+            return answer.usage.counted(), _piece_of(answer.choices)
+    return kept.usage(), reply_piece(kept)
+
+
 def reply_piece(kept: KeptAnswer) -> bytes:
     """Return the piece that a whole chat's answer will be in the next turn's prompt; b"": it is not known."""
     body = kept.whole()
@@ -38,7 +61,11 @@ def reply_piece(kept: KeptAnswer) -> bytes:
         answer = _chat.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return b""
-    pieces = [choice.message.content for choice in answer.choices if choice.message is not None]
+    return _piece_of(answer.choices)
+
+
+def _piece_of(choices: list[_Choice]) -> bytes:
+    pieces = [choice.message.content for choice in choices if choice.message is not None]
     return _piece("".join([piece for piece in pieces if isinstance(piece, str)]))
 
 

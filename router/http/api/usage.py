@@ -1,7 +1,7 @@
 """Token counts of an answer, read once, when it has ended: what each API's `usage` means."""
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -30,6 +30,43 @@ class _Holder(msgspec.Struct, gc=False):
 
 
 _holder = msgspec.json.Decoder(_Holder)
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
+
+
+class _Details(msgspec.Struct, gc=False):
+    cached_tokens: Count | None = None
+
+
+class PlainUsage(msgspec.Struct, gc=False):
+    """The `usage` of chats and completions as nearly every engine writes it; decoded without a detour."""
+
+    prompt_tokens: Count
+    completion_tokens: Count | None = None
+    prompt_tokens_details: _Details | None = None
+    cache_read_input_tokens: Count | None = None
+
+    def counted(self) -> Usage:
+        """Return its counts, as `counted` does for any other form."""
+        details = self.prompt_tokens_details
+        cached = details.cached_tokens if details is not None else self.cache_read_input_tokens
+        prompt = self.prompt_tokens
+        return Usage(prompt, cached if cached is None or cached < prompt else prompt, self.completion_tokens)
+
+
+class _PlainAnswer(msgspec.Struct, gc=False):
+    usage: PlainUsage
+
+
+_plain = msgspec.json.Decoder(_PlainAnswer)
+
+
+def usage_of(answer: bytes) -> Usage:
+    """Return the counts of a whole JSON answer of any API."""
+    try:
+        return _plain.decode(answer).usage.counted()
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return counted(usage_in(answer))
 
 
 def counted(fields: object) -> Usage:

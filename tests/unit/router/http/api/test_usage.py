@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from router.estimator.expectation import Usage
-from router.http.api.usage import counted, first_usage, last_usage, usage_in
+from router.http.api.usage import counted, first_usage, last_usage, usage_in, usage_of
 from router.http.wire.chunked import chunk
 
 OF_CHAT = {"prompt_tokens": 2000, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 1980}}
@@ -97,3 +98,23 @@ def test_an_unfinished_usage_is_none() -> None:
     """What is cut off or broken gives no counts."""
     for tail in (b"", b"data: [DONE]", b'"usage":{"prompt_tokens":', b'"usage":{x}', b'"usage"', b'"usage":"x"'):
         assert last_usage(tail) is None
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+        {"prompt_tokens": 7, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}},
+        {"prompt_tokens": 7, "completion_tokens": 3, "prompt_tokens_details": None},
+        {"prompt_tokens": 7, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 99}},
+        {"prompt_tokens": 7, "cache_read_input_tokens": 2},
+        {"prompt_tokens": True, "completion_tokens": "3"},
+        {"input_tokens": 7, "cache_read_input_tokens": 2, "output_tokens": 3},
+        {"prompt_tokens": -1},
+        None,
+    ],
+)
+def test_the_short_way_finds_what_the_long_one_does(usage: object) -> None:
+    """The usual form is decoded in one step; the counts are those that the general reading finds."""
+    body = msgspec.json.encode({"id": "c", "choices": [], "usage": usage})
+    assert usage_of(body) == counted(usage_in(body))
