@@ -17,7 +17,7 @@ MODEL = ModelSpec.model_validate(
     {
         "name": "clients-model",
         "engine": "sim",
-        "sim": {"inter_token_s": 0.002, "answer_tokens": 24, "kv_blocks": 1024},
+        "sim": {"inter_token_s": 0.01, "answer_tokens": 24, "kv_blocks": 1024},
     }
 )
 READY_S = 60.0

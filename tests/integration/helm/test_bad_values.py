@@ -170,7 +170,7 @@ TYPED: dict[str, tuple[str, str]] = {
     "text for a number": ("gateway.processes=x", 'gateway.processes: "x"; must be a whole number from 1 to 64'),
     "an unknown key": (
         "clusterFile.gateway.prot=1",
-        "clusterFile.gateway.prot: 1; there is no such key; keys: admin_host,",
+        "clusterFile.gateway.prot: 1; there is no such key; keys: access_log,",
     ),
     "an unknown key of the chart": ("gatway.replicas=1", 'gatway: {"replicas":1}; there is no such key; keys: auth,'),
     "an unknown policy": (
