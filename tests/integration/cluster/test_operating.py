@@ -123,8 +123,11 @@ def test_a_replica_that_did_not_start_left_its_reason(ray_cluster: str) -> None:
             "a replica that has ended",
             lambda: any(not each.is_alive and each.pid for each in ray_api.replica_processes("broken-app", "broken")),
         )
-        told = rackserve("logs", "broken", "--address", ray_cluster)
-        assert "no such folder" in told.stdout, told.stderr
+
+        def is_told() -> bool:
+            return "no such folder" in rackserve("logs", "broken", "--address", ray_cluster).stdout
+
+        wait_for("the reason", is_told, 60.0)  # the last to end may have been stopped before it tried
         assert "broken-app: " in rackserve("status", "--address", ray_cluster).stdout  # without a directory yet
     finally:
         application.delete()
