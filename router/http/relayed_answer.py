@@ -38,6 +38,16 @@ _ENDS = {
 _SEQUENCE_NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
 
 
+_NO_USAGE_ASKED = UsageAsked()
+
+
+def _usage_asked(request: RoutingRequest) -> UsageAsked:
+    """Return the usage that a request asks for; for most of them, which ask for none, nothing is made anew."""
+    if not request.include_usage and not request.continuous_usage:
+        return _NO_USAGE_ASKED
+    return UsageAsked(request.include_usage, request.continuous_usage)
+
+
 class RelayedAnswer:
     """One answer, from its head to its end; it comes from several replicas if one continues another's stream.
 
@@ -72,7 +82,7 @@ class RelayedAnswer:
         self._write: Callable[[bytes], object] = transport.write
         self._incoming = incoming
         self._request = request
-        self._usage_asked = UsageAsked(request.include_usage, request.continuous_usage)
+        self._usage_asked = _usage_asked(request)
         self._hides_usage = False
         self._kept: KeptAnswer | None = None
         self._early: EarlyAnswer | None = None

@@ -99,6 +99,10 @@ def parse_head(head: bytes, *, to_head_request: bool) -> ResponseHead:
         name, colon, value = line.partition(b":")
         name = name.lower()
         if name in _SPECIAL:
+            if name == b"content-length" and parsed.length == UNTIL_CLOSE and (digits := value.strip()).isdigit():
+                parsed.length = int(digits)  # as nearly every answer has it: without a further call
+                kept.append(line)
+                continue
             if name == b"connection":
                 named += value.lower().split(b",")
                 continue
