@@ -25,13 +25,13 @@ from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import AutoscalingSpec, ClusterSpec, ModelSpec, ReplicaCount
 from cluster.spec.gateway_spec import GatewaySpec
 from deployments import __version__
-from deployments.cluster_rules import cluster_rules
 from deployments.gang_placement.live_cluster import has_room_for
 from deployments.gateway.deployment import GatewayReplica
 from deployments.gateway.every_node_policy import NODE_LEAVES_S
 from deployments.gateway.rolling_update import SUCCESSOR_S
-from deployments.launch.read_file import read_text
 from deployments.models.builtins import BUILTIN_MODELS
+from deployments.process.read_file import read_text
+from deployments.replica.cluster_rules import cluster_rules
 from deployments.replica.deployment import ModelReplica, replica_config
 
 GATEWAY_DEPLOYMENT = "gateway"

@@ -30,7 +30,7 @@ class ReplicaNeeds:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class WholeMachine:
     """One machine with all that it has, used or not.
 
     Attributes:
@@ -42,7 +42,9 @@ class Machine:
     cpus: float
 
 
-def shortages(needs: Sequence[ReplicaNeeds], machines: Sequence[Machine], spares_per_domain: int = 0) -> dict[str, str]:
+def shortages(
+    needs: Sequence[ReplicaNeeds], machines: Sequence[WholeMachine], spares_per_domain: int = 0
+) -> dict[str, str]:
     """Return why models cannot start, by model: what a replica wants and what there is.
 
     GPUs are shared out as `cluster.placement.placement` does it, among the models of `needs` alone.
@@ -75,7 +77,7 @@ def shortages(needs: Sequence[ReplicaNeeds], machines: Sequence[Machine], spares
     return found
 
 
-def _alone(needs: ReplicaNeeds, machines: Sequence[Machine]) -> str:
+def _alone(needs: ReplicaNeeds, machines: Sequence[WholeMachine]) -> str:
     """Return why not even one replica could start with the whole cluster to itself; "" if it could."""
     most_cpus = max((machine.cpus for machine in machines), default=0.0)
     if needs.cpus > most_cpus:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cluster.errors import ClusterError, ClusterUnreachableError
 from deployments.commands.gateway_pages import AdminPort, GatewayPages, apps_url_on_ray, with_port
-from deployments.commands.target import Target
+from deployments.commands.target import CommandTarget
 from deployments.gateway.operators import headers_by_key
 from deployments.process.direct_http import direct_client
 
@@ -144,7 +144,7 @@ class ChatEndpoint:
 
 def chat(  # noqa: PLR0913 - the command's options
     message: str,
-    target: Target,
+    target: CommandTarget,
     *,
     model: str,
     api_key: str,

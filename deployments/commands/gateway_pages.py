@@ -10,7 +10,7 @@ import httpx
 
 from cluster.errors import ClusterError, ClusterUnreachableError
 from cluster.spec.gateway_spec import GatewaySpec
-from deployments.commands.target import Target
+from deployments.commands.target import CommandTarget
 from deployments.gateway.operators import ADMIN_KEY, headers_by_key, headers_by_ray
 from deployments.process.direct_http import direct_client
 
@@ -62,7 +62,7 @@ class GatewayPages:
         self._client.close()
 
 
-def admin_ports(target: Target, pages: GatewayPages) -> list[AdminPort]:
+def admin_ports(target: CommandTarget, pages: GatewayPages) -> list[AdminPort]:
     """Return the admin ports of the gateways that a command asks.
 
     A URL may be that of the apps' port, if the same gateway's admin port is the usual one or one of the next two.

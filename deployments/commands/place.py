@@ -19,7 +19,7 @@ from cluster.placement.report import domain_blast_radius, domain_uses, fragmenta
 from cluster.placement.topology_file import TOPOLOGY_FILE, TopologyFile
 from cluster.spec import cluster_file
 from cluster.spec.yaml_tree import read_tree
-from deployments.launch.read_file import read_text
+from deployments.process.read_file import read_text
 
 
 def place(  # noqa: PLR0913 - one parameter for each option of the command

@@ -20,7 +20,7 @@ from cluster.planning.plan_file import PLAN_FILE
 from cluster.planning.planner import Plan
 from cluster.planning.planner import plan as make_plan
 from cluster.planning.published import PREDICTED_ROWS
-from deployments.launch.read_file import read_text
+from deployments.process.read_file import read_text
 
 SHOWN_SERVING = 8
 """Most alternatives shown that serve within the SLO."""

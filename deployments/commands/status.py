@@ -10,11 +10,11 @@ from rich.text import Text
 from deployments.commands.fitted_table import print_rows
 from deployments.commands.gateway_report import report_of_gateways
 from deployments.commands.scaling_table import print_scaling
-from deployments.commands.target import Target
+from deployments.commands.target import CommandTarget
 from deployments.commands.waiting_gangs import print_waiting
 
 
-def status(target: Target, *, as_json: bool, console: Console) -> None:
+def status(target: CommandTarget, *, as_json: bool, console: Console) -> None:
     """Print what RackServe runs.
 
     Args:

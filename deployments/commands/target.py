@@ -19,7 +19,7 @@ CONNECT_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class CommandTarget:
     """What a command asks; one of the two is given.
 
     Attributes:
@@ -31,7 +31,7 @@ class Target:
     address: str = ""
 
 
-def target_of(urls: Sequence[str], address: str, variable: str = ADMIN_URL, default: str = "auto") -> Target:
+def target_of(urls: Sequence[str], address: str, variable: str = ADMIN_URL, default: str = "auto") -> CommandTarget:
     """Return what the options name; what is given on the command line comes before the environment.
 
     Args:
@@ -53,7 +53,7 @@ def target_of(urls: Sequence[str], address: str, variable: str = ADMIN_URL, defa
         urls, address = ((), default) if default == "auto" else ((default,), "")
     if address:
         check_listening(address)
-    return Target(tuple(_plain(url) for url in urls), address)
+    return CommandTarget(tuple(_plain(url) for url in urls), address)
 
 
 def check_listening(address: str) -> None:

@@ -19,7 +19,7 @@ from cluster.spec.tenants_file import TENANTS_FILE
 from cluster.spec.yaml_tree import read_tree
 from deployments.commands.place import empty_placement
 from deployments.commands.plan import shape_of
-from deployments.launch.read_file import read_text
+from deployments.process.read_file import read_text
 
 KINDS: Final[tuple[tuple[str, FileKind[Any]], ...]] = (
     ("models", CLUSTER_FILE),

@@ -11,12 +11,12 @@ from rich.text import Text
 from cluster.errors import ClusterUnreachableError
 from deployments.commands.fitted_table import print_rows
 from deployments.commands.gateway_pages import GatewayPages, admin_ports
-from deployments.commands.target import Target
+from deployments.commands.target import CommandTarget
 
 ADMIN_TIMEOUT_S = 3.0
 
 
-def why(request_id: str, target: Target, *, as_json: bool, console: Console) -> None:
+def why(request_id: str, target: CommandTarget, *, as_json: bool, console: Console) -> None:
     """Print the decision for a request, or without an id the last decisions.
 
     Args:
@@ -41,7 +41,7 @@ def why(request_id: str, target: Target, *, as_json: bool, console: Console) -> 
         console.print("no request yet")
 
 
-def _ask(request_id: str, target: Target) -> Iterator[dict[str, Any]]:
+def _ask(request_id: str, target: CommandTarget) -> Iterator[dict[str, Any]]:
     """Yield the gateways' entries; only the gateway that decided about a request has one for it."""
     pages = GatewayPages(ADMIN_TIMEOUT_S)
     answered = False

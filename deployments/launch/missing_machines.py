@@ -8,7 +8,7 @@ from dataclasses import replace
 import deployments.ray_api as ray_api
 from cluster.placement.gang_of_model import gang_of_model, needs_gang
 from cluster.placement.node_labels import live_node, neighbours_adjacent
-from cluster.placement.shortage import Machine, ReplicaNeeds, shortages
+from cluster.placement.shortage import ReplicaNeeds, WholeMachine, shortages
 from cluster.spec.cluster_spec import ClusterSpec, ModelSpec
 from deployments import app
 from deployments.gang_placement.live_cluster import host_of
@@ -40,7 +40,7 @@ def _needs(model: ModelSpec) -> ReplicaNeeds:
     return ReplicaNeeds(max(1, model.replicas.min), gang, not is_gang, gpus, model.cpus)
 
 
-def _rooms(machines: Sequence[ray_api.Machine]) -> list[Machine]:
+def _rooms(machines: Sequence[ray_api.Machine]) -> list[WholeMachine]:
     """Return the machines with names that people know: hosts, with the node's id where several nodes share one."""
     nodes_on = Counter(host_of(machine) for machine in machines)
     names = {
@@ -49,4 +49,4 @@ def _rooms(machines: Sequence[ray_api.Machine]) -> list[Machine]:
     }
     cpus = {names[machine.node_id]: machine.cpus for machine in machines}
     nodes = [live_node(names[each.node_id], each.labels, each.gpus, each.free_gpus) for each in machines]
-    return [Machine(live.node, cpus[live.node.name]) for live in neighbours_adjacent(nodes, {n: n for n in cpus})]
+    return [WholeMachine(live.node, cpus[live.node.name]) for live in neighbours_adjacent(nodes, {n: n for n in cpus})]

@@ -13,10 +13,10 @@ from cluster.launch.render import render, template_name
 from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.launch_spec import LaunchSpec
-from deployments.cluster_rules import cluster_rules
-from deployments.launch.read_file import read_text
 from deployments.models.builtins import BUILTIN_MODELS
 from deployments.models.source import cache_folder
+from deployments.process.read_file import read_text
+from deployments.replica.cluster_rules import cluster_rules
 
 _AWS_CLIENT = ("boto3", "boto3")
 _CLIENTS = {

@@ -17,7 +17,7 @@ from cluster.spec.tenants_file import TENANTS_FILE
 from deployments.gateway.admin_key import with_admin_key_read
 from deployments.gateway.tenant_keys import with_keys_read
 from deployments.gateway.tenants_watch import TenantsWatch
-from deployments.launch.read_file import read_text
+from deployments.process.read_file import read_text
 from deployments.standalone.gateway import StandaloneGateway
 from deployments.standalone.server_list import ServerList
 from deployments.standalone.server_settings import ServerDefaults

@@ -8,7 +8,7 @@ import structlog
 
 from cluster.errors import SpecError, SpecProblem
 from cluster.spec.servers_file import SERVERS_FILE, ServerSpec
-from deployments.launch.read_file import read_text
+from deployments.process.read_file import read_text
 from deployments.standalone.server_address import ServerAddress
 
 _log = structlog.get_logger("rackserve.gateway")

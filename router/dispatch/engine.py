@@ -6,7 +6,7 @@ from router.estimator.pending_prefill import PendingPrefill
 from router.replicas.engine_load import EngineLoad
 
 
-class Engine:
+class SharedEngine:
     """What the records of one server's models share.
 
     Attributes:
@@ -29,13 +29,13 @@ class Engines:
     """
 
     def __init__(self) -> None:
-        self._engines: WeakValueDictionary[str, Engine] = WeakValueDictionary()
+        self._engines: WeakValueDictionary[str, SharedEngine] = WeakValueDictionary()
 
-    def __getitem__(self, replica_id: str) -> Engine:
+    def __getitem__(self, replica_id: str) -> SharedEngine:
         """Return the engine of a replica; a new one if none of its models is known."""
         engine = self._engines.get(replica_id)
         if engine is None:
-            engine = self._engines[replica_id] = Engine()
+            engine = self._engines[replica_id] = SharedEngine()
         return engine
 
     def __len__(self) -> int:

@@ -1,6 +1,6 @@
 """A gateway's one record of a replica: its last report, what is expected of it, how it behaves, and the room it has."""
 
-from router.dispatch.engine import Engine
+from router.dispatch.engine import SharedEngine
 from router.dispatch.health import Health
 from router.estimator.replica_estimator import ReplicaEstimator
 from router.flow_control.replica_slots import ReplicaSlots
@@ -21,8 +21,8 @@ class Replica(ReplicaEstimator):
 
     __slots__ = ("_engine", "health", "slots")
 
-    def __init__(self, endpoint: Endpoint, engine: Engine | None = None) -> None:
-        self._engine = engine or Engine()  # kept as long as this record is
+    def __init__(self, endpoint: Endpoint, engine: SharedEngine | None = None) -> None:
+        self._engine = engine or SharedEngine()  # kept as long as this record is
         super().__init__(endpoint, engine=self._engine.load, pending=self._engine.pending)
         self.health = Health()
         self.slots = ReplicaSlots(endpoint.max_requests)

@@ -236,7 +236,7 @@ def test_mistakes_in_a_tenants_file_are_told_with_their_lines(tmp_path: Path) ->
 def test_it_imports_no_ray() -> None:
     """The gateway alone runs where Ray is not installed."""
     program = (
-        "import sys, deployments.commands.cli, deployments.standalone.foreground\n"
+        "import sys, deployments.cli.main, deployments.standalone.foreground\n"
         "bad = sorted(m for m in sys.modules if m.split('.')[0] in {'ray', 'vllm', 'torch', 'grpc'})\n"
         "print(bad)"
     )

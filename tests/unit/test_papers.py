@@ -9,8 +9,8 @@ import yaml
 from typer.main import get_command
 
 from cluster.spec import cluster_file
-from deployments.cluster_rules import cluster_rules
-from deployments.commands import cli
+from deployments.cli import main as cli
+from deployments.replica.cluster_rules import cluster_rules
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPERS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")

@@ -10,7 +10,7 @@ from rich.live import Live
 
 from cluster.errors import ClusterUnreachableError
 from deployments.commands.gateway_pages import AdminPort, GatewayPages, admin_ports
-from deployments.commands.target import Target
+from deployments.commands.target import CommandTarget
 from deployments.commands.top.reading import Reading, read
 from deployments.commands.top.recent import Recent
 from deployments.commands.top.screen import screen
@@ -19,7 +19,7 @@ MAX_AT_ONCE = 16
 """Most gateways asked at a time."""
 
 
-def top(target: Target, *, interval_s: float, once: bool, console: Console) -> None:
+def top(target: CommandTarget, *, interval_s: float, once: bool, console: Console) -> None:
     """Show models and replicas until interrupted; a gateway that does not answer is left out.
 
     Args:

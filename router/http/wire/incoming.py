@@ -19,7 +19,7 @@ class IncomingRequest(msgspec.Struct, gc=False):
     Attributes:
         method: the method, as sent.
         url: path and query, as sent on to a replica.
-        path: the path in normal form (see `Target`), without the query; ASCII.
+        path: the path in normal form (see `RequestTarget`), without the query; ASCII.
         query: the query as sent, or b"".
         headers: values of the headers in `READ` and of those that `gateway.forward_headers` names, by name in lower
             case; b"": the header is to be ignored.

@@ -10,7 +10,7 @@ from router.http.wire.chunk_sizes import ChunkSizes
 from router.http.wire.content_coding import ACCEPTED, BodyDecoder, ContentCodingError, understood
 from router.http.wire.incoming import BYTE_ORDER_MARK, EncodedRequest, IncomingRequest, RefusedRequest
 from router.http.wire.request_headers import READ, DoubledHeaderError, joined
-from router.http.wire.target import USUAL, Target, TargetError, read_target
+from router.http.wire.target import USUAL, RequestTarget, TargetError, read_target
 from router.http.wire.websocket import take_key
 from router.outcome import Outcome
 
@@ -255,7 +255,7 @@ class RequestParser:
             return False
         return True
 
-    def _target(self, url: bytes, method: bytes) -> Target | None:
+    def _target(self, url: bytes, method: bytes) -> RequestTarget | None:
         try:
             return read_target(url)
         except TargetError as error:

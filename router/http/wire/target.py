@@ -36,7 +36,7 @@ class TargetError(Exception):
     """The target cannot be served; the message is for the client."""
 
 
-class Target(msgspec.Struct, gc=False):
+class RequestTarget(msgspec.Struct, gc=False):
     """A request's target.
 
     Attributes:
@@ -51,7 +51,7 @@ class Target(msgspec.Struct, gc=False):
     url: bytes
 
 
-def read_target(sent: bytes) -> Target:
+def read_target(sent: bytes) -> RequestTarget:
     """Read a target.
 
     Doubled slashes and one slash at the end are mistakes in joining a base URL with a path, so they are dropped.
@@ -60,7 +60,7 @@ def read_target(sent: bytes) -> Target:
         TargetError: it is no path and no absolute URL, or its path climbs with `..`.
     """
     if sent == ANY:
-        return Target(ANY, b"", ANY)
+        return RequestTarget(ANY, b"", ANY)
     origin = _ORIGIN.match(sent)
     if origin is not None:
         sent = sent[origin.end() :]
@@ -72,7 +72,7 @@ def read_target(sent: bytes) -> Target:
     path, mark, query = sent.partition(b"?")
     path = _normal(_without_empty_segments(path))
     url = path.replace(b"?", b"%3F").replace(b"#", b"%23")
-    return Target(path, query, url + mark + query)
+    return RequestTarget(path, query, url + mark + query)
 
 
 def _without_empty_segments(path: bytes) -> bytes:

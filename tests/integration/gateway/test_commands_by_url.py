@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cluster.errors import ClusterError, ClusterUnreachableError
-from deployments.commands import cli
+from deployments.cli import main as cli
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 from tests.integration.cluster.running_application import free_port

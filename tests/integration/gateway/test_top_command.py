@@ -5,7 +5,7 @@ import asyncio
 from typer.testing import CliRunner
 
 from cluster.errors import ClusterUnreachableError
-from deployments.commands import cli
+from deployments.cli import main as cli
 from router.replicas.load_report import LoadReport
 from tests.integration.gateway.running_gateway import ask, request, running_gateway
 from tests.integration.gateway.scripted_replica import Received, ScriptedReplica, plain

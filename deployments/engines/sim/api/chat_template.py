@@ -9,7 +9,7 @@ from deployments.engines.sim.api.errors import bad_request
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 
 
-class Part(msgspec.Struct):
+class ContentPart(msgspec.Struct):
     """One part of a message's content."""
 
     type: str
@@ -20,7 +20,7 @@ class Message(msgspec.Struct):
     """One message of a chat."""
 
     role: str
-    content: str | list[Part] | None = None
+    content: str | list[ContentPart] | None = None
     tool_calls: msgspec.Raw = msgspec.Raw()
 
 

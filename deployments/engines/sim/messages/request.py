@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from deployments.engines.sim.api.chat_template import Message, Part
+from deployments.engines.sim.api.chat_template import ContentPart, Message
 from deployments.engines.sim.api.errors import bad_request
 from deployments.engines.sim.api.sampling import StreamOptions
 from deployments.engines.sim.chat.request import ChatRequest
@@ -168,7 +168,7 @@ def _translated(message: AnthropicMessage) -> list[Message]:
         for block in message.content
         if block.type == "tool_result"
     ]
-    parts = [Part("text", one.text) if one.type == "text" else Part(one.type) for one in message.content]
+    parts = [ContentPart("text", one.text) if one.type == "text" else ContentPart(one.type) for one in message.content]
     parts = [part for part in parts if part.type in ("text", "image")]
     calls = [
         {

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from deployments.engines.sim.api.chat_template import Message, Part
+from deployments.engines.sim.api.chat_template import ContentPart, Message
 from deployments.engines.sim.api.decoding import convert
 from deployments.engines.sim.api.errors import bad_value
 from deployments.engines.sim.chat.request import ChatRequest
@@ -21,7 +21,7 @@ class InputItem(msgspec.Struct):
 
     type: str = "message"
     role: str | None = None
-    content: str | list[Part] | None = None
+    content: str | list[ContentPart] | None = None
     call_id: str | None = None
     name: str | None = None
     arguments: str | None = None

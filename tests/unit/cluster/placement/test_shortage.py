@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import pytest
 
 from cluster.placement.gang import Gang
-from cluster.placement.shortage import Machine, ReplicaNeeds, shortages
+from cluster.placement.shortage import ReplicaNeeds, WholeMachine, shortages
 from cluster.placement.topology import Node
 
 
-def machines(*gpus: int, accelerator: str = "", cpus: float = 8) -> list[Machine]:
+def machines(*gpus: int, accelerator: str = "", cpus: float = 8) -> list[WholeMachine]:
     """Return machines of one domain with these GPUs each."""
-    return [Machine(Node(f"n{n}", "d", "r", count, accelerator), cpus) for n, count in enumerate(gpus)]
+    return [WholeMachine(Node(f"n{n}", "d", "r", count, accelerator), cpus) for n, count in enumerate(gpus)]
 
 
 def needs(model: str = "m", replicas: int = 1, tensor: int = 1, **more: float | bool | str) -> ReplicaNeeds:
@@ -44,7 +44,9 @@ def test_what_fits_lacks_nothing() -> None:
         (needs(cpus=64), machines(0), "a replica wants 64 CPUs on one machine; the largest has 8"),
     ],
 )
-def test_what_is_missing_is_told_with_what_there_is(wanted: ReplicaNeeds, there: Sequence[Machine], words: str) -> None:
+def test_what_is_missing_is_told_with_what_there_is(
+    wanted: ReplicaNeeds, there: Sequence[WholeMachine], words: str
+) -> None:
     """How many GPUs or CPUs, of which kind, where, and how many there are."""
     assert words in shortages([wanted], there)["m"]
 
@@ -57,11 +59,11 @@ def test_models_share_the_machines() -> None:
 
 def test_a_group_does_not_span_domains() -> None:
     """Enough GPUs in all do not help if no domain has them together."""
-    apart = [Machine(Node(name, name, name, 4), 8) for name in ("a", "b")]
+    apart = [WholeMachine(Node(name, name, name, 4), 8) for name in ("a", "b")]
     assert "needs 8 GPUs in one domain" in shortages([needs(tensor=8)], apart)["m"]
 
 
 def test_contradicting_labels_are_the_reason() -> None:
     """A domain in two racks is told rather than raised."""
-    torn = [Machine(Node("a", "d", "r1", 4), 8), Machine(Node("b", "d", "r2", 4), 8)]
+    torn = [WholeMachine(Node("a", "d", "r1", 4), 8), WholeMachine(Node("b", "d", "r2", 4), 8)]
     assert "labels are wrong" in shortages([needs()], torn)["m"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployments.commands import cli
+from deployments.cli import main as cli
 from deployments.commands.size_option import size_bytes
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from cluster.errors import ClusterUnreachableError, SpecError
-from deployments.commands.target import APPS_URL, Target, check_listening, target_of
+from deployments.commands.target import APPS_URL, CommandTarget, check_listening, target_of
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_urls_may_be_written_as_people_do(url: str, plain: str) -> None:
     """Without a scheme, with a slash, with the API's path."""
-    assert target_of([url], "") == Target((plain,))
+    assert target_of([url], "") == CommandTarget((plain,))
 
 
 @pytest.mark.parametrize("url", ["", "ftp://h", "http://", "://h"])
@@ -49,19 +49,19 @@ def test_what_is_no_url_is_told(url: str) -> None:
 def test_the_command_line_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch, listening: str) -> None:
     """An option that is given decides; else a gateway that the environment names, then its Ray cluster."""
     monkeypatch.setenv("RAY_ADDRESS", listening)
-    assert target_of([], "") == Target(address=listening)
+    assert target_of([], "") == CommandTarget(address=listening)
     monkeypatch.setenv("RACKSERVE_ADMIN_URL", "http://a:1, http://b:2")
-    assert target_of([], "") == Target(("http://a:1", "http://b:2"))
-    assert target_of(["http://c:3"], "") == Target(("http://c:3",))
-    assert target_of([], listening) == Target(address=listening)
+    assert target_of([], "") == CommandTarget(("http://a:1", "http://b:2"))
+    assert target_of(["http://c:3"], "") == CommandTarget(("http://c:3",))
+    assert target_of([], listening) == CommandTarget(address=listening)
     monkeypatch.setenv("RACKSERVE_URL", "http://apps:8000")
-    assert target_of([], "", variable=APPS_URL) == Target(("http://apps:8000",))
+    assert target_of([], "", variable=APPS_URL) == CommandTarget(("http://apps:8000",))
 
 
 def test_without_anything_the_commands_own_default_counts() -> None:
     """The Ray cluster on this machine, or a URL."""
-    assert target_of([], "") == Target(address="auto")
-    assert target_of([], "", default="http://127.0.0.1:8000") == Target(("http://127.0.0.1:8000",))
+    assert target_of([], "") == CommandTarget(address="auto")
+    assert target_of([], "", default="http://127.0.0.1:8000") == CommandTarget(("http://127.0.0.1:8000",))
 
 
 def test_both_options_are_a_mistake(listening: str) -> None:

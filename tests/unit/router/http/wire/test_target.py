@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.http.wire.target import USUAL, Target, TargetError, read_target
+from router.http.wire.target import USUAL, RequestTarget, TargetError, read_target
 
 CHAT = b"/v1/chat/completions"
 
@@ -22,7 +22,7 @@ CHAT = b"/v1/chat/completions"
 )
 def test_every_spelling_is_one_path(sent: bytes) -> None:
     """Joined wrongly, percent-encoded, in absolute form: engines see the plain path."""
-    assert read_target(sent) == Target(CHAT, b"", CHAT)
+    assert read_target(sent) == RequestTarget(CHAT, b"", CHAT)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_every_spelling_is_one_path(sent: bytes) -> None:
 )
 def test_what_is_kept(sent: bytes, path: bytes, query: bytes, url: bytes) -> None:
     """The query stays as it was sent; a path keeps encoded what must be; the slashes of a model's name count."""
-    assert read_target(sent) == Target(path, query, url)
+    assert read_target(sent) == RequestTarget(path, query, url)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_what_is_refused(sent: bytes) -> None:
 
 def test_usual_targets_are_in_normal_form() -> None:
     """They are taken as they are, without being read."""
-    assert all(read_target(target) == Target(target, b"", target) for target in USUAL)
+    assert all(read_target(target) == RequestTarget(target, b"", target) for target in USUAL)
 
 
 def test_a_path_encoded_many_times_over_costs_no_more() -> None:

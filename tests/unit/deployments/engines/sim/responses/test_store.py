@@ -1,6 +1,6 @@
 """How many responses are kept."""
 
-from deployments.engines.sim.api.chat_template import Message, Part
+from deployments.engines.sim.api.chat_template import ContentPart, Message
 from deployments.engines.sim.responses.store import MAX_CHARS, MAX_RESPONSES, ResponseStore, StoredResponse
 
 
@@ -19,7 +19,7 @@ def test_long_chats_take_more_room() -> None:
     store = ResponseStore()
     half = "x" * (MAX_CHARS // 2)
     store.keep(StoredResponse({"id": "a"}, [Message("user", half)]))
-    store.keep(StoredResponse({"id": "b"}, [Message("user", [Part("text", half)])]))
+    store.keep(StoredResponse({"id": "b"}, [Message("user", [ContentPart("text", half)])]))
     assert store.get("a") is not None
     store.keep(StoredResponse({"id": "c"}, [Message("user", half * 3)]))
     assert [store.get(name) is None for name in "abc"] == [True, True, False]

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deployments import __version__
-from deployments.commands import cli
+from deployments.cli import main as cli
 
 ROOT = Path(__file__).parents[4]
 COMMANDS = ("serve", "status", "chat", "gateway", "demo", "models")

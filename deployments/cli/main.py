@@ -10,9 +10,9 @@ from rich.console import Console
 
 from cluster.errors import RackServeError, SpecError
 from deployments import __version__
+from deployments.cli import files, observe, operate
+from deployments.cli.shared import RayAddress
 from deployments.commands.gateway import gateway
-from deployments.commands.options import files, observe, operate
-from deployments.commands.options.shared import RayAddress
 from deployments.commands.replay import replay
 from deployments.commands.target import check_listening
 from deployments.process.logs import configure_logs

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deployments.commands.options.shared import RayAddress
+from deployments.cli.shared import RayAddress
 from deployments.commands.target import check_listening
 
 # ruff: noqa: PLC0415, FBT002 - imports inside: Ray takes seconds to load; Typer reads flags from signatures

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deployments.commands.options.shared import Address, AsJson, RayAddress, Urls
+from deployments.cli.shared import Address, AsJson, RayAddress, Urls
 from deployments.commands.target import APPS_URL, check_listening, target_of
 
 # ruff: noqa: PLC0415, FBT002, PLR0913, PLR0917

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from deployments.commands.options.shared import AsJson
+from deployments.cli.shared import AsJson
 
 # ruff: noqa: PLC0415, FBT002, PLR0913, PLR0917
 # Imports inside: a subcommand loads only what it needs. Flags and many parameters: Typer reads them from signatures.

@@ -4,7 +4,7 @@ import pytest
 
 from cluster.errors import SpecError
 from cluster.spec import cluster_file
-from deployments.cluster_rules import cluster_rules
+from deployments.replica.cluster_rules import cluster_rules
 
 
 def problems(text: str) -> dict[str, str]:
