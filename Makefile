@@ -24,7 +24,7 @@ setup: ## The environment (.venv), the small real model, Helm for tests; quick w
 demo: setup ## Two replicas of a real model on this machine, one question, the answer (KEEP=1: leave it serving)
 	@$(BIN)/rackserve demo $(if $(KEEP),--keep)
 
-test: setup check ## What every change must pass; under 20 minutes on two cores
+test: setup check ## What every change must pass
 	@.setup/prometheus
 	$(APART) $(DURATIONS)/apart.txt -m "not (ray or vllm or long)" $(BEYOND_UNITS)
 	$(TOGETHER) $(DURATIONS)/together.txt -m "(ray or vllm) and not long" $(BEYOND_UNITS)
