@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cluster.spec.servers_file import ServerSpec, sendable_key
 from deployments.standalone.server_address import ServerAddress, address_at
-from router.http.wire.upstream_tls import client_context
+from router.http.wire.upstream.upstream_tls import client_context
 
 
 @dataclass(frozen=True, slots=True)

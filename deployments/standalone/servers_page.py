@@ -13,7 +13,7 @@ from cluster.spec.servers_file import SERVERS_FILE
 from deployments.standalone.server import Server
 from deployments.standalone.server_list import ServerList
 from router.http.api.errors import error_body
-from router.http.wire.incoming import IncomingRequest
+from router.http.wire.request.incoming import IncomingRequest
 from router.outcome import Outcome
 
 PATH = b"/servers"

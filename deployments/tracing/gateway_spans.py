@@ -8,7 +8,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from router.dispatch.attempt import Attempt
 from router.estimator.expectation import Usage
-from router.http.wire.incoming import IncomingRequest
+from router.http.wire.request.incoming import IncomingRequest
 from router.outcome import Outcome
 from router.request import RoutingRequest
 
@@ -17,7 +17,7 @@ FINE: Final = frozenset({Outcome.OK, Outcome.CLIENT_LEFT})
 
 
 class GatewaySpan:
-    """The span of one request; implements `router.http.tracing.RequestSpan`."""
+    """The span of one request; implements `router.http.data_plane.tracing.RequestSpan`."""
 
     __slots__ = ("_span",)
 
@@ -51,7 +51,7 @@ class GatewaySpan:
 
 
 class GatewayTracer:
-    """Makes the gateway's spans; implements `router.http.tracing.Tracer`.
+    """Makes the gateway's spans; implements `router.http.data_plane.tracing.Tracer`.
 
     Args:
         provider: where spans go.

@@ -5,12 +5,12 @@ they may take the other. So a body that can be read in two ways is refused, and 
 into it wherever more than one can be meant.
 """
 
+from router.http.access_control.auth import Tenant
 from router.http.api.envelope import Envelope, EnvelopeError, check_model_is_named_once, read_json
 from router.http.api.form import read_form, with_model_field
 from router.http.api.paths import Body
-from router.http.auth import Tenant
-from router.http.data_plane import DataPlane
-from router.http.wire.incoming import IncomingRequest
+from router.http.data_plane.data_plane import DataPlane
+from router.http.wire.request.incoming import IncomingRequest
 from router.outcome import Outcome
 
 MAX_LISTED = 20

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from router.http.answers import Answers
+from router.http.access_control.auth import ANONYMOUS, Tenant
 from router.http.api.azure import PREFIX as AZURE
 from router.http.api.azure import azure_target
 from router.http.api.envelope import Envelope, EnvelopeError, salted, with_members
@@ -10,17 +10,17 @@ from router.http.api.paths import Body, why_not_found, with_more_paths
 from router.http.api.response_id import BY_ID, CREATE_RESPONSE, is_response_id, new_response_id, response_path
 from router.http.api.urgency import asked_priority, asked_wait_s
 from router.http.asked_model import AskedModel, AskedModelError, read_body
-from router.http.auth import ANONYMOUS, Tenant
-from router.http.client import Client
-from router.http.data_plane import DataPlane
-from router.http.exchange import Exchange
-from router.http.model_flow import ModelFlow
-from router.http.model_list import MODELS, ModelList
-from router.http.pages import READ_ONLY, Pages
-from router.http.pinned_exchange import PinnedExchange
-from router.http.realtime import REALTIME, Realtime, model_in, with_model
-from router.http.response_lookup import ResponseLookup
-from router.http.wire.incoming import IncomingRequest
+from router.http.connection.client import Client
+from router.http.data_plane.answers import Answers
+from router.http.data_plane.data_plane import DataPlane
+from router.http.exchange.exchange import Exchange
+from router.http.exchange.pinned_exchange import PinnedExchange
+from router.http.exchange.realtime import REALTIME, Realtime, model_in, with_model
+from router.http.exchange.response_lookup import ResponseLookup
+from router.http.models.model_flow import ModelFlow
+from router.http.pages.model_list import MODELS, ModelList
+from router.http.pages.pages import READ_ONLY, Pages
+from router.http.wire.request.incoming import IncomingRequest
 from router.outcome import Outcome
 from router.request import RoutingRequest
 

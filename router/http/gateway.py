@@ -14,18 +14,18 @@ from cluster.autoscaling.scaling_view import ScalingView
 from cluster.clock import Clock
 from cluster.spec.cluster_spec import ModelSpec
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
-from router.http.access_log import AccessLog
-from router.http.admin_access import AdminAccess
-from router.http.admin_pages import AdminPages
-from router.http.auth import Authenticator, OpenAccess, keys_of
-from router.http.client_connection import ClientConnection, Handler, OpenConnections
-from router.http.cors import Cors
-from router.http.data_plane import TICK_S, DataPlane
+from router.http.access_control.admin_access import AdminAccess
+from router.http.access_control.auth import Authenticator, OpenAccess, keys_of
+from router.http.access_control.cors import Cors
+from router.http.connection.client_connection import ClientConnection, Handler, OpenConnections
+from router.http.data_plane.access_log import AccessLog
+from router.http.data_plane.data_plane import TICK_S, DataPlane
+from router.http.data_plane.page_request import get_page
+from router.http.data_plane.tracing import Tracer
 from router.http.front import Front
-from router.http.page_request import get_page
-from router.http.pages import Pages
-from router.http.readiness import Readiness, readiness_of
-from router.http.tracing import Tracer
+from router.http.pages.admin_pages import AdminPages
+from router.http.pages.pages import Pages
+from router.http.pages.readiness import Readiness, readiness_of
 from router.http.wire.listen import Listener, first_free_socket, shared_socket
 from router.http.wire.server_certificate import ServerCertificate
 from router.prefix_cache.exact import ResidencyDelta
@@ -33,7 +33,7 @@ from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 
 if TYPE_CHECKING:
-    from router.http.operations import Operation
+    from router.http.pages.operations import Operation
 
 LOOPBACK = "127.0.0.1"
 """Address that only this machine reaches."""

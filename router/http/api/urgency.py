@@ -3,7 +3,7 @@
 from math import inf
 
 from router.flow_control.priority import Priority, priority_named
-from router.http.wire.incoming import IncomingRequest
+from router.http.wire.request.incoming import IncomingRequest
 
 _MAX_DIGITS = 12
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from router.http.replica_route import ReplicaRoute
-from router.http.wire.upstream import UpstreamPool
+from router.http.data_plane.replica_route import ReplicaRoute
+from router.http.wire.upstream.upstream import UpstreamPool
 from router.replicas.access import Access
 from router.replicas.endpoint import Endpoint
 from tests.integration.gateway.certificates import CertificateAuthority

@@ -12,7 +12,7 @@ from cluster.spec.cluster_spec import ModelSpec
 from router.dispatch.health import ERRORS_IN_A_ROW
 from router.http.gateway import Gateway
 from router.http.wire.chunked import LAST_CHUNK, chunk
-from router.http.wire.unread_answer import MOST_BYTES
+from router.http.wire.upstream.unread_answer import MOST_BYTES
 from router.outcome import Outcome
 from tests.integration.gateway.running_gateway import ask, request, running_gateway
 from tests.integration.gateway.scripted_replica import SSE_HEAD, Received, Script, ScriptedReplica, plain

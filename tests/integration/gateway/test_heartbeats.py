@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from router.http.early_answer import COMMENT
+from router.http.exchange.early_answer import COMMENT
 from router.http.wire.chunked import LAST_CHUNK, chunk
 from tests.integration.gateway.running_gateway import NOT_HELD, ask, read_response, request, running_gateway
 from tests.integration.gateway.scripted_replica import SSE_HEAD, Received, Script, ScriptedReplica, plain

@@ -10,9 +10,9 @@ import pytest
 
 from cluster.spec.cluster_spec import ModelSpec
 from router.http.wire.chunked import LAST_CHUNK, chunk
-from router.http.wire.receiver import Sink
 from router.http.wire.response_head import ResponseHead
-from router.http.wire.upstream import UpstreamConnection, UpstreamPool
+from router.http.wire.upstream.receiver import Sink
+from router.http.wire.upstream.upstream import UpstreamConnection, UpstreamPool
 from router.replicas.endpoint import Endpoint
 from tests.integration.gateway.running_gateway import ask, read_response, request, running_gateway, until
 from tests.integration.gateway.scripted_replica import SSE_HEAD, Received, ScriptedReplica, plain

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from router.http.failover import STALE_S
+from router.http.exchange.failover import STALE_S
 from tests.integration.gateway.running_gateway import ask, request, running_gateway
 from tests.integration.gateway.scripted_replica import Received, Script, ScriptedReplica, plain
 from tests.integration.gateway.test_error_answers import resends, row

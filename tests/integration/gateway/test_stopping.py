@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from router.http.client_connection import LAST_WORD_S
+from router.http.connection.client_connection import LAST_WORD_S
 from tests.integration.gateway.running_gateway import read_response, request, running_gateway
 from tests.integration.gateway.scripted_replica import SSE_HEAD, Received, ScriptedReplica
 

@@ -3,9 +3,9 @@
 from random import Random
 
 from cluster.spec.gateway_spec import GatewaySpec
-from router.http.admin_pages import collectors
-from router.http.auth import OpenAccess
-from router.http.data_plane import DataPlane
+from router.http.access_control.auth import OpenAccess
+from router.http.data_plane.data_plane import DataPlane
+from router.http.pages.admin_pages import collectors
 from tests.metrics_table import DocumentedMetric, documented_metrics
 
 

@@ -1,0 +1,1 @@
+"""Who may do what: tenants by their API keys, pages of other origins, operators."""

@@ -1,0 +1,1 @@
+"""What answers mean: their tokens, their text, the events of a stream and how it goes on elsewhere."""

@@ -1,0 +1,109 @@
+"""The part of an answer that is kept to read its tokens and its text from, in bounded memory."""
+
+from typing import Any
+
+from router.estimator.expectation import Usage
+from router.http.api.answers.server_sent_events import data_of, split_events
+from router.http.api.answers.usage import UNKNOWN, counted, first_usage, last_usage, usage_in, usage_of
+from router.http.wire.chunked import ChunkedError, payload
+
+WINDOW = 64 * 1024
+"""Bytes kept of an answer's start and of its end. A shorter answer is kept whole."""
+FOLD_BYTES = 4 * WINDOW
+"""Bytes kept as they came, above which `keep_bounded` cuts them to the window."""
+FOLD_READS = 256
+"""Reads kept as they came, above which `fold_if_long` does."""
+_FIRST_EVENTS = 4
+"""Events in which a stream of `/v1/messages` tells its input tokens: `message_start` is the first but for a `ping`."""
+
+
+class KeptAnswer:
+    """An answer that is no stream which another replica could continue.
+
+    Args:
+        chunked: its bytes have chunk framing.
+        streamed: it is a stream of events.
+
+    Attributes:
+        keep: appends bytes, for streams. It is on the hot path and only appends; call `fold_if_long` at times.
+    """
+
+    __slots__ = ("_bytes", "_chunked", "_head", "_reads", "_streamed", "keep")
+
+    def __init__(self, *, chunked: bool, streamed: bool) -> None:
+        self._chunked = chunked
+        self._streamed = streamed
+        self._head: bytes | None = None
+        self._reads: list[bytes] = []
+        self._bytes = 0
+        self.keep = self._reads.append
+
+    def keep_bounded(self, data: bytes) -> None:
+        """Append bytes of an answer that may come in large reads."""
+        self._reads.append(data)
+        self._bytes += len(data)
+        if self._bytes > FOLD_BYTES:
+            self._fold()
+
+    def fold_if_long(self) -> None:
+        """Cut what is kept to the window if it is over `FOLD_READS` reads; regular calls bound a stream's memory."""
+        if len(self._reads) > FOLD_READS:
+            self._fold()
+
+    def _fold(self) -> None:
+        kept = b"".join(self._reads)
+        if len(kept) > WINDOW:
+            if self._head is None:
+                self._head = kept[:WINDOW]
+            kept = kept[-WINDOW:]
+        self._reads[:] = [kept]
+        self._bytes = len(kept)
+
+    def tail(self) -> bytes:
+        """Return the bytes at the answer's end, as they were sent, at most about `FOLD_BYTES`."""
+        return b"".join(self._reads)
+
+    def whole(self) -> bytes | None:
+        """Return the body without framing; None: it was too long to be kept whole, or its framing is broken."""
+        if self._head is not None:
+            return None
+        try:
+            return payload(self.tail()) if self._chunked else self.tail()
+        except ChunkedError:
+            return None
+
+    def usage(self) -> Usage:
+        """Return the answer's token counts, as far as it tells them."""
+        if self._streamed:
+            return self._stream_usage()
+        body = self.whole()
+        if body is not None:
+            return usage_of(body)
+        found = last_usage(self.tail())
+        return counted(found if found is not None else first_usage(self._unframed_head()))
+
+    def _unframed_head(self) -> bytes:
+        head = self._head or self.tail()[:WINDOW]
+        try:
+            return payload(head) if self._chunked else head
+        except ChunkedError:
+            return b""
+
+    def _stream_usage(self) -> Usage:
+        """Return the counts of the last event that has any; what it lacks is in `message_start`, the first event.
+
+        The last event of `/v1/messages` has the answer's tokens, and in some servers all of them.
+        """
+        last = last_usage(self.tail(), depth=2)
+        if last is None:
+            return UNKNOWN
+        if "output_tokens" in last and "input_tokens_details" not in last:
+            last = self._first_message_usage() | {name: value for name, value in last.items() if value is not None}
+        return counted(last)
+
+    def _first_message_usage(self) -> dict[str, Any]:
+        for event in split_events(self._unframed_head())[0][:_FIRST_EVENTS]:
+            found = usage_in(data_of(event))
+            if found is not None:
+                return found
+        return {}

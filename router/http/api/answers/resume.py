@@ -1,0 +1,93 @@
+"""Continues a stream on another replica after its replica died: what the other one is asked for.
+
+It is asked to continue the text already sent: with `continue_final_message` for chats, with a longer prompt for
+completions. Only engines that are known to continue a message are asked, see `Endpoint.continues_messages`. What they
+answer becomes the rest of the stream in `resumed_stream.py`.
+"""
+
+from typing import Any
+
+import msgspec
+
+from router.http.api.answers.sent_text import SentText
+
+CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+RESUMABLE_PATHS = frozenset({CHAT, COMPLETIONS})
+
+_BLOCKING = ("tools", "functions", "logprobs", "prompt_logprobs", "structured_outputs", "echo", "use_beam_search",
+             "suffix", "return_token_ids", "truncate_prompt_tokens", "prompt_embeds")  # fmt: skip
+"""Fields with which text alone cannot be continued: a grammar, for example, would start anew in the middle."""
+_LIMITS = {CHAT: ("max_completion_tokens", "max_tokens"), COMPLETIONS: ("max_tokens",)}
+"""Fields that limit the answer's tokens; the first that is set counts."""
+_COMPLETION_TOKENS = 16
+"""Limit of a completion whose body sets none (OpenAI's API reference, `max_tokens`)."""
+
+
+def may_be_resumed(body: bytes, sent: SentText) -> dict[str, Any] | None:
+    """Return the client's own body, decoded, if the stream's text can be continued; else None."""
+    try:
+        asked = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if not isinstance(asked, dict) or not sent.resumable or asked.get("n") not in (None, 1):
+        return None
+    formatted = asked.get("response_format") not in (None, {"type": "text"})
+    return None if formatted or any(asked.get(field) for field in _BLOCKING) else asked
+
+
+def tokens_left(path: str, asked: dict[str, Any], sent: SentText) -> int | None:
+    """Return the tokens that are left of the answer's limit, 0 or fewer: it is used up; None: there is no limit."""
+    for field in _LIMITS[path]:
+        limit = asked.get(field)
+        if isinstance(limit, int):
+            return limit - sent.tokens
+    return _COMPLETION_TOKENS - sent.tokens if path == COMPLETIONS else None
+
+
+def continuation_body(path: str, body: bytes, sent: SentText) -> bytes | None:
+    """Return the body that asks another replica to continue where `sent` ends; None where that cannot be asked.
+
+    Args:
+        path: the request's path, one of `RESUMABLE_PATHS`.
+        body: the client's own body, a JSON object.
+        sent: the text that the client has been sent, folded; its limit is not used up.
+    """
+    asked = may_be_resumed(body, sent)
+    if asked is None:
+        return None
+    if not sent.text:
+        return body
+    left = tokens_left(path, asked, sent)
+    for field in _LIMITS[path]:
+        if isinstance(asked.get(field), int):
+            asked[field] = max(1, asked[field] - sent.tokens)
+    if path == COMPLETIONS:
+        asked["max_tokens"] = left
+    if isinstance(asked.get("min_tokens"), int):
+        asked["min_tokens"] = max(0, asked["min_tokens"] - sent.tokens)
+    if path == CHAT:
+        if not _continue_chat(asked, sent.text):
+            return None
+    elif isinstance(asked.get("prompt"), str):
+        asked["prompt"] += sent.text
+    else:
+        return None
+    return msgspec.json.encode(asked)
+
+
+def _continue_chat(asked: dict[str, Any], text: str) -> bool:
+    """Make the assistant's text so far the last message, to be continued; return False where that is impossible."""
+    messages = asked.get("messages")
+    if not isinstance(messages, list) or not messages:
+        return False
+    last = messages[-1]
+    if asked.get("continue_final_message"):
+        if not isinstance(last, dict) or not isinstance(last.get("content"), str):
+            return False
+        asked["messages"] = [*messages[:-1], {**last, "content": last["content"] + text}]
+    else:
+        asked["messages"] = [*messages, {"role": "assistant", "content": text}]
+    asked["continue_final_message"] = True
+    asked["add_generation_prompt"] = False
+    return True

@@ -1,0 +1,1 @@
+"""What all connections of a gateway process share, and the answers that need no replica."""

@@ -1,0 +1,1 @@
+"""One request and its answer: sent to a replica, sent again where that fails, passed on to the client."""

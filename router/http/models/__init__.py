@@ -1,0 +1,1 @@
+"""The served models: each with its dispatcher, and how the event loop runs it."""

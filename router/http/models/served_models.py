@@ -1,0 +1,220 @@
+"""The models of one gateway process, each with its dispatcher; passes news of replicas on to the right one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from random import Random
+
+import structlog
+
+from cluster.autoscaling.figures import GatewayFigures
+from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
+from router.dispatch.dispatcher import Dispatcher
+from router.dispatch.engine import Engines
+from router.dispatch.replica import Replica
+from router.flow_control.limits import AdmissionLimits, TenantLimits, WaitingRoom
+from router.flow_control.priority import Priority, priority_named
+from router.flow_control.rate_limits import RateLimits
+from router.flow_control.verdict import reject
+from router.http.access_control.auth import ANONYMOUS
+from router.http.metrics.meters import Meters
+from router.http.models.model_flow import ModelFlow
+from router.outcome import Outcome
+from router.prefix_cache.exact import ResidencyDelta
+from router.replicas.endpoint import Endpoint
+from router.replicas.load_report import LoadReport
+from router.replicas.model_card import ModelCard, agreed
+from router.scheduling.needed_telemetry import lack, provides
+
+_log = structlog.get_logger("rackserve.gateway")
+
+
+class ServedModels:
+    """The dispatchers of all models, and what they share: tenants' limits and the room for waiting requests.
+
+    Args:
+        spec: bounds of what may wait, and the tenants.
+        meters: counts the waits.
+        rng: breaks ties.
+        now_s: returns the time, monotonic seconds.
+
+    Attributes:
+        flows: each model's dispatcher on the event loop, by model.
+        rates: the tenants' rate limits over all models.
+        room: requests and bytes that wait, of all models together, and their bounds.
+        on_held: called when a request is held because no replica of its model takes requests.
+        engines: the engines that replicas of any model run on.
+        unheard: names of servers whose models nobody knows yet, so a model that is not known may still come.
+    """
+
+    def __init__(self, spec: GatewaySpec, meters: Meters, rng: Random, now_s: Callable[[], float]) -> None:
+        self.flows: dict[str, ModelFlow] = {}
+        self.room = WaitingRoom(spec.max_waiting_requests, spec.max_waiting_bytes)
+        self.on_held: Callable[[], None] = _nothing
+        self.unheard: tuple[str, ...] = ()
+        self.engines = Engines()
+        self._meters = meters
+        self._rng = rng
+        self._now_s = now_s
+        # Without tenants there is nobody to protect from others: each request may ask for any class.
+        anonymous = TenantLimits(max_priority=Priority.HIGH)
+        self._tenants = _limits_by_name(spec.tenants) or {ANONYMOUS.name: anonymous}
+        self.rates = RateLimits(self._tenants, now_s())
+        self._model_of: dict[str, str] = {}
+
+    def dispatchers(self) -> dict[str, Dispatcher]:
+        """Return the dispatchers, by model."""
+        return {name: flow.dispatcher for name, flow in self.flows.items()}
+
+    def replicas(self) -> list[Replica]:
+        """Return the replicas of all models."""
+        return [replica for flow in self.flows.values() for replica in flow.dispatcher.fleet.replicas.values()]
+
+    def card(self, name: str) -> ModelCard:
+        """Return what the replicas of a model that is served say of it.
+
+        Raises:
+            KeyError: there is no such model.
+        """
+        replicas = self.flows[name].dispatcher.fleet.replicas
+        return agreed(replica.endpoint.card for _, replica in sorted(replicas.items()))
+
+    def set_models(self, models: Sequence[ModelSpec]) -> list[Endpoint]:
+        """Serve exactly these models from now on; running requests go on.
+
+        Returns:
+            The endpoints of the replicas whose model is no longer served.
+
+        Raises:
+            PolicyError: a model names a policy that does not exist.
+        """
+        now_s = self._now_s()
+        gone: list[Endpoint] = []
+        for name in self.flows.keys() - {model.name for model in models}:
+            flow = self.flows.pop(name)
+            flow.dispatcher.close(
+                reject(Outcome.MODEL_NOT_FOUND, 1.0, f"the model {name!r} was taken out of the cluster"), now_s
+            )
+            flow.answer_refused()
+            gone += flow.dispatcher.set_replicas((), now_s)[1]
+            self._meters.forget(name)
+        for model in models:
+            limits = AdmissionLimits(
+                max_wait_s=model.max_wait_s, cold_start_timeout_s=model.cold_start_timeout_s, tenants=self._tenants
+            )
+            known = self.flows.get(model.name)
+            if known is None:
+                self.flows[model.name] = self._new_flow(model, limits)
+            else:
+                known.dispatcher.set_limits(limits)
+                known.dispatcher.set_policy(model.policy, now_s)
+                known.room_opened()
+        for endpoint in gone:
+            self._model_of.pop(endpoint.replica_id, None)
+        return gone
+
+    def set_tenants(self, tenants: Sequence[TenantSpec]) -> None:
+        """Apply other tenants' shares and limits from now on; what is used up of a limit that stays, stays used up."""
+        self._tenants = _limits_by_name(tenants)
+        self.rates.set_tenants(self._tenants, self._now_s())
+        for flow in self.flows.values():
+            flow.dispatcher.set_limits(replace(flow.dispatcher.limits, tenants=self._tenants))
+            flow.room_opened()
+
+    def _new_flow(self, model: ModelSpec, limits: AdmissionLimits) -> ModelFlow:
+        dispatcher = Dispatcher(
+            model.name,
+            model.policy,
+            rng=self._rng,
+            limits=limits,
+            room=self.room,
+            rates=self.rates,
+            engines=self.engines,
+        )
+        return ModelFlow(
+            dispatcher,
+            now_s=self._now_s,
+            on_dispatched=self._meters.serve(model.name).dispatched,
+            on_held=self._held,
+        )
+
+    def _held(self) -> None:
+        self.on_held()
+
+    def set_replicas(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+        """Take the replicas that exist, from the directory; those of models that are not served are ignored.
+
+        Returns:
+            The endpoints of the replicas that are gone.
+        """
+        now_s = self._now_s()
+        by_model: dict[str, list[Endpoint]] = {name: [] for name in self.flows}
+        for endpoint in endpoints:
+            if endpoint.model in by_model:
+                by_model[endpoint.model].append(endpoint)
+        self._model_of = {row.replica_id: name for name, rows in by_model.items() for row in rows}
+        all_gone: list[Endpoint] = []
+        for name, rows in by_model.items():
+            flow = self.flows[name]
+            new, gone = flow.dispatcher.set_replicas(rows, now_s)
+            all_gone += gone
+            flow.room_opened()
+            policy = flow.dispatcher.fleet.policy
+            for endpoint in new:
+                if not provides(endpoint, policy):
+                    _log.warning("a replica gets requests only where no other is left", why=lack(policy, endpoint))
+        return all_gone
+
+    def report(self, replica_id: str, report: LoadReport | None) -> None:
+        """Take a replica's load report; None: its reports no longer arrive."""
+        flow = self._flow_of(replica_id)
+        if flow is not None:
+            flow.report(replica_id, report)
+
+    def apply_residency(self, replica_id: str, delta: ResidencyDelta) -> bool:
+        """Take the chunks that a replica's cache gained and lost.
+
+        Returns:
+            False if deltas are missing, so the replica must be asked for a snapshot.
+        """
+        flow = self._flow_of(replica_id)
+        return flow.dispatcher.apply_residency(replica_id, delta) if flow is not None else True
+
+    def _flow_of(self, replica_id: str) -> ModelFlow | None:
+        return self.flows.get(self._model_of.get(replica_id, ""))
+
+    def tick(self) -> None:
+        """Enforce the time limits of requests and replicas; call a few times a second."""
+        for flow in self.flows.values():
+            flow.tick()
+
+    def shut_down(self) -> None:
+        """Refuse all waiting requests, as the gateway stops."""
+        refusal = reject(Outcome.SHUTTING_DOWN, 1.0, "this gateway is stopping; ask again")
+        for flow in self.flows.values():
+            flow.dispatcher.refuse_all(refusal, self._now_s())
+            flow.answer_refused()
+
+    def load(self) -> Mapping[str, GatewayFigures]:
+        """Return the figures for the autoscaler, by model."""
+        now_s = self._now_s()
+        return {name: flow.dispatcher.load(now_s) for name, flow in self.flows.items()}
+
+
+def _limits_by_name(tenants: Sequence[TenantSpec]) -> dict[str, TenantLimits]:
+    return {tenant.name: _limits_of(tenant) for tenant in tenants}
+
+
+def _limits_of(tenant: TenantSpec) -> TenantLimits:
+    priority = priority_named(tenant.priority)
+    rates = {
+        name: value
+        for name in ("requests_per_minute", "tokens_per_minute", "requests_burst", "tokens_burst")
+        if (value := getattr(tenant, name)) is not None
+    }
+    most_urgent = priority_named(tenant.max_priority) if tenant.max_priority is not None else priority
+    return TenantLimits(weight=tenant.weight, priority=priority, max_priority=most_urgent, **rates)
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,104 @@
+"""One complete request, parsed, as the client sent it."""
+
+import re
+from dataclasses import dataclass
+
+import msgspec
+
+from router.http.wire.request.content_coding import BodyDecoder
+from router.outcome import Outcome
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""What some editors write before UTF-8 text. JSON has none, but whoever reads JSON may ignore it (RFC 8259, 8.1)."""
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+class IncomingRequest(msgspec.Struct, gc=False):
+    """One request with its whole body.
+
+    Attributes:
+        method: the method, as sent.
+        url: path and query, as sent on to a replica.
+        path: the path in normal form (see `RequestTarget`), without the query; ASCII.
+        query: the query as sent, or b"".
+        headers: values of the headers in `READ` and of those that `gateway.forward_headers` names, by name in lower
+            case; b"": the header is to be ignored.
+        body: the whole body, without framing and encoding.
+        keep_alive: the client wants to use this connection again.
+        http_1_0: the client speaks HTTP/1.0, so it understands no chunked answer.
+        upgrades: the client asks for a WebSocket; what it sends after this request is the WebSocket's.
+        answer_headers: header lines that every answer to this request carries, each ending in CRLF.
+    """
+
+    method: bytes
+    url: bytes
+    path: bytes
+    query: bytes
+    headers: dict[bytes, bytes]
+    body: bytes
+    keep_alive: bool
+    http_1_0: bool
+    upgrades: bool = False
+    answer_headers: bytes = b""
+
+    def given_id(self) -> bytes | None:
+        """Return the client's own `x-request-id`; None where there is none, or one with odd or too many characters."""
+        given = self.headers.get(b"x-request-id")
+        return given if given is not None and _REQUEST_ID.fullmatch(given) else None
+
+    def upstream_head(
+        self,
+        path_prefix: bytes,
+        head_end: bytes,
+        forwarded: tuple[bytes, ...],
+        request_id: bytes,
+        body_bytes: int,
+    ) -> bytes:
+        """Return a newly made head for the request to a replica.
+
+        Args:
+            path_prefix: what stands before the path at that replica.
+            head_end: the part of the head that is the same for every request to that replica, see `ReplicaRoute`.
+            forwarded: names of the headers that are passed on to it.
+            request_id: the request's id.
+            body_bytes: length of the body that follows, in bytes.
+        """
+        parts = [self.method, b" ", path_prefix, self.url, head_end, request_id]
+        for name in forwarded:
+            value = self.headers.get(name)
+            if value:
+                parts += (b"\r\n", name, b": ", value)
+        parts.append(b"\r\ncontent-length: %d\r\n\r\n" % body_bytes)
+        return b"".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRequest:
+    """A request that could not be read to its end; the connection closes after the answer.
+
+    Attributes:
+        outcome: why it is refused.
+        message: the explanation for the client.
+        path: the request's path, as far as it came; it says whose shape the error has.
+        headers: header lines that the answer carries, each ending in CRLF.
+        head_only: the method is HEAD, so the answer has no body.
+    """
+
+    outcome: Outcome
+    message: str
+    path: bytes = b""
+    headers: bytes = b""
+    head_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRequest:
+    """A request whose body came compressed, and has to be decoded before it is answered.
+
+    Attributes:
+        request: the request, without its body.
+        decoder: decodes the body.
+    """
+
+    request: IncomingRequest
+    decoder: BodyDecoder

@@ -1,0 +1,1 @@
+"""Connections to replicas: requests sent, answers taken as they come."""

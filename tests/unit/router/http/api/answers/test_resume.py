@@ -1,0 +1,87 @@
+"""Another replica is asked to continue where the text ends, for the tokens that are left."""
+
+import json
+
+import pytest
+
+from router.http.api.answers.resume import CHAT, COMPLETIONS, continuation_body, may_be_resumed, tokens_left
+from router.http.api.answers.sent_text import SentText
+
+USER = {"role": "user", "content": "count"}
+
+
+def _sent(text: str, tokens: int) -> SentText:
+    sent = SentText()
+    sent.text, sent.tokens = text, tokens
+    return sent
+
+
+def _asked(path: str, body: dict[str, object], sent: SentText) -> dict[str, object]:
+    asked: dict[str, object] = json.loads(continuation_body(path, json.dumps(body).encode(), sent) or b"null")
+    return asked
+
+
+def test_a_chat_goes_on_from_its_own_text() -> None:
+    """The assistant's text so far becomes the message to continue, and the limits shrink by the tokens sent."""
+    body = {"model": "m", "messages": [USER], "max_tokens": 10, "min_tokens": 1, "temperature": 0}
+    assert _asked(CHAT, body, _sent("one, two", 2)) == {
+        "model": "m",
+        "temperature": 0,
+        "max_tokens": 8,
+        "min_tokens": 0,
+        "messages": [USER, {"role": "assistant", "content": "one, two"}],
+        "continue_final_message": True,
+        "add_generation_prompt": False,
+    }
+
+
+def test_a_continuation_is_continued() -> None:
+    """A request that itself continues a message is resumed within that message."""
+    body = {"messages": [{"role": "assistant", "content": "one,"}], "continue_final_message": True}
+    assert _asked(CHAT, body, _sent(" two", 1))["messages"] == [{"role": "assistant", "content": "one, two"}]
+
+
+def test_a_completion_goes_on_from_a_longer_prompt() -> None:
+    """A text prompt grows by the text sent; token ids and several prompts cannot be resumed."""
+    asked = _asked(COMPLETIONS, {"prompt": "a"}, _sent(" b c", 2))
+    assert (asked["prompt"], asked["max_tokens"]) == ("a b c", 14)
+    for prompt in ([1, 2], ["a"], None):
+        assert _asked(COMPLETIONS, {"prompt": prompt}, _sent(" b c", 2)) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "right"),
+    [
+        (CHAT, {"max_tokens": 20}, 5),
+        (CHAT, {"max_tokens": 99, "max_completion_tokens": 15}, 0),
+        (CHAT, {"max_tokens": None}, None),
+        (COMPLETIONS, {"max_tokens": 20}, 5),
+        (COMPLETIONS, {}, 1),
+        (COMPLETIONS, {"max_tokens": None}, 1),
+    ],
+)
+def test_the_tokens_that_are_left_are_known(path: str, body: dict[str, object], right: int | None) -> None:
+    """A chat's newer field counts before the older one; a completion has 16 tokens where it does not say."""
+    assert tokens_left(path, body, _sent("x", 15)) == right
+
+
+@pytest.mark.parametrize(
+    "field",
+    ['"tools":[{}]', '"response_format":{"type":"json_object"}', '"logprobs":true', '"n":2', '"echo":true',
+     '"suffix":"x"', '"return_token_ids":true', '"structured_outputs":{"regex":"x"}', '"truncate_prompt_tokens":5'],
+)  # fmt: skip
+def test_requests_that_are_more_than_text_are_not_resumed(field: str) -> None:
+    """Requests with grammars, tools, log-probabilities or several choices are not resumed, as text would be wrong."""
+    assert may_be_resumed(b'{"messages":[{"role":"user","content":"a"}],%s}' % field.encode(), _sent("x", 1)) is None
+
+
+def test_empty_fields_do_not_stop_resuming() -> None:
+    """What says nothing, such as no tools or the format `text`, is as if it were not there."""
+    body = {"messages": [USER], "tools": [], "n": 1, "logprobs": False, "response_format": {"type": "text"}}
+    assert _asked(CHAT, body, _sent("x", 1))["continue_final_message"] is True
+
+
+def test_nothing_sent_yet_asks_the_same_again() -> None:
+    """Before any text was sent, the body to resume with is the client's own."""
+    body = b'{ "messages": [] }'
+    assert continuation_body(CHAT, body, _sent("", 0)) == body

@@ -1,0 +1,150 @@
+"""What a client has been sent of a stream is known: its text, its tokens, and whether it can go on elsewhere."""
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.estimator.expectation import Usage
+from router.http.api.answers.sent_text import SentText
+from router.http.api.answers.stream_event import gives_up
+from router.http.wire.chunked import chunk
+
+
+def _event(delta: dict[str, Any], finish: str | None = None, **fields: Any) -> bytes:  # noqa: ANN401 - JSON
+    body = {"id": "cmpl-1", "created": 7, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **fields}
+    return b"data: " + json.dumps(body, ensure_ascii=False).encode() + b"\n\n"
+
+
+def _told(tokens: int) -> dict[str, int]:
+    return {"prompt_tokens": 10, "completion_tokens": tokens, "total_tokens": 10 + tokens}
+
+
+def _sent(*framed: bytes) -> SentText:
+    sent = SentText()
+    for piece in framed:
+        sent.keep(piece)
+    sent.fold()
+    return sent
+
+
+@given(
+    st.lists(st.text(min_size=1, max_size=200), max_size=40),
+    st.lists(st.integers(0, 5000), max_size=10),
+    st.integers(1, 400),
+)
+def test_the_text_is_known_however_it_is_cut(pieces: list[str], cuts: list[int], chunk_bytes: int) -> None:
+    """Text and tokens come out exactly, wherever reads and chunks cut the bytes."""
+    text = _event({"role": "assistant", "content": ""}) + b"".join(_event({"content": piece}) for piece in pieces)
+    framed = b"".join(chunk(text[at : at + chunk_bytes]) for at in range(0, len(text), chunk_bytes))
+    edges = sorted({0, len(framed), *(cut % len(framed) for cut in cuts)})
+    sent = SentText()
+    for start, stop in pairwise(edges):
+        sent.keep(framed[start:stop])
+        sent.fold()
+    assert (sent.text, sent.tokens, sent.resumable) == ("".join(pieces), len(pieces), True)
+    assert not sent.within_event
+
+
+def test_events_may_end_in_crlf_and_stand_beside_comments() -> None:
+    """Any line end, `data:` without a space, names, ids and comments are understood."""
+    lines = [b": ping", b"", b"event: message", b"id: 3", b'data:{"choices":[{"delta":{"content":"one"}}]}', b"", b""]
+    sent = _sent(chunk(b"\r\n".join(lines)), chunk(_event({"content": " two"}) * 2))
+    assert (sent.text, sent.tokens, sent.resumable) == ("one two two", 3, True)
+
+
+def test_memory_is_the_text_not_the_events() -> None:
+    """A long stream is folded as it is sent, so that few of its events are kept; so is one that cannot be resumed."""
+    sent = SentText()
+    for _ in range(10_000):
+        sent.keep(chunk(_event({"content": "word "})))
+        sent.fold_if_long()
+    assert len(sent._kept) <= 300
+    sent.fold()
+    assert sent.text == "word " * 10_000
+    sent.keep(chunk(_event({"reasoning": "hm"})))
+    for _ in range(10_000):
+        sent.keep(chunk(_event({"content": "word "})))
+        sent.fold_if_long()
+    assert len(sent.rest()) < 100_000
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        _event({"tool_calls": [{"index": 0}]}),
+        _event({"function_call": {"name": "f"}}),
+        _event({"reasoning": "hm"}),
+        _event({"reasoning_content": "hm"}),
+        _event({"content": "x"}, choices=[{"index": 1, "delta": {"content": "x"}}]),
+        _event({"content": "x"}, choices=[{"index": 0, "delta": {"content": "x"}, "logprobs": {"content": []}}]),
+        b"data: {broken\n\n",
+        b'data: {"error": "boom"}\n\n',
+        b'data: {"error": {"message": "boom", "code": 500}}\n\n',
+    ],
+)
+def test_what_text_alone_cannot_resume_is_known(event: bytes) -> None:
+    """Tool calls, reasoning, log-probabilities, a second choice, a broken event and an error end resuming."""
+    assert not _sent(chunk(event)).resumable
+
+
+def test_empty_extras_are_only_text() -> None:
+    """Engines write null and empty lists where there is nothing."""
+    extras: dict[str, Any] = {"tool_calls": [], "function_call": None, "reasoning": None, "content": "x"}
+    assert _sent(chunk(_event(extras))).resumable
+
+
+def test_nothing_follows_within_an_event() -> None:
+    """Where a chunk or an event is incomplete, neither an error nor another replica's text can be added."""
+    whole = chunk(_event({"content": "one"}))
+    assert not _sent(whole).within_event
+    assert _sent(whole[:-9]).within_event
+    assert _sent(whole, chunk(b"data: {")).within_event
+
+
+def test_tokens_are_those_that_the_engine_told() -> None:
+    """An event may hold several tokens; where the engine tells none, each event with text is one."""
+    sent = _sent(
+        chunk(_event({"role": "assistant", "content": ""}, usage=_told(0))),
+        chunk(_event({"content": "one two three"}, usage=_told(3))),
+    )
+    assert (sent.tokens, sent.usage()) == (3, Usage(10, None, 3))
+    sent.keep(chunk(_event({"content": " four"}, usage=_told(4))))
+    assert sent.usage_about() == Usage(10, None, 4)
+    untold = _sent(chunk(_event({"content": "one two three"})), chunk(_event({"content": " four"})))
+    assert (untold.tokens, untold.usage()) == (2, Usage())
+
+
+def test_the_last_usage_outlives_a_fold() -> None:
+    """Usage that came before the stream's last bytes were read is not lost."""
+    last = chunk(b"data: " + json.dumps({"choices": [], "usage": _told(4)}).encode() + b"\n\n")
+    for text in ({"content": "x"}, {"reasoning": "hm"}):
+        sent = _sent(chunk(_event(text)), last)
+        sent.keep(chunk(b"data: [DONE]\n\n"))
+        sent.fold()
+        assert sent.usage() == Usage(10, None, 4)
+        assert sent.usage_sent
+
+
+@pytest.mark.parametrize(
+    ("event", "right"),
+    [
+        (b'data: {"error": {"message": "EngineCore died", "code": 500}}', True),
+        (b'data:{"error":{"code":503}}', True),
+        (_event({}, "abort").strip(), True),
+        (b'data: {"error": {"message": "too long", "code": 400}}', False),
+        (b'data: {"error": {"message": "content filter", "code": null}}', False),
+        (b'data: {"error": {"message": "content filter", "code": "content_filter"}}', False),
+        (b'data: {"error": {"message": "content filter", "code": "500"}}', False),
+        (b'data: {"error": {"message": "content filter"}}', False),
+        (b'data: {"error": "boom"}', False),
+        (_event({"content": '"error" "abort"'}).strip(), False),
+        (b": error", False),
+    ],
+)
+def test_an_engine_gives_up_by_a_servers_error_alone(event: bytes, right: bool) -> None:  # noqa: FBT001 - parametrized
+    """Integers of at least 500 and `abort` are the engine's; other errors are the request's and would come again."""
+    assert gives_up(event) is right
