@@ -12,6 +12,7 @@ from router.http.api.paths import Body
 from router.http.data_plane.data_plane import DataPlane
 from router.http.wire.request.incoming import IncomingRequest
 from router.outcome import Outcome
+from router.prompt.outline import Outline, outline_of
 
 MAX_LISTED = 20
 """Most models that an error lists by name."""
@@ -35,8 +36,8 @@ class AskedModelError(Exception):
         self.param = param
 
 
-def read_body(incoming: IncomingRequest, kind: Body, tenant: Tenant) -> Envelope:
-    """Return the fields of the body that routing needs.
+def read_body(incoming: IncomingRequest, kind: Body, tenant: Tenant) -> tuple[Envelope, Outline | None]:
+    """Return the fields of the body that routing needs, and the body in outline where it has one.
 
     Raises:
         AskedModelError: the body's type is not the one that the path takes.
@@ -44,18 +45,20 @@ def read_body(incoming: IncomingRequest, kind: Body, tenant: Tenant) -> Envelope
     """
     body = incoming.body
     if not body:
-        return _EMPTY
+        return _EMPTY, None
     content_type = incoming.headers.get(b"content-type", b"")
     if kind is Body.JSON:
         if content_type and content_type != b"application/json" and not _is_json(content_type):
             raise _wrong_type(content_type, kind)
-        envelope = read_json(body)
+        outline = outline_of(incoming.path.decode("ascii"), body)
+        rest = body if outline is None else outline.rest
+        envelope = read_json(rest)
         if tenant.models is not None:
-            check_model_is_named_once(body)
-        return envelope
+            check_model_is_named_once(rest)
+        return envelope, outline
     if content_type.partition(b";")[0].strip().lower() != b"multipart/form-data":
         raise _wrong_type(content_type, kind)
-    return read_form(body, content_type)
+    return read_form(body, content_type), None
 
 
 def _is_json(content_type: bytes) -> bool:

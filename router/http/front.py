@@ -22,6 +22,7 @@ from router.http.pages.model_list import MODELS, ModelList
 from router.http.pages.pages import READ_ONLY, Pages
 from router.http.wire.request.incoming import IncomingRequest
 from router.outcome import Outcome
+from router.prompt.outline import Outline
 from router.request import RoutingRequest
 
 
@@ -143,7 +144,7 @@ class Front:
     ) -> Exchange | None:
         """Return the exchange with a replica of the model that a request means; None: it has been refused."""
         try:
-            envelope = read_body(incoming, kind, tenant)
+            envelope, outline = read_body(incoming, kind, tenant)
             model, members = self._asked.resolve(incoming, envelope, tenant, kind, deployment)
         except AskedModelError as error:
             self._answers.refuse(
@@ -162,10 +163,12 @@ class Front:
                 members["request_id"] = new_response_id(tenant.name)
             if members:
                 incoming.body = with_members(incoming.body, members)
+                if outline is not None:
+                    outline.rest = with_members(outline.rest, members)
         flow = self._plane.models.flows[model]
         before = envelope.previous_response_id
         is_next = isinstance(before, str) and incoming.path == CREATE_RESPONSE.encode() and is_response_id(before)
-        return self._exchange(client, incoming, tenant, [flow], envelope, before if is_next else None)
+        return self._exchange(client, incoming, tenant, [flow], envelope, before if is_next else None, outline)
 
     def _exchange(  # noqa: PLR0913, PLR0917 - the parts of an exchange
         self,
@@ -175,6 +178,7 @@ class Front:
         flows: Sequence[ModelFlow],
         envelope: Envelope,
         response_id: str | None,
+        outline: Outline | None = None,
     ) -> Exchange | None:
         """Return the exchange for a request of one of `flows`, about an earlier response where it names one."""
         dispatcher = flows[0].dispatcher
@@ -191,7 +195,9 @@ class Front:
         if envelope.stream_options is not None:
             request.include_usage, request.continuous_usage = envelope.includes_usage, envelope.tells_usage
         if dispatcher.estimator.reads_prompts:
-            request.chain = self._plane.hasher.of_body(request.path, incoming.body, model=dispatcher.model)
+            request.chain = self._plane.hasher.of_body(
+                request.path, incoming.body, model=dispatcher.model, outline=outline
+            )
         try:
             asked, wait_s = asked_priority(incoming), asked_wait_s(incoming)
         except ValueError as error:

@@ -75,10 +75,9 @@ class PromptMessage(msgspec.Struct, gc=False):
     tool_calls: msgspec.Raw = _MISSING
 
 
-class ChatBody(msgspec.Struct, gc=False):
-    """The body of `POST /v1/chat/completions`."""
+class ChatHead(msgspec.Struct, gc=False):
+    """What stands beside the messages in the body of `POST /v1/chat/completions`."""
 
-    messages: list[PromptMessage]
     tools: msgspec.Raw = _MISSING
     functions: msgspec.Raw = _MISSING
     chat_template: msgspec.Raw = _MISSING
@@ -87,13 +86,24 @@ class ChatBody(msgspec.Struct, gc=False):
     cache_salt: str | None = None
 
 
-class AnthropicBody(msgspec.Struct, gc=False):
-    """The body of `POST /v1/messages`."""
+class ChatBody(ChatHead, kw_only=True, gc=False):
+    """The body of `POST /v1/chat/completions`."""
 
     messages: list[PromptMessage]
+
+
+class AnthropicHead(msgspec.Struct, gc=False):
+    """What stands beside the messages in the body of `POST /v1/messages`."""
+
     system: Content = None
     tools: msgspec.Raw = _MISSING
     cache_salt: str | None = None
+
+
+class AnthropicBody(AnthropicHead, kw_only=True, gc=False):
+    """The body of `POST /v1/messages`."""
+
+    messages: list[PromptMessage]
 
 
 class Item(msgspec.Struct, gc=False):
@@ -110,21 +120,31 @@ class Item(msgspec.Struct, gc=False):
     output: msgspec.Raw = _MISSING
 
 
-class ResponsesBody(msgspec.Struct, gc=False):
-    """The body of `POST /v1/responses`."""
+class ResponsesHead(msgspec.Struct, gc=False):
+    """What stands beside the input in the body of `POST /v1/responses`."""
 
-    input: str | list[Item]
     instructions: str | None = None
     previous_response_id: str | None = None
     tools: msgspec.Raw = _MISSING
     cache_salt: str | None = None
 
 
-class TextBody(msgspec.Struct, gc=False):
+class ResponsesBody(ResponsesHead, kw_only=True, gc=False):
+    """The body of `POST /v1/responses`."""
+
+    input: str | list[Item]
+
+
+class TextHead(msgspec.Struct, gc=False):
+    """What stands beside the prompt in the body of `POST /v1/completions`."""
+
+    cache_salt: str | None = None
+
+
+class TextBody(TextHead, kw_only=True, gc=False):
     """The body of `POST /v1/completions`."""
 
     prompt: msgspec.Raw
-    cache_salt: str | None = None
 
 
 class EmbeddingBody(msgspec.Struct, gc=False):

@@ -18,7 +18,9 @@ from xxhash import xxh3_128_digest
 from router.prompt.bodies import (
     MEDIA_FIELDS,
     AnthropicBody,
+    AnthropicHead,
     ChatBody,
+    ChatHead,
     Content,
     EmbeddingBody,
     Item,
@@ -26,8 +28,11 @@ from router.prompt.bodies import (
     PromptMessage,
     PromptPart,
     ResponsesBody,
+    ResponsesHead,
     TextBody,
+    TextHead,
 )
+from router.prompt.outline import Outline, outline_of
 
 FIELD = b"\xfe"
 """Stands between the fields of a piece, such as a message's role and its content."""
@@ -62,8 +67,13 @@ class Prompt(msgspec.Struct, frozen=True, gc=False):
     more_bytes: int = 0
 
 
-def read_prompt(path: str, body: bytes) -> Prompt:
+def read_prompt(path: str, body: bytes, outline: Outline | None = None) -> Prompt:
     """Read the prompt of a request to `path`.
+
+    Args:
+        path: the request's path, without the query.
+        body: the request's body, as it came.
+        outline: the same body in outline; None: it has not been tried.
 
     Raises:
         UnknownPromptError: the path takes no prompt, or the body is not what that path takes.
@@ -72,7 +82,9 @@ def read_prompt(path: str, body: bytes) -> Prompt:
     if read is None:
         raise UnknownPromptError(f"{path} takes no prompt that is known here")
     try:
-        return read(body)
+        if outline is None:
+            outline = outline_of(path, body)
+        return _OUTLINED[path](outline, body) if outline is not None else read(body)
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         raise UnknownPromptError(f"the body's prompt cannot be read: {error}") from error
 
@@ -84,37 +96,93 @@ def assistant_piece(text: str) -> bytes:
 
 def _chat(body: bytes) -> Prompt:
     chat = _chat_decoder.decode(body)
-    pieces = _head(chat.tools or chat.functions, chat.chat_template, chat.chat_template_kwargs, chat.documents)
-    pieces += map(_message, chat.messages)
-    return Prompt(pieces, cache_salt=chat.cache_salt or "")
+    return Prompt([*_chat_head(chat), *map(_message, chat.messages)], cache_salt=chat.cache_salt or "")
+
+
+def _outlined_chat(outline: Outline, body: bytes) -> Prompt:
+    head = _chat_head_decoder.decode(outline.rest)
+    return Prompt(_chat_head(head) + _outlined_messages(outline, body), cache_salt=head.cache_salt or "")
+
+
+def _chat_head(chat: ChatHead) -> list[bytes]:
+    return _head(chat.tools or chat.functions, chat.chat_template, chat.chat_template_kwargs, chat.documents)
 
 
 def _anthropic(body: bytes) -> Prompt:
     messages = _anthropic_decoder.decode(body)
+    pieces = [*_anthropic_head(messages), *map(_message, messages.messages)]
+    return Prompt(pieces, cache_salt=messages.cache_salt or "")
+
+
+def _outlined_anthropic(outline: Outline, body: bytes) -> Prompt:
+    head = _anthropic_head_decoder.decode(outline.rest)
+    return Prompt(_anthropic_head(head) + _outlined_messages(outline, body), cache_salt=head.cache_salt or "")
+
+
+def _anthropic_head(messages: AnthropicHead) -> list[bytes]:
     pieces = _head(messages.tools)
     if messages.system:
         pieces.append(b"system" + FIELD + _content(messages.system) + PIECE_END)
-    pieces += map(_message, messages.messages)
-    return Prompt(pieces, cache_salt=messages.cache_salt or "")
+    return pieces
+
+
+def _outlined_messages(outline: Outline, body: bytes) -> list[bytes]:
+    """Return the pieces of an outline's messages; those that are not read yet are decoded."""
+    pieces = outline.pieces
+    if isinstance(pieces, bytes):
+        raise UnknownPromptError("the messages are no list")
+    return [
+        piece if isinstance(piece, bytes) else _message(_message_decoder.decode(body[piece[0] : piece[1]]))
+        for piece in pieces
+    ]
 
 
 def _responses(body: bytes) -> Prompt:
     responses = _responses_decoder.decode(body)
-    pieces = _head(responses.tools)
-    if responses.previous_response_id:
-        pieces.append(b"previous" + FIELD + responses.previous_response_id.encode() + PIECE_END)
-    if responses.instructions:
-        pieces.append(b"system" + FIELD + responses.instructions.encode() + PIECE_END)
+    pieces = _responses_head(responses)
     if isinstance(responses.input, str):
-        pieces.append(b"user" + FIELD + responses.input.encode() + PIECE_END)
+        pieces.append(_user_piece(responses.input.encode()))
     else:
         pieces += map(_item, responses.input)
     return Prompt(pieces, cache_salt=responses.cache_salt or "")
 
 
+def _outlined_responses(outline: Outline, body: bytes) -> Prompt:
+    head, given = _responses_head_decoder.decode(outline.rest), outline.pieces
+    pieces = _responses_head(head)
+    if isinstance(given, bytes):
+        pieces.append(_user_piece(given))
+    else:
+        pieces += [
+            piece if isinstance(piece, bytes) else _item(_item_decoder.decode(body[piece[0] : piece[1]]))
+            for piece in given
+        ]
+    return Prompt(pieces, cache_salt=head.cache_salt or "")
+
+
+def _responses_head(responses: ResponsesHead) -> list[bytes]:
+    pieces = _head(responses.tools)
+    if responses.previous_response_id:
+        pieces.append(b"previous" + FIELD + responses.previous_response_id.encode() + PIECE_END)
+    if responses.instructions:
+        pieces.append(b"system" + FIELD + responses.instructions.encode() + PIECE_END)
+    return pieces
+
+
+def _user_piece(text: bytes) -> bytes:
+    return b"user" + FIELD + text + PIECE_END
+
+
 def _text(body: bytes) -> Prompt:
     text = _text_decoder.decode(body)
     return _flat(text.prompt, text.cache_salt)
+
+
+def _outlined_text(outline: Outline, body: bytes) -> Prompt:
+    del body
+    if not isinstance(outline.pieces, bytes):
+        raise UnknownPromptError("the prompt is neither text nor token ids")
+    return Prompt([outline.pieces], cache_salt=_text_head_decoder.decode(outline.rest).cache_salt or "")
 
 
 def _embedding(body: bytes) -> Prompt:
@@ -235,9 +303,15 @@ def _media_digest(raw: msgspec.Raw) -> bytes:
 
 
 _chat_decoder = msgspec.json.Decoder(ChatBody)
+_chat_head_decoder = msgspec.json.Decoder(ChatHead)
 _anthropic_decoder = msgspec.json.Decoder(AnthropicBody)
+_anthropic_head_decoder = msgspec.json.Decoder(AnthropicHead)
+_message_decoder = msgspec.json.Decoder(PromptMessage)
 _responses_decoder = msgspec.json.Decoder(ResponsesBody)
+_responses_head_decoder = msgspec.json.Decoder(ResponsesHead)
+_item_decoder = msgspec.json.Decoder(Item)
 _text_decoder = msgspec.json.Decoder(TextBody)
+_text_head_decoder = msgspec.json.Decoder(TextHead)
 _embedding_decoder = msgspec.json.Decoder(EmbeddingBody)
 _media_decoder = msgspec.json.Decoder(Media)
 _string_decoder = msgspec.json.Decoder(str)
@@ -251,3 +325,10 @@ _READERS: dict[str, Callable[[bytes], Prompt]] = {
     "/v1/responses": _responses,
     "/v1/messages": _anthropic,
 }
+_OUTLINED: dict[str, Callable[[Outline, bytes], Prompt]] = {
+    "/v1/chat/completions": _outlined_chat,
+    "/v1/completions": _outlined_text,
+    "/v1/responses": _outlined_responses,
+    "/v1/messages": _outlined_anthropic,
+}
+"""Readers of bodies in outline. They read what `_READERS` reads of the body."""

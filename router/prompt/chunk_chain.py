@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from router.prompt.canonical import FIELD, Prompt, UnknownPromptError, read_prompt
+from router.prompt.outline import Outline
 
 Hashes = NDArray[np.uint64]
 
@@ -74,7 +75,16 @@ class ChunkHasher:
         self._seed = seed & 0xFFFF_FFFF_FFFF_FFFF
         self._salted = lru_cache(maxsize=4096)(self._salted_seed)
 
-    def of_body(self, path: str, body: bytes, *, model: str, adapter: str = "", cache_salt: str = "") -> ChunkChain:
+    def of_body(  # noqa: PLR0913 - all that a chain depends on
+        self,
+        path: str,
+        body: bytes,
+        *,
+        model: str,
+        adapter: str = "",
+        cache_salt: str = "",
+        outline: Outline | None = None,
+    ) -> ChunkChain:
         """Return the chain of a request's prompt; `EMPTY_CHAIN` where the prompt cannot be understood.
 
         Args:
@@ -83,9 +93,10 @@ class ChunkHasher:
             model: the model asked for.
             adapter: the LoRA adapter, where it is not part of the model's name.
             cache_salt: the tenant's salt; prompts with different salts share no hash.
+            outline: the same body in outline, where it has been read already.
         """
         try:
-            prompt = read_prompt(path, body)
+            prompt = read_prompt(path, body, outline)
         except UnknownPromptError:
             return EMPTY_CHAIN
         return self.of_prompt(prompt, model=model, adapter=adapter, cache_salt=cache_salt)

@@ -15,8 +15,9 @@ messages = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", 
 chats = st.lists(messages, max_size=6)
 
 
-def _chain(chat: list[dict[str, str]], **salt: str) -> ChunkChain:
-    return HASHER.of_body(PATH, json.dumps({"messages": chat}).encode(), **{"model": "m", **salt})
+def _chain(chat: list[dict[str, str]], *, model: str = "m", adapter: str = "", cache_salt: str = "") -> ChunkChain:
+    body = json.dumps({"messages": chat}).encode()
+    return HASHER.of_body(PATH, body, model=model, adapter=adapter, cache_salt=cache_salt)
 
 
 def _longest(start: int) -> int:

@@ -1,0 +1,3 @@
+# What prompt_scan.c has; its first lines say what comes back. The module is there where it has been compiled.
+
+def scan(body: bytes, member: bytes, /) -> tuple[int, int, bytes | list[bytes | tuple[int, int]]] | None: ...
