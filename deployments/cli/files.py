@@ -16,7 +16,7 @@ def init(
     file: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("rackserve.yaml"),
 ) -> None:
     """Write a cluster file to begin with: small, with comments, and ready for `rackserve serve`. Overwrites nothing."""
-    from deployments.commands.init import init as run
+    from deployments.commands.files.init import init as run
 
     run(file, console=Console())
 
@@ -44,7 +44,7 @@ def validate(
 
     Exit code 2: the file has mistakes; all of them are told.
     """
-    from deployments.commands.validate import validate as run
+    from deployments.commands.files.validate import validate as run
 
     run(file, elsewhere=elsewhere, console=Console())
 
@@ -57,7 +57,7 @@ def plan(
     ] = False,
 ) -> None:
     """Plan how to serve a model: parallelism, replicas, GPUs, speed, cost, and why each alternative lost."""
-    from deployments.commands.plan import plan as run
+    from deployments.commands.files.plan import plan as run
 
     raise typer.Exit(run(file, as_json=as_json, show_all=show_all, console=Console()))
 
@@ -73,6 +73,6 @@ def place(
     as_json: AsJson = False,
 ) -> None:
     """Show where the gangs would go on these machines, without any GPU: what fits, what does not and why not."""
-    from deployments.commands.place import place as run
+    from deployments.commands.files.place import place as run
 
     raise typer.Exit(run(file, topology, at=at, lose=lose or (), spares=spares, as_json=as_json, console=Console()))

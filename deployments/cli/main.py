@@ -12,9 +12,9 @@ from cluster.errors import RackServeError, SpecError
 from deployments import __version__
 from deployments.cli import files, observe, operate
 from deployments.cli.shared import RayAddress
-from deployments.commands.gateway import gateway
-from deployments.commands.replay import replay
-from deployments.commands.target import check_listening
+from deployments.commands.files.replay import replay
+from deployments.commands.gateway.gateway import gateway
+from deployments.commands.target.target import check_listening
 from deployments.process.logs import configure_logs
 
 # ruff: noqa: PLC0415, FBT002
@@ -90,8 +90,8 @@ def serve(
     All mistakes in the file are reported at once. Exit code 2: the file or an option is wrong; 1: anything else failed.
     """
     check_listening(address)
-    from deployments.commands.serve import deploy
-    from deployments.commands.serve import serve as run
+    from deployments.commands.operate.serve import deploy
+    from deployments.commands.operate.serve import serve as run
 
     (deploy if detach else run)(file, address, verbose=verbose, console=_console)
 
@@ -112,8 +112,8 @@ def up(
     Machines are looked at first: a wrong value is named by its key before anything is started. Prints `READY http://…`
     on stdout once every model can be asked. Run again, it brings the running cluster up to date.
     """
-    from deployments.commands.up import render as run_render
-    from deployments.commands.up import up as run
+    from deployments.commands.operate.up import render as run_render
+    from deployments.commands.operate.up import up as run
 
     if render:
         run_render(file)
@@ -127,7 +127,7 @@ def down(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what Ray's own commands print.")] = False,
 ) -> None:
     """End what `rackserve up` started: Ray stops on every machine; machines that a cloud made for it go."""
-    from deployments.commands.up import down as run
+    from deployments.commands.operate.up import down as run
 
     run(file, verbose=verbose, console=_console)
 
@@ -144,7 +144,7 @@ def node_labels(
     ray start --address HEAD:6379 $(rackserve node-labels)
     ```
     """
-    from deployments.commands.node_labels import node_labels as run
+    from deployments.commands.operate.node_labels import node_labels as run
 
     run(domain, rack, host)
 
@@ -157,7 +157,7 @@ def demo(
 
     Takes about two minutes and 8 GB of memory; needs no GPU.
     """
-    from deployments.commands.demo import demo as run
+    from deployments.commands.operate.demo import demo as run
 
     run(keep=keep, console=Console())
 
@@ -165,7 +165,7 @@ def demo(
 @models_app.command("list")
 def models_list() -> None:
     """List the built-in models and whether they are on this machine."""
-    from deployments.commands.models import list_models
+    from deployments.commands.operate.models import list_models
 
     list_models(Console())
 
@@ -176,7 +176,7 @@ def models_fetch(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless it fails.")] = False,
 ) -> None:
     """Download a built-in model and put it in the form engines load; quick when it is there."""
-    from deployments.commands.models import fetch_model
+    from deployments.commands.operate.models import fetch_model
 
     fetch_model(name, Console(), quiet=quiet)
 

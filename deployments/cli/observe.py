@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from deployments.cli.shared import Address, AsJson, RayAddress, Urls
-from deployments.commands.target import APPS_URL, check_listening, target_of
+from deployments.commands.target.target import APPS_URL, check_listening, target_of
 
 # ruff: noqa: PLC0415, FBT002, PLR0913, PLR0917
 # Imports inside: Ray takes seconds to load. Flags and many parameters: Typer reads options from signatures.
@@ -21,7 +21,7 @@ USUAL_ADMIN_URL = "http://127.0.0.1:8002"
 
 def status(url: Urls = None, address: Address = "", as_json: AsJson = False) -> None:
     """Show what runs: applications, gateways with their URLs, models, replicas, their load, and scaling decisions."""
-    from deployments.commands.status import status as run
+    from deployments.commands.observe.status import status as run
 
     run(target_of(url or (), address), as_json=as_json, console=Console())
 
@@ -48,7 +48,7 @@ def why(
     as_json: AsJson = False,
 ) -> None:
     """Show why a request went to its replica: every candidate, each term of its cost, the pick, and the outcome."""
-    from deployments.commands.why import why as run
+    from deployments.commands.observe.why import why as run
 
     target = target_of(url or (), address, default=USUAL_ADMIN_URL)
     run(request_id, target, as_json=as_json, console=Console())
@@ -61,11 +61,11 @@ def topology(url: Urls = None, address: Address = "", as_json: AsJson = False) -
     """
     target = target_of(url or (), address)
     if target.urls:
-        from deployments.commands.gateway_topology import gateway_topology
+        from deployments.commands.observe.gateway_topology import gateway_topology
 
         gateway_topology(target.urls, as_json=as_json, console=Console())
     else:
-        from deployments.commands.topology import topology as run
+        from deployments.commands.observe.topology import topology as run
 
         run(target.address, as_json=as_json, console=Console())
 
@@ -91,7 +91,7 @@ def chat(
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
 ) -> None:
     """Ask a model through the endpoint, and see which replica answered, the tokens and the times."""
-    from deployments.commands.chat import chat as run
+    from deployments.commands.observe.chat import chat as run
 
     run(
         message,
@@ -117,7 +117,7 @@ def logs(
     If none lives, the logs are those of the replica that ended last: they say why it did not start.
     """
     check_listening(address)
-    from deployments.commands.logs import logs as run
+    from deployments.commands.observe.logs import logs as run
 
     with suppress(KeyboardInterrupt):
         run(model, address, replica=replica, lines=lines, follow=follow, console=Console())

@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 
 from deployments.cli.shared import RayAddress
-from deployments.commands.target import check_listening
+from deployments.commands.target.target import check_listening
 
 # ruff: noqa: PLC0415, FBT002 - imports inside: Ray takes seconds to load; Typer reads flags from signatures
 
@@ -33,7 +33,7 @@ def scale(
     a Helm release or a Serve config file is scaled there.
     """
     check_listening(address)
-    from deployments.commands.scale import scale as run
+    from deployments.commands.operate.scale import scale as run
 
     run(model, replicas, address, application=application, wait=wait, console=_console)
 
@@ -49,6 +49,6 @@ def drain_node(
     still ran when the time was over.
     """
     check_listening(address)
-    from deployments.commands.drain_node import drain_node as run
+    from deployments.commands.operate.drain_node import drain_node as run
 
     raise typer.Exit(0 if run(address, node, timeout_s=timeout, console=_console) else 1)

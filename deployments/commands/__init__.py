@@ -1,1 +1,1 @@
-"""The subcommands of `rackserve`, one file each; `deployments.cli.main` has their options and help."""
+"""The subcommands of `rackserve`, one file each, by what they are for; `deployments.cli` has their options and help."""

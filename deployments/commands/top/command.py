@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.live import Live
 
 from cluster.errors import ClusterUnreachableError
-from deployments.commands.gateway_pages import AdminPort, GatewayPages, admin_ports
-from deployments.commands.target import CommandTarget
+from deployments.commands.target.gateway_pages import AdminPort, GatewayPages, admin_ports
+from deployments.commands.target.target import CommandTarget
 from deployments.commands.top.reading import Reading, read
 from deployments.commands.top.recent import Recent
 from deployments.commands.top.screen import screen

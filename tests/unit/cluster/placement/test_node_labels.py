@@ -6,7 +6,7 @@ import pytest
 
 from cluster.errors import TopologyError
 from cluster.placement.node_labels import live_node, neighbours_adjacent
-from deployments.commands.node_labels import NVIDIA_SMI, node_labels
+from deployments.commands.operate.node_labels import NVIDIA_SMI, node_labels
 
 
 def test_it_prints_what_ray_start_takes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 from cluster.placement.gang import Gang, PlacedGang
 from cluster.placement.gang_ledger import LiveNode
 from cluster.placement.topology import Node
-from deployments.commands.topology import drawing
+from deployments.commands.observe.topology import drawing
 
 
 def test_each_gpu_has_a_mark_and_no_line_is_longer_than_eighty() -> None:

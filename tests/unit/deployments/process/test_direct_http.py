@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import deployments
-from deployments.commands.chat import ChatEndpoint
-from deployments.commands.explanation import fetch_explanation
+from deployments.commands.observe.chat import ChatEndpoint
+from deployments.commands.observe.explanation import fetch_explanation
 from deployments.process.direct_http import direct_client, direct_get
 
 HTTPX = frozenset(

@@ -3,7 +3,7 @@
 import pytest
 
 from deployments.cli import main as cli
-from deployments.commands.size_option import size_bytes
+from deployments.commands.gateway.size_option import size_bytes
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from cluster.errors import ModelShapeError, SpecError
 from cluster.spec.cluster_file import from_data
-from deployments.commands.plan import plan
+from deployments.commands.files.plan import plan
 
-CONFIGS = Path(__file__).parents[3] / "model_configs"
+CONFIGS = Path(__file__).parents[4] / "model_configs"
 QUESTION = """\
 hardware: h100
 workload: {input_tokens: 2000, output_tokens: 300, requests_per_s: 10}

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from cluster.errors import ClusterError
 from deployments.autoscaling.actor import actor_name
-from deployments.commands.fitted_table import print_rows
+from deployments.commands.observe.fitted_table import print_rows
 
 SHOWN = 5
 """Most decisions of each model in the table; `--json` has all that are kept."""

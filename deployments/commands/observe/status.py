@@ -7,11 +7,11 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from deployments.commands.fitted_table import print_rows
-from deployments.commands.gateway_report import report_of_gateways
-from deployments.commands.scaling_table import print_scaling
-from deployments.commands.target import CommandTarget
-from deployments.commands.waiting_gangs import print_waiting
+from deployments.commands.observe.fitted_table import print_rows
+from deployments.commands.observe.gateway_report import report_of_gateways
+from deployments.commands.observe.scaling_table import print_scaling
+from deployments.commands.observe.waiting_gangs import print_waiting
+from deployments.commands.target.target import CommandTarget
 
 
 def status(target: CommandTarget, *, as_json: bool, console: Console) -> None:
@@ -28,7 +28,7 @@ def status(target: CommandTarget, *, as_json: bool, console: Console) -> None:
     if target.urls:
         report = report_of_gateways(target.urls)
     else:
-        from deployments.commands.status_report import report_of_ray  # noqa: PLC0415 - it imports Ray, seconds
+        from deployments.commands.observe.status_report import report_of_ray  # noqa: PLC0415 - it imports Ray, seconds
 
         report = report_of_ray(target.address)
     if as_json:

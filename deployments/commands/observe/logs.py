@@ -12,7 +12,7 @@ from rich.text import Text
 import deployments.ray_api as ray_api
 from cluster.errors import ClusterError
 from deployments import app
-from deployments.commands.applications import applications_with
+from deployments.commands.target.applications import applications_with
 
 POLL_S: Final = 1.0
 """Seconds between two looks at the logs that are followed."""

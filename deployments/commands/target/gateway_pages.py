@@ -10,7 +10,7 @@ import httpx
 
 from cluster.errors import ClusterError, ClusterUnreachableError
 from cluster.spec.gateway_spec import GatewaySpec
-from deployments.commands.target import CommandTarget
+from deployments.commands.target.target import CommandTarget
 from deployments.gateway.operators import ADMIN_KEY, headers_by_key, headers_by_ray
 from deployments.process.direct_http import direct_client
 

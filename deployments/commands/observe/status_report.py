@@ -6,11 +6,11 @@ from typing import Any
 import deployments.ray_api as ray_api
 from cluster.errors import ClusterError
 from deployments.app import GATEWAY_DEPLOYMENT
-from deployments.commands.applications import our_applications
-from deployments.commands.gateway_pages import AdminPort, GatewayPages
-from deployments.commands.gateway_report import queue_of
-from deployments.commands.scaling_table import decisions_of
-from deployments.commands.waiting_gangs import waiting_gangs
+from deployments.commands.observe.gateway_report import queue_of
+from deployments.commands.observe.scaling_table import decisions_of
+from deployments.commands.observe.waiting_gangs import waiting_gangs
+from deployments.commands.target.applications import our_applications
+from deployments.commands.target.gateway_pages import AdminPort, GatewayPages
 from deployments.directory.client import view_now
 from deployments.directory.membership import GatewayEndpoint, View
 from deployments.gateway.operators import headers_by_ray

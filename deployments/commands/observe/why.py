@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.text import Text
 
 from cluster.errors import ClusterUnreachableError
-from deployments.commands.fitted_table import print_rows
-from deployments.commands.gateway_pages import GatewayPages, admin_ports
-from deployments.commands.target import CommandTarget
+from deployments.commands.observe.fitted_table import print_rows
+from deployments.commands.target.gateway_pages import GatewayPages, admin_ports
+from deployments.commands.target.target import CommandTarget
 
 ADMIN_TIMEOUT_S = 3.0
 

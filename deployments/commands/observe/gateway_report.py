@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cluster.errors import ClusterUnreachableError
-from deployments.commands.gateway_pages import AdminPort, GatewayPages, ports_at
+from deployments.commands.target.gateway_pages import AdminPort, GatewayPages, ports_at
 
 
 def report_of_gateways(urls: Sequence[str]) -> dict[str, Any]:

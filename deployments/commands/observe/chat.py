@@ -10,8 +10,8 @@ import httpx
 from rich.console import Console
 
 from cluster.errors import ClusterError, ClusterUnreachableError
-from deployments.commands.gateway_pages import AdminPort, GatewayPages, apps_url_on_ray, with_port
-from deployments.commands.target import CommandTarget
+from deployments.commands.target.gateway_pages import AdminPort, GatewayPages, apps_url_on_ray, with_port
+from deployments.commands.target.target import CommandTarget
 from deployments.gateway.operators import headers_by_key
 from deployments.process.direct_http import direct_client
 

@@ -9,8 +9,8 @@ from rich.console import Console
 import deployments.ray_api as ray_api
 from cluster.errors import ClusterError, SpecError, SpecProblem
 from cluster.spec.cluster_spec import ClusterSpec, ReplicaCount
-from deployments.commands.applications import applications_with
-from deployments.commands.serve import progress_lines, stop_signals
+from deployments.commands.operate.serve import progress_lines, stop_signals
+from deployments.commands.target.applications import applications_with
 from deployments.launch.application import Launch
 from deployments.launch.missing_machines import missing_machines
 from deployments.launch.running_spec import running_spec

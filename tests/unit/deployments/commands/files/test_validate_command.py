@@ -9,10 +9,10 @@ from rich.console import Console
 
 from cluster.errors import ClusterError, SpecError
 from deployments import app
-from deployments.commands.init import init
-from deployments.commands.place import place
-from deployments.commands.plan import plan
-from deployments.commands.validate import validate
+from deployments.commands.files.init import init
+from deployments.commands.files.place import place
+from deployments.commands.files.plan import plan
+from deployments.commands.files.validate import validate
 
 EXAMPLES = Path(app.__file__).parent / "examples"
 DIGEST = "a" * 64

@@ -7,7 +7,7 @@ import yaml
 from rich.console import Console
 
 from cluster.errors import SpecError
-from deployments.commands import up
+from deployments.commands.operate import up
 from deployments.launch.ray_up_file import LaunchFile
 
 CLUSTER = """

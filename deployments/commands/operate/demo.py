@@ -7,12 +7,18 @@ from typing import Any, Final
 from rich.console import Console
 
 from deployments import app
-from deployments.commands.chat import ChatAnswer, ChatEndpoint
-from deployments.commands.explanation import explanation_lines, fetch_explanation
-from deployments.commands.serve import end_if_abandoned, fetch_builtin_models, progress_lines, stop_signals, watch
+from deployments.commands.observe.chat import ChatAnswer, ChatEndpoint
+from deployments.commands.observe.explanation import explanation_lines, fetch_explanation
+from deployments.commands.operate.serve import (
+    end_if_abandoned,
+    fetch_builtin_models,
+    progress_lines,
+    stop_signals,
+    watch,
+)
 from deployments.launch.application import Launch
 
-FILE: Final = Path(__file__).parent.parent / "examples" / "demo.yaml"
+FILE: Final = Path(__file__).parents[2] / "examples" / "demo.yaml"
 QUESTION: Final = "What is the capital of France?"
 SYSTEM: Final = (
     "You are a helpful assistant. Answer the user's question in one short and complete sentence, in plain words, "

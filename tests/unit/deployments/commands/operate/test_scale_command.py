@@ -5,7 +5,7 @@ import pytest
 from cluster.errors import SpecError
 from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ReplicaCount
-from deployments.commands.scale import count_of, shown, with_replicas
+from deployments.commands.operate.scale import count_of, shown, with_replicas
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from cluster.errors import ClusterUnreachableError, SpecError
-from deployments.commands.target import APPS_URL, CommandTarget, check_listening, target_of
+from deployments.commands.target.target import APPS_URL, CommandTarget, check_listening, target_of
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.servers_file import SERVERS_FILE
 from cluster.spec.tenants_file import TENANTS_FILE
 from cluster.spec.yaml_tree import read_tree
-from deployments.commands.place import empty_placement
-from deployments.commands.plan import shape_of
+from deployments.commands.files.place import empty_placement
+from deployments.commands.files.plan import shape_of
 from deployments.process.read_file import read_text
 
 KINDS: Final[tuple[tuple[str, FileKind[Any]], ...]] = (

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from deployments.commands.gateway_report import report_of_gateways
+from deployments.commands.observe.gateway_report import report_of_gateways
 
 
 def gateway_topology(urls: Sequence[str], *, as_json: bool, console: Console) -> None:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from cluster.errors import ClusterError
 
-TEMPLATE: Final = Path(__file__).parent.parent / "examples" / "init.yaml"
+TEMPLATE: Final = Path(__file__).parents[2] / "examples" / "init.yaml"
 
 
 def init(file: Path, *, console: Console) -> None:

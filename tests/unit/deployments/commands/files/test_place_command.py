@@ -15,7 +15,7 @@ from cluster.placement.gang_file import GANG_FILE, gangs_of_spec
 from cluster.placement.placement import Placement
 from cluster.placement.topology import Node, Topology
 from cluster.spec import cluster_file
-from deployments.commands.place import place
+from deployments.commands.files.place import place
 
 TWO_RACKS = "racks: [{name: rack, count: 2, accelerator: gb300, nodes: 18}]\n"
 CLUSTER = """\

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from deployments.commands.size_option import size_bytes
+from deployments.commands.gateway.size_option import size_bytes
 
 # ruff: noqa: PLC0415, PLR0913, PLR0917, FBT002
 # Typer reads a command's options from its signature; imports inside, so that other commands need no gateway.
@@ -238,7 +238,7 @@ def gateway(
     """
     from cluster.spec.gateway_spec import GatewaySpec, TlsSpec
     from cluster.spec.servers_file import sendable_key
-    from deployments.commands.cors_option import cors_of
+    from deployments.commands.gateway.cors_option import cors_of
     from deployments.standalone.foreground import ServerOptions, run_in_foreground
     from deployments.standalone.server_settings import ServerDefaults
 

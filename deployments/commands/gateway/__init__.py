@@ -1,0 +1,1 @@
+"""The subcommand `gateway`: the options of a gateway alone, without Ray."""
