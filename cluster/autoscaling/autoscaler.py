@@ -21,7 +21,7 @@ from math import ceil, sqrt
 
 from cluster.autoscaling.decision import ScalingDecision
 from cluster.autoscaling.ewma import kept
-from cluster.autoscaling.metrics import FleetMetrics
+from cluster.autoscaling.metrics.metrics import FleetMetrics
 from cluster.autoscaling.observation import Observation
 from cluster.autoscaling.outlook import Orders, Outlook, look_ahead
 from cluster.autoscaling.replica_rate import ReplicaRate

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from cluster.autoscaling.metrics import FleetMetrics
+from cluster.autoscaling.metrics.metrics import FleetMetrics
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from typing import Protocol, TypeVar
 
 from cluster.autoscaling.decision import ScalingDecision
-from cluster.autoscaling.metrics import FleetMetrics
+from cluster.autoscaling.metrics.metrics import FleetMetrics
 
 StateT = TypeVar("StateT")
 

@@ -6,8 +6,8 @@ The live autoscaler and the simulator use this same object, with `Autoscaler` or
 from typing import Generic
 
 from cluster.autoscaling.decision import DecisionHistory, ScalingDecision
-from cluster.autoscaling.fleet_figures import FleetFigures
 from cluster.autoscaling.interface import AutoscalingPolicy, StateT
+from cluster.autoscaling.metrics.fleet_figures import FleetFigures
 from cluster.autoscaling.scaling_view import ScalingView
 
 DECIDE_EVERY_S = 0.05

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from cluster.autoscaling.cold_start import ColdStart
 from cluster.autoscaling.demand import Demand
 from cluster.autoscaling.ewma import Ewma, kept
-from cluster.autoscaling.metrics import FleetMetrics
+from cluster.autoscaling.metrics.metrics import FleetMetrics
 from cluster.autoscaling.replica_rate import ReplicaRate
 
 _SMOOTHING_S = 30.0

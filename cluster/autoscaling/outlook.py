@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cluster.autoscaling.metrics import FleetMetrics
+from cluster.autoscaling.metrics.metrics import FleetMetrics
 from cluster.autoscaling.observation import Observation, queue_s
 from cluster.autoscaling.targets import AutoscalingTargets
 

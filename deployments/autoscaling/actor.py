@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cluster.autoscaling.autoscaler import Autoscaler
-from cluster.autoscaling.figures import GatewayFigures, ReplicaFigures
+from cluster.autoscaling.metrics.figures import GatewayFigures, ReplicaFigures
 from cluster.autoscaling.model_autoscaler import ModelAutoscaler
 from cluster.autoscaling.scaling_view import ScalingView
 from cluster.autoscaling.targets import AutoscalingTargets

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import deployments.ray_api as ray_api
-from cluster.autoscaling.figures import GatewayFigures, ReplicaFigures
+from cluster.autoscaling.metrics.figures import GatewayFigures, ReplicaFigures
 from cluster.errors import ClusterError
 from deployments.autoscaling.actor import actor_name
 

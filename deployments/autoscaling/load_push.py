@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from cluster.autoscaling.figures import GatewayFigures
+from cluster.autoscaling.metrics.figures import GatewayFigures
 from cluster.errors import ClusterError
 
 PUSH_EVERY_S: Final = 0.5

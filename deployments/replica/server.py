@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import uvicorn
 
-from cluster.autoscaling.figures import ReplicaFigures
+from cluster.autoscaling.metrics.figures import ReplicaFigures
 from cluster.errors import EngineError, EngineStartError
 from cluster.spec.cluster_spec import ModelSpec
 from deployments.engines.interface import AsgiApp, Engine

@@ -8,9 +8,9 @@ from random import Random
 from typing import Generic
 
 from cluster.autoscaling.decision import DecisionHistory
-from cluster.autoscaling.figures import ReplicaFigures
 from cluster.autoscaling.interface import AutoscalingPolicy, StateT
-from cluster.autoscaling.metrics import FleetMetrics
+from cluster.autoscaling.metrics.figures import ReplicaFigures
+from cluster.autoscaling.metrics.metrics import FleetMetrics
 from cluster.autoscaling.model_autoscaler import ModelAutoscaler
 from cluster.spec.cluster_spec import SimSpec
 from deployments.simulator.batching_replica import BatchingReplica

@@ -1,7 +1,7 @@
 """An autoscaling policy that never changes the number of replicas, to compare others with."""
 
 from cluster.autoscaling.decision import ScalingDecision
-from cluster.autoscaling.metrics import FleetMetrics
+from cluster.autoscaling.metrics.metrics import FleetMetrics
 
 
 class FixedFleet:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from cluster.autoscaling.decision import ScalingDecision
-from cluster.autoscaling.metrics import FleetMetrics
+from cluster.autoscaling.metrics.metrics import FleetMetrics
 
 RECORDS_PER_LOOK_BACK = 5
 """Records in one look-back period: 1 / `RAY_SERVE_AUTOSCALING_METRIC_RECORD_INTERVAL_FACTOR`."""

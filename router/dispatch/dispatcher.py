@@ -19,7 +19,7 @@ from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from cluster.autoscaling.figures import GatewayFigures
+from cluster.autoscaling.metrics.figures import GatewayFigures
 from router.dispatch.engine import Engines
 from router.dispatch.fleet import Fleet
 from router.dispatch.health import Standing

@@ -3,7 +3,7 @@
 from router.dispatch.engine import SharedEngine
 from router.dispatch.health import Health
 from router.estimator.replica_estimator import ReplicaEstimator
-from router.flow_control.replica_slots import ReplicaSlots
+from router.flow_control.slots.replica_slots import ReplicaSlots
 from router.replicas.endpoint import Endpoint
 
 

@@ -10,7 +10,7 @@ from router.dispatch.replica import Replica
 from router.dispatch.ticket import Ticket
 from router.estimator.expectation import Usage
 from router.estimator.model_estimator import ModelEstimator
-from router.flow_control.slots import Slots
+from router.flow_control.slots.slots import Slots
 from router.outcome import Outcome
 from router.prompt.chunk_chain import ChunkChain
 

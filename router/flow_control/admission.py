@@ -21,7 +21,7 @@ from itertools import count
 from math import inf
 from typing import Generic
 
-from cluster.autoscaling.figures import GatewayFigures
+from cluster.autoscaling.metrics.figures import GatewayFigures
 from router.flow_control.classes import PriorityClasses
 from router.flow_control.drain_rate import DrainRate
 from router.flow_control.fair_queue import TenantQueue
@@ -29,7 +29,7 @@ from router.flow_control.limits import AdmissionLimits, WaitingRoom
 from router.flow_control.queue_view import QueueView
 from router.flow_control.queued_request import RequestState, RequestT
 from router.flow_control.rate_limits import RateLimits
-from router.flow_control.slots import ReplicaT, Slots
+from router.flow_control.slots.slots import ReplicaT, Slots
 from router.flow_control.verdict import ADMIT, WAIT, Reject, Verdict, reject
 from router.outcome import Outcome
 

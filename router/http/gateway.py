@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from cluster.autoscaling.figures import GatewayFigures
+from cluster.autoscaling.metrics.figures import GatewayFigures
 from cluster.autoscaling.scaling_view import ScalingView
 from cluster.clock import Clock
 from cluster.spec.cluster_spec import ModelSpec

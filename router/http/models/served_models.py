@@ -6,7 +6,7 @@ from random import Random
 
 import structlog
 
-from cluster.autoscaling.figures import GatewayFigures
+from cluster.autoscaling.metrics.figures import GatewayFigures
 from cluster.spec.cluster_spec import ModelSpec
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
 from router.dispatch.dispatcher import Dispatcher

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cluster.autoscaling.autoscaler import Autoscaler, AutoscalerState
 from cluster.autoscaling.decision import ScalingDecision
-from cluster.autoscaling.metrics import FleetMetrics
+from cluster.autoscaling.metrics.metrics import FleetMetrics
 from cluster.autoscaling.targets import AutoscalingTargets
 
 RATE = 1_000.0

@@ -10,7 +10,7 @@ from cluster.autoscaling.autoscaler import Autoscaler
 from cluster.autoscaling.cold_start import ColdStart
 from cluster.autoscaling.decision import DecisionHistory, ScalingDecision
 from cluster.autoscaling.demand import Demand
-from cluster.autoscaling.metrics import FleetMetrics
+from cluster.autoscaling.metrics.metrics import FleetMetrics
 from cluster.autoscaling.replica_rate import ReplicaRate
 from cluster.autoscaling.staffing import replicas_for
 from cluster.autoscaling.targets import AutoscalingTargets

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.autoscaling.figures import GatewayFigures
+from cluster.autoscaling.metrics.figures import GatewayFigures
 from router.dispatch.replica import Replica
 from router.flow_control.admission import Admission
 from router.flow_control.drain_rate import DrainRate

@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from cluster.autoscaling.autoscaler import Autoscaler
-from cluster.autoscaling.figures import GatewayFigures
+from cluster.autoscaling.metrics.figures import GatewayFigures
 from cluster.autoscaling.model_autoscaler import ModelAutoscaler
 from cluster.autoscaling.targets import AutoscalingTargets
 from deployments.commands.observe.scaling_table import SHOWN, print_scaling

@@ -11,7 +11,7 @@ from itertools import count
 from math import inf
 from typing import Generic, Protocol, TypeVar
 
-from router.flow_control.replica_slots import ReplicaSlots
+from router.flow_control.slots.replica_slots import ReplicaSlots
 from router.replicas.engine_load import EngineLoad
 from router.replicas.load_report import LoadReport
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.autoscaling.autoscaler import Autoscaler
-from cluster.autoscaling.figures import GatewayFigures, ReplicaFigures
-from cluster.autoscaling.fleet_figures import FORGET_S, LATE_S, LONGEST_START_S, REPLICA_FORGET_S, FleetFigures
+from cluster.autoscaling.metrics.figures import GatewayFigures, ReplicaFigures
+from cluster.autoscaling.metrics.fleet_figures import FORGET_S, LATE_S, LONGEST_START_S, REPLICA_FORGET_S, FleetFigures
 from cluster.autoscaling.model_autoscaler import ModelAutoscaler
 from cluster.autoscaling.targets import AutoscalingTargets
 

@@ -3,7 +3,7 @@
 from math import inf
 
 from cluster.autoscaling.ewma import Ewma, kept
-from router.flow_control.engine_depth import EngineDepth
+from router.flow_control.slots.engine_depth import EngineDepth
 from router.replicas.load_report import LoadReport
 
 RATE_MEMORY_S = 1.0

@@ -9,8 +9,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from math import inf
 
-from cluster.autoscaling.figures import GatewayFigures, ReplicaFigures
-from cluster.autoscaling.metrics import FleetMetrics
+from cluster.autoscaling.metrics.figures import GatewayFigures, ReplicaFigures
+from cluster.autoscaling.metrics.metrics import FleetMetrics
 
 LATE_S = 1.5
 """Seconds of silence above which a gateway is not waited for: its totals stand still until it reports again."""

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from router.dispatch.replica import Replica
-from router.flow_control.engine_depth import FIRST_LIMIT, UNREPORTED_LIMIT
-from router.flow_control.slots import Slots
+from router.flow_control.slots.engine_depth import FIRST_LIMIT, UNREPORTED_LIMIT
+from router.flow_control.slots.slots import Slots
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 

@@ -3,8 +3,8 @@
 import pytest
 
 from router.dispatch.replica import Replica
-from router.flow_control.engine_depth import FIRST_LIMIT, MAX_DEPTH_S, MIN_DEPTH_S, UNREPORTED_LIMIT, EngineDepth
-from router.flow_control.slots import Slots
+from router.flow_control.slots.engine_depth import FIRST_LIMIT, MAX_DEPTH_S, MIN_DEPTH_S, UNREPORTED_LIMIT, EngineDepth
+from router.flow_control.slots.slots import Slots
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 
