@@ -29,10 +29,9 @@ from deployments.gang_placement.live_cluster import has_room_for
 from deployments.gateway.deployment import GatewayReplica
 from deployments.gateway.every_node_policy import NODE_LEAVES_S
 from deployments.gateway.rolling_update import SUCCESSOR_S
-from deployments.models.builtins import BUILTIN_MODELS
-from deployments.process.read_file import read_text
 from deployments.replica.cluster_rules import cluster_rules
 from deployments.replica.deployment import ModelReplica, replica_config
+from deployments.replica.read_spec import read_spec
 
 GATEWAY_DEPLOYMENT = "gateway"
 MAX_GATEWAYS = 4096
@@ -83,25 +82,7 @@ def spec_from(args: Mapping[str, Any]) -> ClusterSpec:
         )
     if "spec" in args:
         return cluster_file.from_data(args["spec"], "spec", cluster_rules)
-    return read(Path(str(args["file"])))
-
-
-def read(file: Path) -> ClusterSpec:
-    """Read a cluster file; relative folders in it are relative to the file's own folder.
-
-    Raises:
-        SpecError: the file cannot be read, or has mistakes; lists all of them.
-    """
-    spec = cluster_file.load(read_text(file), str(file), cluster_rules)
-    models = tuple(_with_absolute_source(model, file.resolve().parent) for model in spec.models)
-    return spec.model_copy(update={"models": models})
-
-
-def _with_absolute_source(model: ModelSpec, folder: Path) -> ModelSpec:
-    source = Path(model.source).expanduser()
-    if not model.source or model.source in BUILTIN_MODELS or source.is_absolute() or not (folder / source).is_dir():
-        return model.model_copy(update={"source": str(source)}) if model.source.startswith("~") else model
-    return model.model_copy(update={"source": str((folder / source).resolve())})
+    return read_spec(Path(str(args["file"])))
 
 
 def compose(spec: ClusterSpec) -> ray_api.Application:

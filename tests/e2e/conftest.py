@@ -100,8 +100,9 @@ class RunningCluster(RunningGateway):
         addresses = [word for command in children for word in command if word.startswith("--gcs-address=")]
         ray_address = addresses[0].removeprefix("--gcs-address=")
         script = (
-            "import sys; from pathlib import Path; from deployments import app, ray_api; ray_api.connect(sys.argv[1]); "
-            "ray_api.deploy(app.compose(app.read(Path(sys.argv[2]))), 'e2e')"
+            "import sys; from pathlib import Path; from deployments import app, ray_api; "
+            "from deployments.replica.read_spec import read_spec; ray_api.connect(sys.argv[1]); "
+            "ray_api.deploy(app.compose(read_spec(Path(sys.argv[2]))), 'e2e')"
         )
         # In a process of its own: this one may be part of another test's Ray cluster.
         command = [sys.executable, "-c", script, ray_address, str(changed)]

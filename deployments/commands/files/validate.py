@@ -19,7 +19,10 @@ from cluster.spec.tenants_file import TENANTS_FILE
 from cluster.spec.yaml_tree import read_tree
 from deployments.commands.files.place import empty_placement
 from deployments.commands.files.plan import shape_of
+from deployments.launch.preflight import check_here
+from deployments.launch.ray_up_file import LaunchFile
 from deployments.process.read_file import read_text
+from deployments.replica.read_spec import read_spec
 
 KINDS: Final[tuple[tuple[str, FileKind[Any]], ...]] = (
     ("models", CLUSTER_FILE),
@@ -68,11 +71,7 @@ def _kind_of(text: str) -> FileKind[Any]:
 
 
 def _cluster(file: Path, *, elsewhere: bool) -> str:
-    from deployments import app  # noqa: PLC0415 - it imports Ray, seconds, which other kinds of files don't need
-    from deployments.launch.preflight import check_here  # noqa: PLC0415
-    from deployments.launch.ray_up_file import LaunchFile  # noqa: PLC0415
-
-    spec = app.read(file)
+    spec = read_spec(file)
     if spec.launch is not None:
         launch = LaunchFile(file)
         if not elsewhere:

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from deployments import app
 from deployments.commands.observe.chat import ChatAnswer, ChatEndpoint
 from deployments.commands.observe.explanation import explanation_lines, fetch_explanation
 from deployments.commands.operate.serve import (
@@ -17,6 +16,7 @@ from deployments.commands.operate.serve import (
     watch,
 )
 from deployments.launch.application import Launch
+from deployments.replica.read_spec import read_spec
 
 FILE: Final = Path(__file__).parents[2] / "examples" / "demo.yaml"
 QUESTION: Final = "What is the capital of France?"
@@ -33,7 +33,7 @@ def demo(*, keep: bool, console: Console) -> None:
     Raises:
         RackServeError: a step failed.
     """
-    spec = app.read(FILE)
+    spec = read_spec(FILE)
     fetch_builtin_models(spec, console)
     launch = Launch(spec)
     with stop_signals() as is_stopping:

@@ -13,11 +13,11 @@ from rich.console import Console
 
 from cluster.errors import ClusterError, ClusterUnreachableError, SpecError, SpecProblem
 from cluster.spec.cluster_spec import ClusterSpec
-from deployments import app
 from deployments.launch.application import POLL_S, Launch, Progress
 from deployments.launch.preflight import check_here
 from deployments.models.builtins import BUILTIN_MODELS
 from deployments.models.source import fetch
+from deployments.replica.read_spec import read_spec
 
 WATCH_S = 2.0
 """Seconds between two looks at a serving application."""
@@ -37,7 +37,7 @@ def serve(file: Path, address: str, *, verbose: bool, console: Console) -> None:
     Raises:
         RackServeError: the file could not be served.
     """
-    spec = app.read(file)
+    spec = read_spec(file)
     if not address:
         check_here(spec, str(file))
         fetch_builtin_models(spec, console)
@@ -70,7 +70,7 @@ def deploy(file: Path, address: str, *, verbose: bool, console: Console) -> None
     Raises:
         RackServeError: the file could not be served.
     """
-    spec = app.read(file)
+    spec = read_spec(file)
     if not address:
         raise SpecError("options", [SpecProblem("--detach", "needs --address: a Ray that starts here ends with us")])
     launch = Launch(spec, address, quiet=not verbose, is_url_for_others=True)

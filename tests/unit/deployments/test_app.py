@@ -12,6 +12,7 @@ from cluster.spec.gateway_spec import GatewaySpec
 from deployments import app
 from deployments.autoscaling.serve_policy import QueueDepthPolicy
 from deployments.launch.application import reason_in
+from deployments.replica.read_spec import read_spec
 
 
 def spec(**model: Any) -> ClusterSpec:  # noqa: ANN401 - spec values
@@ -57,10 +58,10 @@ def test_a_file_that_is_not_there_is_told_with_where_it_was_looked_for(
     """A builder may run on another node, in another folder: the message says which."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SpecError, match=f"cannot be read from {tmp_path}: No such file"):
-        app.read(Path("missing.yaml"))
+        read_spec(Path("missing.yaml"))
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SpecError, match="not a text file"):
-        app.read(Path("binary.yaml"))
+        read_spec(Path("binary.yaml"))
 
 
 def test_folders_are_taken_from_where_the_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +74,7 @@ def test_folders_are_taken_from_where_the_file_is(tmp_path: Path, monkeypatch: p
     file.write_text("models:\n" + "\n".join(models))
     monkeypatch.chdir("/")
     weights = str(tmp_path / "weights")
-    assert [model.source for model in app.read(file).models] == [
+    assert [model.source for model in read_spec(file).models] == [
         weights,
         weights,
         "org/model",
@@ -88,7 +89,7 @@ EXAMPLES = [Path(app.__file__).parent / "examples" / name for name in ("demo.yam
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
 def test_every_example_is_a_cluster_file_that_runs(file: Path) -> None:
     """What stands under deployments/examples is accepted as it is."""
-    assert app.read(file).models
+    assert read_spec(file).models
 
 
 def test_deployment_names_are_safe_and_different() -> None:

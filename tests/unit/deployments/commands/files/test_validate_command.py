@@ -1,6 +1,8 @@
 """`rackserve validate` and `init`: files are checked by the rules of the commands that read them."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from deployments.commands.files.init import init
 from deployments.commands.files.place import place
 from deployments.commands.files.plan import plan
 from deployments.commands.files.validate import validate
+from deployments.replica.read_spec import read_spec
 
 EXAMPLES = Path(app.__file__).parent / "examples"
 DIGEST = "a" * 64
@@ -148,8 +151,8 @@ def test_init_writes_a_file_that_is_valid_and_says_what_to_do_next(tmp_path: Pat
         line for line in whole.splitlines() if not line.lstrip().startswith(("A model on", "A small", "A stand"))
     ]
     full = written(tmp_path, "\n".join(sections))
-    assert len(app.read(full).models) == 3
-    assert app.read(full).gateway.tenants[0].name == "acme"
+    assert len(read_spec(full).models) == 3
+    assert read_spec(full).gateway.tenants[0].name == "acme"
 
 
 def test_init_overwrites_nothing(tmp_path: Path) -> None:
@@ -169,3 +172,14 @@ def test_the_example_plan_and_machines_answer() -> None:
     topology = EXAMPLES / "topology.yaml"
     assert place(EXAMPLES / "racks.yaml", topology, at="max", lose=(), spares=None, as_json=False, console=console) == 0
     assert yaml.safe_load(topology.read_text())["racks"]
+
+
+def test_checking_a_cluster_file_imports_no_ray() -> None:
+    """Importing Ray takes seconds, which an editor or a commit hook that checks a file would wait."""
+    program = (
+        "import sys; from pathlib import Path; from rich.console import Console; "
+        "from deployments.commands.files.validate import validate; "
+        f"validate(Path({str(EXAMPLES / 'demo.yaml')!r}), elsewhere=True, console=Console()); "
+        "assert not {'ray', 'vllm', 'torch'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
