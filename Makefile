@@ -63,8 +63,8 @@ lock: ## Write what .venv holds to the lock file
 bench-peers: setup ## Install the peers that benchmarks run beside us, each in a virtual environment of its own
 	$(BIN)/python -m tests.benchmarks.peers
 
-bench-gateway: bench-peers ## The gateway's cost per request and chunk, beside vllm-router
-	$(BIN)/python -m tests.benchmarks.bench_gateway
+bench-gateway: bench-peers ## The gateway's cost per request and chunk, beside smg and vllm-router
+	$(BIN)/python -m tests.benchmarks.gateway.bench_gateway
 
 bench-overhead: setup ## Tokens per second through a whole cluster, and straight at its replica
 	$(BIN)/python -m tests.benchmarks.bench_overhead

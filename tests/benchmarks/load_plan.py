@@ -1,11 +1,23 @@
 """What a load client is asked to do and what it saw: the two messages between harness and client."""
 
+from enum import StrEnum
 from typing import Final
 
 import msgspec
 
 API_KEY: Final = "sk-bench"
 """The bearer token every load sends."""
+
+
+class Prompts(StrEnum):
+    """What the prompts of a load have in common."""
+
+    DIFFERENT = "different"
+    """Nothing: each differs from every other from its first word on."""
+    REPEATED = "repeated"
+    """256 prompts over and over."""
+    CHATS = "chats"
+    """A few system prompts, conversations that grow, a new message each time (`chat_prompts.py`)."""
 
 
 class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,7 +29,9 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
         connections: keep-alive connections, each with one request at a time.
         rate_per_s: arrivals a second (Poisson) on idle connections; 0: closed loop, every connection always busy.
         chunks: chunks of each streamed answer; 0: answers are not streamed.
+        prompts: what the prompts have in common.
         words: words of each prompt.
+        characters: characters of each prompt, if that is to be their measure; 0: `words` is. Not for chats.
         seed: seed of prompts and arrivals; two loads of one seed send the same prompts.
         model: the model to ask for.
         api_key: sent as the bearer token.
@@ -28,7 +42,9 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     connections: int
     rate_per_s: float = 0.0
     chunks: int = 0
+    prompts: Prompts = Prompts.DIFFERENT
     words: int = 40
+    characters: int = 0
     seed: int = 0
     model: str = "mock-engine"
     api_key: str = API_KEY

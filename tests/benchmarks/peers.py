@@ -11,6 +11,7 @@ from tests.benchmarks.server_process import ROOT
 PEERS: Final = ROOT / ".cache" / "peers"
 
 REQUIREMENTS: Final[dict[str, tuple[str, ...]]] = {
+    "smg": ("smg==1.13.0",),
     "vllm-router": ("vllm-router==0.1.17",),
     # What the `llm` extra of Ray asks for beyond ours, without vllm and nixl, which it pins to CUDA builds.
     "ray-serve-llm": (

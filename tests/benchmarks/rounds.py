@@ -22,6 +22,11 @@ class Figure:
         """The middle value: one disturbed round does not move it."""
         return statistics.median(self.rounds)
 
+    @property
+    def lowest(self) -> float:
+        """The lowest value: of CPU time the one that other work on the machine disturbed least."""
+        return min(self.rounds)
+
     def as_json(self) -> dict[str, object]:
         """Return median, extremes and every round."""
         return {

@@ -7,12 +7,12 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 ROOT = Path(__file__).resolve().parents[2]
-_STOP_WAIT_S = 10.0
 _POLL_S = 0.05
 
 
@@ -33,6 +33,15 @@ def unwind_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, leave)
 
 
+def free_ports(count: int) -> list[int]:
+    """Return TCP ports nobody listens on at the moment, all different."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
 class ServerProcess:
     """A server from start to stop, in a process group of its own; its output goes to a log file.
 
@@ -47,6 +56,7 @@ class ServerProcess:
         own_session: Linux shares cores among sessions first (autogroups), and among processes only then. False where
             more processes compute than there are cores: three engines in sessions of their own on two cores were
             starved for up to two seconds at a time; Ray's processes, all in one session, never were.
+        stop_wait_s: how long it may take to end when told to; then it is killed.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of a process
@@ -60,10 +70,12 @@ class ServerProcess:
         start_wait_s: float = 60.0,
         env: dict[str, str] | None = None,
         own_session: bool = True,
+        stop_wait_s: float = 10.0,
     ) -> None:
         self.name = name
         self.port = port
         self._ready_path = ready_path
+        self._stop_wait_s = stop_wait_s
         self._log = log_dir / f"{name}.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -128,7 +140,7 @@ class ServerProcess:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             try:
-                self._process.wait(_STOP_WAIT_S)
+                self._process.wait(self._stop_wait_s)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()

@@ -4,12 +4,14 @@ import argparse
 import asyncio
 import hashlib
 import signal
+import sys
 
 import uvloop
 
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
 from deployments.standalone.gateway import StandaloneGateway
 from deployments.standalone.server_address import server_at
+from tests.benchmarks.gateway.code_forms import CodeForm, running_form
 
 _OTHER_TENANTS = 100
 
@@ -40,7 +42,12 @@ def main() -> None:
     parser.add_argument("--replica", action="append", required=True)
     parser.add_argument("--policy", required=True)
     parser.add_argument("--api-key", required=True)
-    uvloop.run(_serve(parser.parse_args()))
+    parser.add_argument("--form", type=CodeForm, required=True, help="fail if it is not this form of our code that runs")
+    options = parser.parse_args()
+    form = running_form()
+    if form is not options.form:
+        sys.exit(f"this gateway's code is {form}, not {options.form}")
+    uvloop.run(_serve(options))
 
 
 if __name__ == "__main__":

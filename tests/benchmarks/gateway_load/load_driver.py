@@ -17,7 +17,7 @@ class LoadDriver:
 
     def __init__(self, core: int) -> None:
         self._process = subprocess.Popen(
-            pinned([sys.executable, "-m", "tests.benchmarks.load_client"], core),
+            pinned([sys.executable, "-m", "tests.benchmarks.gateway_load.load_client"], core),
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
