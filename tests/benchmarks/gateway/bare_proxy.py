@@ -1,7 +1,7 @@
 """The least that a gateway can be: a proxy in uvloop that reads no prompt and takes the servers in turn.
 
-What it costs is what sockets cost in Python; all beyond it is a gateway's own. It reads lengths, no more: where a request
-ends, so that it goes on whole, and where an answer ends, so that its connection serves the next request.
+What it costs is what sockets cost in Python; all beyond that is a gateway's own. It reads lengths and nothing else:
+where a request ends, so that it goes on whole, and where an answer ends, so that its connection serves the next one.
 """
 
 import argparse
@@ -143,6 +143,12 @@ class BareProxy:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def close(self) -> None:
+        """Close the idle connections to servers."""
+        for idle in self._idle.values():
+            for server in idle:
+                server.transport.close()
+
     async def _connect(self, port: int, client: FromClient, request: bytes) -> None:
         loop = asyncio.get_running_loop()
         _, server = await loop.create_connection(lambda: ToServer(self._idle[port]), "127.0.0.1", port)
@@ -158,6 +164,7 @@ async def _serve(port: int, servers: Sequence[int]) -> None:
     server = await loop.create_server(lambda: FromClient(proxy), "127.0.0.1", port, backlog=1024)
     await stopped.wait()
     server.close()
+    proxy.close()
 
 
 def main() -> None:

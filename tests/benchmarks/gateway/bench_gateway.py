@@ -6,7 +6,7 @@ Gateways run on one core; load client and mock engines on the other. See README.
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from tests.benchmarks.result_file import RESULTS, our_versions, write_result
 from tests.benchmarks.server_process import ROOT, unwind_on_sigterm
 
 
-def _names(known: Sequence[str]) -> "Any":
+def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
     def parse(text: str) -> list[str]:
         names = text.split(",")
         unknown = [name for name in names if name not in known]

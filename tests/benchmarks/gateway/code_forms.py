@@ -1,4 +1,4 @@
-"""The two forms of our code: compiled with mypyc, as it stands in the tree, and interpreted, from a copy without that."""
+"""The two forms of our code: compiled with mypyc, in the tree itself, and interpreted, from a copy without `.so`."""
 
 import shutil
 import sys

@@ -29,6 +29,9 @@ Command = Callable[[int, Sequence[int]], list[str]]
 """Returns the command line of a gateway, given its port and the engines'."""
 
 
+_USUAL: Final = EngineKind()
+
+
 @dataclass(frozen=True, slots=True)
 class Contestant:
     """One way from client to engines.
@@ -46,7 +49,7 @@ class Contestant:
     name: str
     describes: str
     command: Command
-    engines: EngineKind = EngineKind()
+    engines: EngineKind = _USUAL
     ready_path: str = "/health"
     env: Mapping[str, str] = field(default_factory=dict)
     stop_wait_s: float = 10.0
@@ -69,16 +72,21 @@ def _urls(ports: Sequence[int]) -> list[str]:
     return [f"http://127.0.0.1:{port}" for port in ports]
 
 
-def ours(  # noqa: PLR0913 - what one can tell our gateway here
-    name: str, describes: str, form: CodeForm, root: Path, policy: str, engines: EngineKind | None = None
-) -> Contestant:
+@dataclass(frozen=True, slots=True)
+class OurCode:
+    """One form of our code, and where it is imported from."""
+
+    form: CodeForm
+    root: Path
+
+
+def ours(name: str, describes: str, code: OurCode, policy: str, engines: EngineKind = _USUAL) -> Contestant:
     """Return our gateway, with tenants and their keys.
 
     Args:
         name: as in tables and results.
         describes: one line for people.
-        form: which form of our code it runs, and has to run.
-        root: where that is imported from.
+        code: what it runs, and has to run.
         policy: its routing policy.
         engines: how the engines present themselves to it.
     """
@@ -87,10 +95,10 @@ def ours(  # noqa: PLR0913 - what one can tell our gateway here
         # -P: the working directory is no place to import from.
         module = [sys.executable, "-P", "-m", "tests.benchmarks.gateway.our_gateway", "--api-key", API_KEY]
         replicas = [word for url in _urls(engine_ports) for word in ("--replica", url)]
-        return [*module, "--form", form, "--port", str(port), "--policy", policy, *replicas]
+        return [*module, "--form", code.form, "--port", str(port), "--policy", policy, *replicas]
 
-    env = {"PYTHONPATH": str(root)}
-    return Contestant(name, describes, command, engines or EngineKind(), ready_path="/ready", env=env)
+    env = {"PYTHONPATH": str(code.root)}
+    return Contestant(name, describes, command, engines, ready_path="/ready", env=env)
 
 
 def smg() -> Contestant:
@@ -135,17 +143,18 @@ def everybody(policy: str, root: Path, interpreted: Path, *, compiled: bool) -> 
         interpreted: a copy of it without compiled modules.
         compiled: the tree's code is compiled; else there is no `compiled`.
     """
-    best, best_root = (CodeForm.COMPILED, root) if compiled else (CodeForm.INTERPRETED, interpreted)
+    in_tree, in_copy = OurCode(CodeForm.COMPILED, root), OurCode(CodeForm.INTERPRETED, interpreted)
+    best = in_tree if compiled else in_copy
     vllm = EngineKind(owned_by="vllm")
     told = "ours; its engines tell their usage in streams, as vLLM does when asked"
     both = [
-        ours(COMPILED, f"ours, compiled, {policy}", CodeForm.COMPILED, root, policy),
-        ours(INTERPRETED, f"ours, interpreted, {policy}", CodeForm.INTERPRETED, interpreted, policy),
+        ours(COMPILED, f"ours, compiled, {policy}", in_tree, policy),
+        ours(INTERPRETED, f"ours, interpreted, {policy}", in_copy, policy),
     ]
     return [
         *(both if compiled else both[1:]),
-        ours(LEAST_LOAD, "ours, with a policy that reads no prompts", best, best_root, "least_load"),
-        ours(TOLD_USAGE, told, best, best_root, policy, vllm),
+        ours(LEAST_LOAD, "ours, with a policy that reads no prompts", best, "least_load"),
+        ours(TOLD_USAGE, told, best, policy, vllm),
         smg(),
         vllm_router(VLLM_ROUTER, "vllm-router, cache_aware; engines answer /tokenize", PromptApi.TOKENIZE),
         vllm_router(VLLM_ROUTER_UNASKED, "vllm-router, cache_aware; engines do not", PromptApi.NONE),

@@ -49,7 +49,7 @@ def _plot_cpu(axes: Axes, shapes: Mapping[str, Figures]) -> None:
         axes.bar(at, ratios, _BAR_GROUP / len(names), align="edge", label=name)
     axes.axhline(1.0, color="black", linewidth=0.8)
     axes.set_xticks(range(len(shapes)), list(shapes), fontsize="small")
-    axes.set(ylabel="CPU time a request, × the better peer's", ylim=(0, 3))
+    axes.set(ylabel="CPU time a request, over the better peer's", ylim=(0, 3))
     if names:
         axes.legend(fontsize="small", ncols=2)
 

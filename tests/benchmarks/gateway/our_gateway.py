@@ -42,7 +42,9 @@ def main() -> None:
     parser.add_argument("--replica", action="append", required=True)
     parser.add_argument("--policy", required=True)
     parser.add_argument("--api-key", required=True)
-    parser.add_argument("--form", type=CodeForm, required=True, help="fail if it is not this form of our code that runs")
+    parser.add_argument(
+        "--form", type=CodeForm, required=True, help="fail if it is not this form of our code that runs"
+    )
     options = parser.parse_args()
     form = running_form()
     if form is not options.form:

@@ -11,7 +11,7 @@ from tests.benchmarks.rounds import Figures
 
 
 def _number(value: float) -> str:
-    return f"{value:,.2f}" if abs(value) < 10 else f"{value:,.0f}"  # noqa: PLR2004 - digits that mean something
+    return f"{value:,.2f}" if abs(value) < 10 else f"{value:,.0f}"
 
 
 def shape_table(name: str, figures: Figures) -> Table:
@@ -27,10 +27,10 @@ def shape_table(name: str, figures: Figures) -> Table:
 
 
 def cpu_table(figures: Mapping[str, Figures]) -> Table:
-    """Return everybody's CPU microseconds a request on every shape; of ours also as a multiple of the better peer's."""
+    """Return everybody's CPU microseconds a request on every shape; of ours also the ratio to the better peer's."""
     shapes = {name: rows for name, rows in figures.items() if name != LATENCY}
     table = Table(
-        title="gateway CPU, µs a request (lowest of the rounds; × the better peer's)",
+        title="gateway CPU, µs a request (lowest of the rounds; ours also over the better peer's)",
         title_justify="left",
         title_style="bold",
     )
@@ -41,7 +41,7 @@ def cpu_table(figures: Mapping[str, Figures]) -> Table:
         cells = []
         for rows in shapes.values():
             cpu, peer = rows[who]["cpu"].lowest, better_peer_us(rows)
-            ratio = f" ×{cpu / peer:.2f}" if peer and who in OURS else ""
+            ratio = f" ({cpu / peer:.2f})" if peer and who in OURS else ""
             cells.append(f"{_number(cpu)}{ratio}")
         table.add_row(who, *cells)
     return table

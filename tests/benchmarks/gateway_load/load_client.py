@@ -43,7 +43,7 @@ _HEAD = (
 
 
 class LoadRequest(NamedTuple):
-    """A request as bytes, the tag its answer has to carry, and the prompt tokens an answer that is not streamed tells."""
+    """A request as bytes, the tag that its answer has to carry, and the prompt tokens that its answer has to tell."""
 
     written: bytes
     tag: bytes

@@ -1,8 +1,9 @@
-"""Inference engines that answer at once, as one process: `python -m tests.benchmarks.gateway_load.mock_engine --port P`.
+"""Inference engines that answer at once, in one process: `python -m tests.benchmarks.gateway_load.mock_engine`.
 
-Each `--port` is an engine of its own, with a memory of its own of the prompts it was sent. They have to cost much less than the gateways in front of them, so they read requests with a few searches instead of a
-parser and answer from prepared bytes. What they do keep is the shape of vLLM's traffic: the head of a stream is
-written when the request arrives, then every engine step writes one chunk to each running stream.
+Each `--port` is an engine of its own that remembers the prompts it was sent. They have to cost much less than the
+gateways in front of them, so they read requests with a few searches instead of a parser and answer from prepared bytes.
+What they do keep is the shape of vLLM's traffic: the head of a stream is written when the request arrives, then every
+engine step writes one chunk to each running stream.
 
 `/tokenize` and the absence of `/render` are vLLM 0.32's defaults (`enable_scale_out` is off), which matters to
 `vllm-router --policy cache_aware`: it asks the worker to render, then to tokenize each prompt before it routes it.
