@@ -20,7 +20,7 @@ from tests.benchmarks.gateway.contestants import NAMES as CONTESTANTS
 from tests.benchmarks.gateway.gateway_plot import plot_gateway
 from tests.benchmarks.gateway.promises import cpu_bars, idle_bars, memory_bars
 from tests.benchmarks.gateway.running import GatewayBench
-from tests.benchmarks.gateway.shapes import CPU_SHAPES
+from tests.benchmarks.gateway.shapes import CPU_SHAPES, QUICK
 from tests.benchmarks.gateway.shapes import NAMES as SHAPES
 from tests.benchmarks.gateway.tables import cpu_table, shape_table
 from tests.benchmarks.peers import REQUIREMENTS, PeerMissingError
@@ -43,9 +43,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="rounds that count (CPU time: the lowest of them)")
     parser.add_argument("--policy", default="expected_ttft", help="our gateway's policy")
-    parser.add_argument(
-        "--shapes", "--only", type=_names(SHAPES), default=list(SHAPES), help=f"of {','.join(SHAPES)}", metavar="A,B"
-    )
+    parser.add_argument("--shapes", "--only", type=_names(SHAPES), help=f"of {','.join(SHAPES)}", metavar="A,B")
     parser.add_argument(
         "--contestants",
         type=_names(CONTESTANTS),
@@ -56,6 +54,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a smoke test: short loads, no peers, bars are not judged")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the result goes")
     options = parser.parse_args()
+    options.shapes = options.shapes or (QUICK if options.quick else SHAPES)
     if options.quick:
         options.rounds = 1
         options.contestants = [name for name in options.contestants if name not in PEERS]

@@ -29,6 +29,9 @@ _MANY: Final = 16
 """Replicas above which a contestant is given some seconds to find all of them."""
 _FINDING_S: Final = 5.0
 _SERVING_WAIT_S: Final = 30.0
+_IDLE_S: Final = 10.0, 60.0
+_QUICK_IDLE_S: Final = 0.5, 1.0
+"""Seconds to settle, and seconds that are measured."""
 _QUICK_SHARE: Final = 0.02
 
 
@@ -76,11 +79,13 @@ class GatewayBench:
     latency_us: dict[str, list[float]] = field(default_factory=dict)
     idle: dict[str, float] = field(default_factory=dict)
     memory: list[tuple[int, int]] = field(default_factory=list)
+    _up: dict[tuple[int, int], Field] = field(default_factory=dict)
+    _at_end: ExitStack = field(default_factory=ExitStack)
 
     def run(self) -> None:
         """Measure everything."""
         share = _QUICK_SHARE if self.quick else 1.0
-        with LoadDriver(self.cores.load) as driver:
+        with self._at_end, LoadDriver(self.cores.load) as driver:
             for shape in CPU_SHAPES:
                 if shape.name in self.shapes:
                     self._run_cpu(shape.scaled(share), driver)
@@ -108,16 +113,16 @@ class GatewayBench:
         self.progress(f"{IDLE}: {IDLE_REPLICAS} replicas, no requests")
         shape = Shape(IDLE, "", WORDS_40.plan, replicas=IDLE_REPLICAS)
         with self._everybody(shape, driver) as everybody:
-            settle_s, window_s = (0.5, 1.0) if self.quick else (10.0, 60.0)
+            settle_s, window_s = _QUICK_IDLE_S if self.quick else _IDLE_S
             self.idle = idle_shares(everybody.servers, settle_s, window_s)
 
     def _run_memory(self, driver: LoadDriver) -> None:
         ours = next((each for each in self.contestants if each.name in OURS), None)
         if ours is None:
             return
-        requests, every = (4_000, 1_000) if self.quick else (200_000, 10_000)
+        requests, every = (400, 100) if self.quick else (200_000, 10_000)
         shape = Shape(MEMORY, "", WORDS_40.plan)
-        with self._everybody(shape, driver, [ours]) as everybody:
+        with self._everybody(shape, driver) as everybody:
             self.memory = memory_curve(
                 everybody.servers[ours.name],
                 driver,
@@ -130,22 +135,32 @@ class GatewayBench:
         return interleaved([each.name for each in self.contestants], self.rounds, measure)
 
     @contextmanager
-    def _everybody(self, shape: Shape, driver: LoadDriver, who: Sequence[Contestant] = ()) -> Iterator[Field]:
-        """Start engines and gateways; what one shape leaves behind (a grown prefix tree) no other pays for."""
-        contestants = who or self.contestants
+    def _everybody(self, shape: Shape, driver: LoadDriver) -> Iterator[Field]:
+        """Start everybody anew: what one shape leaves behind (a grown prefix tree) no other pays for; once if `quick`."""
         with ExitStack() as stack:
-            engines = {kind: self._start_engines(stack, kind, shape) for kind in {c.engines for c in contestants}}
-            servers = {}
-            for each in contestants:
-                server = each.start(engines[each.engines], self.cores, self.log_dir)
-                stack.callback(server.stop)
-                servers[each.name] = server
-            for server in servers.values():
-                server.wait_ready()
-                _wait_serving(server, driver)
-            if shape.replicas > _MANY and not self.quick:
-                time.sleep(_FINDING_S)
-            yield Field(servers, {each.name: engines[each.engines][0] for each in contestants})
+            if not self.quick:
+                yield self._start(stack, shape, driver)
+                return
+            engines = shape.replicas, shape.step_ms
+            if engines not in self._up:
+                self._up[engines] = self._start(self._at_end, shape, driver)
+            yield self._up[engines]
+
+    def _start(self, stack: ExitStack, shape: Shape, driver: LoadDriver) -> Field:
+        engines = {
+            kind: self._start_engines(stack, kind, shape) for kind in {each.engines for each in self.contestants}
+        }
+        servers = {}
+        for each in self.contestants:
+            server = each.start(engines[each.engines], self.cores, self.log_dir)
+            stack.callback(server.stop)
+            servers[each.name] = server
+        for server in servers.values():
+            server.wait_ready()
+            _wait_serving(server, driver)
+        if shape.replicas > _MANY and not self.quick:
+            time.sleep(_FINDING_S)
+        return Field(servers, {each.name: engines[each.engines][0] for each in self.contestants})
 
     def _start_engines(self, stack: ExitStack, kind: EngineKind, shape: Shape) -> list[int]:
         ports = free_ports(shape.replicas)

@@ -80,3 +80,5 @@ LATENCY: Final = "latency"
 IDLE: Final = "idle256"
 MEMORY: Final = "memory"
 NAMES: Final = (*(shape.name for shape in CPU_SHAPES), LATENCY, IDLE, MEMORY)
+QUICK: Final = (*(shape.name for shape in BARRED), "repeated40", LATENCY, MEMORY)
+"""What a smoke test runs; the same engines serve all of it, so that everybody is started once."""
