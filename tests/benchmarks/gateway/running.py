@@ -136,7 +136,7 @@ class GatewayBench:
 
     @contextmanager
     def _everybody(self, shape: Shape, driver: LoadDriver) -> Iterator[Field]:
-        """Start everybody anew: what one shape leaves behind (a grown prefix tree) no other pays for; once if `quick`."""
+        """Start everybody anew: no shape pays for what another leaves behind (a grown prefix tree); once if `quick`."""
         with ExitStack() as stack:
             if not self.quick:
                 yield self._start(stack, shape, driver)

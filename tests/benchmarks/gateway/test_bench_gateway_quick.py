@@ -13,7 +13,7 @@ from tests.benchmarks.server_process import ROOT
 
 @pytest.mark.long
 def test_quick_run_measures_our_gateway(tmp_path: Path) -> None:
-    """Each shape of it runs, every answer is what the engines sent to the byte (else it exits 1), all is written down."""
+    """Each shape of it runs, every answer is what the engines sent (else it exits 1), and all is written down."""
     ran = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.gateway.bench_gateway", "--quick", "--results", str(tmp_path)],
         cwd=ROOT,
