@@ -108,7 +108,7 @@ def main() -> int:
     options = _options()
     unwind_on_sigterm()
     console = Console(width=None if sys.stdout.isatty() else 180)
-    skipped = why_not_compiled(ROOT)
+    skipped = why_not_compiled()
     if skipped and COMPILED in options.contestants:
         console.print(f"SKIPPED {COMPILED}: {skipped}", style="yellow", highlight=False)
     with tempfile.TemporaryDirectory(prefix="bench-gateway-") as folder:

@@ -6,6 +6,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+import router
+
 _PACKAGES: Final = ("cluster", "router", "deployments")
 _BENCHMARK: Final = "tests/benchmarks/gateway"
 
@@ -17,22 +19,16 @@ class CodeForm(StrEnum):
     INTERPRETED = "interpreted"
 
 
-def why_not_compiled(root: Path) -> str:
-    """Return why there is no compiled form of the tree's code as it is now; "" if there is."""
-    extensions = [path for package in _PACKAGES for path in (root / package).rglob("*.so")]
-    if not extensions:
-        return "there are no compiled modules (*.so) in the tree: `make setup` makes them where there is a C compiler"
-    sources = [path.with_name(path.name.split(".")[0] + ".py") for path in extensions]
-    newest = max((path for path in sources if path.exists()), key=lambda path: path.stat().st_mtime)
-    if newest.stat().st_mtime > max(path.stat().st_mtime for path in extensions):
-        return f"{newest.relative_to(root)} has changed since it was compiled: `make setup` compiles it again"
-    return ""
+def why_not_compiled() -> str:
+    """Return why the tree's code does not run compiled, in words; "" if it does."""
+    form: str = getattr(router, "FORM", "this tree has nothing that compiles it")
+    return "" if form == CodeForm.COMPILED else form
 
 
 def copy_without_extensions(root: Path, into: Path) -> Path:
     """Copy the code that a gateway runs, from the tree at `root` and without compiled modules; return `into`."""
     for part in (*_PACKAGES, _BENCHMARK):
-        ignored = shutil.ignore_patterns("*.so", "__pycache__", "results", "examples")
+        ignored = shutil.ignore_patterns("*.so", "compiled.json", "__pycache__")
         shutil.copytree(root / part, into / part, ignore=ignored)
     (into / "tests/__init__.py").write_bytes((root / "tests/__init__.py").read_bytes())
     return into

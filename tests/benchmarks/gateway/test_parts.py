@@ -2,27 +2,15 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.benchmarks.gateway.bare_proxy import BareProxy, FromClient
-from tests.benchmarks.gateway.code_forms import copy_without_extensions, why_not_compiled
+from tests.benchmarks.gateway.code_forms import copy_without_extensions
 from tests.benchmarks.gateway.promises import cpu_bars
 from tests.benchmarks.rounds import Figure
 from tests.benchmarks.server_process import ROOT
-
-
-def test_compiled_modules_count_while_they_are_newer_than_their_source(tmp_path: Path) -> None:
-    """A tree without compiled modules, or with sources that changed since, is not measured as compiled."""
-    source = tmp_path / "router" / "outcome.py"
-    source.parent.mkdir()
-    source.write_text("")
-    assert "no compiled modules" in why_not_compiled(tmp_path)
-    compiled = source.with_name("outcome.cpython-311-x86_64-linux-gnu.so")
-    compiled.write_bytes(b"")
-    os.utime(source, (1, 1))
-    assert why_not_compiled(tmp_path) == ""
-    os.utime(compiled, (0, 0))
-    assert "router/outcome.py has changed" in why_not_compiled(tmp_path)
 
 
 def test_the_copy_for_the_interpreted_form_has_the_sources_and_nothing_compiled(tmp_path: Path) -> None:
@@ -31,6 +19,21 @@ def test_the_copy_for_the_interpreted_form_has_the_sources_and_nothing_compiled(
     sources = {path.relative_to(ROOT) for path in (ROOT / "router").rglob("*.py")}
     assert {path.relative_to(copy) for path in (copy / "router").rglob("*.py")} == sources
     assert not list(copy.rglob("*.so"))
+
+
+def test_a_gateway_of_the_wrong_form_does_not_start(tmp_path: Path) -> None:
+    """What the copy runs is interpreted, and is never measured as the compiled form."""
+    copy = copy_without_extensions(ROOT, tmp_path / "copy")
+    gateway = [sys.executable, "-P", "-m", "tests.benchmarks.gateway.our_gateway", "--port", "0", "--api-key", "k"]
+    ran = subprocess.run(
+        [*gateway, "--replica", "http://127.0.0.1:1", "--policy", "round_robin", "--form", "compiled"],
+        env=os.environ | {"PYTHONPATH": str(copy)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr.strip()) == (1, "this gateway's code is interpreted, not compiled")
 
 
 async def test_the_bare_proxy_frees_a_connection_at_an_answer_s_end_and_not_before() -> None:
