@@ -145,9 +145,8 @@ class ClientConnection(asyncio.Protocol):
             requests.feed(data)
             if requests.queue:
                 self._serve_queue()
-            elif requests.wants_continue:
-                requests.wants_continue = False
-                self.transport.write(CONTINUE)
+            if requests.wants_continue:
+                self._let_body_come()
 
     def _hold(self, data: bytes) -> None:
         self._held += data
@@ -236,6 +235,15 @@ class ClientConnection(asyncio.Protocol):
             held, self._held = self._held, b""
             self.transport.resume_reading()
             self.data_received(held)
+        elif self._requests.wants_continue:
+            self._let_body_come()
+
+    def _let_body_come(self) -> None:
+        """Tell a client that waits for it to send its body, once the requests before that one have been answered."""
+        is_free = self._answering is None and not self._requests.queue and not self._is_lingering
+        if is_free and not self.transport.is_closing():
+            self._requests.wants_continue = False
+            self.transport.write(CONTINUE)
 
     def _answer_refusal(self, refused: RefusedRequest) -> None:
         self._plane.meters.ended("", "", refused.outcome)

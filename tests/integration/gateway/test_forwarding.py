@@ -163,6 +163,21 @@ async def test_expect_100_continue() -> None:
         writer.close()
 
 
+@pytest.mark.parametrize("before", [b"GET /health HTTP/1.1\r\nhost: t\r\n\r\n", request()], ids=["page", "chat"])
+async def test_expect_100_continue_behind_another_request(before: bytes) -> None:
+    """Where both heads come in one read, the first request is answered, and then the client is told to go on."""
+    async with ScriptedReplica(_ok) as replica, running_gateway([replica.port]) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        head, body = request(headers=b"expect: 100-continue\r\n").split(b"\r\n\r\n")
+        writer.write(before + head + b"\r\n\r\n")
+        async with asyncio.timeout(5):
+            assert (await read_response(reader))[0] == 200
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            writer.write(body)
+            assert (await read_response(reader))[0] == 200
+        writer.close()
+
+
 async def test_connection_close_is_honoured() -> None:
     """A client that asks for the connection's end gets it, and is told."""
     async with ScriptedReplica(_ok) as replica, running_gateway([replica.port]) as gateway:
