@@ -13,6 +13,7 @@ from router.http.data_plane.data_plane import DataPlane
 from router.http.pages.landing_page import landing_page
 from router.http.pages.readiness import Readiness
 from router.http.wire.request.incoming import IncomingRequest
+from router.http.wire.request.target import ANY
 from router.outcome import Outcome
 
 READ_ONLY = (b"GET", b"HEAD")
@@ -20,6 +21,8 @@ READ_ONLY = (b"GET", b"HEAD")
 JSON = b"application/json"
 HEALTHY = (200, JSON, b'{"status":"ok"}')
 """What /health answers: the process runs and reads requests."""
+_ALLOWED_SOMEWHERE = b"allow: GET, HEAD, POST, DELETE, OPTIONS\r\n"
+"""What `OPTIONS *`, which asks about the server as a whole, is answered (RFC 9110, section 9.3.7)."""
 _FOR_OPERATORS = (b"/metrics", b"/state", b"/why")
 
 Page = Callable[[IncomingRequest], tuple[int, bytes, bytes]]
@@ -52,7 +55,9 @@ class Pages:
     def handle(self, client: Client, incoming: IncomingRequest) -> None:
         """Answer a request for a page, or refuse it if there is no such page."""
         page = self._pages.get(incoming.path)
-        if page is None:
+        if incoming.path == ANY and incoming.method == b"OPTIONS":
+            self._answers.answer(client, incoming, 200, b"", headers=_ALLOWED_SOMEWHERE)
+        elif page is None:
             self._answers.refuse(client, incoming, Outcome.NOT_FOUND, _not_here(incoming.path))
         else:
             answer_page(self._answers, client, incoming, page)

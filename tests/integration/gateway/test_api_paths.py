@@ -57,6 +57,14 @@ async def test_a_wrong_method_is_405_and_says_what_is_right() -> None:
         assert not replica.received
 
 
+async def test_options_of_the_server_as_a_whole() -> None:
+    """`OPTIONS *`, which monitors and proxies use as a ping, is answered (RFC 9110, 9.3.7); nothing else is at `*`."""
+    async with running_gateway([1]) as gateway:
+        status, headers, _ = await ask(gateway.port, _bare("OPTIONS", "*"))
+        assert (status, "POST" in headers["allow"]) == (200, True)
+        assert (await ask(gateway.port, _bare("GET", "*")))[0] == 404
+
+
 @pytest.mark.parametrize(
     "path",
     [
