@@ -50,7 +50,7 @@ class Unchunk:
         if len(self._line) > MAX_LINE:
             raise ChunkedError(f"a chunk-size line of over {MAX_LINE} bytes")
         if self._line[-1:] == b"\n":
-            self._data_bytes = size_in(self._line)
+            self._data_bytes = size_in(self._line.rstrip(b"\r\n"))
             self._crlf_bytes = _CRLF_BYTES
             self._is_over = not self._data_bytes
             self._line = b""

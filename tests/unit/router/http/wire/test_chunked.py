@@ -57,9 +57,12 @@ def test_between_chunks_tells_a_cut_chunk() -> None:
     assert not walk.between_chunks
 
 
-@pytest.mark.parametrize("framed", [b"xyz\r\n", b"-5\r\nabc", b"\r\n\r\n", b"5 5\r\n"])
+@pytest.mark.parametrize(
+    "framed",
+    [b"xyz\r\n", b"-5\r\nabc", b"\r\n\r\n", b"5 5\r\n", b"+5\r\nhello", b"0x5\r\nhello", b"1_0\r\n", b"+0\r\n"],
+)
 def test_what_is_no_size_is_an_error(framed: bytes) -> None:
-    """A size line that is no hexadecimal number is an error."""
+    """A size line that is not hexadecimal digits alone is an error: clients would read it otherwise, or not at all."""
     with pytest.raises(ChunkedError):
         ChunkedWalk().feed(framed)
 

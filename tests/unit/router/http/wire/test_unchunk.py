@@ -38,7 +38,7 @@ def test_nothing_is_held_back() -> None:
     assert written == [b"01234", b"56789"]
 
 
-@pytest.mark.parametrize("framed", [b"xyz\r\n", b"1" * 5000])
+@pytest.mark.parametrize("framed", [b"xyz\r\n", b"0x5\r\nhello", b"1" * 5000])
 def test_what_is_no_size_is_an_error(framed: bytes) -> None:
     """A broken size line, and one without end, are errors."""
     with pytest.raises(ChunkedError):
