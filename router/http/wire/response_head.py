@@ -127,7 +127,10 @@ def _status(line: bytes) -> ResponseHead:
     """Return a head with the status of its first line."""
     if line[:7] != b"HTTP/1." or line[8:9] != b" " or not line[9:12].isdigit() or line[12:13] not in (b" ", b""):
         raise HeadError(f"{line[:80]!r} is no status line")
-    return ResponseHead(int(line[9:12]), b"", UNTIL_CLOSE, line[7:8] == b"1")
+    status = int(line[9:12])
+    if not 100 <= status <= 599:  # noqa: PLR2004 - RFC 9110, section 15: others are invalid
+        raise HeadError(f"there is no status {status}")
+    return ResponseHead(status, b"", UNTIL_CLOSE, line[7:8] == b"1")
 
 
 def _special(head: ResponseHead, name: bytes, line: bytes, value: bytes) -> bytes:
