@@ -178,6 +178,19 @@ async def test_interim_answers_of_a_replica_are_skipped() -> None:
         assert (await ask(gateway.port, request()))[2] == b'"fine"'
 
 
+async def test_an_empty_line_between_two_answers_of_a_replica_is_skipped() -> None:
+    """Some servers write one after a body; the next answer on the connection is read all the same."""
+    async with (
+        ScriptedReplica(lambda _, writer: _write(writer, b"\r\n" + plain(b'"fine"'))) as replica,
+        running_gateway([replica.port]) as gateway,
+    ):
+        assert [(await ask(gateway.port, request()))[2] for _ in range(3)] == [b'"fine"'] * 3
+
+
+async def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
+    writer.write(data)
+
+
 @pytest.mark.parametrize(
     "head",
     [

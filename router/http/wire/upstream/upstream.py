@@ -160,6 +160,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
+        if data[:1] == b"\r":  # an empty line too many after the answer before, as some servers write
+            data = data.lstrip(b"\r\n")
         start = 0
         while True:
             end = data.find(b"\r\n\r\n", start)
