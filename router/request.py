@@ -1,12 +1,13 @@
 """A request as routing sees it: the few fields it needs; the body stays opaque bytes."""
 
-import msgspec
+from typing import final
 
 from router.prefix_cache.match import NO_MATCH, PrefixMatch
 from router.prompt.chunk_chain import EMPTY_CHAIN, ChunkChain
 
 
-class RoutingRequest(msgspec.Struct, gc=False):
+@final
+class RoutingRequest:
     """One request, as routing policies see it.
 
     Attributes:
@@ -26,17 +27,51 @@ class RoutingRequest(msgspec.Struct, gc=False):
         replica_id: the one replica that can serve it, as it alone has what the request refers to; "": any can.
     """
 
-    request_id: str
-    model: str
-    path: str
-    stream: bool
-    body: bytes
-    session: str = ""
-    max_tokens: int | None = None
-    include_usage: bool = False
-    continuous_usage: bool = False
-    output_tokens: float = 0.0
-    now_s: float = 0.0
-    chain: ChunkChain = EMPTY_CHAIN
-    match: PrefixMatch = msgspec.field(default_factory=lambda: NO_MATCH)
-    replica_id: str = ""
+    __slots__ = (
+        "body",
+        "chain",
+        "continuous_usage",
+        "include_usage",
+        "match",
+        "max_tokens",
+        "model",
+        "now_s",
+        "output_tokens",
+        "path",
+        "replica_id",
+        "request_id",
+        "session",
+        "stream",
+    )
+
+    def __init__(  # noqa: PLR0913, PLR0917 - its fields; positional for the hot path
+        self,
+        request_id: str,
+        model: str,
+        path: str,
+        stream: bool,
+        body: bytes,
+        session: str = "",
+        max_tokens: int | None = None,
+        include_usage: bool = False,
+        continuous_usage: bool = False,
+        output_tokens: float = 0.0,
+        now_s: float = 0.0,
+        chain: ChunkChain = EMPTY_CHAIN,
+        match: PrefixMatch = NO_MATCH,
+        replica_id: str = "",
+    ) -> None:
+        self.request_id = request_id
+        self.model = model
+        self.path = path
+        self.stream = stream
+        self.body = body
+        self.session = session
+        self.max_tokens = max_tokens
+        self.include_usage = include_usage
+        self.continuous_usage = continuous_usage
+        self.output_tokens = output_tokens
+        self.now_s = now_s
+        self.chain = chain
+        self.match = match
+        self.replica_id = replica_id

@@ -3,9 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import msgspec
+from typing import Any, final
 
 from router.dispatch.replica import Replica
 from router.outcome import Outcome
@@ -19,7 +17,7 @@ MAX_KEPT_ATTEMPTS = 8
 """Decisions kept of one request: the last ones."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Weighed:
     """One candidate of a decision.
 
@@ -34,7 +32,8 @@ class Weighed:
     terms: dict[str, float]
 
 
-class AttemptRecord(msgspec.Struct, gc=False):
+@final
+class AttemptRecord:
     """One decision for a request. A request that was sent again has several.
 
     Attributes:
@@ -48,18 +47,48 @@ class AttemptRecord(msgspec.Struct, gc=False):
         ttft_s: seconds from the decision to the answer's first bytes; None: none have come.
     """
 
-    at_s: float
-    policy: str
-    unit: str
-    picked: str
-    matched_bytes: int
-    prompt_bytes: int
-    weighed_count: int
-    _replica_ids: tuple[str, ...]
-    _costs: Sequence[float]
-    _term_names: Sequence[str]
-    _terms: Sequence[Sequence[float]]
-    ttft_s: float | None = None
+    __slots__ = (
+        "_costs",
+        "_replica_ids",
+        "_term_names",
+        "_terms",
+        "at_s",
+        "matched_bytes",
+        "picked",
+        "policy",
+        "prompt_bytes",
+        "ttft_s",
+        "unit",
+        "weighed_count",
+    )
+
+    def __init__(  # noqa: PLR0913, PLR0917 - its fields; positional for the hot path
+        self,
+        at_s: float,
+        policy: str,
+        unit: str,
+        picked: str,
+        matched_bytes: int,
+        prompt_bytes: int,
+        weighed_count: int,
+        replica_ids: tuple[str, ...],
+        costs: Sequence[float],
+        term_names: Sequence[str],
+        terms: Sequence[Sequence[float]],
+        ttft_s: float | None = None,
+    ) -> None:
+        self.at_s = at_s
+        self.policy = policy
+        self.unit = unit
+        self.picked = picked
+        self.matched_bytes = matched_bytes
+        self.prompt_bytes = prompt_bytes
+        self.weighed_count = weighed_count
+        self._replica_ids = replica_ids
+        self._costs = costs
+        self._term_names = term_names
+        self._terms = terms
+        self.ttft_s = ttft_s
 
     def candidates(self) -> list[Weighed]:
         """Return the candidates that were kept, at most `MAX_CANDIDATES`, the cheapest first."""
@@ -71,7 +100,8 @@ class AttemptRecord(msgspec.Struct, gc=False):
         return sorted(rows, key=lambda row: row.cost)
 
 
-class Entry(msgspec.Struct, gc=False):
+@final
+class Entry:
     """What the journal knows of one request.
 
     Attributes:
@@ -84,13 +114,25 @@ class Entry(msgspec.Struct, gc=False):
         completion_tokens: tokens generated; None: the answer did not say.
     """
 
-    request_id: str
-    attempts: list[AttemptRecord] = msgspec.field(default_factory=list)
-    outcome: Outcome | None = None
-    total_s: float | None = None
-    prompt_tokens: int | None = None
-    cached_tokens: int | None = None
-    completion_tokens: int | None = None
+    __slots__ = ("attempts", "cached_tokens", "completion_tokens", "outcome", "prompt_tokens", "request_id", "total_s")
+
+    def __init__(  # noqa: PLR0913, PLR0917 - its fields; positional for the hot path
+        self,
+        request_id: str,
+        attempts: list[AttemptRecord] | None = None,
+        outcome: Outcome | None = None,
+        total_s: float | None = None,
+        prompt_tokens: int | None = None,
+        cached_tokens: int | None = None,
+        completion_tokens: int | None = None,
+    ) -> None:
+        self.request_id = request_id
+        self.attempts = attempts if attempts is not None else []
+        self.outcome = outcome
+        self.total_s = total_s
+        self.prompt_tokens = prompt_tokens
+        self.cached_tokens = cached_tokens
+        self.completion_tokens = completion_tokens
 
     @property
     def began_s(self) -> float:

@@ -1,12 +1,13 @@
 """What was expected of a request when it was sent to a replica, and the tokens that its answer says it used."""
 
-import msgspec
+from typing import final
 
 from router.estimator.replica_estimator import ReplicaEstimator
 from router.prompt.chunk_chain import ChunkChain
 
 
-class Usage(msgspec.Struct, frozen=True, gc=False):
+@final
+class Usage:
     """Token counts from an answer's `usage`; None: the answer did not say.
 
     Attributes:
@@ -15,12 +16,21 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
         completion_tokens: tokens generated.
     """
 
-    prompt_tokens: int | None = None
-    cached_tokens: int | None = None
-    completion_tokens: int | None = None
+    __slots__ = ("cached_tokens", "completion_tokens", "prompt_tokens")
+
+    def __init__(
+        self,
+        prompt_tokens: int | None = None,
+        cached_tokens: int | None = None,
+        completion_tokens: int | None = None,
+    ) -> None:
+        self.prompt_tokens = prompt_tokens
+        self.cached_tokens = cached_tokens
+        self.completion_tokens = completion_tokens
 
 
-class Expectation(msgspec.Struct, eq=False, gc=False):
+@final
+class Expectation:
     """One request on one replica, from the pick to its end.
 
     Attributes:
@@ -41,18 +51,54 @@ class Expectation(msgspec.Struct, eq=False, gc=False):
         ended: whether its answer came to its end, or it was lost.
     """
 
-    replica: ReplicaEstimator
-    chain: ChunkChain
-    matched_chunks: int
-    matched_bytes: int
-    matched_tokens: float
-    tokens: float
-    uncached_tokens: float
-    ahead_tokens: float
-    running: int
-    sent_s: float
-    number: int = 0
-    prompt_number: int = 0
-    shares: int = 0
-    prefilled_s: float | None = None
-    ended: bool = False
+    __slots__ = (
+        "ahead_tokens",
+        "chain",
+        "ended",
+        "matched_bytes",
+        "matched_chunks",
+        "matched_tokens",
+        "number",
+        "prefilled_s",
+        "prompt_number",
+        "replica",
+        "running",
+        "sent_s",
+        "shares",
+        "tokens",
+        "uncached_tokens",
+    )
+
+    def __init__(  # noqa: PLR0913, PLR0917 - its fields; positional for the hot path
+        self,
+        replica: ReplicaEstimator,
+        chain: ChunkChain,
+        matched_chunks: int,
+        matched_bytes: int,
+        matched_tokens: float,
+        tokens: float,
+        uncached_tokens: float,
+        ahead_tokens: float,
+        running: int,
+        sent_s: float,
+        number: int = 0,
+        prompt_number: int = 0,
+        shares: int = 0,
+        prefilled_s: float | None = None,
+        ended: bool = False,
+    ) -> None:
+        self.replica = replica
+        self.chain = chain
+        self.matched_chunks = matched_chunks
+        self.matched_bytes = matched_bytes
+        self.matched_tokens = matched_tokens
+        self.tokens = tokens
+        self.uncached_tokens = uncached_tokens
+        self.ahead_tokens = ahead_tokens
+        self.running = running
+        self.sent_s = sent_s
+        self.number = number
+        self.prompt_number = prompt_number
+        self.shares = shares
+        self.prefilled_s = prefilled_s
+        self.ended = ended

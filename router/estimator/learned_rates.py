@@ -174,7 +174,7 @@ class LearnedRates:
         self.now = prior if same else self.fitted
 
 
-@dataclass(slots=True)
+@dataclass
 class _Sums:
     """Weighted sums over outcomes: of tokens, running sequences and seconds, and of their products."""
 

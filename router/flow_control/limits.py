@@ -8,7 +8,7 @@ from types import MappingProxyType
 from router.flow_control.priority import Priority
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TenantLimits:
     """One tenant's share and rate limits.
 
@@ -35,7 +35,7 @@ DEFAULT_TENANT = TenantLimits()
 """Limits of a tenant that has none of its own."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AdmissionLimits:
     """One model's bounds on waiting.
 

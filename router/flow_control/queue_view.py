@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from router.flow_control.priority import Priority
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class QueueView:
     """One model's queue at one moment.
 

@@ -13,7 +13,7 @@ BURST_S = 10.0
 """Seconds of its limit that a tenant may use at once after a pause, unless its burst is set."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RateView:
     """One limit of a tenant as it stands now.
 

@@ -9,17 +9,17 @@ MAX_RETRY_AFTER_S = 600.0
 """Longest time after which a refused client is asked to try again, in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Admit:
     """Send it to a replica now."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Wait:
     """It waits in the gateway; `Admission.next` will return it, or `Admission.expire` refuse it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reject:
     """Refuse it.
 

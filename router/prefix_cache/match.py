@@ -1,14 +1,15 @@
 """How many leading chunks of one prompt each replica holds, from the claims on each chunk."""
 
 from collections.abc import Mapping, Sequence
+from typing import final
 
-import msgspec
 import numpy as np
 
 from router.prompt.chunk_chain import ChunkChain, Hashes
 
 
-class PrefixMatch(msgspec.Struct, gc=False):
+@final
+class PrefixMatch:
     """The leading chunks of one prompt that each replica holds.
 
     Attributes:
@@ -20,11 +21,21 @@ class PrefixMatch(msgspec.Struct, gc=False):
         tokens: tokens of the whole prompt, as best known; 0: nobody has counted them.
     """
 
-    counts: Sequence[int]
-    columns: Mapping[str, int]
-    longest: int
-    token_ends: Sequence[int]
-    tokens: float = 0.0
+    __slots__ = ("columns", "counts", "longest", "token_ends", "tokens")
+
+    def __init__(
+        self,
+        counts: Sequence[int],
+        columns: Mapping[str, int],
+        longest: int,
+        token_ends: Sequence[int],
+        tokens: float = 0.0,
+    ) -> None:
+        self.counts = counts
+        self.columns = columns
+        self.longest = longest
+        self.token_ends = token_ends
+        self.tokens = tokens
 
     def count(self, replica_id: str) -> int:
         """Return how many leading chunks a replica holds; 0 for an unknown replica."""

@@ -6,7 +6,7 @@ prompt as resident from the moment it is sent: by the time a second prompt with 
 replica, the first has been prefilled there. `UncachedReplica` claims nothing, for a replica that caches nothing.
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from router.prefix_cache.exact import ExactReplica, ResidencyDelta
 from router.prefix_cache.index import DEFAULT_MAX_SLOTS, PrefixIndex
@@ -56,9 +56,9 @@ class ReplicaSource(Protocol):
 class Mode:
     """How a replica's residency is known."""
 
-    EXACT = "exact"
-    OBSERVED = "observed"
-    NONE = "none"
+    EXACT: Final = "exact"
+    OBSERVED: Final = "observed"
+    NONE: Final = "none"
 
 
 class Residency:

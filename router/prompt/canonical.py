@@ -11,6 +11,7 @@ request is still routed, but without affinity.
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import final
 
 import msgspec
 from xxhash import xxh3_128_digest
@@ -50,7 +51,8 @@ class UnknownPromptError(Exception):
     """The path takes no prompt, or the body holds none that can be read."""
 
 
-class Prompt(msgspec.Struct, frozen=True, gc=False):
+@final
+class Prompt:
     """A prompt in canonical form.
 
     Attributes:
@@ -61,10 +63,19 @@ class Prompt(msgspec.Struct, frozen=True, gc=False):
             characters for text.
     """
 
-    pieces: list[bytes]
-    tokens: int = 0
-    cache_salt: str = ""
-    more_bytes: int = 0
+    __slots__ = ("cache_salt", "more_bytes", "pieces", "tokens")
+
+    def __init__(
+        self,
+        pieces: list[bytes],
+        tokens: int = 0,
+        cache_salt: str = "",
+        more_bytes: int = 0,
+    ) -> None:
+        self.pieces = pieces
+        self.tokens = tokens
+        self.cache_salt = cache_salt
+        self.more_bytes = more_bytes
 
 
 def read_prompt(path: str, body: bytes, outline: Outline | None = None) -> Prompt:

@@ -10,8 +10,8 @@ word.
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
@@ -32,7 +32,8 @@ MIN_CHUNK_BYTES = 64
 """Length below which the rest of a piece is no chunk of its own but joined to the next piece."""
 
 
-class ChunkChain(msgspec.Struct, frozen=True, eq=False, gc=False):
+@final
+class ChunkChain:
     """The chunks of one prompt.
 
     Attributes:
@@ -44,12 +45,23 @@ class ChunkChain(msgspec.Struct, frozen=True, eq=False, gc=False):
         link: the value that the next chunk is hashed with: the last hash, or the salted seed where there are no chunks.
     """
 
-    hashes: Hashes
-    ends: Sequence[int]
-    size_bytes: int
-    tokens: int = 0
-    tail: bytes = b""
-    link: int = 0
+    __slots__ = ("ends", "hashes", "link", "size_bytes", "tail", "tokens")
+
+    def __init__(  # noqa: PLR0913, PLR0917 - its fields; positional for the hot path
+        self,
+        hashes: Hashes,
+        ends: Sequence[int],
+        size_bytes: int,
+        tokens: int = 0,
+        tail: bytes = b"",
+        link: int = 0,
+    ) -> None:
+        self.hashes = hashes
+        self.ends = ends
+        self.size_bytes = size_bytes
+        self.tokens = tokens
+        self.tail = tail
+        self.link = link
 
     def __len__(self) -> int:
         return len(self.ends)

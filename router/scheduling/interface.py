@@ -6,9 +6,7 @@ no globals. The generator breaks ties, so a run with the same seed makes the sam
 
 from collections.abc import Sequence
 from random import Random
-from typing import Generic, Protocol, TypeVar
-
-import msgspec
+from typing import Generic, Protocol, TypeVar, final
 
 from router.estimator.replica_estimator import ReplicaEstimator
 from router.replicas.endpoint import Signal
@@ -69,7 +67,8 @@ class Picker(Protocol):
         ...
 
 
-class Decision(msgspec.Struct, Generic[CandidateT], gc=False):
+@final
+class Decision(Generic[CandidateT]):
     """A policy's pick for one request, with all costs that it weighed.
 
     Attributes:
@@ -82,10 +81,22 @@ class Decision(msgspec.Struct, Generic[CandidateT], gc=False):
         terms: each candidate's terms, in the order of `term_names`; empty where costs have none.
     """
 
-    replica: CandidateT
-    candidates: Sequence[CandidateT]
-    costs: Sequence[float]
-    policy: str
-    unit: str
-    term_names: Sequence[str] = ()
-    terms: Sequence[Sequence[float]] = ()
+    __slots__ = ("candidates", "costs", "policy", "replica", "term_names", "terms", "unit")
+
+    def __init__(  # noqa: PLR0913, PLR0917 - its fields; positional for the hot path
+        self,
+        replica: CandidateT,
+        candidates: Sequence[CandidateT],
+        costs: Sequence[float],
+        policy: str,
+        unit: str,
+        term_names: Sequence[str] = (),
+        terms: Sequence[Sequence[float]] = (),
+    ) -> None:
+        self.replica = replica
+        self.candidates = candidates
+        self.costs = costs
+        self.policy = policy
+        self.unit = unit
+        self.term_names = term_names
+        self.terms = terms
