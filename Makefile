@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
-SOURCES := cluster router deployments tests
+SOURCES := cluster router deployments tests setup.py
 # Processes of pytest for tests that share nothing: tests/README.md says which those are.
 WORKERS ?= 2
 UNITS := $(BIN)/pytest -q -n $(WORKERS) --dist worksteal
@@ -10,9 +10,11 @@ APART := $(BIN)/pytest -q -n $(WORKERS) --dist loadfile
 # One process has the session's vLLM, the other has Ray.
 TOGETHER := $(BIN)/pytest -q -n 2 --dist loadgroup
 DURATIONS := --durations-file .cache/test-durations
+# Tests of modules that are compiled.
+COMPILED := tests/unit/router tests/property/router tests/integration/gateway
 BEYOND_UNITS := tests/engine_contract tests/integration tests/clients tests/e2e tests/benchmarks
 
-.PHONY: help setup demo test test-all test-clients check data format helm-docs lock clean \
+.PHONY: help setup demo test test-all test-clients check check-interpreted data format helm-docs lock clean \
 	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-autoscaling bench-admission bench-placement
 
 help: ## What there is to make
@@ -24,12 +26,12 @@ setup: ## The environment (.venv), the small real model, Helm for tests; quick w
 demo: setup ## Two replicas of a real model on this machine, one question, the answer (KEEP=1: leave it serving)
 	@$(BIN)/rackserve demo $(if $(KEEP),--keep)
 
-test: setup check ## What every change must pass
+test: setup check check-interpreted ## What every change must pass
 	@.setup/prometheus
 	$(APART) $(DURATIONS)/apart.txt -m "not (ray or vllm or long)" $(BEYOND_UNITS)
 	$(TOGETHER) $(DURATIONS)/together.txt -m "(ray or vllm) and not long" $(BEYOND_UNITS)
 
-test-all: setup check ## Every test, the long ones too, and properties on new examples
+test-all: setup check check-interpreted ## Every test, the long ones too, and properties on new examples
 	@.setup/prometheus
 	@seed=$${SEED:-$$RANDOM$$RANDOM}; echo "Properties on new examples: make test-all SEED=$$seed draws the same again"; \
 	HYPOTHESIS_PROFILE=explore $(UNITS) $(DURATIONS)/explore.txt --hypothesis-seed=$$seed tests/property
@@ -46,6 +48,9 @@ check: setup ## Format, lint, types, import rules, unit and property tests: a fe
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(UNITS) $(DURATIONS)/check.txt tests/unit tests/property
+
+check-interpreted: setup ## Tests of what is compiled, once more as its sources run it: where nothing compiles, they do
+	RACKSERVE_INTERPRETED=1 $(UNITS) $(DURATIONS)/interpreted.txt $(COMPILED)
 
 data: ## Which data files tests and benchmarks find, where to get the others, what is skipped without
 	@$(or $(wildcard $(BIN)/python),python3) -m tests.data_files
@@ -84,5 +89,6 @@ bench-autoscaling: setup ## Requests in time and GPU-hours: the autoscaler besid
 bench-placement: setup ## Planner and placement: time, error against published results, seconds from `ray up` to first tokens
 	$(BIN)/python -m tests.benchmarks.bench_placement
 
-clean: ## Remove the environment and all caches of this folder
-	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+clean: ## Remove the environment, what is compiled and all caches of this folder
+	find router -name '*.so' -delete
+	rm -rf router/compiled.json build .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

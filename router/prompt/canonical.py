@@ -52,7 +52,7 @@ class UnknownPromptError(Exception):
 
 
 @final
-class Prompt:
+class Prompt:  # noqa: PLW1641 - its pieces are a list: it has no hash
     """A prompt in canonical form.
 
     Attributes:
@@ -76,6 +76,12 @@ class Prompt:
         self.tokens = tokens
         self.cache_salt = cache_salt
         self.more_bytes = more_bytes
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Prompt):
+            return NotImplemented
+        mine = self.pieces, self.tokens, self.cache_salt, self.more_bytes
+        return mine == (other.pieces, other.tokens, other.cache_salt, other.more_bytes)
 
 
 def read_prompt(path: str, body: bytes, outline: Outline | None = None) -> Prompt:

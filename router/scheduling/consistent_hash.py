@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import ClassVar
 
 from xxhash import xxh3_64_intdigest
 
@@ -26,8 +27,8 @@ class Rendezvous:
 
     name = "rendezvous"
     unit = "none"
-    needs: frozenset[Signal] = frozenset()
-    terms: Sequence[str] = ()
+    needs: ClassVar[frozenset[Signal]] = frozenset()
+    terms: ClassVar[Sequence[str]] = ()
 
     def weigh(self, request: RoutingRequest, candidates: Sequence[ReplicaEstimator]) -> Costs:
         """Return each candidate's hash with the session, from 0 to 1."""

@@ -1,7 +1,7 @@
 """The default policy's cost: the expected seconds to first token, for this request and for those it delays."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from router.estimator.model_estimator import ModelEstimator
 from router.estimator.replica_estimator import ReplicaEstimator
@@ -57,8 +57,8 @@ class ExpectedTtft:
 
     name = "expected_ttft"
     unit = "seconds"
-    needs: frozenset[Signal] = frozenset()
-    terms: Sequence[str] = Terms._fields
+    needs: ClassVar[frozenset[Signal]] = frozenset()
+    terms: ClassVar[Sequence[str]] = Terms._fields
 
     def __init__(self, estimator: ModelEstimator) -> None:
         self._estimator = estimator

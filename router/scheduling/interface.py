@@ -6,7 +6,7 @@ no globals. The generator breaks ties, so a run with the same seed makes the sam
 
 from collections.abc import Sequence
 from random import Random
-from typing import Generic, Protocol, TypeVar, final
+from typing import ClassVar, Generic, Protocol, TypeVar, final
 
 from router.estimator.replica_estimator import ReplicaEstimator
 from router.replicas.endpoint import Signal
@@ -45,8 +45,8 @@ class Scorer(Protocol):
 
     name: str
     unit: str
-    needs: frozenset[Signal]
-    terms: Sequence[str]
+    needs: ClassVar[frozenset[Signal]]
+    terms: ClassVar[Sequence[str]]
 
     def weigh(self, request: RoutingRequest, candidates: Sequence[ReplicaEstimator]) -> Costs:
         """Return each candidate's cost and its terms."""

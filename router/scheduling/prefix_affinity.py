@@ -1,6 +1,7 @@
 """Prefix affinity alone: the longest cached prefix wins. With a load bound it is a policy to compare others with."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from router.estimator.replica_estimator import ReplicaEstimator
 from router.replicas.endpoint import Signal
@@ -19,8 +20,8 @@ class UncachedBytes:
 
     name = "uncached_bytes"
     unit = "bytes"
-    needs: frozenset[Signal] = frozenset()
-    terms: Sequence[str] = ()
+    needs: ClassVar[frozenset[Signal]] = frozenset()
+    terms: ClassVar[Sequence[str]] = ()
 
     def weigh(self, request: RoutingRequest, candidates: Sequence[ReplicaEstimator]) -> Costs:
         """Return each candidate's uncached bytes, plus a millionth of a byte for each request on it."""

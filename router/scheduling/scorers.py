@@ -1,6 +1,7 @@
 """Scorers that look at load alone, or at nothing; the lowest cost is best."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from router.estimator.replica_estimator import ReplicaEstimator
 from router.replicas.endpoint import Signal
@@ -13,8 +14,8 @@ class Even:
 
     name = "even"
     unit = "none"
-    needs: frozenset[Signal] = frozenset()
-    terms: Sequence[str] = ()
+    needs: ClassVar[frozenset[Signal]] = frozenset()
+    terms: ClassVar[Sequence[str]] = ()
 
     def weigh(self, request: RoutingRequest, candidates: Sequence[ReplicaEstimator]) -> Costs:
         """Return 0 for each candidate."""
@@ -30,8 +31,8 @@ class Load:
 
     name = "load"
     unit = "requests"
-    needs: frozenset[Signal] = frozenset()
-    terms: Sequence[str] = ()
+    needs: ClassVar[frozenset[Signal]] = frozenset()
+    terms: ClassVar[Sequence[str]] = ()
 
     def weigh(self, request: RoutingRequest, candidates: Sequence[ReplicaEstimator]) -> Costs:
         """Return the number of requests on each candidate."""

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from deployments import __version__
 from deployments.cli import main as cli
+from router import FORM
 
 ROOT = Path(__file__).parents[4]
 COMMANDS = ("serve", "status", "chat", "gateway", "demo", "models")
@@ -48,10 +49,11 @@ def test_every_command_explains_itself(command: tuple[str, ...], words: list[str
 
 
 def test_the_version_is_the_packages() -> None:
-    """`--version` says what is installed, beside Ray and vLLM."""
+    """`--version` says what is installed, in which form, beside Ray and vLLM."""
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == __version__
     result = runner.invoke(cli.app, ["--version"])
     assert result.stdout.startswith(f"rackserve {__version__}")
+    assert f"request path {FORM}" in result.stdout
     assert "ray 2.60.0" in result.stdout
 
 

@@ -1,0 +1,74 @@
+"""Compiles the hot path of `router`: modules by mypyc, and the C code. All else is in pyproject.toml.
+
+    python setup.py build_ext --inplace     beside the sources: what `make setup` runs
+    pip wheel .                             a wheel that has the compiled form
+
+Where it cannot be compiled, the sources run: nothing else changes. Without `RACKSERVE_INTERPRETED` in the environment,
+`pip install` compiles too.
+"""
+
+import json
+import os
+import re
+import sys
+import tomllib
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT))  # a build front end does not put it there
+os.chdir(ROOT)
+
+from router.compiled import STAMP, SWITCH, digest  # noqa: E402 - found by the path just set
+
+MODULES = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["rackserve"]["compiled"]
+PROMPT_SCAN = Extension("router.prompt.prompt_scan", ["router/prompt/prompt_scan.c"])
+
+
+def sources() -> dict[str, str]:
+    """Return the digest of each file that the compiled form is made of, by path.
+
+    These are the compiled modules, and the modules that they import: constants are copied from those.
+    """
+    files = {*MODULES, *PROMPT_SCAN.sources}
+    for module in MODULES:
+        for imported in re.findall(
+            r"^ *from ((?:router|cluster)[\w.]*) import", Path(module).read_text(), re.MULTILINE
+        ):
+            files.add(f"{imported.replace('.', '/')}.py")
+    return {path: digest(ROOT / path) for path in sorted(files)}
+
+
+def extensions() -> list[Extension]:
+    """Return what is to be compiled; nothing for commands that only ask for metadata."""
+    if os.environ.get(SWITCH) or not {"build_ext", "bdist_wheel", "editable_wheel"} & set(sys.argv):
+        return []
+    from mypyc.build import mypycify  # noqa: PLC0415 - only who compiles needs it
+
+    return [
+        *mypycify(MODULES, group_name="router.hot_path", opt_level="1", debug_level="0", multi_file=True),
+        PROMPT_SCAN,
+    ]
+
+
+class CompileHotPath(build_ext):
+    """Compiles, and writes the stamp that `router/compiled.py` reads once everything is there."""
+
+    def run(self) -> None:
+        """Compile what can be compiled."""
+        stamp = ROOT / STAMP if self.inplace else Path(self.build_lib) / STAMP
+        stamp.unlink(missing_ok=True)
+        super().run()
+        if all(Path(self.get_ext_fullpath(extension.name)).exists() for extension in self.extensions):
+            stamp.write_text(json.dumps({"suffix": EXTENSION_SUFFIXES[0], "sources": MADE_OF}, indent=1) + "\n")
+
+
+MADE_OF = sources()  # before mypy reads them: a change meanwhile is one
+found = extensions()
+for extension in found:
+    extension.optional = True
+    extension.include_dirs.append("build/router")  # where mypyc puts the group's own headers, and does not look for them
+setup(ext_modules=found, cmdclass={"build_ext": CompileHotPath})
