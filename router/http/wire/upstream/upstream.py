@@ -18,6 +18,11 @@ INFORMATIONAL = range(100, 200)
 """Statuses of interim answers, which are skipped."""
 
 
+def _without_empty_lines(data: bytes) -> bytes:
+    """Return bytes that begin a head without the empty line that some servers write after the answer before it."""
+    return data.lstrip(b"\r\n") if data[:1] == b"\r" else data
+
+
 def _nowhere(data: bytes) -> None:
     """Drop bytes that no request waits for."""
     del data
@@ -157,11 +162,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self._finish(data, len(data) + self._remaining)
 
     def _head_received(self, receiver: Receiver, data: bytes) -> None:
-        if self._buffer:
-            data = self._buffer + data
-            self._buffer = b""
-        if data[:1] == b"\r":  # an empty line too many after the answer before, as some servers write
-            data = data.lstrip(b"\r\n")
+        data, self._buffer = _without_empty_lines(self._buffer + data), b""
         start = 0
         while True:
             end = data.find(b"\r\n\r\n", start)
