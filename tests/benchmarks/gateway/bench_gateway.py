@@ -82,8 +82,6 @@ def _as_json(bench: GatewayBench, skipped: str) -> dict[str, Any]:
 
 
 def _report(bench: GatewayBench, console: Console) -> None:
-    for name, figures in bench.figures.items():
-        console.print(shape_table(name, figures))
     if any(shape.name in bench.figures for shape in CPU_SHAPES):
         console.print(cpu_table(bench.figures))
     if bench.idle:
@@ -123,6 +121,7 @@ def main() -> int:
                 logs,
                 quick=options.quick,
                 progress=status.update,
+                found=lambda shape, figures: console.print(shape_table(shape, figures)),
             )
             try:
                 bench.run()

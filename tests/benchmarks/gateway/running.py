@@ -60,6 +60,7 @@ class GatewayBench:
         log_dir: where the servers' logs go.
         quick: run a small part of each load.
         progress: told what is going on.
+        found: given the name and the figures of each shape as soon as it is measured.
 
     Attributes:
         figures: by shape, of each contestant.
@@ -75,6 +76,7 @@ class GatewayBench:
     log_dir: Path
     quick: bool
     progress: Callable[[str], None]
+    found: Callable[[str, Figures], None]
     figures: dict[str, Figures] = field(default_factory=dict)
     latency_us: dict[str, list[float]] = field(default_factory=dict)
     idle: dict[str, float] = field(default_factory=dict)
@@ -100,13 +102,13 @@ class GatewayBench:
         self.progress(f"{shape.name}: {shape.describes}")
         with self._everybody(shape, driver) as everybody:
             measurer = CpuMeasurer(shape, everybody.servers, driver)
-            self.figures[shape.name] = self._interleaved(measurer.measure)
+            self._interleaved(shape.name, measurer.measure)
 
     def _run_latency(self, driver: LoadDriver, share: float) -> None:
         self.progress(f"{LATENCY}: prompts of 40 words, Poisson arrivals, 30 % of each gateway's core")
         with self._everybody(WORDS_40, driver) as everybody:
             measurer = LatencyMeasurer(everybody.servers, everybody.engine_ports, driver, share)
-            self.figures[LATENCY] = self._interleaved(measurer.measure)
+            self._interleaved(LATENCY, measurer.measure)
         self.latency_us = measurer.latency_us
 
     def _run_idle(self, driver: LoadDriver) -> None:
@@ -131,8 +133,9 @@ class GatewayBench:
                 lambda sent: self.progress(f"{MEMORY}: {sent} of {requests} requests"),
             )
 
-    def _interleaved(self, measure: Callable[[str, int], Measured]) -> Figures:
-        return interleaved([each.name for each in self.contestants], self.rounds, measure)
+    def _interleaved(self, shape: str, measure: Callable[[str, int], Measured]) -> None:
+        self.figures[shape] = interleaved([each.name for each in self.contestants], self.rounds, measure)
+        self.found(shape, self.figures[shape])
 
     @contextmanager
     def _everybody(self, shape: Shape, driver: LoadDriver) -> Iterator[Field]:
