@@ -388,7 +388,8 @@ class RelayedAnswer:
         is_chat = with_reply and self._request.path == CHAT
         sent = self._sent
         if sent is not None:
-            return sent.usage(), stream_piece(sent) if is_chat else b""
+            is_asked = self._hides_usage or self._usage_asked.last
+            return sent.usage(is_asked=is_asked), stream_piece(sent) if is_chat else b""
         if self._kept is not None:
             return usage_and_reply(self._kept) if is_chat else (self._kept.usage(), b"")
         return Usage(), b""

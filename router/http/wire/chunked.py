@@ -10,6 +10,9 @@ _USUAL = {b"%x" % size: size for size in range(4096)}
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?", re.DOTALL)
 """A size with its extension. `int` would also read `+5`, `0x5` and `1_0`, which clients behind read otherwise."""
 
+_BETWEEN = re.compile(rb"\r\n[0-9A-Fa-f]+(?:[ \t]*;[^\r\n]*)?\r\n")
+"""What stands between two chunks: the end of the first, and the size of the second with its extension."""
+
 
 class ChunkedError(Exception):
     """The bytes are no chunked body."""
@@ -153,6 +156,14 @@ def whole_chunks(framed: bytes) -> int:
             break
         position = end
     return position
+
+
+def inside(framed: bytes) -> bytes:
+    """Return the inside of chunks, of which a part may be cut out: it may begin and end anywhere.
+
+    Meant for text that has no line with a hexadecimal number alone, such as JSON and events.
+    """
+    return _BETWEEN.sub(b"", framed)
 
 
 def payload(framed: bytes) -> bytes:

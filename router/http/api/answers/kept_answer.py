@@ -4,7 +4,15 @@ from typing import Any
 
 from router.estimator.expectation import Usage
 from router.http.api.answers.server_sent_events import data_of, split_events
-from router.http.api.answers.usage import UNKNOWN, counted, first_usage, last_usage, usage_in, usage_of
+from router.http.api.answers.usage import (
+    UNKNOWN,
+    counted,
+    first_usage,
+    last_usage,
+    last_usage_of_stream,
+    usage_in,
+    usage_of,
+)
 from router.http.wire.chunked import ChunkedError, payload
 
 WINDOW = 64 * 1024
@@ -79,7 +87,7 @@ class KeptAnswer:
         body = self.whole()
         if body is not None:
             return usage_of(body)
-        found = last_usage(self.tail())
+        found = last_usage(self.tail(), chunked=self._chunked)
         return counted(found if found is not None else first_usage(self._unframed_head()))
 
     def _unframed_head(self) -> bytes:
@@ -92,13 +100,15 @@ class KeptAnswer:
     def _stream_usage(self) -> Usage:
         """Return the counts of the last event that has any; what it lacks is in `message_start`, the first event.
 
-        The last event of `/v1/messages` has the answer's tokens, and in some servers all of them.
+        The last event of `/v1/messages` has the answer's tokens, and in some servers all of them. These counts only
+        grow within a stream, so a 0 that follows a number says nothing.
         """
-        last = last_usage(self.tail(), depth=2)
+        last = last_usage_of_stream(self.tail(), depth=2)
         if last is None:
             return UNKNOWN
         if "output_tokens" in last and "input_tokens_details" not in last:
-            last = self._first_message_usage() | {name: value for name, value in last.items() if value is not None}
+            first = self._first_message_usage()
+            last = first | {name: value for name, value in last.items() if value or name not in first}
         return counted(last)
 
     def _first_message_usage(self) -> dict[str, Any]:

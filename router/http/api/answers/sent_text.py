@@ -3,7 +3,7 @@
 from router.estimator.expectation import Usage
 from router.http.api.answers.server_sent_events import DONE, data_of, ends_event, split_events
 from router.http.api.answers.stream_event import StreamEvent, read_event
-from router.http.api.answers.usage import UNKNOWN, counted, last_usage
+from router.http.api.answers.usage import KEY, UNKNOWN, counted, last_usage_of_stream
 from router.http.wire.chunked import payload, whole_chunks
 
 FOLD_EVENTS = 256
@@ -107,9 +107,14 @@ class SentText:
             self.tokens = told.completion_tokens
             self.usage_sent = not choices
 
-    def usage(self) -> Usage:
-        """Return the usage that the engine told last, without reading events; unknown: it told none."""
-        found = last_usage(self.rest()[-MAX_TAIL:])
+    def usage(self, *, is_asked: bool = True) -> Usage:
+        """Return the usage that the engine told last, without reading events; unknown: it told none.
+
+        Args:
+            is_asked: the engine was asked for it. Else it is not looked for where it cannot be seen at once.
+        """
+        tail = self.rest()[-MAX_TAIL:]
+        found = last_usage_of_stream(tail, depth=1) if is_asked or KEY in tail else None
         if found is not None:
             return counted(found)
         told = self.told

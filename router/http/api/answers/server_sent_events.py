@@ -2,6 +2,8 @@
 
 import re
 
+from router.http.wire.chunked import inside
+
 DONE = b"[DONE]"
 """Data of the event that ends a stream of OpenAI's API."""
 EVENT_END = b"\n\n"
@@ -9,8 +11,6 @@ EVENT_END = b"\n\n"
 
 _ANY_END = re.compile(rb"\r\n\r\n|\n\n|\n\r\n|\r\r")
 """The ends of a line and of the empty line after it. A line ends in CRLF, LF or CR."""
-_FRAMING = re.compile(rb"\r\n[0-9a-fA-F]+\r\n")
-"""What stands between two chunks."""
 _LONGEST_END = 64
 """Bytes at the end of a stream in which the end of its last event is seen, framing included."""
 
@@ -42,5 +42,5 @@ def ends_event(sent: bytes, *, chunked: bool) -> bool:
     """
     end = sent[-_LONGEST_END:]
     if chunked:
-        end = _FRAMING.sub(b"", end).removesuffix(b"\r\n")
+        end = inside(end).removesuffix(b"\r\n")
     return not sent or end.endswith((b"\n\n", b"\n\r\n", b"\r\r"))

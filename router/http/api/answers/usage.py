@@ -6,14 +6,15 @@ from typing import Annotated, Any
 import msgspec
 
 from router.estimator.expectation import Usage
+from router.http.api.answers.server_sent_events import data_of, split_events
+from router.http.wire.chunked import inside
 
 UNKNOWN = Usage()
 """Usage of an answer that does not say its tokens."""
 _MISSING = msgspec.Raw(b"")
-_KEY = b'"usage"'
+KEY = b'"usage"'
 _OBJECT = re.compile(rb'"usage"\s*:\s*(?=\{)')
 _BRACE = re.compile(rb"[{}]")
-_FRAMING = re.compile(rb"\r\n[0-9a-fA-F]+\r\n")
 _EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\n\r\n|\r\r")
 _LONGEST = 4096
 """Bytes of a `usage` object at most."""
@@ -138,19 +139,51 @@ def _held(answer: bytes | msgspec.Raw) -> _Holder | None:
         return None
 
 
-def last_usage(tail: bytes, *, depth: int = 1) -> dict[str, Any] | None:
-    """Return the last `usage` object in the end of an answer; None: there is none.
+def last_usage(tail: bytes, *, chunked: bool = True) -> dict[str, Any] | None:
+    """Return the last `usage` object in the end of a JSON answer; None: there is none.
 
-    What follows the object must close the answer, or in a stream its event, as it closes at that depth: a `usage` in
-    its content, deeper down, is not taken.
+    What follows the object must close the answer: a `usage` in its content, deeper down, is not taken.
 
     Args:
-        tail: the end of the answer, with or without chunk framing.
-        depth: how deep it may stand: 1 in a body's own object, 2 in an event's `response`.
+        tail: the end of the answer.
+        chunked: it has chunk framing, which may cut anything in two.
     """
-    at = len(tail)
-    while (at := tail.rfind(_KEY, 0, at)) >= 0:
-        found = _object_at(_FRAMING.sub(b"", tail[at:]), depth)
+    if not chunked:
+        return _last_in(tail, 1)
+    found = _last_told(tail, 1)
+    return found if found is not None else _last_in(inside(tail), 1)
+
+
+def last_usage_of_stream(tail: bytes, *, depth: int) -> dict[str, Any] | None:
+    """Return the last `usage` object in the end of a stream of events; None: there is none.
+
+    Args:
+        tail: the end of the stream, with or without chunk framing.
+        depth: how deep it may stand in its event: 1 in the event's own object, 2 in its `response`.
+    """
+    found = _last_told(tail, depth)  # as nearly every server writes it: without reading events
+    if found is not None:
+        return found
+    text = inside(tail)
+    events, rest = split_events(text)
+    for event in (rest, *reversed(events)):
+        if KEY in event:
+            found = usage_in(data_of(event))
+            if found is not None:
+                return found
+    return _last_in(text, depth)
+
+
+def _last_told(tail: bytes, depth: int) -> dict[str, Any] | None:
+    """Return the last `usage` whose key is in one piece; None: it is not one that counts, or is cut in two."""
+    at = tail.rfind(KEY)
+    return _last_in(inside(tail[at:]), depth) if at >= 0 else None
+
+
+def _last_in(text: bytes, depth: int) -> dict[str, Any] | None:
+    at = len(text)
+    while (at := text.rfind(KEY, 0, at)) >= 0:
+        found = _object_at(text[at:], depth)
         if found is not None:
             return found
     return None
@@ -178,7 +211,7 @@ def first_usage(head: bytes) -> dict[str, Any] | None:
     What precedes the object must be the fields before it: a `usage` in the answer's content is not taken.
     """
     at = -1
-    while (at := head.find(_KEY, at + 1)) >= 0:
+    while (at := head.find(KEY, at + 1)) >= 0:
         key = _OBJECT.match(head, at)
         if key is None:
             continue

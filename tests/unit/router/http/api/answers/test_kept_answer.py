@@ -89,6 +89,10 @@ def _messages(start: dict[str, int], last: dict[str, int], deltas: int) -> list[
             {"input_tokens": 20, "cache_read_input_tokens": 1980, "output_tokens": 0},
             {"input_tokens": 20, "output_tokens": 5},
         ),
+        (
+            {"input_tokens": 20, "cache_read_input_tokens": 1980, "output_tokens": 0},
+            {"input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 5},
+        ),
     ],
 )
 def test_a_stream_of_messages_is_counted(start: dict[str, int], last: dict[str, int], deltas: int) -> None:

@@ -1,13 +1,14 @@
 """Each API's `usage` means the same counts, and nothing else in an answer is taken for it."""
 
 import json
+from functools import partial
 from typing import Any
 
 import msgspec
 import pytest
 
 from router.estimator.expectation import Usage
-from router.http.api.answers.usage import counted, first_usage, last_usage, usage_in, usage_of
+from router.http.api.answers.usage import counted, first_usage, last_usage, last_usage_of_stream, usage_in, usage_of
 from router.http.wire.chunked import chunk
 
 OF_CHAT = {"prompt_tokens": 2000, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 1980}}
@@ -90,8 +91,38 @@ def test_the_last_usage_of_a_stream_counts() -> None:
             f"data: [DONE]{end}",
         ]
         stream = b"".join(chunk(event.encode()) for event in events)
-        assert last_usage(stream) == OF_CHAT
-        assert last_usage("".join(events).encode()) == OF_CHAT
+        assert last_usage_of_stream(stream, depth=1) == OF_CHAT
+        assert last_usage_of_stream("".join(events).encode(), depth=1) == OF_CHAT
+
+
+@pytest.mark.parametrize("extension", [b"", b";x=1"])
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 100])
+def test_chunks_may_cut_anything(size: int, extension: bytes) -> None:
+    """Proxies cut a body where their buffers end: also within the key, and at each of its letters for some size."""
+    events = [{"choices": [1], "usage": {"prompt_tokens": 1}}, {"choices": [], "usage": OF_CHAT}]
+    stream = b"".join(b"data: %s\n\n" % msgspec.json.encode(event) for event in events) + b"data: [DONE]\n\n"
+    body = msgspec.json.encode({"data": "x" * 500, "usage": OF_CHAT})
+    for shift in range(size):
+        for text, read in ((stream, partial(last_usage_of_stream, depth=1)), (body, last_usage)):
+            pieces = [text[:shift], *(text[at : at + size] for at in range(shift, len(text), size))]
+            framed = b"".join(b"%x%s\r\n%s\r\n" % (len(piece), extension, piece) for piece in pieces if piece)
+            assert read(framed + b"0\r\n\r\n") == OF_CHAT
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b"data: %s\nid: 7\nretry: 5\n\n" % msgspec.json.encode({"choices": [], "usage": OF_CHAT}),
+        b"".join(b"data: %s\n" % line.encode() for line in json.dumps({"usage": OF_CHAT}, indent=1).split("\n"))
+        + b"\n",
+        b"event: x\r\ndata:%s\r\nid: 7\r\n\r\n" % msgspec.json.encode({"response": {"usage": OF_CHAT}}),
+    ],
+    ids=["fields behind the data", "data in lines", "CRLF"],
+)
+def test_events_may_be_written_in_any_way(event: bytes) -> None:
+    """An event's fields come in any order, and its data in several lines (HTML standard, 9.2.6)."""
+    stream = chunk(b'data: {"choices":[1],"usage":null}\n\n') + chunk(event) + chunk(b"data: [DONE]\n\n")
+    assert last_usage_of_stream(stream, depth=2) == OF_CHAT
 
 
 def test_an_unfinished_usage_is_none() -> None:
