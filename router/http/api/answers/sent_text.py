@@ -88,12 +88,12 @@ class SentText:
         if not data or data == DONE:
             return
         read = read_event(data)
-        if read is None or read.error is not None:
-            self.resumable = False
+        if read is None or read.error is not None or read.choices is None:
+            self.resumable = False  # an error, in whatever shape, or nothing that is known
             return
         if self.first is None:
             self.first = read
-        choices = read.choices or ()
+        choices = read.choices
         for choice in choices:
             self.resumable = self.resumable and choice.is_text_alone
             self.finished = self.finished or choice.finish_reason is not None

@@ -84,6 +84,9 @@ def test_memory_is_the_text_not_the_events() -> None:
         b"data: {broken\n\n",
         b'data: {"error": "boom"}\n\n',
         b'data: {"error": {"message": "boom", "code": 500}}\n\n',
+        b'data: {"object": "error", "message": "boom", "code": 500}\n\n',
+        b'event: error\ndata: {"message": "boom"}\n\n',
+        b'data: {"detail": "boom"}\n\n',
     ],
 )
 def test_what_text_alone_cannot_resume_is_known(event: bytes) -> None:
@@ -94,7 +97,7 @@ def test_what_text_alone_cannot_resume_is_known(event: bytes) -> None:
 def test_empty_extras_are_only_text() -> None:
     """Engines write null and empty lists where there is nothing."""
     extras: dict[str, Any] = {"tool_calls": [], "function_call": None, "reasoning": None, "content": "x"}
-    assert _sent(chunk(_event(extras))).resumable
+    assert _sent(chunk(_event(extras, error=None, usage=None))).resumable
 
 
 def test_nothing_follows_within_an_event() -> None:
