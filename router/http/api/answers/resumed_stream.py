@@ -80,7 +80,7 @@ class ResumedStream:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self.strayed = True
             return b""
-        if not isinstance(decoded, dict) or "error" in decoded:
+        if not isinstance(decoded, dict) or decoded.get("error") is not None:
             return event
         return b"" if self._sent.first is not None and _opens_message(decoded) else self._as_the_rest(decoded)
 

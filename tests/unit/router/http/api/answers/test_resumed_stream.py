@@ -86,6 +86,16 @@ def test_usage_that_was_not_asked_for_is_left_out_but_counted() -> None:
     assert each[0]["usage"] == _usage(10, 7)
 
 
+def test_an_error_that_is_null_is_none() -> None:
+    """Some engines write `error` in every event: the event is rewritten as any other, and its text is known."""
+    sent = _first(told=True)
+    (event,) = _out(
+        ResumedStream(sent, UsageAsked()), [_event({"content": " six"}, id="other", error=None, usage=_usage(9, 1))]
+    )
+    assert (event["id"], "usage" in event) == ("c1", False)
+    assert sent.text.endswith(" six")
+
+
 @pytest.mark.parametrize(
     "event",
     [_event({"reasoning": "hm"}), _event({"tool_calls": [{"index": 0}]}), b"data: {broken\n\n"],
