@@ -1,11 +1,12 @@
 """The few fields of a request body that the gateway needs; the body itself is forwarded as it came."""
 
+import re
 from typing import Any
 
 import msgspec
 
-MAX_DIGITS = 9
-"""Digits above which a number in quotes is not read."""
+_QUOTED = re.compile(r"\s*\+?([0-9]{1,9})(?:\.0+)?\s*")
+"""A whole number in quotes, as engines read it. Longer ones are not read."""
 
 
 class EnvelopeError(Exception):
@@ -38,10 +39,9 @@ class Envelope(msgspec.Struct, gc=False):
     def answer_tokens(self) -> int | None:
         """The request's own limit of its answer's tokens, from the first of three fields that sets one; else None."""
         for limit in (self.max_completion_tokens, self.max_tokens, self.max_output_tokens):
-            if isinstance(limit, int) and limit >= 0:
-                return limit
-            if isinstance(limit, str) and limit.isdecimal() and len(limit) <= MAX_DIGITS:
-                return int(limit)  # engines take it as a number
+            number = limit if limit is None else number_in(limit)
+            if number is not None and number >= 0:
+                return number
         return None
 
     @property
@@ -56,6 +56,16 @@ class Envelope(msgspec.Struct, gc=False):
 
     def _option(self, name: str) -> bool:
         return isinstance(self.stream_options, dict) and bool(self.stream_options.get(name))
+
+
+def number_in(value: object) -> int | None:
+    """Return the whole number that an engine which checks with pydantic reads: from 5, 5.0 or "5"; None: none."""
+    if isinstance(value, str):
+        quoted = _QUOTED.fullmatch(value)
+        return int(quoted[1]) if quoted is not None else None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) else None
 
 
 _json = msgspec.json.Decoder(Envelope)

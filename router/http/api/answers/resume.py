@@ -10,30 +10,45 @@ from typing import Any
 import msgspec
 
 from router.http.api.answers.sent_text import SentText
+from router.http.api.envelope import number_in
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
 RESUMABLE_PATHS = frozenset({CHAT, COMPLETIONS})
 
 _BLOCKING = ("tools", "functions", "logprobs", "prompt_logprobs", "structured_outputs", "echo", "use_beam_search",
-             "suffix", "return_token_ids", "truncate_prompt_tokens", "prompt_embeds")  # fmt: skip
+             "suffix", "return_token_ids", "truncate_prompt_tokens", "prompt_embeds",
+             "guided_json", "guided_regex", "guided_choice", "guided_grammar")  # fmt: skip
 """Fields with which text alone cannot be continued: a grammar, for example, would start anew in the middle."""
 _LIMITS = {CHAT: ("max_completion_tokens", "max_tokens"), COMPLETIONS: ("max_tokens",)}
 """Fields that limit the answer's tokens; the first that is set counts."""
+_NUMBERS = ("max_completion_tokens", "max_tokens", "min_tokens")
 _COMPLETION_TOKENS = 16
 """Limit of a completion whose body sets none (OpenAI's API reference, `max_tokens`)."""
 
 
 def may_be_resumed(body: bytes, sent: SentText) -> dict[str, Any] | None:
-    """Return the client's own body, decoded, if the stream's text can be continued; else None."""
+    """Return the client's own body, decoded, if the stream's text can be continued; else None.
+
+    Its limits are numbers in it, however the client wrote them.
+    """
     try:
         asked = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if not isinstance(asked, dict) or not sent.resumable or asked.get("n") not in (None, 1):
+    if not isinstance(asked, dict) or not sent.resumable or not _is_for_one_choice(asked):
         return None
+    for field in _NUMBERS:
+        if asked.get(field) is not None:
+            asked[field] = number_in(asked[field])
+            if asked[field] is None:
+                return None  # what the engine made of it is not known
     formatted = asked.get("response_format") not in (None, {"type": "text"})
     return None if formatted or any(asked.get(field) for field in _BLOCKING) else asked
+
+
+def _is_for_one_choice(asked: dict[str, Any]) -> bool:
+    return asked.get("n") in (None, 1) and asked.get("best_of") in (None, 1)
 
 
 def tokens_left(path: str, asked: dict[str, Any], sent: SentText) -> int | None:

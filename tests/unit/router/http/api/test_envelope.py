@@ -104,7 +104,19 @@ def test_stream_means_what_it_means_to_engines(sent: bytes, means: bool) -> None
     assert read_json(b'{"stream":%s}' % sent).stream is means
 
 
-@pytest.mark.parametrize(("sent", "means"), [(b"16", 16), (b'"16"', 16), (b'"many"', None), (b"-1", None)])
-def test_the_answers_limit_may_be_a_number_in_quotes(sent: bytes, means: int | None) -> None:
-    """Engines read a number from a string, so the gateway does."""
+@pytest.mark.parametrize(
+    ("sent", "means"),
+    [
+        (b"16", 16),
+        (b'"16"', 16),
+        (b"16.0", 16),
+        (b'" +16.0 "', 16),
+        (b"16.5", None),
+        (b'"many"', None),
+        (b"-1", None),
+        (b"[16]", None),
+    ],
+)
+def test_the_answers_limit_is_the_number_that_engines_read(sent: bytes, means: int | None) -> None:
+    """They take one in quotes and one with a point, so the gateway does."""
     assert read_json(b'{"max_tokens":%s}' % sent).answer_tokens == means

@@ -65,10 +65,22 @@ def test_the_tokens_that_are_left_are_known(path: str, body: dict[str, object], 
     assert tokens_left(path, body, _sent("x", 15)) == right
 
 
+@pytest.mark.parametrize("written", ["20", 20.0, " 20.0 "])
+def test_limits_are_numbers_however_they_are_written(written: object) -> None:
+    """Engines take one in quotes or with a point, so it shrinks as well; one that cannot be read is not continued."""
+    body = {"messages": [USER], "prompt": "a", "max_tokens": written, "min_tokens": written}
+    for path in (CHAT, COMPLETIONS):
+        asked = _asked(path, body, _sent(" x", 15))
+        assert (asked["max_tokens"], asked["min_tokens"]) == (5, 5)
+    for field in ("max_tokens", "max_completion_tokens", "min_tokens"):
+        assert _asked(CHAT, {"messages": [USER], field: "2_0"}, _sent(" x", 15)) is None
+
+
 @pytest.mark.parametrize(
     "field",
     ['"tools":[{}]', '"response_format":{"type":"json_object"}', '"logprobs":true', '"n":2', '"echo":true',
-     '"suffix":"x"', '"return_token_ids":true', '"structured_outputs":{"regex":"x"}', '"truncate_prompt_tokens":5'],
+     '"suffix":"x"', '"return_token_ids":true', '"structured_outputs":{"regex":"x"}', '"truncate_prompt_tokens":5',
+     '"guided_json":{"type":"object"}', '"guided_choice":["a","b"]', '"best_of":2'],
 )  # fmt: skip
 def test_requests_that_are_more_than_text_are_not_resumed(field: str) -> None:
     """Requests with grammars, tools, log-probabilities or several choices are not resumed, as text would be wrong."""
