@@ -104,7 +104,7 @@ class PromptBlockMap:
         extras = prompt_extras(tokens // size, size, event.adapter, event.cache_salt, event.media)
         keys = block_keys(packed(ids), size, extras=extras)
         ends = self._ends(chain, prompt, ids)
-        decided = self._map(chain.hashes.tolist(), ends, 0, keys, 0)
+        decided = self._map(chain.hashes, ends, 0, keys, 0)
         if path in CHAT_PATHS:
             chain_tokens = ends[-1] if ends else 0
             start = min(len(keys) * size, max(0, chain_tokens - OVERLAP))
@@ -151,14 +151,14 @@ class PromptBlockMap:
         keys = block_keys(packed(ids[unfilled:]), size, open_.last_key, extras)
         start = max(open_.rest_start, open_.chain_tokens - OVERLAP)
         ends = [*open_.undecided_ends, *self._place(canonical, new_ends, ids[start - open_.rest_start :], start)]
-        self._map(longer.hashes[open_.decided :].tolist(), ends, open_.decided_tokens, keys, open_.full_blocks)
+        self._map(longer.hashes[open_.decided :], ends, open_.decided_tokens, keys, open_.full_blocks)
 
     def _ends(self, chain: ChunkChain, prompt: Prompt, ids: Sequence[int]) -> list[int]:
         """Return where each chunk ends, in tokens from the prompt's start."""
         if prompt.tokens:
             return _ends_of_ids(prompt.pieces[0], chain.ends)
         known: list[int] = []
-        for chunk in chain.hashes.tolist():
+        for chunk in chain.hashes:
             tokens = self._chunk_block_map.tokens(chunk)
             if tokens is None:
                 break

@@ -88,7 +88,7 @@ class ReplicaResidency:
     def resident_tokens(self, chain: ChunkChain) -> int:
         """Return how many leading tokens of a prompt the chunks say are cached, changes not yet in the log included."""
         found = 0
-        for chunk in chain.hashes.tolist():
+        for chunk in chain.hashes:
             if not self._chunk_block_map.is_resident(chunk):
                 break
             found = self._chunk_block_map.tokens(chunk) or found

@@ -22,7 +22,7 @@ from router.flow_control.limits import AdmissionLimits, WaitingRoom
 from router.flow_control.queued_request import RequestState
 from router.flow_control.verdict import Reject
 from router.outcome import Outcome
-from router.prompt.chunk_chain import EMPTY_CHAIN, ChunkChain
+from router.prompt.chunk_chain import ChunkChain
 from router.replicas.endpoint import Endpoint
 from router.request import RoutingRequest
 
@@ -234,7 +234,7 @@ class _Run(Generic[StateT]):
 
     def _arrive(self, request: SimRequest, now_s: float) -> None:
         self._offered += 1
-        prompt = ChunkChain(EMPTY_CHAIN.hashes, (), 0, tokens=request.prompt_tokens)
+        prompt = ChunkChain([], [], 0, tokens=request.prompt_tokens)
         routing = RoutingRequest(f"{self._offered}", MODEL, PATH, stream=True, body=b"", chain=prompt)
         ticket = self._dispatcher.offer(routing, request.tenant, now_s, priority=request.priority)
         if ticket.state is RequestState.WAITING:

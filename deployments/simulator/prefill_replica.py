@@ -67,7 +67,7 @@ class PrefillReplica:
             tokens: the prompt's length in tokens.
             now_s: when the request arrives, seconds.
         """
-        blocks = chain.hashes.tolist()
+        blocks = chain.hashes
         hits = self._cache.matched(blocks)
         evicted = self._cache.use(blocks)
         uncached = max(1, tokens - hits * BLOCK_TOKENS)

@@ -90,9 +90,9 @@ def chunk_chain(request: TraceRequest, seed: int) -> ChunkChain:
     tokens = request.input_length
     ends = [min((block + 1) * BLOCK_TOKENS, tokens) * TOKEN_BYTES for block in range(len(request.hash_ids))]
     return ChunkChain(
-        hashes=_mixed(np.array(request.hash_ids, np.int64).view(np.uint64), seed),
-        ends=ends,
-        size_bytes=tokens * TOKEN_BYTES,
+        _mixed(np.array(request.hash_ids, np.int64).view(np.uint64), seed).tolist(),
+        ends,
+        tokens * TOKEN_BYTES,
         tokens=tokens,
     )
 

@@ -199,7 +199,7 @@ class ModelEstimator:
         Only requests count of which no replica held more than these chunks when they were sent: so it is a prefix that
         many prompts have in common, not the history of one chat.
         """
-        return self._sharing.get(chain.hashes.item(chunks - 1), 0) if chunks else 0
+        return self._sharing.get(chain.hashes[chunks - 1], 0) if chunks else 0
 
     def uncached_tokens(self, request: RoutingRequest) -> float:
         """Return the prompt tokens to compute on the replica that holds most of the prompt."""
@@ -233,7 +233,7 @@ class ModelEstimator:
         held = matched, chain.prefix_bytes(matched), matched_tokens
         expectation = Expectation(replica, chain, *held, tokens, uncached, ahead, replica.running, now_s)
         if longest:
-            expectation.shares = chain.hashes.item(longest - 1)
+            expectation.shares = chain.hashes[longest - 1]
             self._sharing[expectation.shares] = self._sharing.get(expectation.shares, 0) + 1
         expectation.number = replica.pending.add(uncached, now_s, s_per_token, stream=request.stream)
         self._count_work(replica, uncached * s_per_token, now_s)
@@ -366,8 +366,8 @@ class ModelEstimator:
         """
         self.residency.check_integrity()
         known = {replica.replica_id for replica in self.replicas} if self.reads_prompts else set()
-        if known != set(self.residency.index.replicas):
-            raise AssertionError("the estimator and the index know different replicas")
+        if known != set(self.residency.replicas):
+            raise AssertionError("the estimator and the residency know different replicas")
         for replica in self.replicas:
             replica.pending.check_integrity()
 

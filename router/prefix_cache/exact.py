@@ -81,7 +81,7 @@ class ExactReplica:
             return False
         self._sequence = delta.sequence
         self._index.evict(self._replica_id, delta.evicted)
-        self._index.claim(self._replica_id, delta.resident, tokens=delta.tokens)
+        self._index.claim(self._replica_id, delta.resident, delta.tokens)
         self._confirm(delta.evicted)
         self._confirm(delta.resident)
         return True
@@ -106,7 +106,7 @@ class ExactReplica:
         del now_s
         self._prompts += 1
         if held < len(chain):
-            new = chain.hashes[held:]
+            new = np.array(chain.hashes[held:], np.uint64)
             new = new[~self._index.holds(self._replica_id, new)]
             chunks = new.tolist()
             self._index.claim(self._replica_id, new)

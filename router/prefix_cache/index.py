@@ -1,6 +1,6 @@
-"""Which replicas of one model hold which prompt chunks: chunk hash → set of replicas."""
+"""Which exact replicas of one model hold which prompt chunks, as they report it: chunk hash → set of replicas."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,11 +73,6 @@ class PrefixIndex:
         """Forget a replica and all its claims; do nothing where it is not known."""
         self._columns.retire(replica_id)
 
-    def bit(self, replica_id: str) -> int:
-        """Return the bit of a replica in the masks of `match_beside`; 0 where it is not known."""
-        column = self._columns.by_id.get(replica_id)
-        return 0 if column is None else 1 << column
-
     def claims(self, replica_id: str) -> int:
         """Return how many chunks are claimed for a replica; 0 where it is not known."""
         column = self._columns.by_id.get(replica_id)
@@ -93,9 +88,9 @@ class PrefixIndex:
         """
         tokens, words = self._table.payload[_TOKENS], self._table.payload[_FIRST_WORD:]
         live = self._columns.live
-        counts = [0] * self._columns.width
         if not len(hashes) or self._table.find_one(hashes.item(0)) < 0:
-            return PrefixMatch(counts, self._columns.by_id, 0, ())  # a new prompt: the usual case where chats differ
+            return PrefixMatch({}, 0, [])  # a new prompt: the usual case where chats differ
+        counts = [0] * self._columns.width
         if len(hashes) <= _FEW:
             slots = self._leading_slots(hashes)
             token_ends = [tokens.item(slot) for slot in slots]
@@ -110,50 +105,8 @@ class PrefixIndex:
                     leading_run_of_few(word[found].tolist(), live[position], counts, position * WORD)
                 else:
                     leading_run(word[found], live[position], counts, position * WORD)
-        return PrefixMatch(counts, self._columns.by_id, max(counts, default=0), token_ends)
-
-    def match_beside(self, hashes: Hashes, keys: Sequence[int], recent: Mapping[int, int]) -> PrefixMatch:
-        """Do the same as `match`, with further claims that are not stored in the index yet.
-
-        Args:
-            hashes: a prompt's chain, shape (n,).
-            keys: the same as integers.
-            recent: the further claims: chunk → the `bit`s of the replicas that hold it, as one mask.
-        """
-        slots, masks = self._slots_and_masks(hashes, keys)
-        tokens = self._table.payload[_TOKENS]
-        token_ends = []
-        for at, key in enumerate(keys):
-            mask = masks[at] | recent.get(key, 0)
-            if not mask:
-                del masks[at:]
-                break
-            masks[at] = mask
-            token_ends.append(tokens.item(slots[at]) if slots[at] >= 0 else 0)
-        counts = [0] * self._columns.width
-        leading_run_of_few(masks, self._columns.live_bits, counts, 0)
-        return PrefixMatch(counts, self._columns.by_id, max(counts, default=0), token_ends)
-
-    def _slots_and_masks(self, hashes: Hashes, keys: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Return each chunk's slot, or -1, and the mask of the replicas that hold it."""
-        words = self._table.payload[_FIRST_WORD:]
-        masks = [0] * len(keys)
-        if len(keys) <= _FEW:
-            find_one = self._table.find_one
-            slots = [find_one(key) for key in keys]
-            for position, word in enumerate(words):
-                for at, slot in enumerate(slots):
-                    if slot >= 0:
-                        masks[at] |= word.item(slot) << position * WORD
-            return slots, masks
-        found = self._table.find(hashes)
-        stored = found >= 0
-        for position, word in enumerate(words):
-            held = np.where(stored, word[found], np.uint64(0)).tolist()
-            masks = (
-                [mask | part << position * WORD for mask, part in zip(masks, held, strict=True)] if position else held
-            )
-        return found.tolist(), masks
+        by_id = {name: counts[column] for name, column in self._columns.by_id.items() if counts[column]}
+        return PrefixMatch(by_id, max(counts), token_ends)
 
     def _leading_found(self, hashes: Hashes) -> Slots:
         """Return the slots of the leading chunks that any replica holds; shape (at most n,)."""
@@ -187,27 +140,24 @@ class PrefixIndex:
 
     # --- claims
 
-    def claim(
-        self, replica_id: str, hashes: Hashes, *, distinct: bool = False, tokens: NDArray[np.uint32] | None = None
-    ) -> None:
+    def claim(self, replica_id: str, hashes: Hashes, tokens: NDArray[np.uint32] | None = None) -> None:
         """Note that a replica holds these chunks; do nothing where it is not known.
 
         Args:
             replica_id: the replica.
             hashes: the chunks, shape (n,).
-            distinct: no chunk comes twice, as in a prompt's chain; saves the search for duplicates.
             tokens: tokens from the prompt's start to each chunk's end, shape (n,); None or shape (0,): not known.
         """
         column = self._columns.by_id.get(replica_id)
         if column is None or not len(hashes):
             return
-        self._claim(column, hashes, distinct=distinct)
+        self._claim(column, hashes)
         if tokens is not None and len(tokens):
             slots = self._table.find(hashes)
             stored = slots >= 0
             self._table.payload[_TOKENS][slots[stored]] = tokens[stored]
 
-    def _claim(self, column: int, hashes: Hashes, *, distinct: bool) -> None:
+    def _claim(self, column: int, hashes: Hashes) -> None:
         self._stamp = self._stamp + 1 & 0xFFFF_FFFF
         if len(hashes) <= FEW and self._claim_few(column, hashes.tolist()):
             return
@@ -219,7 +169,7 @@ class PrefixIndex:
             missing = hashes[~known]
         else:
             missing = hashes  # a new prompt: the usual case
-        if len(missing) > 1 and not distinct:
+        if len(missing) > 1:
             missing = np.unique(missing)
         for _ in range(_ROUNDS):
             if not len(missing):
@@ -279,19 +229,18 @@ class PrefixIndex:
         age = self._stamp - self._table.payload[_STAMP][slots].astype(np.int64) & 0xFFFF_FFFF
         self._forget(np.unique(slots[np.arange(len(slots)), age.argmax(axis=1)]))
 
-    def evict(self, replica_id: str, hashes: Hashes, *, distinct: bool = False) -> None:
+    def evict(self, replica_id: str, hashes: Hashes) -> None:
         """Note that a replica no longer holds these chunks; ignore unknown chunks and unknown replicas.
 
         Args:
             replica_id: the replica.
             hashes: the chunks, shape (n,).
-            distinct: no chunk comes twice; saves the search for duplicates.
         """
         column = self._columns.by_id.get(replica_id)
         if column is None or not len(hashes):
             return
         slots = self._table.find(hashes)
-        self._clear(column, slots[slots >= 0], distinct=distinct)
+        self._clear(column, slots[slots >= 0])
 
     def replace(self, replica_id: str, hashes: Hashes, tokens: NDArray[np.uint32] | None = None) -> None:
         """Replace all claims of a replica by these chunks, after a resync; do nothing where it is not known."""
@@ -299,14 +248,14 @@ class PrefixIndex:
             return
         self._columns.retire(replica_id)
         self.add_replica(replica_id)
-        self.claim(replica_id, hashes, tokens=tokens)
+        self.claim(replica_id, hashes, tokens)
 
-    def _clear(self, column: int, slots: Slots, *, distinct: bool) -> None:
+    def _clear(self, column: int, slots: Slots) -> None:
         word, bit = self._bit(column)
         held = slots[(word[slots] & bit) != 0]
         if not len(held):
             return
-        if len(held) > 1 and not distinct:
+        if len(held) > 1:
             held = np.unique(held)
         word[held] &= ~bit
         self._columns.claims[column] -= len(held)

@@ -1,6 +1,6 @@
 """How many leading chunks of one prompt each replica holds, from the claims on each chunk."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import final
 
 import numpy as np
@@ -13,34 +13,24 @@ class PrefixMatch:
     """The leading chunks of one prompt that each replica holds.
 
     Attributes:
-        counts: leading chunks held, by column.
-        columns: replica id → column.
-        longest: the largest of `counts`.
+        counts: replica id → leading chunks held; a replica that holds none may be left out.
+        longest: the largest of `counts`; 0: nobody holds any.
         token_ends: for each leading chunk that any replica holds, tokens from the prompt's start to the chunk's end; 0
             where they are not known. At least `longest` entries.
         tokens: tokens of the whole prompt, as best known; 0: nobody has counted them.
     """
 
-    __slots__ = ("columns", "counts", "longest", "token_ends", "tokens")
+    __slots__ = ("counts", "longest", "token_ends", "tokens")
 
-    def __init__(
-        self,
-        counts: Sequence[int],
-        columns: Mapping[str, int],
-        longest: int,
-        token_ends: Sequence[int],
-        tokens: float = 0.0,
-    ) -> None:
+    def __init__(self, counts: dict[str, int], longest: int, token_ends: list[int]) -> None:
         self.counts = counts
-        self.columns = columns
         self.longest = longest
         self.token_ends = token_ends
-        self.tokens = tokens
+        self.tokens = 0.0
 
     def count(self, replica_id: str) -> int:
         """Return how many leading chunks a replica holds; 0 for an unknown replica."""
-        column = self.columns.get(replica_id)
-        return 0 if column is None else self.counts[column]
+        return self.counts.get(replica_id, 0)
 
     def cached_tokens(self, chain: ChunkChain, chunks: int) -> float:
         """Return how many tokens the first `chunks` chunks of the matched prompt have, as best known."""
@@ -50,7 +40,7 @@ class PrefixMatch:
         return known or self.tokens * chain.ends[chunks - 1] / chain.size_bytes
 
 
-NO_MATCH = PrefixMatch((), {}, 0, ())
+NO_MATCH = PrefixMatch({}, 0, [])
 """The match of a prompt that nobody has looked up."""
 
 

@@ -1,51 +1,36 @@
 """A replica's cache as inferred from the prompts sent to it: works with any engine, without telemetry."""
 
-from collections.abc import Iterable, Iterator
+from typing import Final, final
 
-import numpy as np
+from router.prefix_cache.observed_index import ObservedIndex
+from router.prompt.chunk_chain import ChunkChain
 
-from router.prefix_cache.chunk_lru import ChunkLru
-from router.prefix_cache.index import PrefixIndex
-from router.prefix_cache.small_lru import SmallLru
-from router.prefix_cache.write_buffer import IndexWriteBuffer
-from router.prompt.chunk_chain import CHUNK_BYTES, ChunkChain, Hashes
-
-SMALL_BYTES = 1 << 20
-"""KV capacity, in bytes of prompts, up to which `SmallLru` is faster: a quarter of a million tokens. 64 of them take
-46 MB."""
-AGE_PARTS = 4
-"""Parts of the KV capacity. Uses go to the LRU, which says what they evict, once they fill one part, or at a tick."""
-MAX_AGE_CHUNKS = 2048
-MIN_AGE_CHUNKS = 32
-"""Bounds, in chunks, of the uses handed to the LRU together."""
+OVER_PARTS: Final = 64
+"""Part of the KV capacity, one in so many, by which claims may exceed it before chunks are evicted: between evictions
+a dict keeps the places of deleted keys, and each look for its oldest key passes over them. A tick evicts all excess."""
 
 
+@final
 class ObservedReplica:
-    """What was sent to one replica and still fits in its KV cache.
+    """What was sent to one replica and still fits in its KV cache; the least recently used chunks are evicted.
 
-    A claim counts at once. What it evicts is found out a little later, for many chunks together, which is cheaper.
+    The end of a prompt is evicted before its start, as engines free a sequence's blocks (vLLM in reverse order): a
+    start without its end can still be used, an end without its start cannot.
 
     Args:
-        index: the index the claims end up in.
-        write_buffer: receives the claims.
-        replica_id: the replica.
+        index: receives the claims.
+        replica_id: the replica; the index must not know it yet.
         kv_bytes: bytes of prompts that the replica's KV cache holds.
     """
 
-    def __init__(self, index: PrefixIndex, write_buffer: IndexWriteBuffer, replica_id: str, kv_bytes: int) -> None:
+    def __init__(self, index: ObservedIndex, replica_id: str, kv_bytes: int) -> None:
         self._index = index
-        self._write_buffer = write_buffer
-        self._replica_id = replica_id
-        self._lru: SmallLru | ChunkLru = SmallLru(kv_bytes) if kv_bytes <= SMALL_BYTES else ChunkLru(kv_bytes)
-        self._age_chunks = _age_chunks(kv_bytes)
-        self._waiting: list[ChunkChain] = []
-        self._waiting_chunks = 0
+        self._lru = index.join(replica_id)
+        self._kv_bytes = kv_bytes
 
     def sent(self, chain: ChunkChain, held: int, now_s: float) -> int:
         """Claim the prompt; return 0, as this source needs no number for it."""
-        del now_s
-        if held < len(chain):
-            self._write_buffer.claim(self._replica_id, chain.hashes[held:])
+        del held, now_s
         self._use(chain)
         return 0
 
@@ -55,76 +40,74 @@ class ObservedReplica:
     def lost(self, prompt: int, chain: ChunkChain, held: int) -> None:
         """Take the prompt's claims beyond its first `held` chunks back."""
         del prompt
-        if held < len(chain):
-            self.flush()
-            unique = np.unique(chain.hashes[held:])
-            self._lru.remove(unique)
-            self._write_buffer.evict(self._replica_id, unique)
+        lru = self._lru
+        gone: list[int] = []
+        for chunk in chain.hashes[held:]:
+            size = lru.sizes.pop(chunk, 0)
+            if size:
+                lru.held_bytes -= size
+                gone.append(chunk)
+        self._index.release(gone, lru.bit)
 
     def answered(self, answer: ChunkChain) -> None:
         """Claim the answer's chunks."""
-        self._write_buffer.claim(self._replica_id, answer.hashes)
         self._use(answer)
 
     def resize(self, kv_bytes: int) -> None:
-        """Change the capacity by which claims are aged; evict what no longer fits."""
-        self.flush()
-        self._age_chunks = _age_chunks(kv_bytes)
-        self._evict(self._lru.resize(kv_bytes))
-        if kv_bytes > SMALL_BYTES and isinstance(self._lru, SmallLru):
-            small, self._lru = self._lru, ChunkLru(kv_bytes)
-            self._evict(self._lru.use(small.hashes(), small.sizes()))
+        """Change the capacity; evict what no longer fits."""
+        self._kv_bytes = kv_bytes
+        self._evict()
 
     def tick(self, now_s: float) -> None:
-        """Evict what later prompts have pushed out by now."""
+        """Evict what exceeds the capacity, or this replica's share of all claims."""
         del now_s
-        self.flush()
+        self._evict()
 
     def _use(self, chain: ChunkChain) -> None:
-        """Note a use of these chunks for the LRU."""
-        if not len(chain):
+        """Make a chain's chunks the latest used, the first of them last; claim those that are new."""
+        hashes, ends = chain.hashes, chain.ends
+        lru, index = self._lru, self._index
+        sizes = lru.sizes
+        new: list[int] = []
+        added = 0
+        for position in range(len(hashes) - 1, -1, -1):
+            chunk = hashes[position]
+            size = sizes.pop(chunk, 0)
+            if not size:
+                size = ends[position] - ends[position - 1] if position else ends[0]
+                new.append(chunk)
+                added += size
+            sizes[chunk] = size
+        if not new:
             return
-        self._waiting.append(chain)
-        self._waiting_chunks += len(chain)
-        if self._waiting_chunks >= self._age_chunks:
-            self.flush()
+        index.claim(new, lru.bit)
+        lru.held_bytes += added
+        if lru.held_bytes > self._kv_bytes + self._kv_bytes // OVER_PARTS or index.claims > index.max_claims:
+            self._evict()
 
-    def flush(self) -> None:
-        """Hand the noted uses to the LRU and evict what they push out."""
-        if not self._waiting:
+    def _evict(self) -> None:
+        """Evict the least recently used chunks, until the rest fit in the capacity and in the share of all claims."""
+        lru, index = self._lru, self._index
+        sizes, held_bytes, kv_bytes = lru.sizes, lru.held_bytes, self._kv_bytes
+        excess = len(sizes) - index.share if index.claims > index.max_claims else 0
+        if held_bytes <= kv_bytes and excess <= 0:
             return
-        self._waiting.reverse()  # the LRU takes the first chunk as the latest used
-        hashes = np.concatenate([chain.hashes for chain in self._waiting])
-        sizes = np.fromiter(_sizes(self._waiting), np.int64, len(hashes))
-        self._waiting.clear()
-        self._waiting_chunks = 0
-        self._evict(self._lru.use(hashes, sizes))
-
-    def _evict(self, hashes: Hashes) -> None:
-        if len(hashes):
-            self._write_buffer.evict(self._replica_id, hashes)
+        gone: list[int] = []
+        for chunk, size in sizes.items():
+            if held_bytes <= kv_bytes and len(gone) >= excess:
+                break
+            held_bytes -= size
+            gone.append(chunk)
+        for chunk in gone:
+            del sizes[chunk]
+        lru.held_bytes = held_bytes
+        index.release(gone, lru.bit)
 
     def check_integrity(self) -> None:
-        """Check that the index holds no more claims than the LRU, which ages them.
+        """Check that the chunks fit in the capacity and its tolerance.
 
         Raises:
-            AssertionError: it does.
+            AssertionError: they do not.
         """
-        self._lru.check_integrity()
-        self._write_buffer.flush()
-        held = self._lru.hashes()
-        if not self._waiting and self._index.claims(self._replica_id) > len(held):
-            raise AssertionError(f"{self._replica_id}: claims that no LRU ages")
-
-
-def _age_chunks(kv_bytes: int) -> int:
-    return min(MAX_AGE_CHUNKS, max(MIN_AGE_CHUNKS, kv_bytes // (AGE_PARTS * CHUNK_BYTES)))
-
-
-def _sizes(waiting: Iterable[ChunkChain]) -> Iterator[int]:
-    """Yield the size of each chunk, in bytes."""
-    for chain in waiting:
-        before = 0
-        for end in chain.ends:
-            yield end - before
-            before = end
+        if self._lru.held_bytes > self._kv_bytes + self._kv_bytes // OVER_PARTS:
+            raise AssertionError(f"{self._lru.replica_id}: {self._lru.held_bytes} of {self._kv_bytes} bytes are held")

@@ -1,4 +1,4 @@
-"""Which replica of a model holds which prefix: one prefix index, filled by one source for each replica.
+"""Which replica of a model holds which prefix: asked here, and known by one source for each replica.
 
 `ObservedReplica` infers: a prompt sent to the replica is cached there until later prompts have used up its KV capacity.
 `ExactReplica` applies what the replica streams: chunks that became resident and chunks that were evicted. Both count a
@@ -8,17 +8,19 @@ replica, the first has been prefilled there. `UncachedReplica` claims nothing, f
 
 from typing import Final, Protocol
 
+import numpy as np
+
 from router.prefix_cache.exact import ExactReplica, ResidencyDelta
 from router.prefix_cache.index import DEFAULT_MAX_SLOTS, PrefixIndex
 from router.prefix_cache.match import PrefixMatch
 from router.prefix_cache.observed import ObservedReplica
+from router.prefix_cache.observed_index import ObservedIndex
 from router.prefix_cache.uncached import UncachedReplica
-from router.prefix_cache.write_buffer import IndexWriteBuffer
 from router.prompt.chunk_chain import ChunkChain
 
 
 class ReplicaSource(Protocol):
-    """What is known of one replica's cache. It writes claims to the index, which must know the replica already."""
+    """What is known of one replica's cache. It writes claims to the index of its kind."""
 
     def sent(self, chain: ChunkChain, held: int, now_s: float) -> int:
         """Note that a prompt was sent to the replica, which held its first `held` chunks.
@@ -64,17 +66,22 @@ class Mode:
 class Residency:
     """Every replica's cached prefixes, for one model.
 
+    What replicas report fills a compact table, as it comes in batches and can be millions of chunks. What was sent to
+    the others comes prompt by prompt, for which a dict is faster. A lookup asks both and gives one answer.
+
     Args:
-        max_slots: upper bound of the index's slots, see `PrefixIndex`.
+        max_slots: upper bound of the slots for what replicas report, see `PrefixIndex`.
 
     Attributes:
-        index: the chunks claimed for each replica.
+        exact: the chunks of the replicas that report them.
+        observed: the chunks of the others.
     """
 
     def __init__(self, max_slots: int = DEFAULT_MAX_SLOTS) -> None:
-        self.index = PrefixIndex(max_slots)
-        self._write_buffer = IndexWriteBuffer(self.index)
+        self.exact = PrefixIndex(max_slots)
+        self.observed = ObservedIndex()
         self._sources: dict[str, ReplicaSource] = {}
+        self._exact_replicas = 0
 
     def add_replica(self, replica_id: str, *, exact: bool, kv_bytes: int, caches: bool = True) -> None:
         """Add a replica; one that is known already starts anew, without claims.
@@ -86,19 +93,32 @@ class Residency:
             caches: False where it caches no prompt at all.
         """
         self.drop_replica(replica_id)
-        self.index.add_replica(replica_id)
         if not caches:
             self._sources[replica_id] = UncachedReplica()
         elif exact:
-            self._sources[replica_id] = ExactReplica(self.index, replica_id, kv_bytes)
+            self.exact.add_replica(replica_id)
+            self._exact_replicas += 1
+            self._sources[replica_id] = ExactReplica(self.exact, replica_id, kv_bytes)
         else:
-            self._sources[replica_id] = ObservedReplica(self.index, self._write_buffer, replica_id, kv_bytes)
+            self._sources[replica_id] = ObservedReplica(self.observed, replica_id, kv_bytes)
 
     def drop_replica(self, replica_id: str) -> None:
         """Forget a replica that is gone or has restarted; do nothing where it is not known."""
-        self._write_buffer.flush()  # a claim of its old life must not count in its next one
-        self._sources.pop(replica_id, None)
-        self.index.drop_replica(replica_id)
+        source = self._sources.pop(replica_id, None)
+        if isinstance(source, ExactReplica):
+            self._exact_replicas -= 1
+            self.exact.drop_replica(replica_id)
+        elif isinstance(source, ObservedReplica):
+            self.observed.leave(replica_id)
+
+    @property
+    def replicas(self) -> list[str]:
+        """The ids of known replicas."""
+        return list(self._sources)
+
+    def claims(self, replica_id: str) -> int:
+        """Return how many chunks a replica is believed to hold; 0 where it is not known."""
+        return self.exact.claims(replica_id) or self.observed.claims_of(replica_id)
 
     def source(self, replica_id: str) -> ReplicaSource | None:
         """Return the source of a replica's claims; None where the replica is not known."""
@@ -106,7 +126,16 @@ class Residency:
 
     def match(self, chain: ChunkChain) -> PrefixMatch:
         """Return how many leading chunks of a prompt each replica holds."""
-        return self._write_buffer.match(chain.hashes)
+        counts: dict[str, int] = {}
+        longest = self.observed.match(chain.hashes, counts)
+        if not self._exact_replicas:
+            return PrefixMatch(counts, longest, [0] * longest)
+        match = self.exact.match(np.array(chain.hashes, np.uint64))
+        if longest:
+            match.counts.update(counts)
+            match.longest = max(match.longest, longest)
+            match.token_ends += [0] * (longest - len(match.token_ends))
+        return match
 
     def apply_delta(self, replica_id: str, delta: ResidencyDelta) -> bool:
         """Apply what a replica reports of its cache; ignore replicas that are not known or not exact.
@@ -123,10 +152,10 @@ class Residency:
 
     def tick(self, now_s: float) -> None:
         """Do the upkeep that is due; call about once a second."""
-        self._write_buffer.flush()
         for source in self._sources.values():
             source.tick(now_s)
-        self.index.sweep()
+        self.observed.sweep()
+        self.exact.sweep()
 
     def check_integrity(self) -> None:
         """Check the invariants.
@@ -134,10 +163,12 @@ class Residency:
         Raises:
             AssertionError: one is broken; the message says which.
         """
-        self._write_buffer.flush()
-        self.index.check_integrity()
-        if set(self._sources) != set(self.index.replicas):
-            raise AssertionError("the index and the sources know different replicas")
+        self.exact.check_integrity()
+        self.observed.check_integrity()
+        kinds = {replica_id: type(source) for replica_id, source in self._sources.items()}
+        for kind, replicas in ((ExactReplica, self.exact.replicas), (ObservedReplica, self.observed.replicas)):
+            if {replica_id for replica_id, known in kinds.items() if known is kind} != set(replicas):
+                raise AssertionError(f"an index and the sources know different replicas: {kind.__name__}")
         for source in self._sources.values():
             source.check_integrity()
 

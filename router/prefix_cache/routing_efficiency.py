@@ -1,11 +1,9 @@
 """Routing efficiency: the share of the possible cache hits that was had, and how evenly the work was spread."""
 
-from collections.abc import Iterable
-
-import numpy as np
+from typing import final
 
 from cluster.autoscaling.ewma import Ewma
-from router.prompt.chunk_chain import ChunkChain, Hashes
+from router.prompt.chunk_chain import ChunkChain
 
 MAX_SAMPLED = 8192
 """Sampled chunks kept in each of two generations; about 2 MB when both are full. A SHARDS sample of this size gives the
@@ -13,8 +11,6 @@ hit ratio to within 1 %."""
 LAST_SAMPLE_BITS = 9
 """Upper bound of the times the sample is halved, to one chunk in 512; then the oldest chunks are forgotten instead. A
 generation then stands for 4 million chunks."""
-_FEW = 16
-"""Chain length up to which chunks are looked at one by one: cheaper than the numpy calls for a batch."""
 _SAMPLE_SHIFT = 20
 """Lowest of the hash bits that decide whether a chunk is sampled. The prefix index picks first homes by the bits below,
 so the sample does not depend on them."""
@@ -26,6 +22,7 @@ KEEP = 0.999
 """Factor by which each request fades the weight of those before it: about the last thousand count."""
 
 
+@final
 class ShadowCache:
     """A sample of what one infinite cache, shared by all replicas, would hold.
 
@@ -41,6 +38,7 @@ class ShadowCache:
     def __init__(self, max_sampled: int = MAX_SAMPLED) -> None:
         self._max_sampled = max_sampled
         self._bits = 0
+        self._unsampled = 0
         self._young: set[int] = set()
         self._old: set[int] = set()
 
@@ -54,39 +52,33 @@ class ShadowCache:
 
     def visit(self, chain: ChunkChain) -> tuple[int, int]:
         """Look a prompt up in the cache and store it there; return bytes hit and bytes seen, of sampled chunks only."""
-        hit = seen = 0
-        young, old, ends = self._young, self._old, chain.ends
-        for position, chunk in self._sampled(chain.hashes):
-            size = ends[position] - ends[position - 1] if position else ends[0]
-            seen += size
-            if chunk in young:
-                hit += size
-            else:
-                if chunk in old:
-                    hit += size
-                young.add(chunk)
+        hit = seen = start = 0
+        young, old, unsampled = self._young, self._old, self._unsampled
+        for chunk, end in zip(chain.hashes, chain.ends, strict=True):
+            if not chunk & unsampled:
+                seen += end - start
+                if chunk in young:
+                    hit += end - start
+                else:
+                    if chunk in old:
+                        hit += end - start
+                    young.add(chunk)
+            start = end
         if len(young) > self._max_sampled:
             self._thin_out()
         return hit, seen
-
-    def _sampled(self, hashes: Hashes) -> Iterable[tuple[int, int]]:
-        """Return position and hash of each sampled chunk."""
-        mask = (1 << self._bits) - 1
-        if len(hashes) <= _FEW or not mask:
-            return [(at, chunk) for at, chunk in enumerate(hashes.tolist()) if not chunk >> _SAMPLE_SHIFT & mask]
-        positions = ((hashes & np.uint64(mask << _SAMPLE_SHIFT)) == 0).nonzero()[0]
-        return zip(positions.tolist(), hashes[positions].tolist(), strict=True)
 
     def _thin_out(self) -> None:
         if self._bits == LAST_SAMPLE_BITS:
             self._old, self._young = self._young, set()
             return
         self._bits += 1
-        mask = (1 << self._bits) - 1
-        self._young = {chunk for chunk in self._young if not chunk >> _SAMPLE_SHIFT & mask}
-        self._old = {chunk for chunk in self._old if not chunk >> _SAMPLE_SHIFT & mask}
+        unsampled = self._unsampled = (1 << self._bits) - 1 << _SAMPLE_SHIFT
+        self._young = {chunk for chunk in self._young if not chunk & unsampled}
+        self._old = {chunk for chunk in self._old if not chunk & unsampled}
 
 
+@final
 class RoutingEfficiency:
     """How well one model's requests were routed. Ratios are over about the last thousand requests.
 

@@ -40,7 +40,7 @@ def _key(request: RoutingRequest) -> bytes:
     if request.session:
         return request.session.encode("utf-8", "surrogatepass")
     if len(request.chain):
-        return request.chain.hashes[:_PROMPT_CHUNKS].tobytes()
+        return b"".join(chunk.to_bytes(8, "little") for chunk in request.chain.hashes[:_PROMPT_CHUNKS])
     return request.request_id.encode("utf-8", "surrogatepass")
 
 

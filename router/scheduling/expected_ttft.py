@@ -68,7 +68,7 @@ class ExpectedTtft:
         estimator = self._estimator
         chain, match, now_s = request.chain, request.match, request.now_s
         idle = estimator.idle
-        columns, counts, ends, token_ends = match.columns, match.counts, chain.ends, match.token_ends
+        counts, ends, token_ends = match.counts, chain.ends, match.token_ends
         tokens, longest = match.tokens, match.longest
         tokens_per_byte = tokens / chain.size_bytes if chain.size_bytes else 0.0
         followers_per_s = estimator.requests_per_s / idle
@@ -80,8 +80,7 @@ class ExpectedTtft:
         costs: list[float] = []
         terms: list[tuple[float, ...]] = []
         for candidate in candidates:
-            column = columns.get(candidate.replica_id)
-            held = counts[column] if column is not None else 0
+            held = counts.get(candidate.replica_id, 0)
             overhead_s, s_per_token, s_per_running = candidate.rates.now
             queue_s = candidate.pending.wait_s(now_s, s_per_token)
             uncached = tokens - (token_ends[held - 1] or ends[held - 1] * tokens_per_byte) if held else tokens

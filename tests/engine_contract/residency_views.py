@@ -31,7 +31,7 @@ class ResidencyViews:
         chain = self._hasher.of_body(path, body.encode(), model=self._model)
         tokens = self._residency.resident_tokens(chain)
         resident = set(self._residency.log.snapshot().resident.tolist())
-        told = next((place for place, chunk in enumerate(chain.hashes.tolist()) if chunk not in resident), len(chain))
+        told = next((place for place, chunk in enumerate(chain.hashes) if chunk not in resident), len(chain))
         self._residency.check_integrity()
         return {"tokens": tokens, "told_bytes": chain.prefix_bytes(told), "bytes": chain.size_bytes}
 

@@ -174,7 +174,7 @@ async def test_who_has_missed_something_gets_a_snapshot(replica: Replica) -> Non
         await replica.ask(chat(20))
         await until(lambda: gateway.held_bytes("r", chat(20)) > 800)
         gateway.residency.add_replica("r", exact=True, kv_bytes=0)
-        gateway.residency.index.claim("r", chain_of(chat(99)).hashes)
+        gateway.residency.exact.claim("r", chain_of(chat(99)).hashes)
         assert gateway.held_bytes("r", chat(20)) == 0
         await replica.ask(chat(21))
         await until(lambda: gateway.held_bytes("r", chat(20)) > 800 and gateway.held_bytes("r", chat(21)) > 800)
@@ -239,18 +239,18 @@ async def test_a_hundred_thousand_chunks_and_a_gateway_that_was_away() -> None:
     try:
         started_s, started_cpu_s = time.monotonic(), time.process_time()
         gateway.follow(endpoint)
-        await until(lambda: gateway.residency.index.claims("r") == 120_000)
+        await until(lambda: gateway.residency.exact.claims("r") == 120_000)
         took_s, cpu_s = time.monotonic() - started_s, time.process_time() - started_cpu_s
         print(f"120 000 chunks in {took_s:.3f} s, {cpu_s:.3f} s of CPU time at both ends")  # noqa: T201
         residency.grow(7)
-        await until(lambda: gateway.residency.index.claims("r") == 120_001)
+        await until(lambda: gateway.residency.exact.claims("r") == 120_001)
         assert [snapshot for snapshot, _ in gateway.came] == [True, False]
         gateway.client.follow([])
         for chunk in range(8, 40):
             residency.grow(chunk)
         await asyncio.sleep(0.1)
         gateway.client.follow([endpoint])
-        await until(lambda: gateway.residency.index.claims("r") == 120_033)
+        await until(lambda: gateway.residency.exact.claims("r") == 120_033)
         assert [snapshot for snapshot, _ in gateway.came] == [True, False, True]
     finally:
         await gateway.client.stop()
@@ -293,7 +293,7 @@ async def test_a_lost_delta_and_a_broken_message_start_the_stream_anew() -> None
     try:
         await until(lambda: service.streams == 3 and len(gateway.came) == 4)
         assert gateway.came == [(True, 1), (False, 3), (True, 1), (False, 2)]
-        assert gateway.residency.index.holds("r", np.array([5, 6], np.uint64)).all()
+        assert gateway.residency.exact.holds("r", np.array([5, 6], np.uint64)).all()
         assert gateway.residency.modes() == {"r": Mode.EXACT}
     finally:
         await gateway.client.stop()

@@ -51,7 +51,7 @@ class ExactMachine(RuleBasedStateMachine):
 
     def _claimed(self) -> set[int]:
         every = np.arange(1, 31, dtype=np.uint64)
-        return set(every[self.residency.index.holds("r", every)].tolist())
+        return set(every[self.residency.exact.holds("r", every)].tolist())
 
     @rule(resident=sets, evicted=sets)
     def change(self, resident: set[int], evicted: set[int]) -> None:
@@ -102,7 +102,7 @@ class ExactMachine(RuleBasedStateMachine):
         snapshot = ResidencyDelta(self.sequence, _array(self.cache), NOTHING, snapshot=True)
         assert self.residency.apply_delta("r", snapshot)
         self.needs_snapshot = False
-        under_way = {chunk for prompt in self.prompts for chunk in prompt.chain.hashes.tolist()}
+        under_way = {chunk for prompt in self.prompts for chunk in prompt.chain.hashes}
         self.now_s += CONFIRM_S
         self.residency.tick(self.now_s)
         assert self._claimed() >= self.cache
@@ -161,7 +161,7 @@ def test_observed_claims_stay_within_the_capacity(
         chain = _chain(prompt, chunk_bytes)
         source.sent(chain, residency.match(chain).count("r"), 0.0)
         residency.tick(0.0)
-        assert residency.index.claims("r") <= capacity_chunks
+        assert residency.exact.claims("r") <= capacity_chunks
         assert residency.match(chain).count("r") >= min(len(prompt), capacity_chunks)
         residency.check_integrity()
 
@@ -264,7 +264,7 @@ def test_a_delta_that_comes_twice_or_late_changes_nothing() -> None:
     assert residency.apply_delta("r", first)
     assert residency.apply_delta("r", ResidencyDelta(6, NOTHING, _array({2})))
     assert residency.apply_delta("r", first)
-    assert residency.index.holds("r", np.array([1, 2], np.uint64)).tolist() == [True, False]
+    assert residency.exact.holds("r", np.array([1, 2], np.uint64)).tolist() == [True, False]
 
 
 def test_the_latest_prompt_outlives_earlier_ones_of_the_same_batch() -> None:

@@ -28,7 +28,7 @@ def _longest(start: int) -> int:
 def _common(one: ChunkChain, other: ChunkChain) -> int:
     """Return how many leading bytes two chains have in common by their hashes."""
     shared = 0
-    for at, (left, right) in enumerate(zip(one.hashes.tolist(), other.hashes.tolist(), strict=False)):
+    for at, (left, right) in enumerate(zip(one.hashes, other.hashes, strict=False)):
         if left != right:
             break
         shared = one.ends[at]
@@ -44,14 +44,14 @@ def test_chunks_cover_the_prompt_but_for_a_short_tail(chat: list[dict[str, str]]
     for start, size in zip([0, *chain.ends], sizes, strict=False):
         assert MIN_CHUNK_BYTES <= size <= _longest(start)
     assert chain.size_bytes - (chain.ends[-1] if chain.ends else 0) == len(chain.tail) < MIN_CHUNK_BYTES
-    assert 0 not in chain.hashes.tolist()
+    assert 0 not in chain.hashes
 
 
 @given(chat=chats, more=st.lists(messages, min_size=1, max_size=3))
 def test_the_next_turn_matches_all_that_was_hashed(chat: list[dict[str, str]], more: list[dict[str, str]]) -> None:
     """The next turn of a chat has every chunk of the chat so far, so under `MIN_CHUNK_BYTES` of history are lost."""
     before, after = _chain(chat), _chain([*chat, *more])
-    assert after.hashes.tolist()[: len(before)] == before.hashes.tolist()
+    assert after.hashes[: len(before)] == before.hashes
     assert list(after.ends[: len(before)]) == list(before.ends)
 
 
@@ -72,12 +72,12 @@ def test_an_answer_extends_the_chain_to_the_next_turns(chat: list[dict[str, str]
     """A prompt's chain extended by its answer is the chain of the next turn's first messages."""
     extended = HASHER.extended(_chain(chat), assistant_piece(answer))
     expected = _chain([*chat, {"role": "assistant", "content": answer}])
-    assert extended.hashes.tolist() == expected.hashes.tolist()
+    assert extended.hashes == expected.hashes
     assert list(extended.ends) == list(expected.ends)
     assert (extended.size_bytes, extended.tail, extended.link) == (expected.size_bytes, expected.tail, expected.link)
     chain = _chain(chat)
     added = HASHER.extension(chain, assistant_piece(answer))
-    assert (added.hashes.tolist() if added else []) == expected.hashes.tolist()[len(chain) :]
+    assert (added.hashes if added else []) == expected.hashes[len(chain) :]
     start = chain.prefix_bytes(len(chain))
     assert ([start + end for end in added.ends] if added else []) == list(expected.ends)[len(chain) :]
 
@@ -85,12 +85,12 @@ def test_an_answer_extends_the_chain_to_the_next_turns(chat: list[dict[str, str]
 @given(chat=st.lists(messages, min_size=1, max_size=2), salt=st.sampled_from(["model", "adapter", "cache_salt"]))
 def test_salts_share_nothing(chat: list[dict[str, str]], salt: str) -> None:
     """With another model, adapter, salt or cluster seed, every hash of a prompt is different."""
-    chain = _chain(chat).hashes.tolist()
-    assert not set(chain) & set(_chain(chat, **{salt: "other"}).hashes.tolist())
+    chain = _chain(chat).hashes
+    assert not set(chain) & set(_chain(chat, **{salt: "other"}).hashes)
     body = json.dumps({"messages": chat}).encode()
-    assert not set(chain) & set(ChunkHasher(8).of_body(PATH, body, model="m").hashes.tolist())
+    assert not set(chain) & set(ChunkHasher(8).of_body(PATH, body, model="m").hashes)
     salted = json.dumps({"messages": chat, "cache_salt": "mine"}).encode()
-    assert not set(chain) & set(HASHER.of_body(PATH, salted, model="m").hashes.tolist())
+    assert not set(chain) & set(HASHER.of_body(PATH, salted, model="m").hashes)
 
 
 @settings(max_examples=300)
