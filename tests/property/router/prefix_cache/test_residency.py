@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from router.prefix_cache.exact import CONFIRM_S
-from router.prefix_cache.observed import SMALL_BYTES
 from router.prefix_cache.residency import Residency, ResidencyDelta
 from router.prompt.chunk_chain import ChunkChain, Hashes
 
@@ -24,7 +23,7 @@ def _array(values: set[int] | list[int]) -> Hashes:
 
 def _chain(values: list[int], chunk_bytes: int = 100) -> ChunkChain:
     ends = [chunk_bytes * (at + 1) for at in range(len(values))]
-    return ChunkChain(np.array(values, np.uint64), ends, ends[-1] if ends else 0)
+    return ChunkChain(values, ends, ends[-1] if ends else 0)
 
 
 class Prompt(NamedTuple):
@@ -144,15 +143,12 @@ TestExactResidency.settings = settings(max_examples=100, stateful_step_count=40,
 @given(
     prompts=st.lists(st.lists(chunks, unique=True, min_size=1, max_size=8), max_size=40),
     capacity_chunks=st.integers(1, 20),
-    chunk_bytes=st.sampled_from([100, SMALL_BYTES]),
+    chunk_bytes=st.sampled_from([100, 1 << 20]),
 )
 def test_observed_claims_stay_within_the_capacity(
     prompts: list[list[int]], capacity_chunks: int, chunk_bytes: int
 ) -> None:
-    """A replica never has more claims than its cache can hold, and the start of its last prompt is among them.
-
-    Small and large caches are aged by different LRUs; both are tried.
-    """
+    """A replica never has more claims than its cache can hold, and the start of its last prompt is among them."""
     residency = Residency()
     residency.add_replica("r", exact=False, kv_bytes=chunk_bytes * capacity_chunks)
     source = residency.source("r")
@@ -161,7 +157,7 @@ def test_observed_claims_stay_within_the_capacity(
         chain = _chain(prompt, chunk_bytes)
         source.sent(chain, residency.match(chain).count("r"), 0.0)
         residency.tick(0.0)
-        assert residency.exact.claims("r") <= capacity_chunks
+        assert residency.claims("r") <= capacity_chunks
         assert residency.match(chain).count("r") >= min(len(prompt), capacity_chunks)
         residency.check_integrity()
 
@@ -222,17 +218,17 @@ def test_a_smaller_cache_ages_at_once() -> None:
 
 
 def test_a_cache_that_turns_out_large_keeps_what_it_holds_in_order() -> None:
-    """Once a replica reports a larger capacity, its claims move to the large LRU in their order of use."""
+    """Once a replica reports a larger capacity, its claims stay, in their order of use."""
     residency = Residency()
-    residency.add_replica("r", exact=False, kv_bytes=SMALL_BYTES)
+    residency.add_replica("r", exact=False, kv_bytes=1 << 20)
     source = residency.source("r")
     assert source is not None
-    old, young = (_chain(values, SMALL_BYTES // 4) for values in ([1, 2], [3, 4]))
+    old, young = (_chain(values, 1 << 18) for values in ([1, 2], [3, 4]))
     for chain in (old, young):
         source.sent(chain, 0, 0.0)
-    source.resize(2 * SMALL_BYTES)
+    source.resize(2 << 20)
     assert [residency.match(chain).count("r") for chain in (old, young)] == [2, 2]
-    source.sent(_chain([5, 6, 7, 8, 9], SMALL_BYTES // 4), 0, 0.0)
+    source.sent(_chain([5, 6, 7, 8, 9], 1 << 18), 0, 0.0)
     residency.tick(0.0)
     assert [residency.match(chain).count("r") for chain in (old, young)] == [1, 2]
     residency.check_integrity()
@@ -267,8 +263,8 @@ def test_a_delta_that_comes_twice_or_late_changes_nothing() -> None:
     assert residency.exact.holds("r", np.array([1, 2], np.uint64)).tolist() == [True, False]
 
 
-def test_the_latest_prompt_outlives_earlier_ones_of_the_same_batch() -> None:
-    """Prompts reach the LRU in batches; within a batch their order in time is kept."""
+def test_the_latest_prompt_outlives_earlier_ones() -> None:
+    """Prompts are evicted in their order in time, each from its end."""
     residency = Residency()
     residency.add_replica("r", exact=False, kv_bytes=500)
     source = residency.source("r")

@@ -76,7 +76,8 @@ def test_a_trace_that_is_not_there_says_so(tmp_path: Path) -> None:
 def test_equal_ids_are_equal_prefixes() -> None:
     """Chains share as many leading chunks as traces share ids, whatever the seed spreads them to."""
     one, other = chunk_chain(_request(0, [1, 2, 3]), seed=5), chunk_chain(_request(1, [1, 2, 4]), seed=5)
-    assert (one.hashes == other.hashes).tolist() == [True, True, False]
+    assert one.hashes[:2] == other.hashes[:2]
+    assert one.hashes[2] != other.hashes[2]
     assert (one.tokens, list(one.ends)) == (3 * BLOCK_TOKENS, [2048, 4096, 6144])
     assert not set(one.hashes) & set(chunk_chain(_request(0, [1, 2, 3]), seed=6).hashes)
 

@@ -11,7 +11,7 @@ from router.prompt.chunk_chain import ChunkChain
 
 def _chain(hashes: list[int], size: int = 100) -> ChunkChain:
     ends = [size * (at + 1) for at in range(len(hashes))]
-    return ChunkChain(np.array(hashes, np.uint64), ends, ends[-1] if ends else 0)
+    return ChunkChain(hashes, ends, ends[-1] if ends else 0)
 
 
 def _conversations(count: int, seed: int) -> list[ChunkChain]:
@@ -26,7 +26,7 @@ def _conversations(count: int, seed: int) -> list[ChunkChain]:
             talk = []
             talks.append(talk)
         talk.extend(rng.getrandbits(64) | 1 for _ in range(rng.randrange(1, 30)))
-        prompts.append(_chain(talk))
+        prompts.append(_chain(list(talk)))
     return prompts
 
 
@@ -34,7 +34,7 @@ def _ideal(prompts: list[ChunkChain]) -> float:
     seen: set[int] = set()
     hits = total = 0
     for prompt in prompts:
-        for chunk in prompt.hashes.tolist():
+        for chunk in prompt.hashes:
             hits += chunk in seen
             total += 1
             seen.add(chunk)
