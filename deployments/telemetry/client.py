@@ -12,6 +12,7 @@ from deployments.telemetry import telemetry_pb2 as pb
 from deployments.telemetry import telemetry_pb2_grpc as pb_grpc
 from deployments.telemetry.residency_messages import MalformedResidencyError, SnapshotReader, read_delta
 from router.prefix_cache.exact import ResidencyDelta
+from router.prompt.chunk_chain import CUT_VERSION
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 
@@ -52,7 +53,7 @@ class _Watch:
         self.endpoint = endpoint
         self.with_residency = on_residency is not None
         self._on_residency = on_residency
-        self._request = pb.WatchRequest(gateway_id=gateway_id, residency=self.with_residency)
+        self._request = pb.WatchRequest(gateway_id=gateway_id, residency=self.with_residency, cut_version=CUT_VERSION)
         self._metadata = (("authorization", f"Bearer {credential}"),)
         self._on_report = on_report
         self._loop = asyncio.get_running_loop()
@@ -121,8 +122,19 @@ class _Watch:
                 whole = snapshot.take(report.snapshot)
                 if whole is not None:
                     self._apply(whole)
-            elif body == "hello" and report.hello.replica_id != self.endpoint.replica_id:
-                raise _StreamBroken(f"replica {report.hello.replica_id} answered")
+            elif body == "hello":
+                self._greeted(report.hello)
+
+    def _greeted(self, hello: pb.Hello) -> None:
+        if hello.replica_id != self.endpoint.replica_id:
+            raise _StreamBroken(f"replica {hello.replica_id} answered")
+        if self.with_residency and hello.cut_version != CUT_VERSION:
+            _log.warning(
+                "a replica cuts prompts differently, so its residency is not used",
+                replica=hello.replica_id,
+                ours=CUT_VERSION,
+                theirs=hello.cut_version,
+            )
 
     def _apply(self, delta: ResidencyDelta) -> None:
         """Pass a delta on; if it does not follow what is known, reopen the stream, which begins with a snapshot."""

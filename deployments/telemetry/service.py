@@ -15,6 +15,7 @@ from deployments.kv_residency.residency_log import ResidencyLog
 from deployments.telemetry import telemetry_pb2 as pb
 from deployments.telemetry import telemetry_pb2_grpc as pb_grpc
 from deployments.telemetry.residency_messages import delta_message, snapshot_messages
+from router.prompt.chunk_chain import CUT_VERSION
 
 MIN_INTERVAL_S: Final = 0.05
 """Shortest time, in seconds, between two load reports to one gateway."""
@@ -66,10 +67,15 @@ class TelemetryService(pb_grpc.TelemetryServicer):
         await self._check_credential(context)
         asked_s = request.min_interval_ms / 1000 or DEFAULT_INTERVAL_S
         interval_s = min(max(asked_s, MIN_INTERVAL_S), MAX_SILENCE_S)
-        hello = pb.Hello(replica_id=self._replica_id, model=self._model, max_silence_ms=round(MAX_SILENCE_S * 1000))
+        hello = pb.Hello(
+            replica_id=self._replica_id,
+            model=self._model,
+            max_silence_ms=round(MAX_SILENCE_S * 1000),
+            cut_version=CUT_VERSION,
+        )
         sequence = 1
         yield pb.Report(sequence=sequence, hello=hello)
-        residency = self._residency if request.residency else None
+        residency = self._residency if request.residency and request.cut_version == CUT_VERSION else None
         changed = asyncio.Event()
         stop_listening = residency.listen(changed.set) if residency is not None else _nothing
         stream = _ResidencyStream(residency.log if residency is not None else None)

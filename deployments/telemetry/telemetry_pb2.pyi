@@ -6,14 +6,16 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class WatchRequest(_message.Message):
-    __slots__ = ("gateway_id", "min_interval_ms", "residency")
+    __slots__ = ("gateway_id", "min_interval_ms", "residency", "cut_version")
     GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]
     MIN_INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
     RESIDENCY_FIELD_NUMBER: _ClassVar[int]
+    CUT_VERSION_FIELD_NUMBER: _ClassVar[int]
     gateway_id: str
     min_interval_ms: int
     residency: bool
-    def __init__(self, gateway_id: _Optional[str] = ..., min_interval_ms: _Optional[int] = ..., residency: _Optional[bool] = ...) -> None: ...
+    cut_version: int
+    def __init__(self, gateway_id: _Optional[str] = ..., min_interval_ms: _Optional[int] = ..., residency: _Optional[bool] = ..., cut_version: _Optional[int] = ...) -> None: ...
 
 class Report(_message.Message):
     __slots__ = ("sequence", "hello", "load", "snapshot", "delta")
@@ -30,14 +32,16 @@ class Report(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., snapshot: _Optional[_Union[ResidencySnapshot, _Mapping]] = ..., delta: _Optional[_Union[ResidencyDelta, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("replica_id", "model", "max_silence_ms")
+    __slots__ = ("replica_id", "model", "max_silence_ms", "cut_version")
     REPLICA_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     MAX_SILENCE_MS_FIELD_NUMBER: _ClassVar[int]
+    CUT_VERSION_FIELD_NUMBER: _ClassVar[int]
     replica_id: str
     model: str
     max_silence_ms: int
-    def __init__(self, replica_id: _Optional[str] = ..., model: _Optional[str] = ..., max_silence_ms: _Optional[int] = ...) -> None: ...
+    cut_version: int
+    def __init__(self, replica_id: _Optional[str] = ..., model: _Optional[str] = ..., max_silence_ms: _Optional[int] = ..., cut_version: _Optional[int] = ...) -> None: ...
 
 class Load(_message.Message):
     __slots__ = ("running", "waiting", "waiting_tokens", "kv_usage", "kv_capacity_tokens", "prefill_tokens_per_s", "decode_tokens_per_s", "accepted", "step_tokens", "gateways")

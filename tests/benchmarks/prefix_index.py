@@ -53,6 +53,11 @@ def random_hashes(generator: np.random.Generator, count: int) -> Hashes:
     return generator.integers(1, 2**64 - 1, count, dtype=np.uint64)
 
 
+def chain_hashes(prompt: Prompt) -> Hashes:
+    """Return a prompt's chain as the index takes it; shape (n,)."""
+    return np.array(HASHER.of_prompt(prompt, model="m").hashes, np.uint64)
+
+
 def filled_index(generator: np.random.Generator) -> tuple[PrefixIndex, list[str]]:
     """Return an index with `RESIDENT_CHUNKS` distinct chunks, evenly over `REPLICAS` replicas."""
     index = PrefixIndex()
@@ -74,12 +79,12 @@ def index_bars() -> list[Bar]:
     rng = Random(0)
     prompts = [Prompt([rng.randbytes(PROMPT_CHARS // 2).hex().encode()]) for _ in range(64)]
     for prompt in prompts:
-        hashes = HASHER.of_prompt(prompt, model="m").hashes
+        hashes = chain_hashes(prompt)
         for name in names:
             index.claim(name, hashes[: rng.randrange(len(hashes) + 1)])
-    held_us = cpu_us(lambda number: index.match(HASHER.of_prompt(prompts[number % 64], model="m").hashes), 64)
+    held_us = cpu_us(lambda number: index.match(chain_hashes(prompts[number % 64])), 64)
     unknown = [Prompt([rng.randbytes(PROMPT_CHARS // 2).hex().encode()]) for _ in range(64)]
-    new_us = cpu_us(lambda number: index.match(HASHER.of_prompt(unknown[number % 64], model="m").hashes), 64)
+    new_us = cpu_us(lambda number: index.match(chain_hashes(unknown[number % 64])), 64)
 
     batches = [random_hashes(generator, BATCH) for _ in range(400)]
 

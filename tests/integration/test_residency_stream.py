@@ -24,7 +24,7 @@ from deployments.telemetry.client import TelemetryClient
 from deployments.telemetry.service import TelemetryServer, TelemetryService
 from router.prefix_cache.exact import ResidencyDelta
 from router.prefix_cache.residency import Mode, Residency
-from router.prompt.chunk_chain import ChunkChain, ChunkHasher
+from router.prompt.chunk_chain import CUT_VERSION, ChunkChain, ChunkHasher
 from router.prompt.hash_seed import hash_seed
 from router.replicas.endpoint import Endpoint, Signal
 from tests.machine_speed import slowness
@@ -174,7 +174,7 @@ async def test_who_has_missed_something_gets_a_snapshot(replica: Replica) -> Non
         await replica.ask(chat(20))
         await until(lambda: gateway.held_bytes("r", chat(20)) > 800)
         gateway.residency.add_replica("r", exact=True, kv_bytes=0)
-        gateway.residency.exact.claim("r", chain_of(chat(99)).hashes)
+        gateway.residency.exact.claim("r", np.array(chain_of(chat(99)).hashes, np.uint64))
         assert gateway.held_bytes("r", chat(20)) == 0
         await replica.ask(chat(21))
         await until(lambda: gateway.held_bytes("r", chat(20)) > 800 and gateway.held_bytes("r", chat(21)) > 800)
@@ -257,6 +257,36 @@ async def test_a_hundred_thousand_chunks_and_a_gateway_that_was_away() -> None:
         await server.stop()
 
 
+async def test_a_replica_that_cuts_prompts_differently_sends_loads_but_no_residency(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A gateway of another version could match none of its chunks, so it gets none. It gets the loads all the same."""
+    residency = FilledResidency(10)
+    service = TelemetryService(
+        replica_id="r",
+        model="m",
+        credential=CREDENTIAL,
+        stats=lambda: EngineStats(0, 0, 0, 0.0, 0, 0.0, 0.0, 0),
+        accepted=lambda _: 0,
+        gateways=lambda: 0,
+        residency=residency,
+    )
+    server = TelemetryServer(service, "127.0.0.1")
+    await server.start()
+    monkeypatch.setattr("deployments.telemetry.client.CUT_VERSION", CUT_VERSION - 1)
+    gateway = Gateway()
+    try:
+        gateway.follow(Endpoint("r", model="m", host="127.0.0.1", http_port=1, telemetry_port=server.port))
+        await until(lambda: gateway.loads)
+        residency.grow(11)
+        await asyncio.sleep(0.2)
+        assert gateway.came == []
+        assert gateway.residency.claims("r") == 0
+    finally:
+        await gateway.client.stop()
+        await server.stop()
+
+
 class Scripted(pb_grpc.TelemetryServicer):
     """A replica that loses a delta in its first stream, and talks nonsense in its second."""
 
@@ -270,7 +300,7 @@ class Scripted(pb_grpc.TelemetryServicer):
         del context
         assert request.residency
         self.streams += 1
-        yield pb.Report(sequence=1, hello=pb.Hello(replica_id="r"))
+        yield pb.Report(sequence=1, hello=pb.Hello(replica_id="r", cut_version=CUT_VERSION))
         chunk = pb.Chunks(hashes=(5).to_bytes(8, "little"))
         if self.streams == 2:
             yield pb.Report(sequence=2, snapshot=pb.ResidencySnapshot(sequence=1, resident=pb.Chunks(hashes=b"odd")))
