@@ -72,7 +72,7 @@ def test_tokens_are_counted_as_told() -> None:
     replicas = [Replica(Endpoint(name, model="m", host="h", http_port=1, signals=signals)) for name in "ab"]
     for replica in replicas:
         estimator.join(replica)
-    chain = ChunkChain([1, 2, 3], [240, 480, 720], 720)
+    chain = ChunkChain(_hashes([1, 2, 3]).tolist(), [240, 480, 720], 720)
     assert estimator.match(chain).tokens == 180
     told = np.array([200, 410], np.uint32)
     estimator.apply_delta("a", ResidencyDelta(1, _hashes([1, 2]), NONE, snapshot=True, tokens=told))
