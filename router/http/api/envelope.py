@@ -1,6 +1,7 @@
 """The few fields of a request body that the gateway needs; the body itself is forwarded as it came."""
 
 import re
+from itertools import product
 from typing import Any
 
 import msgspec
@@ -89,23 +90,24 @@ def read_json(body: bytes) -> Envelope:
 
 
 def check_model_is_named_once(body: bytes) -> None:
-    """Check that a JSON object, whose envelope has been read, has no two `model` members.
+    """Check that a JSON object, whose envelope has been read, has one `model` member at most, and in that spelling.
 
-    JSON leaves open which of two equal names counts (RFC 8259, section 4). Most engines take the last, as `read_json`
-    does; the check is for requests whose key may not use every model.
+    JSON leaves open which of two equal names counts (RFC 8259, section 4): most engines take the last, as `read_json`
+    does. Engines written in Go know names in any case, so `Model` is `model` to them. The check is for requests whose
+    key may not use every model.
 
     Raises:
-        EnvelopeError: it has two.
+        EnvelopeError: an engine could read another model than `read_json` does.
     """
     # A second decoding costs less than a search for `"model"`, and knows escapes and nesting.
-    _CountedModel.seen = 0
+    _NamedModel.seen = 0
     try:
         _counting.decode(body)
     except msgspec.ValidationError as error:
         raise EnvelopeError(f"the request body does not fit: {error}") from error
 
 
-class _CountedModel(str):
+class _NamedModel(str):
     """The value of a `model` member; msgspec asks `_count` to make one each time it meets the member.
 
     Attributes:
@@ -116,16 +118,27 @@ class _CountedModel(str):
     seen = 0
 
 
-class _ModelOnly(msgspec.Struct, gc=False):
-    model: _CountedModel = _CountedModel()
+class _OtherCase(str):
+    """The value of a member whose name is `model` but for the case of its letters."""
+
+    __slots__ = ()
 
 
-def _count(kind: type, value: object) -> _CountedModel:
-    del kind
-    _CountedModel.seen += 1
-    if _CountedModel.seen > 1:
+_OTHER_CASES = [name for name in map("".join, product(*zip("model", "MODEL", strict=True))) if name != "model"]
+_ModelOnly = msgspec.defstruct(
+    "_ModelOnly",
+    [("model", _NamedModel, _NamedModel()), *((name, _OtherCase, _OtherCase()) for name in _OTHER_CASES)],
+    gc=False,
+)
+
+
+def _count(kind: type, value: object) -> _NamedModel:
+    if kind is _OtherCase:
+        raise ValueError("some engines take it for `model`")
+    _NamedModel.seen += 1
+    if _NamedModel.seen > 1:
         raise ValueError("there are two `model` members; there must be one")
-    return _CountedModel(value)
+    return _NamedModel(value)
 
 
 _counting = msgspec.json.Decoder(_ModelOnly, dec_hook=_count)

@@ -56,6 +56,14 @@ def test_two_models_are_seen(body: bytes) -> None:
         check_model_is_named_once(body)
 
 
+@pytest.mark.parametrize("name", ["Model", "MODEL", "modeL", "\\u004dodel"])
+@pytest.mark.parametrize("body", ['{"model":"m","%s":"other"}', '{"%s":"other","model":"m"}', '{"%s":"other"}'])
+def test_a_model_in_other_letters_is_seen(body: str, name: str) -> None:
+    """Engines written in Go know members' names in any case, so it is refused where that matters."""
+    with pytest.raises(EnvelopeError, match="some engines take it for `model`"):
+        check_model_is_named_once((body % name).encode())
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -63,6 +71,7 @@ def test_two_models_are_seen(body: bytes) -> None:
         b'{"model":"m"}',
         b'{"mod\\u0065l":"m"}',
         b'{"model":"m","messages":[{"model":"x","content":"\\"model\\": \\u0065"}],"tools":{"model":1}}',
+        b'{"model":"m","models":["x"],"x":{"Model":"other"}}',
     ],
 )
 def test_one_model_is_enough(body: bytes) -> None:
