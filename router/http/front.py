@@ -156,13 +156,13 @@ class Front:
             return None
         if kind is Body.NONE:
             incoming.query, incoming.url = with_model(incoming.query, model)
-        elif kind is Body.JSON and incoming.body:
+        elif kind is Body.JSON:
             if tenant.cache_salt:
                 members["cache_salt"] = salted(tenant.cache_salt, envelope.cache_salt)
             if tenant is not ANONYMOUS and incoming.path == CREATE_RESPONSE.encode():
                 members["request_id"] = new_response_id(tenant.name)
             if members:
-                incoming.body = with_members(incoming.body, members)
+                incoming.body = with_members(incoming.body or b"{}", members)
                 if outline is not None:
                     outline.rest = with_members(outline.rest, members)
         flow = self._plane.models.flows[model]

@@ -86,6 +86,13 @@ async def test_every_json_body_gets_its_tenants_salt(body: dict[str, Any]) -> No
             assert salt == (f"salt-of-one:{own}" if own else "salt-of-one")
 
 
+async def test_an_empty_body_gets_model_and_salt_as_well() -> None:
+    """A POST without a body leaves nothing to the engine's own defaults either."""
+    async with ScriptedReplica(_ok) as replica, running_gateway([replica.port], models=MODELS, tenants=TENANTS) as gw:
+        assert (await ask(gw.port, request(b"", path="/v1/completions", headers=KEYS["one"])))[0] == 200
+        assert json.loads(replica.received[-1].body) == {"model": "m", "cache_salt": "salt-of-one"}
+
+
 PLAIN = 'name="model"\r\n\r\nm'
 OTHER = 'name="model"\r\n\r\nother'
 
