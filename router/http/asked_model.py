@@ -5,6 +5,8 @@ they may take the other. So a body that can be read in two ways is refused, and 
 into it wherever more than one can be meant.
 """
 
+from urllib.parse import parse_qsl
+
 from router.http.access_control.auth import Tenant
 from router.http.api.envelope import Envelope, EnvelopeError, check_model_is_named_once, read_json
 from router.http.api.form import read_form, with_model_field
@@ -121,6 +123,8 @@ class AskedModel:
         elif model not in flows:
             message = f"the model {model[:200]!r} does not exist; there are: {_listed(self.usable(tenant))}"
             raise AskedModelError(Outcome.MODEL_NOT_FOUND, message)
+        if incoming.query and kind is not Body.NONE and tenant.models is not None:
+            _check_query(incoming.query, model)
         if model == named or (named is None and deployment is None and len(flows) == 1):
             return model, {}
         if kind is Body.FORM:
@@ -140,6 +144,16 @@ class AskedModel:
         if form is None:
             raise EnvelopeError(f"the form must have the field model, and there {model!r}, as the path says")
         incoming.body = form
+
+
+def _check_query(query: bytes, model: str) -> None:
+    """Check that a query names no other model: some servers, such as LiteLLM's proxy, let it count before the body's.
+
+    Raises:
+        AskedModelError: it names another one.
+    """
+    if any(name == "model" and value != model for name, value in parse_qsl(query.decode("latin-1"))):
+        raise AskedModelError(Outcome.BAD_REQUEST, f"the query names another model than {model!r}, which is asked for")
 
 
 def _listed(models: list[str]) -> str:

@@ -93,6 +93,24 @@ async def test_an_empty_body_gets_model_and_salt_as_well() -> None:
         assert json.loads(replica.received[-1].body) == {"model": "m", "cache_salt": "salt-of-one"}
 
 
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("model=other", 400),
+        ("a=b&%6dodel=other", 400),
+        ("model=m&model=other", 400),
+        ("model=m", 200),
+        ("beta=true", 200),
+    ],
+)
+async def test_the_query_names_no_other_model(query: str, status: int) -> None:
+    """Some servers read a model from there, so a key that may not use all models may not say another one in it."""
+    async with ScriptedReplica(_ok) as replica, running_gateway([replica.port], models=MODELS, tenants=TENANTS) as gw:
+        path = f"/v1/chat/completions?{query}"
+        assert (await ask(gw.port, request(path=path, headers=KEYS["one"])))[0] == status
+        assert len(replica.received) == (status == 200)
+
+
 PLAIN = 'name="model"\r\n\r\nm'
 OTHER = 'name="model"\r\n\r\nother'
 
