@@ -69,7 +69,7 @@ class ApiKeys:
     def tenant(self, authorization: bytes, api_key: bytes) -> Tenant | None:
         """Return the tenant of a `Bearer` key or an `x-api-key`; None: the key is missing or unknown."""
         if authorization[:7].lower() == b"bearer ":
-            api_key = authorization[7:].strip()
+            api_key = authorization[7:].strip() or api_key  # some clients send `Bearer` beside their key, with nothing
         return self._tenants.get(sha256(api_key).digest()) if api_key else None
 
 

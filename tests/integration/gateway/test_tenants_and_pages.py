@@ -53,6 +53,8 @@ async def test_a_tenant_sees_and_uses_its_models_only() -> None:
         key = b"authorization: bearer sk-acme\r\n"
         assert (await ask(gateway.port, request(headers=key)))[0] == 200
         assert (await ask(gateway.port, request(headers=b"x-api-key: sk-acme\r\n")))[0] == 200
+        beside_nothing = b"authorization: Bearer \r\nx-api-key: sk-acme\r\n"
+        assert (await ask(gateway.port, request(headers=beside_nothing)))[0] == 200
         assert (await ask(gateway.port, request(headers=b"api-key: sk-acme\r\n")))[0] == 200
         status, _, body = await ask(gateway.port, request(b'{"model":"org/secret"}', headers=key))
         assert (status, json.loads(body)["error"]["code"]) == (403, "forbidden_model")
