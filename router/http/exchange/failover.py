@@ -165,10 +165,19 @@ class Failover(ABC):
         """
         if self._ended:
             return
-        if self.answer.head is None:
-            self._failed_before_answering(Fault.STALE_CONNECTION if self._was_stale() else Fault.FAILED, reason)
-            return
-        self._failed_within_answer(Outcome.REPLICA_FAILED, reason, whole=between_chunks)
+        if self.answer.head is not None:
+            self._failed_within_answer(Outcome.REPLICA_FAILED, reason, whole=between_chunks)
+        elif self._was_stale():
+            self._failed_before_answering(Fault.STALE_CONNECTION, reason)
+        elif self._may_be_repeated(HTTPStatus.BAD_GATEWAY):
+            self._failed_before_answering(Fault.FAILED, reason)
+        else:
+            self._blame(reason)
+            self._refuse(Reject(Outcome.REPLICA_FAILED, 1.0, f"the replica {reason}; it may have made the response"))
+
+    def _may_be_repeated(self, status: int) -> bool:
+        """Tell whether another replica may be asked after one has answered with this status, or not at all."""
+        return is_repeatable(self._incoming.method, self._ticket.request.path, self._body, status)
 
     def _failed_within_answer(self, outcome: Outcome, reason: str, *, whole: bool) -> None:
         if not self._resume(Fault.FAILED, reason):
@@ -245,7 +254,7 @@ class Failover(ABC):
             fault,
             now_s,
             retry_after_s=retry_after_s(head.lines, time.time()) if fault is Fault.BUSY else None,
-            is_repeatable=is_repeatable(self._incoming.method, ticket.request.path, self._body, head.status),
+            is_repeatable=self._may_be_repeated(head.status),
         )
         if health.is_failing and not was_failing:  # log once, not for each request on the replica
             _log.warning("replica answers with errors", replica=attempt.replica.replica_id, status=head.status)

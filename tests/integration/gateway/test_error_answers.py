@@ -223,6 +223,21 @@ async def test_a_stored_response_is_made_on_one_replica_only() -> None:
             assert sum(len(replica.received) for replica in replicas) - before == sent
 
 
+async def test_a_stored_response_is_not_made_anew_where_the_replica_broke_off() -> None:
+    """It may have been made, so the client decides (RFC 9110, 9.2.2); what is not stored goes elsewhere."""
+
+    async def breaks_off(_: Received, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.15)
+        writer.close()
+
+    replicas = [ScriptedReplica(breaks_off) for _ in range(2)]
+    async with replicas[0], replicas[1], running_gateway([replica.port for replica in replicas]) as gateway:
+        for body, sent in ((b'{"model":"m"}', 1), (b'{"model":"m","store":false}', 2)):
+            before = sum(len(replica.received) for replica in replicas)
+            assert (await ask(gateway.port, request(body, path="/v1/responses")))[0] == 502
+            assert sum(len(replica.received) for replica in replicas) - before == sent
+
+
 # --- the connection of an answer that is not passed on
 
 
