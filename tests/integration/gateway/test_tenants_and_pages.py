@@ -61,7 +61,7 @@ async def test_a_tenant_sees_and_uses_its_models_only() -> None:
         assert all(b"sk-acme" not in seen.head for seen in replica.received)
         assert (await ask(gateway.port, _get("/v1/models/org/secret", key)))[0] == 404
         rows = {(row["tenant"], row["outcome"]): row["count"] for row in gateway.state()["outcomes"]}
-        assert rows[("acme", "ok")] == 3
+        assert rows[("acme", "ok")] == 4
 
 
 async def test_metrics_count_what_happened() -> None:
