@@ -75,7 +75,7 @@ bench-overhead: setup ## Tokens per second through a whole cluster, and straight
 	$(BIN)/python -m tests.benchmarks.bench_overhead
 
 bench-routing: bench-peers ## Cache hits and TTFT: a recorded trace in virtual time, and real engines beside peers
-	$(BIN)/python -m tests.benchmarks.bench_routing --cluster
+	$(BIN)/python -m tests.benchmarks.routing.bench_routing --cluster
 
 bench-index: setup ## The prefix index: lookup time, memory, updates a second
 	$(BIN)/python -m tests.benchmarks.prefix_index

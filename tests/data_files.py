@@ -68,7 +68,7 @@ MOONCAKE_TRACE: Final = DataFile(
     needed_by=(
         "make bench-routing: the replay of the trace by every policy",
         "make bench-autoscaling: the load `mooncake`",
-        "tests/benchmarks/test_bench_routing.py: the replay, twice with equal figures",
+        "tests/benchmarks/routing/test_bench_routing.py: the replay, twice with equal figures",
         "tests/unit/deployments/simulator/test_trace_replay.py: the replay's hit ratio, balance and TTFT",
     ),
     sha256="b8cbb061a85206d729d91cdc2981f43c9e0d99209dce588d3af5f7934408b9df",

@@ -8,7 +8,7 @@ from pathlib import Path
 from deployments.models.source import resolve
 from tests.benchmarks.one_replica_cluster import MODEL
 from tests.benchmarks.peers import peer_command
-from tests.benchmarks.plain_engines import BLOCK_TOKENS, ENGINE_ENV, ENGINES, EXECUTOR, KV_BLOCKS, START_WAIT_S
+from tests.benchmarks.routing.plain_engines import BLOCK_TOKENS, ENGINE_ENV, ENGINES, EXECUTOR, KV_BLOCKS, START_WAIT_S
 from tests.benchmarks.server_process import ROOT, ServerProcess, free_port
 
 
@@ -42,7 +42,7 @@ def ray_serve_llm(log_dir: Path) -> Iterator[ServerProcess]:
     file = log_dir / "ray-serve-llm.json"
     file.write_text(json.dumps(options))
     python = peer_command("ray-serve-llm", "python")
-    command = [python, str(ROOT / "tests" / "benchmarks" / "ray_serve_llm.py"), str(file)]
+    command = [python, str(ROOT / "tests" / "benchmarks" / "routing" / "ray_serve_llm.py"), str(file)]
     server = ServerProcess(
         "ray-serve-llm",
         command,

@@ -11,7 +11,7 @@ from deployments.directory.client import view_now
 from deployments.launch.application import Launch, Progress
 from tests.benchmarks.load_plan import API_KEY
 from tests.benchmarks.one_replica_cluster import MODEL
-from tests.benchmarks.plain_engines import BLOCK_TOKENS, ENGINE_ENV, ENGINES, KV_BLOCKS
+from tests.benchmarks.routing.plain_engines import BLOCK_TOKENS, ENGINE_ENV, ENGINES, KV_BLOCKS
 from tests.benchmarks.server_process import free_port
 from tests.benchmarks.token_streams import Target
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from router.scheduling.registry import POLICIES
-from tests.benchmarks.grouped_chats import ChatLoad
+from tests.benchmarks.routing.grouped_chats import ChatLoad
 from tests.benchmarks.server_process import ROOT
 from tests.data_files import MOONCAKE_TRACE
 
@@ -17,7 +17,7 @@ from tests.data_files import MOONCAKE_TRACE
 @pytest.mark.skipif(MOONCAKE_TRACE.found() is None, reason=MOONCAKE_TRACE.why_skipped)
 def test_replay_compares_every_policy_and_repeats_to_the_digit(tmp_path: Path) -> None:
     """A part of the trace goes through every policy; ours twice, with equal figures; table, JSON and plot are there."""
-    command = [sys.executable, "-m", "tests.benchmarks.bench_routing", "--replay-only", "--limit", "800"]
+    command = [sys.executable, "-m", "tests.benchmarks.routing.bench_routing", "--part", "trace", "--limit", "800"]
     ran = subprocess.run(
         [*command, "--results", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
