@@ -108,7 +108,14 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
                 ],
             ),
             Panel("Prefix hit ratio", "percentunit", [mean("rackserve_prefix_hit_ratio")]),
-            Panel("Client connections", "short", [("sum(rackserve_client_connections)", "open")]),
+            Panel(
+                "Client connections, and probes of plain servers' rates",
+                "short",
+                [
+                    ("sum(rackserve_client_connections)", "open"),
+                    ("sum by (result) (rackserve_rate_probes_total)", "probes {{result}}"),
+                ],
+            ),
             Panel(
                 "Bytes in and out",
                 "Bps",

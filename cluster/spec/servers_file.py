@@ -43,6 +43,8 @@ class ServerSpec(Part):
             `--pass-authorization` says.
         max_requests: requests that may run there at once, others wait in the gateway; unset: that of
             `--max-requests-per-server`, or as many as flow control finds.
+        rate_probe: a few short prompts may be sent there while it is idle, to find its rates; unset: yes, unless
+            `--no-rate-probe` is given.
     """
 
     url: Annotated[str, BeforeValidator(_checked_url)]
@@ -53,6 +55,7 @@ class ServerSpec(Part):
     ca_file: Annotated[str, Field(min_length=1)] | None = None
     pass_authorization: bool | None = None
     max_requests: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    rate_probe: bool | None = None
 
     @property
     def address(self) -> ServerUrl:

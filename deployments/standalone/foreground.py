@@ -101,7 +101,9 @@ async def _run(
     def changed() -> None:
         process.set_servers(listed.addresses())
 
-    process.gateway.operations[SERVERS_PATH] = ServersPage(listed, lambda: process.servers, changed)
+    process.gateway.operations[SERVERS_PATH] = ServersPage(
+        listed, lambda: process.servers, process.found_rates, changed
+    )
     await listed.look_up()
     changed()
     try:

@@ -2,7 +2,9 @@
 
 import asyncio
 import secrets
+import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Final
 
@@ -10,17 +12,25 @@ from cluster.errors import PolicyError
 from cluster.spec.cluster_spec import ModelSpec
 from cluster.spec.gateway_spec import GatewaySpec
 from deployments.process.machine_clock import MachineClock
+from deployments.standalone.rate_probe.prober import FoundRates, ProbedServer, RateProber
 from deployments.standalone.server import Server
 from deployments.standalone.server_address import ServerAddress
+from deployments.standalone.server_kind import model_to_probe
 from deployments.standalone.server_poll import PATIENCE_S, ServerPoll
 from deployments.tracing.wiring import close, gateway_tracer
 from router.http.gateway import Gateway
-from router.replicas.endpoint import Endpoint
+from router.replicas.endpoint import Endpoint, Presence
 from router.scheduling.needed_telemetry import why_unmet
 from router.scheduling.registry import policy_named
 
 SETTLE_S: Final = 0.02
 """Seconds for which news of servers is collected before the data plane gets it: they often come together."""
+PROBES_S: Final = 2.0
+"""Most seconds for which a gateway that starts does not listen yet, as its servers' rates are being found."""
+PROBE_KV_SHARE: Final = 8
+"""Part of a server's KV cache that a probe's prompt takes at most: one in this number."""
+PROBE_LENGTH_SHARE: Final = 2
+"""Part of the longest prompt that a server takes, likewise: words may have more tokens than expected."""
 
 
 class StandaloneGateway:
@@ -81,6 +91,7 @@ class StandaloneGateway:
             rng=self._rng,
             tracer=self._tracer,
         )
+        self._prober = RateProber(self.gateway, self._rng, self._clock.now_s)
         for address in servers:
             self._add(address)
 
@@ -89,8 +100,12 @@ class StandaloneGateway:
         """What is known of each server, in their order."""
         return [poll.server for poll in self._polls.values()]
 
+    def found_rates(self, name: str) -> FoundRates | None:
+        """Return what probes found of a server; None: nothing, or not yet."""
+        return self._prober.found(name)
+
     async def start(self) -> None:
-        """Poll every server once, then listen and go on polling.
+        """Poll every server once and probe those that may be, then listen and go on polling.
 
         Raises:
             OSError: a port is taken, or the certificate cannot be used.
@@ -98,6 +113,7 @@ class StandaloneGateway:
         self._failure = asyncio.get_running_loop().create_future()
         await asyncio.gather(*(poll.poll() for poll in self._polls.values()))
         self._tell()
+        await self._prober.settle(PROBES_S)
         await self.gateway.start()
         for name in self._polls:
             self._keep_polling(name)
@@ -111,6 +127,7 @@ class StandaloneGateway:
             task = self._tasks.pop(name, None)
             if task is not None:
                 task.cancel()
+            self._prober.forget(name)
             self.gateway.forget_way(name)
         for name, address in wanted.items():
             known = self._polls.get(name)
@@ -134,6 +151,7 @@ class StandaloneGateway:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self._prober.stop()
         if self._telling is not None:
             self._telling.cancel()
         await self.gateway.stop(drain_s)
@@ -156,6 +174,8 @@ class StandaloneGateway:
         while True:
             if await poll.poll():
                 self._tell_soon()
+            else:
+                self._probe(poll.server)
             await asyncio.sleep(poll.pause_s(len(self._polls)))
 
     def _poll_ended(self, task: "asyncio.Task[None]") -> None:
@@ -183,6 +203,17 @@ class StandaloneGateway:
             self.gateway.set_models(tuple(self._models.values()))
         self.gateway.apply_view(endpoints)
         self.gateway.expect_models_of([server.address.name for server in servers if not server.has_answered])
+        for server in servers:
+            self._probe(server)
+
+    def _probe(self, server: Server) -> None:
+        """Have a server's rates found, if it may be probed and that is due."""
+        model = model_to_probe(server.models) if server.address.rate_probe else None
+        if model is not None and server.presence is Presence.HERE:
+            kv_tokens, longest = server.kv_tokens or sys.maxsize, server.models[model].max_model_len or sys.maxsize
+            most_tokens = min(kv_tokens // PROBE_KV_SHARE, longest // PROBE_LENGTH_SHARE)
+            endpoint = replace(server.address.endpoint(model), started_s=server.started_s)
+            self._prober.consider(ProbedServer(endpoint, most_tokens))
 
     def _spec_of(self, name: str) -> ModelSpec:
         return self._any_model.model_copy(update={"name": name, "source": name})

@@ -17,6 +17,7 @@ class ServerAddress:
         port: its port.
         access: TLS, path and key.
         max_requests: requests that may run there at once; 0: as many as flow control finds.
+        rate_probe: it may be probed for its rates while it is idle.
         given_name: its replica id, if not the one that follows from host, port and path; "": that one.
     """
 
@@ -24,6 +25,7 @@ class ServerAddress:
     port: int
     access: Access = PLAIN
     max_requests: int = 0
+    rate_probe: bool = False
     given_name: str = ""
 
     @property

@@ -1,5 +1,6 @@
-"""What an OpenAI-compatible server is, as far as streams that break depend on it."""
+"""What an OpenAI-compatible server is, as far as streams that break and probes of its rates depend on it."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from router.replicas.model_card import ModelCard
@@ -14,3 +15,13 @@ def continues_messages(card: ModelCard) -> bool:
     ignore that field and answer anew, with no word about it.
     """
     return card.owned_by == VLLM
+
+
+def model_to_probe(models: Mapping[str, ModelCard]) -> str | None:
+    """Return the name of the one model that a server holds, under however many names; None: it may hold several.
+
+    Adapters name their base model as `parent`, aliases have the same `root`. A server of several models may load one to
+    answer a probe, and drop another, so it is not probed.
+    """
+    bases = {name: card.root or name for name, card in models.items() if card.parent is None}
+    return next(iter(bases)) if len(set(bases.values())) == 1 else None

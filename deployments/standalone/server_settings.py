@@ -17,12 +17,14 @@ class ServerDefaults:
         ca_file: the authorities that may sign certificates; "": the system's.
         pass_authorization: servers get each client's own API key, and `key` is for polls.
         max_requests: requests that may run on one server at once; 0: as many as flow control finds.
+        rate_probe: servers may be probed for their rates.
     """
 
     key: str = field(default="", repr=False)
     ca_file: str = ""
     pass_authorization: bool = False
     max_requests: int = 0
+    rate_probe: bool = True
 
 
 def address_of(spec: ServerSpec, defaults: ServerDefaults) -> ServerAddress:
@@ -40,7 +42,12 @@ def address_of(spec: ServerSpec, defaults: ServerDefaults) -> ServerAddress:
             raise ValueError(f"ca_file: {error}") from error
     passes = defaults.pass_authorization if spec.pass_authorization is None else spec.pass_authorization
     access = replace(plain.access, ca_file=ca_file, key=_key_of(spec) or defaults.key, passes_authorization=passes)
-    return replace(plain, access=access, max_requests=spec.max_requests or defaults.max_requests)
+    return replace(
+        plain,
+        access=access,
+        max_requests=spec.max_requests or defaults.max_requests,
+        rate_probe=defaults.rate_probe if spec.rate_probe is None else spec.rate_probe,
+    )
 
 
 def _key_of(spec: ServerSpec) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from cluster.errors import SpecError
 from cluster.spec.server_url import server_url
 from cluster.spec.servers_file import SERVERS_FILE
+from deployments.standalone.rate_probe.prober import FoundRates
 from deployments.standalone.server import Server
 from deployments.standalone.server_list import ServerList
 from router.http.api.errors import error_body
@@ -26,10 +27,18 @@ class ServersPage:
     Args:
         listed: the servers as they are configured.
         known: returns what is known of each.
+        rates: returns what probes found of the server of a name; None: nothing.
         changed: called after a change.
     """
 
-    def __init__(self, listed: ServerList, known: Callable[[], Sequence[Server]], changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        listed: ServerList,
+        known: Callable[[], Sequence[Server]],
+        rates: Callable[[str], FoundRates | None],
+        changed: Callable[[], None],
+    ) -> None:
+        self._rates = rates
         self._list = listed
         self._known = known
         self._changed = changed
@@ -55,6 +64,7 @@ class ServersPage:
                     "presence": str(server.presence),
                     "models": list(server.models),
                     "max_requests": server.address.max_requests or None,
+                    "rates": self._rates(server.address.name),
                 }
                 for server in self._known()
             ],

@@ -57,8 +57,23 @@ def rates_of(tokens_per_s: float = DEFAULT_TOKENS_PER_S) -> Rates:
     return Rates(0.0, 1.0 / tokens_per_s, 0.0)
 
 
+class ProbeOutcome(NamedTuple):
+    """What one probe of an idle replica showed.
+
+    Attributes:
+        tokens: prompt tokens that it computed.
+        ttft_s: seconds from sending it to its first token.
+    """
+
+    tokens: float
+    ttft_s: float
+
+
 class LearnedRates:
     """One replica's rates, fitted to the times to first token seen there.
+
+    A replica whose rates were found by probes keeps them as its prior until it has `FIT_EACH_UNTIL` outcomes, unless
+    they are the same as its peers' but for noise.
 
     The tokens of an outcome are the request's own uncached ones and those that waited before it. Its running sequences
     count because each takes a share of every engine step. The fit is a least-squares fit over exponentially weighted
@@ -71,7 +86,7 @@ class LearnedRates:
         outcomes: number of outcomes learned from.
     """
 
-    __slots__ = ("_prior", "_prior_outcomes", "_sums", "fitted", "now", "outcomes")
+    __slots__ = ("_prior", "_prior_outcomes", "_probed", "_sums", "fitted", "now", "outcomes")
 
     def __init__(self, prior: Rates) -> None:
         self.now = prior
@@ -79,6 +94,7 @@ class LearnedRates:
         self.outcomes = 0
         self._prior = prior
         self._prior_outcomes = 1.0
+        self._probed: Rates | None = None
         self._sums = _Sums()
 
     @property
@@ -131,14 +147,26 @@ class LearnedRates:
         if self.outcomes < FIT_EACH_UNTIL or not self.outcomes % FIT_EVERY:
             self._fit()
 
+    def learn_probes(self, probes: Sequence[ProbeOutcome]) -> None:
+        """Learn from probes of the idle replica, at least one, before it has had any request.
+
+        Nothing is known yet that could make them a surprise, so they replace the prior; then they count as outcomes.
+        """
+        self.now = self._prior = self._probed = rates_through(probes)
+        self._prior_outcomes = SHARED_OUTCOMES
+        for probe in probes:
+            self.learn(probe.ttft_s, probe.tokens, 0)
+
     def relax(self, passed_s: float, shared: Rates) -> None:
         """Fade this replica's outcomes by `passed_s` seconds, and take `shared`, the mean of all replicas, as prior."""
         self._fade(kept(passed_s, FORGET_TAU_S))
         self.expect(shared)
 
     def expect(self, shared: Rates) -> None:
-        """Take `shared`, the mean rates of all replicas, as prior."""
-        self._prior = shared
+        """Take `shared`, the mean rates of all replicas, as prior, unless its own are known better by probes."""
+        probed = self._probed
+        is_told_apart = probed is not None and self.is_new and not _is_same(probed, shared)
+        self._prior = probed if probed is not None and is_told_apart else shared
         self._prior_outcomes = SHARED_OUTCOMES
         self._fit()
 
@@ -170,8 +198,12 @@ class LearnedRates:
         ]
         overhead_s, s_per_token, s_per_running = nonnegative_fit(moments, xy)
         self.fitted = Rates(overhead_s, max(s_per_token, FASTEST_S_PER_TOKEN), s_per_running)
-        same = 1.0 / SAME < self.fitted.s_per_token / prior.s_per_token < SAME
-        self.now = prior if same else self.fitted
+        self.now = prior if _is_same(self.fitted, prior) else self.fitted
+
+
+def _is_same(rates: Rates, others: Rates) -> bool:
+    """Tell whether two prefill rates differ by no more than noise."""
+    return 1.0 / SAME < rates.s_per_token / others.s_per_token < SAME
 
 
 @dataclass
@@ -187,6 +219,19 @@ class _Sums:
     ttft: float = 0.0
     tokens_ttft: float = 0.0
     running_ttft: float = 0.0
+
+
+def rates_through(probes: Sequence[ProbeOutcome]) -> Rates:
+    """Return the line through probes' times to first token. Of one length alone it has no overhead."""
+    lengths = {probe.tokens for probe in probes}
+    if len(lengths) == 1:
+        ttft_s = sum(probe.ttft_s for probe in probes) / len(probes)
+        return Rates(0.0, max(ttft_s / lengths.pop(), FASTEST_S_PER_TOKEN), 0.0)
+    tokens = sum(probe.tokens for probe in probes)
+    moments = [[float(len(probes)), tokens], [tokens, sum(probe.tokens**2 for probe in probes)]]
+    xy = [sum(probe.ttft_s for probe in probes), sum(probe.tokens * probe.ttft_s for probe in probes)]
+    overhead_s, s_per_token = nonnegative_fit(moments, xy)
+    return Rates(overhead_s, max(s_per_token, FASTEST_S_PER_TOKEN), 0.0)
 
 
 def shared_rates(replicas: Iterable[LearnedRates]) -> Rates | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from cluster.autoscaling.ewma import Ewma, kept
 from router.estimator.expectation import Expectation, Usage
 from router.estimator.fading_rates import FadingRates
-from router.estimator.learned_rates import LearnedRates, Rates, rates_of, shared_rates
+from router.estimator.learned_rates import LearnedRates, ProbeOutcome, Rates, rates_of, shared_rates
 from router.estimator.replica_estimator import ReplicaEstimator
 from router.prefix_cache.exact import ResidencyDelta
 from router.prefix_cache.match import NO_MATCH, PrefixMatch
@@ -137,6 +137,15 @@ class ModelEstimator:
             source = self.residency.source(replica.replica_id)
             if source is not None:
                 source.resize(int(report.kv_capacity_tokens * self.bytes_per_token))
+
+    def probed(self, replica: ReplicaEstimator, probes: Sequence[ProbeOutcome]) -> None:
+        """Learn a replica's rates from probes, at least one. Does nothing once requests have told them."""
+        if self.wants_rates(replica):
+            replica.rates.learn_probes(probes)
+
+    def wants_rates(self, replica: ReplicaEstimator) -> bool:
+        """Return whether a replica's rates are used and nothing has told them yet."""
+        return self.reads_prompts and not replica.rates.outcomes and not replica.tells_rate
 
     def apply_delta(self, replica_id: str, delta: ResidencyDelta) -> bool:
         """Apply a replica's delta of its cache contents.

@@ -15,6 +15,7 @@ from cluster.clock import Clock
 from cluster.spec.cluster_spec import ModelSpec
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
 from router import FORM
+from router.estimator.learned_rates import ProbeOutcome
 from router.http.access_control.admin_access import AdminAccess
 from router.http.access_control.auth import Authenticator, OpenAccess, keys_of
 from router.http.access_control.cors import Cors
@@ -22,8 +23,10 @@ from router.http.connection.client_connection import ClientConnection, Handler, 
 from router.http.data_plane.access_log import AccessLog
 from router.http.data_plane.data_plane import TICK_S, DataPlane
 from router.http.data_plane.page_request import get_page
+from router.http.data_plane.probe_request import TimedAnswer, ask_timed
 from router.http.data_plane.tracing import Tracer
 from router.http.front import Front
+from router.http.metrics.meters import ProbeResult
 from router.http.pages.admin_pages import AdminPages
 from router.http.pages.pages import Pages
 from router.http.pages.readiness import Readiness, readiness_of
@@ -190,6 +193,29 @@ class Gateway:
             ValueError: its answer has over `most_bytes` bytes, or is no HTTP.
         """
         return await get_page(self._plane.route_at(endpoint), path, most_bytes)
+
+    async def ask_timed(
+        self, endpoint: Endpoint, path: str, body: bytes, is_wanted: Callable[[], bool]
+    ) -> TimedAnswer | None:
+        """Send a replica a request of the gateway's own and time its answer; see `router/http/probe_request.py`."""
+        route = self._plane.route_at(endpoint)
+        return await ask_timed(route, path, body, now_s=self._now_s, is_wanted=is_wanted)
+
+    def requests_at(self, replica_id: str) -> tuple[int, int]:
+        """Return how many requests of this gateway run on a server, and how many were ever sent there."""
+        return self._plane.models.requests_at(replica_id)
+
+    def wants_rates(self, replica_id: str) -> bool:
+        """Return whether a server has a model whose rates there are used, and nothing has told them yet."""
+        return self._plane.models.wants_rates(replica_id)
+
+    def learn_rates(self, replica_id: str, probes: Sequence[ProbeOutcome]) -> None:
+        """Learn a server's rates from probes, at least one, for all of its models of which nothing is known yet."""
+        self._plane.models.learn_rates(replica_id, probes)
+
+    def count_probe(self, result: ProbeResult) -> None:
+        """Count a probe of a server's rates in the metrics."""
+        self._plane.meters.probes[result] += 1
 
     def forget_way(self, replica_id: str) -> None:
         """Close the idle connections to a replica that is reached in another way from now on, or is gone."""

@@ -118,7 +118,10 @@ async def main() -> None:
     watched = Watched(engine)
     await engine.start()
     watched.follow_residency(model.name)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    # asyncio sets TCP_NODELAY only where the protocol is named; without it a stream's first token takes 40 ms more.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
         server = uvicorn.Server(uvicorn.Config(watched, log_level="warning", loop="none", timeout_graceful_shutdown=1))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it

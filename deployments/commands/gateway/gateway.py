@@ -82,6 +82,14 @@ def gateway(
             rich_help_panel=_SERVERS,
         ),
     ] = 0,
+    no_rate_probe: Annotated[
+        bool,
+        typer.Option(
+            "--no-rate-probe",
+            help="Do not find idle servers' rates by a few short prompts; users' requests tell them.",
+            rich_help_panel=_SERVERS,
+        ),
+    ] = False,
     policy: Annotated[
         str,
         typer.Option(
@@ -279,6 +287,7 @@ def gateway(
         ca_file=str(upstream_ca) if upstream_ca is not None else "",
         pass_authorization=pass_authorization,
         max_requests=max_requests_per_server,
+        rate_probe=not no_rate_probe,
     )
     run_in_foreground(
         spec,

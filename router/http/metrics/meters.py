@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from enum import StrEnum
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -22,6 +23,19 @@ _RETRIES = (
     "Requests sent again before any of their answer was sent on: the replica failed, its idle connection was stale, it "
     "is leaving, or it answered with an error or that it is busy."
 )
+
+
+class ProbeResult(StrEnum):
+    """How a probe of a server's rates ended."""
+
+    ANSWERED = "answered"
+    """It was answered, and timed."""
+    REFUSED = "refused"
+    """The server answered with an error's status."""
+    FAILED = "failed"
+    """The connection broke, or there was no whole answer in the time that probes may take."""
+    YIELDED = "yielded"
+    """It was given up for a user's request."""
 
 
 class Histogram:
@@ -94,6 +108,7 @@ class Meters(Collector):
         tokens: prompt, cached and completion tokens of ended requests, by (model, tenant).
         models: the other counts, by model.
         connections: client connections that are open.
+        probes: requests of the gateway's own that measured plain servers' rates, by result. They count nowhere else.
     """
 
     def __init__(self) -> None:
@@ -101,6 +116,7 @@ class Meters(Collector):
         self.tokens: dict[tuple[str, str], list[int]] = {}
         self.models: dict[str, ModelMeters] = {}
         self.connections = 0
+        self.probes = dict.fromkeys(ProbeResult, 0)
         self._of_gone_models = ModelMeters()
 
     def serve(self, name: str) -> ModelMeters:
@@ -179,6 +195,14 @@ class Meters(Collector):
             for reason, count in meters.retries.items():
                 retries.add_metric([name, reason], count)
         yield retries
+        probes = CounterMetricFamily(
+            "rackserve_rate_probes",
+            "Requests of the gateway's own that measure the rates of plain servers, by result.",
+            labels=["result"],
+        )
+        for result, count in self.probes.items():
+            probes.add_metric([result], count)
+        yield probes
         yield GaugeMetricFamily(
             "rackserve_client_connections", "Client connections that are open.", value=self.connections
         )

@@ -1,6 +1,6 @@
 """The models of one gateway process, each with its dispatcher; passes news of replicas on to the right one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -12,6 +12,7 @@ from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.engine import Engines
 from router.dispatch.replica import Replica
+from router.estimator.learned_rates import ProbeOutcome
 from router.flow_control.limits import AdmissionLimits, TenantLimits, WaitingRoom
 from router.flow_control.priority import Priority, priority_named
 from router.flow_control.rate_limits import RateLimits
@@ -170,6 +171,30 @@ class ServedModels:
         flow = self._flow_of(replica_id)
         if flow is not None:
             flow.report(replica_id, report)
+
+    def requests_at(self, replica_id: str) -> tuple[int, int]:
+        """Return how many requests of this gateway run on a server, and how many were ever sent there, of all models.
+
+        Prompts are read for at least one of its models; else the second number is not counted.
+        """
+        replica = next((replica for _, replica in self._records_of(replica_id)), None)
+        return (replica.engine.in_flight, replica.pending.unreported.sent) if replica is not None else (0, 0)
+
+    def wants_rates(self, replica_id: str) -> bool:
+        """Return whether a server has a model whose rates there are used, and nothing has told them yet."""
+        return any(flow.dispatcher.estimator.wants_rates(replica) for flow, replica in self._records_of(replica_id))
+
+    def learn_rates(self, replica_id: str, probes: Sequence[ProbeOutcome]) -> None:
+        """Learn a server's rates from probes, at least one, for all of its models of which nothing is known yet."""
+        for flow, replica in self._records_of(replica_id):
+            flow.dispatcher.estimator.probed(replica, probes)
+
+    def _records_of(self, replica_id: str) -> Iterator[tuple[ModelFlow, Replica]]:
+        """Yield the models that a server has, with their record of it."""
+        for flow in self.flows.values():
+            replica = flow.dispatcher.fleet.replicas.get(replica_id)
+            if replica is not None:
+                yield flow, replica
 
     def apply_residency(self, replica_id: str, delta: ResidencyDelta) -> bool:
         """Take the chunks that a replica's cache gained and lost.

@@ -33,7 +33,7 @@ async def running(listed: ServerList) -> AsyncIterator[StandaloneGateway]:
     def changed() -> None:
         process.set_servers(listed.addresses())
 
-    process.gateway.operations[PATH] = ServersPage(listed, lambda: process.servers, changed)
+    process.gateway.operations[PATH] = ServersPage(listed, lambda: process.servers, process.found_rates, changed)
     await listed.look_up()
     changed()
     await process.start()

@@ -6,6 +6,7 @@ import pytest
 
 from deployments.standalone.server import Server
 from deployments.standalone.server_address import ServerAddress
+from deployments.standalone.server_kind import model_to_probe
 from router.replicas.model_card import announced_in
 
 
@@ -24,3 +25,19 @@ def test_only_vllm_is_known_to_continue_messages(card: dict[str, object], right:
     server = Server(ServerAddress("127.0.0.1", 1), models=announced_in(json.dumps([card]).encode()).models)
     server.lives(0.0)
     assert [endpoint.continues_messages for endpoint in server.endpoints(0.0)] == [right]
+
+
+@pytest.mark.parametrize(
+    ("cards", "model"),
+    [
+        ([{"id": "m"}], "m"),
+        ([{"id": "m", "root": "/w"}, {"id": "alias", "root": "/w"}, {"id": "lora", "root": "/l", "parent": "m"}], "m"),
+        ([{"id": "llama3"}, {"id": "qwen"}], None),
+        ([{"id": "m", "root": "/w"}, {"id": "n", "root": "/v"}], None),
+        ([{"id": "lora", "parent": "m"}], None),
+        ([], None),
+    ],
+)
+def test_only_a_server_of_one_model_is_probed(cards: list[dict[str, object]], model: str | None) -> None:
+    """Adapters and aliases are the same model; a server of several may have to load the one that is asked for."""
+    assert model_to_probe(announced_in(json.dumps(cards).encode()).models) == model

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.estimator.learned_rates import LearnedRates, Rates, nonnegative_fit, rates_of, shared_rates
+from router.estimator.learned_rates import (
+    FIT_EACH_UNTIL,
+    LearnedRates,
+    ProbeOutcome,
+    Rates,
+    nonnegative_fit,
+    rates_of,
+    shared_rates,
+)
 
 
 def _learn(rates: LearnedRates, truth: Rates, outcomes: int, seed: int = 0, noise: float = 0.0) -> None:
@@ -97,6 +105,54 @@ def test_noise_is_no_difference() -> None:
     assert alike.fitted.s_per_token == pytest.approx(1 / 9000.0, rel=0.05)
     assert faster.now == faster.fitted
     assert faster.tokens_per_s == pytest.approx(12_000.0, rel=0.05)
+
+
+def _probed(truth: Rates) -> LearnedRates:
+    rates = LearnedRates(rates_of())
+    rates.learn_probes(
+        [ProbeOutcome(tokens, truth.overhead_s + tokens * truth.s_per_token) for tokens in (32.0, 128.0, 256.0)]
+    )
+    return rates
+
+
+def test_probes_tell_the_rates_at_once_however_far_from_the_prior() -> None:
+    """A replica thirty times slower than the prior is expected to be that slow, where an outcome were a surprise."""
+    truth = Rates(0.02, 1 / 250.0, 0.0)
+    rates = _probed(truth)
+    assert rates.now == pytest.approx(truth)
+    assert rates.expected_s(1000.0, 0) == pytest.approx(4.02)
+
+
+def test_what_probes_told_outlasts_idle_time_and_the_peers_mean() -> None:
+    """After an hour without requests, in which outcomes fade, a slow and a fast replica are still told apart."""
+    slow, fast = _probed(Rates(0.01, 1 / 1000.0, 0.0)), _probed(Rates(0.01, 1 / 4000.0, 0.0))
+    for _ in range(60):
+        shared = shared_rates([slow, fast])
+        assert shared is not None
+        for rates in (slow, fast):
+            rates.relax(60.0, shared)
+    assert slow.tokens_per_s == pytest.approx(1000.0, rel=0.01)
+    assert fast.tokens_per_s == pytest.approx(4000.0, rel=0.01)
+
+
+def test_probes_that_differ_by_noise_tell_no_difference() -> None:
+    """Equal replicas whose probes took 5 % more or less are expected to be equally fast."""
+    one, other = _probed(Rates(0.01, 1.05 / 4000.0, 0.0)), _probed(Rates(0.01, 0.95 / 4000.0, 0.0))
+    shared = shared_rates([one, other])
+    assert shared is not None
+    for rates in (one, other):
+        rates.expect(shared)
+    assert one.now == other.now
+
+
+def test_requests_outweigh_probes() -> None:
+    """A replica that was probed while others used it is as fast as requests show, and fades to its peers' mean then."""
+    rates = _probed(Rates(0.0, 1 / 1000.0, 0.0))
+    _learn(rates, rates_of(4000.0), 2 * FIT_EACH_UNTIL)
+    assert rates.tokens_per_s == pytest.approx(4000.0, rel=0.1)
+    for _ in range(60):
+        rates.relax(60.0, rates_of(4000.0))
+    assert rates.tokens_per_s == pytest.approx(4000.0, rel=0.1)
 
 
 @given(
