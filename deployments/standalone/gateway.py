@@ -28,7 +28,8 @@ SETTLE_S: Final = 0.02
 PROBES_S: Final = 2.0
 """Most seconds for which a gateway that starts does not listen yet, as its servers' rates are being found."""
 PROBE_KV_SHARE: Final = 8
-"""Part of a server's KV cache that a probe's prompt takes at most: one in this number."""
+"""Part of a server's KV cache that a probe's prompt takes at most: one in this number. If its size is not known, the
+server is not probed: it may be no engine at all, but a service that charges."""
 PROBE_LENGTH_SHARE: Final = 2
 """Part of the longest prompt that a server takes, likewise: words may have more tokens than expected."""
 
@@ -209,9 +210,9 @@ class StandaloneGateway:
     def _probe(self, server: Server) -> None:
         """Have a server's rates found, if it may be probed and that is due."""
         model = model_to_probe(server.models) if server.address.rate_probe else None
-        if model is not None and server.presence is Presence.HERE:
-            kv_tokens, longest = server.kv_tokens or sys.maxsize, server.models[model].max_model_len or sys.maxsize
-            most_tokens = min(kv_tokens // PROBE_KV_SHARE, longest // PROBE_LENGTH_SHARE)
+        if model is not None and server.presence is Presence.HERE and server.kv_tokens:
+            longest = server.models[model].max_model_len or sys.maxsize
+            most_tokens = min(server.kv_tokens // PROBE_KV_SHARE, longest // PROBE_LENGTH_SHARE)
             endpoint = replace(server.address.endpoint(model), started_s=server.started_s)
             self._prober.consider(ProbedServer(endpoint, most_tokens))
 

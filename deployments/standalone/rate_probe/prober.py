@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from deployments.standalone.rate_probe.busy_signs import is_busy
+from deployments.standalone.rate_probe.idle_signs import is_idle
 from deployments.standalone.rate_probe.plan import Probe, ProbePlan
 from deployments.standalone.rate_probe.prompts import CHATS, COMPLETIONS, body_of, prompt_of
 from router.estimator.learned_rates import rates_through
@@ -191,13 +191,17 @@ class RateProber:
         )
 
     async def _check_idle(self, endpoint: Endpoint) -> None:
-        """Ask the server whether it has requests, such as another gateway's. It may have no metrics."""
+        """Ask the server whether it has requests, such as another gateway's.
+
+        Raises:
+            _NotNowError: it has, or does not say.
+        """
         try:
             async with asyncio.timeout(METRICS_S):
                 status, body = await self._gateway.get(endpoint, "/metrics", MAX_METRICS_BYTES)
-        except (OSError, ValueError, TimeoutError):
-            return
-        if status == HTTPStatus.OK and is_busy(body.decode(errors="replace")):
+        except (OSError, ValueError, TimeoutError) as error:
+            raise _NotNowError from error
+        if status != HTTPStatus.OK or not is_idle(body.decode(errors="replace")):
             raise _NotNowError
 
     async def _send(self, endpoint: Endpoint, search: _Search, probe: Probe) -> None:

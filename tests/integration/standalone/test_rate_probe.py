@@ -20,12 +20,17 @@ from tests.engine_contract.served_engine import ServedEngine
 from tests.integration.cluster.command import RACKSERVE, Command
 from tests.integration.gateway.scripted_replica import Received, ScriptedReplica
 from tests.integration.standalone.plain_server import page, replicas, until
-from tests.integration.standalone.scripted_server import requests_to, scripted_server
+from tests.integration.standalone.scripted_server import requests_to
 from tests.machine_speed import slowness
 
 FAST_TOKENS_PER_S = 8000.0
 SLOW_TOKENS_PER_S = 2000.0
-LIST = b'{"data":[{"id":"m"}]}'
+PAGES = {
+    b"/v1/models": b'{"data":[{"id":"m"}]}',
+    b"/metrics": b'vllm:num_requests_running{engine="0"} 0.0\n'
+    b'vllm:cache_config_info{block_size="16",engine="0",num_gpu_blocks="4097"} 1.0\n',
+}
+"""What an idle vLLM says of itself."""
 
 
 def served(tokens_per_s: float, log: Path, **engine_args: str) -> ServedEngine:
@@ -139,26 +144,39 @@ async def test_a_server_that_joins_is_probed_and_one_that_may_not_be_is_not(
         assert gateway.found_rates(server_at(fast.url).name) is None
 
 
-async def test_the_option_turns_probes_off() -> None:
-    """By default the command probes; with `--no-rate-probe` nothing but users' requests is posted."""
+async def test_the_option_turns_probes_off(engines: tuple[ServedEngine, ServedEngine]) -> None:
+    """By default the command probes; with `--no-rate-probe` the engine has nothing to do."""
     for options, is_probed in (((), True), (("--no-rate-probe",), False)):
-        async with scripted_server("m") as server:
-            listen = ("--host", "127.0.0.1", "--port", "0", "--admin-port", "0")
-            with Command(RACKSERVE, "gateway", *listen, "--replica", f"127.0.0.1:{server.port}", *options) as command:
-                await asyncio.to_thread(command.wait_for_line, "READY ")
-                assert bool(requests_to(server)) is is_probed
+        before = tokens_of(engines[0])
+        listen = ("--host", "127.0.0.1", "--port", "0", "--admin-port", "0")
+        with Command(RACKSERVE, "gateway", *listen, "--replica", engines[0].url, *options) as command:
+            await asyncio.to_thread(command.wait_for_line, "READY ")
+        assert (tokens_of(engines[0]) > before) is is_probed
+
+
+def page_at(request: Received) -> bytes | None:
+    """Return an idle vLLM's page; None: it is not asked for one."""
+    method, path, _ = request.head.split(b" ", 2)
+    return PAGES.get(path) if method == b"GET" else None
+
+
+def is_probe(request: Received) -> bool:
+    """Tell whether a request is the gateway's own."""
+    return (request.header("x-request-id") or "").startswith("probe-")
+
+
+def written(status: int, body: bytes) -> bytes:
+    """Return a whole answer."""
+    return b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n%s" % (status, len(body), body)
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 500, 503])
 async def test_a_server_that_refuses_probes_works_as_before(status: int) -> None:
-    """Errors and broken connections of probes count for nothing, and the server is left in peace after a few."""
+    """Errors of probes count for nothing, and the server is left in peace after a few."""
 
     async def answer(request: Received, writer: asyncio.StreamWriter) -> None:
-        is_list = request.head.startswith(b"GET /v1/models")
-        is_probe = b"x-request-id: probe-" in request.head
-        code = 200 if is_list or (not is_probe and request.head.startswith(b"POST")) else status
-        body = LIST if is_list else b"{}"
-        writer.write(b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n%s" % (code, len(body), body))
+        page_asked = page_at(request)
+        writer.write(written(status if is_probe(request) else 200, page_asked or b"{}"))
 
     async with ScriptedReplica(answer) as server, gateway_before(probed(server)) as gateway:
         assert 1 <= len(requests_to(server)) <= 2
@@ -185,15 +203,14 @@ async def test_a_probe_ends_when_a_users_request_comes() -> None:
     probe_began = asyncio.Event()
 
     async def answer(request: Received, writer: asyncio.StreamWriter) -> None:
-        if b"x-request-id: probe-" in request.head:
+        if is_probe(request):
             probe_began.set()
-            return
-        body = LIST if request.head.startswith(b"GET") else b"{}"
-        writer.write(b"HTTP/1.1 200 X\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+        else:
+            writer.write(written(200, page_at(request) or b"{}"))
 
     async with (
         ScriptedReplica(answer) as server,
-        gateway_before(server_at(f"http://127.0.0.1:{server.port}")) as gateway,
+        gateway_before(replace(probed(server), rate_probe=False)) as gateway,
     ):
         gateway.set_servers([probed(server)])
         async with asyncio.timeout(20):
@@ -207,12 +224,13 @@ async def test_a_probe_ends_when_a_users_request_comes() -> None:
         assert (await probes(gateway))["yielded"] == 1
 
 
-async def test_a_server_with_anothers_requests_is_left_alone() -> None:
-    """Its metrics say that it works for somebody, so it is not probed now."""
+@pytest.mark.parametrize("metrics", [PAGES[b"/metrics"].replace(b" 0.0", b" 3.0"), b"python_info 1.0", b""])
+async def test_a_server_that_is_not_known_to_be_an_idle_engine_is_left_alone(metrics: bytes) -> None:
+    """Where others' requests run, and where nobody knows whether they do and what a prompt costs, nothing is sent."""
 
     async def answer(request: Received, writer: asyncio.StreamWriter) -> None:
-        body = LIST if request.head.startswith(b"GET /v1/models") else b'vllm:num_requests_running{engine="0"} 3.0\n'
-        writer.write(b"HTTP/1.1 200 X\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+        page_asked = metrics if request.head.startswith(b"GET /metrics") else page_at(request)
+        writer.write(written(200, page_asked or b"{}"))
 
     async with ScriptedReplica(answer) as server, gateway_before(probed(server)):
         assert not requests_to(server)

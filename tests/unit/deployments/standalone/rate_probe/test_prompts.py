@@ -3,7 +3,6 @@
 import json
 from random import Random
 
-from deployments.standalone.rate_probe.busy_signs import is_busy
 from deployments.standalone.rate_probe.prompts import CHATS, COMPLETIONS, body_of, prompt_of
 
 
@@ -22,14 +21,3 @@ def test_bodies_ask_for_a_short_stream_with_its_usage() -> None:
         assert (body["model"], body["max_tokens"], body["stream"]) == ("m", 1, True)
         assert body["stream_options"] == {"include_usage": True}
         assert json.dumps(body[key]).count("a b") == 1
-
-
-def test_engines_say_in_their_own_words_that_they_have_requests() -> None:
-    """Running or waiting requests count, of any engine of the server; other numbers and other servers' do not."""
-    idle = 'vllm:num_requests_running{engine="0"} 0.0\nvllm:num_requests_waiting{engine="0"} 0.0\nvllm:x 7\n'
-    assert not is_busy(idle)
-    assert is_busy(idle + 'vllm:num_requests_running{engine="1"} 2.0\n')
-    assert is_busy("# HELP tgi_queue_size x\ntgi_queue_size 1\n")
-    assert is_busy('sglang:num_running_reqs{model_name="m"} 1.0')
-    assert not is_busy("")
-    assert not is_busy("vllm:num_requests_running\nvllm:num_requests_running{} nothing")
