@@ -197,7 +197,7 @@ class Gateway:
     async def ask_timed(
         self, endpoint: Endpoint, path: str, body: bytes, is_wanted: Callable[[], bool]
     ) -> TimedAnswer | None:
-        """Send a replica a request of the gateway's own and time its answer; see `router/http/probe_request.py`."""
+        """Send a replica a request of the gateway's own and time its answer; see `data_plane/probe_request.py`."""
         route = self._plane.route_at(endpoint)
         return await ask_timed(route, path, body, now_s=self._now_s, is_wanted=is_wanted)
 

@@ -14,10 +14,10 @@ from deployments.standalone.rate_probe.plan import Probe, ProbePlan
 from deployments.standalone.rate_probe.prompts import CHATS, COMPLETIONS, body_of, prompt_of
 from router.estimator.learned_rates import rates_through
 from router.estimator.model_estimator import PRIOR_BYTES_PER_TOKEN
-from router.http.api.usage import counted, last_usage
+from router.http.api.answers.usage import counted, last_usage
+from router.http.data_plane.probe_request import TimedAnswer
 from router.http.gateway import Gateway
 from router.http.metrics.meters import ProbeResult
-from router.http.probe_request import TimedAnswer
 from router.replicas.endpoint import Endpoint
 
 SPREAD_S: Final = 0.25

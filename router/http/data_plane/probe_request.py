@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
-from router.http.page_request import PageRequest
-from router.http.replica_route import ReplicaRoute
+from router.http.data_plane.page_request import PageRequest
+from router.http.data_plane.replica_route import ReplicaRoute
 
 MAX_ANSWER_BYTES = 1 << 18
 """Size above which the answer to a probe is not read: it has a few tokens."""
