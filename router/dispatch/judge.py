@@ -3,6 +3,7 @@
 from router.dispatch.attempt import Attempt
 from router.dispatch.backpressure import pause_s
 from router.dispatch.health import Standing
+from router.dispatch.replica import Replica
 from router.dispatch.resends import MAX_ATTEMPTS, Resends
 from router.dispatch.takers import Takers
 from router.dispatch.ticket import Fault, Ticket
@@ -43,6 +44,7 @@ class Judge:
         if replica.health.standing is Standing.UP or not _is_fresh(attempt):
             return False
         self._changed(self._breaker.answered(replica), now_s)
+        self._is_reached(replica, now_s)
         return replica.accepting
 
     def refuses(self, ticket: Ticket, now_s: float) -> None:
@@ -53,6 +55,12 @@ class Judge:
         attempt = ticket.attempt
         if attempt is not None and not attempt.replica.health.by_errors and _is_fresh(attempt):
             self._changed(self._breaker.answered(attempt.replica), now_s)
+            self._is_reached(attempt.replica, now_s)
+
+    @staticmethod
+    def _is_reached(replica: Replica, now_s: float) -> None:
+        for sharer in replica.shared.sharers():
+            sharer.is_reached(now_s)
 
     def answers_error(
         self, ticket: Ticket, fault: Fault, now_s: float, *, retry_after_s: float | None = None, is_repeatable: bool
@@ -73,7 +81,10 @@ class Judge:
         if attempt is None:
             return False
         if fault is Fault.BUSY:
-            self._takers.slots.back_off(attempt.replica, now_s + pause_s(retry_after_s), now_s)
+            replica, until_s = attempt.replica, now_s + pause_s(retry_after_s)
+            self._takers.slots.back_off(replica, until_s, now_s)
+            for sharer in replica.shared.sharers():
+                sharer.is_busy(until_s, now_s)
         else:
             self._errs(ticket, attempt, now_s)
         return is_repeatable and self._resends.allows(ticket, now_s)
@@ -102,8 +113,11 @@ class Judge:
 
     def breaks_off(self, attempt: Attempt, now_s: float) -> None:
         """Note that a replica's connection broke, or could not be opened."""
-        if _is_fresh(attempt):
-            self._changed(self._breaker.broke_off(attempt.replica, now_s), now_s)
+        if not _is_fresh(attempt):
+            return
+        self._changed(self._breaker.broke_off(attempt.replica, now_s), now_s)
+        for sharer in attempt.replica.shared.sharers():
+            sharer.broke_off(now_s)
 
     def taken_off(self, ticket: Ticket, attempt: Attempt, fault: Fault, now_s: float) -> None:
         """Note why a request is taken off its replica. ERROR and BUSY were judged when the answer's head came."""
@@ -133,8 +147,7 @@ class Judge:
 
     def _changed(self, accepting: bool, now_s: float) -> None:  # noqa: FBT001 - the breaker's answer, passed on
         if accepting:
-            self._takers.fleet.refresh()
-            self._takers.update(now_s)
+            self._takers.accepting_changed(now_s)
 
 
 def _is_fresh(attempt: Attempt) -> bool:

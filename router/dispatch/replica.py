@@ -17,12 +17,13 @@ class Replica(ReplicaEstimator):
     Attributes:
         health: whether it gets requests, by how it treated the last ones.
         slots: its room for more requests.
+        shared: what it shares with other models of the same server; kept as long as this record is.
     """
 
-    __slots__ = ("_engine", "health", "slots")
+    __slots__ = ("health", "shared", "slots")
 
     def __init__(self, endpoint: Endpoint, engine: SharedEngine | None = None) -> None:
-        self._engine = engine or SharedEngine()  # kept as long as this record is
-        super().__init__(endpoint, engine=self._engine.load, pending=self._engine.pending)
+        self.shared = engine or SharedEngine()
+        super().__init__(endpoint, engine=self.shared.load, pending=self.shared.pending)
         self.health = Health()
         self.slots = ReplicaSlots(endpoint.max_requests)

@@ -10,6 +10,33 @@ from router.flow_control.admission import Admission
 from router.replicas.endpoint import Endpoint
 
 
+class _Sharer:
+    """One model's record of a server, for what its other models learn of that server.
+
+    Args:
+        takers: the model's replicas.
+        replica: the record.
+    """
+
+    def __init__(self, takers: "Takers", replica: Replica) -> None:
+        self._takers = takers
+        self._replica = replica
+
+    def is_busy(self, until_s: float, now_s: float) -> None:
+        """Give it no more requests until a time."""
+        self._takers.slots.back_off(self._replica, until_s, now_s)
+
+    def broke_off(self, now_s: float) -> None:
+        """Leave it out for a while."""
+        if self._takers.fleet.breaker.broke_off(self._replica, now_s):
+            self._takers.accepting_changed(now_s)
+
+    def is_reached(self, now_s: float) -> None:
+        """Let it have requests again, if it was left out because its connection broke."""
+        if not self._replica.health.by_errors and self._takers.fleet.breaker.answered(self._replica):
+            self._takers.accepting_changed(now_s)
+
+
 class Takers:
     """Tells flow control and the estimator which replicas exist, and flow control which of them take requests.
 
@@ -37,15 +64,22 @@ class Takers:
             self.slots.set_most(replica, replica.endpoint.max_requests, now_s)
         new, gone = self.fleet.set_replicas(endpoints)
         for replica in gone:
+            replica.shared.leave(replica)
             self._admission.leave(replica, now_s)
             self._estimator.leave(replica)
         for replica in new:
             self._estimator.join(replica)
             self._admission.join(replica, now_s)
+            replica.shared.join(replica, _Sharer(self, replica))
         if before is not self.fleet.candidates:
             self.update(now_s)
         old = [endpoint for replica, endpoint in changed if endpoint.way != replica.endpoint.way]
         return [replica.endpoint for replica in new], [replica.endpoint for replica in gone] + old
+
+    def accepting_changed(self, now_s: float) -> None:
+        """Take in that a replica began or ceased to accept requests."""
+        self.fleet.refresh()
+        self.update(now_s)
 
     def update(self, now_s: float) -> None:
         """Have flow control give requests to the fleet's candidates alone, after these have changed."""

@@ -5,6 +5,7 @@ from random import Random
 import pytest
 
 from router.dispatch.dispatcher import Dispatcher
+from router.dispatch.engine import Engines
 from router.dispatch.health import ERRORS_IN_A_ROW, PAUSE_MAX_S, PAUSE_S, PROBE_S, Standing
 from router.dispatch.replica import Replica
 from router.dispatch.resends import FRUITLESS_AT_ONCE, FRUITLESS_SHARE
@@ -396,3 +397,62 @@ def test_nothing_is_learned_from_errors() -> None:
     model.serve(30)
     replica = model.replica(0)
     assert (replica.rates.outcomes, replica.slots.ended) == (0, 0)
+
+
+class Names:
+    """Two models that both have the same two servers, r0 and r1."""
+
+    def __init__(self) -> None:
+        engines = Engines()
+        self.models = {
+            name: Dispatcher(name, "least_load", rng=Random(0), limits=AdmissionLimits(), engines=engines)
+            for name in ("base", "lora")
+        }
+        for name, dispatcher in self.models.items():
+            dispatcher.set_replicas([Endpoint(f"r{number}", name, "h", 1) for number in range(2)], 0.0)
+
+    def offer(self, name: str, number: int, now_s: float) -> Ticket:
+        """Offer a request for a model."""
+        request = RoutingRequest(f"{number}", name, "/v1/completions", stream=False, body=b"%d" % number)
+        return self.models[name].offer(request, "ann", now_s)
+
+    def servers(self, name: str, now_s: float) -> set[str]:
+        """Return the servers that six requests for a model go to."""
+        tickets = [self.offer(name, number, now_s) for number in range(100, 106)]
+        found = {ticket.attempt.replica.replica_id for ticket in tickets if ticket.attempt is not None}
+        for ticket in tickets:
+            self.models[name].finish(ticket, Outcome.OK, Usage(), now_s, is_whole=True)
+        return found
+
+
+@pytest.mark.parametrize("fault", [Fault.BUSY, Fault.FAILED])
+def test_a_server_that_is_busy_or_breaks_off_is_left_alone_by_all_its_names(fault: Fault) -> None:
+    """A 503 to one name, or a broken connection, tells of the server: its other names go elsewhere, and come back."""
+    names = Names()
+    assert names.servers("lora", 0.0) == {"r0", "r1"}
+    ticket = names.offer("base", 1, 0.0)
+    assert ticket.attempt is not None
+    failed = ticket.attempt.replica.replica_id
+    if fault is Fault.BUSY:
+        judge = names.models["base"].judge
+        assert judge.answers_error(ticket, fault, 0.0, retry_after_s=3.0, is_repeatable=True)
+    names.models["base"].fail(ticket, fault, 0.0)
+    assert names.servers("lora", 0.1) == {"r0", "r1"} - {failed}
+    for dispatcher in names.models.values():
+        dispatcher.tick(4.0)
+        dispatcher.check_integrity(4.0)
+    assert names.servers("base", 4.0) == {"r0", "r1"}
+    assert names.servers("lora", 4.0) == {"r0", "r1"}
+
+
+def test_errors_of_one_name_are_its_own() -> None:
+    """A server that answers 500 to one of its names, such as a broken adapter, goes on with the others."""
+    names = Names()
+    for number in range(50):
+        ticket = names.offer("lora", number, 0.0)
+        assert ticket.attempt is not None
+        if ticket.attempt.replica.replica_id == "r0":
+            names.models["lora"].judge.answers_error(ticket, Fault.ERROR, 0.0, is_repeatable=False)
+        names.models["lora"].finish(ticket, Outcome.OK, Usage(), 0.0)
+    assert names.servers("lora", 0.1) == {"r1"}
+    assert names.servers("base", 0.1) == {"r0", "r1"}
