@@ -2,14 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Final, Protocol
 
 import structlog
 
 from cluster.errors import SpecError
 from cluster.spec.gateway_spec import TenantSpec
+from deployments.process.file_stamps import FileStamps
 
 LOOK_EVERY_S: Final = 1.0
 """Seconds between two looks at the files."""
@@ -47,8 +46,8 @@ class TenantsWatch:
     def __init__(self, gateway: TakesTenants, read: Callable[[], tuple[Sequence[TenantSpec], Iterable[str]]]) -> None:
         self._gateway = gateway
         self._read = read
-        tenants, self._files = read()
-        self._stamps = self._look()
+        tenants, files = read()
+        self._stamps = FileStamps(files)
         self._gateway.set_tenants(tenants)
         self._task: asyncio.Task[None] | None = None
 
@@ -65,28 +64,17 @@ class TenantsWatch:
     async def _keep_looking(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            stamps = await asyncio.to_thread(self._look)  # a file system may hang
-            if stamps != self._stamps:
-                self._stamps = stamps
+            if await asyncio.to_thread(self._stamps.have_changed):  # a file system may hang
                 await self._take_over()
 
     async def _take_over(self) -> None:
         try:
-            tenants, self._files = await asyncio.to_thread(self._read)
+            tenants, files = await asyncio.to_thread(self._read)
         except SpecError as error:
             self._gateway.tenants_problem = str(error)
             _log.warning("changed tenants not taken over; those before stay valid", why=str(error))
             return
-        self._stamps = self._look()
+        self._stamps.watch(files)
         self._gateway.tenants_problem = ""
         self._gateway.set_tenants(tenants)
         _log.info("tenants taken over", tenants=[tenant.name for tenant in tenants])
-
-    def _look(self) -> dict[str, tuple[int, int, int]]:
-        """Return what tells that a file has changed: a Secret's files are replaced by another folder's."""
-        stamps = {}
-        for file in self._files:
-            with suppress(OSError):
-                found = Path(file).stat()
-                stamps[file] = (found.st_mtime_ns, found.st_ino, found.st_size)
-        return stamps
