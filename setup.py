@@ -25,7 +25,10 @@ os.chdir(ROOT)
 from router.compiled import STAMP, SWITCH, digest  # noqa: E402 - found by the path just set
 
 MODULES = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["rackserve"]["compiled"]
-PROMPT_SCAN = Extension("router.prompt.prompt_scan", ["router/prompt/prompt_scan.c"])
+C_CODE = [
+    Extension(f"router.prompt.{name}", [f"router/prompt/{name}.c"], extra_compile_args=["-O3"])
+    for name in ("prompt_scan", "chunk_cut")
+]
 
 
 def sources() -> dict[str, str]:
@@ -33,7 +36,7 @@ def sources() -> dict[str, str]:
 
     These are the compiled modules, and the modules that they import: constants are copied from those.
     """
-    files = {*MODULES, *PROMPT_SCAN.sources}
+    files = {*MODULES, *(source for extension in C_CODE for source in extension.sources)}
     for module in MODULES:
         for imported in re.findall(
             r"^ *from ((?:router|cluster)[\w.]*) import", Path(module).read_text(), re.MULTILINE
@@ -50,7 +53,7 @@ def extensions() -> list[Extension]:
 
     return [
         *mypycify(MODULES, group_name="router.hot_path", opt_level="1", debug_level="0", multi_file=True),
-        PROMPT_SCAN,
+        *C_CODE,
     ]
 
 
@@ -70,5 +73,6 @@ MADE_OF = sources()  # before mypy reads them: a change meanwhile is one
 found = extensions()
 for extension in found:
     extension.optional = True
-    extension.include_dirs.append("build/router")  # where mypyc puts the group's own headers, and does not look for them
+    # mypyc puts the group's own headers there, and does not look for them.
+    extension.include_dirs.append("build/router")
 setup(ext_modules=found, cmdclass={"build_ext": CompileHotPath})

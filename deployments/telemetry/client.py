@@ -12,7 +12,7 @@ from deployments.telemetry import telemetry_pb2 as pb
 from deployments.telemetry import telemetry_pb2_grpc as pb_grpc
 from deployments.telemetry.residency_messages import MalformedResidencyError, SnapshotReader, read_delta
 from router.prefix_cache.exact import ResidencyDelta
-from router.prompt.chunk_chain import CUT_VERSION
+from router.prompt.cut import CUT_VERSION
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 

@@ -15,7 +15,7 @@ from deployments.kv_residency.residency_log import ResidencyLog
 from deployments.telemetry import telemetry_pb2 as pb
 from deployments.telemetry import telemetry_pb2_grpc as pb_grpc
 from deployments.telemetry.residency_messages import delta_message, snapshot_messages
-from router.prompt.chunk_chain import CUT_VERSION
+from router.prompt.cut import CUT_VERSION
 
 MIN_INTERVAL_S: Final = 0.05
 """Shortest time, in seconds, between two load reports to one gateway."""

@@ -2,42 +2,24 @@
 
 Each chunk is hashed together with its predecessor's hash, so a hash stands for the whole prompt up to its chunk's end.
 
-A chunk has `CHUNK_BYTES` (far into a long prompt more, see `TIERS`), or fewer where its piece, a message, ends. The
-next turn of a chat continues there, so its history matches to the last byte instead of losing half a chunk. A rest
-shorter than `MIN_CHUNK_BYTES` is joined to the next piece, so that a chat of one-word messages does not cost one hash a
-word.
+A chunk has `CHUNK_BYTES` (far into a long prompt more, see `TIERS` in `cut.py`), or fewer where its piece, a message,
+ends. The next turn of a chat continues there, so its history matches to the last byte instead of losing half a chunk. A
+rest shorter than `MIN_CHUNK_BYTES` is joined to the next piece, so that a chat of one-word messages does not cost one
+hash a word.
 """
 
 from functools import lru_cache
-from typing import Final, final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from router.prompt.canonical import FIELD, Prompt, UnknownPromptError, read_prompt
+from router.prompt.cut import cut
 from router.prompt.outline import Outline
 
 Hashes = NDArray[np.uint64]
-
-CHUNK_BYTES: Final = 240
-"""Length of a chunk at a prompt's start: about 60 tokens of English, or two KV blocks of 32. It is the longest input
-that xxh3 hashes without first preparing a secret for the seed."""
-TIERS: Final = [
-    (4 * 1024, CHUNK_BYTES),
-    (16 * 1024, 2 * CHUNK_BYTES),
-    (64 * 1024, 4 * CHUNK_BYTES),
-    (256 * 1024, 8 * CHUNK_BYTES),
-    (1 << 62, 16 * CHUNK_BYTES),
-]
-"""Pairs of a position in a prompt and the length of the chunks that start before it, both in bytes. A match loses half
-a chunk on average: 6 % of a prompt of 4 KiB, 3 % of one of 16 KiB, and 1.5 % of a longer one. In return 100 000
-characters are 114 chunks, and a million are 374."""
-MIN_CHUNK_BYTES: Final = 64
-"""Length below which the rest of a piece is no chunk of its own but joined to the next piece."""
-CUT_VERSION: Final = 2
-"""Number of this way to cut and hash prompts. Change it with `TIERS` and all else that changes hashes: gateways and
-replicas that cut differently would take each other's hashes for prompts that they do not know."""
 
 
 @final
@@ -118,32 +100,22 @@ class ChunkHasher:
     def of_prompt(self, prompt: Prompt, *, model: str, adapter: str = "", cache_salt: str = "") -> ChunkChain:
         """Return the chain of a prompt in canonical form."""
         seed = self._salted(model, adapter, cache_salt, prompt.cache_salt)
-        hashes: list[int] = []
-        ends: list[int] = []
-        data, tail_start = _cut(prompt.pieces, seed, hashes, ends)
-        return ChunkChain(
-            hashes,
-            ends,
-            len(data) + prompt.more_bytes,
-            tokens=prompt.tokens,
-            tail=data[tail_start:],
-            link=hashes[-1] if hashes else seed,
-        )
+        hashes, ends, size, tail = cut(prompt.pieces, seed)
+        link = hashes[-1] if hashes else seed
+        return ChunkChain(hashes, ends, size + prompt.more_bytes, tokens=prompt.tokens, tail=tail, link=link)
 
     def extended(self, chain: ChunkChain, piece: bytes) -> ChunkChain:
         """Return the chain of the same prompt with one more piece, such as its answer, at its end.
 
         `chain` must be that of a body's only prompt, and its prompt must end with a whole piece.
         """
-        hashes: list[int] = []
-        ends: list[int] = []
         start = chain.size_bytes - len(chain.tail)
-        data, tail_start = _cut([chain.tail + piece], chain.link, hashes, ends, offset=start)
+        hashes, ends, size, tail = cut([chain.tail + piece], chain.link, start)
         return ChunkChain(
             chain.hashes + hashes,
             chain.ends + [start + end for end in ends],
-            start + len(data),
-            tail=data[tail_start:],
+            start + size,
+            tail=tail,
             link=hashes[-1] if hashes else chain.link,
         )
 
@@ -153,48 +125,9 @@ class ChunkHasher:
         Their ends are counted from the end of the chain's last chunk. The result is no whole prompt: it has no `tail`
         or `link`, so it cannot be extended.
         """
-        hashes: list[int] = []
-        ends: list[int] = []
         start = chain.size_bytes - len(chain.tail)
-        data, _ = _cut([chain.tail + piece], chain.link, hashes, ends, offset=start)
-        return ChunkChain(hashes, ends, len(data)) if ends else None
+        hashes, ends, size, _ = cut([chain.tail + piece], chain.link, start)
+        return ChunkChain(hashes, ends, size) if ends else None
 
     def _salted_seed(self, *salt: str) -> int:
         return xxh3_64_intdigest(FIELD.join(part.encode("utf-8", "surrogatepass") for part in salt), self._seed)
-
-
-def _cut(pieces: list[bytes], seed: int, hashes: list[int], ends: list[int], offset: int = 0) -> tuple[bytes, int]:
-    """Cut pieces into chunks and hash each together with its predecessor's hash.
-
-    Args:
-        pieces: the prompt's bytes, from `offset` on.
-        seed: the value that the first chunk is hashed with.
-        hashes: receives the chunks' hashes.
-        ends: receives the chunks' ends, in bytes from `offset`.
-        offset: bytes of the prompt before the pieces.
-
-    Returns:
-        All bytes of the pieces joined, and the offset in them at which the last chunk ends.
-    """
-    start = end = 0
-    chunk = seed
-    data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    for piece in pieces:
-        end += len(piece)
-        if end - start >= CHUNK_BYTES:
-            for until, size in TIERS:
-                last = min(end - size, until - offset - 1)
-                while start <= last:
-                    stop = start + size
-                    chunk = xxh3_64_intdigest(data[start:stop], chunk) or 1
-                    hashes.append(chunk)
-                    ends.append(stop)
-                    start = stop
-                if start < until - offset:
-                    break
-        if end - start >= MIN_CHUNK_BYTES:
-            chunk = xxh3_64_intdigest(data[start:end], chunk) or 1
-            hashes.append(chunk)
-            ends.append(end)
-            start = end
-    return data, start

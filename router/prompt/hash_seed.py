@@ -2,7 +2,7 @@
 
 from hashlib import sha256
 
-from router.prompt.chunk_chain import CUT_VERSION
+from router.prompt.cut import CUT_VERSION
 
 _DOMAIN = b"rackserve prompt hashes v%d\0" % CUT_VERSION
 """Processes that cut prompts differently get different seeds, so that they agree on no chunk rather than on some."""

@@ -24,7 +24,8 @@ from deployments.telemetry.client import TelemetryClient
 from deployments.telemetry.service import TelemetryServer, TelemetryService
 from router.prefix_cache.exact import ResidencyDelta
 from router.prefix_cache.residency import Mode, Residency
-from router.prompt.chunk_chain import CUT_VERSION, ChunkChain, ChunkHasher
+from router.prompt.chunk_chain import ChunkChain, ChunkHasher
+from router.prompt.cut import CUT_VERSION
 from router.prompt.hash_seed import hash_seed
 from router.replicas.endpoint import Endpoint, Signal
 from tests.machine_speed import slowness

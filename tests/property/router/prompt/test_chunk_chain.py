@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.prompt.canonical import assistant_piece, read_prompt
-from router.prompt.chunk_chain import EMPTY_CHAIN, MIN_CHUNK_BYTES, TIERS, ChunkChain, ChunkHasher
+from router.prompt.chunk_chain import EMPTY_CHAIN, ChunkChain, ChunkHasher
+from router.prompt.cut import MIN_CHUNK_BYTES, TIERS
 
 PATH = "/v1/chat/completions"
 HASHER = ChunkHasher(seed=7)
