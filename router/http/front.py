@@ -6,6 +6,7 @@ from router.http.access_control.auth import ANONYMOUS, Tenant
 from router.http.api.azure import PREFIX as AZURE
 from router.http.api.azure import azure_target
 from router.http.api.envelope import Envelope, EnvelopeError, salted, with_members
+from router.http.api.errors import MODELS
 from router.http.api.paths import Body, why_not_found, with_more_paths
 from router.http.api.response_id import BY_ID, CREATE_RESPONSE, is_response_id, new_response_id, response_path
 from router.http.api.urgency import asked_priority, asked_wait_s
@@ -18,7 +19,7 @@ from router.http.exchange.pinned_exchange import PinnedExchange
 from router.http.exchange.realtime import REALTIME, Realtime, model_in, with_model
 from router.http.exchange.response_lookup import ResponseLookup
 from router.http.models.model_flow import ModelFlow
-from router.http.pages.model_list import MODELS, ModelList
+from router.http.pages.model_list import ModelList
 from router.http.pages.pages import READ_ONLY, Pages
 from router.http.wire.request.incoming import IncomingRequest
 from router.outcome import Outcome

@@ -1,5 +1,6 @@
 """Errors that the gateway gives itself, in the shape of the API that the request speaks."""
 
+from collections.abc import Container
 from typing import Final
 
 import msgspec
@@ -11,6 +12,7 @@ MESSAGES: Final = b"/v1/messages"
 RESPONSES: Final = b"/v1/responses"
 
 _encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder()
 
 _SERVER_ERROR = 500
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
@@ -24,14 +26,48 @@ _ANTHROPIC_TYPES = {
     502: "api_error",
     503: "overloaded_error",
     504: "timeout_error",
+    529: "overloaded_error",
 }
-"""Types by HTTP status, from Anthropic's API reference, page "Errors"; all others are `invalid_request_error`. 529, its
-own status for `overloaded_error`, is 503 here."""
+"""Types by HTTP status, from Anthropic's API reference, page "Errors"; all others are `invalid_request_error`, from 500
+on `api_error`. 529, its own status for `overloaded_error`, is 503 where the gateway itself refuses."""
+MODELS: Final = b"/v1/models"
+"""Path of the list of models; a model's own path is below it."""
 
 
 def speaks_anthropic(path: bytes) -> bool:
     """Return whether a path belongs to Anthropic's API."""
     return path.startswith(MESSAGES) and path[len(MESSAGES) :][:1] in (b"", b"/", b"?")
+
+
+def shape_path(path: bytes, headers: Container[bytes]) -> bytes:
+    """Return a path whose API has the errors for a request: `/v1/models` belongs to both, as its headers say."""
+    is_shared = path.startswith(MODELS) and path[len(MODELS) :][:1] in (b"", b"/")
+    return MESSAGES if is_shared and b"anthropic-version" in headers else path
+
+
+def as_anthropic(status: int, body: bytes, request_id: bytes) -> bytes | None:
+    """Return a replica's error of OpenAI's shape in Anthropic's; None: the body is no such error, so it stays as it is.
+
+    Args:
+        status: the answer's status.
+        body: its whole body: `{"error": {"message": …}}`, or vLLM's older `{"object": "error", "message": …}`.
+        request_id: the request's id.
+    """
+    try:
+        answer = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if not isinstance(answer, dict) or answer.get("type") == "error":
+        return None
+    error = answer.get("error") or (answer if answer.get("object") == "error" else None)
+    message = error.get("message") if isinstance(error, dict) else error
+    return _anthropic_body(status, message, request_id) if isinstance(message, str) else None
+
+
+def _anthropic_body(status: int, message: str, request_id: bytes) -> bytes:
+    kind = _ANTHROPIC_TYPES.get(status, "api_error" if status >= _SERVER_ERROR else "invalid_request_error")
+    body = {"type": "error", "error": {"type": kind, "message": message}}
+    return _encoder.encode(body | {"request_id": request_id.decode("latin-1")} if request_id else body)
 
 
 def error_body(
@@ -51,9 +87,7 @@ def error_body(
     """
     status = HTTP_STATUS[outcome]
     if speaks_anthropic(path):
-        kind = _ANTHROPIC_TYPES.get(status, "invalid_request_error")
-        body = {"type": "error", "error": {"type": kind, "message": message}}
-        return _encoder.encode(body | {"request_id": request_id.decode("latin-1")} if request_id else body)
+        return _anthropic_body(status, message, request_id)
     kind = "server_error" if status >= _SERVER_ERROR else _OPENAI_TYPES.get(status, "invalid_request_error")
     return _encoder.encode({"error": {"message": message, "type": kind, "param": param, "code": str(outcome)}})
 

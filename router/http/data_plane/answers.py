@@ -3,7 +3,7 @@
 import asyncio
 from typing import Protocol
 
-from router.http.api.errors import error_body
+from router.http.api.errors import error_body, shape_path
 from router.http.data_plane.access_log import AccessEntry, peer_of
 from router.http.data_plane.data_plane import DataPlane
 from router.http.wire.request.incoming import IncomingRequest
@@ -104,5 +104,7 @@ class Answers:
             headers += b"www-authenticate: Bearer\r\n"
         elif outcome is Outcome.NO_REPLICA:
             headers += b"retry-after: 1\r\n"
-        body = error_body(outcome, message, param, path=incoming.path, request_id=request_id)
+        body = error_body(
+            outcome, message, param, path=shape_path(incoming.path, incoming.headers), request_id=request_id
+        )
         self.answer(client, incoming, HTTP_STATUS[outcome], body, headers=headers)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from router.http.api.answers.resume import CHAT, COMPLETIONS
-from router.http.api.errors import RESPONSES, error_event, speaks_anthropic
+from router.http.api.errors import RESPONSES, as_anthropic, error_event, speaks_anthropic
 from router.http.wire.chunked import LAST_CHUNK, ChunkedError, chunk, payload
 from router.http.wire.request.incoming import IncomingRequest
 from router.http.wire.response_head import CHUNKED, ResponseHead
@@ -127,6 +127,8 @@ def _error_in(head: ResponseHead, body: bytes, path: bytes, request_id: bytes) -
         answer = None
     error = answer.get("error") if isinstance(answer, dict) else None
     if isinstance(error, dict):
+        if speaks_anthropic(path):
+            return b"event: error\ndata: %s\n\n" % (as_anthropic(head.status, body, request_id) or body)
         return _event_of(answer, error, path)
     quoted = body[: 4 * MAX_QUOTED].decode(errors="replace")[:MAX_QUOTED]
     message = f"the replica answered {head.status} in place of a stream: {quoted}"
@@ -135,8 +137,6 @@ def _error_in(head: ResponseHead, body: bytes, path: bytes, request_id: bytes) -
 
 def _event_of(answer: dict[str, Any], error: dict[str, Any], path: bytes) -> bytes:
     """Return a replica's error, `answer` with `error` inside, as an event of the API at `path` (see `error_event`)."""
-    if speaks_anthropic(path):
-        return b"event: error\ndata: %s\n\n" % msgspec.json.encode(answer)
     if path == RESPONSES:
         told = {"type": "error", **{name: error.get(name) for name in ("code", "message", "param")}}
         return b"event: error\ndata: %s\n\n" % msgspec.json.encode(told | {"sequence_number": 0})

@@ -19,9 +19,11 @@ from router.http.api.answers.resume import (
 from router.http.api.answers.resumed_stream import ResumedStream, UsageAsked, ending
 from router.http.api.answers.sent_text import SentText
 from router.http.api.answers.server_sent_events import ends_event
+from router.http.api.answers.stream_end import lacks_end
 from router.http.api.answers.told_usage import MAX_BODY, asking
-from router.http.api.errors import MESSAGES, RESPONSES, error_event
+from router.http.api.errors import error_event
 from router.http.exchange.early_answer import COMMENT, EarlyAnswer
+from router.http.exchange.held_error import HeldError, is_held
 from router.http.exchange.passed_stream import PassedStream
 from router.http.wire.chunked import LAST_CHUNK, chunk
 from router.http.wire.connection_reset import reset
@@ -36,12 +38,6 @@ from router.request import RoutingRequest
 
 NOT_BUFFERED = b"x-accel-buffering: no\r\n"
 """Header line that has nginx, in front of the gateway, pass a stream's events on as they come."""
-_ENDS = {
-    **dict.fromkeys((CHAT, COMPLETIONS), re.compile(rb'\[DONE\]|"finish_reason"\s*:\s*"|"error"')),
-    MESSAGES.decode(): re.compile(rb'"message_stop"|"error"'),
-    RESPONSES.decode(): re.compile(rb'"response\.(?:completed|incomplete|failed|cancelled)"|"error"'),
-}
-"""What the end of each API's stream has."""
 _SEQUENCE_NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
 
 
@@ -152,7 +148,11 @@ class RelayedAnswer:
         if self._may_go_on_elsewhere(head):
             self._transport.write(b"".join((lines, own_headers, connection)))
             return self._stream_sink(body, gave_up)
-        if self._incoming.http_1_0:
+        if head.status != HTTPStatus.OK and is_held(head, self._incoming.path):
+            rest = own_headers + connection
+            self._write = HeldError(self._transport.write, head, lines, rest, self._request.request_id).write
+            self._write(body)
+        elif self._incoming.http_1_0:
             self._transport.write(b"".join((lines, own_headers, connection)))
             self._write(body)
         else:
@@ -215,8 +215,7 @@ class RelayedAnswer:
         head, kept = self.head, self._kept
         if head is None or kept is None or head.length != UNTIL_CLOSE or not head.is_events:
             return False
-        end = _ENDS.get(self._request.path)
-        return end is not None and end.search(kept.tail()) is None
+        return lacks_end(self._request.path, kept.tail())
 
     def complete(self) -> None:
         """Send what the client's answer still lacks, as the last replica's answer is complete."""

@@ -6,14 +6,12 @@ from urllib.parse import unquote
 import msgspec
 
 from router.http.access_control.auth import Tenant
+from router.http.api.errors import MODELS
 from router.http.api.model_rows import anthropic_row, openai_row
 from router.http.data_plane.answers import Answers, Writable
 from router.http.data_plane.data_plane import DataPlane
 from router.http.wire.request.incoming import IncomingRequest
 from router.outcome import Outcome
-
-MODELS = b"/v1/models"
-"""Path of the list; a model's own path is below it."""
 
 
 class ModelList:

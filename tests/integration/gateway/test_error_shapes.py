@@ -166,3 +166,67 @@ async def test_an_engine_that_gives_up_in_messages_is_passed_on() -> None:
         _, _, body = await ask(gateway.port, request(STREAM, path=MESSAGES))
         assert body.count(b"event: error") == 1
         assert _last(body)[1]["error"]["message"] == "EngineCore died"
+
+
+OPENAI = {"error": {"message": "max_tokens is too large", "type": "BadRequestError", "param": None, "code": 400}}
+ANTHROPIC = {"type": "error", "error": {"type": "not_found_error", "message": "no such model"}}
+
+
+def _refusing(status: int, body: bytes, *, head_first: bool) -> Script:
+    """Return a script that refuses; the body comes with the head, or in two pieces after it."""
+
+    async def script(_: Received, writer: asyncio.StreamWriter) -> None:
+        head = b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\nx-own: 1\r\ncontent-length: %d\r\n\r\n"
+        writer.write(head % (status, len(body)) + (b"" if head_first else body))
+        if head_first:
+            for piece in (body[:9], body[9:]):
+                await writer.drain()
+                await asyncio.sleep(0.02)
+                writer.write(piece)
+
+    return script
+
+
+@pytest.mark.parametrize("head_first", [False, True])
+@pytest.mark.parametrize(("status", "kind"), [(400, "invalid_request_error"), (404, "not_found_error")])
+@pytest.mark.parametrize("answer", [OPENAI, {"object": "error", **OPENAI["error"]}])
+async def test_a_replicas_error_reaches_clients_of_messages_in_their_shape(
+    status: int,
+    kind: str,
+    answer: dict[str, Any],
+    head_first: bool,  # noqa: FBT001 - parametrized
+) -> None:
+    """OpenAI's shape becomes Anthropic's, the status and other headers stay, and the connection can be used again."""
+    script = _refusing(status, json.dumps(answer).encode(), head_first=head_first)
+    async with ScriptedReplica(script) as replica, running_gateway([replica.port]) as gateway:
+        for path in (MESSAGES, f"{MESSAGES}/count_tokens"):
+            got, headers, body = await ask(gateway.port, request(b'{"model":"m","messages":[]}', path=path))
+            error = json.loads(body)
+            assert (got, headers["x-own"], error["type"]) == (status, "1", "error")
+            assert error["error"] == {"type": kind, "message": OPENAI["error"]["message"]}
+            assert error["request_id"] == headers["x-request-id"]
+        got, _, body = await ask(gateway.port, request(b'{"model":"m","messages":[]}', path=CHAT))
+        assert (got, json.loads(body)) == (status, answer), "others get it as it is"
+
+
+@pytest.mark.parametrize("body", [json.dumps(ANTHROPIC).encode(), b"<html>no</html>", b'{"detail":"Not Found"}'])
+async def test_errors_of_other_shapes_are_passed_on_as_they_are(body: bytes) -> None:
+    """An error that has Anthropic's shape keeps it; what is no error of OpenAI's is not touched."""
+    script = _refusing(404, body, head_first=True)
+    async with ScriptedReplica(script) as replica, running_gateway([replica.port]) as gateway:
+        got = await ask(gateway.port, request(b'{"model":"m","messages":[]}', path=MESSAGES))
+        assert (got[0], got[2]) == (404, body)
+
+
+async def test_errors_of_the_list_of_models_have_the_shape_that_its_header_asks_for() -> None:
+    """With `anthropic-version` a model that does not exist is told in Anthropic's shape, without it in OpenAI's."""
+    async with ScriptedReplica(_silent) as replica, running_gateway([replica.port]) as gateway:
+        raw = b"GET /v1/models/none HTTP/1.1\r\nhost: t\r\n%s\r\n"
+        status, _, body = await ask(gateway.port, raw % b"anthropic-version: 2023-06-01\r\n")
+        assert (status, json.loads(body)["type"], json.loads(body)["error"]["type"]) == (
+            404,
+            "error",
+            "not_found_error",
+        )
+        status, _, body = await ask(gateway.port, raw % b"")
+        assert (status, json.loads(body)["error"]["code"]) == (404, "model_not_found")
