@@ -137,7 +137,9 @@ async def test_a_gateway_that_stops_says_so_in_the_stream(path: str, name: bytes
         assert "stopped" in json.dumps(data)
 
 
-@pytest.mark.parametrize("path", [MESSAGES, "/v1/messages/count_tokens"])
+@pytest.mark.parametrize(
+    "path", [MESSAGES, "/v1/messages/count_tokens", "//v1%2Fmessages?beta=true", "http://t/v1/messages"]
+)
 @pytest.mark.parametrize(
     ("raw", "status", "kind"),
     [

@@ -326,9 +326,15 @@ class RequestParser:
         """Put a refusal in the queue, unless there is one."""
         if not self._refused:
             self._refused = True
-            path = self._url.partition(b"?")[0]
             head_only = self._parser.get_method() == b"HEAD"
-            self.queue.append(RefusedRequest(outcome, message, path, headers, head_only))
+            self.queue.append(RefusedRequest(outcome, message, self._path(), headers, head_only))
+
+    def _path(self) -> bytes:
+        """Return the path as far as it came, in normal form if it has one: it says whose shape an error has."""
+        try:
+            return read_target(self._url).path
+        except TargetError:
+            return self._url.partition(b"?")[0]
 
     def _refuse_unreadable(self, error: HttpParserError) -> None:
         if str(error) == _OVERFLOW:
