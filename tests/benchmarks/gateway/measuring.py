@@ -12,7 +12,7 @@ from tests.benchmarks.gateway_load.load_driver import LoadDriver
 from tests.benchmarks.load_plan import LoadPlan, LoadSeen, Prompts
 from tests.benchmarks.server_process import ServerProcess
 
-WARM_UP_SHARE: Final = 8
+WARM_UP_SHARE: Final = 2
 """The warm-up round has this part of the requests."""
 LOAD: Final = 0.3
 """Share of its core that a gateway uses while its latency is measured."""

@@ -32,7 +32,7 @@ _SERVING_WAIT_S: Final = 30.0
 _IDLE_S: Final = 10.0, 60.0
 _QUICK_IDLE_S: Final = 0.5, 1.0
 """Seconds to settle, and seconds that are measured."""
-_QUICK_SHARE: Final = 0.02
+_QUICK_SHARE: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)

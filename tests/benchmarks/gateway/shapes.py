@@ -57,23 +57,23 @@ def _plan(  # noqa: PLR0913 - what the shapes differ in
     )
 
 
-WORDS_40: Final = Shape("words40", "prompts of 40 words", _plan(6000))
-WORDS_2000: Final = Shape("words2000", "prompts of 2 000 words", _plan(2500, words=2000))
-CHARACTERS_100K: Final = Shape("chars100k", "prompts of 100 000 characters", _plan(600, characters=100_000))
+WORDS_40: Final = Shape("words40", "prompts of 40 words", _plan(2000))
+WORDS_2000: Final = Shape("words2000", "prompts of 2 000 words", _plan(1000, words=2000))
+CHARACTERS_100K: Final = Shape("chars100k", "prompts of 100 000 characters", _plan(300, characters=100_000))
 STREAM: Final = Shape(
-    "stream", "64-chunk streams, 48 open, engines write as fast as the gateway takes", _plan(800, 48, chunks=64)
+    "stream", "64-chunk streams, 48 open, engines write as fast as the gateway takes", _plan(288, 48, chunks=64)
 )
 BARRED: Final = (WORDS_40, WORDS_2000, CHARACTERS_100K, STREAM)
 """The shapes whose cost is promised."""
 
 REPEATED: Final = Prompts.REPEATED
 OTHERS: Final = (
-    Shape("repeated40", "256 prompts of 40 words, over and over", _plan(6000, prompts=REPEATED)),
-    Shape("repeated2000", "256 prompts of 2 000 words, over and over", _plan(2500, words=2000, prompts=REPEATED)),
-    Shape("stream_steps", "64-chunk streams, 48 open, a chunk each 10 ms", _plan(240, 48, chunks=64), step_ms=10),
-    Shape("streams1000", "64-chunk streams, 1 000 open", _plan(2000, 1000, chunks=64)),
-    Shape("replicas64", "prompts of 40 words, 64 replicas", _plan(4000), replicas=64),
-    Shape("replicas256", "prompts of 40 words, 256 replicas", _plan(4000), replicas=256),
+    Shape("repeated40", "256 prompts of 40 words, over and over", _plan(2000, prompts=REPEATED)),
+    Shape("repeated2000", "256 prompts of 2 000 words, over and over", _plan(1000, words=2000, prompts=REPEATED)),
+    Shape("stream_steps", "64-chunk streams, 48 open, a chunk each 10 ms", _plan(144, 48, chunks=64), step_ms=10),
+    Shape("streams1000", "64-chunk streams, 1 000 open", _plan(1000, 1000, chunks=64)),
+    Shape("replicas64", "prompts of 40 words, 64 replicas", _plan(1500), replicas=64),
+    Shape("replicas256", "prompts of 40 words, 256 replicas", _plan(1500), replicas=256),
 )
 CPU_SHAPES: Final = (*BARRED, *OTHERS)
 LATENCY: Final = "latency"
