@@ -261,7 +261,7 @@ def _message(message: PromptMessage) -> bytes:
     text = content.encode() if content.__class__ is str else _content(content)
     if message.tool_calls or message.name or message.tool_call_id or message.reasoning_content:
         text += _rarer_fields(message)
-    return message.role.encode() + FIELD + text + PIECE_END
+    return b"".join((message.role.encode(), FIELD, text, PIECE_END))  # one copy of a text that may be long
 
 
 def _rarer_fields(message: PromptMessage) -> bytes:
