@@ -2,12 +2,15 @@
 
 from typing import Final, final
 
-from router.prefix_cache.observed_index import ObservedIndex
+from router.prefix_cache.observed_index import SWEEP_CHUNKS, ObservedIndex
 from router.prompt.chunk_chain import ChunkChain
 
 OVER_PARTS: Final = 64
 """Part of the KV capacity, one in so many, by which claims may exceed it before chunks are evicted: between evictions
 a dict keeps the places of deleted keys, and each look for its oldest key passes over them. A tick evicts all excess."""
+
+SHRINK_CHUNKS: Final = 1024
+"""Most chunks that one request evicts because the replica has more than its share of all claims."""
 
 
 @final
@@ -56,12 +59,12 @@ class ObservedReplica:
     def resize(self, kv_bytes: int) -> None:
         """Change the capacity; evict what no longer fits."""
         self._kv_bytes = kv_bytes
-        self._evict()
+        self._evict(SWEEP_CHUNKS)
 
     def tick(self, now_s: float) -> None:
         """Evict what exceeds the capacity, or this replica's share of all claims."""
         del now_s
-        self._evict()
+        self._evict(SWEEP_CHUNKS)
 
     def _use(self, chain: ChunkChain) -> None:
         """Make a chain's chunks the latest used, the first of them last; claim those that are new."""
@@ -83,13 +86,17 @@ class ObservedReplica:
         index.claim(new, lru.bit)
         lru.held_bytes += added
         if lru.held_bytes > self._kv_bytes + self._kv_bytes // OVER_PARTS or index.claims > index.max_claims:
-            self._evict()
+            self._evict(SHRINK_CHUNKS)
 
-    def _evict(self) -> None:
-        """Evict the least recently used chunks, until the rest fit in the capacity and in the share of all claims."""
+    def _evict(self, most: int) -> None:
+        """Evict the least recently used chunks until the rest fit in the capacity, and in the share of all claims.
+
+        Args:
+            most: chunks evicted at most where it is the share that they exceed.
+        """
         lru, index = self._lru, self._index
         sizes, held_bytes, kv_bytes = lru.sizes, lru.held_bytes, self._kv_bytes
-        excess = len(sizes) - index.share if index.claims > index.max_claims else 0
+        excess = min(most, len(sizes) - index.share) if index.claims > index.max_claims else 0
         if held_bytes <= kv_bytes and excess <= 0:
             return
         gone: list[int] = []

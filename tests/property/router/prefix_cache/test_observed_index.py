@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from router.prefix_cache.observed import OVER_PARTS, ObservedReplica
+from router.prefix_cache.observed import OVER_PARTS, SHRINK_CHUNKS, ObservedReplica
 from router.prefix_cache.observed_index import MAX_LEAVING, ObservedIndex
 from router.prompt.chunk_chain import ChunkChain
 
@@ -145,6 +145,19 @@ def test_all_claims_together_are_bounded(sent: list[tuple[int, list[int]]], max_
         assert index.claims <= max_claims
         assert index.claims == before or before > max_claims
         index.check_integrity()
+
+
+def test_one_request_does_not_pay_for_all_that_is_too_much() -> None:
+    """A replica that has far more than its share, as others joined, gives it up in parts, so that no request stalls."""
+    index = ObservedIndex(max_claims=5000)
+    first = ObservedReplica(index, "first", 1 << 40)
+    first.sent(_chain(list(range(1, 5001))), 0, 0.0)
+    for number in range(4):
+        ObservedReplica(index, f"other{number}", 1 << 40)
+    first.sent(_chain([5001]), 0, 0.0)
+    assert index.claims == 5001 - SHRINK_CHUNKS
+    assert index.match([5001], {}) == 1
+    index.check_integrity()
 
 
 def test_replicas_that_flap_leave_nothing_behind() -> None:
