@@ -28,6 +28,18 @@ class Usage:
         self.cached_tokens = cached_tokens
         self.completion_tokens = completion_tokens
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Usage) and self._counts() == other._counts()
+
+    def __hash__(self) -> int:
+        return hash(self._counts())
+
+    def __repr__(self) -> str:
+        return f"Usage{self._counts()}"
+
+    def _counts(self) -> tuple[int | None, int | None, int | None]:
+        return self.prompt_tokens, self.cached_tokens, self.completion_tokens
+
 
 @final
 class Expectation:

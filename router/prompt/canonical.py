@@ -78,10 +78,10 @@ class Prompt:  # noqa: PLW1641 - its pieces are a list: it has no hash
         self.more_bytes = more_bytes
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Prompt):
-            return NotImplemented
-        mine = self.pieces, self.tokens, self.cache_salt, self.more_bytes
-        return mine == (other.pieces, other.tokens, other.cache_salt, other.more_bytes)
+        return isinstance(other, Prompt) and self._fields() == other._fields()
+
+    def _fields(self) -> tuple[list[bytes], int, str, int]:
+        return self.pieces, self.tokens, self.cache_salt, self.more_bytes
 
 
 def read_prompt(path: str, body: bytes, outline: Outline | None = None) -> Prompt:
