@@ -14,6 +14,7 @@ from tests.integration.gateway.scripted_replica import SSE_HEAD, Received, Scrip
 OF_CHAT = {"prompt_tokens": 2000, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 1980}}
 OF_MESSAGES = {"input_tokens": 20, "cache_read_input_tokens": 1980, "output_tokens": 5}
 OF_RESPONSES = {"input_tokens": 2000, "input_tokens_details": {"cached_tokens": 1980}, "output_tokens": 5}
+OF_COHERE = {"input_tokens": 5, "image_tokens": 3}
 LONG = [0.125] * 100_000
 CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -67,6 +68,18 @@ async def test_one_answer_has_one_meaning(path: str, answer: dict[str, object], 
     framed = b"".join(chunk(body[at : at + 20_000]) for at in range(0, len(body), 20_000)) + LAST_CHUNK
     assert await _counted(path, plain(body)) == right
     assert await _counted(path, CHUNKED + framed) == right
+
+
+@pytest.mark.parametrize("vectors", [[], LONG], ids=["short", "long"])
+async def test_what_coheres_api_bills_is_its_usage(vectors: list[float]) -> None:
+    """It says so in `meta`, behind the embeddings; tokens of images count as well."""
+    meta = {"api_version": {"version": "2"}, "billed_units": OF_COHERE}
+    body = json.dumps(
+        {"embeddings": {"float": [vectors]}, "meta": meta, "response_type": "embeddings_by_type"}
+    ).encode()
+    framed = b"".join(chunk(body[at : at + 20_000]) for at in range(0, len(body), 20_000)) + LAST_CHUNK
+    assert await _counted("/v2/embed", plain(body)) == [8, 0, 0]
+    assert await _counted("/v2/embed", CHUNKED + framed) == [8, 0, 0]
 
 
 async def test_a_stream_of_messages_counts_as_the_chat_would() -> None:

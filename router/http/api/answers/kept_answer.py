@@ -6,6 +6,7 @@ from router.estimator.expectation import Usage
 from router.http.api.answers.server_sent_events import data_of, split_events
 from router.http.api.answers.usage import (
     UNKNOWN,
+    billed_in,
     counted,
     first_usage,
     last_usage,
@@ -87,8 +88,11 @@ class KeptAnswer:
         body = self.whole()
         if body is not None:
             return usage_of(body)
-        found = last_usage(self.tail(), chunked=self._chunked)
-        return counted(found if found is not None else first_usage(self._unframed_head()))
+        tail = self.tail()
+        found = last_usage(tail, chunked=self._chunked)
+        if found is None:
+            found = first_usage(self._unframed_head())
+        return counted(found if found is not None else billed_in(tail))
 
     def _unframed_head(self) -> bytes:
         head = self._head or self.tail()[:WINDOW]

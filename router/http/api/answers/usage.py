@@ -14,6 +14,8 @@ UNKNOWN = Usage()
 _MISSING = msgspec.Raw(b"")
 KEY = b'"usage"'
 _OBJECT = re.compile(rb'"usage"\s*:\s*(?=\{)')
+_BILLED_KEY = b'"billed_units"'
+_BILLED = re.compile(rb'"billed_units"\s*:\s*(?=\{)')
 _BRACE = re.compile(rb"[{}]")
 _EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\n\r\n|\r\r")
 _LONGEST = 4096
@@ -23,11 +25,15 @@ _MOST = 1 << 48
 
 
 class _Holder(msgspec.Struct, gc=False):
-    """Where an answer or one event of it holds its usage: itself, in `response` (`/v1/responses`) or in `message`."""
+    """Where an answer or one event of it holds its usage: itself, in `response` (`/v1/responses`) or in `message`.
+
+    `/v2/embed`, Cohere's, has what it bills in `meta`.
+    """
 
     usage: msgspec.Raw = _MISSING
     response: msgspec.Raw = _MISSING
     message: msgspec.Raw = _MISSING
+    meta: msgspec.Raw = _MISSING
 
 
 _holder = msgspec.json.Decoder(_Holder)
@@ -125,6 +131,8 @@ def usage_in(answer: bytes) -> dict[str, Any] | None:
     """
     holder = _held(answer)
     if holder is not None and not holder.usage:
+        if holder.meta:
+            return billed_in(bytes(holder.meta), depth=1)
         holder = _held(holder.response or holder.message)
     if holder is None or not holder.usage:
         return None
@@ -189,8 +197,23 @@ def _last_in(text: bytes, depth: int) -> dict[str, Any] | None:
     return None
 
 
-def _object_at(text: bytes, depth: int) -> dict[str, Any] | None:
-    key = _OBJECT.match(text)
+def billed_in(tail: bytes, *, depth: int = 2) -> dict[str, Any] | None:
+    """Return what an answer of Cohere's API bills, as a `usage` object; None: it does not say.
+
+    Args:
+        tail: the end of the answer, with or without chunk framing.
+        depth: how deep it may stand: 2 in an answer, 1 in its `meta`.
+    """
+    at = tail.rfind(_BILLED_KEY)
+    found = _object_at(inside(tail[at:]), depth, _BILLED) if at >= 0 else None
+    if found is None:
+        return None
+    prompt = [_count(found.get(name)) or 0 for name in ("input_tokens", "image_tokens")]
+    return {"prompt_tokens": sum(prompt), "completion_tokens": found.get("output_tokens")}
+
+
+def _object_at(text: bytes, depth: int, pattern: re.Pattern[bytes] = _OBJECT) -> dict[str, Any] | None:
+    key = pattern.match(text)
     if key is None:
         return None
     end = _end_of_object(text, key.end())
