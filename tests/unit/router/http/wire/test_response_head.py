@@ -94,6 +94,7 @@ def test_headers_that_connection_names_stay_behind() -> None:
         (b"location: ftp://10.0.0.7/a", None),
         (b'alt-svc: h3="10.0.0.7:443"', None),
         (b"refresh: 0; url=http://10.0.0.7/", None),
+        (b"Via: 1.1 replica-7.internal:8000 (nginx)", None),
         (b"link: <http://10.0.0.7/a>; rel=next", None),
         (b"link: </a>; rel=next", b"link: </a>; rel=next"),
     ],
