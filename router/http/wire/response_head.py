@@ -21,8 +21,8 @@ OURS = frozenset(
 )
 """Headers that the gateway alone sets. It decides which origins' pages may read answers."""
 NAMES_HOSTS = frozenset({b"alt-svc", b"refresh", b"via"})
-"""Headers with hosts that the client is sent to, or that the answer came by (RFC 9110, section 7.6.3): the cluster's own
-addresses are nothing to it."""
+"""Headers with hosts that the client is sent to, or that the answer came by (RFC 9110, section 7.6.3): the addresses of
+the cluster are nothing to it."""
 LOCATIONS = frozenset({b"location", b"content-location"})
 """Headers with a URL, of which the client gets the path alone: it asks the gateway for it."""
 BODY_LENGTH = frozenset({b"content-length", b"transfer-encoding"})
