@@ -4,11 +4,12 @@ Gateways run on one core; load client and mock engines on the other. See README.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
@@ -26,6 +27,9 @@ from tests.benchmarks.gateway.tables import cpu_table, shape_table
 from tests.benchmarks.peers import REQUIREMENTS, PeerMissingError
 from tests.benchmarks.result_file import RESULTS, our_versions, write_result
 from tests.benchmarks.server_process import ROOT, unwind_on_sigterm
+
+_QUIET_LOAD: Final = 1.0
+"""Load average, before anything starts, above which other work on the machine shows in the figures."""
 
 
 def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
@@ -106,6 +110,14 @@ def main() -> int:
     options = _options()
     unwind_on_sigterm()
     console = Console(width=None if sys.stdout.isatty() else 180)
+    busy = os.getloadavg()[0]
+    if busy > _QUIET_LOAD and not options.quick:
+        console.print(
+            f"This machine is busy (load average {busy:.1f}): CPU times are too high; streams look cheaper than they are, "
+            "as a starved gateway passes chunks on together.",
+            style="yellow",
+            highlight=False,
+        )
     skipped = why_not_compiled()
     if skipped and COMPILED in options.contestants:
         console.print(f"SKIPPED {COMPILED}: {skipped}", style="yellow", highlight=False)
