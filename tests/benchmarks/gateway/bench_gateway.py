@@ -113,7 +113,7 @@ def main() -> int:
     busy = os.getloadavg()[0]
     if busy > _QUIET_LOAD and not options.quick:
         console.print(
-            f"This machine is busy (load average {busy:.1f}): CPU times are too high; streams look cheaper than they are, "
+            f"This machine is busy (load average {busy:.1f}): CPU times are too high; streams seem cheap, "
             "as a starved gateway passes chunks on together.",
             style="yellow",
             highlight=False,
