@@ -7,6 +7,7 @@ reads no clock and does no I/O, so gateway and simulators run the same code.
 from collections.abc import Mapping, Sequence
 
 from cluster.autoscaling.ewma import Ewma, kept
+from router.estimator.cache_rounding import CacheRounding
 from router.estimator.expectation import Expectation, Usage
 from router.estimator.fading_rates import FadingRates
 from router.estimator.learned_rates import LearnedRates, ProbeOutcome, Rates, rates_of, shared_rates
@@ -63,6 +64,7 @@ class ModelEstimator:
         replicas: the replicas that exist.
         residency: which replica holds which prefix.
         efficiency: cache hits and balance, compared with one infinite shared cache.
+        rounding: tokens that engines compute again of a prefix that they hold.
         bytes_per_token: canonical prompt bytes per token, learned from answers' `usage`.
         work_s: seconds of prefill given to all replicas, fading over `WORK_MEMORY_S`.
         forgotten: chance that an evicted chunk is asked for again, 0 to 1, as of the last `tick`.
@@ -77,6 +79,7 @@ class ModelEstimator:
         self.efficiency = RoutingEfficiency()
         self._bytes_seen = Ewma(PRIOR_BYTES_PER_TOKEN * PRIOR_TOKENS, PRIOR_TOKENS)
         self.bytes_per_token = PRIOR_BYTES_PER_TOKEN
+        self.rounding = CacheRounding()
         self._arrivals = FadingRates(ARRIVALS_MEMORY_S, 2)
         self._work_faded_s: float | None = None
         self._relaxed_s = 0.0
@@ -237,6 +240,8 @@ class ModelEstimator:
         tokens = match.tokens
         matched_tokens = match.cached_tokens(chain, matched)
         uncached = max(1.0, tokens - matched_tokens)
+        if matched and not match.token_ends[matched - 1]:
+            uncached = min(tokens, uncached + self.rounding.tokens)
         s_per_token = replica.rates.now.s_per_token
         ahead = replica.pending.wait_s(now_s, s_per_token) / s_per_token
         held = matched, chain.prefix_bytes(matched), matched_tokens
@@ -335,6 +340,8 @@ class ModelEstimator:
         cached_tokens = usage.cached_tokens
         if cached_tokens is None:
             cached_tokens = int(min(prompt_tokens, max(0.0, expectation.tokens - expectation.uncached_tokens)))
+        elif expectation.matched_bytes and Signal.RESIDENCY not in replica.endpoint.signals:
+            self.rounding.learn(prompt_tokens, cached_tokens, expectation.matched_bytes / chain.size_bytes)
         self.efficiency.answered(replica.replica_id, prompt_tokens, cached_tokens)
         replica.kv_freed.fade(now_s)
         replica.kv_freed.counts[0] += prompt_tokens + (usage.completion_tokens or 0)

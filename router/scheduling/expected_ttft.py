@@ -75,6 +75,9 @@ class ExpectedTtft:
         again = estimator.forgotten * len(estimator.replicas) / estimator.work_s if estimator.work_s > 0.0 else 0.0
         least = tokens - (token_ends[longest - 1] or ends[longest - 1] * tokens_per_byte) if longest else tokens
         least = max(1.0, least)
+        rounding = estimator.rounding.tokens  # of matches that are inferred: replicas that report tell exact ends
+        if longest and not token_ends[longest - 1]:
+            least = min(tokens, least + rounding)
         own_share = 1.0 / (1.0 + estimator.sharing(chain, longest))
         make_good = own_share / idle
         costs: list[float] = []
@@ -86,6 +89,10 @@ class ExpectedTtft:
             uncached = tokens - (token_ends[held - 1] or ends[held - 1] * tokens_per_byte) if held else tokens
             if uncached < 1.0:  # noqa: PLR1730 - a call of max takes as long as five lines of this loop
                 uncached = 1.0
+            if held and not token_ends[held - 1]:
+                uncached += rounding
+                if uncached > tokens:  # noqa: PLR1730 - as above
+                    uncached = tokens
             prefill_s = uncached * s_per_token
             report = candidate.report
             if report is None:
