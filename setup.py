@@ -85,6 +85,9 @@ class CompileHotPath(build_ext):
         """Compile what can be compiled."""
         stamp = ROOT / STAMP if self.inplace else Path(self.build_lib) / STAMP
         stamp.unlink(missing_ok=True)
+        if self.inplace:
+            for old in (ROOT / "router").rglob("*.so"):  # also of modules that are gone
+                old.unlink()
         super().run()
         if all(Path(self.get_ext_fullpath(extension.name)).exists() for extension in self.extensions):
             stamp.write_text(json.dumps({"suffix": EXTENSION_SUFFIXES[0], "sources": MADE_OF}, indent=1) + "\n")

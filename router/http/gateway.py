@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 from socket import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
@@ -152,7 +152,7 @@ class Gateway:
     ) -> int:
         listener = Listener(
             sock,
-            lambda: ClientConnection(self._plane, handler, self._connections, cors),
+            lambda: cast("asyncio.Protocol", ClientConnection(self._plane, handler, self._connections, cors)),
             tls=certificate.context if certificate is not None else None,
             handshake_timeout_s=self._spec.header_timeout_s,
         )

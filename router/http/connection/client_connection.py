@@ -1,6 +1,7 @@
 """One client's connection: has its requests answered, one after the other, and enforces its time limits."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Protocol, cast
 
 import structlog
@@ -40,21 +41,39 @@ class Handler(Protocol):
         ...
 
 
-class OpenConnections(set["ClientConnection"]):
+class OpenConnections:
     """The open connections of one gateway process.
 
     Attributes:
+        all: the connections.
         empty: set while no connection is open.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        self.all: set[ClientConnection] = set()
         self.empty = asyncio.Event()
         self.empty.set()
 
+    def __len__(self) -> int:
+        return len(self.all)
 
-class ClientConnection(asyncio.Protocol):
-    """One client's connection.
+    def __iter__(self) -> Iterator["ClientConnection"]:
+        return iter(self.all)
+
+    def add(self, connection: "ClientConnection") -> None:
+        """Add a connection that is open now."""
+        self.all.add(connection)
+        self.empty.clear()
+
+    def discard(self, connection: "ClientConnection") -> None:
+        """Remove a connection that is closed."""
+        self.all.discard(connection)
+        if not self.all:
+            self.empty.set()
+
+
+class ClientConnection:
+    """One client's connection: an `asyncio.Protocol`, but for the base class, which compiled classes cannot have.
 
     Requests are parsed as they come and answered one at a time; one read may hold several pipelined requests. Bytes
     that come while an answer is running are held, up to a bound, and no answer begins while the client does not read
@@ -113,21 +132,21 @@ class ClientConnection(asyncio.Protocol):
         """Keep the transport and count the connection as open."""
         self.transport = cast("asyncio.Transport", transport)
         self._connections.add(self)
-        self._connections.empty.clear()
         self._plane.meters.connections += 1
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the running request and drop those that wait, as the client is gone."""
         del exc
         self._connections.discard(self)
-        if not self._connections:
-            self._connections.empty.set()
         self._plane.meters.connections -= 1
         self._requests.queue.clear()
         answering = self._answering
         self._answering = None
         if answering is not None:
             answering.client_left()
+
+    def eof_received(self) -> None:
+        """Have the transport close the connection, as the client sends nothing more."""
 
     def data_received(self, data: bytes) -> None:
         """Parse the client's next bytes, hold them while an answer is running, or drop them after a refusal."""

@@ -1,8 +1,7 @@
 """Reads the head of a replica's answer: its status, how its body ends, and which headers the client gets."""
 
 import re
-
-import msgspec
+from typing import final
 
 HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"upgrade", b"te", b"trailer"})
 """Headers about a single connection (RFC 9110, section 7.6.1); they are not passed on."""
@@ -53,7 +52,8 @@ class HeadError(Exception):
     """The bytes are no head of an HTTP/1.1 response, or the end of its body is ambiguous."""
 
 
-class ResponseHead(msgspec.Struct, gc=False):
+@final
+class ResponseHead:
     """The head of a response.
 
     Attributes:
@@ -65,12 +65,23 @@ class ResponseHead(msgspec.Struct, gc=False):
         is_events: the body is a stream of server-sent events.
     """
 
-    status: int
-    lines: bytes
-    length: int
-    keep_alive: bool
-    retry_elsewhere: bool = False
-    is_events: bool = False
+    __slots__ = ("is_events", "keep_alive", "length", "lines", "retry_elsewhere", "status")
+
+    def __init__(  # noqa: PLR0913, PLR0917 - its fields; positional for the hot path
+        self,
+        status: int,
+        lines: bytes,
+        length: int,
+        keep_alive: bool,
+        retry_elsewhere: bool = False,
+        is_events: bool = False,
+    ) -> None:
+        self.status = status
+        self.lines = lines
+        self.length = length
+        self.keep_alive = keep_alive
+        self.retry_elsewhere = retry_elsewhere
+        self.is_events = is_events
 
     def unframed_lines(self) -> bytes:
         """Return `lines` without `transfer-encoding`, for a client that gets the body without its framing."""

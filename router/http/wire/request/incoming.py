@@ -2,8 +2,7 @@
 
 import re
 from dataclasses import dataclass
-
-import msgspec
+from typing import final
 
 from router.http.wire.request.content_coding import BodyDecoder
 from router.outcome import Outcome
@@ -13,7 +12,8 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
 
-class IncomingRequest(msgspec.Struct, gc=False):
+@final
+class IncomingRequest:  # noqa: PLW1641 - it changes on its way: it has no hash
     """One request with its whole body.
 
     Attributes:
@@ -30,16 +30,59 @@ class IncomingRequest(msgspec.Struct, gc=False):
         answer_headers: header lines that every answer to this request carries, each ending in CRLF.
     """
 
-    method: bytes
-    url: bytes
-    path: bytes
-    query: bytes
-    headers: dict[bytes, bytes]
-    body: bytes
-    keep_alive: bool
-    http_1_0: bool
-    upgrades: bool = False
-    answer_headers: bytes = b""
+    __slots__ = (
+        "answer_headers",
+        "body",
+        "headers",
+        "http_1_0",
+        "keep_alive",
+        "method",
+        "path",
+        "query",
+        "upgrades",
+        "url",
+    )
+
+    def __init__(  # noqa: PLR0913, PLR0917 - its fields; positional for the hot path
+        self,
+        method: bytes,
+        url: bytes,
+        path: bytes,
+        query: bytes,
+        headers: dict[bytes, bytes],
+        body: bytes,
+        keep_alive: bool,
+        http_1_0: bool,
+        upgrades: bool = False,
+        answer_headers: bytes = b"",
+    ) -> None:
+        self.method = method
+        self.url = url
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.body = body
+        self.keep_alive = keep_alive
+        self.http_1_0 = http_1_0
+        self.upgrades = upgrades
+        self.answer_headers = answer_headers
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, IncomingRequest) and self._fields() == other._fields()
+
+    def _fields(self) -> tuple[object, ...]:
+        return (
+            self.method,
+            self.url,
+            self.path,
+            self.query,
+            self.headers,
+            self.body,
+            self.keep_alive,
+            self.http_1_0,
+            self.upgrades,
+            self.answer_headers,
+        )
 
     def given_id(self) -> bytes | None:
         """Return the client's own `x-request-id`; None where there is none, or one with odd or too many characters."""
@@ -72,7 +115,7 @@ class IncomingRequest(msgspec.Struct, gc=False):
         return b"".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RefusedRequest:
     """A request that could not be read to its end; the connection closes after the answer.
 
@@ -91,7 +134,7 @@ class RefusedRequest:
     head_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EncodedRequest:
     """A request whose body came compressed, and has to be decoded before it is answered.
 

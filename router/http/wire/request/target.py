@@ -1,9 +1,8 @@
 """Reads a request's target: a path in one spelling, however it was written, and the query (RFC 9112, section 3.2)."""
 
 import re
+from typing import final
 from urllib.parse import unquote_to_bytes
-
-import msgspec
 
 USUAL = frozenset(
     {
@@ -36,7 +35,8 @@ class TargetError(Exception):
     """The target cannot be served; the message is for the client."""
 
 
-class RequestTarget(msgspec.Struct, gc=False):
+@final
+class RequestTarget:
     """A request's target.
 
     Attributes:
@@ -46,9 +46,26 @@ class RequestTarget(msgspec.Struct, gc=False):
         url: path and query, as sent on to a replica.
     """
 
-    path: bytes
-    query: bytes
-    url: bytes
+    __slots__ = ("path", "query", "url")
+
+    def __init__(
+        self,
+        path: bytes,
+        query: bytes,
+        url: bytes,
+    ) -> None:
+        self.path = path
+        self.query = query
+        self.url = url
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RequestTarget) and self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash(self._fields())
+
+    def _fields(self) -> tuple[bytes, bytes, bytes]:
+        return self.path, self.query, self.url
 
 
 def read_target(sent: bytes) -> RequestTarget:

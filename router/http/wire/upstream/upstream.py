@@ -28,8 +28,8 @@ def _nowhere(data: bytes) -> None:
     del data
 
 
-class UpstreamConnection(asyncio.Protocol):
-    """One connection to a replica.
+class UpstreamConnection:
+    """One connection to a replica: an `asyncio.Protocol`, but for the base class, which compiled classes cannot have.
 
     Attributes:
         pool: the pool it belongs to.
@@ -80,6 +80,9 @@ class UpstreamConnection(asyncio.Protocol):
         """Keep the transport and count the connection as open."""
         self.transport = cast("asyncio.Transport", transport)
         self.pool.open += 1
+
+    def eof_received(self) -> None:
+        """Have the transport close the connection, as the replica sends nothing more."""
 
     def send(self, receiver: Receiver, head: bytes, body: bytes) -> None:
         """Send a request; its answer goes to `receiver`."""
@@ -321,9 +324,10 @@ class UpstreamPool:
         """
         loop = asyncio.get_running_loop()
         endpoint = self.endpoint
+        connection = UpstreamConnection(self)
         async with asyncio.timeout(self._connect_timeout_s):
-            _, connection = await loop.create_connection(
-                lambda: UpstreamConnection(self),
+            await loop.create_connection(
+                lambda: cast("asyncio.Protocol", connection),
                 endpoint.host,
                 endpoint.http_port,
                 ssl=client_context(endpoint.access.ca_file) if self._tls_name else None,
