@@ -11,6 +11,7 @@ from router.dispatch.resends import ALL_FAILED
 from router.dispatch.ticket import Fault, Ticket
 from router.estimator.expectation import Usage
 from router.flow_control.verdict import Reject, reject
+from router.http.api.answers.usage import UNKNOWN
 from router.http.api.error_status import FAULTS
 from router.http.api.repeatable import is_repeatable
 from router.http.connection.client import Client
@@ -100,7 +101,7 @@ class Failover(ABC):
         """Act on a replica that has taken in most of what was sent to it."""
 
     @abstractmethod
-    def _end(self, outcome: Outcome, usage: Usage = ...) -> None:
+    def _end(self, outcome: Outcome, usage: Usage = UNKNOWN) -> None:
         """Give back the request's reservations and count its outcome; called exactly once."""
 
     @abstractmethod

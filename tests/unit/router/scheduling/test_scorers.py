@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from router.dispatch.dispatcher import Dispatcher
+from router.dispatch.engine import SharedEngine
 from router.estimator.expectation import Usage
 from router.outcome import Outcome
 from router.prompt.canonical import Prompt
@@ -30,7 +31,12 @@ def _frozen(*states: object) -> bytes:
     """Return objects, with all they refer to, as bytes that are equal if nothing has changed."""
     out = BytesIO()
     pickler = pickle.Pickler(out)
-    pickler.dispatch_table = {**dispatch_table, memoryview: lambda view: (bytes, (view.tobytes(),))}
+    pickler.dispatch_table = {
+        **dispatch_table,
+        memoryview: lambda view: (bytes, (view.tobytes(),)),
+        # The other models of a server hear of it by this record; no scorer reads that.
+        SharedEngine: lambda engine: (tuple, ([engine.load, engine.pending],)),
+    }
     pickler.dump(states)
     return out.getvalue()
 
