@@ -152,8 +152,8 @@ class Front:
                 client, incoming, error.outcome, str(error), tenant=tenant.name, model=error.model, param=error.param
             )
             return None
-        except EnvelopeError as error:
-            self._answers.refuse(client, incoming, Outcome.INVALID_JSON, str(error), tenant=tenant.name)
+        except EnvelopeError as unreadable:
+            self._answers.refuse(client, incoming, Outcome.INVALID_JSON, str(unreadable), tenant=tenant.name)
             return None
         if kind is Body.NONE:
             incoming.query, incoming.url = with_model(incoming.query, model)

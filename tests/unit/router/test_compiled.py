@@ -1,5 +1,6 @@
 """Which form of the request path runs: compiled code that fits the sources, else the sources."""
 
+import ast
 import importlib.util
 import json
 import os
@@ -96,3 +97,23 @@ def test_the_form_that_runs_is_the_one_that_is_told(module: str) -> None:
     assert spec is not None
     assert spec.origin is not None
     assert spec.origin.endswith(".py") == (router.FORM != "compiled")
+
+
+def _reused_names(function: ast.AST) -> list[str]:
+    """Return the names that a function gives to exceptions of several kinds."""
+    kinds: dict[str, set[str]] = {}
+    for node in ast.walk(function):
+        if isinstance(node, ast.ExceptHandler) and node.name and node.type is not None:
+            kinds.setdefault(node.name, set()).add(ast.unparse(node.type))
+    return [name for name, types in kinds.items() if len(types) > 1]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_each_kind_of_exception_has_a_name_of_its_own(module: str) -> None:
+    """The compiler gives a variable its first type: a second kind of exception under its name is a TypeError."""
+    functions = [
+        node
+        for node in ast.walk(ast.parse((ROOT / module).read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert {node.name: names for node in functions if (names := _reused_names(node))} == {}

@@ -174,8 +174,8 @@ class UpstreamConnection:
                 return
             try:
                 head = parse_head(data[start:end], to_head_request=receiver.head_request)
-            except HeadError as error:
-                self._fail(f"sent a broken response head: {error}")
+            except HeadError as unreadable:
+                self._fail(f"sent a broken response head: {unreadable}")
                 return
             start = end + 4
             if head.status not in INFORMATIONAL:
