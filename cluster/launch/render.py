@@ -101,7 +101,7 @@ def _on_this_cluster(command: str, launch: LaunchSpec) -> str:
     command = command.replace(f"{DEFAULT_VENV}/", f"{launch.venv}/")
     if launch.env and " start " in command:
         exports = " ".join(f"{key}={shlex.quote(value)}" for key, value in launch.env.items())
-        command = f"export {exports}; {command}"
+        command = command.replace("ulimit ", f"export {exports}; ulimit ", 1)  # after ours, so that theirs win
     return command
 
 

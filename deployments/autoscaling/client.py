@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from cluster.autoscaling.scaling_view import ScalingView
 
 PUSH_S: Final = 0.5
-"""Seconds between two reports of a replica."""
+"""Seconds between two looks at a replica's figures; changed ones are sent."""
+UNCHANGED_S: Final = 2.0
+"""Seconds after which unchanged figures are sent again: the autoscaler forgets a replica that is silent for 5 s."""
 CALL_TIMEOUT_S: Final = 2.0
 """Seconds after which a call of the actor fails."""
 
@@ -70,7 +72,7 @@ class ScalingClient:
 
 
 class ReplicaPush:
-    """Sends a replica's figures every `PUSH_S` until `leave`; used from one event loop.
+    """Sends a replica's figures until `leave`, each change within `PUSH_S`; used from one event loop.
 
     Args:
         client: sends to the autoscaler.
@@ -95,7 +97,14 @@ class ReplicaPush:
         await self._client.replica_left(self._replica_id, self._model)
 
     async def _push(self) -> None:
+        loop = asyncio.get_running_loop()
+        sent, sent_s = None, 0.0
         while True:
-            with suppress(ClusterError):  # the actor restarts and gets the next report
-                await self._client.replica(self._replica_id, self._model, self._figures())
+            figures = self._figures()
+            if figures != sent or loop.time() - sent_s >= UNCHANGED_S:
+                sent, sent_s = figures, loop.time()
+                try:
+                    await self._client.replica(self._replica_id, self._model, figures)
+                except ClusterError:
+                    sent = None  # the actor restarts, and gets the next report
             await asyncio.sleep(PUSH_S)

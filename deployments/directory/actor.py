@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from deployments.directory.lease_table import LEASE_S, LeaseTable
+from deployments.directory.lease_table import LEASE_S, RENEW_S, LeaseTable
 from deployments.directory.membership import Member, View
 
 SWEEP_S: Final = 0.2
-"""Seconds between two checks of the leases: a dead member is gone within `LEASE_S` plus this."""
+"""Least seconds between two checks of the leases: a dead member is gone within `LEASE_S` plus this."""
 POLL_S: Final = 10.0
 """Seconds after which a watch returns even if nothing changed."""
 LINGER_S: Final = 60.0
@@ -30,6 +30,7 @@ class Directory:
     """
 
     def __init__(self, lease_s: float = LEASE_S, linger_s: float = LINGER_S) -> None:
+        self._lease_s = lease_s
         self._table = LeaseTable(secrets.token_hex(8), time.monotonic(), lease_s)
         self._changed: asyncio.Event | None = None
         self._sweeper: asyncio.Task[None] | None = None
@@ -39,6 +40,17 @@ class Directory:
     async def announce(self, member: Member) -> bool:
         """Give or renew a lease; False: this member has withdrawn."""
         return bool(self._change(lambda now_s: self._table.announce(member, now_s)))
+
+    async def hold(self, member: Member, hold_s: float = RENEW_S) -> bool:
+        """Give or renew a lease, and return after `hold_s` seconds; at once and False: this member has withdrawn.
+
+        The caller keeps one such call under way. It fails at once when the directory dies, so that the member can
+        announce itself to the next one.
+        """
+        if not await self.announce(member):
+            return False
+        await asyncio.sleep(hold_s)
+        return True
 
     async def withdraw(self, key: str) -> None:
         """End a member's lease at once."""
@@ -70,16 +82,18 @@ class Directory:
         if self._changed is None or self._sweeper is None:
             self._changed = asyncio.Event()
             self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
-        before = self._table.view().version
+        before = self._table.version
         result = change(time.monotonic())
-        if self._table.view().version != before:
+        if self._table.version != before:
             self._changed.set()
             self._changed = asyncio.Event()
         return result
 
     async def _sweep(self) -> None:
+        # A lease that is given later ends later than `LEASE_S` from now, so nothing ends while this sleeps.
         while True:
-            await asyncio.sleep(SWEEP_S)
+            wait_s = self._table.next_end_s() - time.monotonic()
+            await asyncio.sleep(min(max(wait_s, SWEEP_S), self._lease_s))
             self._change(self._table.advance)
 
     def _end_when_unused(self, linger_s: float) -> None:

@@ -1,7 +1,7 @@
 """How members talk to the directory: a client, a lease that renews itself, and following changes.
 
-The directory may die at any time: replicas and gateways announce themselves again every second, and gateways use their
-last view until then.
+The directory may die at any time: replicas and gateways announce themselves again at once, and gateways use their last
+view until then.
 """
 
 import asyncio
@@ -17,7 +17,9 @@ from deployments.directory.lease_table import RENEW_S
 from deployments.directory.membership import Member, View, member_id
 
 CALL_TIMEOUT_S: Final = 2.0
-"""Seconds after which a call without an answer has failed; a watch may take `POLL_S` longer."""
+"""Seconds after which a call without an answer has failed; a watch may take `POLL_S` longer, a hold `RENEW_S`."""
+CHECK_S: Final = 1.0
+"""Seconds between two checks of a member's health: within them a member that is not well leaves the directory."""
 RETRY_S: Final = 0.1
 """Pause, in seconds, before a failed call is repeated."""
 
@@ -43,6 +45,10 @@ class DirectoryClient:
     async def announce(self, member: Member) -> bool:
         """Give or renew a member's lease; return False if the member has withdrawn before."""
         return bool(await self._call(CALL_TIMEOUT_S, "announce", member))
+
+    async def hold(self, member: Member) -> bool:
+        """Give or renew a member's lease and return after `RENEW_S`; return False if the member has withdrawn."""
+        return bool(await self._call(RENEW_S + CALL_TIMEOUT_S, "hold", member))
 
     async def withdraw(self, key: str) -> None:
         """End a member's lease at once."""
@@ -78,8 +84,8 @@ def view_now(application: str) -> View:
 class Membership(Protocol):
     """What a member needs of a directory: `DirectoryClient`, or anything else that keeps leases."""
 
-    async def announce(self, member: Member) -> bool:
-        """Give or renew a member's lease; return False if the member has withdrawn before."""
+    async def hold(self, member: Member) -> bool:
+        """Give or renew a member's lease and return after `RENEW_S`; return False if the member has withdrawn."""
         ...
 
     async def withdraw(self, key: str) -> None:
@@ -93,7 +99,7 @@ class Announcement:
     Args:
         directory: where to announce the member.
         member: what to announce.
-        check_health: awaited before each renewal; raises when the member is not well, which ends its lease.
+        check_health: awaited every `CHECK_S`; raises when the member is not well, which ends its lease.
     """
 
     def __init__(self, directory: Membership, member: Member, check_health: Callable[[], Awaitable[None]]) -> None:
@@ -110,20 +116,30 @@ class Announcement:
 
     async def _renew(self) -> None:
         key = member_id(self._member)
-        while True:
-            try:
-                await self._check_health()
-            except Exception as error:  # noqa: BLE001 - any failure means that no more requests should come here
-                _log.error("not well; leaving the directory", member=key, reason=repr(error))
-                await self._say_goodbye()
-                return
-            try:
-                await self._directory.announce(self._member)
-            except ClusterError as error:
-                _log.warning("the directory is away", member=key, reason=str(error))
-                await asyncio.sleep(RETRY_S)
-                continue
-            await asyncio.sleep(RENEW_S)
+        call: asyncio.Task[bool] | None = None
+        try:
+            while True:
+                try:
+                    await self._check_health()
+                except Exception as error:  # noqa: BLE001 - any failure means that no more requests should come here
+                    _log.error("not well; leaving the directory", member=key, reason=repr(error))
+                    await self._say_goodbye()
+                    return
+                if call is None:
+                    call = asyncio.get_running_loop().create_task(self._directory.hold(self._member), name="hold")
+                await asyncio.wait({call}, timeout=CHECK_S)
+                if not call.done():
+                    continue
+                ended, call = call, None
+                try:
+                    if not ended.result():
+                        await asyncio.sleep(CHECK_S)
+                except ClusterError as error:
+                    _log.warning("the directory is away", member=key, reason=str(error))
+                    await asyncio.sleep(RETRY_S)
+        finally:
+            if call is not None:
+                call.cancel()
 
     async def _say_goodbye(self) -> None:
         try:

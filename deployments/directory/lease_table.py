@@ -1,6 +1,7 @@
 """The directory's lease table: its members and when each one's lease ends. Pure: the time is passed in."""
 
 from dataclasses import dataclass
+from math import inf
 
 from deployments.directory.membership import GatewayEndpoint, Member, View, member_id
 from router.replicas.endpoint import Endpoint
@@ -11,8 +12,12 @@ LEASE_S = 5.0
 Gateways notice a dead replica sooner, by its connections and its telemetry. The lease is the last resort, so it is
 longer than a garbage collection or a busy second of the member's process.
 """
-RENEW_S = 1.0
-"""Seconds between two announcements of a member: four may be lost before its lease ends."""
+RENEW_S = 2.0
+"""Seconds between two renewals of a member: one may be lost before its lease ends.
+
+Each is a call that the directory holds this long, so a member whose directory dies notices at once, and announces
+itself to the next one within milliseconds of its start.
+"""
 
 
 @dataclass(slots=True)
@@ -75,6 +80,20 @@ class LeaseTable:
             self._version += 1
         for key in [key for key, until_s in self._withdrawn_until_s.items() if until_s <= now_s]:
             del self._withdrawn_until_s[key]
+
+    @property
+    def version(self) -> int:
+        """The version of the view; grows with every change."""
+        return self._version
+
+    def next_end_s(self) -> float:
+        """Return when the next thing ends by itself: a lease, the time to settle, or the memory of a withdrawal.
+
+        Infinite: nothing does.
+        """
+        ends_s = [lease.expires_s for lease in self._leases.values()]
+        ends_s += self._withdrawn_until_s.values()
+        return min(ends_s if self._settled else [*ends_s, self._settles_s], default=inf)
 
     def _drop(self, keys: list[str], now_s: float) -> None:
         for key in keys:

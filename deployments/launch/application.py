@@ -133,12 +133,24 @@ class Launch:
         """
         return while_own_cluster_lives(self._progress)
 
-    def _progress(self) -> Progress:
+    def models(self) -> Mapping[str, ModelProgress]:
+        """Return each model's progress, by name: one question to Ray Serve, for looking again and again.
+
+        Raises:
+            ClusterUnreachableError: the Ray cluster that `start` started has ended.
+            ClusterError: the application failed for good, or is gone.
+        """
+        return while_own_cluster_lives(lambda: self._models(self._state()))
+
+    def _state(self) -> ray_api.ApplicationState:
         state = ray_api.application_state(self._name)
         if state is None:
             raise ClusterError(f"{self._name} is no longer on the cluster: somebody deleted it")
         if state.status == "DEPLOY_FAILED":
             raise ClusterError(f"{self._name} did not start: {why_failed(state)}")
+        return state
+
+    def _models(self, state: ray_api.ApplicationState) -> dict[str, ModelProgress]:
         models = {}
         for model in self._spec.models:
             found = state.deployments.get(app.deployment_name(model.name))
@@ -149,6 +161,11 @@ class Launch:
             is_counted = model.replicas.is_autoscaled or state.status == "RUNNING"
             wanted = found.wanted if found and is_counted else model.replicas.min
             models[model.name] = ModelProgress(ready, wanted, reason_in(message))
+        return models
+
+    def _progress(self) -> Progress:
+        state = self._state()
+        models = self._models(state)
         view = self._view()
         url = ""
         unmet: tuple[str, ...] = ()

@@ -10,7 +10,11 @@ import httpx
 
 
 def direct_client(
-    *, timeout: float | httpx.Timeout, base_url: str = "", headers: Mapping[str, str] | None = None
+    *,
+    timeout: float | httpx.Timeout,
+    base_url: str = "",
+    headers: Mapping[str, str] | None = None,
+    reads_certificates: bool = True,
 ) -> httpx.Client:
     """Return an HTTP client that uses no proxy. As everywhere, `SSL_CERT_FILE` names the certificates to trust.
 
@@ -18,9 +22,12 @@ def direct_client(
         timeout: seconds, or a limit for each phase.
         base_url: what relative URLs are relative to.
         headers: sent with each request.
+        reads_certificates: read the certificates to trust, which takes tens of milliseconds; HTTPS needs them.
     """
     # httpx reads the variables for proxies only where it makes the transport itself.
-    return httpx.Client(base_url=base_url, headers=headers, timeout=timeout, transport=httpx.HTTPTransport())
+    return httpx.Client(
+        base_url=base_url, headers=headers, timeout=timeout, transport=httpx.HTTPTransport(verify=reads_certificates)
+    )
 
 
 def direct_get(url: str, timeout_s: float, headers: Mapping[str, str] | None = None) -> httpx.Response:
@@ -29,5 +36,6 @@ def direct_get(url: str, timeout_s: float, headers: Mapping[str, str] | None = N
     Raises:
         httpx.HTTPError: nothing answers there in time.
     """
-    with direct_client(timeout=timeout_s, headers=headers) as client:
+    is_https = url.lower().startswith("https:")
+    with direct_client(timeout=timeout_s, headers=headers, reads_certificates=is_https) as client:
         return client.get(url)

@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import RayError
 
 from cluster.errors import ClusterError, ClusterUnreachableError
-from cluster.ray_settings import DEATH_TIMEOUTS
+from cluster.ray_settings import DEATH_TIMEOUTS, PACE, UNSEEN
 from deployments.ray_api.errors import ray_errors
 from deployments.ray_api.head import ask_head
 
@@ -38,7 +38,7 @@ def start_local(cpus: float, *, quiet: bool = True) -> None:
     os.environ.setdefault(
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
     )  # Ray 2.60 warns unless this is set; 0 is its future default
-    for name, value in DEATH_TIMEOUTS.items():
+    for name, value in {**DEATH_TIMEOUTS, **PACE, **UNSEEN}.items():
         os.environ.setdefault(name, value)
     _quieten(quiet=quiet)
     _init(

@@ -2,6 +2,7 @@
 
 import hmac
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from deployments.engines.interface import AsgiApp, Receive, Scope, Send
@@ -32,6 +33,7 @@ class ReplicaGuard:
 
     def __init__(self, app: AsgiApp, credential: str) -> None:
         self._app = app
+        self._listeners: tuple[Callable[[], None], ...] = ()
         self._authorization = f"Bearer {credential}".encode()
         self._accepted: OrderedDict[bytes, int] = OrderedDict()
         self._in_flight: dict[bytes, int] = {}
@@ -46,6 +48,15 @@ class ReplicaGuard:
     def gateways(self) -> int:
         """Gateways that have requests inside the engine's app now."""
         return len(self._in_flight)
+
+    def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` at each request that is let in; return a function that ends this."""
+        self._listeners = (*self._listeners, callback)
+
+        def stop() -> None:
+            self._listeners = tuple(each for each in self._listeners if each is not callback)
+
+        return stop
 
     def accepted(self, gateway_id: str) -> int:
         """Return how many requests of a gateway have been accepted so far."""
@@ -70,6 +81,8 @@ class ReplicaGuard:
             return
         self._count(gateway_id)
         self._in_flight[gateway_id] = self._in_flight.get(gateway_id, 0) + 1
+        for listener in self._listeners:
+            listener()
         try:
             await self._app(scope, receive, send)
         finally:

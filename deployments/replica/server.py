@@ -119,6 +119,7 @@ class ReplicaServer:
             accepted=self._guard.accepted,
             gateways=lambda: self._guard.gateways if self._guard is not None else 0,
             residency=self._residency,
+            when_work_comes=self._guard.listen,
         )
         self._telemetry = TelemetryServer(service, self._host)
         await self._telemetry.start()

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from math import inf
 from typing import Final
 
 import grpc
@@ -21,7 +23,7 @@ SILENT_S: Final = 0.8
 STALE_S: Final = 3.0
 """Seconds without a report after which the stream itself is closed and reopened."""
 SWEEP_S: Final = 0.1
-"""Seconds between two checks for silent replicas."""
+"""Least seconds between two checks for silent replicas."""
 FIRST_RETRY_S: Final = 0.05
 """Pause, in seconds, before a stream that worked is reopened; doubled for each attempt without a report."""
 MAX_RETRY_S: Final = 1.0
@@ -58,17 +60,18 @@ class _Watch:
         self._on_report = on_report
         self._loop = asyncio.get_running_loop()
         self._heard_s = self._loop.time()
-        self._is_known = False
+        self._last: LoadReport | None = None
         self._was_refused = False
         self._call: grpc.aio.UnaryStreamCall[pb.WatchRequest, pb.Report] | None = None
         self._task = self._loop.create_task(self._run(), name=f"telemetry {endpoint.replica_id}")
 
-    def sweep(self, now_s: float) -> None:
-        """Check whether the replica has fallen silent; call it every `SWEEP_S`."""
-        if self._is_known and now_s - self._heard_s > SILENT_S:
+    def sweep(self, now_s: float) -> float:
+        """Check whether the replica has fallen silent, and return when the next check is due."""
+        if self._last is not None and now_s - self._heard_s > SILENT_S:
             self._forget()
         if self._call is not None and now_s - self._heard_s > STALE_S:
             self._call.cancel()
+        return self._heard_s + SILENT_S if self._last is not None else self._heard_s + STALE_S
 
     def stop(self) -> asyncio.Task[None]:
         """Close the stream; await the returned task to be sure."""
@@ -99,7 +102,7 @@ class _Watch:
                 finally:
                     if self._call is not None:
                         self._call.cancel()
-                was_known = self._is_known
+                was_known = self._last is not None
                 self._forget()
                 retry_s = FIRST_RETRY_S if was_known else min(retry_s * 2, MAX_RETRY_S)
                 await asyncio.sleep(retry_s)
@@ -114,8 +117,11 @@ class _Watch:
             last = report.sequence
             body = report.WhichOneof("body")
             if body == "load":
-                self._is_known = True
-                self._on_report(self.endpoint.replica_id, _load_report(report))
+                self._last = _load_report(report)
+                self._on_report(self.endpoint.replica_id, self._last)
+            elif body is None and self._last is not None:  # the replica lives, and its load is unchanged
+                self._last = replace(self._last, sequence=report.sequence)
+                self._on_report(self.endpoint.replica_id, self._last)
             elif body == "delta":
                 self._apply(read_delta(report.delta))
             elif body == "snapshot":
@@ -142,8 +148,8 @@ class _Watch:
             raise _StreamBroken(f"delta {delta.sequence} does not follow what is known")
 
     def _forget(self) -> None:
-        if self._is_known:
-            self._is_known = False
+        if self._last is not None:
+            self._last = None
             self._on_report(self.endpoint.replica_id, None)
 
 
@@ -203,11 +209,12 @@ class TelemetryClient:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _sweep(self) -> None:
+        # A replica that is heard meanwhile is silent no sooner than `SILENT_S` from now.
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(SWEEP_S)
-            for watch in self._watches.values():
-                watch.sweep(loop.time())
+            now_s = loop.time()
+            due_s = min((watch.sweep(now_s) for watch in self._watches.values()), default=inf)
+            await asyncio.sleep(min(max(due_s - now_s, SWEEP_S), SILENT_S))
 
 
 def _load_report(report: pb.Report) -> LoadReport:

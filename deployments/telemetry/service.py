@@ -22,10 +22,13 @@ MIN_INTERVAL_S: Final = 0.05
 DEFAULT_INTERVAL_S: Final = 0.1
 """Shortest time, in seconds, between two load reports to a gateway that asks for no interval."""
 MAX_SILENCE_S: Final = 0.4
-"""Longest time, in seconds, without a load report, even if nothing changed.
+"""Longest time, in seconds, without a report, even if nothing changed.
 
 Gateways count a replica as silent after twice this time.
 """
+
+Listen = Callable[[Callable[[], None]], Callable[[], None]]
+"""Takes a function to call at each event, and returns one that ends this."""
 
 
 class TelemetryService(pb_grpc.TelemetryServicer):
@@ -35,10 +38,11 @@ class TelemetryService(pb_grpc.TelemetryServicer):
         replica_id: unique for this life of the replica.
         model: the model it serves.
         credential: the cluster's internal credential, which gateways must show.
-        stats: returns the engine's state now; called up to 20 times a second for each gateway.
+        stats: returns the engine's state now; called up to 20 times a second for each gateway while there is work.
         accepted: returns how many requests from the gateway with an id were accepted.
         gateways: returns how many gateways have requests here now.
         residency: which prompt chunks the engine's cache holds; None: not known.
+        when_work_comes: says when a request comes, so that an idle engine need not be looked at to see it; None: it is.
     """
 
     def __init__(  # noqa: PLR0913 - all that is reported
@@ -51,6 +55,7 @@ class TelemetryService(pb_grpc.TelemetryServicer):
         accepted: Callable[[str], int],
         gateways: Callable[[], int],
         residency: ReplicaResidency | None = None,
+        when_work_comes: Listen | None = None,
     ) -> None:
         self._replica_id = replica_id
         self._model = model
@@ -59,6 +64,7 @@ class TelemetryService(pb_grpc.TelemetryServicer):
         self._accepted = accepted
         self._gateways = gateways
         self._residency = residency
+        self._when_work_comes = when_work_comes
 
     async def Watch(  # noqa: N802 - the name in the .proto
         self, request: pb.WatchRequest, context: "grpc.aio.ServicerContext[pb.WatchRequest, pb.Report]"
@@ -77,21 +83,30 @@ class TelemetryService(pb_grpc.TelemetryServicer):
         yield pb.Report(sequence=sequence, hello=hello)
         residency = self._residency if request.residency and request.cut_version == CUT_VERSION else None
         changed = asyncio.Event()
-        stop_listening = residency.listen(changed.set) if residency is not None else _nothing
+        sources = [residency.listen if residency is not None else None, self._when_work_comes]
+        stop_listening = [listen(changed.set) for listen in sources if listen is not None]
         stream = _ResidencyStream(residency.log if residency is not None else None)
         loop = asyncio.get_running_loop()
-        last, sent_s, due_s = None, 0.0, loop.time()
+        last, sent_s, due_s, looked_s = None, 0.0, loop.time(), -interval_s
         try:
             while True:
                 now_s = loop.time()
-                if now_s >= due_s:
-                    due_s = now_s + interval_s
-                    load = self._load(request.gateway_id)
-                    if load != last or due_s - sent_s > MAX_SILENCE_S:
-                        sequence += 1
-                        last, sent_s = load, now_s
-                        yield pb.Report(sequence=sequence, load=load)
+                if changed.is_set():
+                    due_s = min(due_s, looked_s + interval_s)
                 changed.clear()
+                if now_s >= due_s:
+                    load = self._load(request.gateway_id)
+                    if load != last:
+                        sequence += 1
+                        sent_s = now_s
+                        yield pb.Report(sequence=sequence, load=load)
+                    elif now_s + interval_s - sent_s > MAX_SILENCE_S:
+                        sequence += 1
+                        sent_s = now_s
+                        yield pb.Report(sequence=sequence)  # the load is still the last one
+                    calm = load == last and self._is_idle(load)
+                    last, looked_s = load, now_s
+                    due_s = sent_s + MAX_SILENCE_S if calm else now_s + interval_s
                 for report in stream.new_reports():
                     sequence += 1
                     report.sequence = sequence
@@ -100,7 +115,12 @@ class TelemetryService(pb_grpc.TelemetryServicer):
                     async with asyncio.timeout_at(due_s):
                         await changed.wait()
         finally:
-            stop_listening()
+            for stop in stop_listening:
+                stop()
+
+    def _is_idle(self, load: pb.Load) -> bool:
+        """Return whether only a request can change an engine's load, and its coming is told."""
+        return self._when_work_comes is not None and not (load.running or load.waiting or load.gateways)
 
     def _load(self, gateway_id: str) -> pb.Load:
         stats = self._stats()
@@ -145,10 +165,6 @@ class _ResidencyStream:
         else:
             for delta in deltas:
                 yield pb.Report(delta=delta_message(delta))
-
-
-def _nothing() -> None:
-    pass
 
 
 class TelemetryServer:

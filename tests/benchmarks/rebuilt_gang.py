@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import httpx
 
 import deployments.ray_api as ray_api
-from cluster.ray_settings import DEATH_TIMEOUTS
+from cluster.ray_settings import DEATH_TIMEOUTS, PACE
 from tests.integration.cluster.running_application import RunningApplication, free_port, sim_spec
 from tests.integration.gangs.racks import Racks
 
@@ -36,7 +36,7 @@ class RebuiltGang:
 def rebuilt_gang() -> dict[str, float]:
     """Stand a gang of two nodes up, kill one of them, and wait for the next answer; seconds."""
     folder = tempfile.mkdtemp(prefix="rackserve-", dir="/tmp")
-    os.environ.update(DEATH_TIMEOUTS)
+    os.environ.update({**DEATH_TIMEOUTS, **PACE})
     os.environ.update(RAY_TMPDIR=folder, RAY_USAGE_STATS_ENABLED="0")
     racks = Racks(head_cpus=8)
     try:

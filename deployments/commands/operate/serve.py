@@ -121,7 +121,7 @@ def watch(launch: Launch, console: Console, is_stopping: Callable[[], bool]) -> 
             continue
         checked_s = time.monotonic()
         try:
-            progress = launch.progress()
+            models = launch.models()
         except ClusterUnreachableError:
             if is_stopping():
                 return
@@ -132,7 +132,7 @@ def watch(launch: Launch, console: Console, is_stopping: Callable[[], bool]) -> 
                 raise
             continue
         missed = 0
-        for name, model in progress.models.items():
+        for name, model in models.items():
             if last.get(name, model.wanted) != model.ready:
                 console.print(f"{name}: {model.ready} of {model.wanted} replicas ready {model.message}".rstrip())
             last[name] = model.ready

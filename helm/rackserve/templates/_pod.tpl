@@ -101,6 +101,29 @@ enableServiceLinks: false
   value: /home/rackserve
 - name: RAY_USAGE_STATS_ENABLED
   value: "0"
+{{- /* cluster/ray_settings.py: Ray looks less often at what rarely changes here */}}
+- name: RAY_SERVE_CONTROL_LOOP_INTERVAL_S
+  value: "0.5"
+- name: RAY_SERVE_METRICS_EXPORT_INTERVAL_MS
+  value: "5000"
+- name: RAY_event_stats
+  value: "0"
+- name: RAY_raylet_check_gc_period_milliseconds
+  value: "1000"
+- name: RAY_memory_monitor_refresh_ms
+  value: "1000"
+- name: RAY_kill_idle_workers_interval_ms
+  value: "1000"
+- name: RAY_local_fs_monitor_interval_ms
+  value: "1000"
+- name: RAY_object_manager_timer_freq_ms
+  value: "1000"
+- name: RAY_LOG_MONITOR_MANY_FILES_THRESHOLD
+  value: "0"
+- name: LOG_NAME_UPDATE_INTERVAL_S
+  value: "5"
+- name: EVENT_AGENT_REPORT_INTERVAL_SECONDS
+  value: "1"
 {{- if eq .component "head" }}
 {{- /* cluster/ray_settings.py: a dead node is known within 9 s in place of 64 s */}}
 - name: RAY_health_check_initial_delay_ms

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cluster.ray_settings import DEATH_TIMEOUTS, NODE_DEATH_SEEN_S
+from cluster.ray_settings import DEATH_TIMEOUTS, NODE_DEATH_SEEN_S, PACE
 
 
 def test_a_node_that_answers_nothing_is_dead_within_the_bound() -> None:
@@ -12,8 +12,8 @@ def test_a_node_that_answers_nothing_is_dead_within_the_bound() -> None:
     assert checks * (seconds["timeout_ms"] + seconds["period_ms"]) <= NODE_DEATH_SEEN_S
 
 
-def test_the_helm_charts_head_has_them_too() -> None:
+def test_the_helm_charts_pods_have_them_too() -> None:
     """The template repeats them; this keeps it in step."""
     template = (Path(__file__).parents[3] / "helm/rackserve/templates/_pod.tpl").read_text()
-    for name, value in DEATH_TIMEOUTS.items():
+    for name, value in {**DEATH_TIMEOUTS, **PACE}.items():
         assert f'- name: {name}\n  value: "{value}"\n' in template

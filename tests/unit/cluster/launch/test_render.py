@@ -11,7 +11,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from cluster.launch.problems import launch_problems
 from cluster.launch.render import MARK, render, setup_commands, template_name
-from cluster.ray_settings import DEATH_TIMEOUTS
+from cluster.ray_settings import DEATH_TIMEOUTS, PACE, UNSEEN
 from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.launch_spec import LaunchSpec
@@ -130,6 +130,15 @@ def test_setting_up_by_hand_and_by_rackserve_is_the_same(provider: str) -> None:
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
+def test_every_node_is_calm_while_nothing_happens(provider: str) -> None:
+    """Head and workers of each file get the settings by which Ray's own processes look less often."""
+    config = rendered(spec_of(provider))[1]
+    for key in ("head_start_ray_commands", "worker_start_ray_commands"):
+        for setting in {**PACE, **UNSEEN}.items():
+            assert f" {'='.join(setting)}" in config[key][-1]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_heads_see_a_nodes_death_in_time(provider: str) -> None:
     """Each file gives Ray the death timeouts that RackServe uses everywhere."""
     start = rendered(spec_of(provider))[1]["head_start_ray_commands"][-1]
@@ -231,7 +240,7 @@ def test_environment_and_place_of_the_installation_reach_every_command() -> None
     config = rendered(spec_of("onprem", was="workers:", put=put))[1]
     for key in ("head_start_ray_commands", "worker_start_ray_commands"):
         start = config[key][-1]
-        assert start.startswith("export HF_HOME='/shared/my models'; ")
+        assert "; export HF_HOME='/shared/my models'; ulimit " in start  # after the file's own: the operator's win
         assert "/opt/rackserve/bin/ray start" in start
     assert "~/rackserve/" not in yaml.dump(config)
 
