@@ -32,8 +32,7 @@ PACE: Final[Mapping[str, str]] = {
     "LOG_NAME_UPDATE_INTERVAL_S": "5",
     "EVENT_AGENT_REPORT_INTERVAL_SECONDS": "1",
 }
-"""How often Ray's processes look at what rarely changes here; for every node. Ray's defaults take most of an idle core's
-share: `make bench-idle`.
+"""How often Ray's processes look at what rarely changes here; for every node. `make bench-idle` measures the gain.
 
 - Serve's control loop, 0.1 s by default, asks GCS three questions each time. At 0.5 s a start takes about a second
   longer in all, and a changed target of the autoscaler is obeyed up to 0.4 s later.
@@ -52,8 +51,9 @@ UNSEEN: Final[Mapping[str, str]] = {
     "RAY_enable_metrics_collection": "0",
     "RAY_task_events_report_interval_ms": "0",
 }
-"""Switches off what Ray records for its dashboard and for a Prometheus of its own; for nodes of clusters whose dashboard
-is off. RackServe's own metrics are the gateways'. Not under Helm, where KubeRay runs the dashboard.
+"""Switches off what Ray records for its dashboard and for metrics of its own, on nodes of clusters without a dashboard.
+
+RackServe's own metrics are the gateways'. Not under Helm, where KubeRay runs the dashboard.
 """
 
 NODE_DEATH_SEEN_S: Final = 10.0

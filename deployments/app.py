@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import deployments.ray_api as ray_api
 from cluster.autoscaling.targets import AutoscalingTargets
@@ -53,6 +53,10 @@ They are set to these values before a deployment's version is computed, so that 
 """
 
 
+OTHERS_SERVE_PORT: Final = 8001
+"""Port of Serve's own HTTP where Serve is started by others, who always give it one: `serve run`."""
+
+
 def build(args: Mapping[str, Any]) -> ray_api.Application:
     """Build the Serve application that a cluster file describes.
 
@@ -63,8 +67,7 @@ def build(args: Mapping[str, Any]) -> ray_api.Application:
         SpecError: the file cannot be read, or has mistakes; lists all of them.
     """
     spec = spec_from(args)
-    if spec.cluster.serve_port:
-        ray_api.default_serve_port(spec.cluster.serve_port)
+    ray_api.default_serve_port(spec.cluster.serve_port or OTHERS_SERVE_PORT)
     return compose(spec)
 
 

@@ -21,11 +21,11 @@ class ClusterSettings(Part):
 
     Attributes:
         name: name of the Serve application, shown in `rackserve status`.
-        serve_port: Ray Serve's own HTTP port, for control and health checks only; apps never use it.
+        serve_port: Ray Serve's own HTTP port, for health checks only; apps never use it. 0: it has none.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")] = "rackserve"
-    serve_port: Port = 8001
+    serve_port: Port = 0
 
 
 class ReplicaCount(Part):

@@ -40,7 +40,7 @@ class GatewayProcess:
         directory: lists the replicas; this gateway is announced there.
         node_id: the Ray node it runs on; "": not known.
         settings: a digest of what this gateway was started with.
-        load_sink: takes the models' load twice a second; None: it is not sent.
+        load_sink: takes the models' load twice a second while one of them autoscales; None: it is not sent.
         scaling_views: returns the state of autoscaling, by model, for the metrics.
     """
 
@@ -82,6 +82,7 @@ class GatewayProcess:
         )
         self._gateway.tell_scaling(scaling_views)
         self._prompt_models = _reading_prompts(models)
+        self._autoscales = _autoscales(models)
         self._credential = credential
         self._known = LastKnownReplicas()
         self._telemetry: TelemetryClient | None = None
@@ -117,9 +118,7 @@ class GatewayProcess:
         await self._gateway.start()
         if self._tenants is not None:
             self._tenants.start()
-        if self._load_sink is not None:
-            self._load_push = LoadPush(self._load_sink, self._gateway_id, self._gateway.load)
-            self._gateway.when_held(self._load_push.hurry)
+        await self._push_load_if_wanted()
         self._endpoint = endpoint = GatewayEndpoint(
             gateway_id=self._gateway_id,
             host=self._host,
@@ -141,7 +140,9 @@ class GatewayProcess:
         """
         self._gateway.set_models(models)
         self._prompt_models = _reading_prompts(models)
+        self._autoscales = _autoscales(models)
         if self._telemetry is not None:
+            await self._push_load_if_wanted()
             self._apply(self._known.replicas)  # a new model's replicas may have been listed before the model
 
     async def state(self) -> dict[str, Any]:
@@ -179,6 +180,15 @@ class GatewayProcess:
             await self._telemetry.stop()
         await close(self._tracer)
 
+    async def _push_load_if_wanted(self) -> None:
+        """Push the load while a model autoscales, for nobody else wants it."""
+        if self._load_sink is not None and self._autoscales and self._load_push is None:
+            self._load_push = LoadPush(self._load_sink, self._gateway_id, self._gateway.load)
+            self._gateway.when_held(self._load_push.hurry)
+        elif not self._autoscales and self._load_push is not None:
+            push, self._load_push = self._load_push, None
+            await push.stop()
+
     def _wants_residency(self, endpoint: Endpoint) -> bool:
         return Signal.RESIDENCY in endpoint.signals and endpoint.model in self._prompt_models
 
@@ -199,6 +209,10 @@ class GatewayProcess:
 def _tenants_of(spec: GatewaySpec) -> tuple[tuple[TenantSpec, ...], list[str]]:
     """Return the tenants with their keys read, and the files of those keys."""
     return with_keys_read(spec).tenants, [tenant.key_file for tenant in spec.tenants if tenant.key_file]
+
+
+def _autoscales(models: Sequence[ModelSpec]) -> bool:
+    return any(model.replicas.is_autoscaled for model in models)
 
 
 def _reading_prompts(models: Sequence[ModelSpec]) -> frozenset[str]:

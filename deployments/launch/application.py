@@ -27,6 +27,8 @@ from deployments.process.direct_http import direct_get
 
 POLL_S: Final = 0.5
 """Seconds between two looks at the application's progress."""
+LAST_ANSWER_S: Final = 10.0
+"""Most seconds that an answer about replicas is given again while Serve's short status stays the same."""
 LOOK_S: Final = 0.2
 """Seconds between two checks, during a call to Ray, that our own Ray processes are alive."""
 Result = TypeVar("Result")
@@ -92,6 +94,9 @@ class Launch:
         self._name = spec.cluster.name
         self._started_serve = False
         self.is_abandoned = False
+        self._last_words: tuple[tuple[str, str], ...] = ()
+        self._last_models: Mapping[str, ModelProgress] = {}
+        self._last_models_s = 0.0
         self._deployed = False
 
     @property
@@ -134,13 +139,23 @@ class Launch:
         return while_own_cluster_lives(self._progress)
 
     def models(self) -> Mapping[str, ModelProgress]:
-        """Return each model's progress, by name: one question to Ray Serve, for looking again and again.
+        """Return each model's progress, by name, for looking again and again at an application that serves.
+
+        While Serve calls everything well in the same words as before, the answer is the last one for `LAST_ANSWER_S`.
 
         Raises:
             ClusterUnreachableError: the Ray cluster that `start` started has ended.
             ClusterError: the application failed for good, or is gone.
         """
-        return while_own_cluster_lives(lambda: self._models(self._state()))
+        return while_own_cluster_lives(self._models_now)
+
+    def _models_now(self) -> Mapping[str, ModelProgress]:
+        words, now_s = ray_api.status_words(self._name), time.monotonic()
+        is_well = all(status in {"RUNNING", "HEALTHY"} for status, _ in words)
+        if not is_well or words != self._last_words or now_s - self._last_models_s > LAST_ANSWER_S:
+            self._last_models = self._models(self._state())
+            self._last_words, self._last_models_s = words, now_s
+        return self._last_models
 
     def _state(self) -> ray_api.ApplicationState:
         state = ray_api.application_state(self._name)

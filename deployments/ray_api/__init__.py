@@ -12,6 +12,7 @@ from deployments.ray_api.application import (
     application_state,
     delete_application,
     deploy,
+    status_words,
 )
 from deployments.ray_api.cluster import (
     abandon_own_cluster,
@@ -100,6 +101,7 @@ __all__ = [
     "standing_gangs",
     "start_local",
     "start_serve",
+    "status_words",
     "stop_serve",
     "this_replica",
 ]

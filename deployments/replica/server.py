@@ -42,7 +42,23 @@ _log = structlog.get_logger("rackserve.replica")
 
 
 class _HttpServer(uvicorn.Server):
-    """A uvicorn server that leaves the process's signal handlers as they are."""
+    """A uvicorn server that leaves the process's signal handlers as they are, and sleeps until `end`.
+
+    uvicorn's own loop looks ten times a second whether it shall end, which is most of what an idle replica does.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ends = asyncio.Event()
+
+    def end(self) -> None:
+        """Close the port and all connections."""
+        self.should_exit = self.force_exit = True
+        self._ends.set()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)  # sets the headers of every answer; they have no date, so they never change
+        await self._ends.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -195,8 +211,7 @@ class ReplicaServer:
         if self._residency is not None:
             self._residency.close()
         if self._http is not None and self._http_task is not None:
-            self._http.should_exit = True
-            self._http.force_exit = True
+            self._http.end()
             await asyncio.wait({self._http_task}, timeout=5.0)
         await self._engine.stop()
         spans, self._spans = self._spans, None

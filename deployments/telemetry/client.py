@@ -60,18 +60,19 @@ class _Watch:
         self._on_report = on_report
         self._loop = asyncio.get_running_loop()
         self._heard_s = self._loop.time()
-        self._last: LoadReport | None = None
+        self._is_known = False
+        self._last: LoadReport | None = None  # of this stream; kept when the replica falls silent
         self._was_refused = False
         self._call: grpc.aio.UnaryStreamCall[pb.WatchRequest, pb.Report] | None = None
         self._task = self._loop.create_task(self._run(), name=f"telemetry {endpoint.replica_id}")
 
     def sweep(self, now_s: float) -> float:
         """Check whether the replica has fallen silent, and return when the next check is due."""
-        if self._last is not None and now_s - self._heard_s > SILENT_S:
+        if self._is_known and now_s - self._heard_s > SILENT_S:
             self._forget()
         if self._call is not None and now_s - self._heard_s > STALE_S:
             self._call.cancel()
-        return self._heard_s + SILENT_S if self._last is not None else self._heard_s + STALE_S
+        return self._heard_s + (SILENT_S if self._is_known else STALE_S)
 
     def stop(self) -> asyncio.Task[None]:
         """Close the stream; await the returned task to be sure."""
@@ -102,13 +103,14 @@ class _Watch:
                 finally:
                     if self._call is not None:
                         self._call.cancel()
-                was_known = self._last is not None
+                was_known = self._is_known
                 self._forget()
                 retry_s = FIRST_RETRY_S if was_known else min(retry_s * 2, MAX_RETRY_S)
                 await asyncio.sleep(retry_s)
 
     async def _follow(self, call: "grpc.aio.UnaryStreamCall[pb.WatchRequest, pb.Report]") -> None:
         last = 0
+        self._last = None
         snapshot = SnapshotReader()
         async for report in call:
             self._heard_s = self._loop.time()
@@ -117,11 +119,9 @@ class _Watch:
             last = report.sequence
             body = report.WhichOneof("body")
             if body == "load":
-                self._last = _load_report(report)
-                self._on_report(self.endpoint.replica_id, self._last)
+                self._know(_load_report(report))
             elif body is None and self._last is not None:  # the replica lives, and its load is unchanged
-                self._last = replace(self._last, sequence=report.sequence)
-                self._on_report(self.endpoint.replica_id, self._last)
+                self._know(replace(self._last, sequence=report.sequence))
             elif body == "delta":
                 self._apply(read_delta(report.delta))
             elif body == "snapshot":
@@ -147,9 +147,13 @@ class _Watch:
         if self._on_residency is not None and not self._on_residency(self.endpoint.replica_id, delta):
             raise _StreamBroken(f"delta {delta.sequence} does not follow what is known")
 
+    def _know(self, report: LoadReport) -> None:
+        self._is_known, self._last = True, report
+        self._on_report(self.endpoint.replica_id, report)
+
     def _forget(self) -> None:
-        if self._last is not None:
-            self._last = None
+        if self._is_known:
+            self._is_known = False
             self._on_report(self.endpoint.replica_id, None)
 
 

@@ -73,7 +73,7 @@ def _checkout(commit: str) -> Iterator[Path]:
     Raises:
         RuntimeError: this repository does not have it.
     """
-    folder = Path(tempfile.mkdtemp(prefix="rackserve-before-", dir="/tmp"))  # noqa: S108 - like the clusters' own
+    folder = Path(tempfile.mkdtemp(prefix="rackserve-before-", dir="/tmp"))
     try:
         archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=False)
         if archive.returncode:

@@ -128,7 +128,7 @@ def idle_cluster(checkout: Path = ROOT, env: Mapping[str, str] | None = None) ->
     Raises:
         RuntimeError: it did not serve; the message has its output.
     """
-    folder = Path(tempfile.mkdtemp(prefix="idle-", dir="/tmp"))  # noqa: S108 - sockets need a short path
+    folder = Path(tempfile.mkdtemp(prefix="idle-", dir="/tmp"))
     spec = {
         "cluster": {"name": "idle"},
         "gateway": {"host": "127.0.0.1", "port": free_port(), "admin_port": free_port()},

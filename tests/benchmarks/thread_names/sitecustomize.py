@@ -1,13 +1,13 @@
 """Gives each thread of every Python process started with this folder on PYTHONPATH its own name in the kernel.
 
-Python 3.11 leaves threads with the name of their process. `bench_idle` reads the names in `/proc/PID/task/TID/comm`, and
-so do `top -H` and `perf`. Imported by Python itself at its start.
+Python 3.11 leaves threads with the name of their process. `bench_idle` reads the names in `/proc/PID/task/TID/comm`,
+and so do `top -H` and `perf`. Imported by Python itself at its start.
 """
 
 import threading
 from pathlib import Path
 
-_run = threading.Thread._bootstrap_inner  # type: ignore[attr-defined] # noqa: SLF001 - runs in the new thread
+_run = threading.Thread._bootstrap_inner  # type: ignore[attr-defined]
 
 
 def _run_named(thread: threading.Thread) -> None:
@@ -15,4 +15,4 @@ def _run_named(thread: threading.Thread) -> None:
     _run(thread)
 
 
-threading.Thread._bootstrap_inner = _run_named  # type: ignore[attr-defined] # noqa: SLF001
+threading.Thread._bootstrap_inner = _run_named  # type: ignore[attr-defined]

@@ -26,7 +26,13 @@ def racks(request: pytest.FixtureRequest) -> Iterator[Racks]:
     halved = 1 if request.config.getoption("--full-size") else 2
     ray_api.disconnect()  # from the cluster of other tests, if they came before: a process has one
     folder = tempfile.mkdtemp(prefix="rackserve-", dir="/tmp")
-    settings = {**DEATH_TIMEOUTS, **PACE, "RAY_TMPDIR": folder, "RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_autoscaler_v2": "1"}
+    settings = {
+        **DEATH_TIMEOUTS,
+        **PACE,
+        "RAY_TMPDIR": folder,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_enable_autoscaler_v2": "1",
+    }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     cluster = Racks(HEAD_CPUS)

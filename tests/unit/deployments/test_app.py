@@ -25,9 +25,9 @@ def spec(**model: Any) -> ClusterSpec:  # noqa: ANN401 - spec values
     [
         ({"models": [{"name": "m", "engine": "sim", "policy": "least-load"}]}, "models[0].policy", "least_load"),
         (
-            {"models": [{"name": "m", "engine": "sim"}], "gateway": {"port": 8001}},
+            {"models": [{"name": "m", "engine": "sim"}], "gateway": {"port": 7}, "cluster": {"serve_port": 7}},
             "cluster.serve_port",
-            "8001 is already",
+            "7 is already",
         ),
         (
             {"models": [{"name": "m", "engine": "sim"}], "gateway": {"port": 7, "admin_port": 7}},

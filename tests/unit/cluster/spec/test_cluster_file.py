@@ -20,7 +20,7 @@ def test_a_minimal_file_gets_the_defaults() -> None:
     """A model's name and engine are enough; everything else has a default."""
     spec = load(MINIMAL, "test.yaml")
     assert [model.name for model in spec.models] == ["m"]
-    assert (spec.gateway.port, spec.gateway.admin_port, spec.cluster.serve_port) == (8000, 8002, 8001)
+    assert (spec.gateway.port, spec.gateway.admin_port, spec.cluster.serve_port) == (8000, 8002, 0)
     assert (spec.models[0].replicas.min, spec.models[0].replicas.max) == (1, 1)
 
 
