@@ -1,6 +1,6 @@
 """The autoscaling policy of our models in Ray Serve's controller: it returns the target that the actor decided on.
 
-Serve calls a policy ten times a second from its control loop, so the call must not wait. A thread gets the target by
+Serve calls a policy twice a second from its control loop, so the call must not wait. A thread gets the target by
 long poll, within milliseconds of a change; the call only reads it.
 """
 

@@ -1,6 +1,6 @@
 """Ray Serve's `AutoscalingPolicy` for gateways that follow the nodes: a fixed number on every node with given labels.
 
-Serve calls a policy ten times a second from its control loop, so the call must not block. A thread counts the nodes;
+Serve calls a policy twice a second from its control loop, so the call must not block. A thread counts the nodes;
 the call only reads the number.
 """
 

@@ -21,7 +21,7 @@ class PolicyOptions:
     """The policy that decides a deployment's number of replicas.
 
     Attributes:
-        policy: `module:Class`; made in Serve's controller with `arguments` and called about ten times a second.
+        policy: `module:Class`; made in Serve's controller with `arguments` and called about twice a second.
         arguments: the policy's keyword arguments, JSON-like.
         min_replicas: least number of replicas, whatever the policy decides.
         max_replicas: most replicas, whatever the policy decides.

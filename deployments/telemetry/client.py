@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import inf
-from typing import Final
+from typing import Final, cast
 
 import grpc
 import grpc.aio
@@ -117,7 +117,7 @@ class _Watch:
             if report.sequence != last + 1:
                 raise _StreamBroken(f"report {report.sequence} came after {last}")
             last = report.sequence
-            body = report.WhichOneof("body")
+            body = cast("str | None", report.WhichOneof("body"))  # the generated type forgets None
             if body == "load":
                 self._know(_load_report(report))
             elif body is None and self._last is not None:  # the replica lives, and its load is unchanged

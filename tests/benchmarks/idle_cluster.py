@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,7 +89,7 @@ class IdleCluster:
 
     def read(self) -> Reading:
         """Return the CPU seconds that its processes and their living threads have taken."""
-        found: Counter[tuple[str, str]] = Counter()
+        found: defaultdict[tuple[str, str], float] = defaultdict(float)
         for pid in descendants(self._pid):
             try:
                 role = _role(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode())
@@ -104,8 +104,8 @@ class IdleCluster:
 
 def shares(before: Reading, after: Reading, seconds: float) -> IdleShares:
     """Return what was used between two readings that are `seconds` apart."""
-    roles: Counter[str] = Counter()
-    ours: Counter[str] = Counter()
+    roles: defaultdict[str, float] = defaultdict(float)
+    ours: defaultdict[str, float] = defaultdict(float)
     for (role, thread), cpu_s in after.items():
         percent = 100 * (cpu_s - before.get((role, thread), 0.0)) / seconds
         if not thread:

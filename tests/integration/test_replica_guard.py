@@ -41,8 +41,13 @@ async def guarded(guard: ReplicaGuard) -> AsyncIterator[str]:
 
 
 async def test_websockets_are_guarded_like_requests() -> None:
-    """In with the credential, counted while open; 401 without it, and back to the gateway once closed."""
+    """In with the credential, counted while open; 401 without it, and back to the gateway once closed.
+
+    Those who listen are told of each one that is let in, and of no other.
+    """
     guard = ReplicaGuard(_echo, "inner")
+    told: list[int] = []
+    stop = guard.listen(lambda: told.append(guard.in_flight))
     async with guarded(guard) as url:
         async with connect(url, additional_headers=GATEWAY) as client:
             await client.send("hello")
@@ -57,3 +62,5 @@ async def test_websockets_are_guarded_like_requests() -> None:
         assert sent_back.value.response.status_code == 503
         assert sent_back.value.response.headers["x-rackserve-retry"] == "1"
         assert guard.in_flight == 0
+    assert told == [1]
+    stop()

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import grpc
@@ -15,7 +15,7 @@ from deployments.process.loop_thread import LoopThread
 from deployments.telemetry import telemetry_pb2 as pb
 from deployments.telemetry import telemetry_pb2_grpc as pb_grpc
 from deployments.telemetry.client import TelemetryClient
-from deployments.telemetry.service import TelemetryServer, TelemetryService
+from deployments.telemetry.service import MAX_SILENCE_S, TelemetryServer, TelemetryService
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 from tests.machine_speed import slowness
@@ -27,15 +27,22 @@ class World:
     """A replica's numbers, and what a gateway heard of them."""
 
     def __init__(self) -> None:
+        self.looks = 0
+        self.listeners: list[Callable[[], None]] = []
         self.running = 0
         self.accepted = 0
+        self.waiting = 2
+        self.gateways = 3
         self.heard: list[tuple[str, LoadReport | None]] = []
 
     def stats(self) -> EngineStats:
         """Return the engine's state."""
-        return EngineStats(self.running, 2, 300, 0.5, 4096, 1000.0, 50.0, 2048)
+        self.looks += 1
+        return EngineStats(self.running, self.waiting, 300, 0.5, 4096, 1000.0, 50.0, 2048)
 
-    def server(self, replica_id: str = "r1", credential: str = "secret") -> TelemetryServer:
+    def server(
+        self, replica_id: str = "r1", credential: str = "secret", *, tells_of_work: bool = False
+    ) -> TelemetryServer:
         """Return a telemetry server of this world's replica."""
         service = TelemetryService(
             replica_id=replica_id,
@@ -43,9 +50,22 @@ class World:
             credential=credential,
             stats=self.stats,
             accepted=lambda gateway_id: self.accepted if gateway_id == "g1" else 0,
-            gateways=lambda: 3,
+            gateways=lambda: self.gateways,
+            when_work_comes=self.listen if tells_of_work else None,
         )
         return TelemetryServer(service, "127.0.0.1")
+
+    def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Tell `callback` of each request that comes."""
+        self.listeners.append(callback)
+        return lambda: self.listeners.remove(callback)
+
+    def take_request(self) -> None:
+        """Let a request in."""
+        self.accepted += 1
+        self.running = self.gateways = 1
+        for listener in self.listeners:
+            listener()
 
     def client(self, credential: str = "secret") -> TelemetryClient:
         """Return a client of gateway g1."""
@@ -92,6 +112,56 @@ async def test_every_change_is_heard_and_nothing_is_repeated_needlessly() -> Non
     finally:
         await client.stop()
         await server.stop()
+
+
+async def test_an_idle_replica_is_looked_at_only_to_say_that_it_lives() -> None:
+    """No work, nothing looked at between two signs of life; a request wakes it, and its load arrives at once."""
+    world = World()
+    world.waiting = world.gateways = 0
+    server, client = world.server(tells_of_work=True), world.client()
+    await server.start()
+    client.follow([endpoint(server.port)])
+    try:
+        await until(lambda: world.last)
+        await asyncio.sleep(0.5)
+        looks, heard = world.looks, len(world.heard)
+        await asyncio.sleep(2.0)
+        assert world.looks - looks <= 2.0 / MAX_SILENCE_S + 1
+        assert 3 <= len(world.heard) - heard <= 2.0 / MAX_SILENCE_S + 1
+        assert all(report is not None for _, report in world.heard)
+        world.take_request()
+        assert (
+            await until(lambda: world.last and world.last.running == 1 and world.last.accepted == 1) < 0.3 * slowness()
+        )
+        world.running = world.gateways = 0  # the answer ends: nobody tells, but a busy replica is looked at often
+        assert await until(lambda: world.last and world.last.running == 0) < 0.3 * slowness()
+    finally:
+        await client.stop()
+        await server.stop()
+    await until(lambda: not world.listeners)
+
+
+async def test_an_unchanged_load_is_not_sent_again() -> None:
+    """On the wire a sign of life is a report with a number and nothing else."""
+    world = World()
+    server = world.server()
+    await server.start()
+    reports: list[pb.Report] = []
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = pb_grpc.TelemetryStub(channel)  # type: ignore[no-untyped-call] # generated
+        call = stub.Watch(pb.WatchRequest(gateway_id="g1"), metadata=(("authorization", "Bearer secret"),))
+        async for report in call:
+            reports.append(report)
+            if len(reports) == 4:
+                world.running = 1
+            elif len(reports) == 6:
+                break
+        call.cancel()
+    await server.stop()
+    bodies = [report.WhichOneof("body") for report in reports]
+    assert bodies == ["hello", "load", None, None, "load", None]
+    assert [report.sequence for report in reports] == [1, 2, 3, 4, 5, 6]
+    assert reports[2].ByteSize() <= 4
 
 
 async def test_silence_is_noticed_within_a_second_and_so_is_the_end_of_it() -> None:
