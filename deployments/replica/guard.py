@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from deployments.engines.interface import AsgiApp, Receive, Scope, Send
+from deployments.telemetry.pulse import PULSE_PATH, answer_pulse
 
 MAX_GATEWAYS: Final = 4096
 """Most gateways counted separately; beyond it the one whose last request is oldest is forgotten."""
@@ -75,6 +76,9 @@ class ReplicaGuard:
                 gateway_id = value
         if not hmac.compare_digest(authorization, self._authorization):
             await _refuse(scope, send, 401, _UNAUTHORIZED)
+            return
+        if scope["type"] == "http" and scope["path"] == PULSE_PATH:
+            await answer_pulse(receive, send)
             return
         if self.closed:
             await _refuse(scope, send, 503, _CLOSED, (b"x-rackserve-retry", b"1"))

@@ -1,4 +1,8 @@
-"""The gateway's side of telemetry: one stream from each replica, reopened when it breaks, has a gap or falls silent."""
+"""The gateway's side of telemetry: one stream from each replica, reopened when it breaks, has a gap or falls silent.
+
+Beside the stream the gateway listens to the replica's pulse (`pulse.py`). Where there is none, reports come often
+enough to say that the replica lives.
+"""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -12,6 +16,7 @@ import structlog
 
 from deployments.telemetry import telemetry_pb2 as pb
 from deployments.telemetry import telemetry_pb2_grpc as pb_grpc
+from deployments.telemetry.pulse import PulseListener
 from deployments.telemetry.residency_messages import MalformedResidencyError, SnapshotReader, read_delta
 from router.prefix_cache.exact import ResidencyDelta
 from router.prompt.cut import CUT_VERSION
@@ -19,11 +24,13 @@ from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 
 SILENT_S: Final = 0.8
-"""Seconds without a report after which a replica's load counts as unknown: twice its longest pause."""
+"""Seconds without a report or a pulse after which a replica's load counts as unknown: twice their longest pause."""
 STALE_S: Final = 3.0
 """Seconds without a report after which the stream itself is closed and reopened."""
 SWEEP_S: Final = 0.1
 """Least seconds between two checks for silent replicas."""
+PULSE_CONNECT_S: Final = 0.5
+"""Seconds within which a replica's pulse is heard first; then the stream begins without it."""
 FIRST_RETRY_S: Final = 0.05
 """Pause, in seconds, before a stream that worked is reopened; doubled for each attempt without a report."""
 MAX_RETRY_S: Final = 1.0
@@ -55,11 +62,13 @@ class _Watch:
         self.endpoint = endpoint
         self.with_residency = on_residency is not None
         self._on_residency = on_residency
-        self._request = pb.WatchRequest(gateway_id=gateway_id, residency=self.with_residency, cut_version=CUT_VERSION)
+        self._gateway_id = gateway_id
+        self._credential = credential
         self._metadata = (("authorization", f"Bearer {credential}"),)
         self._on_report = on_report
         self._loop = asyncio.get_running_loop()
-        self._heard_s = self._loop.time()
+        self._heard_s = self._reported_s = self._loop.time()
+        self._pulse: PulseListener | None = None
         self._is_known = False
         self._last: LoadReport | None = None  # of this stream; kept when the replica falls silent
         self._was_refused = False
@@ -70,9 +79,9 @@ class _Watch:
         """Check whether the replica has fallen silent, and return when the next check is due."""
         if self._is_known and now_s - self._heard_s > SILENT_S:
             self._forget()
-        if self._call is not None and now_s - self._heard_s > STALE_S:
+        if self._call is not None and now_s - self._reported_s > STALE_S:
             self._call.cancel()
-        return self._heard_s + (SILENT_S if self._is_known else STALE_S)
+        return min(self._reported_s + STALE_S, self._heard_s + SILENT_S if self._is_known else inf)
 
     def stop(self) -> asyncio.Task[None]:
         """Close the stream; await the returned task to be sure."""
@@ -87,8 +96,14 @@ class _Watch:
             stub = pb_grpc.TelemetryStub(channel)  # type: ignore[no-untyped-call] # generated
             while True:
                 try:
-                    self._heard_s = self._loop.time()
-                    self._call = stub.Watch(self._request, metadata=self._metadata)
+                    request = pb.WatchRequest(
+                        gateway_id=self._gateway_id,
+                        residency=self.with_residency,
+                        cut_version=CUT_VERSION,
+                        hears_pulse=await self._listen(),
+                    )
+                    self._heard_s = self._reported_s = self._loop.time()
+                    self._call = stub.Watch(request, metadata=self._metadata)
                     await self._follow(self._call)
                 except (grpc.aio.AioRpcError, _StreamBroken, MalformedResidencyError) as error:
                     code = error.code() if isinstance(error, grpc.aio.AioRpcError) else str(error)
@@ -101,6 +116,8 @@ class _Watch:
                     if task is not None and task.cancelling():
                         raise  # by `stop`; otherwise the sweep cancelled a stale call
                 finally:
+                    if self._pulse is not None:
+                        self._pulse.close()
                     if self._call is not None:
                         self._call.cancel()
                 was_known = self._is_known
@@ -108,12 +125,40 @@ class _Watch:
                 retry_s = FIRST_RETRY_S if was_known else min(retry_s * 2, MAX_RETRY_S)
                 await asyncio.sleep(retry_s)
 
+    async def _listen(self) -> bool:
+        """Listen to the replica's pulse as long as the stream lives; return whether there is one."""
+        endpoint, self._pulse = self.endpoint, None
+        try:
+            async with asyncio.timeout(PULSE_CONNECT_S):
+                _, self._pulse = await self._loop.create_connection(
+                    lambda: PulseListener(endpoint.host, self._credential, self._hear, self._break_stream),
+                    endpoint.host,
+                    endpoint.http_port,
+                )
+                await self._pulse.is_answered
+        except (OSError, TimeoutError):
+            pass  # not there, or too slow
+        if self._pulse is not None and not self._pulse.is_heard:
+            self._pulse.close()
+            self._pulse = None
+        return self._pulse is not None
+
+    def _hear(self) -> None:
+        self._heard_s = self._loop.time()
+        if not self._is_known and self._last is not None:  # it was silent for a while
+            self._know(self._last)
+
+    def _break_stream(self) -> None:
+        """End the stream, and with it what is known of the replica, as its pulse has ended; `_run` opens both anew."""
+        if self._call is not None:
+            self._call.cancel()
+
     async def _follow(self, call: "grpc.aio.UnaryStreamCall[pb.WatchRequest, pb.Report]") -> None:
         last = 0
         self._last = None
         snapshot = SnapshotReader()
         async for report in call:
-            self._heard_s = self._loop.time()
+            self._heard_s = self._reported_s = self._loop.time()
             if report.sequence != last + 1:
                 raise _StreamBroken(f"report {report.sequence} came after {last}")
             last = report.sequence

@@ -21,8 +21,13 @@ MIN_INTERVAL_S: Final = 0.05
 """Shortest time, in seconds, between two load reports to one gateway."""
 DEFAULT_INTERVAL_S: Final = 0.1
 """Shortest time, in seconds, between two load reports to a gateway that asks for no interval."""
+PULSED_SILENCE_S: Final = 1.5
+"""Longest time, in seconds, without a report to a gateway that hears the replica's pulse, even if nothing changed.
+
+Half of the gateways' `STALE_S`, after which they take the stream itself for broken.
+"""
 MAX_SILENCE_S: Final = 0.4
-"""Longest time, in seconds, without a report, even if nothing changed.
+"""Longest time, in seconds, without a report to another gateway, even if nothing changed.
 
 Gateways count a replica as silent after twice this time.
 """
@@ -73,10 +78,11 @@ class TelemetryService(pb_grpc.TelemetryServicer):
         await self._check_credential(context)
         asked_s = request.min_interval_ms / 1000 or DEFAULT_INTERVAL_S
         interval_s = min(max(asked_s, MIN_INTERVAL_S), MAX_SILENCE_S)
+        silence_s = PULSED_SILENCE_S if request.hears_pulse else MAX_SILENCE_S
         hello = pb.Hello(
             replica_id=self._replica_id,
             model=self._model,
-            max_silence_ms=round(MAX_SILENCE_S * 1000),
+            max_silence_ms=round(silence_s * 1000),
             cut_version=CUT_VERSION,
         )
         sequence = 1
@@ -100,13 +106,13 @@ class TelemetryService(pb_grpc.TelemetryServicer):
                         sequence += 1
                         sent_s = now_s
                         yield pb.Report(sequence=sequence, load=load)
-                    elif now_s + interval_s - sent_s > MAX_SILENCE_S:
+                    elif now_s + interval_s - sent_s > silence_s:
                         sequence += 1
                         sent_s = now_s
                         yield pb.Report(sequence=sequence)  # the load is still the last one
                     calm = load == last and self._is_idle(load)
                     last, looked_s = load, now_s
-                    due_s = sent_s + MAX_SILENCE_S if calm else now_s + interval_s
+                    due_s = sent_s + silence_s if calm else now_s + interval_s
                 for report in stream.new_reports():
                     sequence += 1
                     report.sequence = sequence

@@ -39,6 +39,8 @@ def main() -> int:
             checkout = running.enter_context(_checkout(options.before))
             clusters["before"] = running.enter_context(idle_cluster(checkout))
         clusters["now"] = running.enter_context(idle_cluster())
+        for cluster in clusters.values():
+            cluster.wait_until_ready()
         time.sleep(options.settle)
         began_s = time.monotonic()
         first = {name: cluster.read() for name, cluster in clusters.items()}

@@ -76,16 +76,40 @@ Reading = dict[tuple[str, str], float]
 
 
 class IdleCluster:
-    """A running cluster.
+    """A cluster that starts or runs.
 
     Args:
-        pid: the process of its `rackserve serve`.
-        ready_s: seconds from its start until READY.
+        process: its `rackserve serve`.
+
+    Attributes:
+        ready_s: seconds from its start until READY, once `wait_until_ready` has returned.
     """
 
-    def __init__(self, pid: int, ready_s: float) -> None:
-        self.ready_s = ready_s
-        self._pid = pid
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.ready_s = 0.0
+        self._process = process
+        self._pid = process.pid
+        self._began_s = time.monotonic()
+        self._lines: list[str] = []
+        self._is_ready = threading.Event()
+        threading.Thread(target=self._take_output, daemon=True).start()
+
+    def wait_until_ready(self) -> None:
+        """Wait until it serves.
+
+        Raises:
+            RuntimeError: it does not; the message has its output.
+        """
+        while not self._is_ready.wait(0.02):
+            if self._process.poll() is not None or time.monotonic() - self._began_s > READY_S:
+                raise RuntimeError("the idle cluster did not serve:\n" + "".join(self._lines))
+
+    def _take_output(self) -> None:
+        for line in self._process.stdout or ():
+            self._lines.append(line)
+            if line.startswith("READY"):
+                self.ready_s = time.monotonic() - self._began_s
+                self._is_ready.set()
 
     def read(self) -> Reading:
         """Return the CPU seconds that its processes and their living threads have taken."""
@@ -119,14 +143,11 @@ def shares(before: Reading, after: Reading, seconds: float) -> IdleShares:
 
 @contextmanager
 def idle_cluster(checkout: Path = ROOT, env: Mapping[str, str] | None = None) -> Iterator[IdleCluster]:
-    """Run a cluster of `REPLICAS` simulated replicas and one gateway for as long as the context lasts.
+    """Run a cluster of `REPLICAS` simulated replicas and one gateway for as long as the context lasts; start it at least.
 
     Args:
         checkout: the RackServe to run.
         env: more environment variables, such as settings of Ray.
-
-    Raises:
-        RuntimeError: it did not serve; the message has its output.
     """
     folder = Path(tempfile.mkdtemp(prefix="idle-", dir="/tmp"))
     spec = {
@@ -141,7 +162,6 @@ def idle_cluster(checkout: Path = ROOT, env: Mapping[str, str] | None = None) ->
     plain = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     # `python -m` puts its working directory first; Ray's processes find both folders by PYTHONPATH.
     paths = {"PYTHONPATH": f"{checkout}:{THREAD_NAMES}", "RAY_TMPDIR": str(folder)}
-    began_s = time.monotonic()
     process = subprocess.Popen(
         [Path(sys.executable).parent / "rackserve", "serve", folder / "idle.yaml"],
         cwd=checkout,
@@ -151,14 +171,8 @@ def idle_cluster(checkout: Path = ROOT, env: Mapping[str, str] | None = None) ->
         text=True,
         start_new_session=True,
     )
-    lines: list[str] = []
-    ready = threading.Event()
-    threading.Thread(target=_watch_output, args=(process, lines, ready), daemon=True).start()
     try:
-        while not ready.wait(0.02):
-            if process.poll() is not None or time.monotonic() - began_s > READY_S:
-                raise RuntimeError("the idle cluster did not serve:\n" + "".join(lines))
-        yield IdleCluster(process.pid, time.monotonic() - began_s)
+        yield IdleCluster(process)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -166,14 +180,6 @@ def idle_cluster(checkout: Path = ROOT, env: Mapping[str, str] | None = None) ->
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _watch_output(process: "subprocess.Popen[str]", lines: list[str], ready: threading.Event) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        lines.append(line)
-        if line.startswith("READY"):
-            ready.set()
 
 
 def _role(command: str) -> str:
