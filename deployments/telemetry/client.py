@@ -103,6 +103,7 @@ class _Watch:
                         hears_pulse=await self._listen(),
                     )
                     self._heard_s = self._reported_s = self._loop.time()
+                    self._last = None
                     self._call = stub.Watch(request, metadata=self._metadata)
                     await self._follow(self._call)
                 except (grpc.aio.AioRpcError, _StreamBroken, MalformedResidencyError) as error:
@@ -155,7 +156,6 @@ class _Watch:
 
     async def _follow(self, call: "grpc.aio.UnaryStreamCall[pb.WatchRequest, pb.Report]") -> None:
         last = 0
-        self._last = None
         snapshot = SnapshotReader()
         async for report in call:
             self._heard_s = self._reported_s = self._loop.time()

@@ -143,7 +143,7 @@ def shares(before: Reading, after: Reading, seconds: float) -> IdleShares:
 
 @contextmanager
 def idle_cluster(checkout: Path = ROOT, env: Mapping[str, str] | None = None) -> Iterator[IdleCluster]:
-    """Run a cluster of `REPLICAS` simulated replicas and one gateway for as long as the context lasts; start it at least.
+    """Start a cluster of `REPLICAS` simulated replicas and one gateway, and end it with the context.
 
     Args:
         checkout: the RackServe to run.

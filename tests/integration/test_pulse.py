@@ -80,7 +80,7 @@ class Replica:
         async def abort() -> None:
             assert self._http is not None
             for connection in list(self._http.server_state.connections):
-                connection.transport.abort()  # type: ignore[union-attr] # each protocol of uvicorn has one
+                connection.transport.abort()
 
         await self.thread.run_async(abort())
 
