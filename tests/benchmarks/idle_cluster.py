@@ -161,7 +161,11 @@ def idle_cluster(checkout: Path = ROOT, env: Mapping[str, str] | None = None) ->
     (folder / "idle.yaml").write_text(yaml.safe_dump(spec))
     plain = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     # `python -m` puts its working directory first; Ray's processes find both folders by PYTHONPATH.
-    paths = {"PYTHONPATH": f"{checkout}:{THREAD_NAMES}", "RAY_TMPDIR": str(folder)}
+    paths = {
+        "PYTHONPATH": f"{checkout}:{THREAD_NAMES}",
+        "RAY_TMPDIR": str(folder),
+        "RAY_raylet_start_wait_time_s": "120",
+    }
     process = subprocess.Popen(
         [Path(sys.executable).parent / "rackserve", "serve", folder / "idle.yaml"],
         cwd=checkout,
