@@ -164,7 +164,6 @@ def idle_cluster(checkout: Path = ROOT, env: Mapping[str, str] | None = None) ->
     paths = {
         "PYTHONPATH": f"{checkout}:{THREAD_NAMES}",
         "RAY_TMPDIR": str(folder),
-        "RAY_raylet_start_wait_time_s": "120",
     }
     process = subprocess.Popen(
         [Path(sys.executable).parent / "rackserve", "serve", folder / "idle.yaml"],
