@@ -127,6 +127,10 @@ class Autoscaler:
         need = self._need(state, metrics, outlook, now_s)
         state = _with_need(state, need, now_s, targets.scale_down_after_s)
         wishes = [wish for wish in self._wishes(state, metrics, outlook, now_s) if wish.replicas > previous]
+        if not need:
+            # Nothing has been asked for long. Demand that is only remembered brings no replica back while the last one
+            # is still there because Serve has not yet obeyed.
+            wishes = []
         if wishes and previous < targets.max_replicas:
             state = self._up(state, max(wish.replicas for wish in wishes), outlook, now_s, wishes)
             reasons = tuple(wish.reason for wish in sorted(wishes, key=lambda wish: -wish.replicas))

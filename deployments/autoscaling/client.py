@@ -74,6 +74,8 @@ class ScalingClient:
 class ReplicaPush:
     """Sends a replica's figures until `leave`, each change within `PUSH_S`; used from one event loop.
 
+    Where no model autoscales it only looks whether that has changed.
+
     Args:
         client: sends to the autoscaler.
         replica_id: the replica's id.
@@ -100,6 +102,9 @@ class ReplicaPush:
         loop = asyncio.get_running_loop()
         sent, sent_s = None, 0.0
         while True:
+            if not self._client.enabled:
+                await asyncio.sleep(UNCHANGED_S)
+                continue
             figures = self._figures()
             if figures != sent or loop.time() - sent_s >= UNCHANGED_S:
                 sent, sent_s = figures, loop.time()

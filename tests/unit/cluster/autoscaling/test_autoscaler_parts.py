@@ -156,6 +156,28 @@ def test_a_model_at_zero_holds_its_requests_and_answers_them() -> None:
     assert all(25.0 <= ttft_s <= 33.0 for ttft_s in held)
 
 
+def test_a_replica_that_still_has_to_go_brings_no_other_back() -> None:
+    """Serve obeys a target of 0 only after a while, in which the last replica is ready; what was asked once is over."""
+    policy = Autoscaler(
+        AutoscalingTargets(
+            min_replicas=0, max_replicas=2, scale_to_zero_after_s=3.0, scale_down_after_s=3.0, first_work_per_s=1_000.0
+        )
+    )
+    idle = FleetMetrics(ready=0, starting=0, waiting_requests=0, waiting_work=0.0)
+    offered = replace(idle, offered_requests=3, offered_work=150.0, offered_work_squared=7_500.0)
+    held = replace(offered, waiting_requests=3, waiting_work=150.0)
+    served = replace(offered, ready=1, dispatched_work=150.0)
+    state, targets = policy.initial(0), []
+    for step, metrics in enumerate([idle, idle, held, *[served] * 20]):
+        state, decision = policy.decide(state, metrics, step / 2)
+        targets.append(decision.target)
+    assert targets[:3] == [0, 0, 1]
+    assert targets[2:] == sorted(targets[2:], reverse=True)
+    assert targets[-1] == 0
+    again = replace(offered, offered_requests=4, offered_work=200.0, waiting_requests=1, waiting_work=50.0)
+    assert policy.decide(state, again, 12.0)[1].target == 1
+
+
 def test_runs_repeat_to_the_digit_and_gpu_hours_are_counted_from_order_to_end() -> None:
     """Two runs of one load are the same; a fixed fleet costs its size times the time it ran."""
     load = poisson(lambda _: 4.0, 4.0, 300.0, SIZES, Random(2))
