@@ -31,7 +31,7 @@ SIM_MODEL = "sim"
 START_TIMEOUT_S = 300
 
 CLUSTER_FILE = """
-cluster: {{name: e2e, serve_port: {serve}}}
+cluster: {{name: e2e}}
 gateway: {{host: 127.0.0.1, port: {data}, admin_port: {admin}}}
 models:
   - name: {model}
@@ -127,8 +127,8 @@ def until(condition: Any, timeout_s: float, what: str) -> None:  # noqa: ANN401 
 
 
 def cluster_file(folder: Path, replicas: int) -> tuple[Path, dict[str, int]]:
-    """Write a cluster's file; returns it and the ports `data`, `admin` and `serve` in it."""
-    ports = {"data": free_port(), "admin": free_port(), "serve": free_port()}
+    """Write a cluster's file; returns it and the ports `data` and `admin` in it."""
+    ports = {"data": free_port(), "admin": free_port()}
     file = folder / "rackserve.yaml"
     names = {"model": MODEL, "source": VLLM.source, "sim_model": SIM_MODEL}
     file.write_text(CLUSTER_FILE.format(**ports, **names, replicas=replicas))

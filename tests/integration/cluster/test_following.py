@@ -236,4 +236,4 @@ async def test_a_directory_without_members_ends_itself(ray_cluster: str) -> None
     async def is_gone() -> bool:
         return name not in ray_api.actor_names()
 
-    await eventually("the directory ends", is_gone)
+    await eventually("the directory ends", is_gone, 10.0 * slowness())
