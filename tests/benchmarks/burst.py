@@ -19,7 +19,8 @@ import msgspec
 from cluster.spec.cluster_spec import ModelSpec, SimSpec
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
 from tests.benchmarks.cpu_time import cpu_seconds, rss_bytes
-from tests.benchmarks.server_process import ServerProcess, free_port
+from tests.benchmarks.server_process import ServerProcess
+from tests.free_ports import free_port
 
 MODEL = ModelSpec(
     name="m",

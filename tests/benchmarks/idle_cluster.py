@@ -19,7 +19,8 @@ from typing import Final
 import yaml
 
 from tests.benchmarks.cpu_time import descendants
-from tests.benchmarks.server_process import ROOT, free_port
+from tests.benchmarks.server_process import ROOT
+from tests.free_ports import free_port
 
 REPLICAS: Final = 4
 READY_S: Final = 240.0

@@ -13,8 +13,8 @@ from cluster.spec.cluster_spec import ClusterSpec
 from deployments.directory.client import view_now
 from deployments.launch.application import Launch, Progress
 from tests.benchmarks.load_plan import API_KEY
-from tests.benchmarks.server_process import free_port
 from tests.benchmarks.token_streams import Target
+from tests.free_ports import free_port
 
 MODEL: Final = "smollm2-135m-instruct"
 

@@ -11,7 +11,8 @@ import httpx
 
 import deployments.ray_api as ray_api
 from cluster.ray_settings import DEATH_TIMEOUTS, PACE
-from tests.integration.cluster.running_application import RunningApplication, free_port, sim_spec
+from tests.free_ports import free_port
+from tests.integration.cluster.running_application import RunningApplication, sim_spec
 from tests.integration.gangs.racks import Racks
 
 LOOK_S = 0.05

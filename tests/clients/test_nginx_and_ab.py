@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.benchmarks.server_process import free_port
 from tests.clients.conftest import Served
 from tests.clients.environments import ClientMissingError, debian_folder
+from tests.free_ports import free_port
 
 NGINX = """
 daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log;

@@ -6,7 +6,6 @@ The cluster is Ray, Serve, two replicas of the same model on vLLM and one gatewa
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from openai import OpenAI
 
 from tests.engine_contract.contract_models import SIM, VLLM
 from tests.engine_contract.served_engine import ServedEngine
+from tests.free_ports import free_port
 from tests.integration.cluster.command import RACKSERVE, Command
 from tests.integration.trace_collector import TraceCollector
 
@@ -109,13 +109,6 @@ class RunningCluster(RunningGateway):
         env = {**os.environ, "RAY_AUTH_MODE": "token"}  # as Ray does by itself for clusters it finds by itself
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 0, done.stderr
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def until(condition: Any, timeout_s: float, what: str) -> None:  # noqa: ANN401 - any callable

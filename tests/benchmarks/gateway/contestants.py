@@ -11,7 +11,8 @@ from tests.benchmarks.gateway.code_forms import CodeForm
 from tests.benchmarks.gateway_load.mock_engine import EngineKind, PromptApi
 from tests.benchmarks.load_plan import API_KEY
 from tests.benchmarks.peers import peer_command
-from tests.benchmarks.server_process import ServerProcess, free_port
+from tests.benchmarks.server_process import ServerProcess
+from tests.free_ports import free_port
 
 COMPILED: Final = "compiled"
 INTERPRETED: Final = "interpreted"

@@ -22,7 +22,8 @@ from tests.benchmarks.gateway_load.load_driver import LoadDriver
 from tests.benchmarks.gateway_load.mock_engine import EngineKind
 from tests.benchmarks.load_plan import LoadPlan
 from tests.benchmarks.rounds import Figures, interleaved
-from tests.benchmarks.server_process import ServerProcess, free_ports
+from tests.benchmarks.server_process import ServerProcess
+from tests.free_ports import free_ports
 
 IDLE_REPLICAS: Final = 256
 _MANY: Final = 16

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from tests.benchmarks.peers import peer_command
-from tests.benchmarks.server_process import ServerProcess, free_port
+from tests.benchmarks.server_process import ServerProcess
+from tests.free_ports import free_port
 
 POLICY: Final = "expected_ttft"
 OURS: Final = f"rackserve {POLICY}"

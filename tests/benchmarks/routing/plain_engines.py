@@ -11,8 +11,9 @@ from typing import Final
 
 from deployments.models.source import resolve
 from tests.benchmarks.one_replica_cluster import MODEL
-from tests.benchmarks.server_process import ServerProcess, free_port
+from tests.benchmarks.server_process import ServerProcess
 from tests.benchmarks.token_streams import Target
+from tests.free_ports import free_port
 
 ENGINES: Final = 3
 KV_BLOCKS: Final = 256

@@ -9,7 +9,8 @@ from deployments.models.source import resolve
 from tests.benchmarks.one_replica_cluster import MODEL
 from tests.benchmarks.peers import peer_command
 from tests.benchmarks.routing.plain_engines import BLOCK_TOKENS, ENGINE_ENV, ENGINES, EXECUTOR, KV_BLOCKS, START_WAIT_S
-from tests.benchmarks.server_process import ROOT, ServerProcess, free_port
+from tests.benchmarks.server_process import ROOT, ServerProcess
+from tests.free_ports import free_port
 
 
 @contextmanager

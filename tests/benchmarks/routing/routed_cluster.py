@@ -12,8 +12,8 @@ from deployments.launch.application import Launch, Progress
 from tests.benchmarks.load_plan import API_KEY
 from tests.benchmarks.one_replica_cluster import MODEL
 from tests.benchmarks.routing.plain_engines import BLOCK_TOKENS, ENGINE_ENV, ENGINES, KV_BLOCKS
-from tests.benchmarks.server_process import free_port
 from tests.benchmarks.token_streams import Target
+from tests.free_ports import free_port
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from cluster.spec.cluster_spec import ModelSpec, SimSpec
 from deployments.engines.sim.engine import SimEngine
-from tests.benchmarks.server_process import ServerProcess, free_port
+from tests.benchmarks.server_process import ServerProcess
+from tests.free_ports import free_port
 
 MODEL: Final = "sim"
 _RESET_WAIT_S: Final = 10.0

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import deployments.ray_api as ray_api
-from tests.integration.cluster.running_application import RunningApplication, free_port, sim_spec
+from tests.free_ports import free_port
+from tests.integration.cluster.running_application import RunningApplication, sim_spec
 
 LOGICAL_CPUS = 16
 

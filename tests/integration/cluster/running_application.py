@@ -1,7 +1,6 @@
 """An application of sim engines on the tests' Ray cluster, and what tests ask of it."""
 
 import asyncio
-import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -18,16 +17,10 @@ from deployments.directory.client import actor_name, view_now
 from deployments.directory.membership import GatewayEndpoint, View
 from deployments.launch.application import gateway_url
 from router.replicas.endpoint import Endpoint
+from tests.free_ports import free_port
 
 READY_S = 180.0
 """Processes of Ray start in seconds, or in a minute on a machine that is busy with other tests."""
-
-
-def free_port() -> int:
-    """Return a port nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def sim_spec(*models: Mapping[str, Any], name: str, **gateway: Any) -> ClusterSpec:  # noqa: ANN401 - spec values

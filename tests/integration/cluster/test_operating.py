@@ -12,9 +12,10 @@ from deployments import app
 from deployments.launch.application import Launch, Progress
 from deployments.launch.missing_machines import missing_machines
 from deployments.launch.running_spec import running_spec
+from tests.free_ports import free_port
 from tests.integration.cluster.command import RACKSERVE, Command, run
 from tests.integration.cluster.conftest import LOGICAL_CPUS
-from tests.integration.cluster.running_application import RunningApplication, free_port, sim_spec, wait_for
+from tests.integration.cluster.running_application import RunningApplication, sim_spec, wait_for
 
 AT_EIGHTY = {"COLUMNS": "80"}
 

@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 import deployments.ray_api as ray_api
+from tests.free_ports import free_port
 from tests.integration.cluster.command import RACKSERVE, SERVE, Command, run
-from tests.integration.cluster.running_application import free_port, wait_for
+from tests.integration.cluster.running_application import wait_for
 from tests.integration.helm.chart import ray_service, scenario
 
 

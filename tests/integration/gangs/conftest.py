@@ -12,7 +12,7 @@ import pytest
 
 import deployments.ray_api as ray_api
 from cluster.ray_settings import DEATH_TIMEOUTS, PACE
-from tests.integration.cluster.running_application import free_port
+from tests.free_ports import free_port
 from tests.integration.gangs.racks import GPUS_PER_NODE, Racks
 
 HEAD_CPUS = 16

@@ -22,8 +22,9 @@ from cluster.spec.cluster_spec import ClusterSpec, PlacementSpec
 from deployments.gang_placement.live_cluster import host_of, standing_gangs
 from deployments.gang_placement.placer import waiting_now
 from deployments.gang_placement.placer_actor import Placer
+from tests.free_ports import free_port
 from tests.integration.cluster.load import Load
-from tests.integration.cluster.running_application import RunningApplication, free_port, sim_spec, wait_for
+from tests.integration.cluster.running_application import RunningApplication, sim_spec, wait_for
 from tests.integration.cluster.test_failures import listener
 from tests.integration.gangs.racks import Racks, autoscaler_wants
 

@@ -9,7 +9,8 @@ import deployments.ray_api as ray_api
 from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ClusterSpec
 from deployments.gang_placement.live_cluster import host_of, standing_gangs
-from tests.integration.cluster.running_application import RunningApplication, free_port, wait_for
+from tests.free_ports import free_port
+from tests.integration.cluster.running_application import RunningApplication, wait_for
 from tests.integration.gangs.racks import Racks
 
 pytestmark = [pytest.mark.vllm, pytest.mark.long, pytest.mark.timeout(1500)]

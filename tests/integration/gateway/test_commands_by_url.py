@@ -11,7 +11,7 @@ from cluster.errors import ClusterError, ClusterUnreachableError
 from deployments.cli import main as cli
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
-from tests.integration.cluster.running_application import free_port
+from tests.free_ports import free_port
 from tests.integration.gateway.running_gateway import NOT_HELD, ask, request, running_gateway
 from tests.integration.gateway.scripted_replica import Received, ScriptedReplica, plain
 

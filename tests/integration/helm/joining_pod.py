@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.integration.cluster.running_application import free_port
+from tests.free_ports import free_port
 from tests.integration.helm.chart import pods
 from tests.integration.helm.serve_api import ServeApi
 

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.integration.cluster.running_application import free_port
+from tests.free_ports import free_port
 
 HEAD_LABELS = {"rackserve.io/role": "gateway"}
 """The one node of the test is a gateways' node too, so that a rendered config finds its place as it is."""

@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from deployments.app import deployment_name
-from tests.integration.cluster.running_application import free_port, wait_for
+from tests.free_ports import free_port
+from tests.integration.cluster.running_application import wait_for
 from tests.integration.helm.chart import pods, ray_service, scenario
 from tests.integration.helm.chat_load import asking
 from tests.integration.helm.joining_pod import joining_pod

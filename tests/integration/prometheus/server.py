@@ -11,7 +11,8 @@ from typing import Any, Self
 import httpx
 import yaml
 
-from tests.integration.cluster.running_application import free_port, wait_for
+from tests.free_ports import free_port
+from tests.integration.cluster.running_application import wait_for
 from tests.integration.prometheus.programs import CHART, program
 
 SCRAPE_S = 1
