@@ -6,6 +6,5 @@ import time
 class MachineClock:
     """Monotonic time; implements `cluster.clock.Clock`."""
 
-    def now_s(self) -> float:
-        """Return the monotonic time in seconds."""
-        return time.monotonic()
+    now_s = staticmethod(time.monotonic)
+    """Returns the monotonic time in seconds; C's own function, as the path of a request asks for it several times."""

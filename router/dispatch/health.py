@@ -1,19 +1,19 @@
 """How a replica has treated its last requests: whether it is in use, left out for a while, or on probation."""
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from router.dispatch.attempt import Attempt
 
-ERRORS_IN_A_ROW = 3
+ERRORS_IN_A_ROW: Final = 3
 """Different requests in a row that a replica answers with an error before it is left out. Fewer would blame it for one
 client's bad request; with more, more requests have to be sent twice."""
-PAUSE_S = 0.5
+PAUSE_S: Final = 0.5
 """Seconds for which a replica is left out at first; each further time in a row doubles them."""
-PAUSE_MAX_S = 8.0
+PAUSE_MAX_S: Final = 8.0
 """Longest such pause, in seconds."""
-PROBE_S = 2.0
+PROBE_S: Final = 2.0
 """Seconds for which others wait for the request that decides a probation: its answer may be long and come in one piece.
 After them a replica whose connection had broken counts as up, because connections break at once; one that had answered
 with errors gets another request."""

@@ -3,17 +3,17 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Final, final
 
 from router.dispatch.replica import Replica
 from router.outcome import Outcome
 from router.scheduling.interface import Decision
 
-DEFAULT_REQUESTS = 4096
+DEFAULT_REQUESTS: Final = 4096
 """Requests that a journal keeps."""
-MAX_CANDIDATES = 16
+MAX_CANDIDATES: Final = 16
 """Candidates kept of one decision: the cheapest, and the pick. So a fleet of a thousand replicas fills no gigabytes."""
-MAX_KEPT_ATTEMPTS = 8
+MAX_KEPT_ATTEMPTS: Final = 8
 """Decisions kept of one request: the last ones."""
 
 

@@ -2,7 +2,7 @@
 
 from typing import Final, final
 
-from cluster.autoscaling.ewma import Ewma
+from router.fading_mean import FadingMean
 
 FIRST_TOKENS: Final = 16.0
 """Tokens assumed before any answer said: half a block of 32. vLLM's have 16 on GPUs and 128 on CPUs."""
@@ -31,7 +31,7 @@ class CacheRounding:
     __slots__ = ("_seen", "tokens")
 
     def __init__(self) -> None:
-        self._seen = Ewma(FIRST_TOKENS * FIRST_ANSWERS, FIRST_ANSWERS)
+        self._seen = FadingMean(FIRST_TOKENS * FIRST_ANSWERS, FIRST_ANSWERS)
         self.tokens = FIRST_TOKENS
 
     def learn(self, prompt_tokens: float, cached_tokens: float, matched_share: float) -> None:
@@ -45,5 +45,5 @@ class CacheRounding:
         matched_tokens = prompt_tokens * matched_share
         beyond = matched_tokens - cached_tokens
         if abs(beyond) < MOST_SHARE * matched_tokens:
-            self._seen = self._seen.observed(beyond, 1.0, _KEEP)
+            self._seen.observe(beyond, 1.0, _KEEP)
             self.tokens = max(0.0, self._seen.mean)

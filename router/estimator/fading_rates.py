@@ -1,8 +1,11 @@
 """Rates of the recent past: several counts that fade, over the fading time in which they were counted."""
 
-from cluster.autoscaling.ewma import Ewma, kept
+from typing import Final
 
-_STEP = 1e-3
+from cluster.autoscaling.ewma import kept
+from router.fading_mean import FadingMean
+
+_STEP: Final = 1e-3
 """Share of the memory below which passed time does not fade the counts yet, so that most calls only compare times."""
 
 
@@ -22,7 +25,7 @@ class FadingRates:
     def __init__(self, memory_s: float, size: int = 1) -> None:
         self._memory_s = memory_s
         self._at_s: float | None = None
-        self._span = Ewma()
+        self._span = FadingMean()
         self.counts = [0.0] * size
 
     def fade(self, now_s: float) -> None:
@@ -33,7 +36,7 @@ class FadingRates:
         if passed_s > self._memory_s * _STEP:
             self._at_s = now_s
             keep = kept(passed_s, self._memory_s)
-            self._span = self._span.observed(0.0, self._memory_s * (1.0 - keep), keep)
+            self._span.observe(0.0, self._memory_s * (1.0 - keep), keep)
             self.counts = [count * keep for count in self.counts]
 
     def span_s(self, at_least_s: float) -> float:

@@ -6,36 +6,36 @@ were running.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from cluster.autoscaling.ewma import kept
 
-DEFAULT_TOKENS_PER_S = 8000.0
+DEFAULT_TOKENS_PER_S: Final = 8000.0
 """Prefill rate assumed before anything is known: a mid-size model on one data-centre GPU."""
-KEEP = 0.97
+KEEP: Final = 0.97
 """Share of the earlier outcomes' weight that each new outcome leaves: in effect the last 33 outcomes count."""
-FORGET_TAU_S = 120.0
+FORGET_TAU_S: Final = 120.0
 """Seconds after which an outcome counts 1/e, about a third, so that a replica that was slow once is tried again."""
-PRIOR_TOKENS = 256.0
+PRIOR_TOKENS: Final = 256.0
 """The prior counts in the fit as one outcome of this number of tokens. It is low, so the first outcomes outweigh it."""
-SHARED_OUTCOMES = 4.0
+SHARED_OUTCOMES: Final = 4.0
 """Number of outcomes that the prior counts as once it is what all replicas have learned."""
-SURPRISE = 4.0
+SURPRISE: Final = 4.0
 """Largest factor by which an outcome counts as slower or faster than expected, so that one hiccup makes no new rate."""
-KEEP_SURPRISED = 0.5
+KEEP_SURPRISED: Final = 0.5
 """Used instead of `KEEP` for an outcome beyond that factor, so that several in a row do make a new rate."""
-SLACK_S = 0.05
+SLACK_S: Final = 0.05
 """Seconds by which an outcome may be slower or faster beyond that factor, because short times vary more."""
-SAME = 1.2
+SAME: Final = 1.2
 """Factor within which prefill rates count as equal. Replicas on the same hardware differ by noise, and following the
 noise would send all requests to the replica that looks fastest."""
-FASTEST_S_PER_TOKEN = 1e-7
+FASTEST_S_PER_TOKEN: Final = 1e-7
 """Lowest fitted seconds per token, so that no fit makes a replica infinitely fast."""
-FIT_EACH_UNTIL = 20
+FIT_EACH_UNTIL: Final = 20
 """Outcomes below which the line is fitted again after each one; a replica with fewer is new."""
-FIT_EVERY = 4
+FIT_EVERY: Final = 4
 """Later the line is fitted after every fourth outcome only: a fit costs as much as a pick."""
-_TERMS = 3
+_TERMS: Final = 3
 
 
 class Rates(NamedTuple):

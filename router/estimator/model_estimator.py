@@ -5,13 +5,15 @@ reads no clock and does no I/O, so gateway and simulators run the same code.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
-from cluster.autoscaling.ewma import Ewma, kept
+from cluster.autoscaling.ewma import kept
 from router.estimator.cache_rounding import CacheRounding
 from router.estimator.expectation import Expectation, Usage
 from router.estimator.fading_rates import FadingRates
 from router.estimator.learned_rates import LearnedRates, ProbeOutcome, Rates, rates_of, shared_rates
 from router.estimator.replica_estimator import ReplicaEstimator
+from router.fading_mean import FadingMean
 from router.prefix_cache.exact import ResidencyDelta
 from router.prefix_cache.match import NO_MATCH, PrefixMatch
 from router.prefix_cache.residency import Residency
@@ -21,32 +23,32 @@ from router.replicas.endpoint import Endpoint, Signal
 from router.replicas.load_report import LoadReport
 from router.request import RoutingRequest
 
-UNKNOWN_KV_TOKENS = 100_000
+UNKNOWN_KV_TOKENS: Final = 100_000
 """KV capacity assumed of a replica that does not report it, in tokens.
 
 If it is too low, some cached prefixes are forgotten; if too high, evicted ones are believed to be cached.
 """
-PRIOR_BYTES_PER_TOKEN = 4.0
+PRIOR_BYTES_PER_TOKEN: Final = 4.0
 """Prompt bytes per token before any answer's `usage` was seen: about that of English text."""
-PRIOR_TOKENS = 100.0
+PRIOR_TOKENS: Final = 100.0
 """Tokens that this first guess weighs as much as."""
-BODY_BYTES_PER_TOKEN = 4.0
+BODY_BYTES_PER_TOKEN: Final = 4.0
 """Bytes of a request's body per prompt token, about, where prompts are not read."""
-ARRIVALS_MEMORY_S = 60.0
+ARRIVALS_MEMORY_S: Final = 60.0
 """Seconds after which an arrival counts 1/e, about a third, in the rate of arrivals."""
-ARRIVALS_AT_LEAST_S = 5.0
+ARRIVALS_AT_LEAST_S: Final = 5.0
 """Shortest time in seconds over which that rate is taken, so that the first requests make no high rate."""
-WORK_MEMORY_S = 600.0
+WORK_MEMORY_S: Final = 600.0
 """Seconds after which prefill given to a replica counts 1/e, about a third, in the price of evictions there."""
-WORK_FADE_EVERY_S = 1.0
+WORK_FADE_EVERY_S: Final = 1.0
 """Seconds after which the prefill given to replicas is faded again."""
-MAX_UTILISATION = 0.95
+MAX_UTILISATION: Final = 0.95
 """Highest share of the time for which replicas count as busy: scorers divide by the idle share, which must not be 0."""
-RELAX_EVERY_S = 10.0
+RELAX_EVERY_S: Final = 10.0
 """Seconds after which the learned rates are faded towards the mean of all replicas again."""
-MOST_RELAXED_S = 60.0
+MOST_RELAXED_S: Final = 60.0
 """Most seconds by which rates fade at once, after a gap between ticks."""
-_KEEP_BYTES = 0.995
+_KEEP_BYTES: Final = 0.995
 """Share of the past that each answer leaves in the mean of bytes per token: in effect the last 200 answers count."""
 _LEAST_BYTES, _MOST_BYTES = 0.25, 32.0
 """Bytes per token outside which an answer says nothing of text: its prompt has images, or its counts are of another
@@ -77,7 +79,7 @@ class ModelEstimator:
         self.replicas: list[ReplicaEstimator] = []
         self.residency = Residency()
         self.efficiency = RoutingEfficiency()
-        self._bytes_seen = Ewma(PRIOR_BYTES_PER_TOKEN * PRIOR_TOKENS, PRIOR_TOKENS)
+        self._bytes_seen = FadingMean(PRIOR_BYTES_PER_TOKEN * PRIOR_TOKENS, PRIOR_TOKENS)
         self.bytes_per_token = PRIOR_BYTES_PER_TOKEN
         self.rounding = CacheRounding()
         self._arrivals = FadingRates(ARRIVALS_MEMORY_S, 2)
@@ -335,7 +337,7 @@ class ModelEstimator:
         prompt_tokens = float(usage.prompt_tokens or expectation.tokens)
         told = usage.prompt_tokens
         if told and not chain.tokens and _LEAST_BYTES <= chain.size_bytes / told <= _MOST_BYTES:
-            self._bytes_seen = self._bytes_seen.observed(chain.size_bytes, told, _KEEP_BYTES)
+            self._bytes_seen.observe(chain.size_bytes, told, _KEEP_BYTES)
             self.bytes_per_token = self._bytes_seen.mean
         cached_tokens = usage.cached_tokens
         if cached_tokens is None:

@@ -1,8 +1,10 @@
 """Pending prefill: the prompt tokens that wait on one replica, by its last report and by what was sent since."""
 
+from typing import Final
+
 from router.estimator.unreported import UnreportedRequests
 
-STALE_S = 3.0
+STALE_S: Final = 3.0
 """Age in seconds from which a report is ignored; then only this gateway's own requests are known."""
 
 

@@ -1,5 +1,7 @@
 """The estimator of one replica: what one gateway expects of it."""
 
+from typing import Final
+
 from router.estimator.fading_rates import FadingRates
 from router.estimator.learned_rates import LearnedRates, Rates, rates_of
 from router.estimator.pending_prefill import PendingPrefill
@@ -8,9 +10,9 @@ from router.replicas.engine_load import EngineLoad
 from router.replicas.load_report import LoadReport
 from router.replicas.snapshot import ReplicaSnapshot
 
-KV_MEMORY_S = 30.0
+KV_MEMORY_S: Final = 30.0
 """Seconds after which KV cache that was freed counts 1/e, about a third, in the rate at which it is freed."""
-KV_AT_LEAST_S = 1.0
+KV_AT_LEAST_S: Final = 1.0
 """Shortest time in seconds over which that rate is taken, so that one ended request makes no high rate."""
 
 

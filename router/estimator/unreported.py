@@ -1,6 +1,8 @@
 """Unreported requests: sent to one replica, but not yet contained in its load reports."""
 
-GRACE_S = 1.0
+from typing import Final
+
+GRACE_S: Final = 1.0
 """Seconds after which a request no longer counts as unreported, whatever the replica's count says.
 
 By then it is in a report, or it never arrived.

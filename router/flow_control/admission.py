@@ -19,7 +19,7 @@ here picks a replica; `slots.with_room` narrows the candidates for the policy.
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
-from typing import Generic
+from typing import Final, Generic
 
 from cluster.autoscaling.metrics.figures import GatewayFigures
 from router.flow_control.classes import PriorityClasses
@@ -33,7 +33,7 @@ from router.flow_control.slots.slots import ReplicaT, Slots
 from router.flow_control.verdict import ADMIT, WAIT, Reject, Verdict, reject
 from router.outcome import Outcome
 
-_STALE_DEADLINES = 64
+_STALE_DEADLINES: Final = 64
 """Entries in the heap of deadlines, beyond two a waiting request, above which those of other requests are dropped."""
 
 

@@ -6,13 +6,13 @@ above keep nine tenths of the capacity under any queue below.
 """
 
 from collections.abc import Iterator
-from typing import Generic
+from typing import Final, Generic
 
 from router.flow_control.fair_queue import FairQueue, TenantQueue
 from router.flow_control.priority import Priority
 from router.flow_control.queued_request import RequestT
 
-AGED_TURN = 10
+AGED_TURN: Final = 10
 """Dispatches of which one goes to a class whose oldest request has waited too long."""
 
 

@@ -1,8 +1,11 @@
 """The drain rate: work dispatched per second while requests wait, learned per replica."""
 
-from cluster.autoscaling.ewma import Ewma, kept
+from typing import Final
 
-EVIDENCE_S = 1.0
+from cluster.autoscaling.ewma import kept
+from router.fading_mean import FadingMean
+
+EVIDENCE_S: Final = 1.0
 """Seconds with waiting requests below which the rate counts as not known."""
 
 
@@ -18,7 +21,7 @@ class DrainRate:
 
     def __init__(self, memory_s: float = 20.0) -> None:
         self._memory_s = memory_s
-        self._seen = Ewma()
+        self._seen = FadingMean()
         self._busy_s = 0.0
         self._replicas = 0
         self._since_s: float | None = None
@@ -30,7 +33,7 @@ class DrainRate:
     def drained(self, work: float, now_s: float) -> None:
         """Count the work of a request that waited and was dispatched."""
         self._pass(now_s)
-        self._seen = self._seen.observed(work, 0.0, 1.0)
+        self._seen.observe(work, 0.0, 1.0)
 
     def ended(self, now_s: float) -> None:
         """Note that nothing waits any more."""
@@ -55,4 +58,4 @@ class DrainRate:
         if passed_s > 0 and self._replicas:
             keep = kept(passed_s, self._memory_s)
             self._busy_s = self._busy_s * keep + passed_s
-            self._seen = self._seen.observed(0.0, passed_s * self._replicas, keep)
+            self._seen.observe(0.0, passed_s * self._replicas, keep)

@@ -12,15 +12,15 @@ each tenant gets its share of the real work, even if the estimates are wrong.
 from collections import OrderedDict
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush, heapreplace
-from typing import Generic
+from typing import Final, Generic
 
 from router.flow_control.queued_request import RequestT
 
-_STALE_ENTRIES = 64
+_STALE_ENTRIES: Final = 64
 """Entries in the heap, beyond two for each tenant with waiting requests, above which stale ones are dropped."""
-_KEPT_TENANTS = 1024
+_KEPT_TENANTS: Final = 1024
 """Number of tenants at which idle ones are forgotten before another is added."""
-_NO_ENTRY = -1
+_NO_ENTRY: Final = -1
 """Number that stands for no entry in the heap."""
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 from types import MappingProxyType
+from typing import Final
 
 from router.flow_control.priority import Priority
 
@@ -31,7 +32,7 @@ class TenantLimits:
     tokens_burst: float | None = None
 
 
-DEFAULT_TENANT = TenantLimits()
+DEFAULT_TENANT: Final = TenantLimits()
 """Limits of a tenant that has none of its own."""
 
 

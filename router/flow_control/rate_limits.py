@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
+from typing import Final
 
 from router.flow_control.limits import TenantLimits
 from router.flow_control.token_bucket import TokenBucket
 from router.flow_control.unsettled import UnsettledCharges
 
-_MINUTE_S = 60.0
-BURST_S = 10.0
+_MINUTE_S: Final = 60.0
+BURST_S: Final = 10.0
 """Seconds of its limit that a tenant may use at once after a pause, unless its burst is set."""
 
 

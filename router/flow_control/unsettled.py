@@ -1,15 +1,17 @@
 """Charges of a tenant's running requests, by estimate: how much of them will be given back, and when."""
 
-from cluster.autoscaling.ewma import Ewma
+from typing import Final
 
-_MEMORY = 32.0
+from router.fading_mean import FadingMean
+
+_MEMORY: Final = 32.0
 """Ended requests that count, in effect: each one takes a 32nd of the weight of those before."""
-_KEEP = 1.0 - 1.0 / _MEMORY
-_PRIOR_SHARE = 0.25
+_KEEP: Final = 1.0 - 1.0 / _MEMORY
+_PRIOR_SHARE: Final = 0.25
 """Real work of a request as a share of its estimate, until one has ended: a first estimate assumes a long answer."""
-_PRIOR_DURATION_S = 1.0
+_PRIOR_DURATION_S: Final = 1.0
 """Seconds that a request is assumed to run, until one has ended."""
-_SHORTEST_S = 0.05
+_SHORTEST_S: Final = 0.05
 """Seconds within which requests end that came at once."""
 
 
@@ -22,8 +24,8 @@ class UnsettledCharges:
         self._work = 0.0
         self._count = 0
         self._arrived_s = 0.0  # the sum over all of them
-        self._share = Ewma(_PRIOR_SHARE, 1.0)
-        self._duration_s = Ewma(_PRIOR_DURATION_S, 1.0)
+        self._share = FadingMean(_PRIOR_SHARE, 1.0)
+        self._duration_s = FadingMean(_PRIOR_DURATION_S, 1.0)
 
     def charged(self, work: float, now_s: float) -> None:
         """Count a request in by its estimated work."""
@@ -44,8 +46,8 @@ class UnsettledCharges:
         """Count a request out, and learn from what it really cost and how long it ran."""
         self.dropped(work, arrived_s)
         if work > 0:
-            self._share = self._share.observed(real_work / work, 1.0, _KEEP)
-        self._duration_s = self._duration_s.observed(now_s - arrived_s, 1.0, _KEEP)
+            self._share.observe(real_work / work, 1.0, _KEEP)
+        self._duration_s.observe(now_s - arrived_s, 1.0, _KEEP)
 
     def wait_s(self, missing: float, per_s: float, now_s: float) -> float:
         """Return the seconds until `missing` tokens are there, by what fills in and what is given back.

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from math import ceil
+from typing import Final
 
 from router.outcome import Outcome
 
-MAX_RETRY_AFTER_S = 600.0
+MAX_RETRY_AFTER_S: Final = 600.0
 """Longest time after which a refused client is asked to try again, in seconds."""
 
 
@@ -46,8 +47,8 @@ class Reject:
 
 Verdict = Admit | Wait | Reject
 
-ADMIT = Admit()
-WAIT = Wait()
+ADMIT: Final = Admit()
+WAIT: Final = Wait()
 
 
 def reject(outcome: Outcome, retry_after_s: float, message: str) -> Reject:

@@ -1,16 +1,18 @@
 """A request's work, in tokens: those of the prompt that are not cached, plus those of the answer, weighted."""
 
-from cluster.autoscaling.ewma import Ewma
+from typing import Final
+
+from router.fading_mean import FadingMean
 from router.request import RoutingRequest
 
-OUTPUT_WEIGHT = 4.0
+OUTPUT_WEIGHT: Final = 4.0
 """Prompt tokens that cost as much as one token of the answer. A prompt is computed in parallel, an answer one token per
 step. Public price lists of hosted models ask 3 to 5 times as much for a token of the answer."""
-_PRIOR_OUTPUT_TOKENS = 256.0
+_PRIOR_OUTPUT_TOKENS: Final = 256.0
 """Length assumed of an answer before any was seen, in tokens."""
-_MEMORY = 64.0
+_MEMORY: Final = 64.0
 """Number of answers that count, in effect: each new one takes a 64th of the weight of those before."""
-_KEEP = 1.0 - 1.0 / _MEMORY
+_KEEP: Final = 1.0 - 1.0 / _MEMORY
 """Share of the earlier answers' weight that a new answer leaves."""
 
 
@@ -19,7 +21,7 @@ def work_of(uncached_prompt_tokens: float, output_tokens: float) -> float:
     return max(1.0, uncached_prompt_tokens + OUTPUT_WEIGHT * output_tokens)
 
 
-GENERATING_PATHS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"})
+GENERATING_PATHS: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"})
 """Paths whose answers are generated token by token; requests to others cost their prompt only."""
 
 
@@ -32,11 +34,11 @@ class OutputEstimate:
     __slots__ = ("_seen",)
 
     def __init__(self) -> None:
-        self._seen = Ewma(_PRIOR_OUTPUT_TOKENS, 1.0)
+        self._seen = FadingMean(_PRIOR_OUTPUT_TOKENS, 1.0)
 
     def observe(self, output_tokens: float) -> None:
         """Learn from one answer's length, in tokens."""
-        self._seen = self._seen.observed(output_tokens, 1.0, _KEEP)
+        self._seen.observe(output_tokens, 1.0, _KEEP)
 
     def tokens(self, max_tokens: int | None) -> float:
         """Return the expected length of an answer, in tokens, at most `max_tokens`; None: no such limit."""

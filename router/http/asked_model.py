@@ -5,6 +5,7 @@ they may take the other. So a body that can be read in two ways is refused, and 
 into it wherever more than one can be meant.
 """
 
+from typing import Final
 from urllib.parse import parse_qsl
 
 from router.http.access_control.auth import Tenant
@@ -16,9 +17,9 @@ from router.http.wire.request.incoming import IncomingRequest
 from router.outcome import Outcome
 from router.prompt.outline import Outline, outline_of
 
-MAX_LISTED = 20
+MAX_LISTED: Final = 20
 """Most models that an error lists by name."""
-_EMPTY = Envelope()
+_EMPTY: Final = Envelope()
 
 
 class AskedModelError(Exception):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from router.http.access_control.auth import ANONYMOUS, Tenant
+from router.http.api.asked_answer import includes_usage, is_streamed, most_tokens, tells_usage
 from router.http.api.azure import PREFIX as AZURE
 from router.http.api.azure import azure_target
 from router.http.api.envelope import Envelope, EnvelopeError, salted, with_members
@@ -188,13 +189,13 @@ class Front:
             request_id=request_id.decode("ascii"),
             model=dispatcher.model,
             path=incoming.path.decode("ascii"),
-            stream=bool(envelope.stream),
+            stream=is_streamed(envelope),
             body=incoming.body,
             session=incoming.headers.get(b"x-session-id", b"").decode("latin-1"),
-            max_tokens=envelope.answer_tokens,
+            max_tokens=most_tokens(envelope),
         )
         if envelope.stream_options is not None:
-            request.include_usage, request.continuous_usage = envelope.includes_usage, envelope.tells_usage
+            request.include_usage, request.continuous_usage = includes_usage(envelope), tells_usage(envelope)
         if dispatcher.estimator.reads_prompts:
             request.chain = self._plane.hasher.of_body(
                 request.path, incoming.body, model=dispatcher.model, outline=outline

@@ -1,6 +1,7 @@
 """Which exact replicas of one model hold which prompt chunks, as they report it: chunk hash → set of replicas."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,20 +11,20 @@ from router.prefix_cache.match import PrefixMatch, leading_run, leading_run_of_f
 from router.prefix_cache.replica_columns import WORD, ReplicaColumns
 from router.prompt.chunk_chain import Hashes
 
-DEFAULT_MAX_SLOTS = 1 << 23
+DEFAULT_MAX_SLOTS: Final = 1 << 23
 """Slots the index grows to by default: 201 MB with up to 64 replicas, room for 5.8 million distinct chunks."""
-SWEEP_SLOTS = 1 << 15
+SWEEP_SLOTS: Final = 1 << 15
 """Slots wiped by one call of `sweep`."""
-_STAMP = 0
-_TOKENS = 1
-_FIRST_WORD = 2
-_FEW = 12
+_STAMP: Final = 0
+_TOKENS: Final = 1
+_FIRST_WORD: Final = 2
+_FEW: Final = 12
 """Chain length up to which chunks are looked up one by one: cheaper than the numpy calls for a batch."""
-_PEEK = 64
+_PEEK: Final = 64
 """Chunks of a long chain that are looked up first; also the run length up to which masks are counted one by one."""
-_LONG = 256
+_LONG: Final = 256
 """Chain length above which the first `_PEEK` chunks are looked up alone: a chain that nobody holds then costs less."""
-_ROUNDS = 8
+_ROUNDS: Final = 8
 """Attempts to make room for the chunks of one batch; chunks that still find none are not claimed."""
 
 

@@ -1,7 +1,7 @@
 """How many leading chunks of one prompt each replica holds, from the claims on each chunk."""
 
 from collections.abc import Sequence
-from typing import final
+from typing import Final, final
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class PrefixMatch:
         return known or self.tokens * chain.ends[chunks - 1] / chain.size_bytes
 
 
-NO_MATCH = PrefixMatch({}, 0, [])
+NO_MATCH: Final = PrefixMatch({}, 0, [])
 """The match of a prompt that nobody has looked up."""
 
 

@@ -1,24 +1,24 @@
 """Routing efficiency: the share of the possible cache hits that was had, and how evenly the work was spread."""
 
-from typing import final
+from typing import Final, final
 
-from cluster.autoscaling.ewma import Ewma
+from router.fading_mean import FadingMean
 from router.prompt.chunk_chain import ChunkChain
 
-MAX_SAMPLED = 8192
+MAX_SAMPLED: Final = 8192
 """Sampled chunks kept in each of two generations; about 2 MB when both are full. A SHARDS sample of this size gives the
 hit ratio to within 1 %."""
-LAST_SAMPLE_BITS = 9
+LAST_SAMPLE_BITS: Final = 9
 """Upper bound of the times the sample is halved, to one chunk in 512; then the oldest chunks are forgotten instead. A
 generation then stands for 4 million chunks."""
-_SAMPLE_SHIFT = 20
+_SAMPLE_SHIFT: Final = 20
 """Lowest of the hash bits that decide whether a chunk is sampled. The prefix index picks first homes by the bits below,
 so the sample does not depend on them."""
-EVEN_CHANCE = 0.5
+EVEN_CHANCE: Final = 0.5
 """Chance, before any request was answered, that evicted chunks are asked for again."""
-PRIOR_REQUESTS = 30.0
+PRIOR_REQUESTS: Final = 30.0
 """Answered requests at which the measured chance weighs as much as `EVEN_CHANCE`."""
-KEEP = 0.999
+KEEP: Final = 0.999
 """Factor by which each request fades the weight of those before it: about the last thousand count."""
 
 
@@ -96,8 +96,8 @@ class RoutingEfficiency:
         self.prompt_tokens = 0.0
         self.cached_tokens = 0.0
         self._recent_requests = 0.0
-        self._recent_cached = Ewma()
-        self._recent_ideal = Ewma()
+        self._recent_cached = FadingMean()
+        self._recent_ideal = FadingMean()
         self._recent_work: dict[str, float] = {}
 
     def arrived(self, chain: ChunkChain) -> None:
@@ -105,14 +105,14 @@ class RoutingEfficiency:
         if not chain.ends:
             return
         hit, seen = self.shadow.visit(chain)
-        self._recent_ideal = self._recent_ideal.observed(hit, seen, KEEP)
+        self._recent_ideal.observe(hit, seen, KEEP)
 
     def answered(self, replica_id: str, prompt_tokens: float, cached_tokens: float) -> None:
         """Count an answered request's prompt tokens, and those that its replica had cached."""
         self.prompt_tokens += prompt_tokens
         self.cached_tokens += cached_tokens
         self._recent_requests = KEEP * self._recent_requests + 1.0
-        self._recent_cached = self._recent_cached.observed(cached_tokens, prompt_tokens, KEEP)
+        self._recent_cached.observe(cached_tokens, prompt_tokens, KEEP)
         work = self._recent_work
         for known in work:
             work[known] *= KEEP

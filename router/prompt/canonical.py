@@ -11,7 +11,7 @@ request is still routed, but without affinity.
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import final
+from typing import Final, final
 
 import msgspec
 from xxhash import xxh3_128_digest
@@ -35,15 +35,15 @@ from router.prompt.bodies import (
 )
 from router.prompt.outline import Outline, outline_of
 
-FIELD = b"\xfe"
+FIELD: Final = b"\xfe"
 """Stands between the fields of a piece, such as a message's role and its content."""
-PART = b"\xfd"
+PART: Final = b"\xfd"
 """Stands between the parts of a message's content, and between the parts of a prompt's head (tools, documents)."""
-PIECE_END = b"\xff"
+PIECE_END: Final = b"\xff"
 """Ends a piece."""
-_BRACE = ord("{")
-_SPACE = b" \t\r\n"
-_MAX_CACHED_TOOLS = 64 * 1024
+_BRACE: Final = ord("{")
+_SPACE: Final = b" \t\r\n"
+_MAX_CACHED_TOOLS: Final = 64 * 1024
 """Bytes of JSON, such as tool definitions, up to which their sorted form is cached."""
 
 
@@ -253,7 +253,7 @@ def _fresh_sorted_json(raw: bytes) -> bytes:
     return msgspec.json.encode(msgspec.json.decode(raw), order="sorted")
 
 
-_cached_sorted_json = lru_cache(maxsize=64)(_fresh_sorted_json)
+_cached_sorted_json: Final = lru_cache(maxsize=64)(_fresh_sorted_json)
 
 
 def _message(message: PromptMessage) -> bytes:
@@ -319,30 +319,30 @@ def _media_digest(raw: msgspec.Raw) -> bytes:
     return xxh3_128_digest(FIELD.join(digests))
 
 
-_chat_decoder = msgspec.json.Decoder(ChatBody)
-_chat_head_decoder = msgspec.json.Decoder(ChatHead)
-_anthropic_decoder = msgspec.json.Decoder(AnthropicBody)
-_anthropic_head_decoder = msgspec.json.Decoder(AnthropicHead)
-_message_decoder = msgspec.json.Decoder(PromptMessage)
-_responses_decoder = msgspec.json.Decoder(ResponsesBody)
-_responses_head_decoder = msgspec.json.Decoder(ResponsesHead)
-_item_decoder = msgspec.json.Decoder(Item)
-_text_decoder = msgspec.json.Decoder(TextBody)
-_text_head_decoder = msgspec.json.Decoder(TextHead)
-_embedding_decoder = msgspec.json.Decoder(EmbeddingBody)
-_media_decoder = msgspec.json.Decoder(Media)
-_string_decoder = msgspec.json.Decoder(str)
-_strings_decoder = msgspec.json.Decoder(list[str])
-_lists_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_chat_decoder: Final = msgspec.json.Decoder(ChatBody)
+_chat_head_decoder: Final = msgspec.json.Decoder(ChatHead)
+_anthropic_decoder: Final = msgspec.json.Decoder(AnthropicBody)
+_anthropic_head_decoder: Final = msgspec.json.Decoder(AnthropicHead)
+_message_decoder: Final = msgspec.json.Decoder(PromptMessage)
+_responses_decoder: Final = msgspec.json.Decoder(ResponsesBody)
+_responses_head_decoder: Final = msgspec.json.Decoder(ResponsesHead)
+_item_decoder: Final = msgspec.json.Decoder(Item)
+_text_decoder: Final = msgspec.json.Decoder(TextBody)
+_text_head_decoder: Final = msgspec.json.Decoder(TextHead)
+_embedding_decoder: Final = msgspec.json.Decoder(EmbeddingBody)
+_media_decoder: Final = msgspec.json.Decoder(Media)
+_string_decoder: Final = msgspec.json.Decoder(str)
+_strings_decoder: Final = msgspec.json.Decoder(list[str])
+_lists_decoder: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
-_READERS: dict[str, Callable[[bytes], Prompt]] = {
+_READERS: Final[dict[str, Callable[[bytes], Prompt]]] = {
     "/v1/chat/completions": _chat,
     "/v1/completions": _text,
     "/v1/embeddings": _embedding,
     "/v1/responses": _responses,
     "/v1/messages": _anthropic,
 }
-_OUTLINED: dict[str, Callable[[Outline, bytes], Prompt]] = {
+_OUTLINED: Final[dict[str, Callable[[Outline, bytes], Prompt]]] = {
     "/v1/chat/completions": _outlined_chat,
     "/v1/completions": _outlined_text,
     "/v1/responses": _outlined_responses,

@@ -9,7 +9,7 @@ hash a word.
 """
 
 from functools import lru_cache
-from typing import final
+from typing import Final, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +55,7 @@ class ChunkChain:
         return self.ends[chunks - 1] if chunks else 0
 
 
-EMPTY_CHAIN = ChunkChain([], [], 0)
+EMPTY_CHAIN: Final = ChunkChain([], [], 0)
 """The chain of a prompt that cannot be understood; it matches no other chain."""
 
 

@@ -4,16 +4,16 @@ Compiled code reads the prompt straight from the body's bytes (`prompt_scan.c`).
 be decoded as often as is convenient. Without the compiled code there are no outlines, and bodies are decoded whole.
 """
 
-from typing import final
+from typing import Final, final
 
 try:
     from router.prompt.prompt_scan import scan
 except ImportError:
     scan = None  # type: ignore[assignment]  # not compiled here: `make setup` says why
 
-IS_COMPILED = scan is not None
+IS_COMPILED: Final = scan is not None
 """Whether there are outlines: the compiled code is there."""
-_MEMBERS = {
+_MEMBERS: Final = {
     "/v1/chat/completions": b"messages",
     "/v1/completions": b"prompt",
     "/v1/messages": b"messages",

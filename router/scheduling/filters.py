@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import ceil
 from random import Random
+from typing import Final
 
 from router.request import RoutingRequest
 from router.scheduling.interface import CandidateT
@@ -37,7 +38,7 @@ class RandomSample:
         return [candidates[position] for position in sorted(rng.sample(range(count), self._size))]
 
 
-LOAD_BOUND = 1.25
+LOAD_BOUND: Final = 1.25
 """Highest load of a replica, as a multiple of the mean. With 1.25 few keys move and the load is nearly even (Mirrokni,
 Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads", SODA 2018)."""
 

@@ -1,12 +1,14 @@
 """One replica's room: the places that are free in its engine, and the prefill that may be ahead of it."""
 
 from math import inf
+from typing import Final
 
-from cluster.autoscaling.ewma import Ewma, kept
+from cluster.autoscaling.ewma import kept
+from router.fading_mean import FadingMean
 from router.flow_control.slots.engine_depth import EngineDepth
 from router.replicas.load_report import LoadReport
 
-RATE_MEMORY_S = 1.0
+RATE_MEMORY_S: Final = 1.0
 """Seconds after which an ended request counts 1/e, about a third, in the rate at which requests end in an engine."""
 
 
@@ -62,7 +64,7 @@ class ReplicaSlots:
         self.fair = inf
         self.batch = 0
         self.most = max_requests or inf
-        self._passing = Ewma(0.0, RATE_MEMORY_S)  # a first guess of 0 that counts like one second
+        self._passing = FadingMean(0.0, RATE_MEMORY_S)  # a first guess of 0 that counts like one second
         self._reported_s = 0.0
 
     def has_place(self, in_flight: int) -> bool:
@@ -147,7 +149,7 @@ class ReplicaSlots:
         if passed_s > 0:
             share = (in_flight + self.ended) / max(1, max(in_flight, on_replica) + self.ended)
             ended = self.ended / share if self.ended else 0.0
-            self._passing = self._passing.observed(ended, passed_s, kept(passed_s, RATE_MEMORY_S))
+            self._passing.observe(ended, passed_s, kept(passed_s, RATE_MEMORY_S))
 
     @property
     def per_s(self) -> float:

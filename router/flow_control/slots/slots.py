@@ -9,13 +9,13 @@ from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from router.flow_control.slots.replica_slots import ReplicaSlots
 from router.replicas.engine_load import EngineLoad
 from router.replicas.load_report import LoadReport
 
-_STALE_OPENINGS = 64
+_STALE_OPENINGS: Final = 64
 """Entries in the heap of openings, beyond four for each replica, above which outdated ones are dropped."""
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Protocol
+from typing import Final, Protocol
 
 from cluster.spec.gateway_spec import TenantSpec
 
@@ -27,7 +27,7 @@ class Tenant:
         return self.models is None or model in self.models
 
 
-ANONYMOUS = Tenant("anonymous")
+ANONYMOUS: Final = Tenant("anonymous")
 """The tenant of all requests if the cluster file names no tenants."""
 
 

@@ -1,13 +1,9 @@
 """The few fields of a request body that the gateway needs; the body itself is forwarded as it came."""
 
-import re
 from itertools import product
 from typing import Any
 
 import msgspec
-
-_QUOTED = re.compile(r"\s*\+?([0-9]{1,9})(?:\.0+)?\s*")
-"""A whole number in quotes, as engines read it. Longer ones are not read."""
 
 
 class EnvelopeError(Exception):
@@ -22,51 +18,13 @@ class Envelope(msgspec.Struct, gc=False):
     """The fields that the gateway reads of a body. All others are skipped; the engine checks them."""
 
     model: str | None = None
-    stream_as_sent: Any = msgspec.field(default=None, name="stream")
+    stream: Any = None
     cache_salt: str | None = None
     max_tokens: Any = None
     max_completion_tokens: Any = None
     max_output_tokens: Any = None
     stream_options: Any = None
     previous_response_id: Any = None
-
-    @property
-    def stream(self) -> bool:
-        """Whether the answer is to be a stream, as an engine that checks with pydantic understands the field."""
-        sent = self.stream_as_sent
-        return sent is True or (sent is not None and (sent == 1 or (isinstance(sent, str) and sent.lower() in _TRUE)))
-
-    @property
-    def answer_tokens(self) -> int | None:
-        """The request's own limit of its answer's tokens, from the first of three fields that sets one; else None."""
-        for limit in (self.max_completion_tokens, self.max_tokens, self.max_output_tokens):
-            number = limit if limit is None else number_in(limit)
-            if number is not None and number >= 0:
-                return number
-        return None
-
-    @property
-    def includes_usage(self) -> bool:
-        """Whether the stream's last event is to hold the usage."""
-        return self._option("include_usage")
-
-    @property
-    def tells_usage(self) -> bool:
-        """Whether every event of the stream is to hold the usage; vLLM does so where the last one holds it too."""
-        return self._option("continuous_usage_stats") and self._option("include_usage")
-
-    def _option(self, name: str) -> bool:
-        return isinstance(self.stream_options, dict) and bool(self.stream_options.get(name))
-
-
-def number_in(value: object) -> int | None:
-    """Return the whole number that an engine which checks with pydantic reads: from 5, 5.0 or "5"; None: none."""
-    if isinstance(value, str):
-        quoted = _QUOTED.fullmatch(value)
-        return int(quoted[1]) if quoted is not None else None
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, int) else None
 
 
 _json = msgspec.json.Decoder(Envelope)

@@ -1,11 +1,12 @@
 """How urgent a request is, by the client's headers `x-priority` and `x-request-timeout-ms`."""
 
 from math import inf
+from typing import Final
 
 from router.flow_control.priority import Priority, priority_named
 from router.http.wire.request.incoming import IncomingRequest
 
-_MAX_DIGITS = 12
+_MAX_DIGITS: Final = 12
 
 
 def asked_priority(incoming: IncomingRequest) -> Priority | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 import structlog
 
@@ -16,21 +16,21 @@ from router.http.wire.request.request_parser import Phase, RequestParser
 from router.http.wire.responses import response
 from router.outcome import HTTP_STATUS, Outcome
 
-_log = structlog.get_logger("rackserve.gateway")
+_log: Final = structlog.get_logger("rackserve.gateway")
 
-MAX_HELD_BYTES = 64 * 1024
+MAX_HELD_BYTES: Final = 64 * 1024
 """Bytes held of further requests above which reading stops while an answer is running. Below it reading goes on, which
 alone shows that a client has left."""
-MAX_LINGER_BYTES = 64 * 1024 * 1024
+MAX_LINGER_BYTES: Final = 64 * 1024 * 1024
 """Bytes dropped after an early refusal above which the connection is aborted."""
-LAST_WORD_S = 2.0
+LAST_WORD_S: Final = 2.0
 """Seconds that a stopping gateway keeps an idle connection. A request may be on its way, and closing at once would lose
 it; its answer says that the connection closes."""
-LINGER_S = 2.0
+LINGER_S: Final = 2.0
 """Seconds after an early refusal in which the client's further bytes are read and dropped. Closing at once would reset
 the connection, and the client could lose the answer."""
-FAILED_INSIDE = "the gateway failed; it has logged why"
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+FAILED_INSIDE: Final = "the gateway failed; it has logged why"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Handler(Protocol):

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cluster.spec.gateway_spec import GatewaySpec
 from router.dispatch.replica import Replica
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from router.http.data_plane.access_log import AccessLog
     from router.http.data_plane.tracing import Tracer
 
-TICK_S = 0.25
+TICK_S: Final = 0.25
 """Seconds between two checks of all time limits. One sweep over all connections is cheaper than a timer for each."""
 
 

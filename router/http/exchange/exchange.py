@@ -2,6 +2,7 @@
 
 from http import HTTPStatus
 from math import inf
+from typing import Final
 
 from router.dispatch.attempt import Attempt
 from router.estimator.expectation import Usage
@@ -27,9 +28,9 @@ from router.outcome import HTTP_STATUS, Outcome
 from router.prompt.chunk_chain import ChunkChain
 from router.request import RoutingRequest
 
-_COST_NOTHING = Usage(0, 0, 0)
+_COST_NOTHING: Final = Usage(0, 0, 0)
 """Usage of a request that is refused, by the gateway or by its replica."""
-_UNKNOWN = Usage()
+_UNKNOWN: Final = Usage()
 """Usage of a request whose answer does not say its tokens."""
 
 
@@ -117,7 +118,7 @@ class Exchange(Failover):
         if head.retry_elsewhere:
             self._going_away()
             return self._client.transport.write
-        if head.status < HTTPStatus.BAD_REQUEST:
+        if not head.is_error:
             self._answered_well()
         elif (unread := self._answered_error(head)) is not None:
             return unread
@@ -131,9 +132,9 @@ class Exchange(Failover):
         sink = answer.begin(head, body, self._own_headers(attempt), self._engine_gave_up)
         if self.upstream is not upstream:
             return sink  # the engine gave up with its first bytes
-        if self._request.path == CREATE_RESPONSE and head.status < HTTPStatus.BAD_REQUEST:
+        if self._request.path == CREATE_RESPONSE and not head.is_error:
             sink = self._noting_response(attempt.replica.replica_id, sink, body)
-        is_error = head.status >= HTTPStatus.BAD_REQUEST
+        is_error = head.is_error
         if body or head.length == 0 or is_error:
             self._first_bytes(is_error=is_error)
             return sink
@@ -197,7 +198,7 @@ class Exchange(Failover):
         self.answer.complete()
         if self._has_erred:
             self._end(Outcome.REPLICA_FAILED, self.answer.usage(with_reply=False)[0])
-        elif head.status < HTTPStatus.BAD_REQUEST:
+        elif not head.is_error:
             is_learned_from = self._flow.dispatcher.estimator.reads_prompts and self._ticket.attempt is not None
             usage, reply = self.answer.usage(with_reply=is_learned_from)
             chain = self._request.chain

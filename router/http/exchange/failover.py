@@ -4,6 +4,7 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from http import HTTPStatus
+from typing import Final
 
 import structlog
 
@@ -28,12 +29,12 @@ from router.http.wire.upstream.unread_answer import UnreadAnswer
 from router.http.wire.upstream.upstream import UpstreamConnection
 from router.outcome import Outcome
 
-STALE_S = 0.1
+STALE_S: Final = 0.1
 """Seconds after a request was written on a reused connection in which a close without a word was already on its way: a
 round trip between any two places of a continent. A replica that closes later has had the request."""
-STOPPED = "the gateway stopped before the answer was complete"
+STOPPED: Final = "the gateway stopped before the answer was complete"
 
-_log = structlog.get_logger("rackserve.gateway")
+_log: Final = structlog.get_logger("rackserve.gateway")
 
 
 class Failover(ABC):

@@ -1,6 +1,7 @@
 """Passes a stream on that another replica may have to continue: finds where its engine gives up, hides told usage."""
 
 from collections.abc import Callable
+from typing import Final
 
 from router.http.api.answers.sent_text import SentText
 from router.http.api.answers.server_sent_events import EVENT_END, split_events
@@ -9,7 +10,7 @@ from router.http.api.answers.told_usage import hidden, hidden_in_read
 from router.http.wire.chunked import chunk, chunks
 from router.http.wire.upstream.receiver import Sink
 
-MAX_HELD = 64 * 1024
+MAX_HELD: Final = 64 * 1024
 """Bytes of an incomplete event up to which it is held back until it is seen whether the engine gives up in it."""
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from http import HTTPStatus
 from math import inf
 
 from router.dispatch.replica import Replica
@@ -125,7 +124,7 @@ class PinnedExchange(Exchange):
         if self._ended or head is None:
             return
         self.answer.complete()
-        is_ok = head.status < HTTPStatus.BAD_REQUEST
+        is_ok = not head.is_error
         self._end(Outcome.OK if is_ok else Outcome.UPSTREAM_STATUS, Usage(0, 0, 0))
         self._client.exchange_ended(keep_alive=self.answer.keep_alive)
 

@@ -1,5 +1,6 @@
 """Passes a WebSocket through to a replica: `GET /v1/realtime?model=…`."""
 
+from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
 from router.http.data_plane.replica_route import ReplicaRoute
@@ -10,12 +11,12 @@ from router.http.wire.upstream.receiver import Sink
 from router.http.wire.upstream.upstream import UpstreamConnection
 from router.outcome import Outcome
 
-_NAMES_OF_MODEL = ("model", "deployment")
-MAX_EARLY_BYTES = 64 * 1024
+_NAMES_OF_MODEL: Final = ("model", "deployment")
+MAX_EARLY_BYTES: Final = 64 * 1024
 """Bytes that a client may send before the replica has accepted; above it reading stops."""
 
 
-REALTIME = b"/v1/realtime"
+REALTIME: Final = b"/v1/realtime"
 """The path, Azure's spellings of which `front` has replaced by it."""
 
 

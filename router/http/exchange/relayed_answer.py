@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable
-from http import HTTPStatus
+from typing import Final
 
 from router.estimator.expectation import Usage
 from router.http.api.answers.kept_answer import FOLD_BYTES, KeptAnswer
@@ -28,7 +28,7 @@ from router.http.exchange.passed_stream import PassedStream
 from router.http.wire.chunked import LAST_CHUNK, chunk
 from router.http.wire.connection_reset import reset
 from router.http.wire.request.incoming import IncomingRequest
-from router.http.wire.response_head import CHUNKED, UNTIL_CLOSE, ResponseHead
+from router.http.wire.response_head import CHUNKED, OK, UNTIL_CLOSE, ResponseHead
 from router.http.wire.responses import connection_lines
 from router.http.wire.unchunk import Unchunk
 from router.http.wire.upstream.receiver import Sink
@@ -36,12 +36,12 @@ from router.outcome import Outcome
 from router.replicas.endpoint import Endpoint
 from router.request import RoutingRequest
 
-NOT_BUFFERED = b"x-accel-buffering: no\r\n"
+NOT_BUFFERED: Final = b"x-accel-buffering: no\r\n"
 """Header line that has nginx, in front of the gateway, pass a stream's events on as they come."""
-_SEQUENCE_NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
+_SEQUENCE_NUMBER: Final = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
 
 
-_NO_USAGE_ASKED = UsageAsked()
+_NO_USAGE_ASKED: Final = UsageAsked()
 
 
 def _usage_asked(request: RoutingRequest) -> UsageAsked:
@@ -148,7 +148,7 @@ class RelayedAnswer:
         if self._may_go_on_elsewhere(head):
             self._transport.write(b"".join((lines, own_headers, connection)))
             return self._stream_sink(body, gave_up)
-        if head.status != HTTPStatus.OK and is_held(head, self._incoming.path):
+        if head.status != OK and is_held(head, self._incoming.path):
             rest = own_headers + connection
             self._write = HeldError(self._transport.write, head, lines, rest, self._request.request_id).write
             self._write(body)
@@ -352,7 +352,7 @@ class RelayedAnswer:
             The function that takes the rest of the body; None: the answer is no stream that continues this one.
         """
         resumed = self._resumed
-        if resumed is None or head.status != HTTPStatus.OK or head.length != CHUNKED or not head.is_events:
+        if resumed is None or head.status != OK or head.length != CHUNKED or not head.is_events:
             return None
         write = self._write
 

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -13,13 +14,13 @@ from router.estimator.expectation import Usage
 from router.flow_control.priority import Priority
 from router.outcome import Outcome
 
-SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+SECONDS_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """Upper bounds of the time histograms, in seconds: from the first token of a cached prompt to a long answer."""
 
-RESENDS = (Fault.FAILED, Fault.STALE_CONNECTION, Fault.LEAVING, Fault.ERROR, Fault.BUSY)
+RESENDS: Final = (Fault.FAILED, Fault.STALE_CONNECTION, Fault.LEAVING, Fault.ERROR, Fault.BUSY)
 """Reasons for which a request is sent again before any of its answer was sent on."""
-TOKEN_KINDS = ("prompt", "cached", "completion")
-_RETRIES = (
+TOKEN_KINDS: Final = ("prompt", "cached", "completion")
+_RETRIES: Final = (
     "Requests sent again before any of their answer was sent on: the replica failed, its idle connection was stale, it "
     "is leaving, or it answered with an error or that it is busy."
 )

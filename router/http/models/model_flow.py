@@ -6,7 +6,7 @@ awaits, and while no request waits nothing is scheduled.
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -17,10 +17,10 @@ from router.flow_control.queued_request import RequestState
 from router.http.models.earliest_call import EarliestCall
 from router.replicas.load_report import LoadReport
 
-DISPATCHES_A_TURN = 64
+DISPATCHES_A_TURN: Final = 64
 """Most waiting requests sent in one turn of the event loop, so that other requests' bytes move in between."""
 
-_log = structlog.get_logger("rackserve.gateway")
+_log: Final = structlog.get_logger("rackserve.gateway")
 
 
 class Waiter(Protocol):

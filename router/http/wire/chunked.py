@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Iterator
+from typing import Final
 
-MAX_LINE = 4096
+MAX_LINE: Final = 4096
 """Bytes above which a chunk-size line or trailer section is an error; real ones have about a dozen."""
-_USUAL = {b"%x" % size: size for size in range(4096)}
+_USUAL: Final = {b"%x" % size: size for size in range(4096)}
 """Sizes up to 4095 bytes, as nearly every server writes them. Looking one up costs less than reading a number."""
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?", re.DOTALL)
+_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?", re.DOTALL)
 """A size with its extension. `int` would also read `+5`, `0x5` and `1_0`, which clients behind read otherwise."""
 
-_BETWEEN = re.compile(rb"\r\n[0-9A-Fa-f]+(?:[ \t]*;[^\r\n]*)?\r\n")
+_BETWEEN: Final = re.compile(rb"\r\n[0-9A-Fa-f]+(?:[ \t]*;[^\r\n]*)?\r\n")
 """What stands between two chunks: the end of the first, and the size of the second with its extension."""
 
 
@@ -118,7 +119,7 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-LAST_CHUNK = b"0\r\n\r\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
 """Ends a chunked body without a trailer."""
 
 

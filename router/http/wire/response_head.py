@@ -1,11 +1,11 @@
 """Reads the head of a replica's answer: its status, how its body ends, and which headers the client gets."""
 
 import re
-from typing import final
+from typing import Final, final
 
-HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"upgrade", b"te", b"trailer"})
+HOP_BY_HOP: Final = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"upgrade", b"te", b"trailer"})
 """Headers about a single connection (RFC 9110, section 7.6.1); they are not passed on."""
-OURS = frozenset(
+OURS: Final = frozenset(
     {
         b"access-control-allow-credentials",
         b"access-control-allow-headers",
@@ -19,14 +19,14 @@ OURS = frozenset(
     }
 )
 """Headers that the gateway alone sets. It decides which origins' pages may read answers."""
-NAMES_HOSTS = frozenset({b"alt-svc", b"refresh", b"via"})
+NAMES_HOSTS: Final = frozenset({b"alt-svc", b"refresh", b"via"})
 """Headers with hosts that the client is sent to, or that the answer came by (RFC 9110, section 7.6.3): the addresses of
 the cluster are nothing to it."""
-LOCATIONS = frozenset({b"location", b"content-location"})
+LOCATIONS: Final = frozenset({b"location", b"content-location"})
 """Headers with a URL, of which the client gets the path alone: it asks the gateway for it."""
-BODY_LENGTH = frozenset({b"content-length", b"transfer-encoding"})
+BODY_LENGTH: Final = frozenset({b"content-length", b"transfer-encoding"})
 """Headers that say how the body ends."""
-_SPECIAL = (
+_SPECIAL: Final = (
     HOP_BY_HOP
     | OURS
     | NAMES_HOSTS
@@ -35,17 +35,20 @@ _SPECIAL = (
     | frozenset({b"content-type", b"link", b"x-rackserve-retry"})
 )
 """Headers that are not just passed on."""
-NO_BODY = frozenset({204, 304})
+NO_BODY: Final = frozenset({204, 304})
 """Statuses of answers without a body (RFC 9112, section 6.3)."""
-_LINE_OF_NONE = frozenset({b"close", b"keep-alive", b""}) | BODY_LENGTH
+_LINE_OF_NONE: Final = frozenset({b"close", b"keep-alive", b""}) | BODY_LENGTH
 """What `connection` may name without a header to be left behind."""
-SWITCHED = 101
-NO_CONTENT = 204
+OK: Final = 200
+SWITCHED: Final = 101
+_FIRST_FINAL: Final = 200
+_FIRST_ERROR: Final = 400
+NO_CONTENT: Final = 204
 
-_FOLD = re.compile(rb"\r\n[ \t]+")
-_SPACE_BEFORE_COLON = re.compile(rb"(?m)^([!#-'*+.0-9A-Z^-z|~-]+)[ \t]+:")
-_AUTHORITY = re.compile(rb"(?:https?:)?//[^/?#]*", re.IGNORECASE)
-_OTHER_SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*:")
+_FOLD: Final = re.compile(rb"\r\n[ \t]+")
+_SPACE_BEFORE_COLON: Final = re.compile(rb"(?m)^([!#-'*+.0-9A-Z^-z|~-]+)[ \t]+:")
+_AUTHORITY: Final = re.compile(rb"(?:https?:)?//[^/?#]*", re.IGNORECASE)
+_OTHER_SCHEME: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 class HeadError(Exception):
@@ -58,6 +61,7 @@ class ResponseHead:
 
     Attributes:
         status: the status code.
+        is_error: the status says so: it is 400 or more.
         lines: status line and the headers to pass on, each ending in CRLF, without the empty line.
         length: the body's length in bytes, or `CHUNKED` (-1), or `UNTIL_CLOSE` (-2): it ends with the connection.
         keep_alive: the connection can be used again.
@@ -65,7 +69,7 @@ class ResponseHead:
         is_events: the body is a stream of server-sent events.
     """
 
-    __slots__ = ("is_events", "keep_alive", "length", "lines", "retry_elsewhere", "status")
+    __slots__ = ("is_error", "is_events", "keep_alive", "length", "lines", "retry_elsewhere", "status")
 
     def __init__(  # noqa: PLR0913, PLR0917 - its fields; positional for the hot path
         self,
@@ -77,11 +81,17 @@ class ResponseHead:
         is_events: bool = False,
     ) -> None:
         self.status = status
+        self.is_error = status >= _FIRST_ERROR
         self.lines = lines
         self.length = length
         self.keep_alive = keep_alive
         self.retry_elsewhere = retry_elsewhere
         self.is_events = is_events
+
+    @property
+    def is_interim(self) -> bool:
+        """Whether the real answer is still to come (RFC 9110, section 15.2)."""
+        return self.status < _FIRST_FINAL
 
     def unframed_lines(self) -> bytes:
         """Return `lines` without `transfer-encoding`, for a client that gets the body without its framing."""
@@ -89,8 +99,8 @@ class ResponseHead:
         return b"\r\n".join(line for line in lines if not line.lower().startswith(b"transfer-encoding:"))
 
 
-CHUNKED = -1
-UNTIL_CLOSE = -2
+CHUNKED: Final = -1
+UNTIL_CLOSE: Final = -2
 
 
 def parse_head(head: bytes, *, to_head_request: bool) -> ResponseHead:

@@ -1,6 +1,6 @@
 """The part of an answer that is kept to read its tokens and its text from, in bounded memory."""
 
-from typing import Any
+from typing import Any, Final
 
 from router.estimator.expectation import Usage
 from router.http.api.answers.server_sent_events import data_of, split_events
@@ -16,13 +16,13 @@ from router.http.api.answers.usage import (
 )
 from router.http.wire.chunked import ChunkedError, payload
 
-WINDOW = 64 * 1024
+WINDOW: Final = 64 * 1024
 """Bytes kept of an answer's start and of its end. A shorter answer is kept whole."""
-FOLD_BYTES = 4 * WINDOW
+FOLD_BYTES: Final = 4 * WINDOW
 """Bytes kept as they came, above which `keep_bounded` cuts them to the window."""
-FOLD_READS = 256
+FOLD_READS: Final = 256
 """Reads kept as they came, above which `fold_if_long` does."""
-_FIRST_EVENTS = 4
+_FIRST_EVENTS: Final = 4
 """Events in which a stream of `/v1/messages` tells its input tokens: `message_start` is the first but for a `ping`."""
 
 

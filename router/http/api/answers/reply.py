@@ -1,40 +1,24 @@
 """The text of a chat's answer, as the next turn of the chat will contain it."""
 
 import re
-from typing import Any
+from typing import Final
 
 import msgspec
 
 from router.estimator.expectation import Usage
+from router.http.api.answers.answer_fields import Chat, Choice, PlainChat
 from router.http.api.answers.kept_answer import KeptAnswer
 from router.http.api.answers.sent_text import SentText
-from router.http.api.answers.usage import PlainUsage
+from router.http.api.answers.usage import plainly_counted
 from router.prompt.canonical import assistant_piece
 
-_CONTENT = re.compile(rb'"content"\s*:\s*"((?:[^"\\]|\\.)*)"')
+_CONTENT: Final = re.compile(rb'"content"\s*:\s*"((?:[^"\\]|\\.)*)"')
 
 
-class _Message(msgspec.Struct, gc=False):
-    content: Any = None
+_chat: Final = msgspec.json.Decoder(Chat)
 
 
-class _Choice(msgspec.Struct, gc=False):
-    message: _Message | None = None
-
-
-class _Chat(msgspec.Struct, gc=False):
-    choices: list[_Choice] = []
-
-
-_chat = msgspec.json.Decoder(_Chat)
-
-
-class _PlainChat(msgspec.Struct, gc=False):
-    usage: PlainUsage
-    choices: list[_Choice] = []
-
-
-_plain_chat = msgspec.json.Decoder(_PlainChat)
+_plain_chat: Final = msgspec.json.Decoder(PlainChat)
 
 
 def usage_and_reply(kept: KeptAnswer) -> tuple[Usage, bytes]:
@@ -46,7 +30,7 @@ def usage_and_reply(kept: KeptAnswer) -> tuple[Usage, bytes]:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             pass  # events, or an answer of another form
         else:
-            return answer.usage.counted(), _piece_of(answer.choices)
+            return plainly_counted(answer.usage), _piece_of(answer.choices)
     return kept.usage(), reply_piece(kept)
 
 
@@ -64,7 +48,7 @@ def reply_piece(kept: KeptAnswer) -> bytes:
     return _piece_of(answer.choices)
 
 
-def _piece_of(choices: list[_Choice]) -> bytes:
+def _piece_of(choices: list[Choice]) -> bytes:
     pieces = [choice.message.content for choice in choices if choice.message is not None]
     return _piece("".join([piece for piece in pieces if isinstance(piece, str)]))
 

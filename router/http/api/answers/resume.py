@@ -5,15 +5,15 @@ completions. Only engines that are known to continue a message are asked, see `E
 answer becomes the rest of the stream in `resumed_stream.py`.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from router.http.api.answers.sent_text import SentText
-from router.http.api.envelope import number_in
+from router.http.api.asked_answer import number_in
 
-CHAT = "/v1/chat/completions"
-COMPLETIONS = "/v1/completions"
+CHAT: Final = "/v1/chat/completions"
+COMPLETIONS: Final = "/v1/completions"
 RESUMABLE_PATHS = frozenset({CHAT, COMPLETIONS})
 
 _BLOCKING = ("tools", "functions", "logprobs", "prompt_logprobs", "structured_outputs", "echo", "use_beam_search",

@@ -1,14 +1,16 @@
 """The text that a client has been sent of a streamed answer, kept so that another replica can continue it."""
 
+from typing import Final
+
 from router.estimator.expectation import Usage
 from router.http.api.answers.server_sent_events import DONE, data_of, ends_event, split_events
 from router.http.api.answers.stream_event import StreamEvent, read_event
 from router.http.api.answers.usage import KEY, UNKNOWN, counted, last_usage_of_stream
 from router.http.wire.chunked import payload, whole_chunks
 
-FOLD_EVENTS = 256
+FOLD_EVENTS: Final = 256
 """Reads kept as they came; above this they are folded into their text, which bounds a stream's memory."""
-MAX_TAIL = 16 * 1024
+MAX_TAIL: Final = 16 * 1024
 """Bytes kept of the end of a stream that cannot be continued; also those in which its last usage is looked for."""
 
 

@@ -1,17 +1,18 @@
 """Server-sent events: where one ends, and what its data is (WHATWG HTML standard, section 9.2.6)."""
 
 import re
+from typing import Final
 
 from router.http.wire.chunked import inside
 
-DONE = b"[DONE]"
+DONE: Final = b"[DONE]"
 """Data of the event that ends a stream of OpenAI's API."""
-EVENT_END = b"\n\n"
+EVENT_END: Final = b"\n\n"
 """Ends an event, as we write it."""
 
-_ANY_END = re.compile(rb"\r\n\r\n|\n\n|\n\r\n|\r\r")
+_ANY_END: Final = re.compile(rb"\r\n\r\n|\n\n|\n\r\n|\r\r")
 """The ends of a line and of the empty line after it. A line ends in CRLF, LF or CR."""
-_LONGEST_END = 64
+_LONGEST_END: Final = 64
 """Bytes at the end of a stream in which the end of its last event is seen, framing included."""
 
 

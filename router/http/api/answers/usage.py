@@ -1,77 +1,44 @@
 """Token counts of an answer, read once, when it has ended: what each API's `usage` means."""
 
 import re
-from typing import Annotated, Any
+from typing import Any, Final
 
 import msgspec
 
 from router.estimator.expectation import Usage
+from router.http.api.answers.answer_fields import MOST, Holder, PlainAnswer, PlainUsage
 from router.http.api.answers.server_sent_events import data_of, split_events
 from router.http.wire.chunked import inside
 
-UNKNOWN = Usage()
+UNKNOWN: Final = Usage()
 """Usage of an answer that does not say its tokens."""
-_MISSING = msgspec.Raw(b"")
-KEY = b'"usage"'
-_OBJECT = re.compile(rb'"usage"\s*:\s*(?=\{)')
-_BILLED_KEY = b'"billed_units"'
-_BILLED = re.compile(rb'"billed_units"\s*:\s*(?=\{)')
-_BRACE = re.compile(rb"[{}]")
-_EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\n\r\n|\r\r")
-_LONGEST = 4096
+KEY: Final = b'"usage"'
+_OBJECT: Final = re.compile(rb'"usage"\s*:\s*(?=\{)')
+_BILLED_KEY: Final = b'"billed_units"'
+_BILLED: Final = re.compile(rb'"billed_units"\s*:\s*(?=\{)')
+_BRACE: Final = re.compile(rb"[{}]")
+_EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\n|\n\r\n|\r\r")
+_LONGEST: Final = 4096
 """Bytes of a `usage` object at most."""
-_MOST = 1 << 48
-"""Counts above this are no counts."""
 
 
-class _Holder(msgspec.Struct, gc=False):
-    """Where an answer or one event of it holds its usage: itself, in `response` (`/v1/responses`) or in `message`.
+_holder: Final = msgspec.json.Decoder(Holder)
 
-    `/v2/embed`, Cohere's, has what it bills in `meta`.
-    """
-
-    usage: msgspec.Raw = _MISSING
-    response: msgspec.Raw = _MISSING
-    message: msgspec.Raw = _MISSING
-    meta: msgspec.Raw = _MISSING
+_plain: Final = msgspec.json.Decoder(PlainAnswer)
 
 
-_holder = msgspec.json.Decoder(_Holder)
-
-Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
-
-
-class _Details(msgspec.Struct, gc=False):
-    cached_tokens: Count | None = None
-
-
-class PlainUsage(msgspec.Struct, gc=False):
-    """The `usage` of chats and completions as nearly every engine writes it; decoded without a detour."""
-
-    prompt_tokens: Count
-    completion_tokens: Count | None = None
-    prompt_tokens_details: _Details | None = None
-    cache_read_input_tokens: Count | None = None
-
-    def counted(self) -> Usage:
-        """Return its counts, as `counted` does for any other form."""
-        details = self.prompt_tokens_details
-        cached = details.cached_tokens if details is not None else self.cache_read_input_tokens
-        prompt = self.prompt_tokens
-        return Usage(prompt, cached if cached is None or cached < prompt else prompt, self.completion_tokens)
-
-
-class _PlainAnswer(msgspec.Struct, gc=False):
-    usage: PlainUsage
-
-
-_plain = msgspec.json.Decoder(_PlainAnswer)
+def plainly_counted(usage: PlainUsage) -> Usage:
+    """Return the counts in a `usage` of the usual form, as `counted` does for any other."""
+    details = usage.prompt_tokens_details
+    cached = details.cached_tokens if details is not None else usage.cache_read_input_tokens
+    prompt = usage.prompt_tokens
+    return Usage(prompt, cached if cached is None or cached < prompt else prompt, usage.completion_tokens)
 
 
 def usage_of(answer: bytes) -> Usage:
     """Return the counts of a whole JSON answer of any API."""
     try:
-        return _plain.decode(answer).usage.counted()
+        return plainly_counted(_plain.decode(answer).usage)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return counted(usage_in(answer))
 
@@ -119,7 +86,7 @@ def _first(fields: dict[str, Any], *names: str) -> int | None:
 
 
 def _count(value: object) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST:
         return None
     return int(value)
 
@@ -140,7 +107,7 @@ def usage_in(answer: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _held(answer: bytes | msgspec.Raw) -> _Holder | None:
+def _held(answer: bytes | msgspec.Raw) -> Holder | None:
     try:
         return _holder.decode(answer)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -2,14 +2,14 @@
 
 import re
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 from router.http.wire.request.content_coding import BodyDecoder
 from router.outcome import Outcome
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 """What some editors write before UTF-8 text. JSON has none, but whoever reads JSON may ignore it (RFC 8259, 8.1)."""
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 @final

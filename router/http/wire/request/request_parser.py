@@ -2,6 +2,7 @@
 
 from collections import deque
 from enum import Enum
+from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
@@ -14,10 +15,10 @@ from router.http.wire.request.target import USUAL, RequestTarget, TargetError, r
 from router.http.wire.request.websocket import take_key
 from router.outcome import Outcome
 
-REALTIME = frozenset({b"/v1/realtime", b"/openai/v1/realtime", b"/openai/realtime"})
+REALTIME: Final = frozenset({b"/v1/realtime", b"/openai/v1/realtime", b"/openai/realtime"})
 """The paths that can become a WebSocket. Everywhere else a wish to change the protocol is ignored."""
-_NO_TUNNEL = "this server is no proxy: CONNECT is not understood"
-_OVERFLOW = "Chunk size overflow"
+_NO_TUNNEL: Final = "this server is no proxy: CONNECT is not understood"
+_OVERFLOW: Final = "Chunk size overflow"
 """The parser's word for a chunk of over 2^64 bytes."""
 
 

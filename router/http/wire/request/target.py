@@ -1,10 +1,10 @@
 """Reads a request's target: a path in one spelling, however it was written, and the query (RFC 9112, section 3.2)."""
 
 import re
-from typing import final
+from typing import Final, final
 from urllib.parse import unquote_to_bytes
 
-USUAL = frozenset(
+USUAL: Final = frozenset(
     {
         b"/v1/chat/completions",
         b"/v1/completions",
@@ -18,16 +18,16 @@ USUAL = frozenset(
     }
 )
 """Targets that are in normal form already; most requests have one of them, and it is not read any further."""
-ANY = b"*"
+ANY: Final = b"*"
 """The target of `OPTIONS *`, which asks about the server as a whole."""
 
-_ORIGIN = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
-_MODEL_NAMES = re.compile(rb"/+v1/+models/")
+_ORIGIN: Final = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
+_MODEL_NAMES: Final = re.compile(rb"/+v1/+models/")
 """What stands before a model's name, in which slashes count: `/models/Qwen3` is a name."""
-_DOTS = re.compile(rb"(^|[/\\])\.\.([/\\]|$)")
-_FURTHER_DECODINGS = 3
+_DOTS: Final = re.compile(rb"(^|[/\\])\.\.([/\\]|$)")
+_FURTHER_DECODINGS: Final = 3
 """How many more times a path is decoded when it is searched for `..`, in case a server behind decodes it again."""
-_NOT_KEPT = re.compile(rb"[^!-$&-~]")
+_NOT_KEPT: Final = re.compile(rb"[^!-$&-~]")
 """What stays percent-encoded: `%` itself, and all that is not visible ASCII."""
 
 

@@ -1,21 +1,18 @@
 """Connections to replicas: kept open, one request at a time on each, answers passed on as they come."""
 
 import asyncio
-from http import HTTPStatus
-from typing import cast
+from typing import Final, cast
 
 from router.http.wire.chunked import ChunkedError, ChunkedWalk
-from router.http.wire.response_head import CHUNKED, UNTIL_CLOSE, HeadError, ResponseHead, parse_head
+from router.http.wire.response_head import CHUNKED, SWITCHED, UNTIL_CLOSE, HeadError, ResponseHead, parse_head
 from router.http.wire.upstream.receiver import Receiver, Sink
 from router.http.wire.upstream.upstream_tls import client_context, keep_session
 from router.replicas.endpoint import Endpoint
 
-MAX_RESPONSE_HEAD = 64 * 1024
+MAX_RESPONSE_HEAD: Final = 64 * 1024
 """Bytes above which a response head is an error."""
-IDLE_S = 4.0
+IDLE_S: Final = 4.0
 """Seconds after which an idle connection is closed: before uvicorn's 5 s, so that few requests meet a closing one."""
-INFORMATIONAL = range(100, 200)
-"""Statuses of interim answers, which are skipped."""
 
 
 def _without_empty_lines(data: bytes) -> bytes:
@@ -178,9 +175,9 @@ class UpstreamConnection:
                 self._fail(f"sent a broken response head: {unreadable}")
                 return
             start = end + 4
-            if head.status not in INFORMATIONAL:
+            if not head.is_interim:
                 break
-            if head.status == HTTPStatus.SWITCHING_PROTOCOLS:
+            if head.status == SWITCHED:
                 if receiver.upgrades:
                     break
                 self._fail("changed the protocol without being asked to")
