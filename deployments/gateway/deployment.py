@@ -13,6 +13,7 @@ from deployments.autoscaling.client import ScalingClient
 from deployments.directory.client import DirectoryClient, actor_name
 from deployments.gateway.admin_key import with_admin_key_read
 from deployments.gateway.process import GatewayProcess
+from deployments.process.garbage_collection import collect_seldom
 from deployments.process.logs import configure_logs
 from deployments.process.loop_thread import LoopThread
 
@@ -73,6 +74,7 @@ class GatewayReplica:
             scaling_views=lambda: self._scaling.views,
         )
         await process.start()
+        collect_seldom()
         return process
 
     async def check_health(self) -> None:

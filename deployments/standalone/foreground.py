@@ -17,6 +17,7 @@ from cluster.spec.tenants_file import TENANTS_FILE
 from deployments.gateway.admin_key import with_admin_key_read
 from deployments.gateway.tenant_keys import with_keys_read
 from deployments.gateway.tenants_watch import TenantsWatch
+from deployments.process.garbage_collection import collect_seldom
 from deployments.process.read_file import read_text
 from deployments.standalone.gateway import StandaloneGateway
 from deployments.standalone.server_list import ServerList
@@ -110,6 +111,7 @@ async def _run(
         await process.start()
     except OSError as error:
         raise ClusterError(str(error.strerror or error)) from error
+    collect_seldom()
     host = "127.0.0.1" if spec.host in {"0.0.0.0", "::"} else spec.host  # noqa: S104 - compared, not listened on
     admin_host = LOOPBACK if spec.admin_host in {"", "0.0.0.0", "::"} else spec.admin_host  # noqa: S104 - likewise
     print(f"READY http{'s' * (spec.tls is not None)}://{host}:{process.gateway.port}", flush=True)  # noqa: T201 - programs wait for this line

@@ -9,6 +9,7 @@ import sys
 import uvloop
 
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
+from deployments.process.garbage_collection import collect_seldom
 from deployments.standalone.gateway import StandaloneGateway
 from deployments.standalone.server_address import server_at
 from tests.benchmarks.gateway.code_forms import CodeForm, running_form
@@ -31,6 +32,7 @@ async def _serve(options: argparse.Namespace) -> None:
     spec = GatewaySpec(host="127.0.0.1", port=options.port, admin_port=0, tenants=_tenants(options.api_key))
     gateway = StandaloneGateway(spec, [server_at(url) for url in options.replica], policy=options.policy)
     await gateway.start()
+    collect_seldom()
     await stopped.wait()
     await gateway.stop(drain_s=1.0)
 
