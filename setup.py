@@ -29,8 +29,8 @@ from router.compiled import STAMP, SWITCH, digest  # noqa: E402 - found by the p
 
 MODULES = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["rackserve"]["compiled"]
 C_CODE = [
-    Extension(f"router.prompt.{name}", [f"router/prompt/{name}.c"], extra_compile_args=["-O3"])
-    for name in ("prompt_scan", "chunk_cut")
+    Extension(name.replace("/", "."), [f"{name}.c"], extra_compile_args=["-O3"])
+    for name in ("router/prefix_cache/claim_ops", "router/prompt/chunk_cut", "router/prompt/prompt_scan")
 ]
 
 

@@ -43,14 +43,7 @@ class ObservedReplica:
     def lost(self, prompt: int, chain: ChunkChain, held: int) -> None:
         """Take the prompt's claims beyond its first `held` chunks back."""
         del prompt
-        lru = self._lru
-        gone: list[int] = []
-        for chunk in chain.hashes[held:]:
-            size = lru.sizes.pop(chunk, 0)
-            if size:
-                lru.held_bytes -= size
-                gone.append(chunk)
-        self._index.release(gone, lru.bit)
+        self._index.release(self._lru, chain.hashes[held:])
 
     def answered(self, answer: ChunkChain) -> None:
         """Claim the answer's chunks."""
@@ -67,24 +60,10 @@ class ObservedReplica:
         self._evict(SWEEP_CHUNKS)
 
     def _use(self, chain: ChunkChain) -> None:
-        """Make a chain's chunks the latest used, the first of them last; claim those that are new."""
-        hashes, ends = chain.hashes, chain.ends
+        """Make a chain's chunks the latest used, the first of them last; evict for those that are new."""
         lru, index = self._lru, self._index
-        sizes = lru.sizes
-        new: list[int] = []
-        added = 0
-        for position in range(len(hashes) - 1, -1, -1):
-            chunk = hashes[position]
-            size = sizes.pop(chunk, 0)
-            if not size:
-                size = ends[position] - ends[position - 1] if position else ends[0]
-                new.append(chunk)
-                added += size
-            sizes[chunk] = size
-        if not new:
+        if not index.use(lru, chain.hashes, chain.ends):
             return
-        index.claim(new, lru.bit)
-        lru.held_bytes += added
         if lru.held_bytes > self._kv_bytes + self._kv_bytes // OVER_PARTS or index.claims > index.max_claims:
             self._evict(SHRINK_CHUNKS)
 
@@ -95,20 +74,10 @@ class ObservedReplica:
             most: chunks evicted at most where it is the share that they exceed.
         """
         lru, index = self._lru, self._index
-        sizes, held_bytes, kv_bytes = lru.sizes, lru.held_bytes, self._kv_bytes
-        excess = min(most, len(sizes) - index.share) if index.claims > index.max_claims else 0
-        if held_bytes <= kv_bytes and excess <= 0:
-            return
-        gone: list[int] = []
-        for chunk, size in sizes.items():
-            if held_bytes <= kv_bytes and len(gone) >= excess:
-                break
-            held_bytes -= size
-            gone.append(chunk)
-        for chunk in gone:
-            del sizes[chunk]
-        lru.held_bytes = held_bytes
-        index.release(gone, lru.bit)
+        excess_bytes = max(0, lru.held_bytes - self._kv_bytes)
+        excess = min(most, len(lru.sizes) - index.share) if index.claims > index.max_claims else 0
+        if excess_bytes or excess > 0:
+            index.evict(lru, excess_bytes, excess)
 
     def check_integrity(self) -> None:
         """Check that the chunks fit in the capacity and its tolerance.

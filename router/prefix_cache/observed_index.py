@@ -2,6 +2,8 @@
 
 from typing import Final, final
 
+from router.prefix_cache.claims import clear, evict, use
+
 MAX_CLAIMS: Final = 1 << 21
 """Claims, each one chunk of one replica, above which no replica may have more than an equal share of this number."""
 MAX_LEAVING: Final = 64
@@ -36,7 +38,7 @@ class ObservedIndex:
     """Claims "this replica holds this chunk" for replicas that do not report their cache.
 
     A chunk is in the dict while any replica holds it, also one that has left and whose bits are not wiped yet. Lookups
-    leave those out. They are wiped in `claim`, two for each new claim, and in `sweep`, so that no replica that leaves
+    leave those out. They are wiped in `use`, two for each new claim, and in `sweep`, so that no replica that leaves
     stalls the gateway.
 
     Args:
@@ -100,8 +102,9 @@ class ObservedIndex:
             lru = self._leaving[0]
             gone: list[int] = []
             while lru.sizes and len(gone) < chunks:
-                gone.append(lru.sizes.popitem()[0])
-            self.release(gone, lru.bit)
+                gone.append(lru.sizes.popitem()[0])  # from the end, where no deleted keys have to be passed over
+            clear(self._masks, gone, lru.bit)
+            self.claims -= len(gone)
             if lru.sizes:
                 return
             chunks -= len(gone)
@@ -151,27 +154,40 @@ class ObservedIndex:
             counts[self._names[low.bit_length() - 1]] = count
             bits ^= low
 
-    def claim(self, chunks: list[int], bit: int) -> None:
-        """Set a replica's bit for chunks that it did not hold."""
-        masks = self._masks
-        for chunk in chunks:
-            mask = masks.get(chunk)
-            # Most chunks have one holder. They share the replica's own int, which is no small object with many bits.
-            masks[chunk] = bit if mask is None else mask | bit
-        self.claims += len(chunks)
-        if self._leaving:
-            self.sweep(2 * len(chunks))
+    def use(self, lru: ChunkLru, hashes: list[int], ends: list[int]) -> int:
+        """Make a prompt's chunks the latest used of a replica, the first of them last; claim those that are new.
 
-    def release(self, chunks: list[int], bit: int) -> None:
-        """Clear a replica's bit for chunks that it held."""
-        masks = self._masks
+        Args:
+            lru: the replica's chunks.
+            hashes: the prompt's chunks.
+            ends: where each of them ends in the prompt, in bytes.
+
+        Returns:
+            The number of new claims.
+        """
+        added_bytes, added = use(lru.sizes, self._masks, hashes, ends, lru.bit)
+        lru.held_bytes += added_bytes
+        self.claims += added
+        if self._leaving:
+            self.sweep(2 * added)
+        return added
+
+    def evict(self, lru: ChunkLru, excess_bytes: int, chunks: int) -> None:
+        """Give up a replica's least recently used chunks: at least so many bytes, and at least so many chunks."""
+        freed, gone = evict(lru.sizes, self._masks, lru.bit, excess_bytes, chunks)
+        lru.held_bytes -= freed
+        self.claims -= gone
+
+    def release(self, lru: ChunkLru, chunks: list[int]) -> None:
+        """Give up those of some chunks that a replica holds."""
+        gone: list[int] = []
         for chunk in chunks:
-            left = masks[chunk] ^ bit
-            if left:
-                masks[chunk] = left
-            else:
-                del masks[chunk]
-        self.claims -= len(chunks)
+            size = lru.sizes.pop(chunk, 0)
+            if size:
+                lru.held_bytes -= size
+                gone.append(chunk)
+        clear(self._masks, gone, lru.bit)
+        self.claims -= len(gone)
 
     def check_integrity(self) -> None:
         """Check that the masks say the same as the replicas' chunks.
