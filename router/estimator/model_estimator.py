@@ -50,7 +50,8 @@ MOST_RELAXED_S: Final = 60.0
 """Most seconds by which rates fade at once, after a gap between ticks."""
 _KEEP_BYTES: Final = 0.995
 """Share of the past that each answer leaves in the mean of bytes per token: in effect the last 200 answers count."""
-_LEAST_BYTES, _MOST_BYTES = 0.25, 32.0
+_LEAST_BYTES: Final = 0.25
+_MOST_BYTES: Final = 32.0
 """Bytes per token outside which an answer says nothing of text: its prompt has images, or its counts are of another
 kind. Text has 1 (digits, rare scripts) to 8 (long words); a short prompt has less, by its chat template."""
 

@@ -45,7 +45,7 @@ def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="rounds that count (CPU time: the lowest of them)")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds that count (CPU time: the lowest of them)")
     parser.add_argument("--policy", default="expected_ttft", help="our gateway's policy")
     parser.add_argument("--shapes", "--only", type=_names(SHAPES), help=f"of {','.join(SHAPES)}", metavar="A,B")
     parser.add_argument(

@@ -120,6 +120,18 @@ def test_each_kind_of_exception_has_a_name_of_its_own(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
+def test_constants_are_final(module: str) -> None:
+    """The compiler puts a `Final` constant where it is used; any other is looked up by its name at each use."""
+    kinds = ("TypeVar(", "type[", "Callable[", "tuple[", "NDArray[", " | ")  # of types: no request looks these up
+    looked_up = [
+        ast.unparse(node)
+        for node in ast.parse((ROOT / module).read_text()).body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id != "__all__"
+    ]
+    assert not [line for line in looked_up if not any(kind in line for kind in kinds)]
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_what_is_decoded_is_not_compiled(module: str) -> None:
     """No object of a compiled class can be made by msgspec, so its structs stand in modules that are not compiled."""
     classes = [node for node in ast.walk(ast.parse((ROOT / module).read_text())) if isinstance(node, ast.ClassDef)]
