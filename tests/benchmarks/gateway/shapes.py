@@ -72,8 +72,8 @@ OTHERS: Final = (
     Shape("repeated2000", "256 prompts of 2 000 words, over and over", _plan(1000, words=2000, prompts=REPEATED)),
     Shape("stream_steps", "64-chunk streams, 48 open, a chunk each 10 ms", _plan(144, 48, chunks=64), step_ms=10),
     Shape("streams1000", "64-chunk streams, 1 000 open", _plan(1000, 1000, chunks=64)),
-    Shape("replicas64", "prompts of 40 words, 64 replicas", _plan(1500), replicas=64),
-    Shape("replicas256", "prompts of 40 words, 256 replicas", _plan(1500), replicas=256),
+    Shape("replicas64", "prompts of 40 words, 64 replicas", _plan(600), replicas=64),
+    Shape("replicas256", "prompts of 40 words, 256 replicas", _plan(600), replicas=256),
 )
 CPU_SHAPES: Final = (*BARRED, *OTHERS)
 LATENCY: Final = "latency"
