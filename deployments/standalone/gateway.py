@@ -25,6 +25,8 @@ from router.scheduling.registry import policy_named
 
 SETTLE_S: Final = 0.02
 """Seconds for which news of servers is collected before the data plane gets it: they often come together."""
+QUIET_S: Final = 10.0
+"""Seconds without any client's request after which servers that are well are polled less often."""
 PROBES_S: Final = 2.0
 """Most seconds for which a gateway that starts does not listen yet, as its servers' rates are being found."""
 PROBE_KV_SHARE: Final = 8
@@ -82,6 +84,8 @@ class StandaloneGateway:
         self._failure: asyncio.Future[None] | None = None
         self._rng = Random()  # noqa: S311 - breaks ties, and spreads polls over time
         self._clock = MachineClock()
+        self._asked = 0
+        self._asked_s = self._clock.now_s()
         self._tracer = gateway_tracer()
         self.gateway = Gateway(
             spec,
@@ -177,7 +181,24 @@ class StandaloneGateway:
                 self._tell_soon()
             else:
                 self._probe(poll.server)
-            await asyncio.sleep(poll.pause_s(len(self._polls)))
+            await self._until_next(poll)
+
+    async def _until_next(self, poll: ServerPoll) -> None:
+        """Sleep until a server's next poll. One that could wait for longer looks up as often, in case a client asks."""
+        slept_s = 0.0
+        while True:
+            pause_s = poll.pause_s(len(self._polls))
+            await asyncio.sleep(pause_s)
+            slept_s += pause_s
+            if slept_s >= poll.quiet_pause_s(len(self._polls)) or not self._is_quiet():
+                return
+
+    def _is_quiet(self) -> bool:
+        """Tell whether nobody has asked anything for `QUIET_S`."""
+        now_s, asked = self._clock.now_s(), self.gateway.asked
+        if asked != self._asked:
+            self._asked, self._asked_s = asked, now_s
+        return now_s - self._asked_s >= QUIET_S
 
     def _poll_ended(self, task: "asyncio.Task[None]") -> None:
         failure = self._failure

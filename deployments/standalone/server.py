@@ -62,7 +62,7 @@ class Server:
         self.misses += 1
         self.refusals = self.refusals + 1 if is_refused else 0
         self.may_have_restarted = True
-        if self.refusals >= MISSES or now_s - self.sign_s > LOST_S:
+        if self.refusals >= MISSES or (self.misses >= MISSES and now_s - self.sign_s > LOST_S):
             self.presence = Presence.AWAY
         elif self.misses >= MISSES and self.presence is Presence.HERE:
             self.presence = Presence.SILENT

@@ -20,6 +20,8 @@ HURRY_S: Final = 0.5
 """Seconds between two polls of a server that is not well."""
 POLLS_PER_S: Final = 32.0
 """Most polls of all servers per second, each of which costs 0.2 to 0.5 ms. More servers are polled less often."""
+QUIET_POLLS_PER_S: Final = 4.0
+"""The same while nobody asks this gateway anything: an idle gateway costs next to nothing."""
 PATIENCE_S: Final = 2.0
 """Seconds after which a poll has failed, of a server that is quick."""
 MOST_PATIENCE_S: Final = 10.0
@@ -67,9 +69,16 @@ class ServerPoll:
 
     def pause_s(self, servers: int) -> float:
         """Return the seconds until the next poll, where so many `servers` are polled."""
-        server = self.server
-        is_well = server.presence is Presence.HERE and not server.misses
-        return max(STEADY_S if is_well else HURRY_S, servers / POLLS_PER_S)
+        return max(STEADY_S if self._is_well else HURRY_S, servers / POLLS_PER_S)
+
+    def quiet_pause_s(self, servers: int) -> float:
+        """Return the same for a gateway that nobody asks anything: a server that is well may wait for longer."""
+        pause_s = self.pause_s(servers)
+        return max(pause_s, servers / QUIET_POLLS_PER_S) if self._is_well else pause_s
+
+    @property
+    def _is_well(self) -> bool:
+        return self.server.presence is Presence.HERE and not self.server.misses
 
     async def poll(self) -> bool:
         """Ask for the server's models once; raises nothing, whatever the server does.

@@ -120,6 +120,8 @@ class Front:
         if tenant is None:
             message = "the API key is missing or unknown: send it as `authorization: Bearer KEY`"
             self._answers.refuse(client, incoming, Outcome.UNAUTHORIZED, message)
+        else:
+            self._plane.asked += 1
         return tenant
 
     def _about_a_response(self, client: Client, incoming: IncomingRequest) -> Exchange | None:

@@ -221,6 +221,11 @@ class Gateway:
         """Close the idle connections to a replica that is reached in another way from now on, or is gone."""
         self._plane.forget_way(replica_id)
 
+    @property
+    def asked(self) -> int:
+        """Requests so far whose client may ask."""
+        return self._plane.asked
+
     def signs_of_life(self, endpoint: Endpoint) -> int:
         """Return a number that grows with each answer of a replica to a client, and while streams flow."""
         return self._plane.route_at(endpoint).pool.signs_of_life

@@ -47,6 +47,7 @@ class DataPlane:
         models: the models that are served.
         meters: the process' counts.
         now_s: returns the time, monotonic seconds.
+        asked: requests so far whose client may ask.
         draining: the gateway is stopping, so answers close their connections.
         request_timeouts_s: seconds of silence after which a replica has failed a request, by model.
         hasher: cuts prompts in chunks and hashes them, in the same way as all gateways and replicas of the cluster.
@@ -74,6 +75,7 @@ class DataPlane:
         self.meters = Meters()
         self.models = ServedModels(spec, self.meters, rng, now_s)
         self.now_s = now_s
+        self.asked = 0
         self.draining = False
         self.request_timeouts_s: dict[str, float] = {}
         self.hasher = ChunkHasher(hash_seed(credential))

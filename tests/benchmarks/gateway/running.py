@@ -30,7 +30,7 @@ _MANY: Final = 16
 """Replicas above which a contestant is given some seconds to find all of them."""
 _FINDING_S: Final = 5.0
 _SERVING_WAIT_S: Final = 30.0
-_IDLE_S: Final = 10.0, 60.0
+_IDLE_S: Final = 20.0, 64.0
 _QUICK_IDLE_S: Final = 0.5, 1.0
 """Seconds to settle, and seconds that are measured."""
 _QUICK_SHARE: Final = 0.05

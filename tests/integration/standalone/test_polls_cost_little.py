@@ -4,7 +4,13 @@ import asyncio
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+import httpx
+import pytest
+
+import deployments.standalone.gateway as gateway_module
 from cluster.spec.gateway_spec import GatewaySpec
 from deployments.standalone.gateway import StandaloneGateway
 from deployments.standalone.server_address import ServerAddress
@@ -34,9 +40,10 @@ asyncio.run(main())
 """A process with as many servers as its argument says; it ends with its standard input."""
 
 
-async def test_polling_many_servers_costs_hardly_any_cpu_time() -> None:
-    """256 servers cost a small part of a core, in CPU seconds of this process."""
-    command = [sys.executable, "-c", FLEET, str(SERVERS)]
+@asynccontextmanager
+async def _gateway_before(servers: int) -> AsyncIterator[StandaloneGateway]:
+    """Run a gateway in this process in front of as many servers in another."""
+    command = [sys.executable, "-c", FLEET, str(servers)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as fleet:  # noqa: ASYNC220 - ends with its input
         assert fleet.stdin is not None
         assert fleet.stdout is not None
@@ -46,10 +53,36 @@ async def test_polling_many_servers_costs_hardly_any_cpu_time() -> None:
         await gateway.start()
         try:
             assert all(server.has_answered for server in gateway.servers)
-            began_cpu_s, began_s = time.process_time(), time.monotonic()
-            await asyncio.sleep(MEASURED_S)
-            cpu_s, took_s = time.process_time() - began_cpu_s, time.monotonic() - began_s
+            yield gateway
         finally:
             await gateway.stop(0.0)
             fleet.stdin.close()
+
+
+async def test_polling_many_servers_costs_hardly_any_cpu_time() -> None:
+    """256 servers cost a small part of a core, in CPU seconds of this process."""
+    async with _gateway_before(SERVERS):
+        began_cpu_s, began_s = time.process_time(), time.monotonic()
+        await asyncio.sleep(MEASURED_S)
+        cpu_s, took_s = time.process_time() - began_cpu_s, time.monotonic() - began_s
     assert cpu_s / took_s < BOUND * slowness(), f"{cpu_s / took_s:.1%} of a core"
+
+
+async def test_a_gateway_that_nobody_asks_polls_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 servers are each polled every 2 s, or every 16 s while nobody asks; one request brings the polls back."""
+    monkeypatch.setattr(gateway_module, "QUIET_S", 1.0)
+    async with _gateway_before(64) as gateway:
+
+        def polled_since(began_s: float) -> int:
+            return sum(server.sign_s > began_s for server in gateway.servers)
+
+        await asyncio.sleep(4.5)  # all have been polled, and have had one usual pause since
+        quiet_s = time.monotonic()
+        await asyncio.sleep(2.5)
+        assert polled_since(quiet_s) < 16
+        asked_s = time.monotonic()
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.gateway.port}") as client:
+            for _ in range(5):
+                assert (await client.get("/v1/models")).status_code == 200
+                await asyncio.sleep(0.5)
+        assert polled_since(asked_s) > 48
