@@ -28,7 +28,7 @@ class PassedStream:
         with_last: the client asked for the usage in the last event.
     """
 
-    __slots__ = ("_gave_up", "_held", "_hides", "_is_raw", "_sent", "_with_last", "_write", "sink")
+    __slots__ = ("_gave_up", "_held", "_hides", "_is_raw", "_sent", "_with_last", "_write")
 
     def __init__(
         self,
@@ -46,7 +46,10 @@ class PassedStream:
         self._with_last = with_last
         self._held: list[bytes] = []
         self._is_raw = False
-        self.sink: Sink = self._hiding_sink() if hides else self._plain_sink()
+
+    def sink(self) -> Sink:
+        """Return the function that takes the stream. It is not kept here: the two would hold each other in memory."""
+        return self._hiding_sink() if self._hides else self._plain_sink()
 
     def _plain_sink(self) -> Sink:
         write, keep, held, look_at = self._write, self._sent.keep, self._held, self._look_at

@@ -202,9 +202,10 @@ class RelayedAnswer:
         passed = self._passed = PassedStream(
             self._write, self._sent, gave_up, hides=self._hides_usage, with_last=self._usage_asked.last
         )
+        sink = passed.sink()
         if body:
-            passed.sink(body)
-        return passed.sink
+            sink(body)
+        return sink
 
     @property
     def lacks_its_end(self) -> bool:
@@ -223,6 +224,7 @@ class RelayedAnswer:
             self._write(LAST_CHUNK)
         elif self._passed is not None:
             self._passed.flush()
+            self._passed = None  # it refers to the exchange, and that to this answer
         if self._early is not None and self.head is not None:
             self._early.complete(self.head)
 

@@ -33,6 +33,7 @@ class _Client:
         self.gave_up = 0
         self.stops = stops
         self.passed = PassedStream(self._write, self.sent, self._give_up, hides=hides, with_last=False)
+        self.sink = self.passed.sink()
 
     def _write(self, data: bytes) -> None:
         self.got += data
@@ -44,7 +45,7 @@ class _Client:
     def read(self, framed: bytes, size: int) -> None:
         """Take the stream in reads of `size` bytes, until the engine gives up."""
         for at in range(0, len(framed), size):
-            self.passed.sink(framed[at : at + size])
+            self.sink(framed[at : at + size])
             if self.gave_up and self.stops:
                 return
         self.passed.flush()
@@ -117,7 +118,7 @@ def test_a_stream_without_told_usage_passes_byte_for_byte() -> None:
     client = _Client()
     framed = _framed(b": ping\r\n\r\n", _event("one"), b"data: x") + LAST_CHUNK
     for at in range(0, len(framed), 5):
-        client.passed.sink(framed[at : at + 5])
+        client.sink(framed[at : at + 5])
         assert client.got == framed[: at + 5]
 
 
@@ -126,7 +127,7 @@ def test_what_is_held_back_is_bounded() -> None:
     client = _Client(hides=True)
     framed = chunk(_event("x" * 2 * MAX_HELD)) + LAST_CHUNK
     for at in range(0, len(framed), 1000):
-        client.passed.sink(framed[at : at + 1000])
+        client.sink(framed[at : at + 1000])
         assert at + 1000 - len(client.got) <= MAX_HELD + 1000
     client.passed.flush()
     assert client.got == framed
