@@ -11,8 +11,6 @@ from router.scheduling.interface import Decision
 
 DEFAULT_REQUESTS: Final = 4096
 """Requests that a journal keeps."""
-MAX_CANDIDATES: Final = 16
-"""Candidates kept of one decision: the cheapest, and the pick. So a fleet of a thousand replicas fills no gigabytes."""
 MAX_KEPT_ATTEMPTS: Final = 8
 """Decisions kept of one request: the last ones."""
 
@@ -91,7 +89,7 @@ class AttemptRecord:
         self.ttft_s = ttft_s
 
     def candidates(self) -> list[Weighed]:
-        """Return the candidates that were kept, at most `MAX_CANDIDATES`, the cheapest first."""
+        """Return the candidates that were kept, at most `MAX_SHOWN` of `interface.py`, the cheapest first."""
         terms = self._terms or [()] * len(self._costs)
         rows = [
             Weighed(replica_id, cost, dict(zip(self._term_names, row, strict=True)))
@@ -191,11 +189,10 @@ class Journal:
         self, decision: Decision[Replica], now_s: float, matched_bytes: int, prompt_bytes: int
     ) -> AttemptRecord:
         candidates, costs, terms = decision.candidates, decision.costs, decision.terms
-        if len(candidates) > MAX_CANDIDATES:
-            kept = _kept(decision)
-            ids = tuple([candidates[at].replica_id for at in kept])
-            costs = [costs[at] for at in kept]
-            terms = [terms[at] for at in kept] if terms else ()
+        shown = decision.shown
+        if shown is not None:
+            ids = tuple([candidates[at].replica_id for at in shown])
+            costs = [costs[at] for at in shown]
         else:
             if candidates is not self._last_candidates:  # nearly always the same list: all of the model's replicas
                 self._last_ids = tuple([replica.replica_id for replica in candidates])
@@ -243,16 +240,6 @@ class Journal:
         """Return the last `count` requests, the latest first."""
         ids = list(self._entries)[-count:] if count > 0 else []
         return [self._entries[request_id] for request_id in reversed(ids)]
-
-
-def _kept(decision: Decision[Replica]) -> list[int]:
-    """Return the positions of the candidates to write down: the cheapest, and the pick."""
-    candidates, costs = decision.candidates, decision.costs
-    ordered = sorted(range(len(candidates)), key=costs.__getitem__)
-    kept = ordered[:MAX_CANDIDATES]
-    if all(candidates[at] is not decision.replica for at in kept):
-        kept[-1] = next(at for at in ordered if candidates[at] is decision.replica)
-    return kept
 
 
 def explanation(entry: Entry, model: str) -> dict[str, Any]:

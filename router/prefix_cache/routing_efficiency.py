@@ -20,6 +20,8 @@ PRIOR_REQUESTS: Final = 30.0
 """Answered requests at which the measured chance weighs as much as `EVEN_CHANCE`."""
 KEEP: Final = 0.999
 """Factor by which each request fades the weight of those before it: about the last thousand count."""
+_MOST_WEIGHT: Final = 1e100
+"""Weight of the latest request above which all weights are made small again."""
 
 
 @final
@@ -99,6 +101,7 @@ class RoutingEfficiency:
         self._recent_cached = FadingMean()
         self._recent_ideal = FadingMean()
         self._recent_work: dict[str, float] = {}
+        self._weight = 1.0
 
     def arrived(self, chain: ChunkChain) -> None:
         """Look a new request's prompt up in the infinite cache and store it there."""
@@ -114,9 +117,12 @@ class RoutingEfficiency:
         self._recent_requests = KEEP * self._recent_requests + 1.0
         self._recent_cached.observe(cached_tokens, prompt_tokens, KEEP)
         work = self._recent_work
-        for known in work:
-            work[known] *= KEEP
-        work[replica_id] = work.get(replica_id, 0.0) + prompt_tokens - cached_tokens
+        work[replica_id] = work.get(replica_id, 0.0) + (prompt_tokens - cached_tokens) * self._weight
+        self._weight /= KEEP  # later requests weigh more, in place of a look at every replica to let the others fade
+        if self._weight > _MOST_WEIGHT:
+            for known in work:
+                work[known] /= self._weight
+            self._weight = 1.0
 
     def forget(self, replica_id: str) -> None:
         """Leave a replica that is gone out of `imbalance`."""

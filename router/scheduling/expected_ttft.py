@@ -7,7 +7,7 @@ from router.estimator.model_estimator import ModelEstimator
 from router.estimator.replica_estimator import ReplicaEstimator
 from router.replicas.endpoint import Signal
 from router.request import RoutingRequest
-from router.scheduling.interface import Costs
+from router.scheduling.interface import MAX_SHOWN, Costs
 
 
 class Terms(NamedTuple):
@@ -64,7 +64,7 @@ class ExpectedTtft:
         self._estimator = estimator
 
     def weigh(self, request: RoutingRequest, candidates: Sequence[ReplicaEstimator]) -> Costs:
-        """Return each candidate's cost in seconds, 0 or more, and its terms in the order of `Terms`."""
+        """Return each candidate's cost in seconds, 0 or more, and of few candidates their terms, as `Terms` has them."""
         estimator = self._estimator
         chain, match, now_s = request.chain, request.match, request.now_s
         idle = estimator.idle
@@ -82,6 +82,7 @@ class ExpectedTtft:
         make_good = own_share / idle
         costs: list[float] = []
         terms: list[tuple[float, ...]] = []
+        has_terms = len(candidates) <= MAX_SHOWN
         for candidate in candidates:
             held = counts.get(candidate.replica_id, 0)
             overhead_s, s_per_token, s_per_running = candidate.rates.now
@@ -106,6 +107,7 @@ class ExpectedTtft:
             charged_s = (least + own_share * again_tokens) * s_per_token
             others_s = followers_per_s * charged_s * (queue_s + 0.5 * charged_s)
             evict_s = again * candidate.work_s * prefill_s
-            terms.append((queue_s, prefill_s, decode_s, kv_s, recompute_s, others_s, evict_s))
+            if has_terms:
+                terms.append((queue_s, prefill_s, decode_s, kv_s, recompute_s, others_s, evict_s))
             costs.append(queue_s + prefill_s + decode_s + kv_s + recompute_s + others_s + evict_s)
         return costs, terms

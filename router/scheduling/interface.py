@@ -6,7 +6,7 @@ no globals. The generator breaks ties, so a run with the same seed makes the sam
 
 from collections.abc import Sequence
 from random import Random
-from typing import ClassVar, Generic, Protocol, TypeVar, final
+from typing import ClassVar, Final, Generic, Protocol, TypeVar, final
 
 from router.estimator.replica_estimator import ReplicaEstimator
 from router.replicas.endpoint import Signal
@@ -16,7 +16,12 @@ CandidateT = TypeVar("CandidateT", bound=ReplicaEstimator)
 """Type of the replicas to pick from, with what is expected of each."""
 
 Costs = tuple[list[float], Sequence[Sequence[float]]]
-"""One cost for each candidate, in their order, and for each the terms that its cost is the sum of; (): no terms."""
+"""One cost for each candidate, in their order, and for each the terms that its cost is the sum of; (): costs have none,
+or there are over `MAX_SHOWN` candidates."""
+
+MAX_SHOWN: Final = 16
+"""Candidates whose terms are kept for `rackserve why`: with more, those of the cheapest and of the pick. With 256
+replicas making all terms takes as long as all else that routing does."""
 
 
 class Filter(Protocol):
@@ -49,7 +54,7 @@ class Scorer(Protocol):
     terms: ClassVar[Sequence[str]]
 
     def weigh(self, request: RoutingRequest, candidates: Sequence[ReplicaEstimator]) -> Costs:
-        """Return each candidate's cost and its terms."""
+        """Return each candidate's cost, and its terms where there are at most `MAX_SHOWN` candidates."""
         ...
 
 
@@ -78,10 +83,11 @@ class Decision(Generic[CandidateT]):
         policy: the policy's name.
         unit: unit of the costs.
         term_names: names of the terms that a cost is the sum of; empty: a cost has no terms.
-        terms: each candidate's terms, in the order of `term_names`; empty where costs have none.
+        terms: the terms of each candidate that is shown, in the order of `term_names`; empty where costs have none.
+        shown: positions of the candidates that are shown, in id order; None: all are.
     """
 
-    __slots__ = ("candidates", "costs", "policy", "replica", "term_names", "terms", "unit")
+    __slots__ = ("candidates", "costs", "policy", "replica", "shown", "term_names", "terms", "unit")
 
     def __init__(  # noqa: PLR0913, PLR0917 - its fields; positional for the hot path
         self,
@@ -92,6 +98,7 @@ class Decision(Generic[CandidateT]):
         unit: str,
         term_names: Sequence[str] = (),
         terms: Sequence[Sequence[float]] = (),
+        shown: list[int] | None = None,
     ) -> None:
         self.replica = replica
         self.candidates = candidates
@@ -100,3 +107,14 @@ class Decision(Generic[CandidateT]):
         self.unit = unit
         self.term_names = term_names
         self.terms = terms
+        self.shown = shown
+
+
+def cheapest(costs: list[float], pick: int) -> list[int]:
+    """Return the positions of the `MAX_SHOWN` lowest costs, in their order; `pick` is always one of them."""
+    limit = sorted(costs)[MAX_SHOWN - 1]
+    shown = [at for at, cost in enumerate(costs) if cost < limit]
+    shown += [at for at, cost in enumerate(costs) if cost == limit][: MAX_SHOWN - len(shown)]
+    if pick not in shown:
+        shown[-1] = pick
+    return sorted(shown)

@@ -5,7 +5,7 @@ from random import Random
 
 from router.replicas.endpoint import Signal
 from router.request import RoutingRequest
-from router.scheduling.interface import CandidateT, Decision, Filter, Picker, Scorer
+from router.scheduling.interface import MAX_SHOWN, CandidateT, Decision, Filter, Picker, Scorer, cheapest
 
 
 class Profile:
@@ -44,5 +44,10 @@ class Profile:
             return None
         scorer = self.scorer
         costs, terms = scorer.weigh(request, candidates)
-        chosen = candidates[self.picker.pick(costs, rng)]
-        return Decision(chosen, candidates, costs, self.name, scorer.unit, scorer.terms, terms)
+        pick = self.picker.pick(costs, rng)
+        shown: list[int] | None = None
+        if len(costs) > MAX_SHOWN:
+            shown = cheapest(costs, pick)
+            if scorer.terms:
+                terms = scorer.weigh(request, [candidates[at] for at in shown])[1]
+        return Decision(candidates[pick], candidates, costs, self.name, scorer.unit, scorer.terms, terms, shown)

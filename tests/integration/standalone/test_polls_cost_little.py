@@ -17,7 +17,7 @@ from deployments.standalone.server_address import ServerAddress
 from tests.machine_speed import slowness
 
 SERVERS = 256
-MEASURED_S = 3.0
+MEASURED_S = 2.0
 BOUND = 0.06
 """CPU seconds per second that polling `SERVERS` servers may take: 0.038 was measured at twice the rate of polls."""
 FLEET = """
@@ -62,10 +62,13 @@ async def _gateway_before(servers: int) -> AsyncIterator[StandaloneGateway]:
 async def test_polling_many_servers_costs_hardly_any_cpu_time() -> None:
     """256 servers cost a small part of a core, in CPU seconds of this process."""
     async with _gateway_before(SERVERS):
-        began_cpu_s, began_s = time.process_time(), time.monotonic()
-        await asyncio.sleep(MEASURED_S)
-        cpu_s, took_s = time.process_time() - began_cpu_s, time.monotonic() - began_s
-    assert cpu_s / took_s < BOUND * slowness(), f"{cpu_s / took_s:.1%} of a core"
+        shares = []
+        for _ in range(3):
+            began_cpu_s, began_s = time.process_time(), time.monotonic()
+            await asyncio.sleep(MEASURED_S)
+            shares.append((time.process_time() - began_cpu_s) / (time.monotonic() - began_s))
+    share = min(shares)  # other work on the machine only adds to it
+    assert share < BOUND * slowness(), f"{share:.1%} of a core"
 
 
 async def test_a_gateway_that_nobody_asks_polls_less_often(monkeypatch: pytest.MonkeyPatch) -> None:

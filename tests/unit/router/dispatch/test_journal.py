@@ -2,18 +2,19 @@
 
 import pytest
 
-from router.dispatch.journal import MAX_CANDIDATES, MAX_KEPT_ATTEMPTS, Journal
+from router.dispatch.journal import MAX_KEPT_ATTEMPTS, Journal
 from router.dispatch.replica import Replica
 from router.outcome import Outcome
 from router.replicas.endpoint import Endpoint
-from router.scheduling.interface import Decision
+from router.scheduling.interface import MAX_SHOWN, Decision, cheapest
 
 
 def _decision(costs: list[float], pick: int, *, explained: bool = True) -> Decision[Replica]:
     replicas = [Replica(Endpoint(f"r{number}", "m", "h", 1)) for number in range(len(costs))]
-    terms = [(cost - 1.0, 1.0) for cost in costs] if explained else []
+    shown = cheapest(costs, pick) if len(costs) > MAX_SHOWN else None
+    terms = [(costs[at] - 1.0, 1.0) for at in shown or range(len(costs))] if explained else []
     names = ("queue_s", "prefill_s") if explained else ()
-    return Decision(replicas[pick], replicas, costs, "expected_ttft", "seconds", names, terms)
+    return Decision(replicas[pick], replicas, costs, "expected_ttft", "seconds", names, terms, shown)
 
 
 def test_a_decision_is_kept_with_its_terms_and_its_end() -> None:
@@ -57,11 +58,11 @@ def test_a_request_sent_again_has_several_attempts() -> None:
 
 @pytest.mark.parametrize("pick", [0, 499])
 def test_of_many_candidates_the_cheapest_and_the_pick_are_kept(pick: int) -> None:
-    """A decision between five hundred replicas keeps `MAX_CANDIDATES` rows."""
+    """A decision between five hundred replicas keeps `MAX_SHOWN` rows."""
     journal = Journal()
     attempt = journal.decided("id", _decision([float(cost) for cost in range(500)], pick), 0.0)
     kept = [row.replica_id for row in attempt.candidates()]
-    assert len(kept) == MAX_CANDIDATES
+    assert len(kept) == MAX_SHOWN
     assert attempt.weighed_count == 500
     assert f"r{pick}" in kept
     assert kept[:3] == ["r0", "r1", "r2"]

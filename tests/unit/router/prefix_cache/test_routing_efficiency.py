@@ -121,3 +121,11 @@ def test_what_evicting_costs_is_measured() -> None:
         efficiency.answered("a", 400, 0 if number % 2 else 200)
     assert efficiency.ideal_hit_ratio == pytest.approx(0.5, abs=0.01)
     assert efficiency.forgotten == pytest.approx(0.25 / 0.75, abs=0.02)
+
+
+def test_imbalance_is_the_same_after_any_number_of_answers() -> None:
+    """Weights that grow with each answer are made small again before they leave what a float can hold."""
+    efficiency = RoutingEfficiency()
+    for number in range(300_000):
+        efficiency.answered(f"r{number % 3 // 2}", 100.0, 0.0)  # two of three go to r0
+    assert efficiency.imbalance == pytest.approx(4 / 3, rel=0.01)

@@ -16,6 +16,7 @@ from router.prompt.chunk_chain import ChunkHasher
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 from router.request import RoutingRequest
+from router.scheduling.interface import MAX_SHOWN, cheapest
 from router.scheduling.registry import POLICIES
 
 HASHER = ChunkHasher(1)
@@ -96,3 +97,26 @@ def test_sending_a_request_does_change_what_is_weighed(policy: str) -> None:
     before = _frozen(dispatcher.estimator, dispatcher.fleet.candidates)
     dispatcher.offer(_request("1", 8000), "ann", 21.0)
     assert _frozen(dispatcher.estimator, dispatcher.fleet.candidates) != before
+
+
+def test_the_cheapest_and_the_pick_are_shown() -> None:
+    """Of many costs the lowest `MAX_SHOWN` are shown, of equal ones the first, in their order; and the pick."""
+    costs = [float(abs(number - 50)) for number in range(100)]
+    assert cheapest(costs, 50) == list(range(42, 58))
+    assert cheapest(costs, 0) == [0, *range(43, 58)]
+    assert cheapest([1.0] * 40, 39) == [*range(15), 39]
+
+
+def test_many_candidates_have_the_same_costs_and_few_terms() -> None:
+    """Between 40 replicas a decision has all costs, and the terms of those that it shows."""
+    dispatcher = Dispatcher("m", "expected_ttft", rng=Random(0))
+    dispatcher.set_replicas([Endpoint(f"r{number:02}", "m", "h", 1) for number in range(40)], 0.0)
+    request, candidates = _request("1", 8000), dispatcher.fleet.candidates
+    request.match = dispatcher.estimator.match(request.chain)
+    scorer = dispatcher.fleet.policy.scorer
+    decision = dispatcher.fleet.policy.decide(request, candidates, Random(0))
+    assert decision is not None
+    assert decision.shown is not None
+    assert len(decision.shown) == len(decision.terms) == MAX_SHOWN
+    assert [sum(terms) for terms in decision.terms] == pytest.approx([decision.costs[at] for at in decision.shown])
+    assert list(decision.costs) == [scorer.weigh(request, [each])[0][0] for each in candidates]
