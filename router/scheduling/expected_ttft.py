@@ -64,7 +64,7 @@ class ExpectedTtft:
         self._estimator = estimator
 
     def weigh(self, request: RoutingRequest, candidates: Sequence[ReplicaEstimator]) -> Costs:
-        """Return each candidate's cost in seconds, 0 or more, and of few candidates their terms, as `Terms` has them."""
+        """Return each candidate's cost in seconds, 0 or more, and the terms of few candidates, as in `Terms`."""
         estimator = self._estimator
         chain, match, now_s = request.chain, request.match, request.now_s
         idle = estimator.idle
