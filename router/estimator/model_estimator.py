@@ -10,10 +10,10 @@ from typing import Final
 from cluster.autoscaling.ewma import kept
 from router.estimator.cache_rounding import CacheRounding
 from router.estimator.expectation import Expectation, Usage
+from router.estimator.fading_mean import FadingMean
 from router.estimator.fading_rates import FadingRates
 from router.estimator.learned_rates import LearnedRates, ProbeOutcome, Rates, rates_of, shared_rates
 from router.estimator.replica_estimator import ReplicaEstimator
-from router.fading_mean import FadingMean
 from router.prefix_cache.exact import ResidencyDelta
 from router.prefix_cache.match import NO_MATCH, PrefixMatch
 from router.prefix_cache.residency import Residency

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from router.fading_mean import FadingMean
+from router.estimator.fading_mean import FadingMean
 from router.request import RoutingRequest
 
 OUTPUT_WEIGHT: Final = 4.0

@@ -2,7 +2,7 @@
 
 from typing import Final, final
 
-from router.fading_mean import FadingMean
+from cluster.autoscaling.ewma import Ewma
 from router.prompt.chunk_chain import ChunkChain
 
 MAX_SAMPLED: Final = 8192
@@ -98,8 +98,8 @@ class RoutingEfficiency:
         self.prompt_tokens = 0.0
         self.cached_tokens = 0.0
         self._recent_requests = 0.0
-        self._recent_cached = FadingMean()
-        self._recent_ideal = FadingMean()
+        self._recent_cached = Ewma()
+        self._recent_ideal = Ewma()
         self._recent_work: dict[str, float] = {}
         self._weight = 1.0
 
@@ -108,14 +108,14 @@ class RoutingEfficiency:
         if not chain.ends:
             return
         hit, seen = self.shadow.visit(chain)
-        self._recent_ideal.observe(hit, seen, KEEP)
+        self._recent_ideal = self._recent_ideal.observed(hit, seen, KEEP)
 
     def answered(self, replica_id: str, prompt_tokens: float, cached_tokens: float) -> None:
         """Count an answered request's prompt tokens, and those that its replica had cached."""
         self.prompt_tokens += prompt_tokens
         self.cached_tokens += cached_tokens
         self._recent_requests = KEEP * self._recent_requests + 1.0
-        self._recent_cached.observe(cached_tokens, prompt_tokens, KEEP)
+        self._recent_cached = self._recent_cached.observed(cached_tokens, prompt_tokens, KEEP)
         work = self._recent_work
         work[replica_id] = work.get(replica_id, 0.0) + (prompt_tokens - cached_tokens) * self._weight
         self._weight /= KEEP  # later requests weigh more, in place of a look at every replica to let the others fade

@@ -44,26 +44,26 @@ class PlainAnswer(msgspec.Struct, gc=False):
     usage: PlainUsage
 
 
-class Message(msgspec.Struct, gc=False):
+class AnswerMessage(msgspec.Struct, gc=False):
     """What the model said."""
 
     content: Any = None
 
 
-class Choice(msgspec.Struct, gc=False):
+class AnswerChoice(msgspec.Struct, gc=False):
     """One of the answers in an answer."""
 
-    message: Message | None = None
+    message: AnswerMessage | None = None
 
 
 class Chat(msgspec.Struct, gc=False):
     """A chat's answer of which only the text is read."""
 
-    choices: list[Choice] = []
+    choices: list[AnswerChoice] = []
 
 
 class PlainChat(msgspec.Struct, gc=False):
     """A chat's answer with usage and text, as nearly every engine writes it."""
 
     usage: PlainUsage
-    choices: list[Choice] = []
+    choices: list[AnswerChoice] = []

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from router.estimator.expectation import Usage
-from router.http.api.answers.answer_fields import Chat, Choice, PlainChat
+from router.http.api.answers.answer_fields import AnswerChoice, Chat, PlainChat
 from router.http.api.answers.kept_answer import KeptAnswer
 from router.http.api.answers.sent_text import SentText
 from router.http.api.answers.usage import plainly_counted
@@ -48,7 +48,7 @@ def reply_piece(kept: KeptAnswer) -> bytes:
     return _piece_of(answer.choices)
 
 
-def _piece_of(choices: list[Choice]) -> bytes:
+def _piece_of(choices: list[AnswerChoice]) -> bytes:
     pieces = [choice.message.content for choice in choices if choice.message is not None]
     return _piece("".join([piece for piece in pieces if isinstance(piece, str)]))
 
