@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cluster.spec.role import Role
 from router.replicas.access import PLAIN, Access
+from router.replicas.kv_transfer import KvTransfer
 from router.replicas.model_card import ModelCard
 
 
@@ -51,6 +53,9 @@ class Endpoint:
         card: what it says of the model; None: nothing.
         access: how requests are sent there.
         max_requests: requests of one gateway that may run there at once; 0: as many as flow control finds.
+        pool: its pool's name; "": the model has one pool without a name.
+        role: what it does of a request.
+        transfer: what it can send and receive of its KV cache; None: nothing.
     """
 
     replica_id: str
@@ -70,6 +75,9 @@ class Endpoint:
     card: ModelCard | None = None
     access: Access = PLAIN
     max_requests: int = 0
+    pool: str = ""
+    role: Role = Role.BOTH
+    transfer: KvTransfer | None = None
 
     @property
     def way(self) -> tuple[str, int, Access]:
