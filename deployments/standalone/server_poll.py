@@ -20,7 +20,7 @@ HURRY_S: Final = 0.5
 """Seconds between two polls of a server that is not well."""
 POLLS_PER_S: Final = 32.0
 """Most polls of all servers per second, each of which costs 0.2 to 0.5 ms. More servers are polled less often."""
-QUIET_POLLS_PER_S: Final = 4.0
+QUIET_POLLS_PER_S: Final = 2.0
 """The same while nobody asks this gateway anything: an idle gateway costs next to nothing."""
 PATIENCE_S: Final = 2.0
 """Seconds after which a poll has failed, of a server that is quick."""

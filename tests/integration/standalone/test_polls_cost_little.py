@@ -72,7 +72,7 @@ async def test_polling_many_servers_costs_hardly_any_cpu_time() -> None:
 
 
 async def test_a_gateway_that_nobody_asks_polls_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """64 servers are each polled every 2 s, or every 16 s while nobody asks; one request brings the polls back."""
+    """64 servers are each polled every 2 s, or every 32 s while nobody asks; one request brings the polls back."""
     monkeypatch.setattr(gateway_module, "QUIET_S", 1.0)
     async with _gateway_before(64) as gateway:
 
