@@ -25,6 +25,7 @@ class RoutingRequest:
         chain: the prompt's chunks; empty where the prompt is not understood or no policy asks for it.
         match: what replicas hold of the prompt, as of `now_s`.
         replica_id: the one replica that can serve it, as it alone has what the request refers to; "": any can.
+        is_divisible: one replica may compute its prompt and another generate its answer.
     """
 
     __slots__ = (
@@ -32,6 +33,7 @@ class RoutingRequest:
         "chain",
         "continuous_usage",
         "include_usage",
+        "is_divisible",
         "match",
         "max_tokens",
         "model",
@@ -60,6 +62,7 @@ class RoutingRequest:
         chain: ChunkChain = EMPTY_CHAIN,
         match: PrefixMatch = NO_MATCH,
         replica_id: str = "",
+        is_divisible: bool = True,
     ) -> None:
         self.request_id = request_id
         self.model = model
@@ -75,3 +78,4 @@ class RoutingRequest:
         self.chain = chain
         self.match = match
         self.replica_id = replica_id
+        self.is_divisible = is_divisible

@@ -1,8 +1,8 @@
-"""One request given to one replica: the decision, what was expected, and the journal's record of it."""
+"""One request given to one replica: the decision, what was expected of it, and the journal's record of it."""
 
 from router.dispatch.journal import AttemptRecord
 from router.dispatch.replica import Replica
-from router.estimator.expectation import Expectation
+from router.estimator.expectation import Expectation, Usage
 from router.scheduling.interface import Decision
 
 
@@ -18,8 +18,37 @@ class Attempt:
 
     __slots__ = ("decision", "expectation", "record", "replica")
 
-    def __init__(self, decision: Decision[Replica], expectation: Expectation, record: AttemptRecord) -> None:
-        self.replica = decision.replica
+    def __init__(
+        self, replica: Replica, decision: Decision[Replica], expectation: Expectation, record: AttemptRecord
+    ) -> None:
+        self.replica = replica
         self.decision = decision
         self.expectation = expectation
         self.record = record
+
+
+class PrefillLeg(Attempt):
+    """The first leg of a request whose prompt is computed on one replica and fetched by the one that answers.
+
+    Attributes:
+        due_s: time after which the replica is slower than expected by far, monotonic seconds.
+        done_s: when the prompt was computed; None: it is not yet.
+        kept_until_s: time until which the replica keeps the prompt's blocks, monotonic seconds; 0: none are kept.
+        usage: the tokens that the replica says the prompt took.
+    """
+
+    __slots__ = ("done_s", "due_s", "kept_until_s", "usage")
+
+    def __init__(
+        self,
+        replica: Replica,
+        decision: Decision[Replica],
+        expectation: Expectation,
+        record: AttemptRecord,
+        due_s: float,
+    ) -> None:
+        super().__init__(replica, decision, expectation, record)
+        self.due_s = due_s
+        self.done_s: float | None = None
+        self.kept_until_s = 0.0
+        self.usage = Usage()

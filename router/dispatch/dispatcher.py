@@ -6,6 +6,7 @@ something happens, with the time, and does what the tickets say:
     offer         a request came               → its ticket is DISPATCHED to a replica, WAITING, or refused
     next          a replica may have room      → the waiting request that goes to a replica now
     answers       its replica has begun to answer well; else `judge` says what follows
+    prefill_done  another replica has computed its prompt, which its own fetches now; else `prefill_failed`
     first_token   its answer's body has begun
     finish        its answer ended, or its client left
     fail          its replica cannot keep it   → DISPATCHED to another, WAITING, or refused
@@ -25,6 +26,7 @@ from router.dispatch.fleet import Fleet
 from router.dispatch.health import Standing
 from router.dispatch.journal import Journal
 from router.dispatch.judge import Judge
+from router.dispatch.prefill_legs import PrefillLegs
 from router.dispatch.resends import ALL_FAILED, MAX_ATTEMPTS, Resends
 from router.dispatch.reservations import Reservations
 from router.dispatch.takers import Takers
@@ -93,10 +95,11 @@ class Dispatcher:
         self.refused: list[Ticket] = []
         self._admission: Admission[Ticket, Replica] = Admission(limits or AdmissionLimits(), room, rates)
         self._slots = self._admission.slots
-        self._reservations = Reservations(self.fleet, self.estimator, self._slots, self.journal, rng)
         self._takers = Takers(self.fleet, self._admission, self.estimator)
         self._resends = Resends(self.fleet)
         self.judge = Judge(self._takers, self._resends)
+        self._legs = PrefillLegs(self.fleet, self.estimator, self._slots, self.judge, rng)
+        self._reservations = Reservations(self.fleet, self.estimator, self._slots, self.journal, self._legs, rng)
         self._work = WorkEstimates()
 
     # --- a request's life
@@ -148,11 +151,7 @@ class Dispatcher:
         return ticket
 
     def answers(self, ticket: Ticket, now_s: float) -> bool:
-        """Note that a request's replica has begun to answer it well.
-
-        Returns:
-            Whether the replica had been left out, and gets requests again.
-        """
+        """Note that a request's replica begins to answer it well; True: it had been left out, and is taken in again."""
         attempt = ticket.attempt
         if attempt is None or not (ticket.erring or attempt.replica.health.standing is not Standing.UP):
             return False
@@ -163,7 +162,22 @@ class Dispatcher:
         attempt = ticket.attempt
         if attempt is not None:
             attempt.record.ttft_s = now_s - ticket.request.now_s
+            if ticket.prefill is not None:
+                self._legs.first_token(ticket, now_s)
             self.estimator.prefilled(attempt.expectation, now_s)
+
+    def prefill_done(self, ticket: Ticket, usage: Usage, now_s: float) -> None:
+        """Note that the replica of `ticket.prefill` has computed the prompt; the replica of the answer is asked now."""
+        self._legs.done(ticket, usage, now_s)
+
+    def prefill_failed(
+        self, ticket: Ticket, fault: Fault | None, now_s: float, retry_after_s: float | None = None
+    ) -> None:
+        """Take the prompt off the replica of `ticket.prefill`, with no `fault` where the request cannot be divided.
+
+        Then `ticket.prefill` is another replica's leg, or None: the replica of the answer computes it.
+        """
+        self._legs.failed(ticket, fault, now_s, retry_after_s)
 
     def finish(  # noqa: PLR0913 - what there is to say of an end
         self,
@@ -234,8 +248,7 @@ class Dispatcher:
 
     def _look_up(self, request: RoutingRequest, now_s: float) -> None:
         request.now_s = now_s
-        if self.estimator.reads_prompts:
-            request.match = self.estimator.match(request.chain)
+        request.match = self.estimator.match(request.chain)
 
     def _reserve(self, ticket: Ticket) -> None:
         if not self._reservations.make(ticket):
@@ -292,7 +305,7 @@ class Dispatcher:
             self._refuse_waiting([(ticket, refusal)])
 
     def close(self, refusal: Reject, now_s: float) -> None:
-        """Stop serving the model: refuse all waiting requests, and from now on each one that loses its replica."""
+        """Stop serving the model: refuse all waiting requests, and each one that loses its replica from now on."""
         self._resends.is_closed = True
         self.refuse_all(refusal, now_s)
 
@@ -315,8 +328,7 @@ class Dispatcher:
 
     def report(self, replica_id: str, report: LoadReport | None, now_s: float) -> None:
         """Take a replica's load report; None: its telemetry went silent. Does nothing for an unknown replica."""
-        replica = self.fleet.replicas.get(replica_id)
-        if replica is None:
+        if (replica := self.fleet.replicas.get(replica_id)) is None:
             return
         if self.fleet.report(replica, report):
             self._takers.update(now_s)
@@ -336,11 +348,7 @@ class Dispatcher:
         )
 
     def apply_residency(self, replica_id: str, delta: ResidencyDelta) -> bool:
-        """Apply a replica's delta of its cache contents.
-
-        Returns:
-            False where deltas were missed: ask the replica for a snapshot.
-        """
+        """Apply a replica's delta of its cache contents; False: some were missed, so ask it for a snapshot."""
         return self.estimator.apply_delta(replica_id, delta) if replica_id in self.fleet.replicas else True
 
     # --- settings

@@ -26,6 +26,8 @@ class Fleet:
         breaker: leaves replicas out that fail; call `refresh` after it has changed one.
         candidates: replicas that may be picked now, in id order. They are the usable ones that provide the telemetry
             the policy needs; if there are none, all usable ones; if there are none either, all that are not leaving.
+            Those that only compute prompts are not among them.
+        prefillers: usable replicas that compute prompts for others, in id order.
     """
 
     def __init__(self, policy: Profile, engines: Engines | None = None) -> None:
@@ -34,12 +36,16 @@ class Fleet:
         self.replicas: dict[str, Replica] = {}
         self.breaker = CircuitBreaker(self.replicas)
         self.candidates: list[Replica] = []
+        self.prefillers: list[Replica] = []
 
     def staying(self, only: str = "") -> list[Replica]:
-        """Return the replicas that are not leaving and can be reached, in id order; with `only`, the one of that id."""
+        """Return the replicas that answer requests, are not leaving and can be reached, in id order.
+
+        With `only`, the one of that id.
+        """
         if only:
             return [replica for replica in (self.replicas.get(only),) if replica is not None and replica.stays]
-        return [replica for _, replica in sorted(self.replicas.items()) if replica.stays]
+        return [replica for _, replica in sorted(self.replicas.items()) if replica.stays and replica.answers]
 
     def set_policy(self, policy: Profile) -> None:
         """Pick by another policy from now on."""
@@ -143,6 +149,11 @@ class Fleet:
     def refresh(self) -> None:
         """Work the candidates out anew, as a replica began or ceased to accept requests."""
         self.candidates = self._worked_out()
+        self.prefillers = [
+            replica
+            for _, replica in sorted(self.replicas.items())
+            if not replica.answers and replica.stays and replica.usable and replica.endpoint.transfer is not None
+        ]
 
     def _worked_out(self) -> list[Replica]:
         staying = self.staying()
@@ -175,5 +186,6 @@ def _is_still(replica: Replica, wanted: Mapping[str, Endpoint]) -> bool:
 
 
 def _is_same_process(before: Endpoint, now: Endpoint) -> bool:
-    """Tell whether a replica's process is the one it was, as far as its time of start says."""
-    return before.started_s == now.started_s or not before.started_s or not now.started_s
+    """Tell whether a replica's process is the one it was, as far as its role and its time of start say."""
+    is_same_start = before.started_s == now.started_s or not before.started_s or not now.started_s
+    return is_same_start and before.role is now.role

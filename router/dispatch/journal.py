@@ -8,6 +8,7 @@ from typing import Any, Final, final
 from router.dispatch.replica import Replica
 from router.outcome import Outcome
 from router.scheduling.interface import Decision
+from router.scheduling.prefill_pairs import PairRow, PrefillChoice
 
 DEFAULT_REQUESTS: Final = 4096
 """Requests that a journal keeps."""
@@ -23,11 +24,13 @@ class Weighed:
         replica_id: the replica's id.
         cost: its cost, in the policy's unit.
         terms: the terms that the cost is the sum of, by name; empty where it has no terms.
+        prefill_id: id of the replica that would compute the prompt for it; "": it would do so itself.
     """
 
     replica_id: str
     cost: float
     terms: dict[str, float]
+    prefill_id: str = ""
 
 
 @final
@@ -43,17 +46,20 @@ class AttemptRecord:
         prompt_bytes: bytes of the whole prompt.
         weighed_count: number of candidates that were weighed.
         ttft_s: seconds from the decision to the answer's first bytes; None: none have come.
+        prefilled_by: id of the replica that computes the prompt for the picked one; "": it does so itself.
     """
 
     __slots__ = (
         "_costs",
         "_replica_ids",
+        "_rows",
         "_term_names",
         "_terms",
         "at_s",
         "matched_bytes",
         "picked",
         "policy",
+        "prefilled_by",
         "prompt_bytes",
         "ttft_s",
         "unit",
@@ -87,9 +93,22 @@ class AttemptRecord:
         self._term_names = term_names
         self._terms = terms
         self.ttft_s = ttft_s
+        self.prefilled_by = ""
+        self._rows: list[PairRow] | None = None
+
+    def chosen(self, choice: PrefillChoice[Replica]) -> None:
+        """Write down where the prompt is computed and where the answer is generated, with the ways weighed."""
+        self.picked = choice.replica.replica_id
+        self.prefilled_by = choice.prefiller.replica_id if choice.prefiller is not None else ""
+        self._rows = choice.rows
 
     def candidates(self) -> list[Weighed]:
         """Return the candidates that were kept, at most `MAX_SHOWN` of `interface.py`, the cheapest first."""
+        if self._rows is not None:
+            return [
+                Weighed(row.replica_id, row.cost, dict(zip(row.term_names, row.terms, strict=True)), row.prefill_id)
+                for row in self._rows
+            ]
         terms = self._terms or [()] * len(self._costs)
         rows = [
             Weighed(replica_id, cost, dict(zip(self._term_names, row, strict=True)))
@@ -257,12 +276,18 @@ def explanation(entry: Entry, model: str) -> dict[str, Any]:
                 "policy": attempt.policy,
                 "unit": attempt.unit,
                 "picked": attempt.picked,
+                "prefilled_by": attempt.prefilled_by,
                 "matched_bytes": attempt.matched_bytes,
                 "prompt_bytes": attempt.prompt_bytes,
                 "ttft_s": attempt.ttft_s,
                 "weighed_count": attempt.weighed_count,
                 "candidates": [
-                    {"replica_id": weighed.replica_id, "cost": weighed.cost, "terms": weighed.terms}
+                    {
+                        "replica_id": weighed.replica_id,
+                        "prefill_id": weighed.prefill_id,
+                        "cost": weighed.cost,
+                        "terms": weighed.terms,
+                    }
                     for weighed in attempt.candidates()
                 ],
             }

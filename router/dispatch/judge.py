@@ -80,14 +80,20 @@ class Judge:
         attempt = ticket.attempt
         if attempt is None:
             return False
-        if fault is Fault.BUSY:
-            replica, until_s = attempt.replica, now_s + pause_s(retry_after_s)
-            self._takers.slots.back_off(replica, until_s, now_s)
-            for sharer in replica.shared.sharers():
-                sharer.is_busy(until_s, now_s)
-        else:
-            self._errs(ticket, attempt, now_s)
+        self.errs(ticket, attempt, fault, now_s, retry_after_s)
         return is_repeatable and self._resends.allows(ticket, now_s)
+
+    def errs(
+        self, ticket: Ticket, attempt: Attempt, fault: Fault, now_s: float, retry_after_s: float | None = None
+    ) -> None:
+        """Note that a replica answers with an error; see `answers_error`."""
+        if fault is not Fault.BUSY:
+            self._errs(ticket, attempt, now_s)
+            return
+        replica, until_s = attempt.replica, now_s + pause_s(retry_after_s)
+        self._takers.slots.back_off(replica, until_s, now_s)
+        for sharer in replica.shared.sharers():
+            sharer.is_busy(until_s, now_s)
 
     def has_other(self, ticket: Ticket) -> bool:
         """Tell whether another replica can be asked in place of the one that a request is on."""

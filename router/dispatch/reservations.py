@@ -6,6 +6,7 @@ from random import Random
 from router.dispatch.attempt import Attempt
 from router.dispatch.fleet import Fleet
 from router.dispatch.journal import Journal
+from router.dispatch.prefill_legs import PrefillLegs
 from router.dispatch.replica import Replica
 from router.dispatch.ticket import Ticket
 from router.estimator.expectation import Usage
@@ -23,16 +24,24 @@ class Reservations:
         estimator: says what to expect of each request, and learns from its end.
         slots: each replica's room.
         journal: keeps the decisions and how each request ended.
+        legs: prompts that are computed elsewhere.
         rng: breaks ties.
     """
 
-    def __init__(
-        self, fleet: Fleet, estimator: ModelEstimator, slots: Slots[Replica], journal: Journal, rng: Random
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of one model
+        self,
+        fleet: Fleet,
+        estimator: ModelEstimator,
+        slots: Slots[Replica],
+        journal: Journal,
+        legs: PrefillLegs,
+        rng: Random,
     ) -> None:
         self._fleet = fleet
         self._estimator = estimator
         self._slots = slots
         self._journal = journal
+        self._legs = legs
         self._rng = rng
 
     def make(self, ticket: Ticket) -> bool:
@@ -54,11 +63,19 @@ class Reservations:
         if decision is None:
             return False
         replica = decision.replica
+        is_divided = self._fleet.prefillers or ticket.prefill is not None
+        choice = self._legs.choose(ticket, decision) if is_divided else None
+        if choice is not None:
+            replica = choice.replica
         slots.take(replica)
         replica.sent += 1
-        expectation = self._estimator.expect(request, replica)
-        s_per_token = self._estimator.s_per_token(replica) if replica.report is not None else 0.0
-        slots.sent(replica, expectation.uncached_tokens * s_per_token, now_s)
+        if choice is None or choice.prefiller is None:
+            expectation = self._estimator.expect(request, replica)
+            s_per_token = self._estimator.s_per_token(replica) if replica.report is not None else 0.0
+            slots.sent(replica, expectation.uncached_tokens * s_per_token, now_s)
+        else:
+            expectation = self._legs.handovers.expect(request, replica)
+            slots.sent(replica, 0.0, now_s)
         record = self._journal.decided(
             request.request_id,
             decision,
@@ -66,7 +83,10 @@ class Reservations:
             matched_bytes=expectation.matched_bytes,
             prompt_bytes=request.chain.size_bytes,
         )
-        ticket.attempt = Attempt(decision, expectation, record)
+        ticket.attempt = Attempt(replica, decision, expectation, record)
+        if choice is not None:
+            record.chosen(choice)
+            self._legs.begin(ticket, choice, decision, record)
         return True
 
     def _with_room(self, candidates: Sequence[Replica], now_s: float) -> Sequence[Replica]:
@@ -90,6 +110,8 @@ class Reservations:
         if attempt is None:
             return
         ticket.attempt = None
+        if ticket.prefill is not None:
+            self._legs.drop(ticket, now_s)
         self._slots.give(attempt.replica, now_s)
         self._journal.ended(
             ticket.request.request_id,
@@ -100,6 +122,8 @@ class Reservations:
             completion_tokens=usage.completion_tokens,
         )
         self._estimator.finished(attempt.expectation, usage, now_s, streamed=streamed, answer=answer)
+        if streamed and self._fleet.prefillers:
+            self._legs.handovers.streamed(attempt.expectation, usage.completion_tokens, now_s)
 
     def give_up(self, ticket: Ticket, outcome: Outcome, now_s: float) -> None:
         """End an attempt without a whole answer: the replica failed, or the client left. Does nothing without one."""
@@ -107,6 +131,8 @@ class Reservations:
         if attempt is None:
             return
         ticket.attempt = None
+        if ticket.prefill is not None:
+            self._legs.drop(ticket, now_s)
         self._slots.give(attempt.replica, now_s, is_served=outcome is Outcome.CLIENT_LEFT)
         self._journal.ended(ticket.request.request_id, outcome, now_s)
         self._estimator.lost(attempt.expectation, now_s)

@@ -9,7 +9,7 @@ from router.flow_control.queued_request import QueuedRequest
 from router.request import RoutingRequest
 
 if TYPE_CHECKING:
-    from router.dispatch.attempt import Attempt
+    from router.dispatch.attempt import Attempt, PrefillLeg
     from router.dispatch.replica import Replica
     from router.flow_control.verdict import Reject
 
@@ -27,6 +27,8 @@ class Fault(StrEnum):
     """The replica broke off or does not answer. It gets no requests for a while."""
     ERROR = "error"
     """The replica answered with an error of its own. It is left out if it does so with several requests in a row."""
+    SLOW = "slow"
+    """The replica takes far longer to compute a prompt than expected. Another one is asked; it did not fail."""
     BUSY = "busy"
     """The replica answered that it has too much to do. It gets no requests for a time, and did not fail."""
 
@@ -45,9 +47,22 @@ class Ticket(QueuedRequest):
         is_resumed: the client has part of the answer, and another replica continues it. It is then sent on without
             waiting for room.
         refusal: why it will not be served; None while it may still be served.
+        prefill: the leg in which another replica computes its prompt, or has done so; None: its attempt's replica does.
+        legs: replicas that its prompt was given to so far.
     """
 
-    __slots__ = ("attempt", "erring", "failures", "is_resent", "is_resumed", "refusal", "request", "tried")
+    __slots__ = (
+        "attempt",
+        "erring",
+        "failures",
+        "is_resent",
+        "is_resumed",
+        "legs",
+        "prefill",
+        "refusal",
+        "request",
+        "tried",
+    )
 
     def __init__(  # noqa: PLR0913, PLR0917 - what is known of a request; positional for the hot path
         self,
@@ -67,3 +82,5 @@ class Ticket(QueuedRequest):
         self.erring: Replica | None = None
         self.is_resumed = False
         self.refusal: Reject | None = None
+        self.prefill: PrefillLeg | None = None
+        self.legs = 0

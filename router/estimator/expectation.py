@@ -61,16 +61,20 @@ class Expectation:
         shares: hash of the last of its chunks that any replica held; 0: none held any.
         prefilled_s: when its first token came, monotonic seconds; None: it has not come.
         ended: whether its answer came to its end, or it was lost.
+        is_fetched: another replica computes its prompt, and this one fetches the blocks.
+        prefilled_before: prompt tokens that the replica had computed when its first token came.
     """
 
     __slots__ = (
         "ahead_tokens",
         "chain",
         "ended",
+        "is_fetched",
         "matched_bytes",
         "matched_chunks",
         "matched_tokens",
         "number",
+        "prefilled_before",
         "prefilled_s",
         "prompt_number",
         "replica",
@@ -98,6 +102,7 @@ class Expectation:
         shares: int = 0,
         prefilled_s: float | None = None,
         ended: bool = False,
+        is_fetched: bool = False,
     ) -> None:
         self.replica = replica
         self.chain = chain
@@ -114,3 +119,5 @@ class Expectation:
         self.shares = shares
         self.prefilled_s = prefilled_s
         self.ended = ended
+        self.is_fetched = is_fetched
+        self.prefilled_before = 0.0

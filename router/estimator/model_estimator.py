@@ -7,13 +7,13 @@ reads no clock and does no I/O, so gateway and simulators run the same code.
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from cluster.autoscaling.ewma import kept
+from cluster.spec.role import Role
 from router.estimator.cache_rounding import CacheRounding
 from router.estimator.expectation import Expectation, Usage
 from router.estimator.fading_mean import FadingMean
-from router.estimator.fading_rates import FadingRates
 from router.estimator.learned_rates import LearnedRates, ProbeOutcome, Rates, rates_of, shared_rates
 from router.estimator.replica_estimator import ReplicaEstimator
+from router.estimator.work_rate import WorkRate
 from router.prefix_cache.exact import ResidencyDelta
 from router.prefix_cache.match import NO_MATCH, PrefixMatch
 from router.prefix_cache.residency import Residency
@@ -34,16 +34,6 @@ PRIOR_TOKENS: Final = 100.0
 """Tokens that this first guess weighs as much as."""
 BODY_BYTES_PER_TOKEN: Final = 4.0
 """Bytes of a request's body per prompt token, about, where prompts are not read."""
-ARRIVALS_MEMORY_S: Final = 60.0
-"""Seconds after which an arrival counts 1/e, about a third, in the rate of arrivals."""
-ARRIVALS_AT_LEAST_S: Final = 5.0
-"""Shortest time in seconds over which that rate is taken, so that the first requests make no high rate."""
-WORK_MEMORY_S: Final = 600.0
-"""Seconds after which prefill given to a replica counts 1/e, about a third, in the price of evictions there."""
-WORK_FADE_EVERY_S: Final = 1.0
-"""Seconds after which the prefill given to replicas is faded again."""
-MAX_UTILISATION: Final = 0.95
-"""Highest share of the time for which replicas count as busy: scorers divide by the idle share, which must not be 0."""
 RELAX_EVERY_S: Final = 10.0
 """Seconds after which the learned rates are faded towards the mean of all replicas again."""
 MOST_RELAXED_S: Final = 60.0
@@ -69,10 +59,9 @@ class ModelEstimator:
         efficiency: cache hits and balance, compared with one infinite shared cache.
         rounding: tokens that engines compute again of a prefix that they hold.
         bytes_per_token: canonical prompt bytes per token, learned from answers' `usage`.
-        work_s: seconds of prefill given to all replicas, fading over `WORK_MEMORY_S`.
         forgotten: chance that an evicted chunk is asked for again, 0 to 1, as of the last `tick`.
-        idle: share of the time for which replicas are idle, 0 to 1, as of the last request sent.
-        requests_per_s: requests per second that one replica gets on average, as of the last request sent.
+        work: the prompts that come to replicas that generate answers.
+        prefill_work: the prompts that come to replicas that only compute prompts.
     """
 
     def __init__(self, *, reads_prompts: bool = True) -> None:
@@ -83,12 +72,9 @@ class ModelEstimator:
         self._bytes_seen = FadingMean(PRIOR_BYTES_PER_TOKEN * PRIOR_TOKENS, PRIOR_TOKENS)
         self.bytes_per_token = PRIOR_BYTES_PER_TOKEN
         self.rounding = CacheRounding()
-        self._arrivals = FadingRates(ARRIVALS_MEMORY_S, 2)
-        self._work_faded_s: float | None = None
         self._relaxed_s = 0.0
-        self.idle = 1.0
-        self.requests_per_s = 0.0
-        self.work_s = 0.0
+        self.work = WorkRate()
+        self.prefill_work = WorkRate()
         self.forgotten = self.efficiency.forgotten
         self._sharing: dict[int, int] = {}
 
@@ -104,10 +90,11 @@ class ModelEstimator:
 
     def join(self, replica: ReplicaEstimator) -> None:
         """Add a replica. Until it has outcomes of its own, the mean rates of its peers are expected of it."""
-        shared = self._shared_rates()
+        shared = self._shared_rates(replica.endpoint.pool)
         if shared is not None:
             replica.rates = LearnedRates(shared)
         self.replicas.append(replica)
+        self.work_rate(replica).members.append(replica)
         self._know_cache(replica.endpoint, replica.kv_tokens)
 
     def _know_cache(self, endpoint: Endpoint, kv_tokens: int) -> None:
@@ -122,11 +109,14 @@ class ModelEstimator:
     def leave(self, replica: ReplicaEstimator) -> None:
         """Remove a replica that is gone, with all that counted as cached there."""
         self.replicas.remove(replica)
+        self.work_rate(replica).members.remove(replica)
         self.efficiency.forget(replica.replica_id)
         self.residency.drop_replica(replica.replica_id)
 
-    def _shared_rates(self) -> Rates | None:
-        return shared_rates(replica.rates for replica in self.replicas)
+    def _shared_rates(self, pool: str) -> Rates | None:
+        """Return the mean rates of a pool's replicas, which are alike; of all, before one of the pool has outcomes."""
+        own = shared_rates(replica.rates for replica in self.replicas if replica.endpoint.pool == pool)
+        return own or shared_rates(replica.rates for replica in self.replicas)
 
     def reported(self, replica: ReplicaEstimator, report: LoadReport | None, now_s: float) -> None:
         """Learn from a load report that is already in `replica.report`; None: its telemetry went silent."""
@@ -171,10 +161,12 @@ class ModelEstimator:
         relaxes = passed_s >= RELAX_EVERY_S
         if relaxes:
             self._relaxed_s = now_s
-        shared = self._shared_rates()
-        if shared is None:
-            return
+        pools = {replica.endpoint.pool for replica in self.replicas}
+        rates = {pool: self._shared_rates(pool) for pool in pools}
         for replica in self.replicas:
+            shared = rates[replica.endpoint.pool]
+            if shared is None:
+                return
             if relaxes:
                 replica.rates.relax(min(passed_s, MOST_RELAXED_S), shared)
             elif replica.rates.is_new and not replica.tells_rate:
@@ -182,6 +174,10 @@ class ModelEstimator:
                 replica.rates.expect(shared)
 
     # --- questions of policies and flow control
+
+    def work_rate(self, replica: ReplicaEstimator) -> WorkRate:
+        """Return the prompts that come to a replica and to those that do the same."""
+        return self.prefill_work if replica.endpoint.role is Role.PREFILL else self.work
 
     def match(self, chain: ChunkChain) -> PrefixMatch:
         """Return how many leading chunks of a prompt each replica holds, with the prompt's estimated tokens."""
@@ -252,8 +248,9 @@ class ModelEstimator:
         if longest:
             expectation.shares = chain.hashes[longest - 1]
             self._sharing[expectation.shares] = self._sharing.get(expectation.shares, 0) + 1
-        expectation.number = replica.pending.add(uncached, now_s, s_per_token, stream=request.stream)
-        self._count_work(replica, uncached * s_per_token, now_s)
+        is_seen = request.stream or replica.endpoint.role is Role.PREFILL  # a leg that only prefills ends with it
+        expectation.number = replica.pending.add(uncached, now_s, s_per_token, stream=is_seen)
+        self.work_rate(replica).count(replica, uncached * s_per_token, now_s)
         self.efficiency.arrived(chain)
         source = self.residency.source(replica.replica_id)
         if source is not None:
@@ -270,24 +267,6 @@ class ModelEstimator:
             replica, request.chain, 0, 0, 0.0, tokens, tokens, 0.0, replica.engine.in_flight, now_s, number
         )
 
-    def _count_work(self, replica: ReplicaEstimator, work_s: float, now_s: float) -> None:
-        arrivals = self._arrivals
-        arrivals.fade(now_s)
-        arrivals.counts[0] += 1.0
-        arrivals.counts[1] += work_s
-        span_s = arrivals.span_s(ARRIVALS_AT_LEAST_S) * len(self.replicas)
-        self.requests_per_s = arrivals.counts[0] / span_s
-        self.idle = 1.0 - min(arrivals.counts[1] / span_s, MAX_UTILISATION)
-        since_s = self._work_faded_s
-        if since_s is None or now_s - since_s > WORK_FADE_EVERY_S:
-            self._work_faded_s = now_s
-            keep = 1.0 if since_s is None else kept(now_s - since_s, WORK_MEMORY_S)
-            for other in self.replicas:
-                other.work_s *= keep
-            self.work_s = sum(other.work_s for other in self.replicas)
-        replica.work_s += work_s
-        self.work_s += work_s
-
     def prefilled(self, expectation: Expectation, now_s: float) -> None:
         """Note that a request's first token came; for an answer that is not streamed, the answer itself."""
         if expectation.prefilled_s is not None or expectation.ended:
@@ -296,6 +275,8 @@ class ModelEstimator:
         replica = expectation.replica
         if expectation.number:
             replica.pending.prefilled(expectation.number, now_s)
+        replica.prefilled_tokens += expectation.uncached_tokens
+        expectation.prefilled_before = replica.prefilled_tokens
         if not self.reads_prompts:
             return
         self._no_longer_shares(expectation)
@@ -334,8 +315,21 @@ class ModelEstimator:
         expectation.ended = True
         if not self.reads_prompts:
             return
-        chain, replica = expectation.chain, expectation.replica
+        replica = expectation.replica
         prompt_tokens = float(usage.prompt_tokens or expectation.tokens)
+        replica.kv_freed.fade(now_s)
+        replica.kv_freed.counts[0] += prompt_tokens + (usage.completion_tokens or 0)
+        if not expectation.is_fetched:
+            self._learn(expectation, usage, prompt_tokens, streamed=streamed)
+        source = self.residency.source(replica.replica_id)
+        if source is None:
+            self.efficiency.forget(replica.replica_id)  # it has left, so its work must not count in the balance
+        elif answer is not None:
+            source.answered(answer)
+
+    def _learn(self, expectation: Expectation, usage: Usage, prompt_tokens: float, *, streamed: bool) -> None:
+        """Learn from a prompt that the replica computed: its tokens, what was cached, and how long it took."""
+        chain, replica = expectation.chain, expectation.replica
         told = usage.prompt_tokens
         if told and not chain.tokens and _LEAST_BYTES <= chain.size_bytes / told <= _MOST_BYTES:
             self._bytes_seen.observe(chain.size_bytes, told, _KEEP_BYTES)
@@ -346,16 +340,9 @@ class ModelEstimator:
         elif expectation.matched_bytes and Signal.RESIDENCY not in replica.endpoint.signals:
             self.rounding.learn(prompt_tokens, cached_tokens, expectation.matched_bytes / chain.size_bytes)
         self.efficiency.answered(replica.replica_id, prompt_tokens, cached_tokens)
-        replica.kv_freed.fade(now_s)
-        replica.kv_freed.counts[0] += prompt_tokens + (usage.completion_tokens or 0)
         if streamed and expectation.prefilled_s is not None:
             tokens = expectation.ahead_tokens + max(1.0, prompt_tokens - cached_tokens)
             replica.rates.learn(expectation.prefilled_s - expectation.sent_s, tokens, expectation.running)
-        source = self.residency.source(replica.replica_id)
-        if source is None:
-            self.efficiency.forget(replica.replica_id)  # it has left, so its work must not count in the balance
-        elif answer is not None:
-            source.answered(answer)
 
     def lost(self, expectation: Expectation, now_s: float) -> None:
         """End a request without a whole answer: the replica failed, or the client left."""

@@ -5,6 +5,7 @@ from typing import Final
 from router.estimator.fading_rates import FadingRates
 from router.estimator.learned_rates import LearnedRates, Rates, rates_of
 from router.estimator.pending_prefill import PendingPrefill
+from router.estimator.stream_speed import StreamSpeed
 from router.replicas.endpoint import Endpoint
 from router.replicas.engine_load import EngineLoad
 from router.replicas.load_report import LoadReport
@@ -22,12 +23,14 @@ class ReplicaEstimator(ReplicaSnapshot):
     Attributes:
         pending: the prompt tokens that wait there, of all models on its engine.
         rates: its learned rates, from which the time to first token follows.
-        work_s: seconds of prefill given to it, fading over the `WORK_MEMORY_S` of `model_estimator.py`.
+        work_s: seconds of prefill given to it, fading over the `WORK_MEMORY_S` of `work_rate.py`.
         kv_freed: tokens of KV cache freed by requests that ended, fading over `KV_MEMORY_S`.
         kv_tokens: capacity of its KV cache in tokens; 0: not known.
+        prefilled_tokens: prompt tokens that it has computed for this gateway's requests.
+        streams: what its streams cost each other; learned where prompts can be computed elsewhere.
     """
 
-    __slots__ = ("kv_freed", "kv_tokens", "pending", "rates", "work_s")
+    __slots__ = ("kv_freed", "kv_tokens", "pending", "prefilled_tokens", "rates", "streams", "work_s")
 
     def __init__(
         self,
@@ -44,6 +47,8 @@ class ReplicaEstimator(ReplicaSnapshot):
         self.work_s = 0.0
         self.kv_tokens = endpoint.kv_tokens
         self.kv_freed = FadingRates(KV_MEMORY_S)
+        self.prefilled_tokens = 0.0
+        self.streams = StreamSpeed()
 
     @property
     def tells_rate(self) -> bool:

@@ -1,5 +1,6 @@
 """One replica as one gateway sees it: its last load report, and this gateway's requests on it."""
 
+from cluster.spec.role import Role
 from router.replicas.endpoint import Endpoint, Presence
 from router.replicas.engine_load import EngineLoad
 from router.replicas.load_report import LoadReport
@@ -48,6 +49,11 @@ class ReplicaSnapshot:
     def stays(self) -> bool:
         """Whether it can be reached and has not said that it takes no more requests."""
         return not self.leaving and self.endpoint.presence is not Presence.AWAY
+
+    @property
+    def answers(self) -> bool:
+        """Whether it generates answers; else it only computes prompts for others."""
+        return self.endpoint.role is not Role.PREFILL
 
     @property
     def usable(self) -> bool:

@@ -5,6 +5,7 @@ from typing import ClassVar, NamedTuple
 
 from router.estimator.model_estimator import ModelEstimator
 from router.estimator.replica_estimator import ReplicaEstimator
+from router.estimator.work_rate import WorkRate
 from router.replicas.endpoint import Signal
 from router.request import RoutingRequest
 from router.scheduling.interface import MAX_SHOWN, Costs
@@ -60,19 +61,21 @@ class ExpectedTtft:
     needs: ClassVar[frozenset[Signal]] = frozenset()
     terms: ClassVar[Sequence[str]] = Terms._fields
 
-    def __init__(self, estimator: ModelEstimator) -> None:
+    def __init__(self, estimator: ModelEstimator, work: WorkRate | None = None) -> None:
         self._estimator = estimator
+        self._work = work or estimator.work
 
     def weigh(self, request: RoutingRequest, candidates: Sequence[ReplicaEstimator]) -> Costs:
         """Return each candidate's cost in seconds, 0 or more, and the terms of few candidates, as in `Terms`."""
         estimator = self._estimator
         chain, match, now_s = request.chain, request.match, request.now_s
-        idle = estimator.idle
+        work = self._work
+        idle = work.idle
         counts, ends, token_ends = match.counts, chain.ends, match.token_ends
         tokens, longest = match.tokens, match.longest
         tokens_per_byte = tokens / chain.size_bytes if chain.size_bytes else 0.0
-        followers_per_s = estimator.requests_per_s / idle
-        again = estimator.forgotten * len(estimator.replicas) / estimator.work_s if estimator.work_s > 0.0 else 0.0
+        followers_per_s = work.requests_per_s / idle
+        again = estimator.forgotten * len(work.members) / work.work_s if work.work_s > 0.0 else 0.0
         least = tokens - (token_ends[longest - 1] or ends[longest - 1] * tokens_per_byte) if longest else tokens
         least = max(1.0, least)
         rounding = estimator.rounding.tokens  # of matches that are inferred: replicas that report tell exact ends

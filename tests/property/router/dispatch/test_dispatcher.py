@@ -7,7 +7,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from cluster.spec.role import Role
 from router.dispatch.dispatcher import Dispatcher
+from router.dispatch.prefill_legs import MAX_LEGS
 from router.dispatch.resends import MAX_ATTEMPTS
 from router.dispatch.ticket import Fault, Ticket
 from router.estimator.expectation import Usage
@@ -18,6 +20,7 @@ from router.outcome import HTTP_STATUS, Outcome
 from router.prompt.canonical import Prompt
 from router.prompt.chunk_chain import ChunkHasher
 from router.replicas.endpoint import Endpoint
+from router.replicas.kv_transfer import KvTransfer
 from router.replicas.load_report import LoadReport
 from router.request import RoutingRequest
 from router.scheduling.registry import POLICIES
@@ -95,7 +98,34 @@ class DispatcherMachine(RuleBasedStateMachine):
             self._settle(ticket)
 
     def _running(self) -> list[Ticket]:
-        return [ticket for ticket in self.open if ticket.attempt is not None]
+        """Return the requests that are on a replica, which has been asked for the answer."""
+        return [ticket for ticket in self.open if ticket.attempt is not None and not _is_computed(ticket)]
+
+    def _computed(self) -> list[Ticket]:
+        return [ticket for ticket in self.open if _is_computed(ticket)]
+
+    @precondition(lambda self: self._computed())
+    @rule(data=st.data(), tokens=st.one_of(st.none(), st.integers(1, 500)))
+    def prefill_done(self, data: st.DataObject, tokens: int | None) -> None:
+        """Let a prefill replica compute a prompt: the replica of the answer fetches it."""
+        ticket = data.draw(st.sampled_from(self._computed()))
+        self.dispatcher.prefill_done(ticket, Usage(tokens, 0, 1), self.now_s)
+        assert ticket.attempt is not None
+        assert ticket.attempt.expectation.is_fetched
+
+    @precondition(lambda self: self._computed())
+    @rule(data=st.data(), fault=st.sampled_from((None, *Fault)))
+    def prefill_failed(self, data: st.DataObject, fault: Fault | None) -> None:
+        """Let a prefill replica fail: another one is asked, at most one, or the replica of the answer computes."""
+        ticket = data.draw(st.sampled_from(self._computed()))
+        before, attempt = ticket.prefill, ticket.attempt
+        self.dispatcher.prefill_failed(ticket, fault, self.now_s)
+        assert before is not None
+        assert ticket.attempt is attempt
+        assert attempt is not None
+        assert attempt.expectation.is_fetched == (ticket.prefill is not None)
+        assert ticket.prefill is None or (ticket.prefill.replica is not before.replica and fault is not None)
+        assert ticket.legs <= MAX_LEGS
 
     @precondition(lambda self: self._running())
     @rule(data=st.data())
@@ -167,12 +197,10 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.open.remove(ticket)
         self._settle(ticket)
 
-    @rule(ids=st.sets(st.integers(0, 4)), most=st.integers(0, 3))
-    def view(self, ids: set[int], most: int) -> None:
-        """Set which replicas exist, and how many requests each may have."""
-        self.dispatcher.set_replicas(
-            [Endpoint(f"r{number}", "m", "h", 1, max_requests=most) for number in sorted(ids)], self.now_s
-        )
+    @rule(ids=st.sets(st.integers(0, 4)), prefillers=st.integers(0, 2), most=st.integers(0, 3))
+    def view(self, ids: set[int], prefillers: int, most: int) -> None:
+        """Set which replicas exist, which of them only compute prompts, and how many requests each may have."""
+        self.dispatcher.set_replicas([_endpoint(number, prefillers, most) for number in sorted(ids)], self.now_s)
 
     @rule(
         number=st.integers(0, 4),
@@ -209,11 +237,13 @@ class DispatcherMachine(RuleBasedStateMachine):
         assert self.offered == self.ended + len(self.open)
         for replica in self.dispatcher.fleet.replicas.values():
             attempts = [ticket.attempt for ticket in self.open if ticket.attempt is not None]
+            assert all(attempt.replica.answers for attempt in attempts)
+            attempts += [ticket.prefill for ticket in self._computed() if ticket.prefill is not None]
             assert replica.in_flight == sum(attempt.replica is replica for attempt in attempts)
             assert replica.health.probe is None or replica.health.probe in attempts
         queue = self.dispatcher.queue(self.now_s)
         assert queue.waiting == sum(ticket.state is RequestState.WAITING for ticket in self.open)
-        assert queue.in_flight == len(self._running())
+        assert queue.in_flight == len(self._running()) + len(self._computed())
         assert self.room.requests == queue.waiting
 
     def teardown(self) -> None:
@@ -226,6 +256,18 @@ class DispatcherMachine(RuleBasedStateMachine):
         assert all(replica.in_flight == 0 for replica in self.dispatcher.fleet.replicas.values())
         queue = self.dispatcher.queue(self.now_s)
         assert (queue.waiting, queue.in_flight, queue.waiting_work) == (0, 0, 0.0)
+
+
+def _is_computed(ticket: Ticket) -> bool:
+    """Tell whether another replica computes a request's prompt now."""
+    return ticket.attempt is not None and ticket.prefill is not None and ticket.prefill.done_s is None
+
+
+def _endpoint(number: int, prefillers: int, most: int) -> Endpoint:
+    """Return the row of a replica: the first ones only compute prompts."""
+    role = Role.PREFILL if number < prefillers else Role.BOTH if number == 4 else Role.DECODE
+    card = KvTransfer("nixl", role is Role.PREFILL, role is not Role.PREFILL, 32) if number < 4 else None
+    return Endpoint(f"r{number}", "m", "h", 1, max_requests=most, role=role, transfer=card)
 
 
 DispatcherMachine.TestCase.settings = settings(

@@ -1,0 +1,89 @@
+"""One replica's stream speed: what its running streams cost each other, and what prefill beside them costs them.
+
+An outcome is one stream from its first token to its last, with the prompt tokens that the replica computed meanwhile.
+"""
+
+from typing import Final, final
+
+from router.estimator.learned_rates import nonnegative_fit
+
+KEEP: Final = 0.98
+"""Share of the earlier streams' weight that each new one leaves: in effect the last 50 streams count."""
+LEAST_TOKENS: Final = 4
+"""Length below which a stream says nothing of its speed: its last tokens come together."""
+PRIOR_TOKENS: Final = 32.0
+"""Tokens of the one stream that the prior counts as."""
+PRIOR_TOKEN_S: Final = 0.01
+"""Seconds a token that are assumed before a stream has ended: a mid-size model on one data-centre GPU."""
+PRIOR_PER_RUNNING_S: Final = 1e-4
+"""Seconds that one more running stream is assumed to add to each token, until streams have told."""
+FIT_EVERY: Final = 4
+"""Streams after which the line is fitted again."""
+
+
+@final
+class StreamSpeed:
+    """Seconds of a stream = tokens · (`token_s` + running · `per_running_s`) + prefilled · `stall_s`.
+
+    Fitted by least squares over exponentially weighted streams, with no term below 0. What was not seen yet, such as
+    prefill beside streams, keeps the prior.
+
+    Attributes:
+        token_s: seconds that one token of a stream takes that runs alone.
+        per_running_s: seconds that each stream beside it adds to a token.
+        stall_s: seconds by which each running stream is delayed by one prompt token that the replica computes; below 0:
+            no stream has told yet.
+    """
+
+    __slots__ = ("_moments", "_streams", "_xy", "per_running_s", "stall_s", "token_s")
+
+    def __init__(self) -> None:
+        self.token_s = PRIOR_TOKEN_S
+        self.per_running_s = PRIOR_PER_RUNNING_S
+        self.stall_s = -1.0
+        self._streams = 0
+        self._moments = [0.0] * 6
+        self._xy = [0.0] * 3
+
+    def learn(self, duration_s: float, tokens: float, running: float, prefilled: float, s_per_token: float) -> None:
+        """Learn from a stream that came to its end.
+
+        Args:
+            duration_s: seconds from its first token to its last.
+            tokens: its tokens after the first.
+            running: streams that ran beside it, about.
+            prefilled: prompt tokens that the replica computed meanwhile.
+            s_per_token: seconds that the replica takes to compute one prompt token: the prior of `stall_s`.
+        """
+        if tokens < LEAST_TOKENS:
+            return
+        moments, xy = self._moments, self._xy
+        beside = tokens * running
+        seen = tokens * tokens, tokens * beside, tokens * prefilled, beside * beside, beside * prefilled, prefilled**2
+        for at, value in enumerate(seen):
+            moments[at] = KEEP * moments[at] + value
+        for at, value in enumerate((tokens, beside, prefilled)):
+            xy[at] = KEEP * xy[at] + value * duration_s
+        self._streams += 1
+        if self._streams < FIT_EVERY or not self._streams % FIT_EVERY:
+            self._fit(s_per_token)
+
+    def stall_s_or(self, s_per_token: float) -> float:
+        """Return `stall_s`; until streams have told, the seconds that the engine takes to compute a prompt token."""
+        return self.stall_s if self.stall_s >= 0.0 else s_per_token
+
+    def _fit(self, s_per_token: float) -> None:
+        moments, xy = self._moments, self._xy
+        # The prior: for each term one stream in which that term alone was seen.
+        squared = PRIOR_TOKENS**2
+        matrix = [
+            [moments[0] + squared, moments[1], moments[2]],
+            [moments[1], moments[3] + squared, moments[4]],
+            [moments[2], moments[4], moments[5] + squared],
+        ]
+        right = [
+            xy[0] + squared * PRIOR_TOKEN_S,
+            xy[1] + squared * PRIOR_PER_RUNNING_S,
+            xy[2] + squared * s_per_token,
+        ]
+        self.token_s, self.per_running_s, self.stall_s = nonnegative_fit(matrix, right)
