@@ -103,6 +103,13 @@ class Judge:
         )
         return ticket.failures + 1 < MAX_ATTEMPTS and any(others)
 
+    def leaves_continuing(self, ticket: Ticket) -> bool:
+        """Keep a stream from replicas that may not continue a message; return whether there are others."""
+        staying = self._takers.fleet.staying()
+        strangers = {each.replica_id for each in staying if not each.endpoint.continues_messages}
+        ticket.tried |= strangers
+        return len(strangers) < len(staying)
+
     def gives_up(self, ticket: Ticket, now_s: float) -> None:
         """Note that an engine gave up on a request within its stream, where no other replica can continue it."""
         if ticket.attempt is not None:

@@ -26,8 +26,10 @@ def explanation_lines(explanation: Mapping[str, Any]) -> Iterator[str]:
         matched = ""
         if attempt["prompt_bytes"] and attempt["matched_bytes"]:
             matched = f", which held {attempt['matched_bytes'] / attempt['prompt_bytes']:.0%} of the prompt"
-        yield f"{attempt['policy']} picked {attempt['picked']} of {attempt['weighed_count']}{matched}"
+        elsewhere = f", for which {attempt['prefilled_by']} computed the prompt" if attempt.get("prefilled_by") else ""
+        yield f"{attempt['policy']} picked {attempt['picked']} of {attempt['weighed_count']}{matched}{elsewhere}"
         for candidate in attempt["candidates"]:
             terms = ", ".join(f"{name} {value:.3g}" for name, value in candidate["terms"].items())
             cost = f"{candidate['cost']:.3g} {attempt['unit']}".rstrip()
-            yield f"  {candidate['replica_id']}: {cost}" + (f" ({terms})" if terms else "")
+            prompt = f"{candidate['prefill_id']} for " if candidate.get("prefill_id") else ""
+            yield f"  {prompt}{candidate['replica_id']}: {cost}" + (f" ({terms})" if terms else "")

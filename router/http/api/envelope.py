@@ -1,5 +1,6 @@
 """The few fields of a request body that the gateway needs; the body itself is forwarded as it came."""
 
+from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
@@ -107,7 +108,7 @@ def salted(salt: str, given: str | None) -> str:
     return f"{salt}:{given}" if given else salt
 
 
-def with_members(body: bytes, members: dict[str, str]) -> bytes:
+def with_members(body: bytes, members: Mapping[str, object]) -> bytes:
     """Return a JSON object with members added at its end.
 
     Where the body has a member of that name already, the last of equal names counts, in engines as here.

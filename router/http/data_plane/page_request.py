@@ -61,6 +61,7 @@ class PageRequest:
         head_request: False: a body follows the head.
         upgrades: False: HTTP is spoken on.
         answer: status and body, once they are here.
+        head: the answer's head; None: it has not come.
         is_over: the connection is free, or lost.
     """
 
@@ -71,13 +72,13 @@ class PageRequest:
         self.answer: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
         self.is_over = False
         self._most_bytes = most_bytes
-        self._head: ResponseHead | None = None
+        self.head: ResponseHead | None = None
         self._parts: list[bytes] = []
         self._size = 0
 
     def upstream_head(self, head: ResponseHead, body: bytes) -> Sink:
         """Keep the head and what came of the body; return the function that takes the rest."""
-        self._head = head
+        self.head = head
         if body:
             self._take(body)
         return self._take
@@ -99,7 +100,7 @@ class PageRequest:
     def upstream_done(self) -> None:
         """Give the answer, as it is complete."""
         self.is_over = True
-        head = self._head
+        head = self.head
         if self.answer.done() or head is None:
             return
         body = b"".join(self._parts)

@@ -76,6 +76,7 @@ class Exchange(Failover):
         self._priority = priority
         self._wait_s = wait_s
         self._body = incoming.body
+        self._first_leg = None
         self._has_erred = False
         self._needs_fresh = False
         self._ended = True  # nothing is to be given back until the dispatcher has the request
@@ -201,6 +202,8 @@ class Exchange(Failover):
         elif not head.is_error:
             is_learned_from = self._flow.dispatcher.estimator.reads_prompts and self._ticket.attempt is not None
             usage, reply = self.answer.usage(with_reply=is_learned_from)
+            if self._ticket.prefill is not None:  # where the prompt was fetched, the other replica knows what it cost
+                usage = Usage(usage.prompt_tokens, self._ticket.prefill.usage.cached_tokens, usage.completion_tokens)
             chain = self._request.chain
             added = self._plane.hasher.extension(chain, reply) if reply and len(chain) else None
             self._end(Outcome.OK, usage, is_whole=True, added=added)
@@ -315,6 +318,8 @@ class Exchange(Failover):
             added: the chunks that the answer adds to the prompt's chain; None: none, or it was not read.
         """
         self._ended = True
+        if self._first_leg is not None:
+            self._first_leg.cancel()
         plane, upstream = self._plane, self.upstream
         model, tenant = self._request.model, self._tenant.name
         now_s = plane.now_s()

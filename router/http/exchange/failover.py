@@ -19,6 +19,7 @@ from router.http.connection.client import Client
 from router.http.data_plane.data_plane import DataPlane
 from router.http.data_plane.replica_route import ReplicaRoute
 from router.http.data_plane.tracing import RequestSpan
+from router.http.exchange.first_leg import FirstLeg
 from router.http.exchange.relayed_answer import RelayedAnswer
 from router.http.models.model_flow import ModelFlow
 from router.http.wire.request.incoming import IncomingRequest
@@ -40,10 +41,10 @@ _log: Final = structlog.get_logger("rackserve.gateway")
 class Failover(ABC):
     """The part of an exchange that sends the request to its replica, and acts when the replica fails.
 
-    `dispatched` takes or opens a connection and sends the request; `upstream_head` of the exchange follows. A request
-    that fails before the first byte of its answer goes to another replica; so does one that is answered with an error,
-    once. A stream that breaks is continued by another replica from the text already sent, if it can be (see
-    `router/http/api/answers/resume.py`).
+    `dispatched` takes or opens a connection and sends the request, after another replica has computed its prompt where
+    the dispatcher says so (`FirstLeg`); `upstream_head` of the exchange follows. A request that fails before the first
+    byte of its answer goes to another replica; so does one that is answered with an error, once. A stream that breaks
+    is continued from the text already sent, if it can be (see `router/http/api/answers/resume.py`).
 
     Attributes:
         answer: the client's answer.
@@ -56,6 +57,7 @@ class Failover(ABC):
         "_body",
         "_client",
         "_ended",
+        "_first_leg",
         "_flow",
         "_has_erred",
         "_incoming",
@@ -72,6 +74,7 @@ class Failover(ABC):
     _body: bytes
     _client: Client
     _ended: bool
+    _first_leg: FirstLeg | None
     _flow: ModelFlow
     _has_erred: bool
     _incoming: IncomingRequest
@@ -115,11 +118,16 @@ class Failover(ABC):
         if attempt is None:
             self._refuse(self._ticket.refusal or ALL_FAILED)
             return
-        if self._span is not None:
-            self._span.dispatched(attempt)
         if self.answer.needs_continuing and not attempt.replica.endpoint.continues_messages:
             self._break("the stream could not be resumed: no replica left is known to continue a message", whole=True)
             return
+        leg = self._ticket.prefill
+        if leg is not None and leg.done_s is None:
+            self._first_leg = self._first_leg or FirstLeg(self._plane, self._flow, self._ticket, self._incoming)
+            self._first_leg.start(self._body, self)
+            return
+        if self._span is not None:
+            self._span.dispatched(attempt)
         route = self._plane.route_to(attempt.replica)
         upstream = None if self._needs_fresh else route.pool.take()
         if upstream is None:
@@ -148,6 +156,8 @@ class Failover(ABC):
         body, attempt = self._body, self._ticket.attempt
         if attempt is not None and self._ticket.request.stream and self._plane.spec.resume_streams:
             body = self.answer.body_for(attempt.replica.endpoint, body)
+        if self._first_leg is not None:
+            body = self._first_leg.body_of_answer(body)
         head = self._incoming.upstream_head(
             route.path_prefix, route.head_end, route.forwarded, self._request_id, len(body)
         )
@@ -276,11 +286,10 @@ class Failover(ABC):
     def _failed_before_answering(self, fault: Fault, reason: str) -> None:
         """Give the request to another replica: no byte of its answer has come, so another can begin anew."""
         self.upstream = None
-        if self._ticket.attempt is None:
-            return
-        if fault is Fault.FAILED:
-            self._log_failure(reason)
-        self._go_elsewhere(fault)
+        if self._ticket.attempt is not None:
+            if fault is Fault.FAILED:
+                self._log_failure(reason)
+            self._go_elsewhere(fault)
 
     def _go_elsewhere(self, fault: Fault) -> None:
         """Have the dispatcher pick again, and count it if the request is sent again."""
@@ -294,8 +303,9 @@ class Failover(ABC):
         self._flow.dispatcher.blame(self._ticket, self._plane.now_s())
 
     def _log_failure(self, reason: str) -> None:
-        attempt = self._ticket.attempt
-        if attempt is not None and attempt.replica.accepting:  # log once, not for each request on the replica
+        if (
+            attempt := self._ticket.attempt
+        ) is not None and attempt.replica.accepting:  # log once, not for each request on the replica
             _log.warning("replica failed a request", replica=attempt.replica.replica_id, reason=reason)
 
     # --- streams that another replica continues
@@ -329,7 +339,7 @@ class Failover(ABC):
             self._end(Outcome.OK, self.answer.usage(with_reply=False)[0])
             self._client.exchange_ended(keep_alive=self.answer.keep_alive)
             return True
-        if self.answer.needs_continuing and not self._leave_out_strangers():
+        if self.answer.needs_continuing and not self._flow.dispatcher.judge.leaves_continuing(self._ticket):
             return False
         if fault is Fault.FAILED:
             self._log_failure(reason)
@@ -339,13 +349,6 @@ class Failover(ABC):
         self._plane.meters.model(self._ticket.request.model).resumed += 1
         self._flow.fail(self._ticket, fault, self)
         return True
-
-    def _leave_out_strangers(self) -> bool:
-        """Keep the stream from replicas that may not continue a message; return False where there are no others."""
-        staying = self._flow.dispatcher.fleet.staying()
-        strangers = {each.replica_id for each in staying if not each.endpoint.continues_messages}
-        self._ticket.tried |= strangers
-        return len(strangers) < len(staying)
 
     def _resumed_head(self, head: ResponseHead, body: bytes) -> Sink:
         """Return where the body of the continuing replica goes: its events are passed on, its head is not."""

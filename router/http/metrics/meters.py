@@ -17,7 +17,7 @@ from router.outcome import Outcome
 SECONDS_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """Upper bounds of the time histograms, in seconds: from the first token of a cached prompt to a long answer."""
 
-RESENDS: Final = (Fault.FAILED, Fault.STALE_CONNECTION, Fault.LEAVING, Fault.ERROR, Fault.BUSY)
+RESENDS: Final = (Fault.FAILED, Fault.STALE_CONNECTION, Fault.LEAVING, Fault.ERROR, Fault.BUSY, Fault.SLOW)
 """Reasons for which a request is sent again before any of its answer was sent on."""
 TOKEN_KINDS: Final = ("prompt", "cached", "completion")
 _RETRIES: Final = (
@@ -78,10 +78,11 @@ class ModelMeters:
         response_bytes: bytes of answers, as received from replicas.
         retries: requests sent again before any of their answer was sent on, by what was wrong with the replica.
         resumed: streams that another replica continued.
+        handovers: prompts that one replica computed for another.
         wait_s: seconds that dispatched requests waited in the gateway, one histogram for each `Priority`.
     """
 
-    __slots__ = ("body_bytes", "duration_s", "response_bytes", "resumed", "retries", "ttfb_s", "wait_s")
+    __slots__ = ("body_bytes", "duration_s", "handovers", "response_bytes", "resumed", "retries", "ttfb_s", "wait_s")
 
     def __init__(self) -> None:
         self.ttfb_s = Histogram()
@@ -90,6 +91,7 @@ class ModelMeters:
         self.response_bytes = 0
         self.retries = dict.fromkeys(RESENDS, 0)
         self.resumed = 0
+        self.handovers = 0
         self.wait_s = tuple(Histogram() for _ in Priority)
 
     def dispatched(self, priority: Priority, wait_s: float) -> None:
@@ -186,6 +188,7 @@ class Meters(Collector):
                 "Streams that another replica continued after the first one failed.",
                 "resumed",
             ),
+            ("rackserve_handovers", "Prompts that one replica computed and another fetched.", "handovers"),
         ):
             counter = CounterMetricFamily(metric, text, labels=["model"])
             for name, meters in self.models.items():
