@@ -128,6 +128,10 @@ class SimSpec(Part):
         chars_per_token: prompt characters counted as one token.
         answer_tokens: mean tokens of a chat answer; each answer has between 0.5 and 1.5 times this number.
         start_s: seconds the engine takes to start.
+        kv_bytes_per_token: bytes of KV cache that a prompt token takes when it is handed to another engine. The default
+            is that of Llama 3.1 8B in bf16: keys and values of 8 heads of 128 in 32 layers, 2 bytes each.
+        transfer_bytes_per_s: bytes of KV cache that an engine fetches a second from another; the default is 100 Gbit/s.
+        transfer_lease_s: seconds that a computed prompt is kept for an engine that does not fetch it; vLLM's default.
     """
 
     prefill_tokens_per_s: Annotated[float, Field(gt=0)] = 20_000.0
@@ -140,6 +144,9 @@ class SimSpec(Part):
     chars_per_token: Annotated[float, Field(ge=1)] = 4.0
     answer_tokens: Annotated[int, Field(ge=1)] = 128
     start_s: Annotated[float, Field(ge=0)] = 0.0
+    kv_bytes_per_token: Annotated[int, Field(ge=1)] = 131_072
+    transfer_bytes_per_s: Annotated[float, Field(gt=0)] = 12.5e9
+    transfer_lease_s: Annotated[float, Field(gt=0)] = 30.0
 
 
 class ModelSpec(Part):

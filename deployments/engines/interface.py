@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from router.replicas.kv_transfer import KvTransfer
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -171,8 +173,16 @@ class Engine(Protocol):
         """The engine's KV events, which may be subscribed to before `start`; None: it is configured to have none."""
         ...
 
+    @property
+    def transfer(self) -> KvTransfer | None:
+        """What it can send and receive of its KV cache; available after `start`; None: nothing."""
+        ...
+
     def stats(self) -> EngineStats:
-        """Return the engine's state now; takes microseconds."""
+        """Return the engine's state now; takes microseconds.
+
+        Blocks that are kept for other engines count as used.
+        """
         ...
 
     async def check_health(self) -> None:

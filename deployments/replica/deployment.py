@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 import deployments.ray_api as ray_api
-from cluster.errors import EngineError, EngineStartError, GangLostError
+from cluster.errors import ClusterError, EngineError, EngineStartError, GangLostError
 from cluster.placement.gang_of_model import needs_gang
 from cluster.placement.node_labels import DOMAIN
 from cluster.spec.cluster_spec import ModelSpec
@@ -18,7 +18,9 @@ from deployments.gang_placement.replica_gang import ReplicaGang
 from deployments.process.logs import configure_logs
 from deployments.process.loop_thread import LoopThread
 from deployments.replica.engine_registry import engine_for
+from deployments.replica.partners import why_unfit
 from deployments.replica.server import ReplicaServer
+from router.replicas.endpoint import Endpoint
 
 HEALTH_TIMEOUT_S = 8.0
 """Seconds after which a health check without an answer means that the replica's event loop is stuck.
@@ -80,7 +82,7 @@ class ModelReplica:
             began_s = time.monotonic()  # a cold start does not include waiting for GPUs
         server = self._server = ReplicaServer(
             model,
-            engine_for(model, gang.place if gang is not None else None),
+            engine_for(model, gang.place if gang is not None else None, host=host),
             replica_id=identity.unique_id,
             host=host,
             node_id=node_id,
@@ -88,18 +90,37 @@ class ModelReplica:
             credential=ray_api.shared_secret(identity.application),
             check_gang=gang.check if gang is not None else None,
         )
+        directory = DirectoryClient.of(identity.application)
         try:
             endpoint = await server.start()
+            await self._check_partners(endpoint, directory)
         except BaseException as error:
             if not isinstance(error, asyncio.CancelledError):
                 # Serve keeps the reason only in its controller; `rackserve logs` reads the replica's own log.
                 _log.error("did not start", model=model.name, replica=identity.unique_id, reason=str(error))
             await server.stop()
             raise
-        self._announcement = Announcement(DirectoryClient.of(identity.application), endpoint, server.check_health)
+        self._announcement = Announcement(directory, endpoint, server.check_health)
         start_s = time.monotonic() - began_s
         self._push = ReplicaPush(self._scaling, endpoint.replica_id, endpoint.model, lambda: server.figures(start_s))
         _log.info("ready", model=endpoint.model, replica=endpoint.replica_id, port=endpoint.http_port)
+
+    async def _check_partners(self, endpoint: Endpoint, directory: DirectoryClient) -> None:
+        """Check that the replicas that are to pass KV blocks on to this one, or get them from it, can.
+
+        Raises:
+            EngineStartError: there are some, and none fits.
+        """
+        if endpoint.transfer is None:
+            return
+        try:
+            view = await directory.watch("", -1)
+        except ClusterError as error:
+            _log.warning("the directory is away; KV transfers are not checked", reason=str(error))
+            return
+        reason = why_unfit(endpoint, view.replicas)
+        if reason:
+            raise EngineStartError(f"{endpoint.model}: {reason}")
 
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
         """Apply settings that may change without a restart, at the start and at every change.

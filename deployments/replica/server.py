@@ -152,6 +152,7 @@ class ReplicaServer:
             affinity_proof=proof.reason,
             continues_messages=True,  # every engine here does: tests/engine_contract
             card=await own_card(app, self._model.name),
+            transfer=self._engine.transfer,
         )
 
     async def check_health(self) -> None:
@@ -190,17 +191,27 @@ class ReplicaServer:
         )
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait until no request has run for `QUIET_S`, at most `timeout_s`. The caller leaves the directory first."""
+        """Wait until no request has run for `QUIET_S`, at most `timeout_s`. The caller leaves the directory first.
+
+        A replica that computes prompts for others also waits until they have fetched those that it keeps.
+        """
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         deadline_s, busy_s = now_s + timeout_s, now_s
         while self._guard is not None and now_s < deadline_s and now_s - busy_s < QUIET_S:
             await asyncio.sleep(POLL_S)
             now_s = loop.time()
-            if self._guard.in_flight:
+            if self._guard.in_flight or self._keeps_prompts():
                 busy_s = now_s
         if self._guard is not None and self._guard.in_flight:
             _log.warning("stopping with requests running", replica=self._replica_id, requests=self._guard.in_flight)
+        if self._keeps_prompts():
+            _log.warning("stopping with prompts that others have not fetched", replica=self._replica_id)
+
+    def _keeps_prompts(self) -> bool:
+        """Return whether KV blocks are in use, by requests or for other replicas; False where it sends none."""
+        transfer = self._engine.transfer
+        return transfer is not None and transfer.sends and self._engine.stats().kv_usage > 0
 
     async def stop(self) -> None:
         """Close both ports and stop the engine. Safe to call twice."""

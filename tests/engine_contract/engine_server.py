@@ -1,6 +1,6 @@
 """A program: one engine served over a real socket, with what its replica would see of it under `/contract/…`.
 
-`python engine_server.py SPEC_JSON` prints `READY PORT` once it answers.
+`python engine_server.py SPEC_JSON [ROLE]` prints `READY PORT` once it answers.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ import uvicorn
 
 from cluster.errors import EngineDeadError
 from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.role import Role
 from deployments.engines.interface import Engine, KvEvent, Receive, Scope, Send
 from deployments.replica.engine_registry import engine_for
 from tests.engine_contract.residency_views import ResidencyViews
@@ -51,6 +52,7 @@ class Watched:
             "/contract/children": self._children,
             "/contract/stop": self._stop,
             "/contract/self-test": self._self_test,
+            "/contract/transfer": self._transfer,
         }
 
     def follow_residency(self, model: str) -> None:
@@ -96,6 +98,10 @@ class Watched:
     async def _self_test(self) -> object:
         return await self.residency.self_test() if self.residency is not None else None
 
+    async def _transfer(self) -> object:
+        found = self.engine.transfer
+        return asdict(found) if found is not None else None
+
     async def _stop(self) -> object:
         await self.engine.stop()
         await self.engine.stop()
@@ -114,7 +120,7 @@ async def _body_of(receive: Receive) -> bytes:
 async def main() -> None:
     """Start the engine and serve until the process is ended."""
     model = ModelSpec.model_validate_json(sys.argv[1])
-    engine = engine_for(model)
+    engine = engine_for(model, role=Role(sys.argv[2]) if len(sys.argv) > 2 else Role.BOTH)
     watched = Watched(engine)
     await engine.start()
     watched.follow_residency(model.name)

@@ -14,10 +14,13 @@ from typing import Any, Self
 import httpx
 
 from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.role import Role
 from tests.machine_speed import slowness
 
 SERVER = Path(__file__).with_name("engine_server.py")
 ROOT = SERVER.parents[2]
+NIXL = ROOT / ".cache/nixl"
+"""Where `.setup/nixl` puts NIXL, apart from the environment that everything else runs in."""
 START_TIMEOUT_S = 540.0
 """vLLM is ready after 40 to 80 s of an idle machine's time; a busy one takes several times as long."""
 
@@ -25,22 +28,27 @@ START_TIMEOUT_S = 540.0
 class ServedEngine:
     """An engine in a process of its own.
 
+    Args:
+        model: what to serve.
+        log: where it writes what it has to say.
+        role: what it does of a request.
+
     Attributes:
         model: what is served.
         process: the process that serves it.
         log: where it writes what it has to say.
     """
 
-    def __init__(self, model: ModelSpec, log: Path) -> None:
+    def __init__(self, model: ModelSpec, log: Path, role: Role = Role.BOTH) -> None:
         self.model = model
         self.log = log
         with log.open("wb") as said:
             self.process = subprocess.Popen(
-                [sys.executable, "-u", str(SERVER), model.model_dump_json()],
+                [sys.executable, "-u", str(SERVER), model.model_dump_json(), role],
                 stdout=said,
                 stderr=said,
                 cwd=ROOT,
-                env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(Path.home())},
+                env={"PYTHONPATH": f"{ROOT}:{NIXL}", "PATH": "/usr/bin:/bin", "HOME": str(Path.home())},
             )
         self.url = ""
 
@@ -70,6 +78,13 @@ class ServedEngine:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric's samples with these labels, from `/metrics`; 0: there are none."""
+        text = httpx.get(f"{self.url}/metrics", follow_redirects=True, timeout=30).text
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        lines = [line for line in text.splitlines() if re.match(rf"{re.escape(name)}[{{ ]", line)]
+        return sum(float(line.rpartition(" ")[2]) for line in lines if all(each in line for each in wanted))
 
     def view(self, name: str) -> Any:  # noqa: ANN401 - each view's own shape
         """Return what a replica sees: stats, events (taken), health, children, or stop."""

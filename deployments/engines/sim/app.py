@@ -18,6 +18,7 @@ from deployments.engines.sim.generation.core import SimCore
 from deployments.engines.sim.messages.endpoint import count_tokens, create_message
 from deployments.engines.sim.metrics import SimMetrics
 from deployments.engines.sim.responses.endpoints import ResponsesEndpoints
+from deployments.engines.sim.transfer.exchange import KvExchange
 
 VERSION: Final = "0.32.0+sim"
 """Answer of `/version`: the release of vLLM whose API this is."""
@@ -27,11 +28,17 @@ Routes = dict[str, tuple[str, Handler]]
 
 
 class SimApp:
-    """The ASGI app of one simulation."""
+    """The ASGI app of one simulation.
 
-    def __init__(self, core: SimCore, model: ModelSpec) -> None:
+    Args:
+        core: the simulation.
+        model: the served model.
+        exchange: passes KV blocks from and to other engines; None: nothing does.
+    """
+
+    def __init__(self, core: SimCore, model: ModelSpec, exchange: KvExchange | None = None) -> None:
         self._served = ServedModel(model, core)
-        self._metrics = SimMetrics(core, model.name)
+        self._metrics = SimMetrics(core, model.name, exchange)
         self._responses = ResponsesEndpoints()
         self._routes = self._routes_of(str(model.engine_args.get("runner", "auto")))
 

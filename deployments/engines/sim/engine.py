@@ -2,24 +2,38 @@
 
 import asyncio
 
-from cluster.errors import EngineDeadError
+from cluster.errors import EngineDeadError, EngineStartError
 from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.role import Role
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AsgiApp, EngineStats
 from deployments.engines.sim.app import SimApp
 from deployments.engines.sim.generation.core import SimCore
+from deployments.engines.sim.transfer.exchange import KvExchange
 from deployments.tracing.wiring import app_spans, close
+from router.replicas.kv_transfer import KvTransfer
+
+CONNECTOR = "SimConnector"
+"""The protocol of `transfer/side_channel`."""
 
 
 class SimEngine:
-    """Implements `interface.Engine` by simulation."""
+    """Implements `interface.Engine` by simulation.
 
-    def __init__(self, model: ModelSpec) -> None:
+    Args:
+        model: what to serve.
+        role: what it does of a request; one that only prefills or decodes passes KV blocks from and to others.
+        host: the address of this machine, as other engines reach it.
+    """
+
+    def __init__(self, model: ModelSpec, role: Role = Role.BOTH, host: str = "127.0.0.1") -> None:
         self._model = model
+        self._role = role
         self._kv_events = KvEventHub(model.sim.block_tokens)
         self._core = SimCore(model.sim, self._kv_events)
+        self._exchange = None if role is Role.BOTH else KvExchange(self._core, host)
         self._spans = app_spans("rackserve-sim-engine", "llm_request")
-        app = SimApp(self._core, model)
+        app = SimApp(self._core, model, self._exchange)
         self._app: AsgiApp = self._spans.around(app) if self._spans is not None else app
 
     @property
@@ -32,9 +46,34 @@ class SimEngine:
         """The prefix cache's events; None: the cache is off."""
         return self._kv_events if self._model.sim.prefix_caching else None
 
+    @property
+    def transfer(self) -> KvTransfer | None:
+        """What it can send and receive of its KV cache; None: nothing."""
+        if self._exchange is None:
+            return None
+        spec = self._model.sim
+        return KvTransfer(
+            connector=CONNECTOR,
+            sends=self._role is Role.PREFILL,
+            receives=self._role is Role.DECODE,
+            block_tokens=spec.block_tokens,
+            layout=f"{self._model.source or self._model.name}, {spec.chars_per_token:g} characters a token",
+            bytes_per_token=spec.kv_bytes_per_token,
+            lease_s=spec.transfer_lease_s,
+        )
+
     async def start(self) -> None:
-        """Wait for the spec's `start_s`, then run."""
+        """Wait for the spec's `start_s`, then run.
+
+        Raises:
+            EngineStartError: no port could be opened for other engines.
+        """
         await asyncio.sleep(self._model.sim.start_s)
+        if self._exchange is not None:
+            try:
+                await self._exchange.open()
+            except OSError as error:
+                raise EngineStartError(f"no side channel for KV blocks: {error}") from error
         self._core.run()
 
     def stats(self) -> EngineStats:
@@ -53,5 +92,7 @@ class SimEngine:
     async def stop(self) -> None:
         """Stop at once; running requests end with an error."""
         self._core.halt()
+        if self._exchange is not None:
+            await self._exchange.close()
         spans, self._spans = self._spans, None
         await close(spans)

@@ -1,12 +1,14 @@
 """The simulated engine's `/metrics`, with vLLM's names for the same numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from deployments.engines.sim.generation.core import SimCore
+from deployments.engines.sim.transfer.exchange import KvExchange
+from deployments.engines.sim.transfer.figures import Distribution
 
 
 class SimMetrics(Collector):
@@ -15,10 +17,12 @@ class SimMetrics(Collector):
     Args:
         core: the simulation.
         model: the served model's name, used as a label.
+        exchange: passes KV blocks from and to other engines; None: nothing does.
     """
 
-    def __init__(self, core: SimCore, model: str) -> None:
+    def __init__(self, core: SimCore, model: str, exchange: KvExchange | None = None) -> None:
         self._core = core
+        self._exchange = exchange
         self._model = model
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -35,10 +39,7 @@ class SimMetrics(Collector):
             "num_requests_waiting": ("Number of requests waiting to be processed.", stats.waiting),
             "kv_cache_usage_perc": ("KV-cache usage. 1 means 100 percent usage.", stats.kv_usage),
         }
-        for name, (text, value) in gauges.items():
-            gauge = GaugeMetricFamily(f"vllm:{name}", text, labels=["model_name"])
-            gauge.add_metric([self._model], value)
-            yield gauge
+        yield from self._gauges(gauges)
         counters = {
             "prompt_tokens": ("Number of prefill tokens processed.", totals.prompt_tokens),
             "generation_tokens": ("Number of generation tokens processed.", totals.generated_tokens),
@@ -46,10 +47,15 @@ class SimMetrics(Collector):
             "prefix_cache_hits": ("Prefix cache hits, in number of tokens.", totals.cached_tokens),
             "num_preemptions": ("Cumulative number of preemption from the engine.", scheduler.preemptions),
         }
-        for name, (text, value) in counters.items():
-            counter = CounterMetricFamily(f"vllm:{name}", text, labels=["model_name"])
-            counter.add_metric([self._model], value)
-            yield counter
+        yield from self._counters(counters)
+        sources = CounterMetricFamily(
+            "vllm:prompt_tokens_by_source", "Number of prompt tokens by source.", labels=["model_name", "source"]
+        )
+        computed = totals.prompt_tokens - totals.cached_tokens - totals.fetched_tokens
+        sources.add_metric([self._model, "local_compute"], computed)
+        sources.add_metric([self._model, "local_cache_hit"], totals.cached_tokens)
+        sources.add_metric([self._model, "external_kv_transfer"], totals.fetched_tokens)
+        yield sources
         spec = self._core.spec
         config = GaugeMetricFamily(
             "vllm:cache_config_info",
@@ -65,3 +71,52 @@ class SimMetrics(Collector):
         for reason, count in totals.finished.items():
             ended.add_metric([self._model, reason], count)
         yield ended
+        if self._exchange is not None:
+            yield from self._transfers(self._exchange)
+
+    def _transfers(self, exchange: KvExchange) -> Iterator[Metric]:
+        figures, scheduler = exchange.figures, self._core.scheduler
+        yield self._histogram(
+            "nixl_xfer_time_seconds", "Histogram of transfer duration for KV Cache transfers.", figures.seconds
+        )
+        yield self._histogram(
+            "nixl_bytes_transferred", "Histogram of bytes transferred per KV Cache transfers.", figures.bytes
+        )
+        yield from self._counters(
+            {
+                "nixl_num_failed_transfers": ("Number of failed KV Cache transfers.", figures.failed),
+                "nixl_num_kv_expired_reqs": ("Number of requests that had their KV expire.", figures.expired),
+                "nixl_num_notifications_after_expiry": ("Number of notices after the lease's end.", figures.late),
+            }
+        )
+        stages = GaugeMetricFamily(
+            "vllm:num_requests_kv_fetch_by_stage",
+            "Number of waiting requests by async KV load stage.",
+            labels=["model_name", "stage"],
+        )
+        stages.add_metric([self._model, "waiting_to_start"], exchange.waiting_to_fetch)
+        stages.add_metric([self._model, "in_progress"], scheduler.fetching)
+        stages.add_metric([self._model, "completed_waiting"], scheduler.fetched)
+        yield stages
+        kept = {
+            "kept_requests": ("Number of ended requests whose blocks are kept for other engines.", exchange.kept),
+            "kept_blocks": ("Number of KV blocks kept for other engines.", scheduler.kept_blocks),
+        }
+        yield from self._gauges(kept, prefix="sim")
+
+    def _gauges(self, gauges: Mapping[str, tuple[str, float]], prefix: str = "vllm") -> Iterator[Metric]:
+        for name, (text, value) in gauges.items():
+            gauge = GaugeMetricFamily(f"{prefix}:{name}", text, labels=["model_name"])
+            gauge.add_metric([self._model], value)
+            yield gauge
+
+    def _counters(self, counters: Mapping[str, tuple[str, float]]) -> Iterator[Metric]:
+        for name, (text, value) in counters.items():
+            counter = CounterMetricFamily(f"vllm:{name}", text, labels=["model_name"])
+            counter.add_metric([self._model], value)
+            yield counter
+
+    def _histogram(self, name: str, text: str, values: Distribution) -> Metric:
+        histogram = HistogramMetricFamily(f"vllm:{name}", text, labels=["model_name"])
+        histogram.add_metric([self._model], list(values.cumulative()), values.total)
+        return histogram

@@ -27,6 +27,15 @@ class LogicalGpuPlatform(CpuPlatform):
         return "deployments.engines.vllm.cpu_worker.GlooCommunicator"
 
     @classmethod
+    def discover_numa_topology(cls) -> list[list[int]]:
+        """Return no cores, so that the NIXL connector leaves the engine's threads where they are.
+
+        Nothing else in vLLM 0.32 asks. The connector would bind the thread that runs the model, and all threads that it
+        starts afterwards, to the last core of each NUMA node, which all replicas of a machine would then share.
+        """
+        return []
+
+    @classmethod
     def check_and_update_config(cls, vllm_config: "VllmConfig") -> None:
         """Choose the worker class, then check the config as the CPU platform does."""
         parallel = vllm_config.parallel_config

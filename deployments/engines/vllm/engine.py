@@ -20,6 +20,7 @@ import structlog
 
 from cluster.errors import EngineDeadError, EngineStartError, ModelSourceError, RackServeError
 from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.role import Role
 from deployments.engines.engine_folder import EngineFolder, remove_abandoned
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AsgiApp, EngineStats, GangPlace, PromptSeen
@@ -27,6 +28,7 @@ from deployments.engines.token_texts import token_texts
 from deployments.engines.vllm.args import argv, parallel_words
 from deployments.engines.vllm.env import engine_arguments, environment, is_cpu_build
 from deployments.engines.vllm.kv_events import KvEventListener
+from deployments.engines.vllm.kv_transfer import check_nixl, side_channel, transfer_of, uses_nixl
 from deployments.engines.vllm.load import LoadMeter
 from deployments.engines.vllm.process import FAILURE_FILE
 from deployments.engines.vllm.warm_up import WarmUp
@@ -34,6 +36,7 @@ from deployments.models.hub import hub_problem_of
 from deployments.models.source import resolve
 from deployments.tracing.exporter import service_named
 from deployments.tracing.wiring import flush_engine_spans
+from router.replicas.kv_transfer import KvTransfer
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -54,11 +57,18 @@ class VllmEngine:
     Args:
         model: what to serve.
         place: where the replica's gang is; None: the engine runs on this machine.
+        role: what it does of a request; one that only prefills or decodes passes KV blocks from and to others.
+        host: the address of this machine, as other engines reach it.
     """
 
-    def __init__(self, model: ModelSpec, place: GangPlace | None = None) -> None:
+    def __init__(
+        self, model: ModelSpec, place: GangPlace | None = None, role: Role = Role.BOTH, host: str = "127.0.0.1"
+    ) -> None:
         self._model = model
         self._place = place
+        self._role = role
+        self._host = host
+        self._transfer: KvTransfer | None = None
         self._hub = KvEventHub()
         self._meter = LoadMeter()
         self._listener: KvEventListener | None = None
@@ -93,6 +103,11 @@ class VllmEngine:
             return None
         return self._hub
 
+    @property
+    def transfer(self) -> KvTransfer | None:
+        """What it can send and receive of its KV cache; None: nothing."""
+        return self._transfer
+
     async def start(self) -> None:
         """Find the model, load it, and build the app.
 
@@ -102,7 +117,7 @@ class VllmEngine:
         """
         source = await asyncio.to_thread(self._find)
         cpu = is_cpu_build()
-        for name, value in environment(self._model, source, cpu=cpu).items():
+        for name, value in (self._side_channel(cpu=cpu) | environment(self._model, source, cpu=cpu)).items():
             if name in self._model.env:
                 os.environ[name] = value
             else:
@@ -142,11 +157,13 @@ class VllmEngine:
         schedulers = self._iterations.schedulers.values() if self._iterations is not None else ()
         waiting = min(sum(each.num_waiting_reqs + each.num_skipped_waiting_reqs for each in schedulers), unfinished)
         usage = sum(each.kv_cache_usage for each in schedulers) / self._model.parallel.data
+        # While blocks are kept for other engines, the scheduler goes on stepping, so its number is of now.
+        keeps = self._transfer is not None and self._transfer.sends
         return EngineStats(
             running=unfinished - waiting,
             waiting=waiting,
-            waiting_tokens=llm.get_num_queued_tokens() if llm is not None else 0,
-            kv_usage=usage if unfinished else 0.0,
+            waiting_tokens=llm.tokens_to_prefill() if llm is not None else 0,
+            kv_usage=usage if unfinished or keeps else 0.0,
             kv_capacity_tokens=self._kv_capacity_tokens,
             prefill_tokens_per_s=self._meter.prefill_rate.per_s,
             decode_tokens_per_s=self._meter.decode_rate.per_s,
@@ -174,6 +191,17 @@ class VllmEngine:
         if listener is not None:
             await listener.stop()
         self._folder.remove()
+
+    def _side_channel(self, *, cpu: bool) -> dict[str, str]:
+        """Return the KV connector's environment variables, if there is one that needs any.
+
+        Raises:
+            EngineStartError: the connector's package is not installed, or no port is free.
+        """
+        if not uses_nixl(engine_arguments(self._model, os.environ, cpu=cpu, role=self._role).get("kv_transfer_config")):
+            return {}
+        check_nixl()
+        return side_channel(self._host, self._model.parallel.data, cpu=cpu)
 
     def _find(self) -> str:
         """Return what vLLM loads: a folder's path, or a Hugging Face id that the hub has.
@@ -217,6 +245,8 @@ class VllmEngine:
                 stat_loggers=[lambda _config, _engine: self._iterations],
                 aggregate_engine_logging=engine_args.aggregate_engine_logging,
             )
+        self._transfer = transfer_of(config)
+        llm.checks_remote_prompts = self._transfer is not None
         llm.on_prompt = self._on_prompt
         if self._listener is not None:
             llm.on_answer = self._hub.emit
@@ -239,7 +269,7 @@ class VllmEngine:
 
         parser = make_arg_parser(EngineArgParser())
         actions = parser._actions  # noqa: SLF001 - argparse has no public list of its arguments
-        words = argv(engine_arguments(self._model, os.environ, cpu=cpu), actions)
+        words = argv(engine_arguments(self._model, os.environ, cpu=cpu, role=self._role), actions)
         words += [f"--model={source}", f"--served-model-name={self._model.name}"]
         words += parallel_words(self._model.parallel, self._place.address if self._place is not None else "")
         if self._listener is not None:
@@ -290,7 +320,7 @@ class VllmEngine:
         self._meter.forget()
 
     def _is_prefilling(self) -> bool:
-        return self._llm is not None and self._llm.get_num_queued_tokens() > 0
+        return self._llm is not None and self._llm.tokens_to_prefill() > 0
 
     def _on_prompt(self, prompt: PromptSeen) -> None:
         llm = self._llm

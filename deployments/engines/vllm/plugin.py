@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, NoReturn
 
+import structlog
 from vllm.config import VllmConfig
 from vllm.outputs import CompletionOutput
 from vllm.sampling_params import RequestOutputKind
@@ -23,8 +24,11 @@ from vllm.v1.metrics.stats import IterationStats, SchedulerStats
 
 from cluster.errors import EngineStartError
 from deployments.engines.interface import AnswerSeen, PromptSeen
+from deployments.engines.remote_prompt import checked_params, is_to_be_fetched
 from deployments.engines.vllm.load import LoadMeter
 from deployments.engines.vllm.process import settle_in
+
+log = structlog.get_logger(__name__)
 
 
 class GuardedUniProcExecutor(UniProcExecutor):
@@ -124,10 +128,13 @@ class ObservedLLM(AsyncLLM):
     Attributes:
         on_prompt: called with a request's prompt before the engine has it; None: not reported.
         on_answer: called with a request's answers at its end; None: not reported.
+        checks_remote_prompts: what requests say of prompts that other engines computed is checked before the NIXL
+            connector has it.
     """
 
     on_prompt: Callable[[PromptSeen], None] | None = None
     on_answer: Callable[[AnswerSeen], None] | None = None
+    checks_remote_prompts = False
 
     async def add_request(self, request_id: str, prompt: Any, params: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - vLLM's own types
         """Report the request's prompt, then add the request."""
@@ -136,6 +143,8 @@ class ObservedLLM(AsyncLLM):
         if getattr(params, "extra_args", None):
             # With this a client could cause `BlockStored` events for blocks already stored; copies would be miscounted.
             params.extra_args.pop("kv_cache_report_mode", None)
+            if self.checks_remote_prompts:
+                self._check_remote_prompt(request_id, prompt, params.extra_args)
         return await super().add_request(request_id, prompt, params, *args, **kwargs)
 
     async def generate(
@@ -159,6 +168,25 @@ class ObservedLLM(AsyncLLM):
                     yield output
         finally:
             self.on_answer(answers.seen(request_id))
+
+    def tokens_to_prefill(self) -> int:
+        """Return the prompt tokens of requests without a first token yet, but for prompts that others computed."""
+        states = self.output_processor.request_states.values()
+        return sum(
+            state.prompt_len for state in states if state.is_prefilling and state.remote_prefill_cached_tokens is None
+        )
+
+    def _check_remote_prompt(self, request_id: str, prompt: Any, extra_args: dict[str, Any]) -> None:  # noqa: ANN401 - vLLM's own
+        """Leave of `kv_transfer_params` what the connector can stand: vLLM 0.32 hangs or dies at wrong ones."""
+        asked = extra_args.pop("kv_transfer_params", None)
+        if not isinstance(asked, dict) or not asked:
+            return
+        tokens = len(prompt["prompt_token_ids"]) if isinstance(prompt, dict) and "prompt_token_ids" in prompt else None
+        checked = checked_params(asked, tokens, self.vllm_config.cache_config.block_size)
+        if checked is not None:
+            extra_args["kv_transfer_params"] = checked
+        elif is_to_be_fetched(asked):
+            log.warning("wrong kv_transfer_params; the prompt is computed here", request=request_id)
 
     def _prompt_seen(self, request_id: str, prompt: Mapping[str, Any], lora: Any) -> PromptSeen:  # noqa: ANN401 - vLLM's own
         media = []

@@ -52,6 +52,7 @@ class SamplingRequest(msgspec.Struct, kw_only=True):
     user: str | None = None
     response_format: Any = None
     structured_outputs: Any = None
+    kv_transfer_params: dict[str, Any] | None = None
 
     @property
     def stops(self) -> tuple[str, ...]:

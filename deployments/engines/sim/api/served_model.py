@@ -1,6 +1,8 @@
 """What every endpoint works with: the served model and its simulation."""
 
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +47,16 @@ class ServedModel:
             )
         if not self.core.alive:
             raise RequestError(503, "Service Unavailable", "the engine is not running")
+
+    @contextmanager
+    def freeing_if_refused(self, kv_transfer_params: Mapping[str, Any] | None) -> Iterator[None]:
+        """Have the prompt's blocks freed where they are kept if the request is refused, as vLLM does."""
+        try:
+            yield
+        except RequestError:
+            if kv_transfer_params and self.core.handoff is not None:
+                self.core.handoff.refused(kv_transfer_params)
+            raise
 
     def card(self) -> dict[str, Any]:
         """Return its entry in `/v1/models`, in vLLM's form."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from deployments.engines.sim.generation.core import Generation
+from deployments.engines.sim.generation.sequence import Sequence
 
 
 def counts(generation: Generation) -> dict[str, int]:
@@ -18,9 +19,12 @@ def counts(generation: Generation) -> dict[str, int]:
 
 
 def cache_counts(generation: Generation) -> tuple[int, int]:
-    """Return how many of a request's prompt tokens were found in the prefix cache, and how many went into it."""
+    """Return how many of a request's prompt tokens were found in the prefix cache, and how many went into it.
+
+    Of a prompt that another engine computed, what that engine had found counts, as in vLLM.
+    """
     prompts = _first_of_each_prompt(generation)
-    return sum(sequence.cached_tokens or 0 for sequence in prompts), sum(one.created_tokens for one in prompts)
+    return sum(map(_cached_tokens, prompts)), sum(one.created_tokens for one in prompts)
 
 
 def usage(generation: Generation) -> dict[str, Any]:
@@ -30,5 +34,10 @@ def usage(generation: Generation) -> dict[str, Any]:
     return {**counts(generation), "prompt_tokens_details": details}
 
 
-def _first_of_each_prompt(generation: Generation) -> list[Any]:
+def _cached_tokens(sequence: Sequence) -> int:
+    elsewhere = sequence.cached_elsewhere
+    return (sequence.cached_tokens or 0) if elsewhere is None else elsewhere
+
+
+def _first_of_each_prompt(generation: Generation) -> list[Sequence]:
     return list({id(one.prompt): one for one in reversed(generation.sequences)}.values())

@@ -104,6 +104,7 @@ class ChatFormat:
                 "choices": choices,
                 "usage": usage(generation),
                 "prompt_logprobs": None if asked is None else prompt_logprobs(generation.answers[0].prompt),
+                "kv_transfer_params": generation.kv_transfer_params,
             }
         )
 

@@ -18,12 +18,13 @@ async def complete_chat(exchange: SimExchange, served: ServedModel) -> None:
         RequestError: the request is refused.
     """
     request = decode(await exchange.json_body(), ChatRequest)
-    served.check(request.model)
-    request.check()
-    check_limit(request.max_tokens, served.core.max_model_len)
-    tools = request.tool_use()
-    answer_format = ChatFormat(request, tools, exchange.header(b"x-request-id"), served.name)
-    generation = begin_chat(request, tools, served, answer_format.response_id)
+    with served.freeing_if_refused(request.kv_transfer_params):
+        served.check(request.model)
+        request.check()
+        check_limit(request.max_tokens, served.core.max_model_len)
+        tools = request.tool_use()
+        answer_format = ChatFormat(request, tools, exchange.header(b"x-request-id"), served.name)
+        generation = begin_chat(request, tools, served, answer_format.response_id)
     await serve(exchange, served.core, generation, answer_format, stream=bool(request.stream))
 
 
@@ -35,4 +36,4 @@ def begin_chat(request: ChatRequest, tools: ToolUse, served: ServedModel, respon
     """
     prompt = request.prompt(served.name, served.sim)
     answers = request.answers(prompt, tools, served.name, served.sim)
-    return served.core.submit(response_id, [prompt], answers)
+    return served.core.submit(response_id, [prompt], answers, request.kv_transfer_params)

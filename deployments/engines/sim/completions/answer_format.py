@@ -73,7 +73,8 @@ class CompletionFormat:
     def whole(self, generation: Generation) -> bytes:
         """Return the whole response."""
         choices = [self._choice(answer) for answer in generation.answers]
-        return encode({**self._about, "choices": choices, "usage": usage(generation)})
+        handed_on = {"kv_transfer_params": generation.kv_transfer_params}
+        return encode({**self._about, "choices": choices, "usage": usage(generation), **handed_on})
 
     def _choice(self, answer: Answer) -> dict[str, Any]:
         of_prompt = self._request.prompt_logprobs is not None

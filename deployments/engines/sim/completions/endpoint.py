@@ -16,11 +16,12 @@ async def complete(exchange: SimExchange, served: ServedModel) -> None:
         RequestError: the request is refused.
     """
     request = decode(await exchange.json_body(), CompletionRequest)
-    served.check(request.model)
-    request.check()
-    check_limit(request.max_tokens, served.core.max_model_len)
-    prompts = request.prompts(served.sim)
-    answers = request.answers(prompts, served.sim)
+    with served.freeing_if_refused(request.kv_transfer_params):
+        served.check(request.model)
+        request.check()
+        check_limit(request.max_tokens, served.core.max_model_len)
+        prompts = request.prompts(served.sim)
+        answers = request.answers(prompts, served.sim)
     answer_format = CompletionFormat(request, exchange.header(b"x-request-id"), served.name)
-    generation = served.core.submit(answer_format.response_id, prompts, answers)
+    generation = served.core.submit(answer_format.response_id, prompts, answers, request.kv_transfer_params)
     await serve(exchange, served.core, generation, answer_format, stream=bool(request.stream))

@@ -4,8 +4,10 @@ The timer waits for the length of each step of `scheduler`, then gives the sampl
 """
 
 import asyncio
+from collections.abc import Mapping
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from cluster.spec.cluster_spec import SimSpec
 from deployments.engines.events import KvEventHub
@@ -16,6 +18,9 @@ from deployments.engines.sim.generation.scheduler import MAX_BATCHED_TOKENS, Sim
 from deployments.engines.sim.generation.sequence import Sequence
 from deployments.engines.sim.generation.text import TAIL_CHARS
 from deployments.engines.sim.generation.vocabulary import SimVocabulary
+
+if TYPE_CHECKING:
+    from deployments.engines.sim.generation.handoff import PromptHandoff
 
 MAX_LAG_S = 0.05
 """Longest delay of a step, in seconds, that the engine makes up for; further delay is lost time."""
@@ -28,12 +33,14 @@ class SimTotals:
     Attributes:
         prompt_tokens: tokens of prompts that began to be answered.
         cached_tokens: those of them that were found in the prefix cache.
+        fetched_tokens: those of them that came from other engines.
         generated_tokens: tokens sampled.
         finished: number of answers by finish reason.
     """
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    fetched_tokens: int = 0
     generated_tokens: int = 0
     finished: dict[str, int] = field(default_factory=lambda: {"stop": 0, "length": 0, "abort": 0})
 
@@ -47,9 +54,10 @@ class Generation:
         sequences: the scheduler's sequence of each answer.
         fresh: answers that have sampled a token since `next` last returned.
         unfinished: number of answers that go on.
+        kv_transfer_params: how another engine can fetch the first answer's prompt; None: it is not kept.
     """
 
-    __slots__ = ("_wake", "answers", "fresh", "request_id", "sequences", "unfinished")
+    __slots__ = ("_wake", "answers", "fresh", "kv_transfer_params", "request_id", "sequences", "unfinished")
 
     def __init__(self, request_id: str, answers: Many[Answer], sequences: Many[Sequence]) -> None:
         self.request_id = request_id
@@ -57,6 +65,7 @@ class Generation:
         self.sequences = sequences
         self.fresh: list[Answer] = []
         self.unfinished = len(answers)
+        self.kv_transfer_params: dict[str, Any] | None = None
         self._wake: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
@@ -82,6 +91,7 @@ class SimCore:
         scheduler: its batch, queue and cache.
         vocabulary: the texts of the token ids seen so far.
         totals: its totals for `/metrics`.
+        handoff: passes prompts from and to other engines; None: nothing does.
     """
 
     def __init__(self, spec: SimSpec, events: KvEventHub) -> None:
@@ -91,6 +101,7 @@ class SimCore:
         events.token_texts = self.vocabulary
         self.scheduler = SimScheduler(spec, events)
         self.totals = SimTotals()
+        self.handoff: PromptHandoff | None = None
         self._working: dict[Sequence, tuple[Generation, Answer]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.Handle | None = None
@@ -133,13 +144,20 @@ class SimCore:
             step_tokens=MAX_BATCHED_TOKENS,
         )
 
-    def submit(self, request_id: str, prompts: Many[SimPrompt], answers: Many[Answer]) -> Generation:
+    def submit(
+        self,
+        request_id: str,
+        prompts: Many[SimPrompt],
+        answers: Many[Answer],
+        kv_transfer_params: Mapping[str, Any] | None = None,
+    ) -> Generation:
         """Start generating the answers; the engine must be alive.
 
         Args:
             request_id: the id for `PromptSeen`.
             prompts: the request's prompts, each once; each gives a `PromptSeen`.
             answers: the answers to generate, each with its prompt.
+            kv_transfer_params: what the request says of fetching or keeping its prompts; None: nothing.
         """
         if self.events:
             for prompt in prompts:
@@ -152,17 +170,28 @@ class SimCore:
         for sequence, answer in zip(sequences, answers, strict=True):
             self._working[sequence] = (generation, answer)
             self.scheduler.add(sequence)
-        if self._timer is None and self._loop is not None:
-            # At the loop's next turn, so that requests that arrive together begin together.
-            self._due_s = self._loop.time()
-            self._timer = self._loop.call_soon(self._begin_step)
+            if self.handoff is not None and kv_transfer_params:
+                self.handoff.accept(sequence, f"{request_id}-{answer.index}", kv_transfer_params)
+        self._go_on()
         return generation
+
+    def fetch_ended(self, sequence: Sequence, *, has_come: bool) -> None:
+        """Go on with a sequence whose prompt has been fetched; `has_come` is False: it is to be computed here."""
+        self.scheduler.fetch_ended(sequence, has_come=has_come)
+        self._go_on()
+
+    def release(self, sequence: Sequence) -> None:
+        """Free the blocks of a kept sequence."""
+        self.scheduler.finish(sequence)
+        self._go_on()
 
     def abort(self, generation: Generation) -> None:
         """End a request's unfinished answers at once; their places and blocks are free when this returns."""
         for sequence in generation.sequences:
             entry = self._working.pop(sequence, None)
             if entry is not None:
+                if self.handoff is not None and sequence.is_fetch:
+                    self.handoff.give_up(sequence)
                 self.scheduler.finish(sequence)
                 entry[1].finish_reason = "abort"
                 self.totals.finished["abort"] += 1
@@ -179,8 +208,17 @@ class SimCore:
         self.events.emit(AllCleared())
         return True
 
+    def _go_on(self) -> None:
+        if self._timer is None and self._loop is not None:
+            # At the loop's next turn, so that requests that arrive together begin together.
+            self._due_s = self._loop.time()
+            self._timer = self._loop.call_soon(self._begin_step)
+
     def _begin_step(self) -> None:
         step_s = self.scheduler.begin_step()
+        if self.handoff is not None:
+            for sequence in self.scheduler.take_to_fetch():
+                self.handoff.fetch(sequence)
         if step_s is None or self._loop is None:
             self._timer = None
             return
@@ -196,13 +234,14 @@ class SimCore:
         generation, answer = self._working[sequence]
         if not answer.tokens:
             self.totals.prompt_tokens += sequence.prompt.tokens
-            self.totals.cached_tokens += sequence.cached_tokens or 0
+            self.totals.cached_tokens += (sequence.cached_tokens or 0) - sequence.fetched_tokens
+            self.totals.fetched_tokens += sequence.fetched_tokens
         units = answer.sample(sequence.tail(TAIL_CHARS))
         self.totals.generated_tokens += 1
         if answer.finish_reason is None and not self.scheduler.append(sequence, units):
             answer.finish_reason = "length"
         if answer.finish_reason is not None:
-            self.scheduler.finish(sequence)
+            self._leave(sequence, generation)
             del self._working[sequence]
             generation.unfinished -= 1
             self.totals.finished[answer.finish_reason] += 1
@@ -210,6 +249,13 @@ class SimCore:
                 self._emit_answers(generation)
         generation.fresh.append(answer)
         generation.wake()
+
+    def _leave(self, sequence: Sequence, generation: Generation) -> None:
+        if self.handoff is not None and sequence.keep_as and self.scheduler.keep(sequence):
+            params = self.handoff.keep(sequence)
+            generation.kv_transfer_params = generation.kv_transfer_params or params
+        else:
+            self.scheduler.finish(sequence)
 
     def _emit_answers(self, generation: Generation) -> None:
         if not self.events:

@@ -8,6 +8,10 @@ It lasts, in seconds,
 where the last two terms count only if a sequence is decoded. Sequences wait, first come first served, for one of
 `max_num_seqs` places and for KV blocks. If a running sequence needs a block and there is none, the one that was
 admitted last gives up its blocks and computes them again later, as in vLLM.
+
+A prompt may come from another engine, or be kept for one. A sequence that fetches takes its blocks when its turn comes,
+and a place once they have come; then its last token alone is computed. One that is kept has ended, and holds its blocks
+until `finish`.
 """
 
 from collections import deque
@@ -29,7 +33,8 @@ class SimScheduler:
     """Runs sequences in steps, and owns their queue, batch and blocks.
 
     Use: call `begin_step`, let that many seconds pass, call `end_step`. Then give each sequence that it returned its
-    next token with `append`, or end it with `finish`. `add` and `finish` may be called at any time.
+    next token with `append`, or end it with `finish` or `keep`. `add`, `finish` and `fetch_ended` may be called at any
+    time.
 
     Args:
         spec: timing and memory.
@@ -48,6 +53,10 @@ class SimScheduler:
         self.cache = KvCache(spec.kv_blocks, lambda hashes: events.emit(BlockRemoved(hashes)))
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
+        self._fetching: dict[Sequence, None] = {}
+        self._to_fetch: list[Sequence] = []
+        self._fetched: deque[Sequence] = deque()
+        self._kept: dict[Sequence, None] = {}
         self._prefilling: list[tuple[Sequence, int]] = []
         self._decoding: list[Sequence] = []
         self.prefill_rate = BusyRate()
@@ -61,26 +70,84 @@ class SimScheduler:
 
     @property
     def waiting(self) -> int:
-        """Number of sequences in the queue."""
-        return len(self._waiting)
+        """Number of sequences that have no place yet: queued, or with a prompt that is or was fetched."""
+        return len(self._waiting) + len(self._fetching) + len(self._fetched)
 
     @property
     def waiting_tokens(self) -> int:
-        """Number of tokens not yet prefilled, of waiting and running sequences."""
-        return sum(sequence.uncomputed_tokens for queue in (self._waiting, self._running) for sequence in queue)
+        """Number of tokens still to prefill here, of waiting and running sequences."""
+        queues = (self._waiting, self._fetching, self._fetched, self._running)
+        return sum(sequence.tokens_to_compute for queue in queues for sequence in queue)
+
+    @property
+    def fetching(self) -> int:
+        """Number of sequences whose prompts are being fetched."""
+        return len(self._fetching)
+
+    @property
+    def fetched(self) -> int:
+        """Number of sequences whose prompts were fetched and that wait for a place."""
+        return len(self._fetched)
+
+    @property
+    def kept_blocks(self) -> int:
+        """Number of blocks kept for other engines; a block of two kept sequences counts twice."""
+        return sum(sequence.blocks for sequence in self._kept)
 
     def add(self, sequence: Sequence) -> None:
         """Put a sequence at the end of the queue. Its prompt must fit into the whole cache."""
         self._waiting.append(sequence)
 
     def finish(self, sequence: Sequence) -> None:
-        """Remove a finished or aborted sequence and release its blocks at once. Safe to call twice."""
-        if sequence.state is SequenceState.RUNNING:
-            self._running.remove(sequence)
+        """Remove a finished, aborted or kept sequence and release its blocks at once. Safe to call twice."""
+        match sequence.state:
+            case SequenceState.WAITING:
+                self._waiting.remove(sequence)
+            case SequenceState.FETCHING:
+                del self._fetching[sequence]
+            case SequenceState.FETCHED:
+                self._fetched.remove(sequence)
+            case SequenceState.RUNNING:
+                self._running.remove(sequence)
+            case SequenceState.KEPT:
+                del self._kept[sequence]
+        if sequence.state not in {SequenceState.WAITING, SequenceState.GONE}:
             self._release(sequence)
-        elif sequence.state is SequenceState.WAITING:
-            self._waiting.remove(sequence)
         sequence.state = SequenceState.GONE
+
+    def keep(self, sequence: Sequence) -> bool:
+        """End a running sequence and keep its blocks; return False, with no change, if it has just lost them."""
+        if sequence.state is not SequenceState.RUNNING:
+            return False
+        self._running.remove(sequence)
+        self._kept[sequence] = None
+        sequence.state = SequenceState.KEPT
+        return True
+
+    def take_to_fetch(self) -> list[Sequence]:
+        """Return the sequences whose prompts are to be fetched from now on, each once: they have their blocks."""
+        begun, self._to_fetch = self._to_fetch, []
+        return [sequence for sequence in begun if sequence.state is SequenceState.FETCHING]
+
+    def fetch_ended(self, sequence: Sequence, *, has_come: bool) -> None:
+        """Go on with a sequence whose prompt has been fetched, or cannot be had and is to be computed here.
+
+        Args:
+            sequence: the sequence; nothing happens if it has ended meanwhile.
+            has_come: its prompt's blocks have come; only for one that `take_to_fetch` returned.
+        """
+        sequence.is_fetch = False
+        if sequence.state is not SequenceState.FETCHING:
+            return
+        local_tokens = sequence.cached_tokens = sequence.computed_tokens
+        if has_come:
+            sequence.fetched_tokens = sequence.target_tokens - local_tokens
+            sequence.cached_tokens = sequence.target_tokens
+            self._commit(sequence, sequence.target_tokens // self._spec.block_tokens)
+            sequence.computed_tokens = sequence.target_tokens - 1
+        del self._fetching[sequence]
+        self._fetched.append(sequence)
+        sequence.state = SequenceState.FETCHED
 
     def begin_step(self) -> float | None:
         """Plan the next step and return its length in seconds; None: there is nothing to do."""
@@ -91,12 +158,7 @@ class SimScheduler:
                 self._decoding.append(sequence)
             elif budget:
                 budget -= self._plan_prefill(sequence, budget)
-        while budget and self._waiting and len(self._running) < self._spec.max_num_seqs:
-            if not self._admit(self._waiting[0]):
-                break
-            sequence = self._waiting.popleft()
-            self._running.append(sequence)
-            budget -= self._plan_prefill(sequence, budget)
+        budget = self._admit(budget)
         if not self._prefilling and not self._decoding:
             return None
         prefilled, decoded = MAX_BATCHED_TOKENS - budget, len(self._decoding)
@@ -136,7 +198,7 @@ class SimScheduler:
         missing = sequence.blocks_needed - sequence.blocks
         while missing > 0 and not self.cache.can_take(missing):
             victim = self._running[-1]
-            if victim is sequence and len(self._running) == 1:
+            if victim is sequence and not self._others_hold_blocks():
                 return False
             self._preempt(victim)
             if victim is sequence:
@@ -147,12 +209,38 @@ class SimScheduler:
         self._commit(sequence, len(sequence.hashes))
         return True
 
+    def _admit(self, budget: int) -> int:
+        """Let waiting sequences begin while there is room; return the prompt tokens left for this step."""
+        while budget and self._fetched and len(self._running) < self._spec.max_num_seqs:
+            budget -= self._run(self._fetched.popleft(), budget)
+        while budget and self._waiting and len(self._running) < self._spec.max_num_seqs:
+            if not self._take_blocks(self._waiting[0]):
+                break
+            sequence = self._waiting.popleft()
+            if sequence.is_fetch:
+                self._fetching[sequence] = None
+                self._to_fetch.append(sequence)
+                sequence.state = SequenceState.FETCHING
+                continue
+            if sequence.cached_tokens is None:
+                sequence.cached_tokens = sequence.computed_tokens
+            budget -= self._run(sequence, budget)
+        return budget
+
+    def _others_hold_blocks(self) -> bool:
+        return len(self._running) > 1 or bool(self._fetching or self._fetched or self._kept)
+
+    def _run(self, sequence: Sequence, budget: int) -> int:
+        self._running.append(sequence)
+        sequence.state = SequenceState.RUNNING
+        return self._plan_prefill(sequence, budget)
+
     def _plan_prefill(self, sequence: Sequence, budget: int) -> int:
         tokens = min(sequence.uncomputed_tokens, budget)
         self._prefilling.append((sequence, tokens))
         return tokens
 
-    def _admit(self, sequence: Sequence) -> bool:
+    def _take_blocks(self, sequence: Sequence) -> bool:
         # The last token is always computed: its logits give the next one.
         reusable = sequence.hashes[: (sequence.target_tokens - 1) // self._spec.block_tokens]
         found = reusable[: self.cache.matched(reusable)]
@@ -164,9 +252,6 @@ class SimScheduler:
         sequence.blocks = sequence.blocks_needed
         sequence.held = len(found)
         sequence.computed_tokens = len(found) * self._spec.block_tokens
-        if sequence.cached_tokens is None:
-            sequence.cached_tokens = sequence.computed_tokens
-        sequence.state = SequenceState.RUNNING
         return True
 
     def _commit(self, sequence: Sequence, full_blocks: int) -> None:
@@ -207,7 +292,7 @@ class SimScheduler:
         self.cache.release(sequence.hashes[: sequence.held], sequence.blocks - sequence.held)
 
     def check_integrity(self) -> None:
-        """Check that exactly the running sequences hold blocks of the cache.
+        """Check that exactly the sequences that run, fetch, have fetched or are kept hold blocks of the cache.
 
         Raises:
             AssertionError: the message says what is wrong.
@@ -215,4 +300,5 @@ class SimScheduler:
         self.cache.check_integrity()
         if any(sequence.blocks or sequence.held for sequence in self._waiting):
             raise AssertionError("a waiting sequence has blocks")
-        self.cache.check_held([(s.hashes[: s.held], s.blocks - s.held) for s in self._running])
+        holders = [*self._running, *self._fetching, *self._fetched, *self._kept]
+        self.cache.check_held([(s.hashes[: s.held], s.blocks - s.held) for s in holders])

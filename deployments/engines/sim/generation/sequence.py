@@ -7,11 +7,21 @@ from deployments.engines.sim.generation.prompt import SimPrompt, block_hash, bou
 
 
 class SequenceState(Enum):
-    """Where a sequence is: in the queue, in the batch, or finished or aborted."""
+    """Where a sequence is.
+
+    Only a waiting and a gone one hold no blocks.
+    """
 
     WAITING = auto()
+    FETCHING = auto()
+    """Its prompt's blocks come from another engine."""
+    FETCHED = auto()
+    """They have come, or could not be had; it waits for a place in the batch."""
     RUNNING = auto()
+    KEPT = auto()
+    """It has ended, and its blocks wait to be fetched by another engine."""
     GONE = auto()
+    """Finished or aborted."""
 
 
 class Sequence:
@@ -21,13 +31,18 @@ class Sequence:
 
     Attributes:
         prompt: the prompt.
-        state: waiting, running or gone (finished or aborted).
+        state: where it is.
         hashes: the hashes of the full blocks of prompt and answer, in order.
         held: number of leading `hashes` whose blocks it holds in the cache.
         blocks: number of all its blocks; those beyond `held` are private.
         target_tokens: tokens to prefill in this run.
         computed_tokens: tokens prefilled in this run, cached ones included.
-        cached_tokens: prompt tokens found in the cache at its first run; None before.
+        cached_tokens: prompt tokens that its first run needed not compute; None before.
+        fetched_tokens: those of them that came from another engine.
+        cached_elsewhere: prompt tokens that the other engine had found in its cache, which the usage tells in place of
+            `cached_tokens`; None: the prompt was not fetched, or nothing is known.
+        is_fetch: its prompt's blocks are to be fetched from another engine, and have not come yet.
+        keep_as: the id under which its blocks are kept for another engine when it ends; "": they are not.
     """
 
     __slots__ = (
@@ -35,10 +50,14 @@ class Sequence:
         "_block_tokens",
         "_length",
         "blocks",
+        "cached_elsewhere",
         "cached_tokens",
         "computed_tokens",
+        "fetched_tokens",
         "hashes",
         "held",
+        "is_fetch",
+        "keep_as",
         "prompt",
         "state",
         "target_tokens",
@@ -53,6 +72,10 @@ class Sequence:
         self.target_tokens = prompt.tokens
         self.computed_tokens = 0
         self.cached_tokens: int | None = None
+        self.fetched_tokens = 0
+        self.cached_elsewhere: int | None = None
+        self.is_fetch = False
+        self.keep_as = ""
         self._block_tokens = block_tokens
         self._appended = ""
         self._length = len(prompt.units)
@@ -61,6 +84,11 @@ class Sequence:
     def uncomputed_tokens(self) -> int:
         """Tokens still to prefill before the next one can be sampled."""
         return self.target_tokens - self.computed_tokens
+
+    @property
+    def tokens_to_compute(self) -> int:
+        """Tokens that this engine will prefill: of a prompt that is fetched, the last one alone."""
+        return 1 if self.is_fetch else self.uncomputed_tokens
 
     @property
     def created_tokens(self) -> int:

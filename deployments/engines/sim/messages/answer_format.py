@@ -75,7 +75,9 @@ class MessagesFormat:
         reason, sequence = _stop_reason(answer)
         ended = {"stop_reason": reason} | ({} if sequence is None else {"stop_sequence": sequence})
         content = blocks or [{"type": "text", "text": answer.text}]
-        return encode({**self._about(content), **ended, "usage": usage(generation)})
+        kept = generation.kv_transfer_params
+        handed_on = {} if kept is None else {"kv_transfer_params": kept}
+        return encode({**self._about(content), **ended, "usage": usage(generation), **handed_on})
 
     def _about(self, content: list[dict[str, Any]]) -> dict[str, Any]:
         return {

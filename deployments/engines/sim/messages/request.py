@@ -115,6 +115,7 @@ class MessagesRequest(CountTokensRequest, kw_only=True):
     cache_salt: Any = None
     output_config: OutputConfig | None = None
     thinking: dict[str, Any] | None = None
+    kv_transfer_params: dict[str, Any] | None = None
 
     def chat(self) -> ChatRequest:
         """Return the chat request that this one means.
@@ -140,6 +141,7 @@ class MessagesRequest(CountTokensRequest, kw_only=True):
             top_p=self.top_p,
             top_k=self.top_k,
             cache_salt=self.cache_salt,
+            kv_transfer_params=self.kv_transfer_params,
             tools=self.chat_tools(),
             tool_choice=self._chat_choice(),
             parallel_tool_calls=not (choice is not None and choice.disable_parallel_tool_use),

@@ -81,6 +81,7 @@ class ResponsesFormat:
             "user": request.user,
             "presence_penalty": request.presence_penalty,
             "frequency_penalty": request.frequency_penalty,
+            "kv_transfer_params": generation.kv_transfer_params,
         }
 
     def opening(self, generation: Generation) -> bytes:

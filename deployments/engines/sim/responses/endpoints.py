@@ -33,14 +33,15 @@ class ResponsesEndpoints:
             RequestError: the request is refused.
         """
         request = decode(await exchange.json_body(), ResponsesRequest)
-        served.check(request.model)
-        request.check()
-        check_limit(request.max_output_tokens, served.core.max_model_len, "max_output_tokens")
-        messages = [*self._before(request.previous_response_id), *request.messages()]
-        chat = request.chat(messages)
-        chat.check()
-        answer_format = ResponsesFormat(request, served.name)
-        generation = begin_chat(chat, chat.tool_use(), served, answer_format.response_id)
+        with served.freeing_if_refused(request.kv_transfer_params):
+            served.check(request.model)
+            request.check()
+            check_limit(request.max_output_tokens, served.core.max_model_len, "max_output_tokens")
+            messages = [*self._before(request.previous_response_id), *request.messages()]
+            chat = request.chat(messages)
+            chat.check()
+            answer_format = ResponsesFormat(request, served.name)
+            generation = begin_chat(chat, chat.tool_use(), served, answer_format.response_id)
         if request.background:
             await self._create_in_background(exchange, served, request, answer_format, generation, messages)
             return

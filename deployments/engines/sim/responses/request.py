@@ -82,6 +82,7 @@ class ResponsesRequest(msgspec.Struct, kw_only=True):
     service_tier: Literal["auto", "default", "flex", "scale", "priority"] = "auto"
     prompt: Any = None
     cache_salt: Any = None
+    kv_transfer_params: dict[str, Any] | None = None
     request_id: str | None = None
     user: str | None = None
 
@@ -145,6 +146,7 @@ class ResponsesRequest(msgspec.Struct, kw_only=True):
             presence_penalty=self.presence_penalty,
             frequency_penalty=self.frequency_penalty,
             cache_salt=self.cache_salt,
+            kv_transfer_params=self.kv_transfer_params,
             user=self.user,
             tools=msgspec.Raw(encode(tools)) if tools else msgspec.Raw(),
             tool_choice=self._chat_choice() if tools else None,

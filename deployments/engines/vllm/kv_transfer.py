@@ -1,0 +1,141 @@
+"""What a role means to vLLM: its KV connector, the connector's environment, and what a replica says of itself.
+
+vLLM's `NixlConnector` moves KV blocks: the engine that decodes reads them from the memory of the one that prefilled.
+"""
+
+import importlib.util
+import json
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final
+
+from cluster.errors import EngineStartError
+from cluster.spec.role import Role
+from router.replicas.kv_transfer import KvTransfer
+
+if TYPE_CHECKING:
+    from vllm.config import VllmConfig
+
+CONNECTOR: Final = "NixlConnector"
+LEASE_S: Final = 30
+"""Default seconds that a prompt is kept for an engine that does not fetch it: vLLM's own, written down."""
+INSTALL: Final = "pip install --no-deps nixl==1.5.1 nixl-cu12==1.5.1"
+"""Gets NIXL for the CPU and for CUDA 12; later releases pin wheels that are not on every index."""
+_TRIES: Final = 50
+
+
+def connector_config(role: Role, asked: object) -> object:
+    """Return the argument `kv_transfer_config`: the role's, with everything that the user gives in place of it.
+
+    Args:
+        role: what the engine does of a request.
+        asked: the user's `kv_transfer_config`, as YAML gives it; None: there is none.
+
+    Returns:
+        A mapping; for `Role.BOTH`, and for an argument of a wrong form, which vLLM's parser refuses, `asked` itself.
+    """
+    given = _as_mapping(asked)
+    if role is Role.BOTH or given is None:
+        return asked
+    ours: dict[str, Any] = {"kv_role": "kv_producer" if role is Role.PREFILL else "kv_consumer"}
+    if given.get("kv_connector", CONNECTOR) != CONNECTOR:
+        return {**ours, **given}
+    # Without `recompute` a request fails whose blocks cannot be fetched.
+    ours |= {"kv_connector": CONNECTOR, "kv_load_failure_policy": "recompute"}
+    extra = given.get("kv_connector_extra_config", {})
+    if isinstance(extra, Mapping):
+        given = {**given, "kv_connector_extra_config": {"kv_lease_duration": LEASE_S, **extra}}
+    return {**ours, **given}
+
+
+def uses_nixl(config: object) -> bool:
+    """Return whether `kv_transfer_config` names one of vLLM's NIXL connectors."""
+    return str((_as_mapping(config) or {}).get("kv_connector", "")).startswith("Nixl")
+
+
+def check_nixl() -> None:
+    """Check that NIXL is installed, which takes milliseconds; vLLM would tell after it has loaded the model.
+
+    Raises:
+        EngineStartError: it is not; the message says how to install it.
+    """
+    if not any(importlib.util.find_spec(name) for name in ("nixl", "nixl_rocm")):
+        raise EngineStartError(f"{CONNECTOR} needs the package nixl, which is not installed here: {INSTALL}")
+
+
+def side_channel(host: str, data_ranks: int, *, cpu: bool) -> dict[str, str]:
+    """Return the environment variables with which other engines find this one.
+
+    The scheduler of data-parallel rank `n` listens at the port plus `n`, and answers for all its tensor ranks. The
+    blocks themselves go over connections that UCX makes.
+
+    Args:
+        host: this machine's address, as other engines reach it.
+        data_ranks: number of data-parallel ranks.
+        cpu: vLLM is built for CPUs: UCX then need not look for other ways than TCP.
+
+    Raises:
+        EngineStartError: no ports are free.
+    """
+    port = _free_ports(host, data_ranks)
+    found = {"VLLM_NIXL_SIDE_CHANNEL_HOST": host, "VLLM_NIXL_SIDE_CHANNEL_PORT": str(port)}
+    return found | ({"UCX_TLS": "tcp,self"} if cpu else {})
+
+
+def transfer_of(config: "VllmConfig") -> KvTransfer | None:
+    """Return what an engine can send and receive; None: it has no connector that reaches other replicas.
+
+    Two engines fit if vLLM's own check at their first contact finds the same (`compute_nixl_compatibility_hash`).
+    """
+    from vllm import __version__  # noqa: PLC0415 - imported once the environment is set
+    from vllm.utils.torch_utils import get_kv_cache_torch_dtype  # noqa: PLC0415
+
+    transfer, model, cache = config.kv_transfer_config, config.model_config, config.cache_config
+    if transfer is None or not uses_nixl({"kv_connector": transfer.kv_connector}):
+        return None
+    layers, heads, head_size = (
+        model.get_total_num_hidden_layers(),
+        model.get_total_num_kv_heads(),
+        model.get_head_size(),
+    )
+    dtype = get_kv_cache_torch_dtype(cache.cache_dtype, model.dtype)
+    values = layers * heads * head_size * (1 if model.use_mla else 2)
+    return KvTransfer(
+        connector=str(transfer.kv_connector),
+        sends=transfer.is_kv_producer,
+        receives=transfer.is_kv_consumer,
+        block_tokens=cache.block_size,
+        layout=f"{model.model}, {model.dtype}, {layers} layers of {heads} KV heads of {head_size} in {dtype}, "
+        f"vLLM {__version__}",
+        bytes_per_token=values * dtype.itemsize,
+        lease_s=float(transfer.get_from_extra_config("kv_lease_duration", LEASE_S)),
+    )
+
+
+def _as_mapping(asked: object) -> Mapping[str, Any] | None:
+    if asked is None:
+        return {}
+    if isinstance(asked, str):
+        try:
+            asked = json.loads(asked)
+        except ValueError:
+            return None
+    return asked if isinstance(asked, Mapping) else None
+
+
+def _free_ports(host: str, count: int) -> int:
+    """Return the first of `count` free ports in a row."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for _ in range(_TRIES):
+        with ExitStack() as opened:
+            first = opened.enter_context(socket.socket(family))
+            first.bind((host, 0))
+            port = int(first.getsockname()[1])
+            try:
+                for following in range(port + 1, port + count):
+                    opened.enter_context(socket.socket(family)).bind((host, following))
+            except (OSError, OverflowError):
+                continue
+            return port
+    raise EngineStartError(f"no {count} free ports in a row at {host} for the KV connector's side channel")
