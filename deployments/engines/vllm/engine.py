@@ -115,9 +115,10 @@ class VllmEngine:
             EngineStartError: an argument is wrong, or the engine did not start.
             ModelSourceError: the model's source is wrong, or the model could not be fetched.
         """
-        source = await asyncio.to_thread(self._find)
         cpu = is_cpu_build()
-        for name, value in (self._side_channel(cpu=cpu) | environment(self._model, source, cpu=cpu)).items():
+        side_channel_env = self._side_channel(cpu=cpu)
+        source = await asyncio.to_thread(self._find)
+        for name, value in (side_channel_env | environment(self._model, source, cpu=cpu)).items():
             if name in self._model.env:
                 os.environ[name] = value
             else:

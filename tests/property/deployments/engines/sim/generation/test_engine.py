@@ -9,7 +9,7 @@ from deployments.engines.interface import BlockRemoved, BlockStored, KvEvent
 from deployments.engines.sim.generation.cache import KvCache
 from deployments.engines.sim.generation.prompt import SimPrompt
 from deployments.engines.sim.generation.scheduler import SimScheduler
-from deployments.engines.sim.generation.sequence import Sequence
+from deployments.engines.sim.generation.sequence import Sequence, SequenceState
 
 BLOCK = 4
 
@@ -52,17 +52,44 @@ def _operations(draw: st.DrawFn) -> list[tuple[str, int, int]]:
     return draw(
         st.lists(
             st.tuples(
-                st.sampled_from(["add", "step", "step", "step", "finish"]), st.integers(0, 3), st.integers(1, 40)
+                st.sampled_from(["add", "fetch", "come", "fail", "step", "step", "step", "keep", "finish"]),
+                st.integers(0, 3),
+                st.integers(1, 40),
             ),
             max_size=80,
         )
     )
 
 
+def _step(scheduler: SimScheduler, live: list[Sequence]) -> None:
+    if scheduler.begin_step() is not None:
+        for sequence in scheduler.end_step():
+            if not scheduler.append(sequence, "z"):
+                scheduler.finish(sequence)
+                live.remove(sequence)
+
+
+def _change(scheduler: SimScheduler, live: list[Sequence], kept: set[Sequence], name: str, which: int) -> None:
+    one = live[which % len(live)]
+    if name == "finish":
+        scheduler.finish(one)
+        live.remove(one)
+        kept.discard(one)
+    elif name == "keep":
+        if one not in kept and scheduler.keep(one):
+            kept.add(one)
+    else:
+        scheduler.take_to_fetch()
+        for sequence in live:
+            if sequence.state is SequenceState.FETCHING or (name == "fail" and sequence.is_fetch):
+                scheduler.fetch_ended(sequence, has_come=name == "come")
+                return
+
+
 @settings(max_examples=200, deadline=None)
 @given(operations=_operations(), blocks=st.integers(10, 16), places=st.integers(1, 4))
 def test_events_are_the_cache(operations: list[tuple[str, int, int]], blocks: int, places: int) -> None:
-    """After any run, the blocks told as stored and not as removed are just those the cache has."""
+    """After any run, fetches and kept prompts included, the blocks told and not removed are those the cache has."""
     told: set[object] = set()
 
     def keep(event: KvEvent) -> None:
@@ -79,21 +106,20 @@ def test_events_are_the_cache(operations: list[tuple[str, int, int]], blocks: in
     spec = SimSpec(kv_blocks=blocks, block_tokens=BLOCK, max_num_seqs=places, chars_per_token=1.0)
     scheduler = SimScheduler(spec, hub)
     live: list[Sequence] = []
+    kept: set[Sequence] = set()
     for name, which, length in operations:
-        if name == "add":
+        if name == "step":
+            _step(scheduler, live)
+        elif name in {"add", "fetch"}:
             text = ("abcd"[which] * 100)[:length]
             live.append(Sequence(SimPrompt(text, 1.0, from_ids=True, answer_from=length), BLOCK))
+            live[-1].is_fetch = name == "fetch"
             scheduler.add(live[-1])
-        elif name == "finish" and live:
-            scheduler.finish(live.pop(which % len(live)))
-        elif name == "step" and scheduler.begin_step() is not None:
-            for sequence in scheduler.end_step():
-                if not scheduler.append(sequence, "z"):
-                    scheduler.finish(sequence)
-                    live.remove(sequence)
+        elif live:
+            _change(scheduler, live, kept, name, which)
         scheduler.check_integrity()
         assert scheduler.running <= places
-        assert scheduler.running + scheduler.waiting == len(live)
+        assert scheduler.running + scheduler.waiting + len(kept) == len(live)
     known = {name for sequence in live for name in sequence.hashes} | told
     assert {name for name in known if scheduler.cache.matched([name])} == told  # type: ignore[list-item]
 

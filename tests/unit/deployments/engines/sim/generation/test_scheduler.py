@@ -204,3 +204,130 @@ def test_without_a_prefix_cache_no_block_stays() -> None:
         scheduler.finish(one)
         assert scheduler.cache.free_blocks == SPEC.kv_blocks
     assert events == []
+
+
+def fetching(first: int, tokens: int) -> Sequence:
+    """Return a sequence whose prompt is to be fetched."""
+    found = sequence(first, tokens)
+    found.is_fetch = True
+    return found
+
+
+def test_a_fetched_prompt_is_computed_but_for_its_last_token() -> None:
+    """It takes its blocks and no place while it comes; then its blocks are in the cache, told, and found again."""
+    scheduler, events = scheduler_of()
+    one = fetching(0, 45)
+    scheduler.add(one)
+    assert scheduler.waiting_tokens == 1
+    assert step(scheduler) == (None, [])
+    assert scheduler.take_to_fetch() == [one]
+    assert scheduler.take_to_fetch() == []
+    assert (scheduler.running, scheduler.waiting, scheduler.fetching, one.blocks) == (0, 1, 1, 5)
+    assert events == []
+    scheduler.fetch_ended(one, has_come=True)
+    assert (scheduler.fetching, scheduler.fetched, scheduler.waiting_tokens) == (0, 1, 1)
+    (stored,) = [event for event in events if isinstance(event, BlockStored)]
+    assert stored.token_ids == tuple(range(40))
+    assert step(scheduler) == (pytest.approx(0.001), [one])
+    assert (one.cached_tokens, one.fetched_tokens, one.created_tokens) == (45, 45, 0)
+    scheduler.finish(one)
+    again = sequence(0, 45)
+    scheduler.add(again)
+    step(scheduler)
+    assert again.cached_tokens == 40
+
+
+def test_what_is_in_the_cache_is_not_fetched() -> None:
+    """Only the rest counts as fetched, and only the rest is told."""
+    scheduler, events = scheduler_of()
+    first = sequence(0, 25)
+    scheduler.add(first)
+    step(scheduler)
+    scheduler.finish(first)
+    one = fetching(0, 45)
+    scheduler.add(one)
+    step(scheduler)
+    events.clear()
+    scheduler.fetch_ended(one, has_come=True)
+    assert (one.cached_tokens, one.fetched_tokens) == (45, 25)
+    (stored,) = [event for event in events if isinstance(event, BlockStored)]
+    assert stored.token_ids == tuple(range(20, 40))
+    scheduler.check_integrity()
+
+
+def test_a_prompt_that_does_not_come_is_computed() -> None:
+    """Whether it was waiting for blocks or for the transfer."""
+    scheduler, _ = scheduler_of(SPEC.model_copy(update={"kv_blocks": 10}))
+    one, two = fetching(0, 50), fetching(1000, 60)
+    scheduler.add(one)
+    scheduler.add(two)
+    step(scheduler)
+    assert scheduler.take_to_fetch() == [one], "there is no room for both"
+    for failed in (two, one):
+        scheduler.fetch_ended(failed, has_come=False)
+    assert scheduler.waiting_tokens == 110
+    assert step(scheduler) == (pytest.approx(0.050), [one])
+    assert (one.cached_tokens, one.fetched_tokens) == (0, 0)
+    scheduler.finish(one)
+    assert step(scheduler) == (pytest.approx(0.060), [two])
+
+
+def test_who_has_fetched_waits_for_a_place() -> None:
+    """`max_num_seqs` holds for them too, and they come before those that still want blocks."""
+    scheduler, _ = scheduler_of(SPEC.model_copy(update={"max_num_seqs": 1}))
+    one, two, three = fetching(0, 20), sequence(1000, 20), sequence(2000, 20)
+    for each in (one, two, three):
+        scheduler.add(each)
+    assert step(scheduler)[1] == [two]
+    scheduler.fetch_ended(one, has_come=True)
+    assert step(scheduler)[1] == [two]
+    scheduler.finish(two)
+    assert step(scheduler)[1] == [one]
+
+
+def test_kept_blocks_are_in_use_until_they_are_released() -> None:
+    """They cannot be evicted and are not running; afterwards they are cached as any others."""
+    scheduler, _ = scheduler_of(SPEC.model_copy(update={"kv_blocks": 6}))
+    one, two = sequence(0, 35), sequence(1000, 35)
+    scheduler.add(one)
+    step(scheduler)
+    assert scheduler.keep(one)
+    assert (scheduler.running, scheduler.waiting, scheduler.kept_blocks) == (0, 0, 4)
+    assert scheduler.cache.usage == pytest.approx(4 / 6)
+    scheduler.add(two)
+    assert step(scheduler) == (None, []), "there is no room beside the kept blocks"
+    scheduler.finish(one)
+    assert scheduler.kept_blocks == 0
+    assert step(scheduler)[1] == [two]
+    assert not scheduler.keep(one), "it holds nothing any more"
+
+
+def test_one_that_runs_alone_waits_for_kept_blocks() -> None:
+    """It is not cut short for want of a block which will be free: it gives way and comes back."""
+    scheduler, _ = scheduler_of(SPEC.model_copy(update={"kv_blocks": 6}))
+    kept, one = sequence(0, 25), sequence(1000, 25)
+    scheduler.add(kept)
+    step(scheduler)
+    scheduler.keep(kept)
+    scheduler.add(one)
+    for _ in range(6):
+        step(scheduler)
+    assert (scheduler.running, scheduler.waiting, scheduler.preemptions) == (0, 1, 1)
+    scheduler.finish(kept)
+    assert step(scheduler)[1] == [one]
+
+
+def test_an_aborted_fetch_leaves_at_once() -> None:
+    """Waiting for blocks, for the transfer or for a place: all blocks are free, and what comes late changes nothing."""
+    scheduler, _ = scheduler_of(SPEC.model_copy(update={"kv_blocks": 10}))
+    one, two, three = fetching(0, 40), fetching(1000, 40), fetching(2000, 40)
+    for each in (one, two, three):
+        scheduler.add(each)
+    step(scheduler)
+    scheduler.fetch_ended(two, has_come=True)
+    for each in (one, two, three):
+        scheduler.finish(each)
+    assert (scheduler.waiting, scheduler.cache.usage) == (0, 0)
+    scheduler.fetch_ended(one, has_come=True)
+    assert scheduler.take_to_fetch() == []
+    assert step(scheduler) == (None, [])
