@@ -14,7 +14,7 @@ from deployments.standalone.rate_probe.plan import Probe, ProbePlan
 from deployments.standalone.rate_probe.prompts import CHATS, COMPLETIONS, body_of, prompt_of
 from router.estimator.learned_rates import rates_through
 from router.estimator.model_estimator import PRIOR_BYTES_PER_TOKEN
-from router.http.api.answers.usage import counted, last_usage
+from router.http.api.answers.usage import counted, last_usage_of_stream
 from router.http.data_plane.probe_request import TimedAnswer
 from router.http.gateway import Gateway
 from router.http.metrics.meters import ProbeResult
@@ -237,7 +237,7 @@ class RateProber:
 
     @staticmethod
     def _answered(search: _Search, probe: Probe, prompt: str, answer: TimedAnswer) -> None:
-        usage = counted(last_usage(answer.body))
+        usage = counted(last_usage_of_stream(answer.body))
         tokens = usage.prompt_tokens or len(prompt) / PRIOR_BYTES_PER_TOKEN
         search.plan.answered(probe.tokens, tokens - (usage.cached_tokens or 0), answer.first_s, answer.last_s)
         decoded = (usage.completion_tokens or 0) - 1

@@ -43,7 +43,8 @@ class ReplicaRoute:
         """
         endpoint = pool.endpoint
         access = endpoint.access
-        host = f" HTTP/1.1\r\nhost: {_host_header(endpoint)}"
+        # Without `accept-encoding` a replica may compress as it likes (RFC 9110, section 12.5.3).
+        host = f" HTTP/1.1\r\nhost: {_host_header(endpoint)}\r\naccept-encoding: identity"
         forwarded = FORWARDED + tuple(name.encode() for name in forward_headers if name.encode() not in FORWARDED)
         key = access.key or credential
         authorization = f"authorization: Bearer {key}" if key else ""

@@ -186,7 +186,7 @@ class RelayedAnswer:
         """Return the function that sends the body to the client and keeps what is needed of it."""
         write = self._write
         is_stream = head.is_events
-        kept = self._kept = KeptAnswer(chunked=head.length == CHUNKED, streamed=is_stream)
+        kept = self._kept = KeptAnswer(chunked=head.length == CHUNKED, streamed=is_stream, coding=head.coding)
         keep = kept.keep if is_stream or 0 <= head.length <= FOLD_BYTES else kept.keep_bounded
         keep(body)
 

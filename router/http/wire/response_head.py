@@ -32,7 +32,7 @@ _SPECIAL: Final = (
     | NAMES_HOSTS
     | LOCATIONS
     | BODY_LENGTH
-    | frozenset({b"content-type", b"link", b"x-rackserve-retry"})
+    | frozenset({b"content-encoding", b"content-type", b"link", b"x-rackserve-retry"})
 )
 """Headers that are not just passed on."""
 NO_BODY: Final = frozenset({204, 304})
@@ -66,10 +66,11 @@ class ResponseHead:
         length: the body's length in bytes, or `CHUNKED` (-1), or `UNTIL_CLOSE` (-2): it ends with the connection.
         keep_alive: the connection can be used again.
         retry_elsewhere: the replica refuses because it is about to stop; another one should be asked.
-        is_events: the body is a stream of server-sent events.
+        is_events: the body is a stream of server-sent events that can be read: it is not compressed.
+        coding: what it is compressed with, as `content-encoding` says in lower case; b"": nothing.
     """
 
-    __slots__ = ("is_error", "is_events", "keep_alive", "length", "lines", "retry_elsewhere", "status")
+    __slots__ = ("coding", "is_error", "is_events", "keep_alive", "length", "lines", "retry_elsewhere", "status")
 
     def __init__(  # noqa: PLR0913, PLR0917 - its fields; positional for the hot path
         self,
@@ -87,6 +88,7 @@ class ResponseHead:
         self.keep_alive = keep_alive
         self.retry_elsewhere = retry_elsewhere
         self.is_events = is_events
+        self.coding = b""
 
     @property
     def is_interim(self) -> bool:
@@ -158,7 +160,11 @@ def _status(line: bytes) -> ResponseHead:
 def _special(head: ResponseHead, name: bytes, line: bytes, value: bytes) -> bytes:
     """Note what one of the `_SPECIAL` headers says; return the line to pass on, b"" for none."""
     if name == b"content-type":
-        head.is_events = value[:17].lower() == b"text/event-stream"
+        head.is_events = value[:17].lower() == b"text/event-stream" and not head.coding
+        return line
+    if name == b"content-encoding":
+        head.coding = b"" if value.lower() == b"identity" else value.lower()
+        head.is_events = head.is_events and not head.coding
         return line
     if name in BODY_LENGTH:
         known = head.length

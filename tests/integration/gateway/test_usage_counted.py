@@ -1,7 +1,9 @@
 """Tokens are counted, and limits settled, by what answers say, whatever their API, size and framing."""
 
 import asyncio
+import gzip
 import json
+import zlib
 from collections.abc import Iterable
 
 import pytest
@@ -60,10 +62,15 @@ async def _counted(path: str, answer: bytes, body: bytes = b'{"model":"m","messa
         ("/v1/audio/transcriptions", {"usage": {"type": "tokens", "input_tokens": 7, "output_tokens": 2}}, [7, 0, 2]),
     ],
 )
-@pytest.mark.parametrize("long", ["before", "after", "none"])
+@pytest.mark.parametrize("long", ["before", "after", "both", "none"])
 async def test_one_answer_has_one_meaning(path: str, answer: dict[str, object], right: list[int], long: str) -> None:
-    """The same request counts the same in every API, beside a long part and in chunks."""
-    parts = {"before": {"data": LONG, **answer}, "after": {**answer, "data": LONG}, "none": answer}
+    """The same request counts the same in every API, beside long parts and in chunks."""
+    parts = {
+        "before": {"data": LONG, **answer},
+        "after": {**answer, "data": LONG},
+        "both": {"data": LONG, **answer, "more": LONG},
+        "none": answer,
+    }
     body = json.dumps(parts[long]).encode()
     framed = b"".join(chunk(body[at : at + 20_000]) for at in range(0, len(body), 20_000)) + LAST_CHUNK
     assert await _counted(path, plain(body)) == right
@@ -75,7 +82,7 @@ async def test_what_coheres_api_bills_is_its_usage(vectors: list[float]) -> None
     """It says so in `meta`, behind the embeddings; tokens of images count as well."""
     meta = {"api_version": {"version": "2"}, "billed_units": OF_COHERE}
     body = json.dumps(
-        {"embeddings": {"float": [vectors]}, "meta": meta, "response_type": "embeddings_by_type"}
+        {"embeddings": {"float": [vectors]}, "meta": meta, "response_type": "embeddings_by_type", "texts": [vectors]}
     ).encode()
     framed = b"".join(chunk(body[at : at + 20_000]) for at in range(0, len(body), 20_000)) + LAST_CHUNK
     assert await _counted("/v2/embed", plain(body)) == [8, 0, 0]
@@ -103,11 +110,105 @@ async def test_a_stream_of_responses_counts_as_the_chat_would() -> None:
     assert await _counted("/v1/responses", _stream(events), b'{"model":"m","stream":true}') == [2000, 1980, 5]
 
 
-async def test_no_client_has_answers_compressed() -> None:
-    """What the gateway must read is not asked for in a coding that it cannot read."""
+STREAMED = b'{"model":"m","stream":true,"messages":[]}'
+OF_STREAM = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
+
+
+def _chat_event(delta: dict[str, object] | None, **more: object) -> bytes:
+    choices = [{"index": 0, "delta": delta, "finish_reason": None}] if delta is not None else []
+    return b"data: %s\n\n" % json.dumps({"id": "c", "choices": choices, **more}).encode()
+
+
+def _chat_stream(*events: bytes, mark: bytes = b"") -> bytes:
+    framed = [chunk(event) for event in (mark + events[0], *events[1:], b"data: [DONE]\n\n")]
+    return SSE_HEAD + b"".join(framed) + LAST_CHUNK
+
+
+_PIECES = [_chat_event({"content": "word "}, usage=None)] * 4
+_THOUGHTS = [_chat_event({"reasoning": "hm " * 50}, usage=None)] * 600
+_LONG_PART = ["x" * 100] * 300
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        _chat_stream(*_PIECES, _chat_event({}, x_groq={"id": "r", "usage": OF_STREAM})),
+        _chat_stream(*_PIECES, _chat_event({}, usage=None, x_groq={"usage": OF_STREAM})),
+        _chat_stream(*_PIECES, _chat_event(None, usage=OF_STREAM), mark=b"\xef\xbb\xbf"),
+        _chat_stream(_chat_event({"role": "assistant"}, usage=OF_STREAM | {"completion_tokens": 0}), *_PIECES),
+        _chat_stream(_chat_event({"role": "assistant"}, usage={"prompt_tokens": 9}), *_PIECES),
+        _chat_stream(*_PIECES, _chat_event({"content": ""}, usage=OF_STREAM, prompt_logprobs=_LONG_PART)),
+        _chat_stream(*_PIECES, _chat_event(None, a=_LONG_PART, usage=OF_STREAM, b=_LONG_PART)),
+        _chat_stream(*_PIECES, _chat_event(None, usage=OF_STREAM), *_THOUGHTS),
+        _chat_stream(*_THOUGHTS, _chat_event(None, usage=OF_STREAM)),
+        _chat_stream(*_THOUGHTS, _chat_event(None, usage=OF_STREAM), *_THOUGHTS, _chat_event({}, usage=None)),
+        _chat_stream(*_THOUGHTS, b'data: {"usage":%s}\n\n' % json.dumps(OF_STREAM).encode()),
+    ],
+    ids=[
+        "x_groq", "x_groq beside null", "mark", "first event", "prompt alone", "before a long part",
+        "between long parts", "before thoughts", "after thoughts", "between thoughts", "without choices",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("asked", [b"", b',"stream_options":{"include_usage":true}'], ids=["", "asked"])
+async def test_a_stream_is_counted_wherever_it_tells_its_usage(answer: bytes, asked: bytes) -> None:
+    """Groq tells it in `x_groq`, others at the start or between long parts: it counts all the same."""
+    body = STREAMED[:-1] + asked + b"}"
+    assert await _counted("/v1/chat/completions", answer, body) == [9, 0, 4]
+
+
+async def test_a_json_answer_may_begin_with_a_mark() -> None:
+    """A byte order mark is passed on, and does not hide the usage."""
+    assert await _counted("/v1/chat/completions", plain(b"\xef\xbb\xbf" + json.dumps({"usage": OF_CHAT}).encode())) == [
+        2000, 1980, 5,
+    ]  # fmt: skip
+
+
+async def test_answers_are_asked_for_uncompressed() -> None:
+    """What the gateway must read is not asked for in a coding that it cannot read; silence would allow any."""
     async with ScriptedReplica(_script(plain(b"{}"))) as replica, running_gateway([replica.port]) as gateway:
         await ask(gateway.port, request(headers=b"accept-encoding: gzip, br\r\n"))
-        assert replica.received[0].header("accept-encoding") is None
+        assert replica.received[0].header("accept-encoding") == "identity"
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"deflate", b"br"])
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_an_answer_that_is_compressed_all_the_same_is_counted(coding: bytes, *, streamed: bool) -> None:
+    """It is passed on as it came. What it says is read where it is not too long; else the estimate stands."""
+    text = (
+        b"".join([*_PIECES, _chat_event(None, usage=OF_STREAM)])
+        if streamed
+        else json.dumps({"usage": OF_STREAM}).encode()
+    )
+    packed = gzip.compress(text) if coding == b"gzip" else zlib.compress(text)
+    head = SSE_HEAD if streamed else CHUNKED
+    head = head.replace(b"\r\n\r\n", b"\r\ncontent-encoding: %s\r\n\r\n" % coding)
+    counts = await _counted("/v1/chat/completions", head + chunk(packed) + LAST_CHUNK, STREAMED)
+    assert counts == ([0, 0, 0] if coding == b"br" else [9, 0, 4])
+
+
+async def test_a_compressed_stream_is_passed_on_as_it_comes() -> None:
+    """A replica that compresses all the same is answered for byte by byte; nothing is written into its stream."""
+    packed = gzip.compress(b"".join(_PIECES) * 50)
+    head = SSE_HEAD.replace(b"\r\n\r\n", b"\r\ncontent-encoding: gzip\r\n\r\n")
+
+    async def breaks(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(head + chunk(packed[:20]))
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(chunk(packed[20:60]))
+        writer.close()
+
+    whole = head + chunk(packed[:20]) + chunk(packed[20:]) + LAST_CHUNK
+    limit = STREAMED[:-1] + b',"max_tokens":9}'
+    async with ScriptedReplica(_script(whole)) as replica, running_gateway([replica.port]) as gateway:
+        status, headers, body = await ask(gateway.port, request(limit))
+        assert (status, headers["content-encoding"], body) == (200, "gzip", packed)
+    async with ScriptedReplica(breaks) as replica, running_gateway([replica.port]) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(request(limit))
+        got = await reader.read()
+        writer.close()
+        assert got.endswith(chunk(packed[:20]) + chunk(packed[20:60]))
 
 
 async def test_messages_teach_the_same_as_chats() -> None:

@@ -14,13 +14,15 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 class Holder(msgspec.Struct, gc=False):
     """Where an answer or one event of it holds its usage: itself, in `response` (`/v1/responses`) or in `message`.
 
-    `/v2/embed`, Cohere's, has what it bills in `meta`.
+    Groq's streams have it in `x_groq`. `/v2/embed`, Cohere's, has what it bills in `meta`, as `billed_units`.
     """
 
     usage: msgspec.Raw = MISSING
     response: msgspec.Raw = MISSING
     message: msgspec.Raw = MISSING
+    x_groq: msgspec.Raw = MISSING
     meta: msgspec.Raw = MISSING
+    billed_units: msgspec.Raw = MISSING
 
 
 class Details(msgspec.Struct, gc=False):

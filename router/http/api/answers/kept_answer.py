@@ -3,18 +3,12 @@
 from typing import Any, Final
 
 from router.estimator.expectation import Usage
+from router.http.api.answers.cut_usage import CutUsage
 from router.http.api.answers.server_sent_events import data_of, split_events
-from router.http.api.answers.usage import (
-    UNKNOWN,
-    billed_in,
-    counted,
-    first_usage,
-    last_usage,
-    last_usage_of_stream,
-    usage_in,
-    usage_of,
-)
+from router.http.api.answers.usage import UNKNOWN, counted, last_usage_of_stream, usage_in, usage_of
 from router.http.wire.chunked import ChunkedError, payload
+from router.http.wire.request.content_coding import ContentCodingError, decoded
+from router.http.wire.request.incoming import BYTE_ORDER_MARK
 
 WINDOW: Final = 64 * 1024
 """Bytes kept of an answer's start and of its end. A shorter answer is kept whole."""
@@ -22,6 +16,8 @@ FOLD_BYTES: Final = 4 * WINDOW
 """Bytes kept as they came, above which `keep_bounded` cuts them to the window."""
 FOLD_READS: Final = 256
 """Reads kept as they came, above which `fold_if_long` does."""
+MOST_DECODED: Final = 16 * WINDOW
+"""Bytes up to which a compressed answer is decoded; zlib takes some milliseconds for them."""
 _FIRST_EVENTS: Final = 4
 """Events in which a stream of `/v1/messages` tells its input tokens: `message_start` is the first but for a `ping`."""
 
@@ -31,18 +27,21 @@ class KeptAnswer:
 
     Args:
         chunked: its bytes have chunk framing.
-        streamed: it is a stream of events.
+        streamed: it is a stream of events that can be read as they come.
+        coding: its `content-encoding`; b"": it has none.
 
     Attributes:
         keep: appends bytes, for streams. It is on the hot path and only appends; call `fold_if_long` at times.
     """
 
-    __slots__ = ("_bytes", "_chunked", "_head", "_reads", "_streamed", "keep")
+    __slots__ = ("_bytes", "_chunked", "_coding", "_cut", "_head", "_reads", "_streamed", "keep")
 
-    def __init__(self, *, chunked: bool, streamed: bool) -> None:
+    def __init__(self, *, chunked: bool, streamed: bool, coding: bytes = b"") -> None:
         self._chunked = chunked
+        self._coding = coding
         self._streamed = streamed
         self._head: bytes | None = None
+        self._cut: CutUsage | None = None
         self._reads: list[bytes] = []
         self._bytes = 0
         self.keep = self._reads.append
@@ -62,9 +61,10 @@ class KeptAnswer:
     def _fold(self) -> None:
         kept = b"".join(self._reads)
         if len(kept) > WINDOW:
-            if self._head is None:
+            if self._cut is None:
                 self._head = kept[:WINDOW]
-            kept = kept[-WINDOW:]
+                self._cut = CutUsage(chunked=self._chunked, streamed=self._streamed)
+            kept = self._cut.cut(kept, WINDOW)
         self._reads[:] = [kept]
         self._bytes = len(kept)
 
@@ -73,26 +73,33 @@ class KeptAnswer:
         return b"".join(self._reads)
 
     def whole(self) -> bytes | None:
-        """Return the body without framing; None: it was too long to be kept whole, or its framing is broken."""
-        if self._head is not None:
+        """Return the body without framing and coding; None: it is too long, or broken.
+
+        A byte order mark is no part of the body.
+        """
+        if self._cut is not None:
             return None
         try:
-            return payload(self.tail()) if self._chunked else self.tail()
-        except ChunkedError:
+            body = payload(self.tail()) if self._chunked else self.tail()
+            if self._coding:
+                body = decoded(body, self._coding, MOST_DECODED)
+        except (ChunkedError, ContentCodingError):
             return None
+        return body.removeprefix(BYTE_ORDER_MARK)
 
     def usage(self) -> Usage:
         """Return the answer's token counts, as far as it tells them."""
         if self._streamed:
             return self._stream_usage()
+        if self._cut is not None:
+            return counted(self._cut.last(self.tail()))
         body = self.whole()
-        if body is not None:
-            return usage_of(body)
-        tail = self.tail()
-        found = last_usage(tail, chunked=self._chunked)
-        if found is None:
-            found = first_usage(self._unframed_head())
-        return counted(found if found is not None else billed_in(tail))
+        if body is None:
+            return UNKNOWN
+        found = usage_of(body)
+        if found is UNKNOWN and body.lstrip()[:1] != b"{":  # events under another content type, as some servers send
+            found = counted(last_usage_of_stream(body))
+        return found
 
     def _unframed_head(self) -> bytes:
         head = self._head or self.tail()[:WINDOW]
@@ -107,7 +114,10 @@ class KeptAnswer:
         The last event of `/v1/messages` has the answer's tokens, and in some servers all of them. These counts only
         grow within a stream, so a 0 that follows a number says nothing.
         """
-        last = last_usage_of_stream(self.tail(), depth=2)
+        tail = self.tail()
+        last = last_usage_of_stream(tail)
+        if last is None and self._cut is not None:
+            last = self._cut.last(tail)
         if last is None:
             return UNKNOWN
         if "output_tokens" in last and "input_tokens_details" not in last:

@@ -1,17 +1,23 @@
 """The text that a client has been sent of a streamed answer, kept so that another replica can continue it."""
 
-from typing import Final
+import re
+from typing import Any, Final
 
 from router.estimator.expectation import Usage
+from router.http.api.answers.cut_usage import CutUsage
 from router.http.api.answers.server_sent_events import DONE, data_of, ends_event, split_events
-from router.http.api.answers.stream_event import StreamEvent, read_event
+from router.http.api.answers.stream_event import StreamEvent, read_event, told_in
 from router.http.api.answers.usage import KEY, UNKNOWN, counted, last_usage_of_stream
-from router.http.wire.chunked import payload, whole_chunks
+from router.http.wire.chunked import inside, payload, whole_chunks
 
 FOLD_EVENTS: Final = 256
 """Reads kept as they came; above this they are folded into their text, which bounds a stream's memory."""
 MAX_TAIL: Final = 16 * 1024
 """Bytes kept of the end of a stream that cannot be continued; also those in which its last usage is looked for."""
+_TOLD: Final = (b'"usage":{', b'"usage": {')
+"""How servers write the start of a told usage: what a search for these misses is found where it is near the end."""
+_PIECE: Final = re.compile(rb'"(?:content|text)"\s*:\s*"[^"]')
+_EVENT: Final = b"data: {"
 
 
 class SentText:
@@ -32,8 +38,10 @@ class SentText:
     """
 
     __slots__ = (
+        "_cut",
         "_event",
         "_kept",
+        "_of_choices",
         "finished",
         "first",
         "keep",
@@ -52,7 +60,9 @@ class SentText:
         self.finished = False
         self.usage_sent = False
         self.resumable = True
+        self._cut: CutUsage | None = None
         self._event = b""
+        self._of_choices: dict[int, int] = {}  # tokens, by the choice's index, as told with its last event
         self._kept: list[bytes] = []
         self.keep = self._kept.append
 
@@ -69,13 +79,29 @@ class SentText:
         """Read the kept events into `text`; an incomplete last one stays kept."""
         framed = b"".join(self._kept)
         if self.resumable:
-            whole = whole_chunks(framed)
-            events, self._event = split_events(self._event + payload(framed[:whole]))
-            self._kept[:] = [framed[whole:]]
-            for event in events:
-                self.add_event(event)
+            self._fold_events(framed)
+        else:
+            self._kept[:] = [self._cut_short(framed)]
+
+    def _fold_events(self, framed: bytes) -> None:
+        whole = whole_chunks(framed)
+        events, self._event = split_events(self._event + payload(framed[:whole]))
+        self._kept[:] = [framed[whole:]]
+        for event in events:
+            self.add_event(event)
         if not self.resumable:
-            self._kept[:] = [framed[-MAX_TAIL:]]
+            self._kept[:] = [self._event + framed[whole:]]
+
+    def _cut_short(self, framed: bytes) -> bytes:
+        """Return the end of a stream that cannot be continued, after the rest was read for its usage."""
+        if len(framed) <= MAX_TAIL:
+            return framed
+        if self._cut is None:
+            self._cut = CutUsage(chunked=True, streamed=True)
+        kept = self._cut.cut(framed, MAX_TAIL)
+        self.tokens += framed.count(_EVENT, 0, len(framed) - len(kept))
+        self._count(self._cut.found_in_dropped())
+        return kept
 
     @property
     def within_event(self) -> bool:
@@ -92,6 +118,7 @@ class SentText:
         read = read_event(data)
         if read is None or read.error is not None or read.choices is None:
             self.resumable = False  # an error, in whatever shape, or nothing that is known
+            self._count(told_in(read) if read is not None else None)
             return
         if self.first is None:
             self.first = read
@@ -103,11 +130,19 @@ class SentText:
             if piece:
                 self.text += piece
                 self.tokens += 1
-        told = counted(read.usage)
-        if told.completion_tokens is not None:
-            self.told = told
-            self.tokens = told.completion_tokens
+        if self._count(told_in(read)):
             self.usage_sent = not choices
+            for choice in choices:
+                self._of_choices[choice.index] = self.tokens
+
+    def _count(self, usage: object) -> bool:
+        """Take over the counts that the engine has told up to now; return False if it told none."""
+        told = counted(usage)
+        if told.completion_tokens is None:
+            return False
+        self.told = told
+        self.tokens = told.completion_tokens
+        return True
 
     def usage(self, *, is_asked: bool = True) -> Usage:
         """Return the usage that the engine told last, without reading events; unknown: it told none.
@@ -115,12 +150,27 @@ class SentText:
         Args:
             is_asked: the engine was asked for it. Else it is not looked for where it cannot be seen at once.
         """
-        tail = self.rest()[-MAX_TAIL:]
-        found = last_usage_of_stream(tail, depth=1) if is_asked or KEY in tail else None
+        rest = self.rest()
+        found = self._last_told(rest, is_asked=is_asked)
         if found is not None:
-            return counted(found)
+            told = counted(found)
+            at = max(rest.rfind(key) for key in _TOLD)
+            after = len(_PIECE.findall(rest, at)) if at >= 0 else 0
+            if after:  # it was told before the text, as some servers do
+                told = Usage(told.prompt_tokens, told.cached_tokens, (told.completion_tokens or 0) + after)
+            return told
         told = self.told
         return told if told is UNKNOWN else Usage(told.prompt_tokens, told.cached_tokens, self.tokens)
+
+    def _last_told(self, rest: bytes, *, is_asked: bool) -> dict[str, Any] | None:
+        """Return the last usage in what is kept, without reading more events than need be; None: there is none."""
+        tail = rest[-MAX_TAIL:]
+        found = last_usage_of_stream(tail) if is_asked or KEY in tail else None
+        if found is None and any(key in rest for key in _TOLD):
+            found = last_usage_of_stream(rest)
+            if found is None and self._cut is not None:
+                found = self._cut.last(rest)
+        return found
 
     def usage_about(self) -> Usage:
         """Return the usage so far, without reading events.
@@ -129,5 +179,16 @@ class SentText:
         """
         told = self.usage()
         if told.completion_tokens is not None:
-            return told
-        return Usage(None, None, max(0, self.tokens + self.rest().count(b"data: {") - 2))
+            tokens = max(told.completion_tokens, self._told_of_choices())
+            return Usage(told.prompt_tokens, told.cached_tokens, tokens)
+        return Usage(None, None, max(0, self.tokens + self.rest().count(_EVENT) - 2))
+
+    def _told_of_choices(self) -> int:
+        """Return the tokens of all choices, of which engines tell each one's with its own events."""
+        tokens = dict(self._of_choices)
+        for event in split_events(inside(self._event + self.rest()))[0]:
+            read = read_event(data_of(event)) if KEY in event else None
+            told = counted(told_in(read)).completion_tokens if read is not None else None
+            if read is not None and told is not None:
+                tokens |= {choice.index: told for choice in read.choices or ()}
+        return sum(tokens.values())

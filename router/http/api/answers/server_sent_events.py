@@ -4,6 +4,7 @@ import re
 from typing import Final
 
 from router.http.wire.chunked import inside
+from router.http.wire.request.incoming import BYTE_ORDER_MARK
 
 DONE: Final = b"[DONE]"
 """Data of the event that ends a stream of OpenAI's API."""
@@ -27,10 +28,13 @@ def split_events(text: bytes) -> tuple[list[bytes], bytes]:
 
 
 def data_of(event: bytes) -> bytes:
-    """Return the data of a whole event; b"" for one without, such as a comment."""
+    """Return the data of a whole event; b"" for one without, such as a comment.
+
+    A byte order mark may stand before the first event of a stream.
+    """
     if event[:5] == b"data:" and b"\n" not in event and b"\r" not in event:
         return event[5:].strip()
-    lines = event.strip(b"\r\n").splitlines()
+    lines = event.removeprefix(BYTE_ORDER_MARK).strip(b"\r\n").splitlines()
     return b"\n".join([line[5:].strip() for line in lines if line[:5] == b"data:"])
 
 

@@ -54,7 +54,7 @@ class StreamError(msgspec.Struct, gc=False):
 
 
 class StreamEvent(msgspec.Struct, gc=False):
-    """One event. `usage` is what the engine has counted up to this event."""
+    """One event. `usage` is what the engine has counted up to this event; Groq tells it in `x_groq`."""
 
     id: str | None = None
     object: str | None = None
@@ -63,6 +63,7 @@ class StreamEvent(msgspec.Struct, gc=False):
     choices: list[StreamChoice] | None = None
     error: StreamError | None = None
     usage: Any = None
+    x_groq: Any = None
 
 
 _decoder = msgspec.json.Decoder(StreamEvent)
@@ -95,3 +96,8 @@ def gives_up(event: bytes) -> bool:
         code = read.error.code
         return isinstance(code, int) and code >= HTTPStatus.INTERNAL_SERVER_ERROR
     return any(choice.finish_reason == "abort" for choice in read.choices or ())
+
+
+def told_in(event: StreamEvent) -> Any:  # noqa: ANN401 - JSON
+    """Return the usage that an event tells; None: none."""
+    return event.usage or (event.x_groq.get("usage") if isinstance(event.x_groq, dict) else None)

@@ -1,6 +1,5 @@
 """Token counts of an answer, read once, when it has ended: what each API's `usage` means."""
 
-import re
 from typing import Any, Final
 
 import msgspec
@@ -13,13 +12,6 @@ from router.http.wire.chunked import inside
 UNKNOWN: Final = Usage()
 """Usage of an answer that does not say its tokens."""
 KEY: Final = b'"usage"'
-_OBJECT: Final = re.compile(rb'"usage"\s*:\s*(?=\{)')
-_BILLED_KEY: Final = b'"billed_units"'
-_BILLED: Final = re.compile(rb'"billed_units"\s*:\s*(?=\{)')
-_BRACE: Final = re.compile(rb"[{}]")
-_EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\n|\n\r\n|\r\r")
-_LONGEST: Final = 4096
-"""Bytes of a `usage` object at most."""
 
 
 _holder: Final = msgspec.json.Decoder(Holder)
@@ -97,14 +89,16 @@ def usage_in(answer: bytes) -> dict[str, Any] | None:
     A `usage` elsewhere, such as in the arguments of a tool's call, is content.
     """
     holder = _held(answer)
-    if holder is not None and not holder.usage:
-        if holder.meta:
-            return billed_in(bytes(holder.meta), depth=1)
-        holder = _held(holder.response or holder.message)
-    if holder is None or not holder.usage:
+    if holder is None:
         return None
-    found: object = msgspec.json.decode(holder.usage)
-    return found if isinstance(found, dict) else None
+    found = _fields(holder.usage)
+    for inner in (holder.response, holder.message, holder.x_groq):
+        if found is None and inner and (within := _held(inner)) is not None:
+            found = _fields(within.usage)
+    if found is None and holder.meta and (within := _held(holder.meta)) is not None:
+        units = _fields(within.billed_units)
+        found = billed(units) if units is not None else None
+    return found
 
 
 def _held(answer: bytes | msgspec.Raw) -> Holder | None:
@@ -114,109 +108,34 @@ def _held(answer: bytes | msgspec.Raw) -> Holder | None:
         return None
 
 
-def last_usage(tail: bytes, *, chunked: bool = True) -> dict[str, Any] | None:
-    """Return the last `usage` object in the end of a JSON answer; None: there is none.
-
-    What follows the object must close the answer: a `usage` in its content, deeper down, is not taken.
-
-    Args:
-        tail: the end of the answer.
-        chunked: it has chunk framing, which may cut anything in two.
-    """
-    if not chunked:
-        return _last_in(tail, 1)
-    found = _last_told(tail, 1)
-    return found if found is not None else _last_in(inside(tail), 1)
+def _fields(raw: msgspec.Raw) -> dict[str, Any] | None:
+    """Return a decoded object; None: the field is missing, or `null`, or something else."""
+    found: object = msgspec.json.decode(raw) if raw else None
+    return found if isinstance(found, dict) else None
 
 
-def last_usage_of_stream(tail: bytes, *, depth: int) -> dict[str, Any] | None:
-    """Return the last `usage` object in the end of a stream of events; None: there is none.
+def billed(units: dict[str, Any]) -> dict[str, Any]:
+    """Return what an answer of Cohere's API bills, its `billed_units`, as a `usage` object."""
+    prompt = [_count(units.get(name)) or 0 for name in ("input_tokens", "image_tokens")]
+    return {"prompt_tokens": sum(prompt), "completion_tokens": units.get("output_tokens")}
+
+
+def last_usage_of_stream(tail: bytes) -> dict[str, Any] | None:
+    """Return the last `usage` object in the whole events at the end of a stream; None: they have none.
 
     Args:
-        tail: the end of the stream, with or without chunk framing.
-        depth: how deep it may stand in its event: 1 in the event's own object, 2 in its `response`.
+        tail: the end of the stream, with or without chunk framing, which may cut anything in two.
     """
-    found = _last_told(tail, depth)  # as nearly every server writes it: without reading events
-    if found is not None:
-        return found
-    text = inside(tail)
-    events, rest = split_events(text)
+    at = tail.rfind(KEY)
+    start, end = tail.rfind(b"\n\n", 0, max(0, at)), tail.find(b"\n\n", at)
+    if start >= 0 and end >= 0 and KEY not in inside(tail[end:]):  # as nearly every server writes it
+        found = usage_in(data_of(inside(tail[start + 2 : end])))
+        if found is not None:
+            return found
+    events, rest = split_events(inside(tail))
     for event in (rest, *reversed(events)):
         if KEY in event:
             found = usage_in(data_of(event))
             if found is not None:
                 return found
-    return _last_in(text, depth)
-
-
-def _last_told(tail: bytes, depth: int) -> dict[str, Any] | None:
-    """Return the last `usage` whose key is in one piece; None: it is not one that counts, or is cut in two."""
-    at = tail.rfind(KEY)
-    return _last_in(inside(tail[at:]), depth) if at >= 0 else None
-
-
-def _last_in(text: bytes, depth: int) -> dict[str, Any] | None:
-    at = len(text)
-    while (at := text.rfind(KEY, 0, at)) >= 0:
-        found = _object_at(text[at:], depth)
-        if found is not None:
-            return found
     return None
-
-
-def billed_in(tail: bytes, *, depth: int = 2) -> dict[str, Any] | None:
-    """Return what an answer of Cohere's API bills, as a `usage` object; None: it does not say.
-
-    Args:
-        tail: the end of the answer, with or without chunk framing.
-        depth: how deep it may stand: 2 in an answer, 1 in its `meta`.
-    """
-    at = tail.rfind(_BILLED_KEY)
-    found = _object_at(inside(tail[at:]), depth, _BILLED) if at >= 0 else None
-    if found is None:
-        return None
-    prompt = [_count(found.get(name)) or 0 for name in ("input_tokens", "image_tokens")]
-    return {"prompt_tokens": sum(prompt), "completion_tokens": found.get("output_tokens")}
-
-
-def _object_at(text: bytes, depth: int, pattern: re.Pattern[bytes] = _OBJECT) -> dict[str, Any] | None:
-    key = pattern.match(text)
-    if key is None:
-        return None
-    end = _end_of_object(text, key.end())
-    rest = _EVENT_END.split(text[end:], maxsplit=1)[0]
-    for outer in range(depth):
-        try:
-            msgspec.json.decode(b'{"":' * outer + b'{"":0' + rest)
-            fields: dict[str, Any] = msgspec.json.decode(text[key.end() : end])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            continue
-        return fields
-    return None
-
-
-def first_usage(head: bytes) -> dict[str, Any] | None:
-    """Return the `usage` object in the start of a JSON answer that is too long to be kept whole; None: there is none.
-
-    What precedes the object must be the fields before it: a `usage` in the answer's content is not taken.
-    """
-    at = -1
-    while (at := head.find(KEY, at + 1)) >= 0:
-        key = _OBJECT.match(head, at)
-        if key is None:
-            continue
-        end = _end_of_object(head, key.end())
-        found = usage_in(head[:end] + b"}")
-        if found is not None:
-            return found
-    return None
-
-
-def _end_of_object(text: bytes, start: int) -> int:
-    """Return the offset at which the JSON object at `start` ends; it must hold no braces in strings."""
-    level = 0
-    for brace in _BRACE.finditer(text, start, start + _LONGEST):
-        level += 1 if brace.group() == b"{" else -1
-        if level == 0:
-            return brace.end()
-    return len(text)

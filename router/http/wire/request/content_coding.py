@@ -1,4 +1,4 @@
-"""Decodes request bodies that came compressed: gzip and deflate (RFC 9110, section 8.4)."""
+"""Decodes bodies that came compressed: gzip and deflate (RFC 9110, section 8.4)."""
 
 import zlib
 from collections import deque
@@ -109,6 +109,26 @@ class BodyDecoder:
         if not self._zlib.eof:
             raise ContentCodingError("the compressed body is cut short")
         return b"".join(self._decoded)
+
+
+def decoded(body: bytes, value: bytes, most_bytes: int) -> bytes:
+    """Return a body without its coding, decoded in one go: for small ones.
+
+    Args:
+        body: the compressed body.
+        value: its `content-encoding`.
+        most_bytes: decoded bytes above which it is not decoded.
+
+    Raises:
+        ContentCodingError: it is too long, or damaged, or in a coding that is not understood.
+    """
+    coding = understood(value)
+    if not coding:
+        return body
+    decoder = BodyDecoder(body, coding, most_bytes)
+    while (whole := decoder.step()) is None:
+        pass
+    return whole
 
 
 def _deflate_format(body: bytes) -> int:

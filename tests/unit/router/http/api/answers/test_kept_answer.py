@@ -50,14 +50,36 @@ def test_usage_is_read_whatever_the_answers_size(body: dict[str, Any], chunk_byt
     assert _kept(_reads(data, read_bytes), chunked=bool(chunk_bytes)).usage() == RIGHT
 
 
-def test_usage_between_two_long_parts_is_unknown() -> None:
-    """A usage in the middle of a long answer is not kept, and nothing else is taken for it."""
-    fake = {"input": {"usage": {"prompt_tokens": 7}}}
-    body = {"content": [fake, VECTORS], "usage": USAGE, "more": [VECTORS, fake]}
-    answer = _kept(_reads(json.dumps(body).encode(), 65_536))
-    assert answer.usage() == Usage()
+@pytest.mark.parametrize("chunk_bytes", [0, 16_384, 301])
+@pytest.mark.parametrize("read_bytes", [65_536, 9_001])
+def test_usage_between_two_long_parts_is_read(chunk_bytes: int, read_bytes: int) -> None:
+    """A usage in the middle of a long answer is read, nothing else is taken for it, and memory is bounded."""
+    fake = {"input": {"usage": {"prompt_tokens": 7}}, "usage": {"prompt_tokens": 8}}
+    body = {"content": [fake, 'a "usage": {"prompt_tokens": 9} \\', *VECTORS], "usage": USAGE, "more": [*VECTORS, fake]}
+    data = json.dumps(body).encode()
+    if chunk_bytes:
+        data = b"".join(chunk(piece) for piece in _reads(data, chunk_bytes)) + LAST_CHUNK
+    answer = _kept(_reads(data, read_bytes), chunked=bool(chunk_bytes))
+    assert answer.usage() == RIGHT
     assert answer.whole() is None
     assert len(answer.tail()) <= FOLD_BYTES + 65_536
+    del body["usage"]
+    assert _kept(_reads(json.dumps(body).encode(), read_bytes)).usage() == Usage()
+
+
+def test_a_byte_order_mark_is_no_part_of_an_answer() -> None:
+    """Some servers write one before JSON; before a stream, the standard allows it."""
+    mark = b"\xef\xbb\xbf"
+    assert _kept([mark + json.dumps({"usage": USAGE}).encode()]).usage() == RIGHT
+    assert _kept([mark + b"data: %s\n\n" % json.dumps({"usage": USAGE}).encode()], streamed=True).usage() == RIGHT
+    assert _kept([b"\n\n  " + json.dumps({"usage": USAGE}).encode()]).usage() == RIGHT
+
+
+def test_events_are_read_whatever_they_are_called() -> None:
+    """A stream of events is one under another content type, too."""
+    events = b'data: {"choices":[]}\n\ndata: %s\n\ndata: [DONE]\n\n' % json.dumps({"usage": USAGE}).encode()
+    assert _kept([events]).usage() == RIGHT
+    assert _kept([chunk(events) + LAST_CHUNK], chunked=True).usage() == RIGHT
 
 
 def _event(name: str, **fields: object) -> bytes:
@@ -112,6 +134,31 @@ def test_a_stream_of_responses_is_counted(text: str) -> None:
         LAST_CHUNK,
     ]
     assert _kept(reads, chunked=True, streamed=True).usage() == Usage(2000, 1980, 5)
+
+
+@pytest.mark.parametrize("chunk_bytes", [0, 300, 16_384])
+@pytest.mark.parametrize("long", ["before", "after", "both"])
+def test_usage_in_a_long_event_is_read(long: str, chunk_bytes: int) -> None:
+    """The last event of a response holds all of it: its usage may stand anywhere, and long parts on both sides."""
+    usage = {"input_tokens": 2000, "input_tokens_details": {"cached_tokens": 1980}, "output_tokens": 5}
+    fakes = [{"arguments": {"usage": {"input_tokens": 1}}}, 'say "usage": {"input_tokens": 2}, '] * 4_000
+    before = {"output": fakes} if long != "after" else {}
+    after = {"input_messages": fakes} if long != "before" else {}
+    last = {"type": "response.completed", "response": {**before, "usage": usage, **after}}
+    stream = b'data: {"response":{"usage":null}}\n\n' + b"data: %s\n\n" % json.dumps(last).encode()
+    if chunk_bytes:
+        stream = b"".join(chunk(piece) for piece in _reads(stream, chunk_bytes)) + LAST_CHUNK
+    answer = _kept(_reads(stream, 700), chunked=bool(chunk_bytes), streamed=True)
+    assert answer._cut is not None
+    assert answer.usage() == Usage(2000, 1980, 5)
+
+
+def test_usage_that_a_stream_told_long_ago_is_read() -> None:
+    """Some servers tell it once, early; what follows says `null`."""
+    null = chunk(b'data: {"choices":[{"delta":{"content":"a"}}],"usage":null}\n\n')
+    told = chunk(b"data: %s\n\n" % json.dumps({"choices": [], "usage": USAGE}).encode())
+    assert _kept([*[null] * 3, told, *[null] * 3_000], chunked=True, streamed=True).usage() == RIGHT
+    assert _kept([*[null] * 3_000, told, *[null] * 3_000], chunked=True, streamed=True).usage() == RIGHT
 
 
 def test_memory_is_bounded() -> None:

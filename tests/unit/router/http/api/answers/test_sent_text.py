@@ -151,3 +151,21 @@ def test_the_last_usage_outlives_a_fold() -> None:
 def test_an_engine_gives_up_by_a_servers_error_alone(event: bytes, right: bool) -> None:  # noqa: FBT001 - parametrized
     """Integers of at least 500 and `abort` are the engine's; other errors are the request's and would come again."""
     assert gives_up(event) is right
+
+
+def test_the_tokens_of_several_choices_add_up() -> None:
+    """An engine that tells its usage with each event tells each choice's own; the last event has the whole."""
+    pieces = [
+        chunk(b"data: %s\n\n" % json.dumps({"choices": [{"index": n % 3, "delta": {}}], "usage": _told(n)}).encode())
+        for n in (4, 5, 6, 7)
+    ]
+    whole = chunk(b"data: %s\n\n" % json.dumps({"choices": [], "usage": _told(21)}).encode())
+    for fold in (False, True):
+        sent = SentText()
+        for piece in pieces:
+            sent.keep(piece)
+        if fold:
+            sent.fold()
+        assert sent.usage_about() == Usage(10, None, 7 + 5 + 6)
+        sent.keep(whole)
+        assert sent.usage() == Usage(10, None, 21)

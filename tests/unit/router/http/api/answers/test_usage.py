@@ -1,14 +1,12 @@
 """Each API's `usage` means the same counts, and nothing else in an answer is taken for it."""
 
 import json
-from functools import partial
-from typing import Any
 
 import msgspec
 import pytest
 
 from router.estimator.expectation import Usage
-from router.http.api.answers.usage import counted, first_usage, last_usage, last_usage_of_stream, usage_in, usage_of
+from router.http.api.answers.usage import counted, last_usage_of_stream, usage_in, usage_of
 from router.http.wire.chunked import chunk
 
 OF_CHAT = {"prompt_tokens": 2000, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 1980}}
@@ -53,32 +51,10 @@ def test_only_the_answers_own_usage_is_read() -> None:
     assert usage_in(json.dumps({"content": [tool]}).encode()) is None
     assert usage_in(json.dumps({"type": "response.completed", "response": {"usage": OF_CHAT}}).encode()) == OF_CHAT
     assert usage_in(json.dumps({"message": {"usage": OF_CHAT}, "type": "message_start"}).encode()) == OF_CHAT
+    assert usage_in(json.dumps({"choices": [], "usage": None, "x_groq": {"usage": OF_CHAT}}).encode()) == OF_CHAT
+    assert usage_in(json.dumps({"choices": [], "delta": {"usage": OF_CHAT}}).encode()) is None
     for broken in (b"", b"{", b"[]", b'{"usage":{x}}', b'{"usage":7}', b'{"usage":null}', b'{"message":"usage"}'):
         assert usage_in(broken) is None
-
-
-def _cut(fields: dict[str, Any]) -> bytes:
-    """Return the second half of a JSON body."""
-    body = json.dumps(fields).encode()
-    return body[len(body) // 2 :]
-
-
-def test_the_end_of_a_long_answer_is_enough() -> None:
-    """Its usage is found behind long content, before fields that follow, and only at the answer's own level."""
-    content = "x" * 500
-    tool = {"input": {"usage": {"prompt_tokens": 99_999}}}
-    assert last_usage(_cut({"choices": content, "usage": OF_CHAT, "after": [{"a": 1}]})) == OF_CHAT
-    assert last_usage(_cut({"choices": content, "usage": OF_CHAT, "tools": [tool]})) == OF_CHAT
-    assert last_usage(_cut({"choices": content, "tools": [tool]})) is None
-
-
-def test_the_start_of_a_long_answer_is_enough() -> None:
-    """A usage that stands before long content is found there, and only at the answer's own level."""
-    tool = {"input": {"usage": {"prompt_tokens": 99_999}}}
-    body = json.dumps({"tool": tool, "usage": OF_CHAT, "data": ["x" * 500]}).encode()
-    assert first_usage(body[: len(body) // 2]) == OF_CHAT
-    body = json.dumps({"tool": tool, "data": ["x" * 500]}).encode()
-    assert first_usage(body[: len(body) // 2]) is None
 
 
 def test_the_last_usage_of_a_stream_counts() -> None:
@@ -91,8 +67,8 @@ def test_the_last_usage_of_a_stream_counts() -> None:
             f"data: [DONE]{end}",
         ]
         stream = b"".join(chunk(event.encode()) for event in events)
-        assert last_usage_of_stream(stream, depth=1) == OF_CHAT
-        assert last_usage_of_stream("".join(events).encode(), depth=1) == OF_CHAT
+        assert last_usage_of_stream(stream) == OF_CHAT
+        assert last_usage_of_stream("".join(events).encode()) == OF_CHAT
 
 
 @pytest.mark.parametrize("extension", [b"", b";x=1"])
@@ -101,12 +77,10 @@ def test_chunks_may_cut_anything(size: int, extension: bytes) -> None:
     """Proxies cut a body where their buffers end: also within the key, and at each of its letters for some size."""
     events = [{"choices": [1], "usage": {"prompt_tokens": 1}}, {"choices": [], "usage": OF_CHAT}]
     stream = b"".join(b"data: %s\n\n" % msgspec.json.encode(event) for event in events) + b"data: [DONE]\n\n"
-    body = msgspec.json.encode({"data": "x" * 500, "usage": OF_CHAT})
     for shift in range(size):
-        for text, read in ((stream, partial(last_usage_of_stream, depth=1)), (body, last_usage)):
-            pieces = [text[:shift], *(text[at : at + size] for at in range(shift, len(text), size))]
-            framed = b"".join(b"%x%s\r\n%s\r\n" % (len(piece), extension, piece) for piece in pieces if piece)
-            assert read(framed + b"0\r\n\r\n") == OF_CHAT
+        pieces = [stream[:shift], *(stream[at : at + size] for at in range(shift, len(stream), size))]
+        framed = b"".join(b"%x%s\r\n%s\r\n" % (len(piece), extension, piece) for piece in pieces if piece)
+        assert last_usage_of_stream(framed + b"0\r\n\r\n") == OF_CHAT
 
 
 @pytest.mark.parametrize(
@@ -122,13 +96,13 @@ def test_chunks_may_cut_anything(size: int, extension: bytes) -> None:
 def test_events_may_be_written_in_any_way(event: bytes) -> None:
     """An event's fields come in any order, and its data in several lines (HTML standard, 9.2.6)."""
     stream = chunk(b'data: {"choices":[1],"usage":null}\n\n') + chunk(event) + chunk(b"data: [DONE]\n\n")
-    assert last_usage_of_stream(stream, depth=2) == OF_CHAT
+    assert last_usage_of_stream(stream) == OF_CHAT
 
 
 def test_an_unfinished_usage_is_none() -> None:
     """What is cut off or broken gives no counts."""
     for tail in (b"", b"data: [DONE]", b'"usage":{"prompt_tokens":', b'"usage":{x}', b'"usage"', b'"usage":"x"'):
-        assert last_usage(tail) is None
+        assert last_usage_of_stream(tail) is None
 
 
 @pytest.mark.parametrize(
