@@ -161,7 +161,7 @@ class Front:
         if kind is Body.NONE:
             incoming.query, incoming.url = with_model(incoming.query, model)
         elif kind is Body.JSON:
-            if tenant.cache_salt:
+            if tenant.cache_salt or (tenant.beside_salts and envelope.cache_salt):
                 members["cache_salt"] = salted(tenant.cache_salt, envelope.cache_salt)
             if tenant is not ANONYMOUS and incoming.path == CREATE_RESPONSE.encode():
                 members["request_id"] = new_response_id(tenant.name)

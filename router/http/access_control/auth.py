@@ -16,11 +16,13 @@ class Tenant:
         name: its name in metrics and logs.
         models: names of the models it may use; None: all.
         cache_salt: salt of its prompts' hashes: tenants with different salts share no cached prefix. "": no salt.
+        beside_salts: other tenants have a salt, so one that its requests bring must not look like theirs.
     """
 
     name: str
     models: frozenset[str] | None = None
     cache_salt: str = ""
+    beside_salts: bool = False
 
     def may_use(self, model: str) -> bool:
         """Tell whether this tenant may use `model`."""
@@ -76,8 +78,10 @@ class ApiKeys:
 def keys_of(tenants: Iterable[TenantSpec]) -> ApiKeys:
     """Return the keys of these tenants; each may have several."""
     by_key = {}
+    tenants = list(tenants)
+    salts = {tenant.cache_salt for tenant in tenants if tenant.cache_salt}
     for tenant in tenants:
         models = frozenset(tenant.models) if tenant.models is not None else None
         for digest in tenant.key_digests:
-            by_key[digest] = Tenant(tenant.name, models, tenant.cache_salt)
+            by_key[digest] = Tenant(tenant.name, models, tenant.cache_salt, bool(salts - {tenant.cache_salt}))
     return ApiKeys(by_key)

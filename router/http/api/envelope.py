@@ -104,8 +104,17 @@ _counting = msgspec.json.Decoder(_ModelOnly, dec_hook=_count)
 
 
 def salted(salt: str, given: str | None) -> str:
-    """Return the cache salt of a tenant's request: the tenant's own, and after it the client's, if it gave one."""
-    return f"{salt}:{given}" if given else salt
+    """Return the cache salt of a tenant's request: the tenant's own, a colon, and the client's, if it gave one.
+
+    What stands before the first colon is the tenant's: a colon within it is written as in URLs. So no two pairs have
+    the same salt, and nothing that a client gives looks like the salt of another tenant.
+
+    Args:
+        salt: the tenant's; "": it has none.
+        given: the client's.
+    """
+    own = salt.replace("%", "%25").replace(":", "%3A")
+    return f"{own}:{given}" if given else own
 
 
 def with_members(body: bytes, members: Mapping[str, object]) -> bytes:

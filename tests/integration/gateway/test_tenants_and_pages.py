@@ -195,3 +195,27 @@ async def test_a_tenants_salt_reaches_the_engine_and_divides_prefixes() -> None:
             )
         assert [count > 1000 for count in matched] == [False, True, False, False]
         assert [json.loads(seen.body)["cache_salt"] for seen in replica.received] == ["a", "a", "b", "b:mine"]
+
+
+async def test_no_request_can_bring_the_salt_of_another_tenant() -> None:
+    """A tenant without a salt cannot imitate one that has one, nor see what its prompts have left in the cache."""
+    names = {"a": "a", "b": "b", "free": ""}
+    tenants = [
+        {"name": name, "key_sha256": sha256(f"sk-{name}".encode()).hexdigest(), "cache_salt": salt}
+        for name, salt in names.items()
+    ]
+    model = ModelSpec(name="m", engine="sim", policy="expected_ttft")
+    body = {"model": "m", "messages": [{"role": "user", "content": "the same words " * 100}]}
+    asked = [("a", None), ("free", "a"), ("a", "b:c"), ("free", "a:b:c"), ("b", "a"), ("free", "b:a"), ("free", None)]
+    async with (
+        ScriptedReplica(_ok) as replica,
+        running_gateway([replica.port], models=[model], tenants=tenants) as gateway,
+    ):
+        for name, salt in asked:
+            own = {"cache_salt": salt} if salt is not None else {}
+            headers = f"authorization: Bearer sk-{name}\r\nx-rackserve-explain: 1\r\n".encode()
+            answer = await ask(gateway.port, request(json.dumps(body | own).encode(), headers=headers))
+            assert answer[1]["x-rackserve-matched-chars"] == "0", (name, salt)
+        salts = [json.loads(seen.body).get("cache_salt") for seen in replica.received]
+        assert len(set(salts)) == len(asked)
+        assert salts == ["a", ":a", "a:b:c", ":a:b:c", "b:a", ":b:a", None]

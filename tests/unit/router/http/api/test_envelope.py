@@ -9,6 +9,7 @@ from router.http.api.envelope import (
     EnvelopeError,
     check_model_is_named_once,
     read_json,
+    salted,
     with_members,
 )
 
@@ -85,3 +86,11 @@ def test_members_are_added_to_any_object(body: bytes) -> None:
     """The added members count, and the others stay."""
     added = json.loads(with_members(body, {"cache_salt": "a:b", "model": 'm"é'}))
     assert added == {**json.loads(body), "cache_salt": "a:b", "model": 'm"é'}
+
+
+def test_salts_of_different_pairs_differ() -> None:
+    """What a tenant and its clients give is never taken for what another tenant and its clients give."""
+    parts = ["", "a", "b", "c", ":", "a:", ":a", "a:b", "b:c", "a%3Ab", "a%", "%3A"]
+    pairs = [(salt, given) for salt in parts for given in (None, *parts[1:]) if salt or given]
+    assert len({salted(*pair) for pair in pairs}) == len(pairs)
+    assert [salted("acme", None), salted("acme", ""), salted("acme", "x:y")] == ["acme", "acme", "acme:x:y"]
