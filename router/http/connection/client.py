@@ -43,6 +43,10 @@ class Answering(Protocol):
         """Go on producing bytes."""
         ...
 
+    def probe_client(self) -> None:
+        """Write something that means nothing, if that is possible now: it shows whether the client is there."""
+        ...
+
     def client_sent(self, data: bytes) -> bool:
         """Take bytes that came after the request; return False to leave them until the answer has ended."""
         ...

@@ -10,10 +10,11 @@ from router.http.access_control.cors import Cors
 from router.http.api.errors import error_body
 from router.http.connection.client import Answering, Client
 from router.http.connection.decoding import Decoding
+from router.http.connection.half_closed import HalfClosed, may_be_half_closed
 from router.http.data_plane.data_plane import TICK_S, DataPlane
 from router.http.wire.request.incoming import EncodedRequest, IncomingRequest, RefusedRequest
 from router.http.wire.request.request_parser import Phase, RequestParser
-from router.http.wire.responses import response
+from router.http.wire.responses import CONTINUE, response
 from router.outcome import HTTP_STATUS, Outcome
 
 _log: Final = structlog.get_logger("rackserve.gateway")
@@ -30,7 +31,6 @@ LINGER_S: Final = 2.0
 """Seconds after an early refusal in which the client's further bytes are read and dropped. Closing at once would reset
 the connection, and the client could lose the answer."""
 FAILED_INSIDE: Final = "the gateway failed; it has logged why"
-CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Handler(Protocol):
@@ -94,6 +94,7 @@ class ClientConnection:
         "_answering",
         "_connections",
         "_cors",
+        "_half_closed",
         "_handler",
         "_held",
         "_is_lingering",
@@ -119,6 +120,7 @@ class ClientConnection:
         self._requests = RequestParser(plane.spec, plane.read_headers)
         self._answering: Answering | None = None
         self._serving = False
+        self._half_closed: HalfClosed | None = None
         self._held = b""
         self._is_lingering = False
         self._lingered = 0
@@ -145,8 +147,18 @@ class ClientConnection:
         if answering is not None:
             answering.client_left()
 
-    def eof_received(self) -> None:
-        """Have the transport close the connection, as the client sends nothing more."""
+    def eof_received(self) -> bool:
+        """Note that the client sends nothing more; return whether the connection stays open for answers."""
+        if not self._is_owed or self._requests.after_upgrade is not None or not may_be_half_closed(self.transport):
+            return False
+        if self._half_closed is None:
+            self._half_closed = HalfClosed(self.transport)
+        return True
+
+    @property
+    def _is_owed(self) -> bool:
+        """Whether a request has been read that is not answered, or something that may be one."""
+        return self._answering is not None or bool(self._requests.queue) or bool(self._held)
 
     def data_received(self, data: bytes) -> None:
         """Parse the client's next bytes, hold them while an answer is running, or drop them after a refusal."""
@@ -256,6 +268,8 @@ class ClientConnection:
             self.data_received(held)
         elif self._requests.wants_continue:
             self._let_body_come()
+        if self._half_closed is not None and not self._is_owed:
+            self.transport.close()
 
     def _let_body_come(self) -> None:
         """Tell a client that waits for it to send its body, once the requests before that one have been answered."""
@@ -292,7 +306,10 @@ class ClientConnection:
 
     def tick(self) -> None:
         """Enforce this connection's time limits; called every `TICK_S`."""
-        if not self.writable or self.transport.is_closing():
+        answering, half_closed = self._answering, self._half_closed
+        if half_closed is not None and answering is not None and half_closed.has_left(answering):
+            self.transport.abort()
+        elif not self.writable or self.transport.is_closing():
             self._tick_stalled()
         elif self._answering is not None:
             self._answering.tick()

@@ -60,6 +60,9 @@ class Decoding:
     def client_caught_up(self) -> None:
         """Do nothing: no bytes are produced."""
 
+    def probe_client(self) -> None:
+        """Do nothing: the body is decoded soon."""
+
     def client_sent(self, data: bytes) -> bool:
         """Leave the bytes until the request has been answered."""
         del data

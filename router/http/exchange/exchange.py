@@ -16,6 +16,7 @@ from router.http.connection.client import Client
 from router.http.data_plane.access_log import AccessEntry, peer_of
 from router.http.data_plane.data_plane import TICK_S, DataPlane
 from router.http.data_plane.response_owners import ResponseOwner
+from router.http.exchange.client_probe import probe_client
 from router.http.exchange.early_answer import STREAMED_PATHS
 from router.http.exchange.failover import Failover
 from router.http.exchange.relayed_answer import RelayedAnswer
@@ -229,6 +230,12 @@ class Exchange(Failover):
         if self.upstream is not None:
             self.upstream.resume()
 
+    def probe_client(self) -> None:
+        """Write something that means nothing, unless the answer's bytes flow."""
+        attempt = None if self._ended else self._ticket.attempt
+        if attempt is None or attempt.record.ttft_s is None:
+            probe_client(self._client.transport, self._incoming, self.answer)
+
     def client_sent(self, data: bytes) -> bool:
         """Leave the bytes to the connection: they are the client's next request."""
         del data
@@ -311,11 +318,8 @@ class Exchange(Failover):
     ) -> None:
         """Give back the request's reservations and count its outcome; called exactly once.
 
-        Args:
-            outcome: how it ended.
-            usage: the tokens that the answer reported.
-            is_whole: the replica's answer is complete, so it is learned from.
-            added: the chunks that the answer adds to the prompt's chain; None: none, or it was not read.
+        `usage` is what the answer reported. With `is_whole` the replica's answer is complete, so it is learned from;
+        `added` are the chunks that it adds to the prompt's chain (None: none, or it was not read).
         """
         self._ended = True
         if self._first_leg is not None:

@@ -1,6 +1,10 @@
 """Whole responses, for the answers that the gateway gives itself."""
 
 from http import HTTPStatus
+from typing import Final
+
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+"""An interim answer, which says that the real one is still to come (RFC 9110, section 15.2.1)."""
 
 
 def connection_lines(*, keep_alive: bool, http_1_0: bool) -> bytes:
