@@ -33,6 +33,7 @@ test: setup check check-interpreted ## What every change must pass
 
 test-all: setup check check-interpreted ## Every test, the long ones too, and properties on new examples
 	@.setup/prometheus
+	@.setup/nixl
 	@seed=$${SEED:-$$RANDOM$$RANDOM}; echo "Properties on new examples: make test-all SEED=$$seed draws the same again"; \
 	HYPOTHESIS_PROFILE=explore $(UNITS) $(DURATIONS)/explore.txt --hypothesis-seed=$$seed tests/property
 	$(APART) $(DURATIONS)/apart.txt -m "not (ray or vllm)" $(BEYOND_UNITS)

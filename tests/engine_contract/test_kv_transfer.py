@@ -18,6 +18,7 @@ from router.replicas.kv_transfer import KvTransfer
 from tests.engine_contract.contract_models import LONG_ANSWER, MAX_TOKENS, SIM, VLLM
 from tests.engine_contract.served_engine import NIXL, ServedEngine, events_of
 from tests.engine_contract.test_kv_events import BLOCK, events_after, prompt_ids
+from tests.engine_contract.test_residency import settled_claims
 from tests.machine_speed import slowness
 
 LEASE_S = 6
@@ -199,8 +200,7 @@ def test_both_replicas_claim_the_prompt(idle_pair: Pair) -> None:
     params = idle_pair.computed("/v1/chat/completions", **body)
     idle_pair.decode.ok("/v1/chat/completions", **body, kv_transfer_params=params)
     for engine in (idle_pair.prefill, idle_pair.decode):
-        time.sleep(0.1)  # events of the cache come a moment later than answers
-        assert params["remote_num_tokens"] - engine.claims("/v1/chat/completions", body)["tokens"] <= BLOCK
+        assert params["remote_num_tokens"] - settled_claims(engine, "/v1/chat/completions", body) <= BLOCK
 
 
 def test_only_what_is_missing_is_fetched(idle_pair: Pair) -> None:
