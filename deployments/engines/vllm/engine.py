@@ -28,7 +28,7 @@ from deployments.engines.token_texts import token_texts
 from deployments.engines.vllm.args import argv, parallel_words
 from deployments.engines.vllm.env import engine_arguments, environment, is_cpu_build
 from deployments.engines.vllm.kv_events import KvEventListener
-from deployments.engines.vllm.kv_transfer import check_nixl, side_channel, transfer_of, uses_nixl
+from deployments.engines.vllm.kv_transfer import check_nixl, side_channel, transfer_of, uses_nixl, wants_checked_params
 from deployments.engines.vllm.load import LoadMeter
 from deployments.engines.vllm.process import FAILURE_FILE
 from deployments.engines.vllm.warm_up import WarmUp
@@ -247,7 +247,7 @@ class VllmEngine:
                 aggregate_engine_logging=engine_args.aggregate_engine_logging,
             )
         self._transfer = transfer_of(config)
-        llm.checks_remote_prompts = self._transfer is not None
+        llm.checks_remote_prompts = wants_checked_params(config)
         llm.on_prompt = self._on_prompt
         if self._listener is not None:
             llm.on_answer = self._hub.emit

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from vllm.config import VllmConfig
 
 CONNECTOR: Final = "NixlConnector"
+PULLS: Final = frozenset({CONNECTOR, "NixlPullConnector"})
+"""Names of the connector with which the engine that decodes reads; with the other, the one that prefills writes."""
 LEASE_S: Final = 30
 """Default seconds that a prompt is kept for an engine that does not fetch it: vLLM's own, written down."""
 INSTALL: Final = "pip install --no-deps nixl==1.5.1 nixl-cu12==1.5.1"
@@ -84,7 +86,7 @@ def side_channel(host: str, data_ranks: int, *, cpu: bool) -> dict[str, str]:
 
 
 def transfer_of(config: "VllmConfig") -> KvTransfer | None:
-    """Return what an engine can send and receive; None: it has no connector that reaches other replicas.
+    """Return what an engine can send and receive; None: it has no connector by which gateways can have prompts fetched.
 
     Two engines fit if vLLM's own check at their first contact finds the same (`compute_nixl_compatibility_hash`).
     """
@@ -92,7 +94,7 @@ def transfer_of(config: "VllmConfig") -> KvTransfer | None:
     from vllm.utils.torch_utils import get_kv_cache_torch_dtype  # noqa: PLC0415
 
     transfer, model, cache = config.kv_transfer_config, config.model_config, config.cache_config
-    if transfer is None or not uses_nixl({"kv_connector": transfer.kv_connector}):
+    if transfer is None or transfer.kv_connector not in PULLS:
         return None
     layers, heads, head_size = (
         model.get_total_num_hidden_layers(),
@@ -102,7 +104,7 @@ def transfer_of(config: "VllmConfig") -> KvTransfer | None:
     dtype = get_kv_cache_torch_dtype(cache.cache_dtype, model.dtype)
     values = layers * heads * head_size * (1 if model.use_mla else 2)
     return KvTransfer(
-        connector=str(transfer.kv_connector),
+        connector=CONNECTOR,
         sends=transfer.is_kv_producer,
         receives=transfer.is_kv_consumer,
         block_tokens=cache.block_size,
@@ -110,6 +112,19 @@ def transfer_of(config: "VllmConfig") -> KvTransfer | None:
         f"vLLM {__version__}",
         bytes_per_token=values * dtype.itemsize,
         lease_s=float(transfer.get_from_extra_config("kv_lease_duration", LEASE_S)),
+    )
+
+
+def wants_checked_params(config: "VllmConfig") -> bool:
+    """Return whether requests' `kv_transfer_params` are to be checked before the connector has them.
+
+    Where decoders hand blocks back to prefillers too (`bidirectional_kv_xfer`), other params are right.
+    """
+    transfer = config.kv_transfer_config
+    return (
+        transfer is not None
+        and transfer.kv_connector in PULLS
+        and not transfer.get_from_extra_config("bidirectional_kv_xfer", default=False)
     )
 
 
