@@ -1,27 +1,27 @@
 """Makes the engine that a model's spec asks for."""
 
 from cluster.spec.cluster_spec import ModelSpec
-from cluster.spec.role import Role
+from cluster.spec.kv_duties import NO_DUTIES, KvDuties
 from deployments.engines.interface import Engine, GangPlace
 
 # ruff: noqa: PLC0415 - imports only the engine that is asked for
 
 
 def engine_for(
-    model: ModelSpec, place: GangPlace | None = None, *, role: Role = Role.BOTH, host: str = "127.0.0.1"
+    model: ModelSpec, place: GangPlace | None = None, *, duties: KvDuties = NO_DUTIES, host: str = "127.0.0.1"
 ) -> Engine:
     """Return the engine that `model` asks for, not yet started.
 
     Args:
         model: what to serve.
         place: where the replica's gang is; None: the engine runs on this machine.
-        role: what it does of a request.
+        duties: which KV blocks it passes on to replicas of other pools, or fetches from them.
         host: the address of this machine, as engines on other machines reach it.
     """
     if model.engine == "sim":
         from deployments.engines.sim.engine import SimEngine
 
-        return SimEngine(model, role, host)
+        return SimEngine(model, duties, host)
     from deployments.engines.vllm.engine import VllmEngine
 
-    return VllmEngine(model, place, role, host)
+    return VllmEngine(model, place, duties, host)

@@ -17,6 +17,7 @@ import uvicorn
 
 from cluster.errors import EngineDeadError
 from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.kv_duties import NO_DUTIES, KvDuties
 from cluster.spec.role import Role
 from deployments.engines.interface import Engine, KvEvent, Receive, Scope, Send
 from deployments.replica.engine_registry import engine_for
@@ -120,7 +121,7 @@ async def _body_of(receive: Receive) -> bytes:
 async def main() -> None:
     """Start the engine and serve until the process is ended."""
     model = ModelSpec.model_validate_json(sys.argv[1])
-    engine = engine_for(model, role=Role(sys.argv[2]) if len(sys.argv) > 2 else Role.BOTH)
+    engine = engine_for(model, duties=KvDuties.of(Role(sys.argv[2])) if len(sys.argv) > 2 else NO_DUTIES)
     watched = Watched(engine)
     await engine.start()
     watched.follow_residency(model.name)

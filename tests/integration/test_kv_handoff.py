@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.kv_duties import KvDuties
 from cluster.spec.role import Role
 from deployments.replica.engine_registry import engine_for
 from deployments.replica.partners import why_unfit
@@ -28,7 +29,9 @@ def model(**sim: object) -> ModelSpec:
 @asynccontextmanager
 async def replica(role: Role, spec: ModelSpec) -> AsyncIterator[tuple[ReplicaServer, Endpoint]]:
     """Start a replica; yield it with its row."""
-    server = ReplicaServer(spec, engine_for(spec, role=role), replica_id=role, host="127.0.0.1", credential=CREDENTIAL)
+    server = ReplicaServer(
+        spec, engine_for(spec, duties=KvDuties.of(role)), replica_id=role, host="127.0.0.1", credential=CREDENTIAL
+    )
     try:
         yield server, await server.start()
     finally:

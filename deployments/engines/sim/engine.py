@@ -4,7 +4,7 @@ import asyncio
 
 from cluster.errors import EngineDeadError, EngineStartError
 from cluster.spec.cluster_spec import ModelSpec
-from cluster.spec.role import Role
+from cluster.spec.kv_duties import NO_DUTIES, KvDuties
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AsgiApp, EngineStats
 from deployments.engines.sim.app import SimApp
@@ -22,16 +22,16 @@ class SimEngine:
 
     Args:
         model: what to serve.
-        role: what it does of a request; one that only prefills or decodes passes KV blocks from and to others.
+        duties: which KV blocks it passes on.
         host: the address of this machine, as other engines reach it.
     """
 
-    def __init__(self, model: ModelSpec, role: Role = Role.BOTH, host: str = "127.0.0.1") -> None:
+    def __init__(self, model: ModelSpec, duties: KvDuties = NO_DUTIES, host: str = "127.0.0.1") -> None:
         self._model = model
-        self._role = role
+        self._duties = duties
         self._kv_events = KvEventHub(model.sim.block_tokens)
         self._core = SimCore(model.sim, self._kv_events)
-        self._exchange = None if role is Role.BOTH else KvExchange(self._core, host)
+        self._exchange = KvExchange(self._core, host) if duties else None
         self._spans = app_spans("rackserve-sim-engine", "llm_request")
         app = SimApp(self._core, model, self._exchange)
         self._app: AsgiApp = self._spans.around(app) if self._spans is not None else app
@@ -54,8 +54,8 @@ class SimEngine:
         spec = self._model.sim
         return KvTransfer(
             connector=CONNECTOR,
-            sends=self._role is Role.PREFILL,
-            receives=self._role is Role.DECODE,
+            sends=self._duties.sends,
+            receives=self._duties.receives,
             block_tokens=spec.block_tokens,
             layout=f"{self._model.source or self._model.name}, {spec.chars_per_token:g} characters a token",
             bytes_per_token=spec.kv_bytes_per_token,

@@ -20,7 +20,7 @@ import structlog
 
 from cluster.errors import EngineDeadError, EngineStartError, ModelSourceError, RackServeError
 from cluster.spec.cluster_spec import ModelSpec
-from cluster.spec.role import Role
+from cluster.spec.kv_duties import NO_DUTIES, KvDuties
 from deployments.engines.engine_folder import EngineFolder, remove_abandoned
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AsgiApp, EngineStats, GangPlace, PromptSeen
@@ -57,16 +57,16 @@ class VllmEngine:
     Args:
         model: what to serve.
         place: where the replica's gang is; None: the engine runs on this machine.
-        role: what it does of a request; one that only prefills or decodes passes KV blocks from and to others.
+        duties: which KV blocks it passes on.
         host: the address of this machine, as other engines reach it.
     """
 
     def __init__(
-        self, model: ModelSpec, place: GangPlace | None = None, role: Role = Role.BOTH, host: str = "127.0.0.1"
+        self, model: ModelSpec, place: GangPlace | None = None, duties: KvDuties = NO_DUTIES, host: str = "127.0.0.1"
     ) -> None:
         self._model = model
         self._place = place
-        self._role = role
+        self._duties = duties
         self._host = host
         self._transfer: KvTransfer | None = None
         self._hub = KvEventHub()
@@ -199,7 +199,9 @@ class VllmEngine:
         Raises:
             EngineStartError: the connector's package is not installed, or no port is free.
         """
-        if not uses_nixl(engine_arguments(self._model, os.environ, cpu=cpu, role=self._role).get("kv_transfer_config")):
+        if not uses_nixl(
+            engine_arguments(self._model, os.environ, cpu=cpu, duties=self._duties).get("kv_transfer_config")
+        ):
             return {}
         check_nixl()
         return side_channel(self._host, self._model.parallel.data, cpu=cpu)
@@ -270,7 +272,7 @@ class VllmEngine:
 
         parser = make_arg_parser(EngineArgParser())
         actions = parser._actions  # noqa: SLF001 - argparse has no public list of its arguments
-        words = argv(engine_arguments(self._model, os.environ, cpu=cpu, role=self._role), actions)
+        words = argv(engine_arguments(self._model, os.environ, cpu=cpu, duties=self._duties), actions)
         words += [f"--model={source}", f"--served-model-name={self._model.name}"]
         words += parallel_words(self._model.parallel, self._place.address if self._place is not None else "")
         if self._listener is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.spec.cluster_spec import ModelSpec
-from cluster.spec.role import Role
+from cluster.spec.kv_duties import NO_DUTIES, KvDuties
 from deployments.engines.vllm.kv_transfer import connector_config
 from deployments.tracing.exporter import PROTOCOL, configured_target
 
@@ -49,7 +49,9 @@ def environment(model: ModelSpec, source: str, *, cpu: bool) -> dict[str, str]:
     return found | model.env
 
 
-def engine_arguments(model: ModelSpec, env: Mapping[str, str], *, cpu: bool, role: Role = Role.BOTH) -> dict[str, Any]:
+def engine_arguments(
+    model: ModelSpec, env: Mapping[str, str], *, cpu: bool, duties: KvDuties = NO_DUTIES
+) -> dict[str, Any]:
     """Return `model.engine_args` with underscores in names, plus defaults for arguments that it does not set.
 
     The defaults on a CPU are blocks of 32 tokens (vLLM's 128 cache no shorter prompt), a KV cache of `KV_CACHE_BYTES`
@@ -61,7 +63,7 @@ def engine_arguments(model: ModelSpec, env: Mapping[str, str], *, cpu: bool, rol
         model: the model to serve.
         env: the environment variables.
         cpu: vLLM is built for CPUs.
-        role: what the engine does of a request.
+        duties: which KV blocks the engine passes on.
     """
     asked = {key.replace("-", "_"): value for key, value in model.engine_args.items()}
     found: dict[str, Any] = {"enable_prompt_tokens_details": True}
@@ -76,5 +78,5 @@ def engine_arguments(model: ModelSpec, env: Mapping[str, str], *, cpu: bool, rol
         sized = {"kv_cache_memory_bytes", "gpu_memory_utilization"} & asked.keys()
         if not sized and not env.get("VLLM_CPU_KVCACHE_SPACE"):
             found["kv_cache_memory_bytes"] = KV_CACHE_BYTES
-    connector = connector_config(role, asked.get("kv_transfer_config"))
+    connector = connector_config(duties, asked.get("kv_transfer_config"))
     return found | asked | ({} if connector is None else {"kv_transfer_config": connector})

@@ -1,4 +1,4 @@
-"""What a role means to vLLM: its KV connector, the connector's environment, and what a replica says of itself.
+"""What passing KV blocks on means to vLLM: its connector, the environment of that, and what a replica says of itself.
 
 vLLM's `NixlConnector` moves KV blocks: the engine that decodes reads them from the memory of the one that prefilled.
 """
@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from cluster.errors import EngineStartError
-from cluster.spec.role import Role
+from cluster.spec.kv_duties import KvDuties
 from router.replicas.kv_transfer import KvTransfer
 
 if TYPE_CHECKING:
@@ -27,20 +27,21 @@ INSTALL: Final = "pip install --no-deps nixl==1.5.1 nixl-cu12==1.5.1"
 _TRIES: Final = 50
 
 
-def connector_config(role: Role, asked: object) -> object:
-    """Return the argument `kv_transfer_config`: the role's, with everything that the user gives in place of it.
+def connector_config(duties: KvDuties, asked: object) -> object:
+    """Return the argument `kv_transfer_config`: the duties', with everything that the user gives in place of it.
 
     Args:
-        role: what the engine does of a request.
+        duties: which KV blocks the engine passes on.
         asked: the user's `kv_transfer_config`, as YAML gives it; None: there is none.
 
     Returns:
-        A mapping; for `Role.BOTH`, and for an argument of a wrong form, which vLLM's parser refuses, `asked` itself.
+        A mapping; without duties, and for an argument of a wrong form, which vLLM's parser refuses, `asked` itself.
     """
     given = _as_mapping(asked)
-    if role is Role.BOTH or given is None:
+    if not duties or given is None:
         return asked
-    ours: dict[str, Any] = {"kv_role": "kv_producer" if role is Role.PREFILL else "kv_consumer"}
+    both = duties.sends and duties.receives
+    ours: dict[str, Any] = {"kv_role": "kv_both" if both else "kv_producer" if duties.sends else "kv_consumer"}
     if given.get("kv_connector", CONNECTOR) != CONNECTOR:
         return {**ours, **given}
     # Without `recompute` a request fails whose blocks cannot be fetched.
