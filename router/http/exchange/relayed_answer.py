@@ -16,7 +16,7 @@ from router.http.api.answers.resume import (
     may_be_resumed,
     tokens_left,
 )
-from router.http.api.answers.resumed_stream import ResumedStream, UsageAsked, ending
+from router.http.api.answers.resumed_stream import ResumedStream, ending, usage_asked
 from router.http.api.answers.sent_text import SentText
 from router.http.api.answers.server_sent_events import ends_event
 from router.http.api.answers.stream_end import lacks_end
@@ -41,16 +41,6 @@ NOT_BUFFERED: Final = b"x-accel-buffering: no\r\n"
 _SEQUENCE_NUMBER: Final = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
 
 
-_NO_USAGE_ASKED: Final = UsageAsked()
-
-
-def _usage_asked(request: RoutingRequest) -> UsageAsked:
-    """Return the usage that a request asks for; for most of them, which ask for none, nothing is made anew."""
-    if not request.include_usage and not request.continuous_usage:
-        return _NO_USAGE_ASKED
-    return UsageAsked(request.include_usage, request.continuous_usage)
-
-
 class RelayedAnswer:
     """One answer, from its head to its end; it comes from several replicas if one continues another's stream.
 
@@ -66,6 +56,7 @@ class RelayedAnswer:
 
     __slots__ = (
         "_early",
+        "_held_error",
         "_hides_usage",
         "_incoming",
         "_kept",
@@ -85,10 +76,11 @@ class RelayedAnswer:
         self._write: Callable[[bytes], object] = transport.write
         self._incoming = incoming
         self._request = request
-        self._usage_asked = _usage_asked(request)
+        self._usage_asked = usage_asked(request)
         self._hides_usage = False
         self._kept: KeptAnswer | None = None
         self._early: EarlyAnswer | None = None
+        self._held_error: HeldError | None = None
         self._sent: SentText | None = None
         self._passed: PassedStream | None = None
         self._resumed: ResumedStream | None = None
@@ -149,8 +141,9 @@ class RelayedAnswer:
             self._transport.write(b"".join((lines, own_headers, connection)))
             return self._stream_sink(body, gave_up)
         if head.status != OK and is_held(head, self._incoming.path):
-            rest = own_headers + connection
-            self._write = HeldError(self._transport.write, head, lines, rest, self._request.request_id).write
+            rest, request_id = own_headers + connection, self._request.request_id
+            held = self._held_error = HeldError(self._transport.write, self._write, head, lines, rest, request_id)
+            self._write = held.write
             self._write(body)
         elif self._incoming.http_1_0:
             self._transport.write(b"".join((lines, own_headers, connection)))
@@ -225,6 +218,8 @@ class RelayedAnswer:
         elif self._passed is not None:
             self._passed.flush()
             self._passed = None  # it refers to the exchange, and that to this answer
+        elif self._held_error is not None:
+            self._held_error.end()
         if self._early is not None and self.head is not None:
             self._early.complete(self.head)
 
@@ -239,6 +234,8 @@ class RelayedAnswer:
         head = self.head
         if head is None:
             return
+        if self._held_error is not None:
+            self._held_error.pass_on()
         if self._early is not None and self._early.holds_error:
             self._early.refuse(outcome, message)
             return

@@ -174,21 +174,32 @@ OPENAI = {"error": {"message": "max_tokens is too large", "type": "BadRequestErr
 ANTHROPIC = {"type": "error", "error": {"type": "not_found_error", "message": "no such model"}}
 
 
-def _refusing(status: int, body: bytes, *, head_first: bool) -> Script:
+FRAMINGS = ["length", "chunked", "close"]
+
+
+def _refusing(status: int, body: bytes, *, head_first: bool, framing: str = "length") -> Script:
     """Return a script that refuses; the body comes with the head, or in two pieces after it."""
+    how = {"length": b"content-length: %d\r\n" % len(body), "chunked": b"transfer-encoding: chunked\r\n", "close": b""}
+
+    def framed(piece: bytes) -> bytes:
+        return chunk(piece) if framing == "chunked" and piece else piece
 
     async def script(_: Received, writer: asyncio.StreamWriter) -> None:
-        head = b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\nx-own: 1\r\ncontent-length: %d\r\n\r\n"
-        writer.write(head % (status, len(body)) + (b"" if head_first else body))
+        head = b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\nx-own: 1\r\n%s\r\n" % (status, how[framing])
+        end = LAST_CHUNK if framing == "chunked" else b""
+        writer.write(head + (b"" if head_first else framed(body) + end))
         if head_first:
-            for piece in (body[:9], body[9:]):
+            for piece in (framed(body[:9]), framed(body[9:]) + end):
                 await writer.drain()
                 await asyncio.sleep(0.02)
                 writer.write(piece)
+        if framing == "close":
+            writer.close()
 
     return script
 
 
+@pytest.mark.parametrize("framing", FRAMINGS)
 @pytest.mark.parametrize("head_first", [False, True])
 @pytest.mark.parametrize(("status", "kind"), [(400, "invalid_request_error"), (404, "not_found_error")])
 @pytest.mark.parametrize("answer", [OPENAI, {"object": "error", **OPENAI["error"]}])
@@ -196,10 +207,11 @@ async def test_a_replicas_error_reaches_clients_of_messages_in_their_shape(
     status: int,
     kind: str,
     answer: dict[str, Any],
+    framing: str,
     head_first: bool,  # noqa: FBT001 - parametrized
 ) -> None:
     """OpenAI's shape becomes Anthropic's, the status and other headers stay, and the connection can be used again."""
-    script = _refusing(status, json.dumps(answer).encode(), head_first=head_first)
+    script = _refusing(status, json.dumps(answer).encode(), head_first=head_first, framing=framing)
     async with ScriptedReplica(script) as replica, running_gateway([replica.port]) as gateway:
         for path in (MESSAGES, f"{MESSAGES}/count_tokens"):
             got, headers, body = await ask(gateway.port, request(b'{"model":"m","messages":[]}', path=path))
@@ -207,17 +219,64 @@ async def test_a_replicas_error_reaches_clients_of_messages_in_their_shape(
             assert (got, headers["x-own"], error["type"]) == (status, "1", "error")
             assert error["error"] == {"type": kind, "message": OPENAI["error"]["message"]}
             assert error["request_id"] == headers["x-request-id"]
-        got, _, body = await ask(gateway.port, request(b'{"model":"m","messages":[]}', path=CHAT))
-        assert (got, json.loads(body)) == (status, answer), "others get it as it is"
+        if framing != "close":
+            got, _, body = await ask(gateway.port, request(b'{"model":"m","messages":[]}', path=CHAT))
+            assert (got, json.loads(body)) == (status, answer), "others get it as it is"
 
 
+@pytest.mark.parametrize("framing", FRAMINGS)
 @pytest.mark.parametrize("body", [json.dumps(ANTHROPIC).encode(), b"<html>no</html>", b'{"detail":"Not Found"}'])
-async def test_errors_of_other_shapes_are_passed_on_as_they_are(body: bytes) -> None:
+async def test_errors_of_other_shapes_are_passed_on_as_they_are(body: bytes, framing: str) -> None:
     """An error that has Anthropic's shape keeps it; what is no error of OpenAI's is not touched."""
-    script = _refusing(404, body, head_first=True)
+    script = _refusing(404, body, head_first=True, framing=framing)
     async with ScriptedReplica(script) as replica, running_gateway([replica.port]) as gateway:
         got = await ask(gateway.port, request(b'{"model":"m","messages":[]}', path=MESSAGES))
         assert (got[0], got[2]) == (404, body)
+
+
+async def _read_to_the_end(port: int, raw: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(raw)
+    async with asyncio.timeout(10):
+        said = await reader.read()
+    writer.close()
+    return said
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.parametrize("long", [False, True])
+async def test_old_clients_of_messages_get_errors_they_can_read(framing: str, *, long: bool) -> None:
+    """HTTP/1.0 has no chunks: a short error comes with its length, one too long to be held without framing."""
+    error = {**OPENAI["error"], "message": "x" * 200_000 if long else "no"}
+    body = json.dumps({"error": error}).encode()
+    script = _refusing(400, body, head_first=True, framing=framing)
+    raw = request(b'{"model":"m","messages":[]}', path=MESSAGES).replace(b"HTTP/1.1", b"HTTP/1.0")
+    async with ScriptedReplica(script) as replica, running_gateway([replica.port]) as gateway:
+        head, _, said = (await _read_to_the_end(gateway.port, raw)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 X\r\n")
+        assert b"transfer-encoding" not in head
+        if long:
+            assert said == body
+        else:
+            assert json.loads(said)["error"] == {"type": "invalid_request_error", "message": "no"}
+            assert b"content-length: %d\r\n" % len(said) in head
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+async def test_an_error_that_breaks_off_is_passed_on_as_far_as_it_came(framing: str) -> None:
+    """Its client sees the status, and that the rest is missing."""
+    how = b"content-length: 9000" if framing == "length" else b"transfer-encoding: chunked"
+    part = b'{"error":{"message":"xxxx'
+
+    async def breaks(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 X\r\n%s\r\n\r\n%s" % (how, b"2000\r\n" if framing == "chunked" else b""))
+        writer.write(part)
+        writer.close()
+
+    async with ScriptedReplica(breaks) as replica, running_gateway([replica.port]) as gateway:
+        said = await _read_to_the_end(gateway.port, request(b'{"model":"m","messages":[]}', path=MESSAGES))
+        assert said.startswith(b"HTTP/1.1 400 X\r\n")
+        assert said.endswith(b"xxxx")
 
 
 async def test_errors_of_the_list_of_models_have_the_shape_that_its_header_asks_for() -> None:

@@ -4,7 +4,7 @@ Its events get `id` and `created` of the first stream, and its usage becomes tha
 first replica, and the tokens of both.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -13,6 +13,7 @@ from router.http.api.answers.sent_text import SentText
 from router.http.api.answers.server_sent_events import DONE, EVENT_END, data_of, split_events
 from router.http.api.answers.stream_event import gives_up
 from router.http.wire.chunked import chunk, payload, whole_chunks
+from router.request import RoutingRequest
 
 
 class UsageAsked(NamedTuple):
@@ -25,6 +26,16 @@ class UsageAsked(NamedTuple):
 
     last: bool = False
     each: bool = False
+
+
+_NONE_ASKED: Final = UsageAsked()
+
+
+def usage_asked(request: RoutingRequest) -> UsageAsked:
+    """Return the usage that a request asks for; for most of them, which ask for none, nothing is made anew."""
+    if not request.include_usage and not request.continuous_usage:
+        return _NONE_ASKED
+    return UsageAsked(request.include_usage, request.continuous_usage)
 
 
 class ResumedStream:
