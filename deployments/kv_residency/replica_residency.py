@@ -21,6 +21,7 @@ from deployments.kv_residency.prompt_block_map import PromptBlockMap
 from deployments.kv_residency.request_bodies import CURRENT_BODY
 from deployments.kv_residency.residency_log import ResidencyLog
 from router.prompt.chunk_chain import ChunkChain, ChunkHasher
+from router.prompt.invocations import INVOCATIONS, invoked_path
 
 GATHER_S: Final = 0.01
 """Time after a first change during which further changes join its delta: one prompt's blocks come in several events."""
@@ -101,9 +102,11 @@ class ReplicaResidency:
             self._timer = self._loop.call_later(wait_s, self._flush)
 
     def _prompt_seen(self, event: PromptSeen) -> None:
-        body = CURRENT_BODY.get()
-        if body is not None and body.pieces:
-            self._prompt_block_map.prompt(event, body.path, body.take())
+        request = CURRENT_BODY.get()
+        if request is not None and request.pieces:
+            body = request.take()
+            path = invoked_path(body) if request.path == INVOCATIONS else request.path
+            self._prompt_block_map.prompt(event, path, body)
 
     def _stored(self, event: BlockStored) -> None:
         for key in self._blocks.stored(event):

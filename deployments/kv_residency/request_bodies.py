@@ -7,8 +7,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from deployments.engines.interface import AsgiApp, Receive, Scope, Send
+from router.prompt.invocations import INVOCATIONS
 
-PROMPT_PATHS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"})
+PROMPT_PATHS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses", INVOCATIONS})
 """Paths of requests with a prompt whose KV blocks are cached."""
 
 

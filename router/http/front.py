@@ -1,6 +1,7 @@
 """Decides what happens to a request on the apps' port: a page or list, a refusal, or an exchange with a replica."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from router.http.access_control.auth import ANONYMOUS, Tenant
 from router.http.api.asked_answer import includes_usage, is_streamed, most_tokens, tells_usage
@@ -24,8 +25,11 @@ from router.http.pages.model_list import ModelList
 from router.http.pages.pages import READ_ONLY, Pages
 from router.http.wire.request.incoming import IncomingRequest
 from router.outcome import Outcome
+from router.prompt.invocations import INVOCATIONS, invoked_path
 from router.prompt.outline import Outline
 from router.request import RoutingRequest
+
+_INVOCATIONS: Final = INVOCATIONS.encode()
 
 
 class Front:
@@ -68,6 +72,8 @@ class Front:
             return self._about_a_response(client, incoming)
         elif path.startswith(AZURE):
             return self._as_azure(client, incoming)
+        elif path == _INVOCATIONS:
+            return self._invocation(client, incoming)
         elif path == REALTIME:
             return self._realtime(client, incoming)
         else:
@@ -88,6 +94,15 @@ class Front:
             return None
         tenant = self._tenant(client, incoming)
         return self._route(client, incoming, tenant, known.body, target.model) if tenant is not None else None
+
+    def _invocation(self, client: Client, incoming: IncomingRequest) -> Exchange | None:
+        """Handle a request to SageMaker's path: it means what its body is, and is passed on as it came."""
+        if incoming.method != b"POST":
+            self._wrong_method(client, incoming, (b"POST",))
+            return None
+        incoming.path = invoked_path(incoming.body).encode()
+        tenant = self._tenant(client, incoming)
+        return self._route(client, incoming, tenant, Body.JSON) if tenant is not None else None
 
     def _realtime(self, client: Client, incoming: IncomingRequest) -> Exchange | None:
         """Handle a request for a WebSocket, whose query names the model."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from itertools import accumulate
+from typing import Any
 
 import httpx
 import pytest
@@ -296,3 +297,13 @@ def _text(answer: dict[str, object]) -> str:
 
 def _offsets(tokens: list[str]) -> list[int]:
     return list(accumulate(map(len, tokens)))
+
+
+def test_sagemakers_path_is_the_api_that_the_body_is_for(engine: ServedEngine) -> None:
+    """`/invocations` answers chats and completions as their own paths do; a body that is neither is refused."""
+    common: dict[str, Any] = {"max_tokens": 4, "ignore_eos": True}
+    chat = engine.ok("/invocations", messages=[{"role": "user", "content": STORY}], **common)
+    assert (chat["object"], chat["usage"]["completion_tokens"]) == ("chat.completion", 4)
+    completion = engine.ok("/invocations", prompt=STORY, **common)
+    assert completion["object"] == "text_completion"
+    assert engine.post("/invocations", {"model": "contract-model", "nothing": 1}).status_code == 400

@@ -8,7 +8,7 @@ import msgspec
 from cluster.spec.cluster_spec import ModelSpec
 from deployments.engines.interface import Receive, Scope, Send
 from deployments.engines.sim.api.embeddings import embed
-from deployments.engines.sim.api.errors import RequestError
+from deployments.engines.sim.api.errors import RequestError, bad_request
 from deployments.engines.sim.api.exchange import SimExchange
 from deployments.engines.sim.api.served_model import ServedModel
 from deployments.engines.sim.api.tokens import detokenize, tokenize
@@ -19,6 +19,7 @@ from deployments.engines.sim.messages.endpoint import count_tokens, create_messa
 from deployments.engines.sim.metrics import SimMetrics
 from deployments.engines.sim.responses.endpoints import ResponsesEndpoints
 from deployments.engines.sim.transfer.exchange import KvExchange
+from router.prompt.invocations import INVOCATIONS, invoked_path
 
 VERSION: Final = "0.32.0+sim"
 """Answer of `/version`: the release of vLLM whose API this is."""
@@ -70,6 +71,7 @@ class SimApp:
         always: Routes = {
             "/tokenize": ("POST", tokenize),
             "/detokenize": ("POST", detokenize),
+            INVOCATIONS: ("POST", self._invoke),
             "/reset_prefix_cache": ("POST", _reset_prefix_cache),
             "/v1/models": ("GET", _models),
             "/health": ("GET", _health),
@@ -88,6 +90,12 @@ class SimApp:
         if method != route[0]:
             raise RequestError(405, "Method Not Allowed", "Method Not Allowed")
         return route[1]
+
+    async def _invoke(self, exchange: SimExchange, served: ServedModel) -> None:
+        route = self._routes.get(invoked_path(await exchange.json_body()))
+        if route is None or route[1] == self._invoke:
+            raise bad_request("Cannot find suitable handler for request")
+        await route[1](exchange, served)
 
     async def _scrape(self, exchange: SimExchange, _served: ServedModel) -> None:
         await exchange.respond(self._metrics.render(), kind="text/plain; version=0.0.4; charset=utf-8")

@@ -42,7 +42,7 @@ async def test_a_wrong_method_is_405_and_says_what_is_right() -> None:
         ("DELETE", "/v1/embeddings", "POST"), ("PUT", "/rerank", "POST"), ("POST", "/v1/models", "GET, HEAD"),
         ("DELETE", "/v1/models/m", "GET, HEAD"), ("POST", "/v1/responses/r1", "GET, DELETE"),
         ("GET", "/v1/responses/r1/cancel", "POST"), ("POST", "/health", "GET, HEAD"), ("PATCH", "/", "GET, HEAD"),
-        ("GET", "/openai/deployments/m/chat/completions", "POST"),
+        ("GET", "/openai/deployments/m/chat/completions", "POST"), ("GET", "/invocations", "POST"),
     )  # fmt: skip
     async with ScriptedReplica(_ok) as replica, running_gateway([replica.port], models=TWO) as gateway:
         for method, path, right in wrong:
@@ -129,3 +129,32 @@ async def test_azures_paths_are_openais() -> None:
         )
         assert (status, [row["id"] for row in json.loads(body)["data"]]) == (200, ["m"])
         assert len(replica.received) == 4
+
+
+@pytest.mark.parametrize(
+    ("members", "means"),
+    [
+        ({"messages": [{"role": "user", "content": "hello " * 300}]}, "/v1/chat/completions"),
+        ({"prompt": "hello " * 300}, "/v1/completions"),
+        ({"input": "hello " * 300}, "/v1/embeddings"),
+        ({"query": "a", "documents": ["b"]}, "/invocations"),
+    ],
+)
+async def test_sagemakers_path_means_what_the_body_is(members: dict[str, object], means: str) -> None:
+    """It reaches the replica as it came, is routed by its prompt as the API's own path is, and salted."""
+    tenants = [{"name": "t", "key_sha256": sha256(b"k").hexdigest(), "cache_salt": "s"}]
+    model = ModelSpec(name="m", engine="sim", policy="expected_ttft")
+    headers = b"authorization: Bearer k\r\nx-rackserve-explain: 1\r\n"
+    body = json.dumps({"model": "m", **members}).encode()
+    async with (
+        ScriptedReplica(_ok) as replica,
+        running_gateway([replica.port], models=[model], tenants=tenants) as gateway,
+    ):
+        asked = [await ask(gateway.port, request(body, path=path, headers=headers)) for path in ("/invocations", means)]
+        assert [status for status, _, _ in asked] == [200, 200]
+        matched = [int(headers["x-rackserve-matched-chars"]) for _, headers, _ in asked]
+        assert (matched[0], matched[1] > 1000) == (0, means != "/invocations")
+        assert replica.received[0].head.startswith(b"POST /invocations HTTP/1.1\r\n")
+        assert json.loads(replica.received[0].body) == {"model": "m", **members, "cache_salt": "s"}
+        status, _, said = await ask(gateway.port, request(b"{", path="/invocations", headers=headers))
+        assert (status, json.loads(said)["error"]["code"]) == (400, "invalid_json")

@@ -9,12 +9,13 @@ JSON = "application/json"
 class SimExchange:
     """Reads one request and answers it."""
 
-    __slots__ = ("_receive", "_scope", "_send")
+    __slots__ = ("_body", "_receive", "_scope", "_send")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
+        self._body: bytes | None = None
 
     @property
     def path(self) -> str:
@@ -34,7 +35,7 @@ class SimExchange:
         return None
 
     async def json_body(self) -> bytes:
-        """Return the whole body.
+        """Return the whole body; it is read once, and may be asked for again.
 
         Raises:
             RequestError: the content type is not JSON, or the client left before the body was complete.
@@ -44,6 +45,11 @@ class SimExchange:
             raise RequestError(
                 400, "Bad Request", "1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed"
             )
+        if self._body is None:
+            self._body = await self._read_body()
+        return self._body
+
+    async def _read_body(self) -> bytes:
         pieces = []
         while True:
             message = await self._receive()
