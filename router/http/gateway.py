@@ -321,5 +321,9 @@ class Gateway:
             self._plane.tick()
             if self._certificate is not None:
                 self._certificate.refresh(self._now_s())
-            for connection in list(self._connections):
-                connection.tick()
+            self._tick_connections()
+
+    def _tick_connections(self) -> None:
+        """Tick each connection; a function of its own, as the ticker would hold the last one until the next tick."""
+        for connection in list(self._connections):
+            connection.tick()

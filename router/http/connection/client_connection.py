@@ -141,7 +141,7 @@ class ClientConnection:
         del exc
         self._connections.discard(self)
         self._plane.meters.connections -= 1
-        self._requests.queue.clear()
+        self._requests.close()
         answering = self._answering
         self._answering = None
         if answering is not None:

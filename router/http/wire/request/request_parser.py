@@ -21,6 +21,9 @@ _NO_TUNNEL: Final = "this server is no proxy: CONNECT is not understood"
 _OVERFLOW: Final = "Chunk size overflow"
 """The parser's word for a chunk of over 2^64 bytes."""
 
+_CLOSED: Final = HttpRequestParser(object())
+"""The parser of a connection that is closed; it tells nobody what it parses."""
+
 
 class Phase(Enum):
     """What comes next from the client."""
@@ -109,6 +112,14 @@ class RequestParser:
             self._refuse_unreadable(error)
         if self.phase is not _IDLE:
             self._check_unfinished(data)
+
+    def close(self) -> None:
+        """Drop what has not been answered, as the connection is closed; nothing more may be fed.
+
+        The parser and this object hold each other, and only a search for cycles would free them.
+        """
+        self.queue.clear()
+        self._parser = _CLOSED
 
     def _check_unfinished(self, data: bytes) -> None:
         """Check the limits on what came of a request that is not complete."""
