@@ -27,7 +27,7 @@ class Fleet:
         candidates: replicas that may be picked now, in id order. They are the usable ones that provide the telemetry
             the policy needs; if there are none, all usable ones; if there are none either, all that are not leaving.
             Those that only compute prompts are not among them.
-        prefillers: usable replicas that compute prompts for others, in id order.
+        prefillers: usable replicas that keep computed prompts for others, in id order; some may answer requests, too.
     """
 
     def __init__(self, policy: Profile, engines: Engines | None = None) -> None:
@@ -152,7 +152,7 @@ class Fleet:
         self.prefillers = [
             replica
             for _, replica in sorted(self.replicas.items())
-            if not replica.answers and replica.stays and replica.usable and replica.endpoint.transfer is not None
+            if replica.stays and replica.usable and replica.keeps_prompts
         ]
 
     def _worked_out(self) -> list[Replica]:

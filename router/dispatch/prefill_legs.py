@@ -89,6 +89,8 @@ class PrefillLegs:
         prefiller.sent += 1
         ticket.legs += 1
         expectation = self._estimator.expect(ticket.request, prefiller)
+        s_per_token = prefiller.rates.now.s_per_token if prefiller.report is not None else 0.0
+        self._slots.sent(prefiller, expectation.uncached_tokens * s_per_token, now_s)
         expected_s = prefiller.rates.expected_s(
             expectation.ahead_tokens + expectation.uncached_tokens, expectation.running
         )

@@ -56,6 +56,12 @@ class ReplicaSnapshot:
         return self.endpoint.role is not Role.PREFILL
 
     @property
+    def keeps_prompts(self) -> bool:
+        """Whether it computes prompts for others, and keeps their blocks until those have fetched them."""
+        card = self.endpoint.transfer
+        return card is not None and card.sends
+
+    @property
     def usable(self) -> bool:
         """Whether it accepts requests and its telemetry is not silent."""
         return self.accepting and not self.silent

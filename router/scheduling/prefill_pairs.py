@@ -53,6 +53,7 @@ class _Sender(NamedTuple, Generic[CandidateT]):
     replica: CandidateT
     cost: float
     ttft_s: float
+    stalled_s: float
     term_names: Sequence[str]
     terms: Sequence[float]
     card: KvTransfer
@@ -102,8 +103,8 @@ class PrefillPairs(Generic[CandidateT]):
     - `transfer_s`: from asking d for the answer to its first token, as learned for the two places, for the tokens that
       d does not hold already.
     - `room_s`: what d's own prompts and full cache delay the answer beyond the time at which the prompt is computed.
-    - `streams_s`: what the streams of d lose. Each of n running ones stands still while a prompt is computed there, for
-      the learned seconds a token; and each token of this answer slows every other one, and is slowed by them.
+    - `streams_s`: what streams lose. Each of n running ones stands still while a prompt is computed beside it, for the
+      learned seconds a token; and each token of this answer slows every other one at d, and is slowed by them.
 
     Args:
         estimator: what is expected of each replica.
@@ -112,7 +113,8 @@ class PrefillPairs(Generic[CandidateT]):
 
     def __init__(self, estimator: ModelEstimator, handovers: Handovers) -> None:
         self._handovers = handovers
-        self._scorer = ExpectedTtft(estimator, estimator.prefill_work)
+        self._prefill_only = ExpectedTtft(estimator, estimator.prefill_work)
+        self._answering = ExpectedTtft(estimator)
         self._picker = Lowest()
 
     def choose(
@@ -161,7 +163,7 @@ class PrefillPairs(Generic[CandidateT]):
         receiver = receivers[at]
         if pair is not None:
             sender = pair.sender
-            terms = (*sender.terms, pair.transfer_s, pair.room_s, receiver.joins_s)
+            terms = (*sender.terms, pair.transfer_s, pair.room_s, sender.stalled_s + receiver.joins_s)
             return PairRow(sender.replica.replica_id, receiver.replica.replica_id, cost, sender.term_names, terms)
         own: Sequence[float] = ()
         if decision.terms:
@@ -172,39 +174,34 @@ class PrefillPairs(Generic[CandidateT]):
 
     def _senders(self, request: RoutingRequest, prefillers: Sequence[CandidateT]) -> list[_Sender[CandidateT]]:
         """Return the cheapest prefiller of each place and kind: the links of one place are alike."""
-        costs, terms = self._scorer.weigh(request, prefillers)
-        best: dict[tuple[str, KvTransfer], int] = {}
-        for at, prefiller in enumerate(prefillers):
-            card = prefiller.endpoint.transfer
-            if card is None:
-                continue
-            key = place_of(prefiller.endpoint), card
-            if key not in best or costs[at] < costs[best[key]]:
-                best[key] = at
-        chosen = [prefillers[at] for at in best.values()]
-        if len(prefillers) > MAX_SHOWN:
-            terms = self._scorer.weigh(request, chosen)[1]
-        else:
-            terms = [terms[at] for at in best.values()]
-        return [
-            _Sender(replica, costs[at], sum(row[:OWN]), PAIR_TERMS, row, card)
-            for (_, card), at, replica, row in zip(best, best.values(), chosen, terms, strict=True)
-        ]
+        best: dict[tuple[str, KvTransfer], _Sender[CandidateT]] = {}
+        for scorer, answers in ((self._prefill_only, False), (self._answering, True)):
+            group = [each for each in prefillers if each.answers is answers]
+            for at in range(0, len(group), MAX_SHOWN):  # terms are made for so many at a time
+                part = group[at : at + MAX_SHOWN]
+                for replica, cost, terms in zip(part, *scorer.weigh(request, part), strict=True):
+                    card = replica.endpoint.transfer
+                    if card is None:
+                        continue
+                    stalled_s = _stalled_s(replica, _missing(request, replica)) if answers else 0.0
+                    sender = _Sender(replica, cost + stalled_s, sum(terms[:OWN]), stalled_s, PAIR_TERMS, terms, card)
+                    key = place_of(replica.endpoint), card
+                    if key not in best or sender.cost < best[key].cost:
+                        best[key] = sender
+        return list(best.values())
 
     def _receiver(
         self, request: RoutingRequest, replica: CandidateT, cost: float, senders: Sequence[_Sender[CandidateT]]
     ) -> _Receiver[CandidateT]:
-        match, chain, running = request.match, request.chain, replica.running
-        held = match.cached_tokens(chain, match.count(replica.replica_id))
-        missing = max(1.0, match.tokens - held)
-        streams = replica.streams
-        stalled_s = running * missing * streams.stall_s_or(replica.rates.now.s_per_token)
-        joins_s = 2.0 * running * request.output_tokens * streams.per_running_s
+        running = replica.running
+        missing = _missing(request, replica)
+        stalled_s = _stalled_s(replica, missing)
+        joins_s = 2.0 * running * request.output_tokens * replica.streams.per_running_s
         pairs: list[_Pair[CandidateT]] = []
         card, here = replica.endpoint.transfer, replica.endpoint
         if card is not None:
             for sender in senders:
-                if not sender.card.why_not_to(card):
+                if sender.replica is not replica and not sender.card.why_not_to(card):
                     transfer_s = self._handovers.transfer_s(sender.replica.endpoint, here, missing, running)
                     room_s = _room_s(request, replica, missing, sender.ttft_s + transfer_s)
                     pairs.append(_Pair(sender, transfer_s, room_s))
@@ -216,7 +213,18 @@ def _holder(replica: CandidateT) -> _Sender[CandidateT]:
     card = replica.endpoint.transfer
     if card is None:
         raise ValueError(f"{replica.replica_id} keeps no blocks for others")
-    return _Sender(replica, 0.0, 0.0, PAIR_TERMS[-3:], (), card)
+    return _Sender(replica, 0.0, 0.0, 0.0, PAIR_TERMS[-3:], (), card)
+
+
+def _missing(request: RoutingRequest, replica: ReplicaEstimator) -> float:
+    """Return the prompt tokens that a replica does not hold, at least 1."""
+    match = request.match
+    return max(1.0, match.tokens - match.cached_tokens(request.chain, match.count(replica.replica_id)))
+
+
+def _stalled_s(replica: ReplicaEstimator, tokens: float) -> float:
+    """Return the seconds that all streams of a replica lose together while it computes prompt tokens."""
+    return replica.running * tokens * replica.streams.stall_s_or(replica.rates.now.s_per_token)
 
 
 def _room_s(request: RoutingRequest, replica: ReplicaEstimator, missing: float, comes_after_s: float) -> float:

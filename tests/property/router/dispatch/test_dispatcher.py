@@ -266,7 +266,7 @@ def _is_computed(ticket: Ticket) -> bool:
 def _endpoint(number: int, prefillers: int, most: int) -> Endpoint:
     """Return the row of a replica: the first ones only compute prompts."""
     role = Role.PREFILL if number < prefillers else Role.BOTH if number == 4 else Role.DECODE
-    card = KvTransfer("nixl", role is Role.PREFILL, role is not Role.PREFILL, 32) if number < 4 else None
+    card = KvTransfer("nixl", sends=role is not Role.DECODE, receives=role is not Role.PREFILL, block_tokens=32)
     return Endpoint(f"r{number}", "m", "h", 1, max_requests=most, role=role, transfer=card)
 
 

@@ -194,6 +194,27 @@ def test_prefill_replicas_never_answer() -> None:
     assert not dispatcher.is_taking
 
 
+def test_replicas_that_do_both_compute_for_others_while_few_streams_run_there() -> None:
+    """A replica that answers may also keep a prompt for a decode replica; what its own streams lose is counted."""
+    both = KvTransfer("nixl", sends=True, receives=False, block_tokens=32)
+    dispatcher = Dispatcher("m", "expected_ttft", rng=Random(0), limits=AdmissionLimits(late_binding=False))
+    rows = [Endpoint("b", "m", "h", 1, transfer=both), Endpoint("d", "m", "h", 1, role=Role.DECODE, transfer=FETCHES)]
+    dispatcher.set_replicas(rows, 0.0)
+    chosen = {}
+    for running in (0, 60):
+        for name, streams in (("b", running), ("d", 40)):
+            dispatcher.report(name, LoadReport(1, streams, 0, 0, 0.1, 1_000_000, 8_000.0, 2_000.0), 0.0)
+        ticket = dispatcher.offer(_request(running), "t", 0.0)
+        assert ticket.attempt is not None
+        entry = dispatcher.journal.find(f"r{running}")
+        assert entry is not None
+        pair = next(way for way in entry.attempts[-1].candidates() if way.prefill_id == "b")
+        chosen[running] = pair.terms["streams_s"]
+        assert sum(pair.terms.values()) == pytest.approx(pair.cost)
+        dispatcher.finish(ticket, Outcome.CLIENT_LEFT, Usage(), 0.0)
+    assert chosen[60] - chosen[0] == pytest.approx(60 * 10_000 / 8_000, rel=0.01)
+
+
 def test_a_client_that_leaves_frees_the_prefill_replica() -> None:
     """Whenever the client leaves, no place and no waiting work stays on the prefill replica."""
     dispatcher = _fleet()
