@@ -5,6 +5,7 @@ An outcome is one stream from its first token to its last, with the prompt token
 
 from typing import Final, final
 
+from router.estimator.fading_mean import FadingMean
 from router.estimator.learned_rates import nonnegative_fit
 
 KEEP: Final = 0.98
@@ -17,6 +18,8 @@ PRIOR_TOKEN_S: Final = 0.01
 """Seconds a token that are assumed before a stream has ended: a mid-size model on one data-centre GPU."""
 PRIOR_PER_RUNNING_S: Final = 1e-4
 """Seconds that one more running stream is assumed to add to each token, until streams have told."""
+PRIOR_LENGTH: Final = 256.0
+"""Tokens that a stream is assumed to have until streams have told."""
 FIT_EVERY: Final = 4
 """Streams after which the line is fitted again."""
 
@@ -35,12 +38,13 @@ class StreamSpeed:
             no stream has told yet.
     """
 
-    __slots__ = ("_moments", "_streams", "_xy", "per_running_s", "stall_s", "token_s")
+    __slots__ = ("_lengths", "_moments", "_streams", "_xy", "per_running_s", "stall_s", "token_s")
 
     def __init__(self) -> None:
         self.token_s = PRIOR_TOKEN_S
         self.per_running_s = PRIOR_PER_RUNNING_S
         self.stall_s = -1.0
+        self._lengths = FadingMean(PRIOR_LENGTH, 1.0)
         self._streams = 0
         self._moments = [0.0] * 6
         self._xy = [0.0] * 3
@@ -57,6 +61,7 @@ class StreamSpeed:
         """
         if tokens < LEAST_TOKENS:
             return
+        self._lengths.observe(tokens + 1, 1.0, KEEP)
         moments, xy = self._moments, self._xy
         beside = tokens * running
         seen = tokens * tokens, tokens * beside, tokens * prefilled, beside * beside, beside * prefilled, prefilled**2
@@ -67,6 +72,11 @@ class StreamSpeed:
         self._streams += 1
         if self._streams < FIT_EVERY or not self._streams % FIT_EVERY:
             self._fit(s_per_token)
+
+    @property
+    def mean_tokens(self) -> float:
+        """Mean length of its streams, in tokens."""
+        return self._lengths.mean
 
     def stall_s_or(self, s_per_token: float) -> float:
         """Return `stall_s`; until streams have told, the seconds that the engine takes to compute a prompt token."""

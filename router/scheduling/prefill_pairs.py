@@ -20,6 +20,12 @@ from router.scheduling.expected_ttft import ExpectedTtft
 from router.scheduling.interface import MAX_SHOWN, CandidateT, Decision
 from router.scheduling.pickers import Lowest
 
+TOKEN_WEIGHT: Final = 20.0
+"""Seconds before the first token that weigh as much as one second more for each token of a stream.
+
+That is how limits for the two are set together: in MLPerf Inference 5.1 the ratio is 10 (Llama 2 70B: 2 s, 0.2 s), 11
+(interactive: 0.45 s, 0.04 s), 20 (Llama 3.1 8B: 2 s, 0.1 s), 25 (DeepSeek-R1: 2 s, 0.08 s) and 34 (Llama 3.1 405B: 6 s,
+0.175 s)."""
 STREAMS: Final = "streams_s"
 TRANSFER: Final = "transfer_s"
 ROOM: Final = "room_s"
@@ -104,7 +110,8 @@ class PrefillPairs(Generic[CandidateT]):
       d does not hold already.
     - `room_s`: what d's own prompts and full cache delay the answer beyond the time at which the prompt is computed.
     - `streams_s`: what streams lose. Each of n running ones stands still while a prompt is computed beside it, for the
-      learned seconds a token; and each token of this answer slows every other one at d, and is slowed by them.
+      learned seconds a token; and each token of this answer slows every other one at d, and is slowed by them. A stream
+      has many tokens to make good a second in, so it weighs less than one before the first token: see `TOKEN_WEIGHT`.
 
     Args:
         estimator: what is expected of each replica.
@@ -196,7 +203,7 @@ class PrefillPairs(Generic[CandidateT]):
         running = replica.running
         missing = _missing(request, replica)
         stalled_s = _stalled_s(replica, missing)
-        joins_s = 2.0 * running * request.output_tokens * replica.streams.per_running_s
+        joins_s = 2.0 * TOKEN_WEIGHT * running * replica.streams.per_running_s
         pairs: list[_Pair[CandidateT]] = []
         card, here = replica.endpoint.transfer, replica.endpoint
         if card is not None:
@@ -223,8 +230,10 @@ def _missing(request: RoutingRequest, replica: ReplicaEstimator) -> float:
 
 
 def _stalled_s(replica: ReplicaEstimator, tokens: float) -> float:
-    """Return the seconds that all streams of a replica lose together while it computes prompt tokens."""
-    return replica.running * tokens * replica.streams.stall_s_or(replica.rates.now.s_per_token)
+    """Return what all streams of a replica lose while it computes prompt tokens, in seconds before a first token."""
+    streams = replica.streams
+    stalled_s = tokens * streams.stall_s_or(replica.rates.now.s_per_token)
+    return replica.running * stalled_s * TOKEN_WEIGHT / streams.mean_tokens
 
 
 def _room_s(request: RoutingRequest, replica: ReplicaEstimator, missing: float, comes_after_s: float) -> float:

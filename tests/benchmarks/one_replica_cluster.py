@@ -12,6 +12,7 @@ from cluster.errors import ClusterError
 from cluster.spec.cluster_spec import ClusterSpec
 from deployments.directory.client import view_now
 from deployments.launch.application import Launch, Progress
+from tests.benchmarks.engine_dtype import engine_dtype
 from tests.benchmarks.load_plan import API_KEY
 from tests.benchmarks.token_streams import Target
 from tests.free_ports import free_port
@@ -50,6 +51,7 @@ def _spec() -> ClusterSpec:
                     "engine": "vllm",
                     "replicas": 1,
                     "engine_args": {
+                        "dtype": engine_dtype(),
                         "max_model_len": 2048,
                         "max_num_seqs": 32,
                         "gpu_memory_utilization": 0.1,

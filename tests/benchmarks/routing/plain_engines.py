@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from deployments.models.source import resolve
+from tests.benchmarks.engine_dtype import engine_dtype
 from tests.benchmarks.one_replica_cluster import MODEL
 from tests.benchmarks.server_process import ServerProcess
 from tests.benchmarks.token_streams import Target
@@ -39,6 +40,7 @@ def _command(port: int) -> list[str]:
         "host": "127.0.0.1",
         "port": port,
         "served-model-name": MODEL,
+        "dtype": engine_dtype(),
         "max-model-len": 2048,
         "max-num-seqs": 16,
         "block-size": BLOCK_TOKENS,

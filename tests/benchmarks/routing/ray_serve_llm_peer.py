@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deployments.models.source import resolve
+from tests.benchmarks.engine_dtype import engine_dtype
 from tests.benchmarks.one_replica_cluster import MODEL
 from tests.benchmarks.peers import peer_command
 from tests.benchmarks.routing.plain_engines import BLOCK_TOKENS, ENGINE_ENV, ENGINES, EXECUTOR, KV_BLOCKS, START_WAIT_S
@@ -28,6 +29,7 @@ def ray_serve_llm(log_dir: Path) -> Iterator[ServerProcess]:
         "model_source": resolve(MODEL),
         "replicas": ENGINES,
         "engine_kwargs": {
+            "dtype": engine_dtype(),
             "max_model_len": 2048,
             "max_num_seqs": 16,
             "block_size": BLOCK_TOKENS,

@@ -9,6 +9,7 @@ import deployments.ray_api as ray_api
 from cluster.spec.cluster_spec import ClusterSpec
 from deployments.directory.client import view_now
 from deployments.launch.application import Launch, Progress
+from tests.benchmarks.engine_dtype import engine_dtype
 from tests.benchmarks.load_plan import API_KEY
 from tests.benchmarks.one_replica_cluster import MODEL
 from tests.benchmarks.routing.plain_engines import BLOCK_TOKENS, ENGINE_ENV, ENGINES, KV_BLOCKS
@@ -48,6 +49,7 @@ def _spec(policy: str) -> ClusterSpec:
                     "policy": policy,
                     "cpus": 0.5,
                     "engine_args": {
+                        "dtype": engine_dtype(),
                         "max_model_len": 2048,
                         "max_num_seqs": 16,
                         "block_size": BLOCK_TOKENS,
