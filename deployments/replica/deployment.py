@@ -12,6 +12,7 @@ from cluster.errors import ClusterError, EngineError, EngineStartError, GangLost
 from cluster.placement.gang_of_model import needs_gang
 from cluster.placement.node_labels import DOMAIN
 from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.kv_duties import NO_DUTIES, KvDuties
 from deployments.autoscaling.client import ReplicaPush, ScalingClient
 from deployments.directory.client import Announcement, DirectoryClient
 from deployments.gang_placement.replica_gang import ReplicaGang
@@ -47,12 +48,14 @@ class ModelReplica:
     Args:
         model: what to serve.
         spares_per_domain: nodes of each domain kept for gangs that lost one.
+        duties: which KV blocks it passes on to replicas of the model's other pools, or fetches from them.
     """
 
-    def __init__(self, model: ModelSpec, spares_per_domain: int = 0) -> None:
+    def __init__(self, model: ModelSpec, spares_per_domain: int = 0, duties: KvDuties = NO_DUTIES) -> None:
         configure_logs()
         self._model = model
         self._spares_per_domain = spares_per_domain
+        self._duties = duties
         self._identity = ray_api.this_replica()
         self._drain_s = model.drain_timeout_s
         self._scaling = ScalingClient(self._identity.application)
@@ -82,7 +85,7 @@ class ModelReplica:
             began_s = time.monotonic()  # a cold start does not include waiting for GPUs
         server = self._server = ReplicaServer(
             model,
-            engine_for(model, gang.place if gang is not None else None, host=host),
+            engine_for(model, gang.place if gang is not None else None, duties=self._duties, host=host),
             replica_id=identity.unique_id,
             host=host,
             node_id=node_id,
