@@ -5,6 +5,7 @@ import importlib.machinery
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,8 @@ def test_engines_keep_their_cores(pair: Pair) -> None:
     for engine in (pair.prefill, pair.decode):
         for process in (engine.process.pid, *engine.view("children")):
             for thread in Path(f"/proc/{process}/task").iterdir():
-                assert os.sched_getaffinity(int(thread.name)) == os.sched_getaffinity(0)
+                with suppress(ProcessLookupError):  # it has ended
+                    assert os.sched_getaffinity(int(thread.name)) == os.sched_getaffinity(0)
 
 
 @pytest.mark.parametrize("path", REQUESTS)
