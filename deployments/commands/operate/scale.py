@@ -41,10 +41,7 @@ def scale(  # noqa: PLR0913 - the command's options
         name = _one_of(applications_with(model), model, application)
         spec = running_spec(name)
         if spec is None:
-            raise ClusterError(
-                f"{name} was not deployed by `rackserve serve` or `up`: scale it where it comes from (Helm: "
-                "`helm upgrade` with other `models`; else its Serve config file)"
-            )
+            raise ClusterError(scaled_elsewhere(name, model, count))
         before = spec.model(model).replicas
         spec = with_replicas(spec, model, count)
         console.print(f"{model}: {shown(before)} → {shown(count)} replicas", markup=False, highlight=False)
@@ -78,6 +75,24 @@ def count_of(text: str) -> ReplicaCount:
         except ValidationError as error:
             wrong = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
     raise SpecError("options", [SpecProblem("replicas", f"{text!r}: {wrong}")])
+
+
+def scaled_elsewhere(application: str, model: str, count: ReplicaCount) -> str:
+    """Return what to tell of an application that another program deploys: it would undo what is changed here.
+
+    Args:
+        application: its name.
+        model: the model to scale.
+        count: the replicas it is to have.
+    """
+    key = "models." + model.replace(".", "\\.")
+    values = f"--set '{key}.min={count.min},{key}.max={count.max}'"
+    return (
+        f"{application} was not deployed by `rackserve serve` or `up`: scale it where it comes from. "
+        f"By Helm: `helm upgrade RELEASE CHART --reuse-values {values}`, "
+        "with `scale.GROUP.replicas` where that takes more machines. "
+        f"By a RayService or Serve config file of your own: `replicas` of {model} in the application's `args`"
+    )
 
 
 def with_replicas(spec: ClusterSpec, model: str, count: ReplicaCount) -> ClusterSpec:

@@ -1,10 +1,12 @@
 """Scaling through values leaves the running pods alone: nothing that KubeRay would build a second cluster for."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 import yaml
 
+from deployments.commands.operate.scale import count_of, scaled_elsewhere
 from tests.integration.helm.chart import Manifest, ray_service, scenario, worker_groups
 from tests.integration.helm.kuberay_rules import updates_in_place, upgrade_relevant
 
@@ -57,6 +59,18 @@ def test_a_scaled_model_has_the_asked_bounds(settings: list[str], replicas: dict
     """`models.<name>` wins over the cluster file, bound by bound, zero included."""
     asked = cluster_file(ray_service(scenario("gpu"), *settings))["models"][0]["replicas"]
     assert (asked if isinstance(asked, dict) else {"min": asked, "max": asked}) == replicas
+
+
+def test_what_the_scale_command_tells_scales_the_model(tmp_path: Path) -> None:
+    """`rackserve scale` names the values that Helm takes, also for a model with a dot in its name."""
+    told = scaled_elsewhere("llm", "Qwen2.5-7B", count_of("2:5"))
+    _, settings = shlex.split(told[told.index("--set") : told.index("`, with")])
+    values = yaml.safe_load(scenario("gpu").read_text())
+    values["clusterFile"]["models"][0]["name"] = "Qwen2.5-7B"
+    file = tmp_path / "values.yaml"
+    file.write_text(yaml.safe_dump(values))
+    (asked, *_) = cluster_file(ray_service(file, settings))["models"]
+    assert asked["replicas"] == {"min": 2, "max": 5}
 
 
 def test_a_rack_appended_joins_the_running_cluster(tmp_path: Path) -> None:

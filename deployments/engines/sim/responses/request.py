@@ -28,7 +28,7 @@ class InputItem(msgspec.Struct):
     output: Any = None
 
 
-class FunctionTool(msgspec.Struct):
+class ResponsesTool(msgspec.Struct):
     """One entry of `tools`; only functions are ever called."""
 
     type: str
@@ -128,7 +128,7 @@ class ResponsesRequest(msgspec.Struct, kw_only=True):
         Raises:
             RequestError: the tools or the format of the text are wrong.
         """
-        functions = [one for one in convert(self.tools, list[FunctionTool], "tools") if one.type == "function"]
+        functions = [one for one in convert(self.tools, list[ResponsesTool], "tools") if one.type == "function"]
         tools = [
             {"type": "function", "function": {"name": one.name, "parameters": one.parameters or {"type": "object"}}}
             for one in functions

@@ -5,7 +5,7 @@ import pytest
 from cluster.errors import SpecError
 from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ReplicaCount
-from deployments.commands.operate.scale import count_of, shown, with_replicas
+from deployments.commands.operate.scale import count_of, scaled_elsewhere, shown, with_replicas
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,17 @@ def test_only_the_models_replicas_change() -> None:
     assert [model.replicas.min for model in scaled.models] == [4, 2]
     assert scaled.model("b") == spec.model("b")
     assert scaled.gateway == spec.gateway
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "right"),
+    [
+        ("chat", "3", "--set 'models.chat.min=3,models.chat.max=3'"),
+        ("Qwen2.5-7B", "0:4", r"--set 'models.Qwen2\.5-7B.min=0,models.Qwen2\.5-7B.max=4'"),
+    ],
+)
+def test_what_helm_deploys_is_scaled_by_its_values(model: str, text: str, right: str) -> None:
+    """The message has the command to write, dots in the model's name escaped as Helm wants them."""
+    told = scaled_elsewhere("llm", model, count_of(text))
+    assert right in told
+    assert told.startswith("llm was not deployed by `rackserve serve` or `up`")
