@@ -14,7 +14,7 @@ from router.http.wire.chunked import inside
 
 _BILLED: Final = b'"billed_units"'
 _OBJECT: Final = re.compile(rb'"(?:usage|billed_units)"\s*:\s*(?=\{)')
-_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
+_NO_MARKS: Final = bytes(set(range(256)) - set(b'{}[]"'))
 _ANSWER: Final = b"{"
 _WITHIN: Final = b"{{"
 """The open brackets of an answer's or event's own members, and of those of an object in it."""
@@ -125,9 +125,12 @@ def open_after(opened: bytes, text: bytes) -> bytes:
     """
     if opened == _LOST:
         return _LOST
+    if b"\\" in text:
+        text = text.replace(rb"\\", b"").replace(rb"\"", b"")
     quote = opened[-1:] == b'"'
-    strings = text.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')
-    brackets = opened.rstrip(b'"') + b"".join(strings[quote::2]).translate(None, _NO_BRACKETS)
+    # Two quotes with no bracket between change nothing, and most quotes are such.
+    strings = text.translate(None, _NO_MARKS).replace(b'""', b"").split(b'"')
+    brackets = opened.rstrip(b'"') + b"".join(strings[quote::2])
     for _ in range(_MOST_OPEN):
         shorter = brackets.replace(b"{}", b"").replace(b"[]", b"")
         if len(shorter) == len(brackets):

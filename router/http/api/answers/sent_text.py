@@ -15,7 +15,7 @@ FOLD_EVENTS: Final = 256
 MAX_TAIL: Final = 16 * 1024
 """Bytes kept of the end of a stream that cannot be continued; also those in which its last usage is looked for."""
 _TOLD: Final = (b'"usage":{', b'"usage": {')
-"""How servers write the start of a told usage: what a search for these misses is found where it is near the end."""
+"""How servers write the start of a told usage."""
 _PIECE: Final = re.compile(rb'"(?:content|text)"\s*:\s*"[^"]')
 _EVENT: Final = b"data: {"
 
@@ -154,8 +154,7 @@ class SentText:
         found = self._last_told(rest, is_asked=is_asked)
         if found is not None:
             told = counted(found)
-            at = max(rest.rfind(key) for key in _TOLD)
-            after = len(_PIECE.findall(rest, at)) if at >= 0 else 0
+            after = _pieces_after_usage(rest)
             if after:  # it was told before the text, as some servers do
                 told = Usage(told.prompt_tokens, told.cached_tokens, (told.completion_tokens or 0) + after)
             return told
@@ -166,7 +165,7 @@ class SentText:
         """Return the last usage in what is kept, without reading more events than need be; None: there is none."""
         tail = rest[-MAX_TAIL:]
         found = last_usage_of_stream(tail) if is_asked or KEY in tail else None
-        if found is None and any(key in rest for key in _TOLD):
+        if found is None and len(rest) > len(tail) and KEY in rest:
             found = last_usage_of_stream(rest)
             if found is None and self._cut is not None:
                 found = self._cut.last(rest)
@@ -192,3 +191,11 @@ class SentText:
             if read is not None and told is not None:
                 tokens |= {choice.index: told for choice in read.choices or ()}
         return sum(tokens.values())
+
+
+def _pieces_after_usage(events: bytes) -> int:
+    """Return how many events add text after the last usage that is told."""
+    at = events.rfind(KEY)
+    if at >= 0 and b"{" not in events[at : at + len(KEY) + 3]:  # `null`, or cut in two: told further up, if at all
+        at = max(events.rfind(told) for told in _TOLD)
+    return len(_PIECE.findall(events, at)) if at >= 0 else 0
