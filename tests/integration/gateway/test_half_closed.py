@@ -113,7 +113,7 @@ def _in_flight(gateway: Gateway) -> int:
 
 
 @asynccontextmanager
-async def _silent(said: Sequence[bytes] = (), **limits: object) -> AsyncIterator[Gateway]:
+async def _silent(said: Sequence[bytes] = (), *, tls: dict[str, str] | None = None) -> AsyncIterator[Gateway]:
     """Yield a gateway before a replica that begins an answer, perhaps, and then says nothing."""
 
     async def begins(_: Received, writer: asyncio.StreamWriter) -> None:
@@ -121,7 +121,7 @@ async def _silent(said: Sequence[bytes] = (), **limits: object) -> AsyncIterator
         await writer.drain()
         await asyncio.sleep(30)
 
-    async with ScriptedReplica(begins) as replica, running_gateway([replica.port], **limits) as gateway:
+    async with ScriptedReplica(begins) as replica, running_gateway([replica.port], tls=tls) as gateway:
         yield gateway
 
 
