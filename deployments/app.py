@@ -11,7 +11,7 @@ import hashlib
 import importlib.metadata
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -22,8 +22,10 @@ from cluster.errors import SpecError, SpecProblem
 from cluster.placement.gang_of_model import needs_gang
 from cluster.placement.node_labels import ACCELERATOR, NODE_GROUP
 from cluster.spec import cluster_file
-from cluster.spec.cluster_spec import AutoscalingSpec, ClusterSpec, ModelSpec, ReplicaCount
+from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.gateway_spec import GatewaySpec
+from cluster.spec.model_spec import ModelSpec
+from cluster.spec.parts.scaling_spec import AutoscalingSpec, ReplicaCount
 from deployments import __version__
 from deployments.gang_placement.live_cluster import has_room_for
 from deployments.gateway.deployment import GatewayReplica
@@ -89,8 +91,12 @@ def spec_from(args: Mapping[str, Any]) -> ClusterSpec:
 
 
 def compose(spec: ClusterSpec) -> ray_api.Application:
-    """Return the Serve application of a spec: the gateways at its root, one deployment per model."""
-    models = [_model_application(model, spec.placement.spares_per_domain) for model in spec.models]
+    """Return the Serve application of a spec: the gateways at its root, one deployment per pool of a model."""
+    models = [
+        _pool_application(model, pool, spec.placement.spares_per_domain)
+        for model in spec.models
+        for pool in model.in_pools()
+    ]
     options = ray_api.DeploymentOptions(
         name=GATEWAY_DEPLOYMENT,
         version=_version(
@@ -120,23 +126,24 @@ def _gateways(gateway: GatewaySpec) -> int | ray_api.PolicyOptions:
     )
 
 
-def _model_application(model: ModelSpec, spares_per_domain: int) -> ray_api.Application:
-    identity = model.model_copy(update=_ROUTING_ONLY)
-    gpus = gpus_of(model)
+def _pool_application(model: ModelSpec, pool: ModelSpec, spares_per_domain: int) -> ray_api.Application:
+    """Return the application of one pool: `pool` is what `model.in_pools` says that it runs."""
+    identity = pool.model_copy(update=_ROUTING_ONLY)
+    gpus = gpus_of(pool)
     options = ray_api.DeploymentOptions(
-        name=deployment_name(model.name),
+        name=deployment_name(pool.name, pool.pool),
         version=_version(identity.model_dump(mode="json")),
-        replicas=_replicas(model),
-        cpus=model.cpus,
+        replicas=_replicas(model, pool),
+        cpus=pool.cpus,
         gpus=gpus,
-        env=model.env,
-        user_config=replica_config(model),
-        drain_s=model.drain_timeout_s,
+        env=pool.env,
+        user_config=replica_config(pool, is_autoscaled=model.is_autoscaled),
+        drain_s=pool.drain_timeout_s,
         # A rolling update starts the new replica before it stops the old one, unless there is no room for both.
-        surge_percent=1 if not ray_api.is_connected() or _fits_now(model, gpus, spares_per_domain) else 0,
-        liked=_liked(model),
+        surge_percent=1 if not ray_api.is_connected() or _fits_now(pool, gpus, spares_per_domain) else 0,
+        liked=_liked(pool),
     )
-    started = identity.model_copy(update={"start_timeout_s": model.start_timeout_s})
+    started = identity.model_copy(update={"start_timeout_s": pool.start_timeout_s})
     return ray_api.bind(ModelReplica, options, started, spares_per_domain)
 
 
@@ -153,19 +160,23 @@ def _fits_now(model: ModelSpec, gpus: float, spares_per_domain: int) -> bool:
     return ray_api.fits_now(model.cpus, gpus) and (not needs_gang(model) or has_room_for(model, spares_per_domain))
 
 
-def _replicas(model: ModelSpec) -> int | ray_api.PolicyOptions:
-    if not model.replicas.is_autoscaled:
-        return model.replicas.min
+def _replicas(model: ModelSpec, pool: ModelSpec) -> int | ray_api.PolicyOptions:
+    if not pool.replicas.is_autoscaled:
+        return pool.replicas.min
+    pools = [
+        {"name": each.pool, "role": str(each.role), "targets": asdict(autoscaling_targets(each))}
+        for each in model.in_pools()
+    ]
     return ray_api.PolicyOptions(
         policy="deployments.autoscaling.serve_policy:QueueDepthPolicy",
-        arguments={"model": model.name, "targets": asdict(autoscaling_targets(model))},
-        min_replicas=model.replicas.min,
-        max_replicas=model.replicas.max,
+        arguments={"model": model.name, "pool": pool.pool, "pools": pools},
+        min_replicas=pool.replicas.min,
+        max_replicas=pool.replicas.max,
     )
 
 
 def autoscaling_targets(model: ModelSpec) -> AutoscalingTargets:
-    """Return a model's autoscaling targets, as the cluster file gives them."""
+    """Return the autoscaling targets of a model, or of a pool as `in_pools` gives it."""
     asked = model.autoscaling
     return AutoscalingTargets(
         min_replicas=model.replicas.min,
@@ -180,12 +191,22 @@ def autoscaling_targets(model: ModelSpec) -> AutoscalingTargets:
     )
 
 
-def deployment_name(model: str) -> str:
-    """Return the name of a model's Serve deployment: safe characters only, unique per model."""
+def deployment_name(model: str, pool: str = "") -> str:
+    """Return the name of the Serve deployment of a model's pool, unique in the application.
+
+    It has safe characters only. No model's own part has a `:`, so the pools of a model are those that begin with its
+    part and a `:`. Serve itself forbids only `#`.
+    """
     safe = re.sub(r"[^A-Za-z0-9._-]", "-", model)
     if safe != model or model == GATEWAY_DEPLOYMENT:
         safe += "-" + hashlib.sha256(model.encode()).hexdigest()[:6]
-    return safe
+    return f"{safe}:{pool}" if pool else safe
+
+
+def pools_in(deployments: Iterable[str], model: str) -> list[str]:
+    """Return the pools of a model among the names of deployments, sorted; "": the model's one pool without a name."""
+    own = deployment_name(model)
+    return sorted(name.removeprefix(own).removeprefix(":") for name in deployments if name.split(":")[0] == own)
 
 
 def gpus_of(model: ModelSpec) -> float:

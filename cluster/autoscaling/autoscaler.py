@@ -43,6 +43,8 @@ OVERDUE_STARTS = 3.0
 KEPT_ORDERS = 32
 """Number of the latest orders that are remembered."""
 AS_NEEDED = ("as needed",)
+AT_MOST = "no more than"
+"""How the first reason of a decision begins that would ask for more replicas if the operator allowed more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ class Autoscaler:
             if given_back:
                 state = replace(state, target=previous - given_back, scaled_down_s=now_s)
             elif wishes:
-                reasons = (f"no more than {targets.max_replicas} are allowed", *(wish.reason for wish in wishes))
+                reasons = (f"{AT_MOST} {targets.max_replicas} are allowed", *(wish.reason for wish in wishes))
         bounded = targets.bounded(state.target)
         if bounded != state.target:
             reasons = (f"{state.target} is outside {targets.min_replicas} to {targets.max_replicas}", *reasons)

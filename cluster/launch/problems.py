@@ -87,12 +87,14 @@ def _too_few_machines(spec: ClusterSpec, launch: LaunchSpec) -> Iterator[SpecPro
     if not topology.nodes:
         yield SpecProblem("launch.workers", "none of them has a GPU, but the models need some")
         return
-    position_of = {model.name: position for position, model in enumerate(spec.models)}
+    place_of = {
+        pool.label: f"models[{position}]" + (f".pools[{number}]" if model.pools else "")
+        for position, model in enumerate(spec.models)
+        for number, pool in enumerate(model.in_pools())
+    }
     reported: set[str] = set()
     placement = Placement(topology, spares_per_domain=spec.placement.spares_per_domain)
     for why in placement.place_all(gangs).waiting:
-        if why.gang.model not in reported:
-            reported.add(why.gang.model)
-            yield SpecProblem(
-                f"models[{position_of[why.gang.model]}]", f"does not fit on launch.workers: {why.message}"
-            )
+        if why.gang.label not in reported:
+            reported.add(why.gang.label)
+            yield SpecProblem(place_of[why.gang.label], f"does not fit on launch.workers: {why.message}")

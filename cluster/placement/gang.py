@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from cluster.spec.model_spec import label_of
+
 
 @dataclass(frozen=True, slots=True)
 class Gang:
@@ -13,6 +15,7 @@ class Gang:
     Attributes:
         name: unique name in a placement.
         model: name of the model it is a replica of.
+        pool: name of the pool of that model; "": the model has one pool without a name.
         tensor: GPUs in each tensor-parallel group.
         pipeline: number of pipeline stages.
         data: number of data-parallel ranks.
@@ -27,10 +30,16 @@ class Gang:
     data: int = 1
     experts_whole: bool = False
     accelerator: str = ""
+    pool: str = ""
 
     def __post_init__(self) -> None:
         if min(self.tensor, self.pipeline, self.data) < 1:
             raise ValueError(f"gang {self.name!r}: sizes are at least 1")
+
+    @property
+    def label(self) -> str:
+        """What people call its model and pool; gangs of one label are equal."""
+        return label_of(self.model, self.pool)
 
     @property
     def gpus(self) -> int:

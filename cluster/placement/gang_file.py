@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from cluster.placement.gang import Gang
 from cluster.placement.gang_of_model import gang_of_model
 from cluster.spec.checked_yaml import FileKind
-from cluster.spec.cluster_spec import ClusterSpec, ModelSpec
+from cluster.spec.cluster_spec import ClusterSpec
+from cluster.spec.model_spec import ModelSpec
 from cluster.spec.yaml_tree import Location
 
 
@@ -90,7 +91,7 @@ class GangsOfSpec:
 
     Attributes:
         gangs: one gang for each replica that needs GPUs.
-        left_out: one line for each model that needs no gang: its name and the reason.
+        left_out: one line for each model, or pool of one, that needs no gang: its name and the reason.
     """
 
     gangs: tuple[Gang, ...]
@@ -102,14 +103,14 @@ def gangs_of_spec(spec: ClusterSpec, at: Literal["min", "max"]) -> GangsOfSpec:
 
     Args:
         spec: the cluster file.
-        at: count each model's replicas at their minimum (as the cluster starts) or at their maximum.
+        at: count the replicas of each pool at their minimum (as the cluster starts) or at their maximum.
     """
     gangs: list[Gang] = []
     left_out: list[str] = []
-    for model in spec.models:
+    for model in spec.in_pools():
         reason = _why_no_gang(model)
         if reason:
-            left_out.append(f"{model.name}: {reason}")
+            left_out.append(f"{model.label}: {reason}")
             continue
         replicas = model.replicas.min if at == "min" else model.replicas.max
         gangs += [_gang(model, number) for number in range(replicas)]
@@ -127,5 +128,5 @@ def _why_no_gang(model: ModelSpec) -> str:
 
 def _gang(model: ModelSpec, number: int) -> Gang:
     # Where Ray reserves several GPUs for a replica of one rank, they must be in one place, like a tensor group.
-    gang = gang_of_model(model, f"{model.name}#{number}")
+    gang = gang_of_model(model, f"{model.label}#{number}")
     return replace(gang, tensor=max(1, math.ceil(model.gpus_per_replica or 0))) if gang.gpus == 1 else gang

@@ -128,7 +128,7 @@ class GangLedger:
         self._remember_lost(before, alive)
         for name, grant in list(self._grants.items()):
             if not alive.issuperset(grant.placed.nodes):
-                self._owed[grant.placed.gang.model] += 1
+                self._owed[grant.placed.gang.label] += 1
                 del self._grants[name]
             elif name in standing:
                 grant.is_standing = True
@@ -246,12 +246,12 @@ class GangLedger:
         for name, waiting in hardest_first:
             gang, driver_node = waiting.request.gang, waiting.request.driver_node
             result = placement.place(gang, driver_node=driver_node)
-            if isinstance(result, WhyNot) and self._owed[gang.model]:
+            if isinstance(result, WhyNot) and self._owed[gang.label]:
                 result = placement.place(gang, rebuild=True, driver_node=driver_node)
             if isinstance(result, WhyNot):
                 self.waiting[name] = Waiting(waiting.request, result, waiting.since_s, waiting.heard_s)
                 continue
-            self._owed[gang.model] -= bool(self._owed[gang.model])
+            self._owed[gang.label] -= bool(self._owed[gang.label])
             self._grants[name] = _Grant(result, waiting.request.node_group, now_s + GRANT_S)
             del self.waiting[name]
 

@@ -1,7 +1,7 @@
-"""Turns a model of the cluster file into the gang of one replica."""
+"""Turns a model of the cluster file, or one of its pools, into the gang of one replica."""
 
 from cluster.placement.gang import Gang
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 
 
 def needs_gang(model: ModelSpec) -> bool:
@@ -16,7 +16,7 @@ def gang_of_model(model: ModelSpec, name: str) -> Gang:
     """Return the gang of one replica.
 
     Args:
-        model: the model it is a replica of.
+        model: the model it is a replica of, as one of its pools runs it.
         name: the gang's name, unique in a placement.
     """
     parallel = model.parallel
@@ -28,4 +28,5 @@ def gang_of_model(model: ModelSpec, name: str) -> Gang:
         data=parallel.data,
         experts_whole=parallel.experts_whole,
         accelerator=model.accelerator,
+        pool=model.pool,
     )

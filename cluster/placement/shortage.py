@@ -12,11 +12,11 @@ from cluster.placement.topology import Node, Topology
 
 @dataclass(frozen=True, slots=True)
 class ReplicaNeeds:
-    """What the replicas of one model need.
+    """What the replicas of one model, or of one of its pools, need.
 
     Attributes:
         replicas: number of replicas that must run at once.
-        gang: the GPUs of one replica, whose name is the model's.
+        gang: the GPUs of one replica, whose name is its label.
         is_on_one_node: the GPUs of a replica must be on one machine; a gang's only in one domain.
         gpus: logical GPUs of one replica; a fraction shares a GPU.
         cpus: logical CPUs of a replica's own process.
@@ -45,32 +45,32 @@ class WholeMachine:
 def shortages(
     needs: Sequence[ReplicaNeeds], machines: Sequence[WholeMachine], spares_per_domain: int = 0
 ) -> dict[str, str]:
-    """Return why models cannot start, by model: what a replica wants and what there is.
+    """Return why models cannot start, by the label of their pool: what a replica wants and what there is.
 
-    GPUs are shared out as `cluster.placement.placement` does it, among the models of `needs` alone.
+    GPUs are shared out as `cluster.placement.placement` does it, among those of `needs` alone.
 
     Args:
-        needs: what each model needs.
+        needs: what each model, or each of its pools, needs.
         machines: all machines, neighbours adjacent.
         spares_per_domain: nodes of each domain kept for gangs that lost one.
     """
-    found = {each.gang.model: message for each in needs if (message := _alone(each, machines))}
-    gangs = [gang for each in needs if each.gpus > 0 and each.gang.model not in found for gang in _gangs(each)]
+    found = {each.gang.label: message for each in needs if (message := _alone(each, machines))}
+    gangs = [gang for each in needs if each.gpus > 0 and each.gang.label not in found for gang in _gangs(each)]
     nodes = [machine.node for machine in machines if machine.node.gpus]
     if not gangs or not nodes:
         return found
     try:
         placement = Placement(Topology.of(nodes), spares_per_domain=spares_per_domain, small_domains_keep_fewer=True)
     except TopologyError as error:
-        return {**found, **{gang.model: f"the nodes' labels are wrong: {error}" for gang in gangs}}
+        return {**found, **{gang.label: f"the nodes' labels are wrong: {error}" for gang in gangs}}
     waiting: dict[str, list[WhyNot]] = {}
     for why in placement.place_all(gangs).waiting:
-        waiting.setdefault(why.gang.model, []).append(why)
+        waiting.setdefault(why.gang.label, []).append(why)
     total = sum(node.gpus for node in nodes)
     for each in needs:
-        whys = waiting.get(each.gang.model)
+        whys = waiting.get(each.gang.label)
         if whys:
-            found[each.gang.model] = (
+            found[each.gang.label] = (
                 f"{len(whys)} of {each.replicas} replicas would have no place: a replica wants {_gpus(each)}, the "
                 f"machines have {total} in all; {whys[0].message}"
             )
@@ -101,7 +101,7 @@ def _gangs(needs: ReplicaNeeds) -> Iterator[Gang]:
     """Yield the gangs of a model's replicas; replicas that share GPUs take as many as all of them together."""
     count = needs.replicas if needs.gpus >= 1 else math.ceil(needs.replicas * needs.gpus)
     for number in range(count):
-        yield replace(needs.gang, name=f"{needs.gang.model}#{number}")
+        yield replace(needs.gang, name=f"{needs.gang.label}#{number}")
 
 
 def _gpus(needs: ReplicaNeeds) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from cluster.spec.checked_yaml import FileKind, Rule, no_rules, path
 from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.gateway_rules import gateway_rules
+from cluster.spec.pool_rules import pool_rules
 from cluster.spec.yaml_tree import Location
 
 __all__ = ["CLUSTER_FILE", "from_data", "load", "path"]
@@ -47,6 +48,17 @@ def each_model(data: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, Any]
             yield position, model
 
 
+def engine_arguments(model: Mapping[str, Any]) -> Iterator[tuple[Location, Mapping[str, Any]]]:
+    """Yield each `engine_args` in the raw data of a model that is a mapping, its own and its pools', with its place."""
+    pools = model.get("pools")
+    places: list[tuple[Location, object]] = [((), model)]
+    places += [(("pools", number), pool) for number, pool in enumerate(pools if isinstance(pools, list) else ())]
+    for where, part in places:
+        arguments = part.get("engine_args") if isinstance(part, dict) else None
+        if isinstance(arguments, dict):
+            yield (*where, "engine_args"), arguments
+
+
 def _rules(data: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
     first_with_name: dict[str, int] = {}
     for position, model in each_model(data):
@@ -57,18 +69,19 @@ def _rules(data: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
                 yield ("models", position, "name"), f"{name!r} is already the name of models[{first}]; names are unique"
         if model.get("engine", "vllm") == "vllm" and model.get("source", "") == "":
             yield ("models", position, "source"), "missing: a Hugging Face id, a folder or a built-in name"
+        yield from pool_rules(("models", position), model)
     adapters = {name for _, model in each_model(data) for name in _adapters(model)}
     yield from gateway_rules(data, {*first_with_name, *adapters})
 
 
 def _adapters(model: Mapping[str, Any]) -> Iterator[str]:
     """Yield the names of a model's LoRA adapters, written as `NAME=FOLDER` or as a mapping with a name."""
-    arguments = model.get("engine_args")
-    listed = arguments.get("lora_modules", arguments.get("lora-modules")) if isinstance(arguments, dict) else None
-    for adapter in listed if isinstance(listed, list) else [listed]:
-        name = adapter.get("name") if isinstance(adapter, dict) else adapter
-        if isinstance(name, str):
-            yield name.partition("=")[0]
+    for _, arguments in engine_arguments(model):
+        listed = arguments.get("lora_modules", arguments.get("lora-modules"))
+        for adapter in listed if isinstance(listed, list) else [listed]:
+            name = adapter.get("name") if isinstance(adapter, dict) else adapter
+            if isinstance(name, str):
+                yield name.partition("=")[0]
 
 
 CLUSTER_FILE: Final = FileKind(

@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from cluster.spec.forward_headers import HeaderName
-from cluster.spec.part import Part, Port, PriorityName, Seconds
+from cluster.spec.parts.forward_headers import HeaderName
+from cluster.spec.parts.part import Part, Port, PriorityName, Seconds
 
 PLAIN_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 """A Ray label's plain value. In selectors Ray also accepts `!value` and `in(a,b)`, which this does not match."""

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from cluster.spec.checked_yaml import FileKind
-from cluster.spec.part import Part
-from cluster.spec.server_url import ServerUrl, server_url
+from cluster.spec.parts.part import Part
+from cluster.spec.parts.server_url import ServerUrl, server_url
 from cluster.spec.yaml_tree import Location
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,4096}")

@@ -10,6 +10,7 @@ import deployments.ray_api as ray_api
 from cluster.autoscaling.metrics.figures import GatewayFigures, ReplicaFigures
 from cluster.errors import ClusterError
 from deployments.autoscaling.actor import actor_name
+from router.replicas.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from cluster.autoscaling.scaling_view import ScalingView
@@ -32,13 +33,13 @@ class ScalingClient:
 
     Attributes:
         enabled: at least one model autoscales; while it is False nothing is sent.
-        views: the state of autoscaling, by model, as the last answer to a gateway's figures gave it.
+        views: the state of autoscaling of each model's pools, by model, from the last answer to a gateway's figures.
     """
 
     def __init__(self, application: str) -> None:
         self._actor = ray_api.existing_actor(actor_name(application))
         self.enabled = False
-        self.views: Mapping[str, ScalingView] = {}
+        self.views: Mapping[str, tuple[ScalingView, ...]] = {}
 
     async def gateway(self, gateway_id: str, models: Mapping[str, GatewayFigures]) -> None:
         """Send a gateway's figures, by model; this method is a `LoadSink`.
@@ -49,23 +50,23 @@ class ScalingClient:
         if self.enabled:
             self.views = await self._call("gateway", gateway_id, time.monotonic(), models)
 
-    async def replica(self, replica_id: str, model: str, figures: ReplicaFigures) -> None:
+    async def replica(self, replica_id: str, model: str, pool: str, figures: ReplicaFigures) -> None:
         """Send the figures of a replica that takes requests.
 
         Raises:
             ClusterError: the autoscaler is away.
         """
         if self.enabled:
-            await self._call("replica", replica_id, model, figures)
+            await self._call("replica", replica_id, model, pool, figures)
 
-    async def replica_left(self, replica_id: str, model: str) -> None:
+    async def replica_left(self, replica_id: str, model: str, pool: str) -> None:
         """Say that a replica takes no more requests.
 
         If the autoscaler is away, this is not repeated: it forgets a replica that is silent.
         """
         if self.enabled:
             with suppress(ClusterError):
-                await self._call("replica_left", replica_id, model)
+                await self._call("replica_left", replica_id, model, pool)
 
     async def _call(self, method: str, *args: object) -> Any:  # noqa: ANN401 - whatever that method returns
         return await asyncio.to_thread(self._actor.call_now, method, *args, timeout_s=CALL_TIMEOUT_S)
@@ -78,17 +79,13 @@ class ReplicaPush:
 
     Args:
         client: sends to the autoscaler.
-        replica_id: the replica's id.
-        model: the model it serves.
+        endpoint: the replica's endpoint.
         figures: returns the replica's current figures.
     """
 
-    def __init__(
-        self, client: ScalingClient, replica_id: str, model: str, figures: Callable[[], ReplicaFigures]
-    ) -> None:
+    def __init__(self, client: ScalingClient, endpoint: Endpoint, figures: Callable[[], ReplicaFigures]) -> None:
         self._client = client
-        self._replica_id = replica_id
-        self._model = model
+        self._of = (endpoint.replica_id, endpoint.model, endpoint.pool)
         self._figures = figures
         self._task = asyncio.get_running_loop().create_task(self._push(), name="figures for the autoscaler")
 
@@ -96,7 +93,7 @@ class ReplicaPush:
         """Stop sending figures, and say that the replica takes no more requests."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        await self._client.replica_left(self._replica_id, self._model)
+        await self._client.replica_left(*self._of)
 
     async def _push(self) -> None:
         loop = asyncio.get_running_loop()
@@ -109,7 +106,7 @@ class ReplicaPush:
             if figures != sent or loop.time() - sent_s >= UNCHANGED_S:
                 sent, sent_s = figures, loop.time()
                 try:
-                    await self._client.replica(self._replica_id, self._model, figures)
+                    await self._client.replica(*self._of, figures)
                 except ClusterError:
                     sent = None  # the actor restarts, and gets the next report
             await asyncio.sleep(PUSH_S)

@@ -7,12 +7,13 @@ long poll, within milliseconds of a change; the call only reads it.
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import deployments.ray_api as ray_api
-from cluster.autoscaling.targets import AutoscalingTargets
 from cluster.errors import ClusterError
+from cluster.pool_scaling.scaled_pool import ScaledPool
+from cluster.spec.model_spec import label_of
 from deployments.autoscaling.actor import POLL_S, Following, ScalingActor, actor_name
 
 RETRY_S: Final = 0.5
@@ -22,18 +23,21 @@ CALL_TIMEOUT_S: Final = POLL_S + 5.0
 
 
 class QueueDepthPolicy:
-    """One model's policy: returns the number of replicas that the application's `ScalingActor` decided on.
+    """The policy of one pool of a model: returns the number of replicas that the application's actor decided on.
 
     Until the first answer the number stays as it is; while the actor is away, the last target holds.
 
     Args:
         model: the model's name.
-        targets: the fields of `AutoscalingTargets`.
+        pool: the pool's name; "": the model has one pool without a name.
+        pools: all pools of the model, in the cluster file's order: name, role, and the fields of `AutoscalingTargets`
+            as `targets`. The load is divided among them, so each pool's policy knows all.
     """
 
-    def __init__(self, model: str, targets: Mapping[str, Any]) -> None:
+    def __init__(self, model: str, pool: str, pools: Sequence[Mapping[str, Any]]) -> None:
         self._model = model
-        self._targets = AutoscalingTargets(**targets)
+        self._pool = pool
+        self._pools = tuple(ScaledPool.of(each) for each in pools)
         self._since_s = time.time()
         self._replicas = 0
         self._target: int | None = None
@@ -46,7 +50,10 @@ class QueueDepthPolicy:
             # Serve makes a new policy at every deployment. The thread holds no reference, so it ends with the old one.
             actor = ray_api.durable_actor(ScalingActor, actor_name(context.app_name))
             self._thread = threading.Thread(
-                target=_follow, args=(weakref.ref(self), actor), name=f"autoscaling {self._model}", daemon=True
+                target=_follow,
+                args=(weakref.ref(self), actor),
+                name=f"autoscaling {label_of(self._model, self._pool)}",
+                daemon=True,
             )
             self._thread.start()
         return (self._replicas if self._target is None else self._target), {}
@@ -54,7 +61,7 @@ class QueueDepthPolicy:
     @property
     def following(self) -> Following:
         """The request that is sent to the actor."""
-        return Following(self._model, self._targets, self._since_s, self._replicas, self._target)
+        return Following(self._model, self._pool, self._pools, self._since_s, self._replicas, self._target)
 
     def take(self, target: int) -> None:
         """Use this target from now on."""

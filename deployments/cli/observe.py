@@ -109,6 +109,7 @@ def logs(
     model: Annotated[str, typer.Argument(help="The model whose replicas' logs to print.", show_default=False)],
     address: RayAddress = "auto",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing until Ctrl-C.")] = False,
+    pool: Annotated[str, typer.Option(help="One pool of the model; by default all.")] = "",
     replica: Annotated[str, typer.Option(help="One replica, by its id in `status`; by default all that live.")] = "",
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Most lines of each replica to begin with.")] = 100,
 ) -> None:
@@ -120,4 +121,4 @@ def logs(
     from deployments.commands.observe.logs import logs as run
 
     with suppress(KeyboardInterrupt):
-        run(model, address, replica=replica, lines=lines, follow=follow, console=Console())
+        run(model, address, pool=pool, replica=replica, lines=lines, follow=follow, console=Console())

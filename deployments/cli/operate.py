@@ -8,7 +8,8 @@ from rich.console import Console
 from deployments.cli.shared import RayAddress
 from deployments.commands.target.target import check_listening
 
-# ruff: noqa: PLC0415, FBT002 - imports inside: Ray takes seconds to load; Typer reads flags from signatures
+# ruff: noqa: PLC0415, FBT002, PLR0913, PLR0917
+# Imports inside: Ray takes seconds to load. Flags and many parameters: Typer reads options from signatures.
 
 _console = Console(stderr=True)
 
@@ -25,9 +26,10 @@ def scale(
     application: Annotated[
         str, typer.Option("--app", help="The application (`cluster.name`), if several have a model of that name.")
     ] = "",
+    pool: Annotated[str, typer.Option(help="The pool, if the model has several.")] = "",
     wait: Annotated[bool, typer.Option(help="Return once the replicas serve.")] = True,
 ) -> None:
-    """Change the number of a running model's replicas; no replica that stays is restarted.
+    """Change the number of a running model's replicas, or of one pool's of it; no replica that stays is restarted.
 
     It holds until the cluster file is deployed again: change the file's `replicas`, too, to keep it. An application of
     a Helm release or a Serve config file is scaled there.
@@ -35,7 +37,7 @@ def scale(
     check_listening(address)
     from deployments.commands.operate.scale import scale as run
 
-    run(model, replicas, address, application=application, wait=wait, console=_console)
+    run(model, replicas, address, application=application, pool=pool, wait=wait, console=_console)
 
 
 def drain_node(

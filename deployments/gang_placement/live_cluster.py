@@ -8,7 +8,7 @@ from cluster.placement.gang import Gang, PlacedGang
 from cluster.placement.gang_ledger import GangLedger, LiveNode
 from cluster.placement.gang_of_model import gang_of_model
 from cluster.placement.node_labels import DOMAIN, HOST, live_node, neighbours_adjacent
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 
 
 def live_nodes() -> list[LiveNode]:
@@ -44,7 +44,7 @@ def has_room_for(model: ModelSpec, spares_per_domain: int) -> bool:
     """Return whether one more replica of a model would find its GPUs now.
 
     Args:
-        model: the model.
+        model: the model, as one of its pools runs it.
         spares_per_domain: nodes of each domain kept for gangs that lost one.
 
     Raises:

@@ -10,7 +10,7 @@ from cluster.errors import ClusterError, GangLostError
 from cluster.placement.gang import WhyNot
 from cluster.placement.gang_ledger import Request
 from cluster.placement.gang_of_model import gang_of_model
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from deployments.engines.interface import GangPlace
 from deployments.gang_placement.live_cluster import stand
 from deployments.gang_placement.placer import PlacerClient
@@ -33,7 +33,7 @@ class ReplicaGang:
     """The gang of one life of one replica; used in the replica's driver.
 
     Args:
-        model: what the replica serves.
+        model: what the replica serves, as its pool runs it.
         replica_id: unique for this life of this replica.
         spares_per_domain: nodes of each domain kept for gangs that lost one.
         node_id: the node of the driver, this process.
@@ -44,7 +44,7 @@ class ReplicaGang:
     """
 
     def __init__(self, model: ModelSpec, replica_id: str, spares_per_domain: int, node_id: str, address: str) -> None:
-        self._request = Request(gang_of_model(model, f"{model.name}#{replica_id}"), model.node_group, node_id)
+        self._request = Request(gang_of_model(model, f"{model.label}#{replica_id}"), model.node_group, node_id)
         self._spares_per_domain = spares_per_domain
         self._address = address
         self._placer = PlacerClient()

@@ -7,8 +7,8 @@ from typing import Any
 
 import deployments.ray_api as ray_api
 from cluster.errors import ClusterError
-from cluster.spec.cluster_spec import ModelSpec
 from cluster.spec.gateway_spec import GatewaySpec
+from cluster.spec.model_spec import ModelSpec
 from deployments.autoscaling.client import ScalingClient
 from deployments.directory.client import DirectoryClient, actor_name
 from deployments.gateway.admin_key import with_admin_key_read
@@ -46,7 +46,7 @@ class GatewayReplica:
             config: `{"models": [...]}`, each model as the JSON-like form of `ModelSpec`.
         """
         models = [ModelSpec.model_validate(model) for model in config["models"]]
-        self._scaling.enabled = any(model.replicas.is_autoscaled for model in models)
+        self._scaling.enabled = any(model.is_autoscaled for model in models)
         if self._process is None:
             self._process = await self._loop.run_async(self._start(models))
         else:

@@ -7,8 +7,8 @@ from random import Random
 from typing import Any
 
 from cluster.autoscaling.scaling_view import ScalingView
-from cluster.spec.cluster_spec import ModelSpec
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
+from cluster.spec.model_spec import ModelSpec
 from deployments.autoscaling.load_push import LoadPush, LoadSink
 from deployments.directory.client import Announcement, DirectoryClient, follow
 from deployments.directory.membership import GatewayEndpoint, LastKnownReplicas, View
@@ -41,7 +41,7 @@ class GatewayProcess:
         node_id: the Ray node it runs on; "": not known.
         settings: a digest of what this gateway was started with.
         load_sink: takes the models' load twice a second while one of them autoscales; None: it is not sent.
-        scaling_views: returns the state of autoscaling, by model, for the metrics.
+        scaling_views: returns the state of autoscaling of the pools, by model, for the metrics.
     """
 
     def __init__(  # noqa: PLR0913 - the composition of one process
@@ -56,7 +56,7 @@ class GatewayProcess:
         node_id: str = "",
         settings: str = "",
         load_sink: LoadSink | None = None,
-        scaling_views: Callable[[], Mapping[str, ScalingView]] = dict,
+        scaling_views: Callable[[], Mapping[str, Sequence[ScalingView]]] = dict,
     ) -> None:
         self._tracer = gateway_tracer()
         self._gateway_id = gateway_id
@@ -212,7 +212,7 @@ def _tenants_of(spec: GatewaySpec) -> tuple[tuple[TenantSpec, ...], list[str]]:
 
 
 def _autoscales(models: Sequence[ModelSpec]) -> bool:
-    return any(model.replicas.is_autoscaled for model in models)
+    return any(model.is_autoscaled for model in models)
 
 
 def _reading_prompts(models: Sequence[ModelSpec]) -> frozenset[str]:

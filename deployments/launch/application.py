@@ -37,7 +37,7 @@ _ERROR_LINE = re.compile(r"^(?:[\w.]+\.)?(\w+(?:Error|Exception)): (.+)$", re.MU
 
 @dataclass(frozen=True, slots=True)
 class ModelProgress:
-    """How far one model has started.
+    """How far one model, or one pool of it, has started.
 
     Attributes:
         ready: replicas that serve.
@@ -55,12 +55,12 @@ class Progress:
     """How far the application has started.
 
     Attributes:
-        models: each model's progress, by name.
+        models: each model's progress, by name; of a model with pools each pool's, by label.
         gateways: gateways that listen.
         url: where apps connect; "" until a gateway says that every model has a replica.
         unmet: telemetry that a model's policy needs and none of its replicas provides. A start fails with it; an
             application that serves goes on.
-        missing: why replicas cannot start on the machines that there are, by model, or `gateway`.
+        missing: why replicas cannot start on the machines that there are, by label, or `gateway`.
     """
 
     models: Mapping[str, ModelProgress]
@@ -101,8 +101,8 @@ class Launch:
 
     @property
     def cpus_wanted(self) -> float:
-        """Logical CPUs of all replicas together, with each model at its most replicas."""
-        return sum(model.cpus * model.replicas.max for model in self._spec.models)
+        """Logical CPUs of all replicas together, with each pool at its most replicas."""
+        return sum(pool.cpus * pool.replicas.max for pool in self._spec.in_pools())
 
     def start(self, is_stopping: Callable[[], bool] = lambda: False) -> None:
         """Start or join Ray, start Serve and give it the application; `progress` shows how far it is.
@@ -139,7 +139,7 @@ class Launch:
         return while_own_cluster_lives(self._progress)
 
     def models(self) -> Mapping[str, ModelProgress]:
-        """Return each model's progress, by name, for looking again and again at an application that serves.
+        """Return the progress of each model, or of its pools, by label, to look often at an application that serves.
 
         While Serve calls everything well in the same words as before, the answer is the last one for `LAST_ANSWER_S`.
 
@@ -167,15 +167,15 @@ class Launch:
 
     def _models(self, state: ray_api.ApplicationState) -> dict[str, ModelProgress]:
         models = {}
-        for model in self._spec.models:
-            found = state.deployments.get(app.deployment_name(model.name))
+        for model in self._spec.in_pools():
+            found = state.deployments.get(app.deployment_name(model.name, model.pool))
             ready = found.replicas.get("RUNNING", 0) if found else 0
             # Serve remarks on replicas that start for more than 30 s, which is normal for engines.
             message = found.message if found and "to initialize" not in found.message else ""
             # Once it serves, `rackserve scale` may have changed what the file says.
             is_counted = model.replicas.is_autoscaled or state.status == "RUNNING"
             wanted = found.wanted if found and is_counted else model.replicas.min
-            models[model.name] = ModelProgress(ready, wanted, reason_in(message))
+            models[model.label] = ModelProgress(ready, wanted, reason_in(message))
         return models
 
     def _progress(self) -> Progress:

@@ -9,7 +9,8 @@ import deployments.ray_api as ray_api
 from cluster.placement.gang_of_model import gang_of_model, needs_gang
 from cluster.placement.node_labels import live_node, neighbours_adjacent
 from cluster.placement.shortage import ReplicaNeeds, WholeMachine, shortages
-from cluster.spec.cluster_spec import ClusterSpec, ModelSpec
+from cluster.spec.cluster_spec import ClusterSpec
+from cluster.spec.model_spec import ModelSpec
 from deployments import app
 from deployments.gang_placement.live_cluster import host_of
 
@@ -18,13 +19,13 @@ GATEWAY = "gateway"
 
 
 def missing_machines(spec: ClusterSpec, machines: Sequence[ray_api.Machine]) -> dict[str, str]:
-    """Return why models, or the gateways, can never start on these machines; by model's name.
+    """Return why models, or the gateways, can never start on these machines; by the label of their pool.
 
     Args:
         spec: the cluster file.
         machines: all machines of the cluster.
     """
-    found = shortages([_needs(model) for model in spec.models], _rooms(machines), spec.placement.spares_per_domain)
+    found = shortages([_needs(model) for model in spec.in_pools()], _rooms(machines), spec.placement.spares_per_domain)
     labels = spec.gateway.node_labels
     if labels and not any(labels.items() <= machine.labels.items() for machine in machines):
         listed = ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))
@@ -33,7 +34,7 @@ def missing_machines(spec: ClusterSpec, machines: Sequence[ray_api.Machine]) -> 
 
 
 def _needs(model: ModelSpec) -> ReplicaNeeds:
-    gang, is_gang = gang_of_model(model, model.name), needs_gang(model)
+    gang, is_gang = gang_of_model(model, model.label), needs_gang(model)
     gpus = float(gang.gpus) if is_gang else app.gpus_of(model)
     if not is_gang:
         gang = replace(gang, tensor=max(1, math.ceil(gpus)), pipeline=1, data=1, experts_whole=False)

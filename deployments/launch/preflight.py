@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cluster.errors import ModelSourceError, SpecError, SpecProblem
-from cluster.spec.cluster_spec import ClusterSpec, ModelSpec
+from cluster.spec.cluster_spec import ClusterSpec
+from cluster.spec.model_spec import ModelSpec
 from deployments.gateway.admin_key import with_admin_key_read
 from deployments.gateway.tenant_keys import with_keys_read
 from deployments.models.builtins import BUILTIN_MODELS
@@ -34,9 +35,11 @@ def check_here(spec: ClusterSpec, source: str) -> None:
 
 
 def _models(spec: ClusterSpec) -> Iterator[SpecProblem]:
-    with ThreadPoolExecutor(MAX_AT_ONCE) as pool:
-        found = list(pool.map(_source_problem, spec.models))
-    for position, problem in enumerate(found):
+    # Pools may name other revisions and tokens in their arguments and environments.
+    places = [position for position, model in enumerate(spec.models) for _ in model.in_pools()]
+    with ThreadPoolExecutor(MAX_AT_ONCE) as threads:
+        found = list(threads.map(_source_problem, spec.in_pools()))
+    for position, problem in dict.fromkeys(zip(places, found, strict=True)):
         if problem:
             yield SpecProblem(f"models[{position}].source", problem)
 

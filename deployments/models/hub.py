@@ -11,7 +11,7 @@ from typing import Final
 
 import httpx
 
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 
 ANSWER_S: Final = 4.0
 """Seconds within which the hub answers."""

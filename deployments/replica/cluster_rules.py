@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cluster.errors import PolicyError
-from cluster.spec.cluster_file import each_model
+from cluster.spec.cluster_file import each_model, engine_arguments
 from cluster.spec.yaml_tree import Location
 from deployments.engines.vllm.known_arguments import problems
 from router.scheduling.registry import policy_named
@@ -22,7 +22,7 @@ def cluster_rules(data: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
                 policy_named(policy)
             except PolicyError as error:
                 yield ("models", position, "policy"), str(error)
-        arguments = model.get("engine_args")
-        if isinstance(arguments, dict) and model.get("engine", "vllm") == "vllm":
-            for key, message in problems(arguments):
-                yield ("models", position, "engine_args", key), message
+        if model.get("engine", "vllm") == "vllm":
+            for where, arguments in engine_arguments(model):
+                for key, message in problems(arguments):
+                    yield ("models", position, *where, key), message

@@ -11,8 +11,8 @@ import deployments.ray_api as ray_api
 from cluster.errors import ClusterError, EngineError, EngineStartError, GangLostError
 from cluster.placement.gang_of_model import needs_gang
 from cluster.placement.node_labels import DOMAIN
-from cluster.spec.cluster_spec import ModelSpec
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
+from cluster.spec.model_spec import ModelSpec
 from deployments.autoscaling.client import ReplicaPush, ScalingClient
 from deployments.directory.client import Announcement, DirectoryClient
 from deployments.gang_placement.replica_gang import ReplicaGang
@@ -32,13 +32,18 @@ Below Serve's own limit, so that this reason is given.
 _log = structlog.get_logger("rackserve.replica")
 
 
-def replica_config(model: ModelSpec) -> dict[str, Any]:
-    """Return the part of a model's spec that its running replicas apply without a restart (`reconfigure`)."""
-    return {"is_autoscaled": model.replicas.is_autoscaled, "drain_timeout_s": model.drain_timeout_s}
+def replica_config(model: ModelSpec, *, is_autoscaled: bool) -> dict[str, Any]:
+    """Return what the running replicas of a pool apply without a restart (`reconfigure`).
+
+    Args:
+        model: the model, as the pool runs it.
+        is_autoscaled: a pool of the model is autoscaled, this one or another, so the replicas send their figures.
+    """
+    return {"is_autoscaled": is_autoscaled, "drain_timeout_s": model.drain_timeout_s}
 
 
 class ModelReplica:
-    """The Serve deployment of one model. Requests arrive at its own port; Serve only starts, checks and stops it.
+    """The Serve deployment of a model's pool. Requests arrive at its own port; Serve only starts, checks and stops it.
 
     A SIGKILL needs no handling here: Ray ends the whole process group of a dead worker, engine processes included.
 
@@ -46,7 +51,7 @@ class ModelReplica:
     gone it ends at once, so that Ray frees the other GPUs and Serve starts a new replica.
 
     Args:
-        model: what to serve.
+        model: what to serve, as the replica's pool runs it.
         spares_per_domain: nodes of each domain kept for gangs that lost one.
         duties: which KV blocks it passes on to replicas of the model's other pools, or fetches from them.
     """
@@ -60,7 +65,7 @@ class ModelReplica:
         self._drain_s = model.drain_timeout_s
         self._scaling = ScalingClient(self._identity.application)
         self._push: ReplicaPush | None = None
-        self._loop = LoopThread(f"replica {model.name}")
+        self._loop = LoopThread(f"replica {model.label}")
         self._starting: asyncio.Task[None] | None = None
         self._server: ReplicaServer | None = None
         self._announcement: Announcement | None = None
@@ -72,7 +77,7 @@ class ModelReplica:
         try:
             await asyncio.shield(self._starting)
         except asyncio.CancelledError:
-            raise EngineStartError(f"{self._model.name}: told to end before it had started") from None
+            raise EngineStartError(f"{self._model.label}: told to end before it had started") from None
 
     async def _start(self) -> None:
         began_s = time.monotonic()
@@ -105,7 +110,7 @@ class ModelReplica:
             raise
         self._announcement = Announcement(directory, endpoint, server.check_health)
         start_s = time.monotonic() - began_s
-        self._push = ReplicaPush(self._scaling, endpoint.replica_id, endpoint.model, lambda: server.figures(start_s))
+        self._push = ReplicaPush(self._scaling, endpoint, lambda: server.figures(start_s))
         _log.info("ready", model=endpoint.model, replica=endpoint.replica_id, port=endpoint.http_port)
 
     async def _check_partners(self, endpoint: Endpoint, directory: DirectoryClient) -> None:

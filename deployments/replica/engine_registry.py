@@ -1,6 +1,6 @@
 """Makes the engine that a model's spec asks for."""
 
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
 from deployments.engines.interface import Engine, GangPlace
 

@@ -59,6 +59,11 @@ class ReplicaGuard:
 
         return stop
 
+    @property
+    def accepted_in_all(self) -> int:
+        """Requests accepted so far, of all gateways."""
+        return sum(self._accepted.values())
+
     def accepted(self, gateway_id: str) -> int:
         """Return how many requests of a gateway have been accepted so far."""
         return self._accepted.get(gateway_id.encode(), 0)

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from cluster.spec import cluster_file
-from cluster.spec.cluster_spec import ClusterSpec, ModelSpec
+from cluster.spec.cluster_spec import ClusterSpec
+from cluster.spec.model_spec import ModelSpec
 from deployments.models.builtins import BUILTIN_MODELS
 from deployments.process.read_file import read_text
 from deployments.replica.cluster_rules import cluster_rules

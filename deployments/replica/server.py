@@ -11,7 +11,7 @@ import uvicorn
 
 from cluster.autoscaling.metrics.figures import ReplicaFigures
 from cluster.errors import EngineError, EngineStartError
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from deployments.engines.interface import AsgiApp, Engine
 from deployments.kv_residency.replica_residency import ReplicaResidency
 from deployments.kv_residency.request_bodies import RequestBodies
@@ -69,7 +69,7 @@ class ReplicaServer:
     """Serves one engine; used from one event loop: `start`, later `drain`, then `stop`.
 
     Args:
-        model: the model's spec.
+        model: the model's spec, as the replica's pool runs it.
         engine: the engine, not yet started.
         replica_id: unique for this life of this replica.
         host: the address of its node, to which its ports are bound.
@@ -119,7 +119,9 @@ class ReplicaServer:
         except TimeoutError as error:
             await self._engine.stop()
             limit_s = self._model.start_timeout_s
-            raise EngineStartError(f"{self._model.name} was not ready after start_timeout_s = {limit_s:g} s") from error
+            raise EngineStartError(
+                f"{self._model.label} was not ready after start_timeout_s = {limit_s:g} s"
+            ) from error
         app = self._follow_residency()
         self._spans = app_spans("rackserve-replica", "replica", **self._span_attributes())
         if self._spans is not None:
@@ -152,6 +154,8 @@ class ReplicaServer:
             affinity_proof=proof.reason,
             continues_messages=True,  # every engine here does: tests/engine_contract
             card=await own_card(app, self._model.name),
+            pool=self._model.pool,
+            role=self._model.role,
             transfer=self._engine.transfer,
         )
 
@@ -188,6 +192,7 @@ class ReplicaServer:
             prefill_tokens_per_s=stats.prefill_tokens_per_s,
             kv_usage=stats.kv_usage,
             start_s=start_s,
+            accepted=self._guard.accepted_in_all if self._guard is not None else 0,
         )
 
     async def drain(self, timeout_s: float) -> None:

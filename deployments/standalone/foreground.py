@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cluster.errors import ClusterError
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
-from cluster.spec.server_url import server_url
+from cluster.spec.parts.server_url import server_url
 from cluster.spec.servers_file import ServerSpec
 from cluster.spec.tenants_file import TENANTS_FILE
 from deployments.gateway.admin_key import with_admin_key_read

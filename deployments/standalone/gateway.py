@@ -9,8 +9,8 @@ from random import Random
 from typing import Final
 
 from cluster.errors import PolicyError
-from cluster.spec.cluster_spec import ModelSpec
 from cluster.spec.gateway_spec import GatewaySpec
+from cluster.spec.model_spec import ModelSpec
 from deployments.process.machine_clock import MachineClock
 from deployments.standalone.rate_probe.prober import FoundRates, ProbedServer, RateProber
 from deployments.standalone.server import Server

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from cluster.errors import ClusterError
-from cluster.spec.server_url import ServerUrl, server_url
+from cluster.spec.parts.server_url import ServerUrl, server_url
 from router.replicas.access import PLAIN, Access
 from router.replicas.endpoint import Endpoint
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from cluster.errors import SpecError
-from cluster.spec.server_url import server_url
+from cluster.spec.parts.server_url import server_url
 from cluster.spec.servers_file import SERVERS_FILE
 from deployments.standalone.rate_probe.prober import FoundRates
 from deployments.standalone.server import Server

@@ -34,6 +34,8 @@ def _replica_row(replica: Replica, now_s: float) -> dict[str, Any]:
     pause_s = 0.0 if health.takes else health.until_s - now_s
     return {
         "replica_id": replica.replica_id,
+        "pool": endpoint.pool,
+        "role": str(endpoint.role),
         "host": endpoint.host,
         "http_port": endpoint.http_port,
         "node_id": endpoint.node_id,

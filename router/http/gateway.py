@@ -12,8 +12,8 @@ import structlog
 from cluster.autoscaling.metrics.figures import GatewayFigures
 from cluster.autoscaling.scaling_view import ScalingView
 from cluster.clock import Clock
-from cluster.spec.cluster_spec import ModelSpec
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
+from cluster.spec.model_spec import ModelSpec
 from router import FORM
 from router.estimator.learned_rates import ProbeOutcome
 from router.http.access_control.admin_access import AdminAccess
@@ -167,7 +167,7 @@ class Gateway:
             PolicyError: a model names a policy that does not exist.
         """
         self._plane.replicas_gone(self._plane.models.set_models(models))
-        self._required = frozenset(model.name for model in models if model.replicas.min)
+        self._required = frozenset(model.name for model in models if model.is_always_there)
         self._plane.request_timeouts_s = {model.name: model.request_timeout_s for model in models}
 
     def set_tenants(self, tenants: Sequence[TenantSpec]) -> None:
@@ -238,7 +238,7 @@ class Gateway:
         """Return the figures for the autoscaler, by model."""
         return self._plane.models.load()
 
-    def tell_scaling(self, views: Callable[[], Mapping[str, ScalingView]]) -> None:
+    def tell_scaling(self, views: Callable[[], Mapping[str, Sequence[ScalingView]]]) -> None:
         """Show in the metrics how models are scaled; `views` returns it, by model."""
         self._plane.scaling_views = views
 

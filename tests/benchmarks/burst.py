@@ -16,8 +16,9 @@ from typing import Any, cast
 import httpx
 import msgspec
 
-from cluster.spec.cluster_spec import ModelSpec, SimSpec
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
+from cluster.spec.model_spec import ModelSpec
+from cluster.spec.parts.sim_spec import SimSpec
 from tests.benchmarks.cpu_time import cpu_seconds, rss_bytes
 from tests.benchmarks.server_process import ServerProcess
 from tests.free_ports import free_port

@@ -9,8 +9,8 @@ from random import Random
 import msgspec
 import uvloop
 
-from cluster.spec.cluster_spec import ModelSpec
 from cluster.spec.gateway_spec import GatewaySpec
+from cluster.spec.model_spec import ModelSpec
 from deployments.process.machine_clock import MachineClock
 from deployments.replica.engine_registry import engine_for
 from deployments.replica.server import ReplicaServer

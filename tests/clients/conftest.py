@@ -8,7 +8,7 @@ from hashlib import sha256
 
 import pytest
 
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from tests.engine_contract.served_engine import ServedEngine
 from tests.integration.cluster.command import RACKSERVE
 

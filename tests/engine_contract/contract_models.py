@@ -1,6 +1,6 @@
 """The models that the contract is tested on: the same KV cache, one of simulated blocks and one of real ones."""
 
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 
 KV_BLOCKS = 48
 """KV blocks of 32 tokens: three prompts of 640 tokens evict everything, which takes a CPU seconds with real vLLM."""

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import httpx
 
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from cluster.spec.role import Role
 from tests.machine_speed import slowness
 

@@ -22,7 +22,7 @@ WRONG_ARGUMENTS = {
 STARTS = """
 import asyncio, sys
 from cluster.errors import EngineStartError
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from deployments.engines.vllm.engine import VllmEngine
 
 async def main():

@@ -2,7 +2,7 @@
 
 import json
 
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from deployments.replica.engine_registry import engine_for
 from deployments.replica.server import ReplicaServer
 from tests.integration.gateway.running_gateway import ask, running_gateway

@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from deployments.engines.interface import EngineStats
 from deployments.kv_residency.chunk_block_map import ChunkBlockMap
 from deployments.kv_residency.replica_residency import ReplicaResidency

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from cluster.errors import ClusterError
-from cluster.spec.cluster_spec import ModelSpec
 from cluster.spec.gateway_spec import GatewaySpec
+from cluster.spec.model_spec import ModelSpec
 from deployments.engines.interface import Scope, Send
 from deployments.replica.engine_registry import engine_for
 from deployments.replica.server import ReplicaServer

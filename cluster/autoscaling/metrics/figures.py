@@ -40,6 +40,7 @@ class ReplicaFigures:
         prefill_tokens_per_s: prompt tokens that it prefills a second; 0: not known.
         kv_usage: share of its KV cache in use, 0 to 1.
         start_s: seconds from the start of its process until it was ready.
+        accepted: requests that it took since its start.
     """
 
     in_flight: int = 0
@@ -47,3 +48,4 @@ class ReplicaFigures:
     prefill_tokens_per_s: float = 0.0
     kv_usage: float = 0.0
     start_s: float = 0.0
+    accepted: int = 0

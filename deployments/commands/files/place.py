@@ -132,6 +132,7 @@ def _placed(placement: Placement, placed: PlacedGang) -> dict[str, Any]:
     return {
         "gang": gang.name,
         "model": gang.model,
+        "pool": gang.pool,
         "tensor": gang.tensor,
         "pipeline": gang.pipeline,
         "data": gang.data,
@@ -145,6 +146,7 @@ def _waiting(why: WhyNot) -> dict[str, Any]:
     return {
         "gang": why.gang.name,
         "model": why.gang.model,
+        "pool": why.gang.pool,
         "why_not": why.message,
         "gpus_in_one_domain": why.unit_gpus,
         "groups": why.units,

@@ -14,6 +14,9 @@ from cluster.planning.plan_file import PLAN_FILE, PlanFile
 from cluster.spec.checked_yaml import FileKind
 from cluster.spec.cluster_file import CLUSTER_FILE
 from cluster.spec.cluster_spec import ClusterSpec
+from cluster.spec.model_spec import ModelSpec
+from cluster.spec.parts.scaling_spec import ReplicaCount
+from cluster.spec.role import Role
 from cluster.spec.servers_file import SERVERS_FILE
 from cluster.spec.tenants_file import TENANTS_FILE
 from cluster.spec.yaml_tree import read_tree
@@ -84,14 +87,24 @@ def _cluster(file: Path, *, elsewhere: bool) -> str:
 def _of_cluster(spec: ClusterSpec) -> str:
     parts = [f"{spec.cluster.name} serves {_count(len(spec.models), 'model')}"]
     for model in spec.models:
-        count = model.replicas
-        replicas = f"{count.min} to {count.max} replicas" if count.is_autoscaled else _count(count.min, "replica")
-        parts.append(f"{model.name} ({replicas})")
+        pools = [f"{_role(pool)}{_replicas(pool.replicas)}" for pool in model.in_pools()]
+        parts.append(f"{model.name} ({', '.join(pools)})")
     if spec.gateway.tenants:
         parts.append(_count(len(spec.gateway.tenants), "tenant"))
     if spec.launch is not None:
         parts.append(f"launched by {spec.launch.provider}")
     return ", ".join(parts)
+
+
+def _role(pool: ModelSpec) -> str:
+    if not pool.pool:
+        return ""
+    role = f" ({pool.role})" if pool.role is not Role.BOTH else ""
+    return f"pool {pool.pool}{role}: "
+
+
+def _replicas(count: ReplicaCount) -> str:
+    return f"{count.min} to {count.max} replicas" if count.is_autoscaled else _count(count.min, "replica")
 
 
 def _summary(content: BaseModel, file: Path) -> str:

@@ -17,7 +17,7 @@ _LIMITS: Final = "Limits and times"
 
 
 def _header(name: str) -> str:
-    from cluster.spec.forward_headers import forwardable
+    from cluster.spec.parts.forward_headers import forwardable
 
     try:
         return forwardable(name)

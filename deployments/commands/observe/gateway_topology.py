@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from cluster.spec.model_spec import label_of
 from deployments.commands.observe.gateway_report import report_of_gateways
 
 
@@ -39,7 +40,12 @@ def gateway_topology(urls: Sequence[str], *, as_json: bool, console: Console) ->
 
 def _replicas(models: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
-        {"replica": f"{name}#{row['replica_id']}", "model": name, "hosts_by_rank": [row["host"]]}
+        {
+            "replica": f"{label_of(name, row.get('pool', ''))}#{row['replica_id']}",
+            "model": name,
+            "pool": row.get("pool", ""),
+            "hosts_by_rank": [row["host"]],
+        }
         for name, model in models.items()
         for row in model["replicas"]
     ]

@@ -11,8 +11,9 @@ from rich.text import Text
 
 import deployments.ray_api as ray_api
 from cluster.errors import ClusterError
+from cluster.spec.model_spec import label_of
 from deployments import app
-from deployments.commands.target.applications import applications_with
+from deployments.commands.target.applications import applications_with, pools_of
 
 POLL_S: Final = 1.0
 """Seconds between two looks at the logs that are followed."""
@@ -28,13 +29,14 @@ class _Followed:
 
 
 def logs(  # noqa: PLR0913 - the command's options
-    model: str, address: str, *, replica: str, lines: int, follow: bool, console: Console
+    model: str, address: str, *, pool: str, replica: str, lines: int, follow: bool, console: Console
 ) -> None:
     """Print logs; with `follow`, until interrupted.
 
     Args:
         model: the model's name.
         address: the Ray cluster's address.
+        pool: the name of one of its pools; "": all.
         replica: the id of one replica; "": all that live, or if none does, the one that ended last.
         lines: most lines of each of a replica's files to begin with.
         follow: go on with what is written later, also by replicas that start later.
@@ -42,17 +44,20 @@ def logs(  # noqa: PLR0913 - the command's options
 
     Raises:
         ClusterUnreachableError: there is no Ray cluster at `address`, or no RackServe on it.
-        ClusterError: no application has the model, or there is no such replica.
+        ClusterError: no application has the model, or there is no such pool or replica.
     """
     ray_api.connect(address)
     try:
         applications = applications_with(model)
+        deployments = _deployments(applications, model, pool)
         known: dict[str, _Followed] = {}
         readers: dict[str, ray_api.LogReader] = {}
         while True:
-            chosen = _chosen(applications, model, replica)
+            chosen = _chosen(label_of(model, pool), deployments, replica)
             if not chosen and not known:
-                raise ClusterError(f"no replica of {model} has started yet; `rackserve status` says what it waits for")
+                raise ClusterError(
+                    f"no replica of {label_of(model, pool)} has started yet; `rackserve status` says what it waits for"
+                )
             for process in chosen:
                 if process.replica_id not in known and not process.is_alive:
                     _say(console, f"replica {process.replica_id} has ended; its log:")
@@ -66,19 +71,29 @@ def logs(  # noqa: PLR0913 - the command's options
         ray_api.disconnect()
 
 
-def _chosen(applications: Sequence[str], model: str, replica: str) -> list[ray_api.ReplicaProcess]:
-    deployment = app.deployment_name(model)
+def _deployments(applications: Sequence[str], model: str, pool: str) -> list[tuple[str, str]]:
+    """Return the application and the name of each deployment whose logs are asked for."""
+    found = [(application, each) for application in applications for each in pools_of(application, model)]
+    chosen = [(application, each) for application, each in found if not pool or each == pool]
+    if not chosen:
+        there = ", ".join(sorted({each for _, each in found if each}))
+        raise ClusterError(f"{model} has no pool {pool!r}; {f'there is {there}' if there else 'it has no pools'}")
+    return [(application, app.deployment_name(model, each)) for application, each in chosen]
+
+
+def _chosen(label: str, deployments: Sequence[tuple[str, str]], replica: str) -> list[ray_api.ReplicaProcess]:
     found = [
         process
-        for application in applications
+        for application, deployment in deployments
         for process in ray_api.replica_processes(application, deployment)
         if process.node_id and process.pid
     ]
+    found.sort(key=lambda process: process.started_ms)
     if replica:
         chosen = [process for process in found if process.replica_id == replica]
         if not chosen:
             there = ", ".join(process.replica_id for process in found) or "none"
-            raise ClusterError(f"{model} has no replica {replica!r}; there is {there}")
+            raise ClusterError(f"{label} has no replica {replica!r}; there is {there}")
         return chosen
     return [process for process in found if process.is_alive] or found[-1:]
 

@@ -7,9 +7,11 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from cluster.spec.model_spec import label_of
+from cluster.spec.role import Role
 from deployments.commands.observe.fitted_table import print_rows
 from deployments.commands.observe.gateway_report import report_of_gateways
-from deployments.commands.observe.scaling_table import print_scaling
+from deployments.commands.observe.scaling_table import print_scaling, starving_pools
 from deployments.commands.observe.waiting_gangs import print_waiting
 from deployments.commands.target.target import CommandTarget
 
@@ -67,8 +69,13 @@ def _print_application(application: Mapping[str, Any], console: Console) -> None
             load = replica["report"]
             shown = (str(load["running"]), str(load["waiting"]), f"{load['kv_usage']:.0%}") if load else ("?", "?", "?")
             address = f"{replica['host']}:{replica['http_port']}"
-            rows.append([replica["replica_id"], name, model["policy"], address, *shown])
+            label = label_of(name, replica.get("pool", "")) + (
+                f" ({role})" if (role := replica.get("role", Role.BOTH)) != Role.BOTH else ""
+            )
+            rows.append([replica["replica_id"], label, model["policy"], address, *shown])
         if not model["replicas"]:
             rows.append(["none", name, model["policy"], "", "", "", ""])
     print_rows(console, ["replica", "model", "policy", "address", "running", "waiting", "KV in use"], rows)
     print_scaling(application["models"], console)
+    for line in starving_pools(application["models"]):
+        _say(console, line)

@@ -107,6 +107,8 @@ def _replicas(model: str, view: View, seen: Mapping[str, Any]) -> list[dict[str,
     return [
         {
             "replica_id": endpoint.replica_id,
+            "pool": endpoint.pool,
+            "role": str(endpoint.role),
             "host": endpoint.host,
             "http_port": endpoint.http_port,
             "node_id": endpoint.node_id,

@@ -72,6 +72,7 @@ def topology_data(
             {
                 "replica": name,
                 "model": placed.gang.model,
+                "pool": placed.gang.pool,
                 "tensor": placed.gang.tensor,
                 "pipeline": placed.gang.pipeline,
                 "data": placed.gang.data,

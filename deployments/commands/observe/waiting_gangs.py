@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from cluster.errors import ClusterError
+from cluster.spec.model_spec import label_of
 
 
 def waiting_gangs() -> list[dict[str, Any]]:
@@ -20,6 +21,7 @@ def waiting_gangs() -> list[dict[str, Any]]:
         {
             "replica": each.gang.name,
             "model": each.gang.model,
+            "pool": each.gang.pool,
             "gpus": each.gang.gpus,
             "why_not": each.message,
             "waited_s": each.waited_s,
@@ -34,7 +36,7 @@ def print_waiting(waiting: Sequence[Mapping[str, Any]], console: Console) -> Non
     for each in waiting:
         asked = each["autoscaler_asked_for"]
         group = f" of node group {asked['node_group']}" if asked["node_group"] else ""
-        line = f"{each['model']} waits for {each['waited_s']:.0f} s: {each['why_not']}"
+        line = f"{label_of(each['model'], each['pool'])} waits for {each['waited_s']:.0f} s: {each['why_not']}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
         request = f"  the autoscaler was asked for {asked['gpus']} GPUs{group}"
         console.print(request, markup=False, highlight=False, soft_wrap=True)

@@ -33,13 +33,18 @@ def applications_with(model: str) -> list[str]:
         ClusterError: none has the model.
     """
     deployments = {name: _deployments_of(name) for name in our_applications()}
-    found = [name for name, theirs in deployments.items() if app.deployment_name(model) in theirs]
+    found = [name for name, theirs in deployments.items() if app.pools_in(theirs, model)]
     if not found:
         there = sorted(set().union(*deployments.values()) - {app.GATEWAY_DEPLOYMENT})
-        close = difflib.get_close_matches(model, there, n=1)
+        close = difflib.get_close_matches(model, sorted({name.split(":")[0] for name in there}), n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are the deployments {', '.join(there)}"
         raise ClusterError(f"no application on the cluster has a model {model!r}; {hint}")
     return found
+
+
+def pools_of(application: str, model: str) -> list[str]:
+    """Return the pools of a model that an application has, sorted; "": the model's one pool without a name."""
+    return app.pools_in(_deployments_of(application), model)
 
 
 def _deployments_of(application: str) -> set[str]:

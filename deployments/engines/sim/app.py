@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from deployments.engines.interface import Receive, Scope, Send
 from deployments.engines.sim.api.embeddings import embed
 from deployments.engines.sim.api.errors import RequestError, bad_request

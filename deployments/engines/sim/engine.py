@@ -3,7 +3,7 @@
 import asyncio
 
 from cluster.errors import EngineDeadError, EngineStartError
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AsgiApp, EngineStats

@@ -1,7 +1,7 @@
 """The state that all connections of one gateway process share: models, connection pools, meters and limits."""
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, Final
@@ -51,7 +51,7 @@ class DataPlane:
         draining: the gateway is stopping, so answers close their connections.
         request_timeouts_s: seconds of silence after which a replica has failed a request, by model.
         hasher: cuts prompts in chunks and hashes them, in the same way as all gateways and replicas of the cluster.
-        scaling_views: returns the state of autoscaling, by model, for the metrics.
+        scaling_views: returns the state of autoscaling of the pools, by model, for the metrics.
         tracer: makes spans of requests; None: requests are not traced.
         read_headers: names of the request headers that are kept: those that the gateway reads, and those that
             `gateway.forward_headers` passes on.
@@ -79,7 +79,7 @@ class DataPlane:
         self.draining = False
         self.request_timeouts_s: dict[str, float] = {}
         self.hasher = ChunkHasher(hash_seed(credential))
-        self.scaling_views: Callable[[], Mapping[str, ScalingView]] = dict
+        self.scaling_views: Callable[[], Mapping[str, Sequence[ScalingView]]] = dict
         self.tracer: Tracer | None = None
         self.read_headers = READ | {name.encode() for name in spec.forward_headers}
         self.access_log: AccessLog | None = None

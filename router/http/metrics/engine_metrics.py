@@ -10,10 +10,11 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from router.http.metrics.pool_label import POOL, pool_label
 from router.replicas.load_report import LoadReport
 from router.replicas.snapshot import ReplicaSnapshot
 
-LABELS = ("model", "replica", "domain")
+LABELS = ("model", "replica", "domain", POOL)
 
 _GAUGES: tuple[tuple[str, str, Callable[[LoadReport], float]], ...] = (
     ("rackserve_engine_running_requests", "Requests in the engine's batch.", lambda report: report.running),
@@ -60,8 +61,9 @@ class EngineMetrics(Collector):
             labels=LABELS,
         )
         rows = [
-            ([replica.endpoint.model, replica.replica_id, replica.endpoint.domain], replica.report)
+            ([at.model, replica.replica_id, at.domain, *pool_label(at.pool)], replica.report)
             for replica in self._replicas()
+            for at in (replica.endpoint,)
         ]
         for row, report in rows:
             reporting.add_metric(row, float(report is not None))

@@ -1,12 +1,13 @@
 """Metrics of autoscaling. Every gateway gets the same figures: take the maximum over gateways."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from cluster.autoscaling.scaling_view import ScalingView
+from router.http.metrics.pool_label import POOL, pool_label
 
 _GAUGES: tuple[tuple[str, str, Callable[[ScalingView], float]], ...] = (
     ("rackserve_target_replicas", "Replicas that the autoscaler asks for.", lambda view: view.target),
@@ -17,20 +18,21 @@ _GAUGES: tuple[tuple[str, str, Callable[[ScalingView], float]], ...] = (
 
 
 class ScalingMetrics(Collector):
-    """Reads the autoscaler's last answer at each scrape; models that do not autoscale have no rows.
+    """Reads the autoscaler's last answer at each scrape; pools of models without any that autoscales have no rows.
 
     Args:
-        views: returns the state of autoscaling, by model.
+        views: returns the state of autoscaling of each model's pools, by model.
     """
 
-    def __init__(self, views: Callable[[], Mapping[str, ScalingView]]) -> None:
+    def __init__(self, views: Callable[[], Mapping[str, Sequence[ScalingView]]]) -> None:
         self._views = views
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metric families."""
         views = self._views()
         for name, text, read in _GAUGES:
-            gauge = GaugeMetricFamily(name, text, labels=["model"])
-            for model, view in views.items():
-                gauge.add_metric([model], read(view))
+            gauge = GaugeMetricFamily(name, text, labels=("model", POOL))
+            for model, pools in views.items():
+                for view in pools:
+                    gauge.add_metric([model, *pool_label(view.pool)], read(view))
             yield gauge

@@ -7,8 +7,8 @@ from random import Random
 import structlog
 
 from cluster.autoscaling.metrics.figures import GatewayFigures
-from cluster.spec.cluster_spec import ModelSpec
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
+from cluster.spec.model_spec import ModelSpec
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.engine import Engines
 from router.dispatch.replica import Replica

@@ -9,8 +9,8 @@ import pytest
 
 import deployments.ray_api as ray_api
 from cluster.errors import ClusterError
-from cluster.spec.cluster_spec import ModelSpec
 from cluster.spec.gateway_spec import GatewaySpec
+from cluster.spec.model_spec import ModelSpec
 from deployments.directory.actor import Directory
 from deployments.directory.client import Announcement, DirectoryClient, actor_name, follow
 from deployments.directory.membership import LastKnownReplicas, View

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
-from cluster.spec.cluster_spec import ModelSpec
 from cluster.spec.gateway_spec import GatewaySpec
+from cluster.spec.model_spec import ModelSpec
 from router.http.gateway import Gateway
 from router.replicas.endpoint import Endpoint
 

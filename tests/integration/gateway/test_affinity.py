@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from deployments.replica.engine_registry import engine_for
 from deployments.replica.server import ReplicaServer
 from router.http.gateway import Gateway

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from router.http.wire.chunked import LAST_CHUNK, chunk
 from tests.integration.gateway.running_gateway import ask, read_response, request, running_gateway
 from tests.integration.gateway.scripted_replica import Received, ScriptedReplica, plain

@@ -8,7 +8,7 @@ from email.utils import formatdate
 
 import pytest
 
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from router.dispatch.health import ERRORS_IN_A_ROW
 from router.http.gateway import Gateway
 from router.http.wire.chunked import LAST_CHUNK, chunk

@@ -142,7 +142,7 @@ async def test_bytes_nobody_asked_for_reach_nobody() -> None:
 
 async def test_a_silent_replica_times_out() -> None:
     """A replica that accepts and then says nothing fails the request after the model's time, with 504."""
-    from cluster.spec.cluster_spec import ModelSpec  # noqa: PLC0415 - only here
+    from cluster.spec.model_spec import ModelSpec  # noqa: PLC0415 - only here
 
     async def silent(_: Received, writer: asyncio.StreamWriter) -> None:
         del writer

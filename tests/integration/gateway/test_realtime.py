@@ -12,7 +12,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from router.http.gateway import Gateway
 from tests.integration.gateway.running_gateway import ask, request, running_gateway, until
 from tests.integration.gateway.scripted_replica import Received, ScriptedReplica, plain

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from router.http.wire.chunked import LAST_CHUNK, chunk
 from router.http.wire.response_head import ResponseHead
 from router.http.wire.upstream.receiver import Sink

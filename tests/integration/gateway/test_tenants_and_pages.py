@@ -6,7 +6,7 @@ from hashlib import sha256
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from router.http.gateway import Gateway
 from tests.integration.gateway.running_gateway import ask, read_response, request, running_gateway
 from tests.integration.gateway.scripted_replica import Received, ScriptedReplica, plain

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from router.http.wire.chunked import LAST_CHUNK, chunk
 from tests.integration.gateway.running_gateway import ask, request, running_gateway
 from tests.integration.gateway.scripted_replica import SSE_HEAD, Received, Script, ScriptedReplica, plain

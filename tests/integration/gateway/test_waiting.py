@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from router.flow_control.slots.engine_depth import STEP_S
 from router.http.gateway import Gateway
 from router.replicas.endpoint import Endpoint

@@ -12,8 +12,9 @@ from random import randrange
 import httpx
 import pytest
 
-from cluster.spec.cluster_spec import ModelSpec, SimSpec
 from cluster.spec.gateway_spec import GatewaySpec
+from cluster.spec.model_spec import ModelSpec
+from cluster.spec.parts.sim_spec import SimSpec
 from deployments.standalone.gateway import StandaloneGateway
 from deployments.standalone.server_address import ServerAddress, server_at
 from tests.engine_contract.served_engine import ServedEngine

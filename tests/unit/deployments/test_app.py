@@ -7,8 +7,9 @@ import pytest
 
 from cluster.errors import SpecError
 from cluster.spec import cluster_file
-from cluster.spec.cluster_spec import ClusterSpec, ModelSpec
+from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.gateway_spec import GatewaySpec
+from cluster.spec.model_spec import ModelSpec
 from deployments import app
 from deployments.autoscaling.serve_policy import QueueDepthPolicy
 from deployments.launch.application import reason_in
@@ -94,11 +95,17 @@ def test_every_example_is_a_cluster_file_that_runs(file: Path) -> None:
 
 def test_deployment_names_are_safe_and_different() -> None:
     """Model names may hold slashes and colons; deployments of different models never share a name."""
-    names = [app.deployment_name(name) for name in ("m", "org/m", "org-m", "org:m", "gateway")]
+    models = ("m", "org/m", "org-m", "org:m", "gateway", "m-a", "m:a")
+    names = [app.deployment_name(name) for name in models]
     assert names[0] == "m"
     assert len(set(names)) == len(names)
     assert all(name.replace("-", "").replace("_", "").replace(".", "").isalnum() for name in names)
     assert app.GATEWAY_DEPLOYMENT not in names
+    pools = [app.deployment_name(name, pool) for name in models for pool in ("a", "b")]
+    assert len({*names, *pools}) == len(names) + len(pools)
+    for name in models:
+        assert app.pools_in([app.GATEWAY_DEPLOYMENT, *names], name) == [""]
+        assert app.pools_in([app.GATEWAY_DEPLOYMENT, *pools], name) == ["a", "b"]
 
 
 def test_only_what_an_engine_sees_restarts_replicas() -> None:
@@ -130,10 +137,48 @@ def test_a_range_of_replicas_is_scaled_by_our_policy() -> None:
     assert (found.upscale_delay_s, found.downscale_delay_s) == (0.0, 0.0)
     policy = found.policy.get_policy()(**found.policy.policy_kwargs)
     assert isinstance(policy, QueueDepthPolicy)
-    targets = policy.following.targets
+    (pool,) = policy.following.pools
+    targets = pool.targets
     assert (targets.min_replicas, targets.max_replicas) == (0, 9)
     assert (targets.target_queue_s, targets.longest_wait_s) == (3.0, 20.0)
     assert config(spec(replicas=3)) is None
+
+
+POOLS = [{"name": "fast", "replicas": {"min": 1, "max": 4}}, {"name": "slow", "sim": {"inter_token_s": 1.0}}]
+
+
+def applications(cluster: ClusterSpec) -> dict[str, Any]:
+    """Return the models' bound deployments, by name."""
+    found = [each._bound_deployment for each in app.compose(cluster)._bound_deployment.init_args[1:]]
+    return {each.name: each for each in found}
+
+
+def test_each_pool_is_a_deployment_of_its_own() -> None:
+    """What one pool changes restarts its own replicas only; each runs the model as the pool says."""
+    found = applications(spec(pools=POOLS, replicas=2))
+    assert list(found) == ["m:fast", "m:slow"]
+    started = {name: each.init_args[0] for name, each in found.items()}
+    assert [(model.pool, model.sim.inter_token_s) for model in started.values()] == [("fast", 0.01), ("slow", 1.0)]
+    assert found["m:slow"].num_replicas == 2
+    changed = applications(spec(pools=[POOLS[0], {"name": "slow", "sim": {"inter_token_s": 2.0}}], replicas=2))
+    assert changed["m:fast"].version == found["m:fast"].version
+    assert changed["m:slow"].version != found["m:slow"].version
+    roles = applications(spec(pools=[{"name": "fast", "role": "prefill"}, {"name": "slow"}]))
+    assert roles["m:fast"].version != found["m:fast"].version
+
+
+def test_the_policy_of_a_pool_knows_all_pools() -> None:
+    """The load is divided among them; replicas of the fixed pool send their figures too."""
+    found = applications(spec(pools=POOLS, replicas=2))
+    config = found["m:fast"]._deployment_config.autoscaling_config
+    policy = config.policy.get_policy()(**config.policy.policy_kwargs)
+    assert isinstance(policy, QueueDepthPolicy)
+    following = policy.following
+    assert (following.model, following.pool) == ("m", "fast")
+    bounds = [(pool.name, pool.targets.min_replicas, pool.targets.max_replicas) for pool in following.pools]
+    assert bounds == [("fast", 1, 4), ("slow", 2, 2)]
+    assert found["m:slow"]._deployment_config.autoscaling_config is None
+    assert found["m:slow"]._deployment_config.user_config["is_autoscaled"]
 
 
 def test_gpus_of_a_replica() -> None:

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.spec.cluster_spec import ModelSpec, SimSpec
+from cluster.spec.model_spec import ModelSpec
+from cluster.spec.parts.sim_spec import SimSpec
 from deployments.engines.sim.api.errors import RequestError
 from deployments.engines.sim.generation.core import SimCore
 

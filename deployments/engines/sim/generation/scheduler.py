@@ -16,7 +16,7 @@ until `finish`.
 
 from collections import deque
 
-from cluster.spec.cluster_spec import SimSpec
+from cluster.spec.parts.sim_spec import SimSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.extra_keys import extra_of
 from deployments.engines.interface import BlockRemoved, BlockStored

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.spec.server_url import server_url
+from cluster.spec.parts.server_url import server_url
 
 
 @pytest.mark.parametrize(

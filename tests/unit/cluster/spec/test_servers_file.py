@@ -3,7 +3,7 @@
 import pytest
 
 from cluster.errors import SpecError
-from cluster.spec.server_url import ServerUrl
+from cluster.spec.parts.server_url import ServerUrl
 from cluster.spec.servers_file import SERVERS_FILE, ServerSpec
 
 

@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from cluster.errors import SpecError
-from cluster.spec.cluster_spec import ClusterSpec, ModelSpec
+from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
+from cluster.spec.model_spec import ModelSpec
 from deployments import app
 from deployments.chart.values import ChartValues
 from deployments.chart.values_schema import helm_schema, values_schema

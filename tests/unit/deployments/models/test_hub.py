@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from deployments.models.hub import hub_problem, hub_problem_of
 
 ANSWERS = {

@@ -110,6 +110,7 @@ def test_what_if_a_node_a_domain_or_a_rack_is_lost(tmp_path: Path, capsys: pytes
         {
             "gang": "a#0",
             "model": "a",
+            "pool": "",
             "why_not": "needs 72 GPUs in one domain; best domain rack-1 has 64 free",
             "gpus_in_one_domain": 72,
             "groups": 1,

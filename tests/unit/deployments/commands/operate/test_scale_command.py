@@ -4,8 +4,8 @@ import pytest
 
 from cluster.errors import SpecError
 from cluster.spec import cluster_file
-from cluster.spec.cluster_spec import ReplicaCount
-from deployments.commands.operate.scale import count_of, scaled_elsewhere, shown, with_replicas
+from cluster.spec.parts.scaling_spec import ReplicaCount
+from deployments.commands.operate.scale import count_of, pool_of, scaled_elsewhere, shown, with_replicas
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_anything_else_is_told(text: str, words: str) -> None:
 def test_only_the_models_replicas_change() -> None:
     """Everything else of the file stays, so nothing else is deployed anew."""
     spec = cluster_file.load("models: [{name: a, engine: sim}, {name: b, engine: sim, replicas: 2}]", "f")
-    scaled = with_replicas(spec, "a", ReplicaCount(min=4, max=4))
+    scaled = with_replicas(spec, "a", "", ReplicaCount(min=4, max=4))
     assert [model.replicas.min for model in scaled.models] == [4, 2]
     assert scaled.model("b") == spec.model("b")
     assert scaled.gateway == spec.gateway
@@ -54,6 +54,32 @@ def test_only_the_models_replicas_change() -> None:
 )
 def test_what_helm_deploys_is_scaled_by_its_values(model: str, text: str, right: str) -> None:
     """The message has the command to write, dots in the model's name escaped as Helm wants them."""
-    told = scaled_elsewhere("llm", model, count_of(text))
+    told = scaled_elsewhere("llm", model, "", count_of(text))
     assert right in told
     assert told.startswith("llm was not deployed by `rackserve serve` or `up`")
+
+
+POOLS = (
+    "models: [{name: a, engine: sim, replicas: 2, pools: [{name: x}, {name: y, replicas: 3}]}, {name: b, engine: sim}]"
+)
+
+
+def test_only_the_pools_replicas_change() -> None:
+    """The other pool keeps its number, also where that is the model's."""
+    spec = cluster_file.load(POOLS, "f")
+    for pool, counts in (("x", [4, 3, 1]), ("y", [2, 4, 1])):
+        scaled = with_replicas(spec, "a", pool, ReplicaCount(min=4, max=4))
+        assert [each.replicas.min for each in scaled.in_pools()] == counts
+
+
+def test_a_pool_must_be_named_where_there_are_several() -> None:
+    """With the names that there are; a name where there are no pools is told too."""
+    spec = cluster_file.load(POOLS, "f")
+    assert pool_of(spec.model("a"), "y").label == "a:y"
+    assert pool_of(spec.model("b"), "").label == "b"
+    with pytest.raises(SpecError, match=r"--pool: a has the pools x, y; say which"):
+        pool_of(spec.model("a"), "")
+    with pytest.raises(SpecError, match=r"a has no pool 'z'; there is x, y"):
+        pool_of(spec.model("a"), "z")
+    with pytest.raises(SpecError, match=r"b has no pools; leave it out"):
+        pool_of(spec.model("b"), "x")

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from deployments.engines.interface import Receive, Scope, Send
 from deployments.engines.sim.engine import SimEngine
 from deployments.engines.vllm import warm_up

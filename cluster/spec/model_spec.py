@@ -1,0 +1,139 @@
+"""One model of the cluster file, and what each of its pools runs."""
+
+import re
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import Field, field_validator, model_validator
+
+from cluster.spec.parts.parallelism import Parallelism
+from cluster.spec.parts.part import Part, Seconds
+from cluster.spec.parts.scaling_spec import AutoscalingSpec, ReplicaCount
+from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.pool_spec import OVERRIDDEN, PoolSpec
+from cluster.spec.role import Role
+
+PartT = TypeVar("PartT", bound=Part)
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
+
+
+class ModelSpec(Part):
+    """One model that apps can use.
+
+    Its replicas are one pool, or several (`pools`). What the model says is then what each pool has by default: of
+    `replicas: 2` and two pools come four replicas, unless a pool says another number.
+
+    Attributes:
+        name: name that apps put in `"model"`.
+        source: a Hugging Face id, a folder, or a built-in name (`rackserve models list`).
+        engine: `vllm`, or `sim`, which has the same API and simulates the timing.
+        replicas: number of replicas; with `pools`, of each pool that gives none.
+        autoscaling: how the number follows the load where `replicas` is a range.
+        parallel: how one replica is divided over GPUs.
+        policy: how the gateway picks a replica; `NAME:exact` requires that every replica reports what its cache holds.
+        engine_args: arguments for vLLM's `AsyncEngineArgs`, passed on unchanged; the simulated engine reads `runner`.
+        env: environment variables of the replica's process.
+        sim: settings of the simulated engine.
+        cpus: CPU cores that Ray reserves for a replica.
+        gpus_per_replica: logical GPUs that Ray reserves for a replica of one rank; unset: 1 for vLLM on a GPU node, 0
+            on a CPU. A replica of several ranks takes one for each rank; 0: none, and all ranks run on one machine.
+        accelerator: kind of GPU it needs, a value of the label `ray.io/accelerator-type`; unset: any.
+        node_group: node group to grow when a replica fits nowhere, a value of the label `ray.io/node-group`; unset:
+            any.
+        start_timeout_s: seconds after which a replica that is not ready is started anew.
+        request_timeout_s: seconds without a byte from the replica after which a request has failed.
+        max_wait_s: longest wait in the gateway, seconds: a request that would wait longer is refused with 429
+            `deadline`; the header `x-request-timeout-ms` sets it for one request.
+        cold_start_timeout_s: seconds that requests are held for the first replica while the model has none; 0: they are
+            refused at once with 503 `no_replica`.
+        drain_timeout_s: seconds that a stopping replica gives running requests to finish.
+        pools: pools of equal replicas, each with what it has of its own; none: the model is one pool without a name.
+    """
+
+    name: str
+    source: str = ""
+    engine: Literal["vllm", "sim"] = "vllm"
+    replicas: ReplicaCount = ReplicaCount()
+    autoscaling: AutoscalingSpec = AutoscalingSpec()
+    parallel: Parallelism = Parallelism()
+    policy: str = "expected_ttft"
+    engine_args: dict[str, Any] = Field(default_factory=dict)
+    env: dict[str, str] = Field(default_factory=dict)
+    sim: SimSpec = SimSpec()
+    cpus: Annotated[float, Field(ge=0)] = 1.0
+    gpus_per_replica: Annotated[float, Field(ge=0)] | None = None
+    accelerator: str = ""
+    node_group: str = ""
+    start_timeout_s: Seconds = 1800.0
+    request_timeout_s: Seconds = 600.0
+    max_wait_s: Seconds = 60.0
+    cold_start_timeout_s: Annotated[float, Field(ge=0)] = 600.0
+    drain_timeout_s: Seconds = 120.0
+    pools: tuple[PoolSpec, ...] = ()
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_plain(cls, value: str) -> str:
+        if not MODEL_NAME.fullmatch(value):
+            raise ValueError("letters, digits and . _ : / - only, starting with a letter or digit, at most 128")
+        return value
+
+    @model_validator(mode="after")
+    def _vllm_has_a_source(self) -> Self:
+        if self.engine == "vllm" and not self.source:
+            raise ValueError("source is missing: a Hugging Face id, a folder or a built-in name")
+        return self
+
+    def in_pools(self) -> tuple["ModelSpec", ...]:
+        """Return the model as each of its pools runs it, in the file's order; just itself if it has no pools.
+
+        What a pool says wins over what the model says; of `engine_args`, `env`, `sim` and `autoscaling`, each key does.
+        The returned specs have their pool's `pool` and `role`, so each can be started, placed and scaled like a model
+        of its own. Of one of them, this method returns that one.
+        """
+        return tuple(self._in_pool(pool) for pool in self.pools) or (self,)
+
+    def _in_pool(self, pool: PoolSpec) -> "ModelSpec":
+        own = {key: value for key in OVERRIDDEN if (value := getattr(pool, key)) is not None}
+        merged = {
+            "engine_args": {**self.engine_args, **pool.engine_args},
+            "env": {**self.env, **pool.env},
+            "sim": _merged(self.sim, pool.sim),
+            "autoscaling": _merged(self.autoscaling, pool.autoscaling),
+            "pools": (PoolSpec(name=pool.name, role=pool.role),),
+        }
+        return self.model_copy(update={**own, **merged})
+
+    @property
+    def is_autoscaled(self) -> bool:
+        """Whether the number of replicas of one of its pools follows the load."""
+        return any(pool.replicas.is_autoscaled for pool in self.in_pools())
+
+    @property
+    def is_always_there(self) -> bool:
+        """Whether it always has a replica that can generate answers."""
+        return any(pool.replicas.min and pool.role.decodes for pool in self.in_pools())
+
+    @property
+    def pool(self) -> str:
+        """The name of its only pool; "": it has none with a name, or several."""
+        return self.pools[0].name if len(self.pools) == 1 else ""
+
+    @property
+    def role(self) -> Role:
+        """What the replicas of its only pool do."""
+        return self.pools[0].role if len(self.pools) == 1 else Role.BOTH
+
+    @property
+    def label(self) -> str:
+        """What people call what it runs: the model's name, and `:POOL` where that is one of several."""
+        return label_of(self.name, self.pool)
+
+
+def label_of(model: str, pool: str) -> str:
+    """Return what people call a pool of a model: `chat:prefill`; of a pool without a name, the model's name."""
+    return f"{model}:{pool}" if pool else model
+
+
+def _merged(ours: PartT, theirs: PartT | None) -> PartT:
+    """Return a part with the keys that `theirs` gives, and else those of `ours`."""
+    return ours.model_copy(update={key: getattr(theirs, key) for key in theirs.model_fields_set}) if theirs else ours

@@ -1,0 +1,42 @@
+"""Settings of the simulated engine."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from cluster.spec.parts.part import Part
+
+
+class SimSpec(Part):
+    """Timing and memory of the simulated engine.
+
+    Attributes:
+        prefill_tokens_per_s: prompt tokens prefilled a second.
+        inter_token_s: seconds of a decode step with one sequence.
+        inter_token_per_seq_s: seconds that each further sequence adds to a decode step.
+        max_num_seqs: sequences decoded at once; more wait.
+        kv_blocks: KV-cache capacity, blocks.
+        block_tokens: tokens in one KV block.
+        prefix_caching: whether blocks stay cached for later prompts with the same prefix.
+        chars_per_token: prompt characters counted as one token.
+        answer_tokens: mean tokens of a chat answer; each answer has between 0.5 and 1.5 times this number.
+        start_s: seconds the engine takes to start.
+        kv_bytes_per_token: bytes of KV cache that a prompt token takes when it is handed to another engine. The default
+            is that of Llama 3.1 8B in bf16: keys and values of 8 heads of 128 in 32 layers, 2 bytes each.
+        transfer_bytes_per_s: bytes of KV cache that an engine fetches a second from another; the default is 100 Gbit/s.
+        transfer_lease_s: seconds that a computed prompt is kept for an engine that does not fetch it; vLLM's default.
+    """
+
+    prefill_tokens_per_s: Annotated[float, Field(gt=0)] = 20_000.0
+    inter_token_s: Annotated[float, Field(ge=0)] = 0.01
+    inter_token_per_seq_s: Annotated[float, Field(ge=0)] = 0.0002
+    max_num_seqs: Annotated[int, Field(ge=1)] = 256
+    kv_blocks: Annotated[int, Field(ge=1)] = 4096
+    block_tokens: Annotated[int, Field(ge=1)] = 32
+    prefix_caching: bool = True
+    chars_per_token: Annotated[float, Field(ge=1)] = 4.0
+    answer_tokens: Annotated[int, Field(ge=1)] = 128
+    start_s: Annotated[float, Field(ge=0)] = 0.0
+    kv_bytes_per_token: Annotated[int, Field(ge=1)] = 131_072
+    transfer_bytes_per_s: Annotated[float, Field(gt=0)] = 12.5e9
+    transfer_lease_s: Annotated[float, Field(gt=0)] = 30.0

@@ -1,0 +1,115 @@
+"""Rules over the pools of one model, whose problems are told beside all others, each at its key."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.role import Role
+from cluster.spec.yaml_tree import Location
+
+_PLAIN_DTYPES: Final = frozenset({"auto", "bfloat16", "float16", "half", "float32", "float"})
+"""Precisions of a KV cache that is not quantised; `auto` is one of the others, as the model's weights say."""
+_PARTNERS: Final = {
+    Role.PREFILL: ("generates answers from the prompts it computes", (Role.DECODE, Role.BOTH)),
+    Role.DECODE: ("computes prompts for it", (Role.PREFILL, Role.BOTH)),
+}
+"""What another pool must do for a pool of a role, and the roles that do it."""
+
+
+def pool_rules(where: Location, model: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
+    """Yield the location and message of each problem in a model's pools.
+
+    Args:
+        where: the model's place in the file.
+        model: its raw data.
+    """
+    listed = model.get("pools")
+    pools = [pool if isinstance(pool, dict) else {} for pool in listed] if isinstance(listed, list) else []
+    yield from _names((*where, "pools"), pools)
+    roles = [_role(pool) for pool in pools]
+    if None not in roles:
+        known = [role for role in roles if role is not None]
+        yield from _partners((*where, "pools"), known)
+        yield from _formats((*where, "pools"), model, pools, known)
+
+
+def _names(where: Location, pools: list[dict[str, Any]]) -> Iterator[tuple[Location, str]]:
+    first_with_name: dict[str, int] = {}
+    for position, pool in enumerate(pools):
+        name = pool.get("name")
+        if isinstance(name, str):
+            first = first_with_name.setdefault(name, position)
+            if first != position:
+                message = f"{name!r} is already the name of pools[{first}]; names are unique in a model"
+                yield (*where, position, "name"), message
+
+
+def _role(pool: Mapping[str, Any]) -> Role | None:
+    """Return a pool's role; None: it is none that there is, which is told elsewhere."""
+    try:
+        return Role(pool.get("role", Role.BOTH))
+    except ValueError:
+        return None
+
+
+def _partners(where: Location, roles: list[Role]) -> Iterator[tuple[Location, str]]:
+    for position, role in enumerate(roles):
+        does, partners = _PARTNERS.get(role, ("", tuple(Role)))
+        if not any(other in partners for other in roles):
+            wanted = " or ".join(repr(str(partner)) for partner in partners)
+            yield (*where, position, "role"), f"{str(role)!r}, but no other pool {does}; give one the role {wanted}"
+
+
+def _formats(
+    where: Location, model: Mapping[str, Any], pools: list[dict[str, Any]], roles: list[Role]
+) -> Iterator[tuple[Location, str]]:
+    """Yield what keeps KV blocks from passing between two pools, as far as the file says how they are laid out."""
+    formats = [_format(model, pool) for pool in pools]
+    for position, theirs in enumerate(formats):
+        for first in range(position):
+            if not _exchange(roles[first], roles[position]):
+                continue
+            for key, value in theirs.items():
+                other = formats[first].get(key, value)
+                if not _fit(key[1], value, other):
+                    message = (
+                        f"{key[1]} is {value} in pools[{position}] and {other} in pools[{first}], but KV blocks pass "
+                        "between the two: it must be equal"
+                    )
+                    yield _place((*where, position), model, pools[position], key), message
+
+
+def _exchange(one: Role, other: Role) -> bool:
+    """Tell whether KV blocks pass between two pools of these roles."""
+    return one is not other
+
+
+def _place(pool_at: Location, model: Mapping[str, Any], pool: Mapping[str, Any], key: tuple[str, str]) -> Location:
+    """Return where a value of a pool is given: in the pool, in the model, or nowhere, then the pool itself."""
+    for at, part in ((pool_at, pool), (pool_at[:-2], model)):
+        section = part.get(key[0])
+        for written in section if isinstance(section, dict) else ():
+            if str(written).replace("-", "_") == key[1]:
+                return (*at, key[0], written)
+    return pool_at
+
+
+def _format(model: Mapping[str, Any], pool: Mapping[str, Any]) -> dict[tuple[str, str], object]:
+    """Return what is known of the KV blocks of a pool: the values by section and key."""
+    if model.get("engine", "vllm") == "sim":
+        block_tokens = SimSpec.model_fields["block_tokens"].default
+        return {("sim", "block_tokens"): _merged(model, pool, "sim").get("block_tokens", block_tokens)}
+    arguments = {key.replace("-", "_"): value for key, value in _merged(model, pool, "engine_args").items()}
+    known = {("engine_args", key): arguments[key] for key in ("block_size", "dtype") if arguments.get(key) is not None}
+    return {**known, ("engine_args", "kv_cache_dtype"): arguments.get("kv_cache_dtype") or "auto"}
+
+
+def _merged(model: Mapping[str, Any], pool: Mapping[str, Any], section: str) -> dict[str, Any]:
+    parts = [part.get(section) for part in (model, pool)]
+    return {key: value for part in parts if isinstance(part, dict) for key, value in part.items()}
+
+
+def _fit(key: str, one: object, other: object) -> bool:
+    return one == other or (
+        key.endswith("dtype") and "auto" in (one, other) and {str(one), str(other)} <= _PLAIN_DTYPES
+    )
