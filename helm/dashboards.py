@@ -43,13 +43,13 @@ def quantile(share: float, metric: str, by: str = "model") -> tuple[str, str]:
 
 def of_replicas(metric: str, how: str = "sum", by: str = "model") -> tuple[str, str]:
     """Return a query over replicas, each counted once."""
-    inner = f"max by (model, replica, domain) ({metric}{{{OURS}}})"
+    inner = f"max by (model, pool, replica, domain) ({metric}{{{OURS}}})"
     return f"{how} by ({by}) ({inner})", f"{{{{{by}}}}}"
 
 
 def each_replica(metric: str) -> tuple[str, str]:
     """Return a query for every replica."""
-    return f"max by (model, replica, domain) ({metric}{{{OURS}}})", "{{replica}}"
+    return f"max by (model, pool, replica, domain) ({metric}{{{OURS}}})", "{{replica}}"
 
 
 def mean(metric: str) -> tuple[str, str]:
@@ -222,17 +222,27 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
                 "Replicas asked for, there, and needed",
                 "short",
                 [
-                    (f"max by (model) (rackserve_target_replicas{{{OURS}}})", "{{model}} asked for"),
-                    (of_replicas("rackserve_engine_reporting")[0], "{{model}} there"),
-                    (f"max by (model) (rackserve_load_replicas{{{OURS}}})", "{{model}} the load takes"),
-                    (f"max by (model) (rackserve_max_replicas{{{OURS}}})", "{{model}} at most"),
+                    (f"max by (model, pool) (rackserve_target_replicas{{{OURS}}})", "{{model}} {{pool}} asked for"),
+                    (of_replicas("rackserve_engine_reporting", by="model, pool")[0], "{{model}} {{pool}} there"),
+                    (f"max by (model, pool) (rackserve_load_replicas{{{OURS}}})", "{{model}} {{pool}} the load takes"),
+                    (f"max by (model, pool) (rackserve_max_replicas{{{OURS}}})", "{{model}} {{pool}} at most"),
                 ],
-                "Why the autoscaler asks for so many: `rackserve status`.",
+                "Why the autoscaler asks for so many: `rackserve status`. Each pool of a model has lines of its own.",
             ),
             Panel(
                 "Queue, in seconds of work",
                 "s",
-                [(f"max by (model) (rackserve_queue_seconds{{{OURS}}})", "{{model}}")],
+                [(f"max by (model, pool) (rackserve_queue_seconds{{{OURS}}})", "{{model}} {{pool}}")],
+            ),
+            Panel(
+                "Running requests, by pool",
+                "short",
+                [(of_replicas("rackserve_engine_running_requests", by="model, pool")[0], "{{model}} {{pool}}")],
+            ),
+            Panel(
+                "Tokens waiting in engines, by pool",
+                "short",
+                [(of_replicas("rackserve_engine_waiting_tokens", by="model, pool")[0], "{{model}} {{pool}}")],
             ),
         ],
     ),

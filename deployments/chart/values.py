@@ -38,9 +38,13 @@ class Image(_Part):
     pullSecrets: list[ObjectName]
 
 
-class ModelScale(_Part):
+class PoolScale(_Part):
     min: Annotated[int, Field(ge=0, le=4096)] = 1
     max: Annotated[int, Field(ge=1, le=4096)] = 1
+
+
+class ModelScale(PoolScale):
+    pools: dict[str, PoolScale] = {}
 
 
 class GroupScale(_Part):

@@ -38,10 +38,14 @@ def values_schema() -> str:
                 node.pop("default")  # repeated by the defaults of the keys inside
     schema["properties"]["global"] = {"type": "object", "description": "Helm's own, for charts that contain this one."}
     # `ReplicaCount` may also be written as a plain number.
-    replicas = definitions["ModelSpec"]["properties"]["replicas"]
-    definitions["ModelSpec"]["properties"]["replicas"] = {
-        "anyOf": [{"type": "integer", "minimum": 0, "maximum": 4096}, {"$ref": replicas["$ref"]}]
+    replicas = {
+        "anyOf": [
+            {"type": "integer", "minimum": 0, "maximum": 4096},
+            definitions["ModelSpec"]["properties"]["replicas"],
+        ]
     }
+    for part in ("ModelSpec", "PoolSpec"):
+        definitions[part]["properties"]["replicas"] = replicas
     definitions["ModelSpec"]["properties"]["policy"] = {"type": "string", "enum": policy_names()}
     return _text({"$schema": DIALECT, **schema})
 

@@ -54,6 +54,7 @@ class ReplicaReading:
 
     Attributes:
         model: the model it serves.
+        pool: the pool of that model; "": the model has one pool without a name.
         domain: its NVLink domain; "": not known.
         accepting: some gateway sends it requests.
         reporting: some gateway receives its telemetry; if not, the figures below are 0.
@@ -64,6 +65,7 @@ class ReplicaReading:
     """
 
     model: str
+    pool: str = ""
     domain: str = ""
     accepting: bool = False
     reporting: bool = False
@@ -145,7 +147,7 @@ def _take(
 
 
 def _take_of_replica(reading: Reading, name: str, labels: Mapping[str, str], value: float) -> None:
-    replica = reading.replicas.setdefault(labels["replica"], ReplicaReading(labels["model"]))
+    replica = reading.replicas.setdefault(labels["replica"], ReplicaReading(labels["model"], labels.get("pool", "")))
     replica.domain = labels.get("domain") or replica.domain
     if name in _OF_REPLICAS:
         setattr(replica, _OF_REPLICAS[name], max(getattr(replica, _OF_REPLICAS[name]), value))

@@ -4,6 +4,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cluster.spec.model_spec import label_of
 from deployments.commands.top.reading import ReplicaReading
 from deployments.commands.top.recent import Recent
 
@@ -80,7 +81,7 @@ def _replicas(recent: Recent, room: int, width: int) -> Table:
         ("RACK", "l"), ("REPLICA", "l"), ("MODEL", "l"), ("RUN", "r"), ("WAIT", "r"), ("KV IN USE", "l"),
         ("TOK/S", "r"),
     )  # fmt: skip
-    rows = sorted(recent.last.replicas.items(), key=lambda row: (row[1].domain, row[1].model, row[0]))
+    rows = sorted(recent.last.replicas.items(), key=lambda row: (row[1].domain, row[1].model, row[1].pool, row[0]))
     shown = rows if len(rows) <= room else rows[: room - 1]
     most_id_chars = max(LEAST_NAME_CHARS, width - FIGURES_CHARS - 2 * LEAST_NAME_CHARS)
     id_chars = min(most_id_chars, max((len(replica_id) for replica_id, _ in shown), default=0))
@@ -90,7 +91,7 @@ def _replicas(recent: Recent, room: int, width: int) -> Table:
         state = "" if replica.accepting else "red"
         place = [Text(_short(replica.domain or "-", name_chars) if replica.domain != rack else "")]
         place += [Text(_short(replica_id, id_chars, keep_end=True), style=state)]
-        place += [Text(_short(replica.model, name_chars))]
+        place += [Text(_short(label_of(replica.model, replica.pool), name_chars))]
         rack = replica.domain
         if replica.reporting:
             load = (_count(replica.running), _count(replica.waiting), _bar(replica.kv_usage))

@@ -4,8 +4,18 @@
 {{- $file := deepCopy .Values.clusterFile -}}
 {{- $models := list -}}
 {{- range $model := $file.models -}}
-{{- if hasKey $.Values.models $model.name -}}
-{{- $_ := set $model "replicas" (include "rackserve.replicas" (dict "root" $ "model" $model) | fromJson) -}}
+{{- $given := default dict (get $.Values.models $model.name) -}}
+{{- $pools := list -}}
+{{- range $pool := default list $model.pools -}}
+{{- $ofPool := default dict (get (default dict $given.pools) $pool.name) -}}
+{{- if $ofPool -}}
+{{- $_ := set $pool "replicas" (include "rackserve.poolReplicas" (dict "pool" $pool "model" $model "given" $given) | fromJson) -}}
+{{- end -}}
+{{- $pools = append $pools $pool -}}
+{{- end -}}
+{{- if $pools -}}{{- $_ := set $model "pools" $pools -}}{{- end -}}
+{{- if or (hasKey $given "min") (hasKey $given "max") -}}
+{{- $_ := set $model "replicas" (include "rackserve.replicas" (dict "replicas" $model.replicas "given" $given) | fromJson) -}}
 {{- end -}}
 {{- $models = append $models $model -}}
 {{- end -}}
@@ -37,20 +47,29 @@
 {{- toJson $file -}}
 {{- end -}}
 
-{{/* min and max of a model, as JSON: values.models over what the cluster file says, in its shorthands. Takes {root, model}. */}}
+{{/* min and max of a model, as JSON: what values.models gives of it over what the cluster file says, in its shorthands. Takes {replicas, given}. */}}
 {{- define "rackserve.replicas" -}}
 {{- $replicas := dict "min" 1 -}}
-{{- if kindIs "map" .model.replicas -}}
-{{- $replicas = deepCopy .model.replicas -}}
-{{- else if hasKey .model "replicas" -}}
-{{- $replicas = dict "min" (int .model.replicas) "max" (int .model.replicas) -}}
+{{- if kindIs "map" .replicas -}}
+{{- $replicas = deepCopy .replicas -}}
+{{- else if not (kindIs "invalid" .replicas) -}}
+{{- $replicas = dict "min" (int .replicas) "max" (int .replicas) -}}
 {{- end -}}
-{{- range $key, $value := default dict (get .root.Values.models .model.name) -}}
+{{- range $key, $value := pick .given "min" "max" -}}
 {{- $_ := set $replicas $key (int $value) -}}
 {{- end -}}
 {{- if not (hasKey $replicas "min") -}}{{- $_ := set $replicas "min" 1 -}}{{- end -}}
 {{- if not (hasKey $replicas "max") -}}{{- $_ := set $replicas "max" (max 1 (int $replicas.min)) -}}{{- end -}}
 {{- toJson $replicas -}}
+{{- end -}}
+
+{{/* min and max of a pool, as JSON; what the pool does not say, its model says. Takes {pool, model, given}, given as values.models has it of the model. */}}
+{{- define "rackserve.poolReplicas" -}}
+{{- $own := .pool.replicas -}}
+{{- if kindIs "invalid" $own -}}
+{{- $own = include "rackserve.replicas" (dict "replicas" .model.replicas "given" .given) | fromJson -}}
+{{- end -}}
+{{- include "rackserve.replicas" (dict "replicas" $own "given" (default dict (get (default dict .given.pools) .pool.name))) -}}
 {{- end -}}
 
 {{/* Ports and times of the cluster file with the spec's defaults, as JSON. */}}

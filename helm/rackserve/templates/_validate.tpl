@@ -116,13 +116,43 @@
 {{- if and (eq (default "vllm" $model.engine) "vllm") (not $model.source) -}}
 {{- $problems = append $problems (printf "clusterFile.models[%d].source: missing for %q; a Hugging Face id, a folder or a built-in name" $index $model.name) -}}
 {{- end -}}
-{{- $replicas := include "rackserve.replicas" (dict "root" $ "model" $model) | fromJson -}}
+{{- $given := default dict (get $.Values.models $model.name) -}}
+{{- $replicas := include "rackserve.replicas" (dict "replicas" $model.replicas "given" $given) | fromJson -}}
 {{- if or (gt (int $replicas.min) (int $replicas.max)) (lt (int $replicas.max) 1) -}}
 {{- $problems = append $problems (printf "models.%s: min is %d and max %d; min <= max and max >= 1 must hold (clusterFile.models[%d].replicas is what values.models does not give)" $model.name (int $replicas.min) (int $replicas.max) $index) -}}
 {{- end -}}
-{{- $tensor := int (default 1 (default dict $model.parallel).tensor) -}}
+{{- $parts := list (dict "where" (printf "clusterFile.models[%d]" $index) "parallel" $model.parallel) -}}
+{{- $pools := list -}}
+{{- $roles := list -}}
+{{- range $number, $pool := default list $model.pools -}}
+{{- $where := printf "clusterFile.models[%d].pools[%d]" $index $number -}}
+{{- if has $pool.name $pools -}}
+{{- $problems = append $problems (printf "%s.name: %q is taken; names are unique in a model" $where $pool.name) -}}
+{{- end -}}
+{{- $pools = append $pools $pool.name -}}
+{{- $roles = append $roles (default "both" $pool.role) -}}
+{{- $replicas := include "rackserve.poolReplicas" (dict "pool" $pool "model" $model "given" $given) | fromJson -}}
+{{- if or (gt (int $replicas.min) (int $replicas.max)) (lt (int $replicas.max) 1) -}}
+{{- $problems = append $problems (printf "models.%s.pools.%s: min is %d and max %d; min <= max and max >= 1 must hold (%s.replicas is what values.models does not give)" $model.name $pool.name (int $replicas.min) (int $replicas.max) $where) -}}
+{{- end -}}
+{{- $parts = append $parts (dict "where" $where "parallel" $pool.parallel) -}}
+{{- end -}}
+{{- range $number, $role := $roles -}}
+{{- $partner := get (dict "prefill" "decode" "decode" "prefill") $role -}}
+{{- if and $partner (not (has $partner $roles)) (not (has "both" $roles)) -}}
+{{- $problems = append $problems (printf "clusterFile.models[%d].pools[%d].role: %q needs another pool whose role is %q or \"both\"" $index $number $role $partner) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $_ := default dict $given.pools -}}
+{{- if not (has $name $pools) -}}
+{{- $problems = append $problems (printf "models.%s.pools.%s: there is no such pool; pools: %s" $model.name $name (join ", " $pools | default "none")) -}}
+{{- end -}}
+{{- end -}}
+{{- range $part := $parts -}}
+{{- $tensor := int (default 1 (default dict $part.parallel).tensor) -}}
 {{- if and (eq (default "vllm" $model.engine) "vllm") (gt $domain 0) (gt $tensor $domain) -}}
-{{- $problems = append $problems (printf "clusterFile.models[%d].parallel.tensor: %d, but the largest NVLink domain of these groups (%s) has %d GPUs; tensor parallelism stays inside one" $index $tensor $largest $domain) -}}
+{{- $problems = append $problems (printf "%s.parallel.tensor: %d, but the largest NVLink domain of these groups (%s) has %d GPUs; tensor parallelism stays inside one" $part.where $tensor $largest $domain) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- range $name, $_ := .Values.models -}}

@@ -87,6 +87,21 @@ CASES = (
         at="30m",
     ),
     AlertCase(
+        "RackServeReplicasMissing",
+        fires={
+            **{f'rackserve_target_replicas{{model="m",pool="{pool}"}}': "2x40" for pool in "ab"},
+            'rackserve_engine_reporting{model="m",pool="a",replica="m-1"}': "1x40",
+            'rackserve_engine_reporting{model="m",pool="a",replica="m-2"}': "1x40",
+            'rackserve_engine_reporting{model="m",pool="b",replica="m-3"}': "1x40",
+        },
+        quiet={
+            'rackserve_target_replicas{model="m",pool="b"}': "1x40",
+            'rackserve_engine_reporting{model="m",pool="b",replica="m-3"}': "1x40",
+        },
+        labels={**MODEL, "pool": "b"},
+        at="30m",
+    ),
+    AlertCase(
         "RackServeAutoscalerAtMaximum",
         fires={
             'rackserve_target_replicas{model="m"}': "4x40",

@@ -84,7 +84,9 @@ def test_folders_are_taken_from_where_the_file_is(tmp_path: Path, monkeypatch: p
     ]
 
 
-EXAMPLES = [Path(app.__file__).parent / "examples" / name for name in ("demo.yaml", "init.yaml", "racks.yaml")]
+EXAMPLES = [
+    Path(app.__file__).parent / "examples" / name for name in ("demo.yaml", "init.yaml", "pools.yaml", "racks.yaml")
+]
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)

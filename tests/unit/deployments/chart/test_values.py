@@ -18,7 +18,9 @@ from deployments.chart.values_table import documented_values, values_table, with
 
 CHART = Path(__file__).parents[4] / "helm" / "rackserve"
 REMEDY = "run `make helm-docs` (`.venv/bin/python -m deployments.chart`) and commit what it writes"
-EXAMPLES = [Path(app.__file__).parent / "examples" / name for name in ("demo.yaml", "init.yaml", "racks.yaml")]
+EXAMPLES = [
+    Path(app.__file__).parent / "examples" / name for name in ("demo.yaml", "init.yaml", "pools.yaml", "racks.yaml")
+]
 
 
 def test_the_schema_is_the_specs() -> None:
