@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from cluster.spec.role import Role
 from router.http.gateway import Gateway
 from router.replicas.endpoint import Endpoint

@@ -12,6 +12,7 @@ import yaml
 
 from tests.integration.helm.chart import CHART, HELM_VERSIONS, helm, scenario
 
+FIRST = "clusterFile.models[0]"
 SEMANTIC: dict[str, tuple[str, list[str], str]] = {
     "too many trays in a rack": (
         "gb300-rack",
@@ -27,6 +28,26 @@ SEMANTIC: dict[str, tuple[str, list[str], str]] = {
         "gpu",
         ["models.cat.max=3"],
         "models.cat: there is no such model; models: chat, org/code",
+    ),
+    "a pool that is not there": (
+        "pools",
+        ["models.chat.pools.prefil.max=3"],
+        "models.chat.pools.prefil: there is no such pool; pools: prefill, decode",
+    ),
+    "min above max in a pool": (
+        "pools",
+        ["models.chat.pools.prefill.min=9"],
+        "models.chat.pools.prefill: min is 9 and max 6; min <= max and max >= 1 must hold (clusterFile.models[0].",
+    ),
+    "two pools of one name": (
+        "gpu",
+        [f"{FIRST}.name=chat,{FIRST}.engine=sim,{FIRST}.pools[0].name=a,{FIRST}.pools[1].name=a"],
+        'clusterFile.models[0].pools[1].name: "a" is taken; names are unique in a model',
+    ),
+    "a pool without the other half": (
+        "gpu",
+        [f"{FIRST}.name=chat,{FIRST}.engine=sim,{FIRST}.pools[0].name=a,{FIRST}.pools[0].role=prefill"],
+        'clusterFile.models[0].pools[0].role: "prefill" needs another pool whose role is "decode" or "both"',
     ),
     "min above max": (
         "gpu",

@@ -15,6 +15,7 @@ SCALINGS = {
     "gateways": ("gb300-two-racks", ["scale.gateway.replicas=7"]),
     "bounds of Ray's autoscaler": ("gb200-autoscaler", ["scale.rack-0.min=1", "scale.rack-0.max=16"]),
     "replicas of a model": ("gb300-two-racks", ["models.r1.min=2", "models.r1.max=6"]),
+    "replicas of a pool": ("pools", ["models.chat.pools.decode.max=9"]),
     "a model to zero": ("gpu", ["models.chat.min=0"]),
     "everything at once": ("gb200-autoscaler", ["scale.burst.replicas=3", "scale.gateway.max=9", "models.chat.max=40"]),
 }
@@ -63,7 +64,7 @@ def test_a_scaled_model_has_the_asked_bounds(settings: list[str], replicas: dict
 
 def test_what_the_scale_command_tells_scales_the_model(tmp_path: Path) -> None:
     """`rackserve scale` names the values that Helm takes, also for a model with a dot in its name."""
-    told = scaled_elsewhere("llm", "Qwen2.5-7B", count_of("2:5"))
+    told = scaled_elsewhere("llm", "Qwen2.5-7B", "", count_of("2:5"))
     _, settings = shlex.split(told[told.index("--set") : told.index("`, with")])
     values = yaml.safe_load(scenario("gpu").read_text())
     values["clusterFile"]["models"][0]["name"] = "Qwen2.5-7B"
@@ -71,6 +72,19 @@ def test_what_the_scale_command_tells_scales_the_model(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(values))
     (asked, *_) = cluster_file(ray_service(file, settings))["models"]
     assert asked["replicas"] == {"min": 2, "max": 5}
+
+
+def test_a_scaled_pool_has_the_asked_bounds() -> None:
+    """`models.<name>.pools.<pool>` wins over the pool, and that over its model; the other pool is as the file says."""
+    asked = cluster_file(ray_service(scenario("pools"), "models.chat.pools.decode.max=8"))["models"][0]
+    assert {pool["name"]: pool["replicas"] for pool in asked["pools"]} == {
+        "prefill": {"min": 1, "max": 6},
+        "decode": {"min": 2, "max": 8},
+    }
+    assert asked["replicas"] == 2
+    all_of_them = cluster_file(ray_service(scenario("pools"), "models.chat.max=5"))["models"][0]
+    assert all_of_them["replicas"] == {"min": 2, "max": 5}
+    assert "replicas" not in all_of_them["pools"][1]
 
 
 def test_a_rack_appended_joins_the_running_cluster(tmp_path: Path) -> None:

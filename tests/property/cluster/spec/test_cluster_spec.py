@@ -32,6 +32,20 @@ _models = st.lists(
                 st.text(min_size=1, max_size=6), st.integers() | st.text(max_size=6), max_size=3
             ),
             cpus=st.floats(0, 64, allow_nan=False),
+            pools=st.lists(
+                st.fixed_dictionaries(
+                    {"name": st.from_regex(r"[a-z0-9]{1,6}", fullmatch=True)},
+                    optional={
+                        "replicas": st.integers(1, 9),
+                        "parallel": _mapping(tensor=st.integers(1, 8)),
+                        "env": st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=2),
+                        "sim": _mapping(kv_blocks=st.integers(1, 9_000)),
+                        "cpus": st.floats(0, 64, allow_nan=False),
+                    },
+                ),
+                max_size=3,
+                unique_by=lambda pool: pool["name"],
+            ),
         ),
     ),
     min_size=1,

@@ -57,3 +57,18 @@ def test_a_simulated_engine_has_no_arguments_to_check() -> None:
     """`engine_args` are vLLM's."""
     spec = cluster_file.load("models: [{name: m, engine: sim, engine_args: {any: 1}}]", "f", cluster_rules)
     assert spec.models[0].engine_args == {"any": 1}
+
+
+def test_engine_arguments_of_pools_are_checked_too() -> None:
+    """Each at its own place."""
+    found = problems(
+        """\
+models:
+  - name: a
+    source: org/a
+    pools:
+      - {name: one, engine_args: {max_model_length: 2048}}
+      - {name: two, engine_args: {dtype: bfloat61}}
+"""
+    )
+    assert set(found) == {"models[0].pools[0].engine_args.max_model_length", "models[0].pools[1].engine_args.dtype"}

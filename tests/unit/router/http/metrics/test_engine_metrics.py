@@ -2,8 +2,11 @@
 
 from prometheus_client import CollectorRegistry, generate_latest
 
+from cluster.autoscaling.scaling_view import ScalingView
 from router.dispatch.fleet import Fleet
 from router.http.metrics.engine_metrics import EngineMetrics
+from router.http.metrics.replica_metrics import ReplicaMetrics
+from router.http.metrics.scaling_metrics import ScalingMetrics
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 from router.scheduling.registry import policy_named
@@ -32,3 +35,24 @@ def test_a_report_is_shown_and_a_silent_replica_is_not_zero() -> None:
         f"rackserve_engine_prefill_tokens_per_second{{{heard}}} 9000.0",
         f"rackserve_engine_decode_tokens_per_second{{{heard}}} 250.0",
     } == told
+
+
+def test_only_replicas_of_a_pool_have_its_label() -> None:
+    """In every metric of replicas and of the autoscaler; others have no such label, not an empty one."""
+    fleet = Fleet(policy_named("round_robin"))
+    fleet.set_replicas([Endpoint("pooled", "m", "h", 1, pool="fast"), Endpoint("plain", "n", "h", 2)])
+    views = {"m": (ScalingView(3, 4, 0.0, 2.5, pool="fast"),), "n": (ScalingView(1, 1, 0.0, 0.5),)}
+    registry = CollectorRegistry()
+    registry.register(EngineMetrics(lambda: list(fleet.replicas.values())))
+    registry.register(ReplicaMetrics(lambda: list(fleet.replicas.values())))
+    registry.register(ScalingMetrics(lambda: views))
+    lines = {line for line in generate_latest(registry).decode().splitlines() if not line.startswith("#")}
+    assert {
+        'rackserve_engine_reporting{domain="",model="m",pool="fast",replica="pooled"} 0.0',
+        'rackserve_engine_reporting{domain="",model="n",replica="plain"} 0.0',
+        'rackserve_replica_in_flight{model="m",pool="fast",replica="pooled"} 0.0',
+        'rackserve_replica_in_flight{model="n",replica="plain"} 0.0',
+        'rackserve_target_replicas{model="m",pool="fast"} 3.0',
+        'rackserve_target_replicas{model="n"} 1.0',
+    } <= lines
+    assert all(('pool="fast"' in line) == ('model="m"' in line) for line in lines)
