@@ -10,10 +10,11 @@ from cluster.spec.yaml_tree import Location
 _PLAIN_DTYPES: Final = frozenset({"auto", "bfloat16", "float16", "half", "float32", "float"})
 """Precisions of a KV cache that is not quantised; `auto` is one of the others, as the model's weights say."""
 _PARTNERS: Final = {
-    Role.PREFILL: ("generates answers from the prompts it computes", (Role.DECODE, Role.BOTH)),
-    Role.DECODE: ("computes prompts for it", (Role.PREFILL, Role.BOTH)),
+    Role.PREFILL: (Role.DECODE, "generates answers from the prompts it computes"),
+    Role.DECODE: (Role.PREFILL, "computes prompts for it"),
 }
-"""What another pool must do for a pool of a role, and the roles that do it."""
+"""The role that another pool must have for a pool of a role, and what it does. Engines of the role `both` neither send
+KV blocks nor fetch any, so such a pool is no partner."""
 
 
 def pool_rules(where: Location, model: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
@@ -54,10 +55,10 @@ def _role(pool: Mapping[str, Any]) -> Role | None:
 
 def _partners(where: Location, roles: list[Role]) -> Iterator[tuple[Location, str]]:
     for position, role in enumerate(roles):
-        does, partners = _PARTNERS.get(role, ("", tuple(Role)))
-        if not any(other in partners for other in roles):
-            wanted = " or ".join(repr(str(partner)) for partner in partners)
-            yield (*where, position, "role"), f"{str(role)!r}, but no other pool {does}; give one the role {wanted}"
+        partner, does = _PARTNERS.get(role, (role, ""))
+        if partner not in roles:
+            message = f"{str(role)!r}, but no other pool {does}; give one the role {str(partner)!r}"
+            yield (*where, position, "role"), message
 
 
 def _formats(
@@ -81,7 +82,7 @@ def _formats(
 
 def _exchange(one: Role, other: Role) -> bool:
     """Tell whether KV blocks pass between two pools of these roles."""
-    return one is not other
+    return {one, other} == {Role.PREFILL, Role.DECODE}
 
 
 def _place(pool_at: Location, model: Mapping[str, Any], pool: Mapping[str, Any], key: tuple[str, str]) -> Location:

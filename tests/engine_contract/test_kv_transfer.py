@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from cluster.spec.role import Role
 from router.replicas.kv_transfer import KvTransfer
 from tests.engine_contract.contract_models import LONG_ANSWER, MAX_TOKENS, SIM, VLLM

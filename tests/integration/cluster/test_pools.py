@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from cluster.spec.parts.scaling_spec import ReplicaCount
+from cluster.spec.role import Role
 from deployments import app
 from deployments.commands.operate.scale import with_replicas
 from deployments.launch.application import Launch
@@ -28,10 +29,11 @@ POOLS = [
 
 @pytest.fixture(scope="module")
 def pooled(ray_cluster: str) -> Iterator[RunningApplication]:
-    """Run a model `m` of a fast and a slow pool, one replica each, and one without pools, as `serve --detach` does."""
+    """Run a model `m` of a fast and a slow pool, one without pools and one of two roles, as `serve --detach` does."""
     scaling = {"target_queue_seconds": 0.2, "scale_down_after_seconds": 3}
     model = {"name": "m", "pools": POOLS, "autoscaling": scaling, "sim": SIM}
-    spec = sim_spec(model, {"name": "plain"}, name="pooled")
+    split = {"name": "split", "pools": [{"name": "p", "role": "prefill"}, {"name": "d", "role": "decode"}]}
+    spec = sim_spec(model, {"name": "plain"}, split, name="pooled")
     launch = Launch(spec, ray_cluster)
     application = RunningApplication(spec)
     try:
@@ -67,6 +69,17 @@ def test_both_pools_serve_the_model(pooled: RunningApplication) -> None:
     counts = sent(pooled)
     assert counts["fast"] > 0
     assert counts["slow"] > 0
+
+
+def test_roles_reach_the_engines(pooled: RunningApplication) -> None:
+    """A prefill replica says that it sends KV blocks, a decode replica that it fetches them; the model is served."""
+    wait_for("both roles", lambda: len(pooled.replicas("split")) == 2)
+    rows = {row.role: row.transfer for row in pooled.replicas("split")}
+    prefill, decode = rows[Role.PREFILL], rows[Role.DECODE]
+    assert prefill is not None
+    assert decode is not None
+    assert prefill.why_not_to(decode) == ""
+    assert pooled.chat("split").status_code == 200
 
 
 def test_status_and_metrics_show_both(pooled: RunningApplication, ray_cluster: str) -> None:
@@ -123,12 +136,12 @@ def test_a_rolling_update_of_one_pool_keeps_the_other_and_loses_nothing(
     fast, slow = ids(pooled, "fast"), ids(pooled, "slow")
     spec = running_spec("pooled")
     assert spec is not None
-    model = spec.model("m")
+    model, *others = spec.models
     slower = model.pools[1].model_copy(update={"env": {"CHANGED": "1"}})
     changed = model.model_copy(update={"pools": (model.pools[0], slower)})
     load = Load(pooled.url, "m", clients=4, tokens=16)
     try:
-        Launch(spec.model_copy(update={"models": (changed, spec.model("plain"))}), ray_cluster).start()
+        Launch(spec.model_copy(update={"models": (changed, *others)}), ray_cluster).start()
         wait_for("new slow replicas", lambda: len(now := ids(pooled, "slow")) == len(slow) and not now & slow)
         load.more(20)
     finally:

@@ -165,7 +165,7 @@ def test_each_pool_is_a_deployment_of_its_own() -> None:
     changed = applications(spec(pools=[POOLS[0], {"name": "slow", "sim": {"inter_token_s": 2.0}}], replicas=2))
     assert changed["m:fast"].version == found["m:fast"].version
     assert changed["m:slow"].version != found["m:slow"].version
-    roles = applications(spec(pools=[{"name": "fast", "role": "prefill"}, {"name": "slow"}]))
+    roles = applications(spec(pools=[{"name": "fast", "role": "prefill"}, {"name": "slow", "role": "decode"}]))
     assert roles["m:fast"].version != found["m:fast"].version
 
 

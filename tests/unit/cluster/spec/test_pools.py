@@ -17,7 +17,7 @@ models:
     sim: {prefill_tokens_per_s: 5, kv_blocks: 7}
     autoscaling: {headroom: 1, scale_down_after_seconds: 9}
     pools:
-      - {name: first, sim: {kv_blocks: 4096}, engine_args: {seed: 2}, env: {B: "2"}, autoscaling: {headroom: 0.5}}
+      - {name: first, role: prefill, sim: {kv_blocks: 4096}, engine_args: {seed: 2}, env: {B: "2"}, autoscaling: {headroom: 0.5}}
       - name: second
         role: decode
         replicas: {min: 0, max: 4}
@@ -41,7 +41,7 @@ def test_a_pool_runs_what_it_says_and_else_what_the_model_says() -> None:
     """Of mappings of settings each key wins by itself, also one that is set to the default."""
     first, second, plain = load(TWO_POOLS, "f").in_pools()
     assert [each.label for each in (first, second, plain)] == ["chat:first", "chat:second", "plain"]
-    assert (first.role, second.role, plain.role) == (Role.BOTH, Role.DECODE, Role.BOTH)
+    assert (first.role, second.role, plain.role) == (Role.PREFILL, Role.DECODE, Role.BOTH)
     assert first.engine_args == {"runner": "generate", "seed": 2}
     assert first.env == {"A": "1", "B": "2"}
     assert (first.sim.prefill_tokens_per_s, first.sim.kv_blocks) == (5, 4096)
@@ -104,13 +104,14 @@ models:
         (["prefill", "prefill"], [0, 1]),
         (["decode"], [0]),
         (["prefill", "decode"], []),
-        (["prefill", "both"], []),
-        (["decode", "both"], []),
+        (["prefill", "both"], [0]),
+        (["both", "decode"], [1]),
+        (["both", "prefill", "decode"], []),
         (["both"], []),
     ],
 )
 def test_a_pool_has_another_that_does_the_other_half(roles: list[str], wrong: list[int]) -> None:
-    """What computes prompts needs one that generates answers, and the reverse."""
+    """What computes prompts needs one that generates answers, and the reverse; one that does both passes nothing on."""
     pools = ", ".join(f"{{name: p{number}, role: {role}}}" for number, role in enumerate(roles))
     text = f"models: [{{name: m, engine: sim, pools: [{pools}]}}]"
     if not wrong:

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from cluster.errors import EngineStartError
-from cluster.spec.cluster_spec import ModelSpec
+from cluster.spec.model_spec import ModelSpec
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
 from deployments.engines.vllm.engine import VllmEngine
 from deployments.engines.vllm.env import engine_arguments
