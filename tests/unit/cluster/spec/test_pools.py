@@ -17,7 +17,12 @@ models:
     sim: {prefill_tokens_per_s: 5, kv_blocks: 7}
     autoscaling: {headroom: 1, scale_down_after_seconds: 9}
     pools:
-      - {name: first, role: prefill, sim: {kv_blocks: 4096}, engine_args: {seed: 2}, env: {B: "2"}, autoscaling: {headroom: 0.5}}
+      - name: first
+        role: prefill
+        sim: {kv_blocks: 4096}
+        engine_args: {seed: 2}
+        env: {B: "2"}
+        autoscaling: {headroom: 0.5}
       - name: second
         role: decode
         replicas: {min: 0, max: 4}

@@ -67,6 +67,14 @@ def test_the_summary_says_what_is_served(tmp_path: Path) -> None:
     )
 
 
+def test_the_summary_names_pools(tmp_path: Path) -> None:
+    """With the role where it is not both, and each pool's replicas."""
+    pools = "{name: p, role: prefill}, {name: d, role: decode, replicas: {min: 1, max: 3}}, {name: w}"
+    file = written(tmp_path, f"models: [{{name: a, engine: sim, replicas: 2, pools: [{pools}]}}]\n")
+    told = "a (pool p (prefill): 2 replicas, pool d (decode): 1 to 3 replicas, pool w: 2 replicas)"
+    assert checked(file) == f"OK: {file} is a cluster file: rackserve serves 1 model, {told}\n"
+
+
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
