@@ -111,3 +111,22 @@ def test_a_silent_replica_is_not_shown_as_idle() -> None:
     """Where telemetry is silent the load is unknown, and that is said."""
     lines = _shown(['rackserve_engine_reporting{model="m",replica="r1",domain=""} 0\n'])
     assert "silent" in lines[-1]
+
+
+def test_replicas_are_shown_with_their_pool() -> None:
+    """Of a model with pools; the model's own line counts all of them."""
+    pages = [
+        """
+rackserve_replica_accepting{model="m",replica="r1",pool="fast"} 1
+rackserve_engine_reporting{model="m",replica="r1",domain="d",pool="fast"} 1
+rackserve_replica_accepting{model="m",replica="r2",pool="slow"} 1
+rackserve_engine_reporting{model="m",replica="r2",domain="d",pool="slow"} 1
+rackserve_requests_total{model="m",tenant="a",outcome="ok"} 9
+"""
+    ]
+    lines = _shown(pages)
+    (fast,), (slow,) = ([line for line in lines if name in line] for name in (" r1 ", " r2 "))
+    assert "m:fast" in fast
+    assert "m:slow" in slow
+    (model,) = [line for line in lines if line.startswith("m ")]
+    assert model.split()[1] == "2"
