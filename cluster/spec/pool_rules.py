@@ -13,8 +13,7 @@ _PARTNERS: Final = {
     Role.PREFILL: (Role.DECODE, "generates answers from the prompts it computes"),
     Role.DECODE: (Role.PREFILL, "computes prompts for it"),
 }
-"""The role that another pool must have for a pool of a role, and what it does. Engines of the role `both` neither send
-KV blocks nor fetch any, so such a pool is no partner."""
+"""The role that another pool must have for a pool of a role, and what it does; one that does both is a partner, too."""
 
 
 def pool_rules(where: Location, model: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
@@ -56,8 +55,8 @@ def _role(pool: Mapping[str, Any]) -> Role | None:
 def _partners(where: Location, roles: list[Role]) -> Iterator[tuple[Location, str]]:
     for position, role in enumerate(roles):
         partner, does = _PARTNERS.get(role, (role, ""))
-        if partner not in roles:
-            message = f"{str(role)!r}, but no other pool {does}; give one the role {str(partner)!r}"
+        if partner not in roles and (role is Role.BOTH or Role.BOTH not in roles):
+            message = f"{str(role)!r}, but no other pool {does}; give one the role {str(partner)!r} or 'both'"
             yield (*where, position, "role"), message
 
 
@@ -82,7 +81,7 @@ def _formats(
 
 def _exchange(one: Role, other: Role) -> bool:
     """Tell whether KV blocks pass between two pools of these roles."""
-    return {one, other} == {Role.PREFILL, Role.DECODE}
+    return one is not other and bool({one, other} & {Role.PREFILL, Role.DECODE})
 
 
 def _place(pool_at: Location, model: Mapping[str, Any], pool: Mapping[str, Any], key: tuple[str, str]) -> Location:

@@ -1,7 +1,7 @@
 """Makes the engine that a model's spec asks for."""
 
-from cluster.spec.model_spec import ModelSpec
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
+from cluster.spec.model_spec import ModelSpec
 from deployments.engines.interface import Engine, GangPlace
 
 # ruff: noqa: PLC0415 - imports only the engine that is asked for

@@ -16,8 +16,8 @@ from typing import Any
 import uvicorn
 
 from cluster.errors import EngineDeadError
-from cluster.spec.model_spec import ModelSpec
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
+from cluster.spec.model_spec import ModelSpec
 from cluster.spec.role import Role
 from deployments.engines.interface import Engine, KvEvent, Receive, Scope, Send
 from deployments.replica.engine_registry import engine_for

@@ -3,8 +3,8 @@
 import asyncio
 
 from cluster.errors import EngineDeadError, EngineStartError
-from cluster.spec.model_spec import ModelSpec
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
+from cluster.spec.model_spec import ModelSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AsgiApp, EngineStats
 from deployments.engines.sim.app import SimApp

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from cluster.errors import EngineDeadError, EngineStartError, ModelSourceError, RackServeError
-from cluster.spec.model_spec import ModelSpec
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
+from cluster.spec.model_spec import ModelSpec
 from deployments.engines.engine_folder import EngineFolder, remove_abandoned
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AsgiApp, EngineStats, GangPlace, PromptSeen

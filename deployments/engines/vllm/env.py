@@ -6,8 +6,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from cluster.spec.model_spec import ModelSpec
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
+from cluster.spec.model_spec import ModelSpec
 from deployments.engines.vllm.kv_transfer import connector_config
 from deployments.tracing.exporter import PROTOCOL, configured_target
 

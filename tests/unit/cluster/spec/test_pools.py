@@ -109,14 +109,14 @@ models:
         (["prefill", "prefill"], [0, 1]),
         (["decode"], [0]),
         (["prefill", "decode"], []),
-        (["prefill", "both"], [0]),
-        (["both", "decode"], [1]),
+        (["prefill", "both"], []),
+        (["both", "decode"], []),
         (["both", "prefill", "decode"], []),
         (["both"], []),
     ],
 )
 def test_a_pool_has_another_that_does_the_other_half(roles: list[str], wrong: list[int]) -> None:
-    """What computes prompts needs one that generates answers, and the reverse; one that does both passes nothing on."""
+    """What computes prompts needs one that generates answers, and the reverse; one that does both is a partner."""
     pools = ", ".join(f"{{name: p{number}, role: {role}}}" for number, role in enumerate(roles))
     text = f"models: [{{name: m, engine: sim, pools: [{pools}]}}]"
     if not wrong:

@@ -72,3 +72,13 @@ models:
 """
     )
     assert set(found) == {"models[0].pools[0].engine_args.max_model_length", "models[0].pools[1].engine_args.dtype"}
+
+
+def test_divided_pools_need_the_policy_that_counts_seconds() -> None:
+    """A policy that cannot weigh where a prompt is computed is told at its key; pools that do both may have any."""
+    pools = "[{name: p, role: prefill}, {name: d, role: decode}]"
+    found = problems(f"models: [{{name: m, engine: sim, policy: least_load, pools: {pools}}}]")
+    assert list(found) == ["models[0].policy"]
+    assert "least_load counts no seconds" in found["models[0].policy"]
+    for policy, fit in (("expected_ttft:exact", pools), ("least_load", "[{name: a}, {name: b}]")):
+        cluster_file.load(f"models: [{{name: m, engine: sim, policy: '{policy}', pools: {fit}}}]", "f", cluster_rules)

@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from cluster.errors import EngineStartError
-from cluster.spec.model_spec import ModelSpec
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
+from cluster.spec.model_spec import ModelSpec
 from deployments.engines.vllm.engine import VllmEngine
 from deployments.engines.vllm.env import engine_arguments
 from deployments.engines.vllm.kv_transfer import connector_config, side_channel, uses_nixl
