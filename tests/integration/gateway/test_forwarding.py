@@ -35,6 +35,7 @@ async def test_the_replicas_request_is_built_anew() -> None:
             b"x-request-id",
             b"content-type",
             b"accept",
+            b"accept-encoding",
             b"traceparent",
             b"content-length",
         }
