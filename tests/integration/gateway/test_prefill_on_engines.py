@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from cluster.spec.model_spec import ModelSpec
 from cluster.spec.kv_duties import KvDuties
+from cluster.spec.model_spec import ModelSpec
 from cluster.spec.role import Role
 from deployments.replica.engine_registry import engine_for
 from deployments.replica.server import ReplicaServer
