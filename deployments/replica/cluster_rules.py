@@ -11,8 +11,7 @@ from cluster.spec.cluster_file import each_model, engine_arguments
 from cluster.spec.role import Role
 from cluster.spec.yaml_tree import Location
 from deployments.engines.vllm.known_arguments import problems
-from router.scheduling.expected_ttft import ExpectedTtft
-from router.scheduling.registry import base_of, policy_named
+from router.scheduling.registry import COUNTS_SECONDS, base_of, policy_named
 
 
 def cluster_rules(data: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
@@ -25,12 +24,12 @@ def cluster_rules(data: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
             except PolicyError as error:
                 yield ("models", position, "policy"), str(error)
             else:
-                if base_of(policy) != ExpectedTtft.name and _is_divided(model):
+                if base_of(policy) not in COUNTS_SECONDS and _is_divided(model):
                     yield (
                         ("models", position, "policy"),
                         (
                             f"{policy} counts no seconds, so it cannot weigh where a prompt is computed: pools that "
-                            f"prefill or decode alone need {ExpectedTtft.name}"
+                            f"prefill or decode alone need {' or '.join(sorted(COUNTS_SECONDS))}"
                         ),
                     )
         if model.get("engine", "vllm") == "vllm":

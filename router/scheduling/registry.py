@@ -57,6 +57,8 @@ POLICIES: dict[str, Callable[[ModelEstimator], Profile]] = {
 
 READS_CACHES = frozenset({"expected_ttft", "prefix_affinity"})
 """Policies whose costs depend on cache contents. Those of a replica that does not report them are inferred."""
+COUNTS_SECONDS = frozenset({"expected_ttft"})
+"""Policies whose costs are seconds, so that it can be weighed where a prompt is computed."""
 EXACT = ":exact"
 """Suffix to the name of such a policy, which then needs every replica to report its cache contents."""
 READS_PROMPTS = READS_CACHES | {"consistent_hash"}
