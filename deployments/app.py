@@ -24,7 +24,6 @@ from cluster.placement.node_labels import ACCELERATOR, NODE_GROUP
 from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.gateway_spec import GatewaySpec
-from cluster.spec.kv_duties import KvDuties
 from cluster.spec.model_spec import ModelSpec
 from cluster.spec.parts.scaling_spec import AutoscalingSpec, ReplicaCount
 from deployments import __version__
@@ -129,12 +128,11 @@ def _gateways(gateway: GatewaySpec) -> int | ray_api.PolicyOptions:
 
 def _pool_application(model: ModelSpec, pool: ModelSpec, spares_per_domain: int) -> ray_api.Application:
     """Return the application of one pool: `pool` is what `model.in_pools` says that it runs."""
-    identity = pool.model_copy(update=_ROUTING_ONLY)
+    identity, duties = pool.model_copy(update=_ROUTING_ONLY), model.duties_of(pool)
     gpus = gpus_of(pool)
-    duties = KvDuties.of(pool.role, (other.role for other in model.in_pools() if other.pool != pool.pool))
     options = ray_api.DeploymentOptions(
         name=deployment_name(pool.name, pool.pool),
-        version=_version({**identity.model_dump(mode="json"), **asdict(duties)}),
+        version=_version({"duties": asdict(duties), **identity.model_dump(mode="json")}),
         replicas=_replicas(model, pool),
         cpus=pool.cpus,
         gpus=gpus,
@@ -146,7 +144,7 @@ def _pool_application(model: ModelSpec, pool: ModelSpec, spares_per_domain: int)
         liked=_liked(pool),
     )
     started = identity.model_copy(update={"start_timeout_s": pool.start_timeout_s})
-    return ray_api.bind(ModelReplica, options, started, spares_per_domain, duties)
+    return ray_api.bind(ModelReplica, options, started, duties, spares_per_domain)
 
 
 def _liked(model: ModelSpec) -> ray_api.LikedNodes | None:

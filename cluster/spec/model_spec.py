@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
+from cluster.spec.kv_duties import KvDuties
 from cluster.spec.parts.parallelism import Parallelism
 from cluster.spec.parts.part import Part, Seconds
 from cluster.spec.parts.scaling_spec import AutoscalingSpec, ReplicaCount
@@ -102,6 +103,10 @@ class ModelSpec(Part):
             "pools": (PoolSpec(name=pool.name, role=pool.role),),
         }
         return self.model_copy(update={**own, **merged})
+
+    def duties_of(self, pool: "ModelSpec") -> KvDuties:
+        """Return what the replicas of one of its pools, as `in_pools` gives it, do with KV blocks for the others."""
+        return KvDuties.of(pool.role, [other.role for other in self.pools if other.name != pool.pool])
 
     @property
     def is_autoscaled(self) -> bool:

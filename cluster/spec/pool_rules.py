@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from cluster.spec.kv_duties import KvDuties
 from cluster.spec.parts.sim_spec import SimSpec
 from cluster.spec.role import Role
 from cluster.spec.yaml_tree import Location
@@ -13,7 +14,7 @@ _PARTNERS: Final = {
     Role.PREFILL: (Role.DECODE, "generates answers from the prompts it computes"),
     Role.DECODE: (Role.PREFILL, "computes prompts for it"),
 }
-"""The role that another pool must have for a pool of a role, and what it does; one that does both is a partner, too."""
+"""The role that does the other half of a role's work, and what that is. A pool of the role `both` does it too."""
 
 
 def pool_rules(where: Location, model: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
@@ -55,7 +56,7 @@ def _role(pool: Mapping[str, Any]) -> Role | None:
 def _partners(where: Location, roles: list[Role]) -> Iterator[tuple[Location, str]]:
     for position, role in enumerate(roles):
         partner, does = _PARTNERS.get(role, (role, ""))
-        if partner not in roles and (role is Role.BOTH or Role.BOTH not in roles):
+        if partner not in roles and Role.BOTH not in roles:
             message = f"{str(role)!r}, but no other pool {does}; give one the role {str(partner)!r} or 'both'"
             yield (*where, position, "role"), message
 
@@ -67,7 +68,8 @@ def _formats(
     formats = [_format(model, pool) for pool in pools]
     for position, theirs in enumerate(formats):
         for first in range(position):
-            if not _exchange(roles[first], roles[position]):
+            duties = [KvDuties.of(role, roles) for role in (roles[first], roles[position])]
+            if not _exchange(*duties):
                 continue
             for key, value in theirs.items():
                 other = formats[first].get(key, value)
@@ -79,9 +81,9 @@ def _formats(
                     yield _place((*where, position), model, pools[position], key), message
 
 
-def _exchange(one: Role, other: Role) -> bool:
-    """Tell whether KV blocks pass between two pools of these roles."""
-    return one is not other and bool({one, other} & {Role.PREFILL, Role.DECODE})
+def _exchange(one: KvDuties, other: KvDuties) -> bool:
+    """Tell whether KV blocks pass between two pools with these duties."""
+    return (one.sends and other.receives) or (other.sends and one.receives)
 
 
 def _place(pool_at: Location, model: Mapping[str, Any], pool: Mapping[str, Any], key: tuple[str, str]) -> Location:

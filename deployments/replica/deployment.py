@@ -52,15 +52,15 @@ class ModelReplica:
 
     Args:
         model: what to serve, as the replica's pool runs it.
+        duties: which KV blocks it passes on to replicas of other pools, or fetches from them.
         spares_per_domain: nodes of each domain kept for gangs that lost one.
-        duties: which KV blocks it passes on to replicas of the model's other pools, or fetches from them.
     """
 
-    def __init__(self, model: ModelSpec, spares_per_domain: int = 0, duties: KvDuties = NO_DUTIES) -> None:
+    def __init__(self, model: ModelSpec, duties: KvDuties = NO_DUTIES, spares_per_domain: int = 0) -> None:
         configure_logs()
         self._model = model
-        self._spares_per_domain = spares_per_domain
         self._duties = duties
+        self._spares_per_domain = spares_per_domain
         self._identity = ray_api.this_replica()
         self._drain_s = model.drain_timeout_s
         self._scaling = ScalingClient(self._identity.application)

@@ -139,8 +139,8 @@
 {{- end -}}
 {{- range $number, $role := $roles -}}
 {{- $partner := get (dict "prefill" "decode" "decode" "prefill") $role -}}
-{{- if and $partner (not (has $partner $roles)) -}}
-{{- $problems = append $problems (printf "clusterFile.models[%d].pools[%d].role: %q needs another pool whose role is %q" $index $number $role $partner) -}}
+{{- if and $partner (not (has $partner $roles)) (not (has "both" $roles)) -}}
+{{- $problems = append $problems (printf "clusterFile.models[%d].pools[%d].role: %q needs another pool whose role is %q or \"both\"" $index $number $role $partner) -}}
 {{- end -}}
 {{- end -}}
 {{- range $name, $_ := default dict $given.pools -}}

@@ -47,7 +47,7 @@ SEMANTIC: dict[str, tuple[str, list[str], str]] = {
     "a pool without the other half": (
         "gpu",
         [f"{FIRST}.name=chat,{FIRST}.engine=sim,{FIRST}.pools[0].name=a,{FIRST}.pools[0].role=prefill"],
-        'clusterFile.models[0].pools[0].role: "prefill" needs another pool whose role is "decode"',
+        'clusterFile.models[0].pools[0].role: "prefill" needs another pool whose role is "decode" or "both"',
     ),
     "min above max": (
         "gpu",

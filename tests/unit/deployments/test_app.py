@@ -9,6 +9,7 @@ from cluster.errors import SpecError
 from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.gateway_spec import GatewaySpec
+from cluster.spec.kv_duties import NO_DUTIES, KvDuties
 from cluster.spec.model_spec import ModelSpec
 from deployments import app
 from deployments.autoscaling.serve_policy import QueueDepthPolicy
@@ -167,6 +168,10 @@ def test_each_pool_is_a_deployment_of_its_own() -> None:
     assert changed["m:slow"].version != found["m:slow"].version
     roles = applications(spec(pools=[{"name": "fast", "role": "prefill"}, {"name": "slow", "role": "decode"}]))
     assert roles["m:fast"].version != found["m:fast"].version
+    beside = applications(spec(pools=[{"name": "p", "role": "prefill"}, POOLS[1]], replicas=2))
+    assert beside["m:slow"].init_args[1] == KvDuties(receives=True)
+    assert beside["m:slow"].version != found["m:slow"].version  # its engine must fetch now
+    assert found["m:slow"].init_args[1] == NO_DUTIES
 
 
 def test_the_policy_of_a_pool_knows_all_pools() -> None:

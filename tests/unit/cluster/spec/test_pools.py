@@ -116,7 +116,7 @@ models:
     ],
 )
 def test_a_pool_has_another_that_does_the_other_half(roles: list[str], wrong: list[int]) -> None:
-    """What computes prompts needs one that generates answers, and the reverse; one that does both is a partner."""
+    """What computes prompts needs one that generates answers, and the reverse; one that does both will do."""
     pools = ", ".join(f"{{name: p{number}, role: {role}}}" for number, role in enumerate(roles))
     text = f"models: [{{name: m, engine: sim, pools: [{pools}]}}]"
     if not wrong:
