@@ -167,6 +167,12 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
                 )],
             ),  # fmt: skip
             Panel(
+                "Prompts computed on another replica",
+                "reqps",
+                [per_model("rackserve_handovers_total")],
+                "One replica computed the prompt, another fetched its KV blocks and answered.",
+            ),
+            Panel(
                 "How caches are known",
                 "short",
                 [(f"max by (model, mode) (rackserve_residency_replicas{{{OURS}}})", "{{model}} {{mode}}")],

@@ -47,7 +47,7 @@ def pooled(ray_cluster: str) -> Iterator[RunningApplication]:
 
 def rackserve(address: str, *words: str) -> Any:  # noqa: ANN401 - a completed process
     """Run a `rackserve` command to its end on a wide terminal."""
-    return run(RACKSERVE, *words, "--address", address, env={"COLUMNS": "200"}, timeout_s=120.0)
+    return run(RACKSERVE, *words, "--address", address, env={"COLUMNS": "200"}, timeout_s=300.0)
 
 
 def ids(application: RunningApplication, pool: str) -> set[str]:

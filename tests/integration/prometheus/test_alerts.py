@@ -68,4 +68,6 @@ def _test(case: AlertCase, series: Mapping[str, str], expected: list[dict[str, A
 
 
 def _rendered(text: str, labels: Mapping[str, str]) -> str:
+    pool = labels.get("pool", "")
+    text = text.replace("{{ with $labels.pool }}:{{ . }}{{ end }}", f":{pool}" if pool else "")
     return re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda found: labels[found[1]], text)
