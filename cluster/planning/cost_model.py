@@ -18,6 +18,7 @@ expert groups that leave their domain.
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Final
 
 from cluster.planning.communication import all_reduce_s, expert_exchange_s, stage_hop_s
@@ -64,12 +65,15 @@ class Work:
         prefix_hit: share of the prompt found in the prefix cache, 0 to 1.
         output_spread: standard deviation of the answers' lengths divided by their mean. Long answers run longer, so at
             any time they are over-represented among the running ones.
+        input_spread: the same of the prompts' parts that are not cached. It counts where limits are to hold for a share
+            of the requests: a long prompt delays those behind it, and the answers beside it.
     """
 
     input_tokens: float
     output_tokens: float
     prefix_hit: float = 0.0
     output_spread: float = 0.0
+    input_spread: float = 0.0
 
     @property
     def new_tokens(self) -> float:
@@ -132,8 +136,9 @@ class Steady:
 
     Attributes:
         batch: running sequences of each data-parallel rank.
-        tpot_s: mean seconds between a sequence's tokens, time spent on others' prompts included.
-        ttft_s: mean seconds from a request's arrival to its first token.
+        tpot_s: seconds between a sequence's tokens, time spent on others' prompts included: the mean, or what a share
+            of the sequences does not exceed.
+        ttft_s: seconds from a request's arrival to its first token: the mean, or what a share does not exceed.
         output_tokens_per_s: output tokens a second of the whole replica.
         requests_per_s: requests a second of the whole replica.
         prefill_share: share of the time spent on prompts, 0 to 1.
@@ -190,17 +195,34 @@ class ReplicaCost:
             work: size of requests, which gives the context that these tokens attend to.
             most_prefill: prompt tokens of the rank that has the most; None: `prefill`.
         """
+        return self.step_at(decode, prefill, work.mean_context, work.mean_prefill_context, most_prefill)
+
+    def step_at(
+        self,
+        decode: float,
+        prefill: float,
+        context: float,
+        prefill_context: float,
+        most_prefill: float | None = None,
+    ) -> StepTime:
+        """Return the time of one pass through all layers, for contexts that are known.
+
+        Args:
+            decode: sequences that get a token, on each data-parallel rank.
+            prefill: mean number of prompt tokens prefilled on each rank.
+            context: mean number of tokens that a decoded token attends to.
+            prefill_context: mean number of tokens that a prompt token attends to.
+            most_prefill: prompt tokens of the rank that has the most; None: `prefill`.
+        """
         shape, layout, attention, experts = self.shape, self.layout, self.shape.attention, self.shape.experts
         most = prefill if most_prefill is None else most_prefill
         tokens, tensor, hidden = decode + most, layout.tensor, shape.hidden
         link = self.hardware.link_bytes_per_s
         projections = shape.layers * self._matrices(WeightGroup.ATTENTION, attention.parameters / tensor, tokens)
-        looked_at = decode * shape.attended(work.mean_context)
+        looked_at = decode * shape.attended(context)
         kv_bytes = looked_at * attention.kv_values_on_one_gpu(tensor) * self.kv_precision.bytes
         core = self._roofline(looked_at * attention.decode_flops / tensor, kv_bytes, BF16)
-        core += self._roofline(
-            most * shape.attended(work.mean_prefill_context) * attention.prefill_flops / tensor, 0.0, BF16
-        )
+        core += self._roofline(most * shape.attended(prefill_context) * attention.prefill_flops / tensor, 0.0, BF16)
         mlp = shape.dense_layers * self._matrices(WeightGroup.MLP, shape.mlp_parameters / tensor, tokens)
         expert_s = exchange = 0.0
         if experts:
@@ -231,8 +253,13 @@ class ReplicaCost:
             latency=shape.layers * LAYER_LATENCY_S,
         )
 
-    def steady(self, batch: int, work: Work) -> Steady:
+    def steady(self, batch: int, work: Work, share: float | None = None) -> Steady:
         """Return the steady state with `batch` sequences on each data-parallel rank.
+
+        Args:
+            batch: these sequences, 1 or more.
+            work: size of requests.
+            share: share of the requests whose TPOT and TTFT are asked for, each by itself; None: the means.
 
         Raises:
             ValueError: `batch` is below 1.
@@ -246,30 +273,52 @@ class ReplicaCost:
         mixed, plain = self.step(decode, prefill, work, most), self.step(decode, 0.0, work)
         slowest_stage = self.shape.stage_layers(layout.pipeline) * layout.pipeline / self.shape.layers
         hops = layout.pipeline * self._hop_s(decode + most) if layout.pipeline > 1 else 0.0
-        tpot_s = mixed.total * slowest_stage + hops
-        prefill_share = 1 - (plain.total * slowest_stage + hops) / tpot_s
-        per_s = batch * layout.data / tpot_s
+        plain_s = plain.total * slowest_stage + hops
+        mean_s = shown_s = mixed.total * slowest_stage + hops
+        prefill_share = busy = 1 - plain_s / mean_s
+        if share is not None:
+            mean_s, shown_s, busy = self._unevenly(batch, decode, prefill, plain.total, work, share)
+            mean_s, shown_s = mean_s * slowest_stage + hops, shown_s * slowest_stage + hops
+            prefill_share = 1 - plain_s / mean_s
+        per_s = batch * layout.data / mean_s
         return Steady(
             batch=batch,
-            tpot_s=tpot_s,
-            ttft_s=self._ttft_s(decode, tpot_s, prefill_share, work),
+            tpot_s=shown_s,
+            ttft_s=self._ttft_s(decode, mean_s, busy, work, share),
             output_tokens_per_s=per_s,
             requests_per_s=per_s / work.output_tokens,
             prefill_share=prefill_share,
             step=mixed,
         )
 
-    def _ttft_s(self, decode: float, tpot_s: float, prefill_share: float, work: Work) -> float:
-        """Return the mean seconds to the first token.
+    def _unevenly(  # noqa: PLR0913, PLR0917 - what `steady` knows
+        self, batch: int, decode: float, prefill: float, plain_s: float, work: Work, share: float
+    ) -> tuple[float, float, float]:
+        """Return the mean seconds of a step, those of an answer's steps that is as slow as `share` allows, and the load.
 
-        A request waits for the running step, then for the prompts before it (an M/D/1 queue), and is then prefilled in
-        chunks.
+        Prompts do not come evenly: some steps have a whole chunk of one, the others none. During one answer as many
+        prompts come as run beside it, on average, and that number is Poisson distributed; long ones have more chunks.
+        The load is the share of a rank's steps that have a chunk; from 1 on it falls behind.
+        """
+        chunk = min(work.new_tokens, max(1.0, self.step_tokens - decode))
+        ranks, busy = self.layout.data, prefill / chunk
+        often = 1 - (1 - min(1.0, busy)) ** ranks
+        loaded_s = self.step(decode, min(chunk, prefill / often), work, chunk).total
+        longer_s = often * (loaded_s - plain_s)
+        above = NormalDist().inv_cdf(share) * math.sqrt((1 + work.input_spread**2) / (batch * ranks))
+        return plain_s + longer_s, min(loaded_s, plain_s + longer_s * (1 + above)), busy
+
+    def _ttft_s(self, decode: float, tpot_s: float, busy: float, work: Work, share: float | None) -> float:
+        """Return the seconds to the first token: the mean, or what `share` of the requests do not exceed.
+
+        A request waits for the running step, then for the prompts before it (an M/D/1 queue, or for a share an M/G/1
+        queue), and is then prefilled in chunks.
         """
         pipeline = self.layout.pipeline
         chunks = math.ceil(work.new_tokens / self.step_tokens)
         chunk_s = self.step(decode, work.new_tokens / chunks, work).total
         own_s = chunk_s * (chunks - 1 + pipeline) / pipeline
-        in_line_s = own_s * prefill_share / (2 * (1 - prefill_share))
+        in_line_s = queue_wait_s(own_s, busy, work.input_spread, share)
         return tpot_s / pipeline / 2 + in_line_s + own_s
 
     def _most_prefill(self, prefill: float, work: Work) -> float:
@@ -292,6 +341,27 @@ class ReplicaCost:
     def _roofline(self, flops: float, memory_bytes: float, precision: Precision) -> float:
         arithmetic_s = flops / (self.hardware.rate(precision) * MATRIX_SHARE)
         return max(arithmetic_s, memory_bytes / (self.hardware.memory_bytes_per_s * MEMORY_SHARE))
+
+
+def queue_wait_s(each_s: float, busy: float, spread: float, share: float | None, servers: int = 1) -> float:
+    """Return the seconds that a request waits in a queue: the mean, or what `share` of the requests do not exceed.
+
+    The mean is that of an M/D/1 queue. Waits of an M/G/1 queue are nearly exponential beyond zero, with the mean that
+    Pollaczek and Khinchine's formula gives; several servers work a common queue off as many times faster.
+
+    Args:
+        each_s: mean seconds of work of a request.
+        busy: share of the time for which the servers work; from 1 on the wait is infinite.
+        spread: standard deviation of that work divided by its mean.
+        share: the share; None: the mean.
+        servers: servers that work the queue off.
+    """
+    if busy >= 1:
+        return math.inf
+    if share is None:
+        return each_s * busy / (2 * (1 - busy))
+    mean_if_any_s = each_s * (1 + spread**2) / (2 * (1 - busy) * servers)
+    return mean_if_any_s * max(0.0, math.log(max(busy, 1e-300) / (1 - share)))
 
 
 def mean_of_largest(mean: float, draws: int) -> float:

@@ -84,27 +84,27 @@ def engine_batch(question: PlanFile, hardware: Accelerator) -> int:
 def _with_cost(option: Option, question: PlanFile, cost: ReplicaCost) -> Option:
     memory, work, slo = cost.memory, question.workload.work, question.slo
     option = replace(option, step_tokens=cost.step_tokens, memory=memory)
-    reason = _why_it_does_not_fit(cost, memory, work) or _why_too_slow(cost.steady(1, work), slo)
+    reason = why_it_does_not_fit(cost, memory, work) or _why_too_slow(cost.steady(1, work, slo.share), slo)
     if reason:
         return replace(option, why_lost=reason)
     engine, cached = engine_batch(question, cost.hardware), max(1, cost.sequences(work.mean_context))
-    steady = _largest_batch(cost, work, slo, min(engine, cached))
+    steady = largest_batch(cost, work, slo, min(engine, cached))
     if steady.batch == min(engine, cached):
         bound_by = "engine" if engine < cached else "KV cache"
     else:
-        bound_by = _why_too_slow(cost.steady(steady.batch + 1, work), slo).partition(" ")[0]
+        bound_by = _why_too_slow(cost.steady(steady.batch + 1, work, slo.share), slo).partition(" ")[0]
     capacity = steady.requests_per_s * question.limits.load
     replicas = max(1, math.ceil(question.workload.requests_per_s / capacity))
     return replace(option, steady=steady, bound_by=bound_by, replicas=replicas)
 
 
-def _largest_batch(cost: ReplicaCost, work: Work, slo: Slo, most: int) -> Steady:
+def largest_batch(cost: ReplicaCost, work: Work, slo: Slo, most: int) -> Steady:
     """Return the replica at its largest batch within the SLO, by bisection: TPOT and TTFT both rise with the batch."""
     low, high = 1, most
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (low, middle - 1) if _why_too_slow(cost.steady(middle, work), slo) else (middle, high)
-    return cost.steady(low, work)
+        low, high = (low, middle - 1) if _why_too_slow(cost.steady(middle, work, slo.share), slo) else (middle, high)
+    return cost.steady(low, work, slo.share)
 
 
 def _why_too_slow(steady: Steady, slo: Slo) -> str:
@@ -116,7 +116,8 @@ def _why_too_slow(steady: Steady, slo: Slo) -> str:
     return ""
 
 
-def _why_it_does_not_fit(cost: ReplicaCost, memory: MemoryUse, work: Work) -> str:
+def why_it_does_not_fit(cost: ReplicaCost, memory: MemoryUse, work: Work) -> str:
+    """Return why one request does not fit into a replica's memory or the model's context; "" if it does."""
     gpus = cost.layout.gpus
     usable = cost.hardware.memory_bytes - memory.reserve
     length = work.input_tokens + work.output_tokens

@@ -35,6 +35,8 @@ class Workload(_Part):
         requests_per_s: requests a second at the busiest time.
         prefix_hit: share of a prompt's tokens expected in the prefix cache, 0 to 1.
         output_spread: standard deviation of the answers' lengths divided by their mean.
+        input_spread: standard deviation of the prompts' uncached lengths divided by their mean; it counts where
+            `slo.share` is set.
     """
 
     input_tokens: Annotated[int, Field(ge=1)]
@@ -42,23 +44,26 @@ class Workload(_Part):
     requests_per_s: Annotated[float, Field(gt=0)]
     prefix_hit: Annotated[float, Field(ge=0, le=1)] = 0.0
     output_spread: Annotated[float, Field(ge=0, le=10)] = 0.0
+    input_spread: Annotated[float, Field(ge=0, le=10)] = 0.0
 
     @property
     def work(self) -> Work:
         """Mean tokens of one request."""
-        return Work(self.input_tokens, self.output_tokens, self.prefix_hit, self.output_spread)
+        return Work(self.input_tokens, self.output_tokens, self.prefix_hit, self.output_spread, self.input_spread)
 
 
 class Slo(_Part):
-    """Mean latencies that must hold at the planned load.
+    """Latencies that must hold at the planned load.
 
     Attributes:
         ttft_s: time to the first token, seconds.
-        tpot_s: time between two output tokens, seconds.
+        tpot_s: mean time between two output tokens of an answer, seconds.
+        share: share of the requests that each of the two must hold for, such as 0.95; unset: their means must hold.
     """
 
     ttft_s: Annotated[float, Field(gt=0)]
     tpot_s: Annotated[float, Field(gt=0)]
+    share: Annotated[float, Field(ge=0.5, lt=1)] | None = None
 
 
 class Price(_Part):

@@ -2,7 +2,8 @@
 
 Each layout that model and hardware allow gets the largest batch that its memory and the SLO allow. The plan is the
 option that serves the workload with the fewest GPUs. Among equals the smaller gang wins, since the loss of a GPU then
-takes less with it; then the one with more throughput to spare; then the one with fewer groups to keep in step.
+takes less with it; then the one with more throughput to spare; then the one with fewer groups to keep in step. Prefill
+and decode on replicas of their own are planned beside it, and chosen if they need fewer GPUs than one pool.
 """
 
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from cluster.planning.cost_model import ReplicaCost, Steady, Work
+from cluster.planning.disaggregation import TwoPools, is_better, two_pools, why_pools
 from cluster.planning.hardware import ACCELERATORS, Accelerator
 from cluster.planning.layout import Layout
 from cluster.planning.model_shape import ModelShape
@@ -28,8 +30,10 @@ class Plan:
     Attributes:
         question: the plan file.
         model: the model, in its checkpoint's precision.
-        best: the choice; None: no option serves the workload within the SLO.
-        expected: a replica of the choice at the workload's own load; None without a choice.
+        best: the best single pool; None: none serves the workload within the SLO.
+        expected: one of its replicas at the workload's own load; None without one.
+        apart: the best two pools, one for prefill and one for decode; None: none serve the workload within the SLO.
+        why_pools: why one pool was chosen, or two.
         cost_per_million_output_tokens: cost of a million output tokens at the workload's own load; None without a price
             or a choice.
         cost_per_million_tokens: cost of a million tokens, those of prompts included; None without a price or a choice.
@@ -43,6 +47,20 @@ class Plan:
     cost_per_million_output_tokens: float | None
     cost_per_million_tokens: float | None
     others: tuple[Option, ...]
+    apart: TwoPools | None = None
+    why_pools: str = ""
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether the plan is two pools."""
+        return is_better(self.best, self.apart)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of the plan; 0 if nothing serves the workload."""
+        if self.apart and self.is_apart:
+            return self.apart.gpus
+        return self.best.gpus if self.best else 0
 
     @property
     def hardware(self) -> Accelerator:
@@ -57,20 +75,27 @@ def plan(question: PlanFile, model: ModelShape) -> Plan:
     options = [assess(question, shape, layout) for shape in shapes for layout in possible]
     serving = sorted((option for option in options if option.steady), key=_rank)
     failing = sorted((option for option in options if not option.steady), key=lambda option: option.layout.gpus)
-    if not serving:
-        return Plan(question, model, None, None, None, None, tuple(failing))
-    best = serving[0]
+    apart = two_pools(question, shapes, possible)
+    best = serving[0] if serving else None
+    why = why_pools(best, apart, question.slo)
+    per_output, per_token = _prices(question, apart.gpus if apart and is_better(best, apart) else best.gpus if best else 0)
+    if best is None:
+        return Plan(question, model, None, None, per_output, per_token, tuple(failing), apart, why)
     others = [replace(option, why_lost=_why_it_lost(option, best)) for option in serving[1:]]
     work, rate = question.workload.work, question.workload.requests_per_s
-    per_output = per_token = None
-    if question.price:
-        per_s = best.gpus * question.price.gpu_hour / 3600
-        per_output = per_s / (rate * work.output_tokens) * 1e6
-        per_token = per_s / (rate * (work.input_tokens + work.output_tokens)) * 1e6
     shape = model.in_precision(PRECISIONS[best.precision])
     cost = next(cost for cost in costs(question, shape, best.layout) if cost.step_tokens == best.step_tokens)
-    expected = _at_rate(cost, best, rate / best.replicas, work)
-    return Plan(question, model, best, expected, per_output, per_token, (*others, *failing))
+    expected = _at_rate(cost, best, rate / best.replicas, work, question.slo.share)
+    return Plan(question, model, best, expected, per_output, per_token, (*others, *failing), apart, why)
+
+
+def _prices(question: PlanFile, gpus: int) -> tuple[float | None, float | None]:
+    """Return the cost of a million output tokens and of a million tokens; None where there is no price or no plan."""
+    if not question.price or not gpus:
+        return None, None
+    work, rate = question.workload.work, question.workload.requests_per_s
+    per_s = gpus * question.price.gpu_hour / 3600
+    return per_s / (rate * work.output_tokens) * 1e6, per_s / (rate * (work.input_tokens + work.output_tokens)) * 1e6
 
 
 def layouts(model: ModelShape, question: PlanFile) -> Iterator[Layout]:
@@ -107,11 +132,11 @@ def _why_it_lost(option: Option, best: Option) -> str:
     return "no better, and more groups to keep in step"
 
 
-def _at_rate(cost: ReplicaCost, best: Option, requests_per_s: float, work: Work) -> Steady:
+def _at_rate(cost: ReplicaCost, best: Option, requests_per_s: float, work: Work, share: float | None) -> Steady:
     """Return a replica at the smallest batch that serves `requests_per_s` requests a second."""
     low, high = 1, best.steady.batch if best.steady else 1
     while low < high:
         middle = (low + high) // 2
-        enough = cost.steady(middle, work).requests_per_s >= requests_per_s
+        enough = cost.steady(middle, work, share).requests_per_s >= requests_per_s
         low, high = (low, middle) if enough else (middle + 1, high)
-    return cost.steady(low, work)
+    return cost.steady(low, work, share)

@@ -1,0 +1,329 @@
+"""Simulates an engine that batches continuously, and that hands KV blocks on or fetches them, in virtual time.
+
+Each step decodes one token of every sequence past its prompt and prefills prompt tokens with what is left of its budget,
+first come, first served. It takes as long as the cost model says for these tokens and contexts. Sequences that fit no
+longer into the KV cache wait, and those behind them too.
+
+A sequence is served whole here, or computed for another replica (its blocks are then held until they are fetched), or
+continued here from blocks that another replica computed (it waits for room, then for the blocks, and its first step
+computes the prompt's last token, as in vLLM).
+
+Steps that differ by what their sequences attend to alone are computed as one: their times grow evenly, so their sum has
+a closed form.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from heapq import heappop, heappush
+from itertools import count
+from math import sqrt
+from typing import Generic, TypeVar
+
+from deployments.engines.rates import BusyRate
+from deployments.simulator.disaggregation.kv_memory import BLOCK_TOKENS, KvLease, KvMemory
+from deployments.simulator.disaggregation.step_times import StepTimes
+from router.replicas.load_report import LoadReport
+
+OwnerT = TypeVar("OwnerT")
+
+_UNBOUNDED = 1 << 40
+_ROUNDING = 1e-9
+
+
+class Leg(Enum):
+    """What a replica does of a request."""
+
+    WHOLE = auto()
+    """It computes the prompt and generates the answer."""
+    COMPUTES = auto()
+    """It computes the prompt, whose blocks another replica fetches."""
+    CONTINUES = auto()
+    """It fetches the prompt's blocks and generates the answer."""
+
+
+@dataclass(slots=True)
+class EngineSequence(Generic[OwnerT]):
+    """One request on one replica.
+
+    Attributes:
+        owner: the caller's object for it.
+        leg: what the replica does of it.
+        blocks: hashes of its prompt's full blocks.
+        prompt_tokens: tokens of its prompt.
+        output_tokens: tokens to generate here.
+        left: prompt tokens still to compute here.
+        lease: its blocks; None: it has none yet, or no longer.
+    """
+
+    owner: OwnerT
+    leg: Leg
+    blocks: Sequence[int]
+    prompt_tokens: int
+    output_tokens: int
+    left: int
+    lease: KvLease | None = None
+
+    @property
+    def cached_tokens(self) -> int:
+        """Leading tokens of its prompt that were cached here when it got its blocks."""
+        return min(self.prompt_tokens - 1, self.lease.matched * BLOCK_TOKENS) if self.lease else 0
+
+
+@dataclass(slots=True)
+class Happened(Generic[OwnerT]):
+    """What happened in the steps that ended.
+
+    Attributes:
+        began: sequences whose first token came.
+        ended: sequences whose last token came.
+        computed: sequences whose prompt is computed for another replica, which may fetch the blocks now.
+    """
+
+    began: list[EngineSequence[OwnerT]]
+    ended: list[EngineSequence[OwnerT]]
+    computed: list[EngineSequence[OwnerT]]
+
+
+class TransferringReplica(Generic[OwnerT]):
+    """One replica. Call `add` for each request, and `advance` at the time `next_s`.
+
+    Args:
+        times: its step times.
+        kv_tokens: capacity of its KV cache, in tokens.
+        step_tokens: tokens of the largest step.
+        max_sequences: most sequences that it runs at once.
+
+    Attributes:
+        kv: its KV blocks.
+        next_s: time at which the steps under way end, when `advance` must be called; None: nothing is computed.
+        wants: sequences that have got room and whose blocks are now to be fetched; the caller empties this list, and
+            calls `arrived` for each of them when its blocks are here.
+        gaps: seconds of a step, in tenths of a millisecond, and how many tokens of running answers it brought.
+    """
+
+    def __init__(self, times: StepTimes, *, kv_tokens: int, step_tokens: int, max_sequences: int) -> None:
+        self.kv = KvMemory(kv_tokens)
+        self.next_s: float | None = None
+        self.wants: list[EngineSequence[OwnerT]] = []
+        self.gaps: dict[int, int] = {}
+        self._times = times
+        self._kv_tokens = kv_tokens
+        self._step_tokens = step_tokens
+        self._max_sequences = max_sequences
+        self._waiting: deque[EngineSequence[OwnerT]] = deque()
+        self._fetching = 0
+        self._prefilling: list[EngineSequence[OwnerT]] = []
+        self._decoding: list[tuple[int, int, EngineSequence[OwnerT]]] = []
+        self._context = 0  # tokens that the decoding sequences attend to together
+        self._decoded_steps = 0
+        self._numbers = count()
+        self._plan: list[tuple[EngineSequence[OwnerT], int]] = []
+        self._is_full = False
+        self._began_s = 0.0
+        self._steps = 0
+        self._first_step_s = 0.0
+        self._growth_s = 0.0  # by which each step takes longer than the one before
+        self._prefill_rate = BusyRate()
+        self._decode_rate = BusyRate()
+        self._accepted = 0
+        self._reports = 0
+
+    @property
+    def running(self) -> int:
+        """Sequences in the batch."""
+        return len(self._prefilling) + len(self._decoding)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no sequence is here, apart from blocks that are held for others."""
+        return not (self.running or self._waiting or self._fetching)
+
+    def add(  # noqa: PLR0913 - what a request is
+        self, owner: OwnerT, leg: Leg, blocks: Sequence[int], prompt_tokens: int, output_tokens: int, now_s: float
+    ) -> None:
+        """Take a request at the time `now_s`; `next_s` and `wants` may change.
+
+        Args:
+            owner: the caller's object for it.
+            leg: what to do of it.
+            blocks: hashes of its prompt's full blocks.
+            prompt_tokens: tokens of its prompt, 1 or more.
+            output_tokens: tokens of its answer, 1 or more; of a prompt that is computed for another replica 1 is.
+            now_s: the time, seconds.
+        """
+        self._accepted += 1
+        output = 1 if leg is Leg.COMPUTES else output_tokens
+        self._waiting.append(EngineSequence(owner, leg, blocks, prompt_tokens, output, prompt_tokens))
+        self._interrupt(now_s)
+
+    def arrived(self, sequence: EngineSequence[OwnerT], now_s: float) -> None:
+        """Take in that a sequence's blocks have come; `next_s` may change."""
+        self._fetching -= 1
+        if sequence.lease is not None:
+            self.kv.filled(sequence.lease, sequence.blocks)
+        sequence.left = 1
+        self._prefilling.append(sequence)
+        self._interrupt(now_s)
+
+    def fetched(self, sequence: EngineSequence[OwnerT], now_s: float) -> None:
+        """Free the blocks of a computed prompt, which another replica has fetched; `next_s` and `wants` may change."""
+        if sequence.lease is not None:
+            self.kv.give_back(sequence.lease)
+            sequence.lease = None
+        if self._waiting:
+            self._interrupt(now_s)
+
+    def advance(self) -> Happened[OwnerT]:
+        """Move on to the time `next_s`; `next_s` and `wants` change."""
+        happened: Happened[OwnerT] = Happened([], [], [])
+        if self.next_s is None:
+            return happened
+        now_s, steps = self.next_s, self._steps
+        busy_s = now_s - self._began_s
+        running = len(self._decoding)
+        if running:
+            self._decoded_steps += steps
+            self._context += running * steps
+            tenths = round(busy_s / steps * 1e4)
+            self.gaps[tenths] = self.gaps.get(tenths, 0) + running * steps
+            self._decode_rate.observe(running * steps, busy_s)
+        prefilled = 0
+        done: list[EngineSequence[OwnerT]] = []
+        for sequence, tokens in self._plan:
+            sequence.left -= tokens * steps
+            prefilled += tokens * steps
+            if not sequence.left:
+                done.append(sequence)
+        if prefilled:
+            self._prefill_rate.observe(prefilled, busy_s)
+        while self._decoding and self._decoding[0][0] <= self._decoded_steps:
+            self._end(heappop(self._decoding)[2], happened)
+        if done:
+            self._prefilling = [sequence for sequence in self._prefilling if sequence.left]
+        for sequence in done:
+            self._prompt_done(sequence, happened)
+        if not self._decoding:
+            self._decoded_steps = 0
+        self._begin(now_s)
+        return happened
+
+    def report(self, now_s: float) -> LoadReport:
+        """Return its load report at the time `now_s`, which must not be after `next_s`."""
+        left = sum(sequence.left for sequence in self._prefilling)
+        left += sum(sequence.left for sequence in self._waiting if sequence.leg is not Leg.CONTINUES)
+        if self.next_s is not None and self._plan:
+            left -= min(self._steps, self._steps_by(now_s)) * sum(tokens for _, tokens in self._plan)
+        self._reports += 1
+        return LoadReport(
+            sequence=self._reports,
+            running=self.running,
+            waiting=len(self._waiting) + self._fetching,
+            waiting_tokens=left,
+            kv_usage=self.kv.usage,
+            kv_capacity_tokens=self._kv_tokens,
+            prefill_tokens_per_s=self._prefill_rate.per_s,
+            decode_tokens_per_s=self._decode_rate.per_s,
+            accepted=self._accepted,
+            step_tokens=self._step_tokens,
+        )
+
+    def _prompt_done(self, sequence: EngineSequence[OwnerT], happened: Happened[OwnerT]) -> None:
+        if sequence.lease is not None and sequence.leg is not Leg.CONTINUES:
+            self.kv.filled(sequence.lease, sequence.blocks)
+        if sequence.leg is Leg.COMPUTES:
+            happened.computed.append(sequence)
+            return
+        happened.began.append(sequence)
+        self._context += sequence.prompt_tokens
+        if sequence.output_tokens == 1:
+            self._end(sequence, happened)
+        else:
+            last_step = self._decoded_steps + sequence.output_tokens - 1
+            self._context += 1
+            heappush(self._decoding, (last_step, next(self._numbers), sequence))
+
+    def _end(self, sequence: EngineSequence[OwnerT], happened: Happened[OwnerT]) -> None:
+        self._context -= sequence.prompt_tokens
+        if sequence.output_tokens > 1:
+            self._context -= sequence.output_tokens
+        if sequence.lease is not None:
+            self.kv.give_back(sequence.lease)
+        happened.ended.append(sequence)
+
+    def _interrupt(self, now_s: float) -> None:
+        """Have the step under way be the last before something that has come is looked at."""
+        if self.next_s is None:
+            self._begin(now_s)
+        elif self._steps > 1 and not self._is_full:
+            self._steps = min(self._steps, self._steps_by(now_s, is_begun=True))
+            self.next_s = self._began_s + self._lasts_s(self._steps)
+
+    def _lasts_s(self, steps: int) -> float:
+        return steps * self._first_step_s + self._growth_s * steps * (steps - 1) / 2
+
+    def _steps_by(self, now_s: float, *, is_begun: bool = False) -> int:
+        """Return the steps that have ended by a time; `is_begun`: those that have begun, at least one."""
+        gone_s, first_s, growth_s = now_s - self._began_s, self._first_step_s, self._growth_s
+        if growth_s > 0.0:
+            linear = first_s - growth_s / 2
+            steps = (sqrt(linear * linear + 2 * growth_s * gone_s) - linear) / growth_s
+        else:
+            steps = gone_s / first_s
+        whole = int(steps + _ROUNDING)
+        if not is_begun:
+            return whole
+        return max(1, whole if steps - whole < _ROUNDING else whole + 1)
+
+    def _begin(self, now_s: float) -> None:
+        times, running = self._times, len(self._decoding)
+        budget = self._step_tokens - running
+        self._plan = plan = []
+        for sequence in self._prefilling:
+            if budget <= 0:
+                break
+            plan.append((sequence, min(sequence.left, budget)))
+            budget -= plan[-1][1]
+        budget = self._take_in(budget)
+        if not plan and not running:
+            self.next_s = None
+            return
+        prefill = sum(tokens for _, tokens in plan)
+        first_s = times.tokens_s(running, prefill) + times.decode_s * self._context
+        for sequence, tokens in plan:
+            attended = sequence.prompt_tokens - sequence.left + tokens / 2
+            first_s += times.prefill_s * tokens * attended
+        growth_s = times.decode_s * running
+        steps = 1 if plan else _UNBOUNDED
+        self._is_full = budget <= 0
+        if self._is_full and len(plan) == 1:
+            # While one long prompt takes the whole budget, all steps are alike until it is nearly prefilled.
+            sequence, tokens = plan[0]
+            steps = max(1, sequence.left // tokens)
+            growth_s += times.prefill_s * tokens * tokens
+        if running:
+            steps = min(steps, self._decoding[0][0] - self._decoded_steps)
+        self._began_s, self._steps = now_s, steps
+        self._first_step_s, self._growth_s = first_s, growth_s
+        self.next_s = now_s + self._lasts_s(steps)
+
+    def _take_in(self, budget: int) -> int:
+        """Give blocks and a place in the step to those that wait; return what is left of the budget."""
+        waiting = self._waiting
+        while waiting and budget > 0 and self.running + self._fetching < self._max_sequences:
+            sequence = waiting[0]
+            lease = self.kv.take(sequence.blocks, sequence.prompt_tokens + sequence.output_tokens)
+            if lease is None:
+                break
+            waiting.popleft()
+            sequence.lease = lease
+            if sequence.leg is Leg.CONTINUES:
+                self._fetching += 1
+                self.wants.append(sequence)
+                continue
+            sequence.left = sequence.prompt_tokens - sequence.cached_tokens
+            self._prefilling.append(sequence)
+            self._plan.append((sequence, min(sequence.left, budget)))
+            budget -= self._plan[-1][1]
+        return budget
