@@ -15,7 +15,8 @@ COMPILED := tests/unit/router tests/property/router tests/integration/gateway
 BEYOND_UNITS := tests/engine_contract tests/integration tests/clients tests/e2e tests/benchmarks
 
 .PHONY: help setup demo test test-all test-clients check check-interpreted data format helm-docs lock clean \
-	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-autoscaling bench-admission bench-placement bench-idle
+	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-autoscaling bench-admission bench-placement bench-idle \
+	bench-disaggregation
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -89,6 +90,9 @@ bench-autoscaling: setup ## Requests in time and GPU-hours: the autoscaler besid
 
 bench-idle: setup ## CPU time of an idle cluster, by process, beside the RackServe from before it was made calm
 	$(BIN)/python -m tests.benchmarks.bench_idle
+
+bench-disaggregation: setup ## Goodput of prefill and decode apart, in virtual time: the live decision beside fixed rules
+	$(BIN)/python -m tests.benchmarks.disaggregation.bench_disaggregation
 
 bench-placement: setup ## Planner and placement: time, error against published results, seconds from `ray up` to first tokens
 	$(BIN)/python -m tests.benchmarks.bench_placement

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from cluster.planning.disaggregation import PoolOption, TwoPools
 from cluster.planning.known_models import CHECKPOINTS
+from cluster.planning.layout import Layout
+from cluster.planning.memory import MemoryUse
 from cluster.planning.option import Option
 from cluster.planning.planner import Plan
 
@@ -20,9 +23,6 @@ def plan_data(plan: Plan) -> dict[str, Any]:
                 "tpot_s": expected.tpot_s,
                 "requests_per_s": expected.requests_per_s,
             },
-            "cost_per_million_output_tokens": plan.cost_per_million_output_tokens,
-            "cost_per_million_tokens": plan.cost_per_million_tokens,
-            "currency": plan.question.price.currency if plan.question.price else None,
         }
     return {
         "question": plan.question.model_dump(mode="json"),
@@ -34,6 +34,12 @@ def plan_data(plan: Plan) -> dict[str, Any]:
             "precision": plan.model.weight_precision.name,
         },
         "best": chosen,
+        "apart": _two_pools_data(plan.apart) if plan.apart else None,
+        "chosen": ("two_pools" if plan.is_apart else "one_pool") if plan.gpus else None,
+        "why_pools": plan.why_pools,
+        "cost_per_million_output_tokens": plan.cost_per_million_output_tokens,
+        "cost_per_million_tokens": plan.cost_per_million_tokens,
+        "currency": plan.question.price.currency if plan.question.price else None,
         "cluster_file": cluster_file_entry(plan),
         "cautions": cautions(plan),
         "others": [_option_data(option) for option in plan.others],
@@ -44,65 +50,117 @@ def cautions(plan: Plan) -> list[str]:
     """Return warnings to read before the plan is carried out, one text each."""
     notes = [plan.hardware.caution] if plan.hardware.caution else []
     own = plan.model.weight_precision.name
-    if plan.best and plan.best.precision != own and not _quantised_on_loading(plan, plan.best):
-        notes.append(f"the checkpoint is {own}: the cluster file's source must name one in {plan.best.precision}")
+    precision = plan.apart.decode.precision if plan.apart and plan.is_apart else plan.best and plan.best.precision
+    if precision and precision != own and not _quantised_on_loading(plan, precision):
+        notes.append(f"the checkpoint is {own}: the cluster file's source must name one in {precision}")
     return notes
 
 
 def cluster_file_entry(plan: Plan) -> dict[str, Any] | None:
     """Return the entry under `models:` of a cluster file that carries the plan out; None if nothing serves the load."""
+    entry: dict[str, Any] = {
+        "name": plan.model.name,
+        "source": CHECKPOINTS.get(plan.question.model, plan.question.model),
+    }
+    if plan.apart and plan.is_apart:
+        return {**entry, "pools": [_pool(plan, pool) for pool in (plan.apart.prefill, plan.apart.decode)]}
     best = plan.best
     if best is None or best.steady is None:
         return None
-    question, layout = plan.question, best.layout
-    arguments: dict[str, Any] = {
-        "max_num_seqs": max(1, best.steady.batch),
-        "max_num_batched_tokens": best.step_tokens,
-        "gpu_memory_utilization": question.limits.memory_share,
-    }
-    if question.kv_precision == "fp8":
-        arguments["kv_cache_dtype"] = "fp8"
-    if _quantised_on_loading(plan, best):
-        arguments["quantization"] = "fp8"
+    arguments = {"max_num_seqs": max(1, best.steady.batch), **_engine_args(plan, best.precision, best.step_tokens)}
+    return {**entry, "replicas": best.replicas, "parallel": _parallel(best.layout), "engine_args": arguments}
+
+
+def _pool(plan: Plan, pool: PoolOption) -> dict[str, Any]:
+    arguments = _engine_args(plan, pool.precision, pool.step_tokens)
+    if pool.batch:
+        arguments = {"max_num_seqs": pool.batch, **arguments}
     return {
-        "name": plan.model.name,
-        "source": CHECKPOINTS.get(question.model, question.model),
-        "replicas": best.replicas,
-        "parallel": {
-            "tensor": layout.tensor,
-            "pipeline": layout.pipeline,
-            **({"data": layout.data} if layout.data > 1 else {}),
-            **({"expert": layout.expert} if layout.expert > 1 else {}),
-        },
+        "name": pool.role.value,
+        "role": pool.role.value,
+        "replicas": pool.replicas,
+        "parallel": _parallel(pool.layout),
         "engine_args": arguments,
     }
 
 
-def _quantised_on_loading(plan: Plan, option: Option) -> bool:
+def _parallel(layout: Layout) -> dict[str, int]:
+    return {
+        "tensor": layout.tensor,
+        "pipeline": layout.pipeline,
+        **({"data": layout.data} if layout.data > 1 else {}),
+        **({"expert": layout.expert} if layout.expert > 1 else {}),
+    }
+
+
+def _engine_args(plan: Plan, precision: str, step_tokens: int) -> dict[str, Any]:
+    question = plan.question
+    arguments: dict[str, Any] = {
+        "max_num_batched_tokens": step_tokens,
+        "gpu_memory_utilization": question.limits.memory_share,
+    }
+    if question.kv_precision == "fp8":
+        arguments["kv_cache_dtype"] = "fp8"
+    if _quantised_on_loading(plan, precision):
+        arguments["quantization"] = "fp8"
+    return arguments
+
+
+def _quantised_on_loading(plan: Plan, precision: str) -> bool:
     """Tell whether vLLM converts the weights as it loads: BF16 to FP8; other formats need a checkpoint of their own."""
-    return option.precision == "fp8" and plan.model.weight_precision.name == "bf16"
+    return precision == "fp8" and plan.model.weight_precision.name == "bf16"
 
 
-def _option_data(option: Option) -> dict[str, Any]:
-    layout, memory, steady = option.layout, option.memory, option.steady
+def _two_pools_data(apart: TwoPools) -> dict[str, Any]:
+    return {
+        "gpus": apart.gpus,
+        "ttft_s": apart.ttft_s,
+        "tpot_s": apart.tpot_s,
+        "kv_bytes_per_prompt": apart.kv_bytes,
+        "transfer_s": apart.transfer_s,
+        "within_one_domain": apart.within_domain,
+        "prefill": _pool_data(apart.prefill),
+        "decode": _pool_data(apart.decode),
+    }
+
+
+def _pool_data(pool: PoolOption) -> dict[str, Any]:
     data: dict[str, Any] = {
-        "precision": option.precision,
+        **_layout_data(pool.precision, pool.layout),
+        "replicas": pool.replicas,
+        "gpus": pool.gpus,
+        "bound_by": pool.bound_by,
+        "step_tokens": pool.step_tokens,
+        "requests_per_s_per_replica": pool.requests_per_s,
+        "memory_bytes_per_gpu": _memory_data(pool.memory),
+    }
+    return {**data, "batch": pool.batch} if pool.batch else data
+
+
+def _layout_data(precision: str, layout: Layout) -> dict[str, Any]:
+    return {
+        "precision": precision,
         "tensor": layout.tensor,
         "pipeline": layout.pipeline,
         "expert": layout.expert,
         "data": layout.data,
         "gpus_per_replica": layout.gpus,
+    }
+
+
+def _memory_data(memory: MemoryUse) -> dict[str, float]:
+    return {part: getattr(memory, part) for part in ("weights", "kv_cache", "activations", "runtime", "reserve")}
+
+
+def _option_data(option: Option) -> dict[str, Any]:
+    memory, steady = option.memory, option.steady
+    data: dict[str, Any] = {
+        **_layout_data(option.precision, option.layout),
         "replicas": option.replicas,
         "gpus": option.gpus,
     }
     if memory:
-        data["memory_bytes_per_gpu"] = {
-            "weights": memory.weights,
-            "kv_cache": memory.kv_cache,
-            "activations": memory.activations,
-            "runtime": memory.runtime,
-            "reserve": memory.reserve,
-        }
+        data["memory_bytes_per_gpu"] = _memory_data(memory)
     if steady:
         data["batch"] = steady.batch
         data["bound_by"] = option.bound_by

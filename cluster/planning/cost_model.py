@@ -10,7 +10,7 @@ rank with the most prompt tokens needs: the mean of the largest of `data` Poisso
 One number is fitted, to one published result: see `EXPERT_SHARE`.
 
 Left out: how unevenly experts are chosen and how experts may be copied against it; speculative decoding and
-multi-token prediction; disaggregated prefill; overlap of communication with arithmetic; in-network reduction; the
+multi-token prediction; overlap of communication with arithmetic; in-network reduction; the
 engine's own work on the host; sampling; clocks lowered by heat or power; softmax's exponentials; re-computing keys and
 values of cached latents in prefill; preemption when caches run full; quantised attention arithmetic (always BF16);
 expert groups that leave their domain.
@@ -294,7 +294,7 @@ class ReplicaCost:
     def _unevenly(  # noqa: PLR0913, PLR0917 - what `steady` knows
         self, batch: int, decode: float, prefill: float, plain_s: float, work: Work, share: float
     ) -> tuple[float, float, float]:
-        """Return the mean seconds of a step, those of an answer's steps that is as slow as `share` allows, and the load.
+        """Return the mean seconds of a step, those of the slowest answer that `share` allows, and the load.
 
         Prompts do not come evenly: some steps have a whole chunk of one, the others none. During one answer as many
         prompts come as run beside it, on average, and that number is Poisson distributed; long ones have more chunks.

@@ -1,9 +1,9 @@
 """Plans prefill and decode on replicas of their own: layout and number of each, and whether one pool does with less.
 
-A prefill replica computes prompts alone, so the streams of others are not delayed; it is planned so that a prompt's wait,
-its computation and its transfer stay within the TTFT. A decode replica computes one token of each prompt, so its batch
-is bounded by TPOT and KV cache alone. Both pools get the replicas that the workload's rate needs: their ratio is matched
-to it.
+A prefill replica computes prompts alone, so the streams of others are not delayed; it is planned so that a prompt's
+wait, its computation and its transfer stay within the TTFT. A decode replica computes one token of each prompt, so its
+batch is bounded by TPOT and KV cache alone. Both pools get the replicas that the workload's rate needs: their ratio is
+matched to it.
 
 Two replicas can hand blocks on if each holds all layers, and the tensor size of one divides the other's (what vLLM's
 NixlConnector can read).

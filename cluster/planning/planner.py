@@ -78,7 +78,9 @@ def plan(question: PlanFile, model: ModelShape) -> Plan:
     apart = two_pools(question, shapes, possible)
     best = serving[0] if serving else None
     why = why_pools(best, apart, question.slo)
-    per_output, per_token = _prices(question, apart.gpus if apart and is_better(best, apart) else best.gpus if best else 0)
+    per_output, per_token = _prices(
+        question, apart.gpus if apart and is_better(best, apart) else best.gpus if best else 0
+    )
     if best is None:
         return Plan(question, model, None, None, per_output, per_token, tuple(failing), apart, why)
     others = [replace(option, why_lost=_why_it_lost(option, best)) for option in serving[1:]]

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from cluster.errors import SpecError, SpecProblem
 from cluster.planning.answer import cautions, cluster_file_entry, plan_data
+from cluster.planning.disaggregation import TwoPools
 from cluster.planning.known_models import KNOWN_CONFIGS, known_model
 from cluster.planning.model_config import shape_from_config
 from cluster.planning.model_shape import ModelShape
@@ -53,7 +54,7 @@ def plan(file: Path, *, as_json: bool, show_all: bool, console: Console) -> int:
         print(json.dumps(plan_data(answer), indent=2))  # noqa: T201 - for programs, on stdout
     else:
         _show(answer, console, show_all=show_all)
-    return 0 if answer.best else 1
+    return 0 if answer.gpus else 1
 
 
 def shape_of(name: str, plan_file: Path) -> ModelShape:
@@ -80,12 +81,16 @@ def _show(plan: Plan, console: Console, *, show_all: bool) -> None:
         size += f", {model.active_parameters / 1e9:.1f} B active"
     weights = f"{model.weight_precision.name} weights of {_gb(model.weight_bytes)} GB"
     console.print(f"[bold]{escape(model.name)}[/] ({size}, {weights}) on [bold]{plan.hardware.title}[/]")
-    best = plan.best
+    best, apart = plan.best, plan.apart
+    if apart and plan.is_apart:
+        console.print(_pools_table(plan, apart))
     if best:
         console.print(_plan_table(plan, best))
         console.print(_memory_table(best))
-    else:
+    if not plan.gpus:
         console.print("[red]Nothing serves this workload within the SLO.[/]")
+    else:
+        console.print(f"{plan.why_pools[:1].upper()}{plan.why_pools[1:]}.", highlight=False)
     shown = list(plan.others) if show_all else list(_telling(plan.others))
     console.print(_others_table(shown, best))
     if len(shown) < len(plan.others):
@@ -101,8 +106,8 @@ def _show(plan: Plan, console: Console, *, show_all: bool) -> None:
         style="dim",
     )
     console.print(
-        "Times are means of a calibrated roofline. Left out: speculative decoding, disaggregated prefill, overlap of "
-        "communication, the engine's own work on the host (cluster/planning/cost_model.py has the whole list).",
+        "Times are those of a calibrated roofline. Left out: speculative decoding, overlap of communication, the "
+        "engine's own work on the host (cluster/planning/cost_model.py has the whole list).",
         style="dim",
     )
     for caution in cautions(plan):
@@ -111,7 +116,7 @@ def _show(plan: Plan, console: Console, *, show_all: bool) -> None:
 
 def _plan_table(plan: Plan, best: Option) -> Table:
     question, expected, steady = plan.question, plan.expected, best.steady
-    table = Table("", "the plan", title_justify="left")
+    table = Table("", "as one pool" if plan.is_apart else "the plan", title_justify="left")
     table.add_row("layout", f"[bold]{best.layout}[/], {best.precision} weights, {question.kv_precision} KV cache")
     gangs = f"{best.replicas} of {best.layout.gpus} GPU{'s' if best.layout.gpus > 1 else ''}"
     table.add_row("replicas", f"[bold]{gangs} = {best.gpus} GPUs[/], planned to {question.limits.load:.0%} of capacity")
@@ -130,9 +135,34 @@ def _plan_table(plan: Plan, best: Option) -> Table:
         times = f"TTFT {expected.ttft_s:.3g} s (SLO {slo.ttft_s:g} s), TPOT {expected.tpot_s * 1e3:.3g} ms"
         rate = f"{question.workload.requests_per_s:g} requests/s"
         table.add_row(f"at {rate}", f"{times} (SLO {slo.tpot_s * 1e3:g} ms), {expected.batch} sequences a rank")
-    if question.price and plan.cost_per_million_output_tokens is not None:
-        outputs = f"{plan.cost_per_million_output_tokens:.2f} {question.price.currency} per million output tokens"
+    if not plan.is_apart:
+        _add_cost(table, plan)
+    return table
+
+
+def _add_cost(table: Table, plan: Plan) -> None:
+    if plan.question.price and plan.cost_per_million_output_tokens is not None:
+        outputs = f"{plan.cost_per_million_output_tokens:.2f} {plan.question.price.currency} per million output tokens"
         table.add_row("cost", f"{outputs}, {plan.cost_per_million_tokens:.2f} per million tokens with prompts")
+
+
+def _pools_table(plan: Plan, apart: TwoPools) -> Table:
+    question, slo = plan.question, plan.question.slo
+    table = Table("", "the plan: two pools", title_justify="left")
+    for pool in (apart.prefill, apart.decode):
+        batch = f"{pool.batch} sequences a rank, " if pool.batch else ""
+        table.add_row(
+            f"{pool.role} pool",
+            f"[bold]{pool.replicas} of {pool.layout.gpus} GPU{'s' if pool.layout.gpus > 1 else ''}[/], {pool.layout}, "
+            f"{pool.precision} weights: {batch}{pool.requests_per_s:.2f} requests/s per replica "
+            f"({pool.bound_by} allows no more)",
+        )
+    table.add_row("GPUs", f"[bold]{apart.gpus}[/], planned to {question.limits.load:.0%} of capacity")
+    where = "inside an NVLink domain" if apart.within_domain else "over the network between domains"
+    table.add_row("transfer", f"{_gb(apart.kv_bytes)} GB of KV cache a prompt, {apart.transfer_s * 1e3:.3g} ms {where}")
+    times = f"TTFT {apart.ttft_s:.3g} s (SLO {slo.ttft_s:g} s), TPOT {apart.tpot_s * 1e3:.3g} ms"
+    table.add_row("at capacity", f"{times} (SLO {slo.tpot_s * 1e3:g} ms)")
+    _add_cost(table, plan)
     return table
 
 

@@ -1,1 +1,1 @@
-"""Prefill and decode on different replicas, in virtual time: engines by the cost model, and the fleet that drives them."""
+"""Prefill and decode on different replicas, in virtual time: engines by the cost model, and their fleet."""

@@ -65,6 +65,7 @@ class FleetRun:
         waited: requests that waited in the gateway.
         refused: requests that were refused.
         missed: measured requests that missed a limit.
+        held_blocks: KV blocks that sequences still held at its end.
     """
 
     fates: list[RequestFate] = field(default_factory=list)
@@ -74,6 +75,7 @@ class FleetRun:
     waited: int = 0
     refused: int = 0
     missed: int = 0
+    held_blocks: int = 0
 
     @property
     def measured(self) -> list[RequestFate]:

@@ -114,6 +114,7 @@ class _FleetClock:
             self._happen(kind, subject, now_s)
         result.seconds = now_s
         for member in self._members.values():
+            result.held_blocks += member.machine.kv.used
             for tenths, tokens in member.machine.gaps.items():
                 result.gaps[tenths] = result.gaps.get(tenths, 0) + tokens
         return result

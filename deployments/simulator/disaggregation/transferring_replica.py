@@ -1,8 +1,8 @@
 """Simulates an engine that batches continuously, and that hands KV blocks on or fetches them, in virtual time.
 
-Each step decodes one token of every sequence past its prompt and prefills prompt tokens with what is left of its budget,
-first come, first served. It takes as long as the cost model says for these tokens and contexts. Sequences that fit no
-longer into the KV cache wait, and those behind them too.
+Each step decodes one token of every sequence past its prompt and prefills prompt tokens with what is left of its
+budget, first come, first served. It takes as long as the cost model says for these tokens and contexts. Sequences that
+fit no longer into the KV cache wait, and those behind them too.
 
 A sequence is served whole here, or computed for another replica (its blocks are then held until they are fetched), or
 continued here from blocks that another replica computed (it waits for room, then for the blocks, and its first step
@@ -140,7 +140,7 @@ class TransferringReplica(Generic[OwnerT]):
         """Whether no sequence is here, apart from blocks that are held for others."""
         return not (self.running or self._waiting or self._fetching)
 
-    def add(  # noqa: PLR0913 - what a request is
+    def add(  # noqa: PLR0913, PLR0917 - what a request is
         self, owner: OwnerT, leg: Leg, blocks: Sequence[int], prompt_tokens: int, output_tokens: int, now_s: float
     ) -> None:
         """Take a request at the time `now_s`; `next_s` and `wants` may change.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any, Final
 
@@ -93,7 +94,9 @@ def contest(load: Workload, say: Callable[[str], None], seed: int) -> Contest:
         guess = best.goodput.per_s or guess
         say(f"{load.name}: {name} ({best.way.detail}) {best.goodput.per_s:.2f} requests/s")
     if not plan.is_apart:  # the planner says one pool, which is then ours as well
-        reached[OURS] = Reached(_live(OURS, reached[ONE].way.detail, reached[ONE].way.fleet, seed), reached[ONE].goodput)
+        reached[OURS] = Reached(
+            _live(OURS, reached[ONE].way.detail, reached[ONE].way.fleet, seed), reached[ONE].goodput
+        )
     return Contest(load, plan, reached)
 
 
@@ -102,7 +105,7 @@ def _ways(load: Workload, plan: FleetPlan, seed: int) -> dict[str, Sequence[Way]
     ratio = f"{plan.prefill} + {plan.decode}"
     ways: dict[str, Sequence[Way]] = {
         ONE: [_live(ONE, f"steps of {step}", one_pool(step), seed) for step in STEPS],
-        APART: [Way(APART, ratio, apart, lambda: FixedRule(ALWAYS, seed))],
+        APART: [Way(APART, ratio, apart, partial(FixedRule, ALWAYS, seed))],
     }
     if load.thresholds:
         ways[ABOVE] = [_above(number, ratio, apart, seed) for number in load.thresholds]
@@ -111,20 +114,22 @@ def _ways(load: Workload, plan: FleetPlan, seed: int) -> dict[str, Sequence[Way]
     return ways
 
 
-def _live(name: str, detail: str, fleet: PooledFleet, seed: int) -> Way:
-    def dispatcher() -> LegDispatcher:
-        rng = Random(seed)  # noqa: S311 - replayable, not cryptographic
-        return Dispatcher(MODEL, "expected_ttft", rng=rng, room=WaitingRoom(max_requests=_ROOM))
+def live_dispatcher(seed: int) -> Dispatcher:
+    """Return the dispatcher as a gateway has it, with a waiting room that is never full."""
+    rng = Random(seed)
+    return Dispatcher(MODEL, "expected_ttft", rng=rng, room=WaitingRoom(max_requests=_ROOM))
 
-    return Way(name, detail, fleet, dispatcher)
+
+def _live(name: str, detail: str, fleet: PooledFleet, seed: int) -> Way:
+    return Way(name, detail, fleet, partial(live_dispatcher, seed))
 
 
 def _above(number: int, ratio: str, fleet: PooledFleet, seed: int) -> Way:
-    return Way(ABOVE, f"{ratio}, above {number}", fleet, lambda: FixedRule(number, seed))
+    return Way(ABOVE, f"{ratio}, above {number}", fleet, partial(FixedRule, number, seed))
 
 
 def _best(load: Workload, ways: Sequence[Way], guess_per_s: float) -> Reached:
-    """Return the best of several ways. One that fails where the best so far holds, a step higher, is tried no further."""
+    """Return the best of several ways. One that fails a step above the best so far is tried no further."""
     best: Reached | None = None
     for way in ways:
         if best is not None and best.goodput.per_s:

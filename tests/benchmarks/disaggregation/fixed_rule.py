@@ -1,4 +1,4 @@
-"""The rules that ours is compared with: a prompt is computed apart above a fixed number of uncached tokens, or always."""
+"""The rules that ours is compared with: prompts are computed apart above a fixed number of uncached tokens."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -25,7 +25,7 @@ ALWAYS: Final = -1
 
 
 class FixedRule:
-    """Sends a request's prompt to a prefill replica if more of its tokens than a number are cached on no decode replica.
+    """Sends a prompt to a prefill replica if more of its tokens than a number are cached on no decode replica.
 
     Prompts go where the live policy expects the first token soonest, of the prefill or of the decode replicas. A prompt
     that was computed apart is fetched by the decode replica with the fewest requests, chosen when it is computed.
@@ -99,7 +99,9 @@ class FixedRule:
 
     def finish(self, ticket: Ticket, outcome: Outcome, usage: Usage, now_s: float, *, is_whole: bool = False) -> None:
         """End a request."""
-        self._decode.finish(self._second.pop(ticket.request.request_id, ticket), outcome, usage, now_s, is_whole=is_whole)
+        self._decode.finish(
+            self._second.pop(ticket.request.request_id, ticket), outcome, usage, now_s, is_whole=is_whole
+        )
 
     def report(self, replica_id: str, report: LoadReport | None, now_s: float) -> None:
         """Take a replica's load report."""
@@ -119,4 +121,4 @@ class FixedRule:
 
 
 def _rng(seed: int) -> Random:
-    return Random(seed)  # noqa: S311 - replayable, not cryptographic
+    return Random(seed)

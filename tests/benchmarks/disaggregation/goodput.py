@@ -75,9 +75,7 @@ def goodput(
     return Goodput(per_s, run_pools(load.requests, per_s, fleet, dispatcher(), measured=load.measured), len(held))
 
 
-def is_within_limits(
-    load: Workload, fleet: PooledFleet, dispatcher: Callable[[], LegDispatcher], per_s: float
-) -> bool:
+def is_within_limits(load: Workload, fleet: PooledFleet, dispatcher: Callable[[], LegDispatcher], per_s: float) -> bool:
     """Return whether enough of a workload's requests meet their limits at a rate, requests a second."""
     allowed = int((1 - IN_TIME) * len(load.measured))
     run = run_pools(load.requests, per_s, fleet, dispatcher(), measured=load.measured, most_missed=allowed)

@@ -5,8 +5,8 @@ Limits, each with its source or reason. An empty fleet meets them for at least 9
 - `FAST` 1.5 s and 15 ms: MLPerf Inference's interactive limits of DeepSeek-R1. Answers of thousands of tokens, which
   their readers wait for.
 - `CHAT` 0.5 s and 25 ms, `SEARCH` 1 s and 25 ms: our choice. 40 tokens a second; the first token before one wonders.
-- `AGENT` 6 s and 20 ms: our choice. 50 tokens a second, as programs wait for whole answers; the first use of a prefix of
-  27 000 tokens takes 2 to 5 s on an idle replica.
+- `AGENT` 6 s and 20 ms: our choice. 50 tokens a second, as programs wait for whole answers; the first use of a prefix
+  of 27 000 tokens takes 2 to 5 s on an idle replica.
 - `DOCUMENT` 5 s and 25 ms, `BOOK` 15 s and 25 ms: DistServe (OSDI 2024) gives summaries 15 s to their first token; the
   documents are a quarter as long as the books. Answers stream as fast as those of chats.
 - `RECORDED` 30 s and 100 ms: the limits that Mooncake's paper (FAST 2025) holds this trace's service to.
@@ -195,5 +195,5 @@ def workload(name: str, seed: int, *, short: bool = False) -> Workload | None:
         requests, thresholds = recorded(read_trace(path, _TRACE_REQUESTS), RECORDED, seed), (2_000, 8_000, 16_000)
         return Workload(name, requests[:300] if short else requests, thresholds[:1] if short else thresholds)
     draw, tried = _DRAWN[name]
-    drawn = draw(Random(seed))  # noqa: S311 - replayable, not cryptographic
+    drawn = draw(Random(seed))
     return Workload(name, drawn[:300] if short else drawn, tried[:1] if short else tried)

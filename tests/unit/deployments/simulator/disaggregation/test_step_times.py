@@ -22,7 +22,7 @@ from deployments.simulator.disaggregation.step_times import StepTimes
     ],
 )
 def test_a_step_takes_what_the_cost_model_says(model: str, hardware: str, layout: Layout) -> None:
-    """Dense models and experts, grouped heads and latents; decode alone, prefill alone, both; short and long contexts."""
+    """Dense models and experts, grouped heads and latents; decode, prefill and both; short and long contexts."""
     cost = ReplicaCost(known_model(model), ACCELERATORS[hardware], layout, FP8, 2048)
     times, rng = StepTimes(cost), Random(1)
     for _ in range(100):
