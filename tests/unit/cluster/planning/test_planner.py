@@ -266,12 +266,14 @@ def test_whole_experts_and_quantising_reach_the_cluster_file() -> None:
     qwen = planned("qwen3-235b-a22b-fp8", "h100")
     entry = cluster_file_entry(qwen)
     assert entry is not None
-    assert qwen.best is not None
-    assert qwen.best.layout.experts_whole
-    layout = qwen.best.layout
+    apart = qwen.apart
+    assert apart is not None
+    assert apart.decode.layout.experts_whole
     spec = from_data({"models": [entry]}, "the plan")
-    parallel = spec.models[0].parallel
-    assert (parallel.tensor, parallel.data, parallel.expert) == (layout.tensor, layout.data, layout.expert)
+    for planned_pool, pool in zip((apart.prefill, apart.decode), spec.models[0].in_pools(), strict=True):
+        layout, parallel = planned_pool.layout, pool.parallel
+        assert (parallel.tensor, parallel.data, parallel.expert) == (layout.tensor, layout.data, layout.expert)
+        assert (pool.replicas.min, pool.pools[0].role) == (planned_pool.replicas, planned_pool.role)
     llama = cluster_file_entry(planned("llama-3.1-70b", "h100", precisions=["fp8"]))
     assert llama is not None
     assert llama["engine_args"]["quantization"] == "fp8"

@@ -51,6 +51,20 @@ def test_people_see_the_plan_its_memory_its_cost_and_why_others_lost(tmp_path: P
     assert from_data(yaml.safe_load(snippet), "printed").models[0].name == "llama-3.1-70b"
 
 
+def test_people_see_two_pools_and_why(tmp_path: Path) -> None:
+    """Both pools and the transfer between them, why they were chosen, and an entry that a cluster file takes."""
+    question = QUESTION.replace("input_tokens: 2000", "input_tokens: 16000")
+    question = question.replace("{ttft_s: 2, tpot_s: 0.05}", "{ttft_s: 5, tpot_s: 0.025, share: 0.95}")
+    code, text = shown(written(tmp_path, "llama-3.1-70b", question + "precisions: [fp8]\nkv_precision: fp8\n"))
+    assert code == 0
+    for words in ("prefill pool", "decode pool", "GB of KV cache a prompt", "as one pool", "EUR per million"):
+        assert words in text
+    assert "Two pools, " in text
+    snippet = text[text.index("models:") : text.index("Held against")]
+    pools = from_data(yaml.safe_load(snippet), "printed").models[0].in_pools()
+    assert [pool.pools[0].role for pool in pools] == ["prefill", "decode"]
+
+
 def test_all_alternatives_on_request(tmp_path: Path) -> None:
     """`--all` leaves nothing out."""
     _, text = shown(written(tmp_path, "llama-3.1-70b"), show_all=True)
@@ -67,10 +81,13 @@ def test_programs_get_everything_as_json(tmp_path: Path, capsys: pytest.CaptureF
     assert best["gpus"] == best["replicas"] * best["gpus_per_replica"]
     assert best["gpus_per_replica"] == best["tensor"] * best["pipeline"] * best["data"]
     assert sum(best["memory_bytes_per_gpu"].values()) == pytest.approx(80e9)
-    assert best["currency"] == "EUR"
+    assert answer["currency"] == "EUR"
     assert answer["model"]["parameters"] == 671026404352
     assert all(option["why_lost"] for option in answer["others"])
     assert answer["cluster_file"]["replicas"] == best["replicas"]
+    assert answer["chosen"] == "one_pool"
+    assert answer["apart"] is None
+    assert "do not serve this within the SLO" in answer["why_pools"]
 
 
 def test_a_plan_that_cannot_be_exits_with_1(tmp_path: Path) -> None:
