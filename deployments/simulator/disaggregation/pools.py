@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 
 from cluster.planning.cost_model import ReplicaCost
 from cluster.planning.memory import kv_bytes_on_one_gpu
+from cluster.spec.kv_duties import KvDuties
 from cluster.spec.role import Role
 from deployments.simulator.disaggregation.kv_memory import BLOCK_TOKENS
 from deployments.simulator.disaggregation.step_times import StepTimes
@@ -28,14 +29,12 @@ class SimPool:
         role: what its replicas do.
         replicas: number of replicas.
         step_tokens: tokens of their largest step.
-        hands_on: its replicas send and receive KV blocks, as far as their role needs it.
     """
 
     name: str
     role: Role
     replicas: int
     step_tokens: int
-    hands_on: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +90,7 @@ def members(fleet: PooledFleet, owner: type[OwnerT]) -> Iterator[Member[OwnerT]]
     del owner
     number = 0
     for pool in fleet.pools:
+        duties = KvDuties.of(pool.role, (other.role for other in fleet.pools if other is not pool))
         cost = replace(fleet.cost, step_tokens=pool.step_tokens)
         times = StepTimes(cost)
         kv_tokens = int(cost.memory.kv_cache / kv_bytes_on_one_gpu(cost.shape, cost.layout, 1.0, cost.kv_precision))
@@ -108,17 +108,17 @@ def members(fleet: PooledFleet, owner: type[OwnerT]) -> Iterator[Member[OwnerT]]
                 kv_tokens=kv_tokens,
                 pool=pool.name,
                 role=pool.role,
-                transfer=_transfer(pool, cost) if pool.hands_on else None,
+                transfer=_transfer(duties, cost) if duties else None,
             )
             yield Member(endpoint, machine)
             number += 1
 
 
-def _transfer(pool: SimPool, cost: ReplicaCost) -> KvTransfer:
+def _transfer(duties: KvDuties, cost: ReplicaCost) -> KvTransfer:
     return KvTransfer(
         CONNECTOR,
-        sends=pool.role is not Role.DECODE,
-        receives=pool.role is not Role.PREFILL,
+        sends=duties.sends,
+        receives=duties.receives,
         block_tokens=BLOCK_TOKENS,
         layout=f"{cost.shape.name} {cost.kv_precision.name}",
         bytes_per_token=round(cost.shape.kv_bytes_per_token(cost.kv_precision)),

@@ -79,7 +79,7 @@ def planned(load: Workload) -> FleetPlan:
 
 def one_pool(step_tokens: int) -> PooledFleet:
     """Return the fleet as one pool of ordinary replicas."""
-    pools = [SimPool("all", Role.BOTH, REPLICAS, step_tokens, hands_on=False)]
+    pools = [SimPool("all", Role.BOTH, REPLICAS, step_tokens)]
     return PooledFleet(COST, pools, DOMAINS, MAX_SEQUENCES)
 
 

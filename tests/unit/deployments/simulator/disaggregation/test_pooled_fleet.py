@@ -19,7 +19,7 @@ from deployments.simulator.disaggregation.step_times import StepTimes
 from router.dispatch.dispatcher import Dispatcher
 
 COST = ReplicaCost(known_model("llama-3.1-70b").in_precision(FP8), ACCELERATORS["h100"], Layout(4), FP8)
-ONE = PooledFleet(COST, [SimPool("all", Role.BOTH, 2, 512, hands_on=False)], domains=1)
+ONE = PooledFleet(COST, [SimPool("all", Role.BOTH, 2, 512)], domains=1)
 TWO = PooledFleet(COST, [SimPool("p", Role.PREFILL, 1, 8192), SimPool("d", Role.DECODE, 1, 512)], domains=1)
 LENIENT = LatencyLimits(60.0, 1.0)
 
