@@ -75,6 +75,7 @@ class FixedRule:
     def next(self, now_s: float) -> Ticket | None:
         """Return None: no request waits."""
         del now_s
+        return None
 
     def next_opening_s(self) -> float | None:
         """Return None: no request waits."""
