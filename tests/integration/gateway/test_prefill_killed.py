@@ -1,0 +1,166 @@
+"""Engines killed at each point of a divided request's life: no request fails, no text is wrong, no blocks stay held."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from cluster.spec.model_spec import ModelSpec
+from cluster.spec.role import Role
+from router.http.gateway import Gateway
+from router.replicas.endpoint import Endpoint
+from router.replicas.kv_transfer import KvTransfer
+from router.replicas.load_report import LoadReport
+from tests.engine_contract.served_engine import ServedEngine, events_of
+from tests.integration.gateway.running_gateway import running_gateway
+from tests.machine_speed import slowness
+
+PROMPT = "How rivers shape the valleys that they flow through. " * 300
+TOKENS = 60
+SIM = {
+    "kv_blocks": 2_000,
+    "prefill_tokens_per_s": 6_000,
+    "inter_token_s": 0.03,
+    "transfer_bytes_per_s": 8e7,
+    "kv_bytes_per_token": 16_000,
+    "transfer_lease_s": 4,
+}
+"""The prompt takes two thirds of a second to compute and as long to pass on, so that a test can be in time."""
+
+Engines = dict[str, ServedEngine]
+Reached = Callable[[Engines, list[str]], Awaitable[bool]]
+
+
+async def _metric(engine: ServedEngine, name: str) -> float:
+    return await asyncio.to_thread(engine.metric, name) if engine.process.poll() is None else 0.0
+
+
+async def _is_computed(engines: Engines, _: list[str]) -> bool:
+    return await _metric(engines["p0"], "vllm:num_requests_running") > 0
+
+
+async def _is_kept(engines: Engines, _: list[str]) -> bool:
+    return await _metric(engines["p0"], "sim:kept_blocks") > 0
+
+
+async def _is_fetched(engines: Engines, _: list[str]) -> bool:
+    return await _metric(engines["d0"], "vllm:num_requests_kv_fetch_by_stage") > 0
+
+
+def _has_tokens(count: int) -> Reached:
+    async def reached(_: Engines, said: list[str]) -> bool:
+        return len(said) >= count
+
+    return reached
+
+
+async def _at_once(_: Engines, __: list[str]) -> bool:
+    return True
+
+
+POINTS: dict[str, Reached] = {
+    "before it": _at_once,
+    "while its prompt is computed": _is_computed,
+    "while its prompt is kept": _is_kept,
+    "while its prompt is passed on": _is_fetched,
+    "at its first token": _has_tokens(1),
+    "within its stream": _has_tokens(TOKENS // 2),
+}
+
+
+@pytest.fixture(scope="module")
+def right(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the text of an engine that is asked alone."""
+    engine = ServedEngine(_model(), tmp_path_factory.mktemp("alone") / "log")
+    try:
+        answer = engine.wait_ready().complete(PROMPT, max_tokens=TOKENS)
+        return str(answer["choices"][0]["text"])
+    finally:
+        engine.close()
+
+
+def _model() -> ModelSpec:
+    return ModelSpec.model_validate({"name": "m", "engine": "sim", "sim": SIM})
+
+
+@asynccontextmanager
+async def _pools(folder: Path) -> AsyncIterator[tuple[Gateway, Engines]]:
+    """Run two engines of each role and a gateway, to which the first of each is the better one."""
+    engines = {
+        name: ServedEngine(_model(), folder / f"{name}.log", Role.PREFILL if name[0] == "p" else Role.DECODE)
+        for name in ("p0", "p1", "d0", "d1")
+    }
+    try:
+        for engine in engines.values():
+            await asyncio.to_thread(engine.wait_ready)
+        rows = [_row(name, engine) for name, engine in engines.items()]
+        async with running_gateway([], models=[_model()], endpoints=rows) as gateway:
+            for name, waiting in (("p0", 0), ("p1", 6_000), ("d0", 0), ("d1", 0)):
+                running = {"d0": 40, "d1": 60}.get(name, 0)
+                gateway.apply_report(name, LoadReport(1, running, 0, waiting, 0.1, 64_000, 6_000.0, 1_000.0))
+            yield gateway, engines
+    finally:
+        for engine in engines.values():
+            await asyncio.to_thread(engine.close)
+
+
+def _row(name: str, engine: ServedEngine) -> Endpoint:
+    is_prefill = name.startswith("p")
+    card = KvTransfer("NixlConnector", is_prefill, not is_prefill, 32, lease_s=SIM["transfer_lease_s"])
+    role = Role.PREFILL if is_prefill else Role.DECODE
+    port = urlsplit(engine.url).port or 0
+    return Endpoint(name, "m", "127.0.0.1", port, role=role, transfer=card, continues_messages=True)
+
+
+async def _stream(gateway: Gateway, said: list[str]) -> list[dict[str, Any]]:
+    """Ask, and add each piece of the answer to `said`; return all events."""
+    body = {"model": "m", "prompt": PROMPT, "max_tokens": TOKENS, "temperature": 0, "stream": True}
+    events: list[dict[str, Any]] = []
+    async with (
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.port}", timeout=60) as client,
+        client.stream("POST", "/v1/completions", json=body) as response,
+    ):
+        assert response.status_code == 200, await response.aread()
+        async for event in events_of(response.aiter_lines()):
+            if event is None:
+                return events
+            events.append(event)
+            assert "error" not in event, event
+            said.extend(choice["text"] for choice in event["choices"] if choice["text"])
+    raise AssertionError("the stream ended without [DONE]")
+
+
+@pytest.mark.parametrize("victim", ["p0", "d0"])
+@pytest.mark.parametrize("point", POINTS)
+async def test_a_killed_engine_costs_no_request(victim: str, point: str, right: str, tmp_path: Path) -> None:
+    """SIGKILL of the engine that computes or of the one that answers: the stream has the whole right text."""
+    async with _pools(tmp_path) as (gateway, engines):
+        said: list[str] = []
+        asking: asyncio.Task[list[dict[str, Any]]] | None = None
+        if point != "before it":
+            asking = asyncio.create_task(_stream(gateway, said))
+        async with asyncio.timeout(20 * slowness()):
+            while not await POINTS[point](engines, said):
+                assert asking is not None
+                if asking.done():
+                    asking.result()
+                    pytest.fail("the request was over before")
+                await asyncio.sleep(0.005)
+        os.kill(engines[victim].process.pid, signal.SIGKILL)
+        events = await (asking or asyncio.create_task(_stream(gateway, said)))
+        assert "".join(said) == right, json.dumps(events)[-500:]
+        (state,) = gateway.state()["models"].values()
+        assert all(row["in_flight"] == 0 for row in state["replicas"])
+        for name, engine in engines.items():  # what was promised to the dead is free after the lease
+            if name != victim:
+                async with asyncio.timeout(3 * SIM["transfer_lease_s"] * slowness()):
+                    while await _metric(engine, "vllm:kv_cache_usage_perc") > 0:  # noqa: ASYNC110 - engines tell nothing
+                        await asyncio.sleep(0.05)
