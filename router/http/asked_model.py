@@ -102,8 +102,14 @@ class AskedModel:
             deployment: the model that the path names, which counts before the body's (Azure); None: it names none.
 
         Raises:
-            AskedModelError: it means no model, or none that this tenant may use.
+            AskedModelError: it means no model, or none that this tenant may use; or it says what is for the gateway to
+                say.
         """
+        if (
+            envelope.kv_transfer_params is not None
+        ):  # it could name any address, and what came from there would be cached
+            message = "kv_transfer_params says where an engine fetches memory: that is for the gateway to say"
+            raise AskedModelError(Outcome.BAD_REQUEST, message, param="kv_transfer_params")
         flows = self._plane.models.flows
         named = envelope.model or None  # to engines, too, an empty name means their default
         model = deployment or named

@@ -26,6 +26,7 @@ class Envelope(msgspec.Struct, gc=False):
     max_output_tokens: Any = None
     stream_options: Any = None
     previous_response_id: Any = None
+    kv_transfer_params: Any = None
 
 
 _json = msgspec.json.Decoder(Envelope)

@@ -95,9 +95,9 @@ async def test_the_prompt_is_computed_by_one_replica_and_answered_by_another(bod
 
 
 async def test_a_request_that_cannot_be_divided_goes_to_one_replica() -> None:
-    """Several answers to one prompt, an echo, or a client's own transfer: the body goes to one replica as it is."""
+    """Several answers to one prompt, or an echo: the body goes to one replica as it is."""
     prefill, decode = ScriptedReplica(computes), ScriptedReplica(answers)
-    bodies = [CHAT[:-1] + more for more in (b', "n": 2}', b', "echo": true}', b', "kv_transfer_params": {"a": 1}}')]
+    bodies = [CHAT[:-1] + more for more in (b', "n": 2}', b', "echo": true}')]
     async with _pools(p=prefill, d=decode) as gateway:
         for body in bodies:
             status, _, answer = await ask(gateway.port, request(body))
@@ -160,6 +160,20 @@ async def test_another_decode_replica_fetches_the_same_blocks() -> None:
     assert len(asked) == 6
     assert all(each["kv_transfer_params"] == KEPT for each in asked)
     assert len(prefill.received) == 6
+
+
+async def test_a_client_cannot_say_where_an_engine_fetches_memory() -> None:
+    """What an engine fetched from an address of the client's would be cached for others: 400, and nothing is sent."""
+    prefill, decode = ScriptedReplica(computes), ScriptedReplica(answers)
+    theirs = {"do_remote_prefill": True, "remote_host": "10.0.0.1", "remote_port": 80}
+    body = CHAT[:-1] + b', "kv_transfer_params": ' + json.dumps(theirs).encode() + b"}"
+    async with _pools(p=prefill, d=decode) as gateway:
+        status, _, answer = await ask(gateway.port, request(body))
+        assert status == 400
+        assert json.loads(answer)["error"]["param"] == "kv_transfer_params"
+        status, _, _ = await ask(gateway.port, request(CHAT[:-1] + b', "kv_transfer_params": null}'))
+        assert status == 200
+    assert len(prefill.received) == len(decode.received) == 1
 
 
 async def test_a_client_that_leaves_ends_the_first_leg() -> None:
