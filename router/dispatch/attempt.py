@@ -31,23 +31,26 @@ class PrefillLeg(Attempt):
     """The first leg of a request whose prompt is computed on one replica and fetched by the one that answers.
 
     Attributes:
+        receiver: the replica that will fetch the prompt's blocks.
         due_s: time after which the replica is slower than expected by far, monotonic seconds.
         done_s: when the prompt was computed; None: it is not yet.
         kept_until_s: time until which the replica keeps the prompt's blocks, monotonic seconds; 0: none are kept.
         usage: the tokens that the replica says the prompt took.
     """
 
-    __slots__ = ("done_s", "due_s", "kept_until_s", "usage")
+    __slots__ = ("done_s", "due_s", "kept_until_s", "receiver", "usage")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - its fields
         self,
         replica: Replica,
         decision: Decision[Replica],
         expectation: Expectation,
         record: AttemptRecord,
+        receiver: Replica,
         due_s: float,
     ) -> None:
         super().__init__(replica, decision, expectation, record)
+        self.receiver = receiver
         self.due_s = due_s
         self.done_s: float | None = None
         self.kept_until_s = 0.0

@@ -95,7 +95,9 @@ class PrefillLegs:
             expectation.ahead_tokens + expectation.uncached_tokens, expectation.running
         )
         due_s = now_s + SLOW * expected_s + SLOW_AT_LEAST_S
-        ticket.prefill = leg = PrefillLeg(prefiller, decision, expectation, record, due_s)
+        receiver = choice.replica
+        receiver.coming += 1
+        ticket.prefill = leg = PrefillLeg(prefiller, decision, expectation, record, receiver, due_s)
         if prefiller.health.standing is Standing.PROBATION:
             self._judge.sent(leg, now_s)
 
@@ -109,6 +111,7 @@ class PrefillLegs:
         if leg is None or attempt is None or leg.done_s is not None:
             raise ValueError(f"no replica computes the prompt of request {ticket.request.request_id}")
         leg.done_s, leg.usage = now_s, usage
+        leg.receiver.coming -= 1
         card = leg.replica.endpoint.transfer
         leg.kept_until_s = now_s + LEASE_SHARE * (card.lease_s if card is not None else 0.0)
         self._judge.answers(ticket, leg, now_s)
@@ -124,6 +127,7 @@ class PrefillLegs:
         if leg is None or leg.done_s is not None:
             return None
         ticket.prefill = None
+        leg.receiver.coming -= 1
         self._slots.give(leg.replica, now_s, is_served=False)
         self._estimator.lost(leg.expectation, now_s)
         self._judge.ended(leg, now_s)

@@ -28,9 +28,10 @@ class ReplicaEstimator(ReplicaSnapshot):
         kv_tokens: capacity of its KV cache in tokens; 0: not known.
         prefilled_tokens: prompt tokens that it has computed for this gateway's requests.
         streams: what its streams cost each other; learned where prompts can be computed elsewhere.
+        coming: requests that it will answer once another replica has computed their prompts.
     """
 
-    __slots__ = ("kv_freed", "kv_tokens", "pending", "prefilled_tokens", "rates", "streams", "work_s")
+    __slots__ = ("coming", "kv_freed", "kv_tokens", "pending", "prefilled_tokens", "rates", "streams", "work_s")
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class ReplicaEstimator(ReplicaSnapshot):
         self.kv_freed = FadingRates(KV_MEMORY_S)
         self.prefilled_tokens = 0.0
         self.streams = StreamSpeed()
+        self.coming = 0
 
     @property
     def tells_rate(self) -> bool:
@@ -59,6 +61,13 @@ class ReplicaEstimator(ReplicaSnapshot):
     def running(self) -> int:
         """Sequences that run there: the reported ones; without a report, this gateway's own requests."""
         return self.report.running if self.report is not None else self.engine.in_flight
+
+    @property
+    def streams_soon(self) -> int:
+        """Streams that run there, and those of requests that no report contains yet."""
+        if self.report is None:
+            return self.engine.in_flight
+        return self.report.running + self.coming + len(self.pending.unreported)
 
     def kv_wait_s(self, missing_tokens: float, now_s: float) -> float:
         """Return the seconds that a prompt waits for KV cache: missing tokens over the rate at which they are freed.

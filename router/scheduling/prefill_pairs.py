@@ -203,7 +203,7 @@ class PrefillPairs(Generic[CandidateT]):
         running = replica.running
         missing = _missing(request, replica)
         stalled_s = _stalled_s(replica, missing)
-        joins_s = 2.0 * TOKEN_WEIGHT * running * replica.streams.per_running_s
+        joins_s = 2.0 * TOKEN_WEIGHT * replica.streams_soon * replica.streams.per_running_s
         pairs: list[_Pair[CandidateT]] = []
         card, here = replica.endpoint.transfer, replica.endpoint
         if card is not None:

@@ -241,6 +241,8 @@ class DispatcherMachine(RuleBasedStateMachine):
             attempts += [ticket.prefill for ticket in self._computed() if ticket.prefill is not None]
             assert replica.in_flight == sum(attempt.replica is replica for attempt in attempts)
             assert replica.health.probe is None or replica.health.probe in attempts
+            receivers = [ticket.prefill.receiver for ticket in self._computed() if ticket.prefill is not None]
+            assert replica.coming == sum(receiver is replica for receiver in receivers)
         queue = self.dispatcher.queue(self.now_s)
         assert queue.waiting == sum(ticket.state is RequestState.WAITING for ticket in self.open)
         assert queue.in_flight == len(self._running()) + len(self._computed())

@@ -82,6 +82,16 @@ def test_prompts_are_divided_between_prefill_replicas() -> None:
     assert sorted(map(_prefilled_by, tickets)) == ["p0", "p0", "p1", "p1"]
 
 
+def test_answers_are_divided_between_decode_replicas_before_their_prompts_are_computed() -> None:
+    """A burst evens out the streams of decode replicas, though no report has it until its prompts are computed."""
+    dispatcher = _fleet(prefill=4, decode=2)
+    _busy(dispatcher)
+    dispatcher.report("d1", LoadReport(2, 54, 0, 0, 0.1, 1_000_000, 8_000.0, 2_000.0), 0.0)
+    tickets = [dispatcher.offer(_request(number), "t", 0.0) for number in range(40)]
+    taken = [ticket.attempt.replica.replica_id for ticket in tickets if ticket.attempt is not None]
+    assert taken.count("d0") == 22
+
+
 def test_a_cached_prefix_draws_its_prompt() -> None:
     """The next prompt with the same beginning goes to the prefill replica that computed the first one."""
     dispatcher = _fleet()
