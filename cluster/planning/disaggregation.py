@@ -161,6 +161,8 @@ def transfer_s(cost: ReplicaCost, sender: Layout, receiver: Layout, tokens: floa
 
 def why_pools(one: Option | None, apart: TwoPools | None, slo: Slo) -> str:
     """Return in words why one pool was chosen, or two."""
+    if apart is None and (one is None or one.steady is None):
+        return "nothing serves this within the SLO"
     if apart is None:
         return "one pool: prefill and decode on replicas of their own do not serve this within the SLO"
     ratio = f"{apart.prefill.replicas} × {apart.prefill.layout.gpus} GPUs for prompts and "  # noqa: RUF001 - its sign

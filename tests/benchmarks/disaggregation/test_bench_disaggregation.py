@@ -108,7 +108,7 @@ def test_the_planner_divides_the_fleet_by_the_load() -> None:
 
 def test_a_contest_repeats_to_the_digit() -> None:
     """Every contestant has a goodput, and the same seed gives the same figures."""
-    load = short("labels", 100)
+    load = short("labels", 60)
     first = contest(load, lambda _: None, SEED)
     assert set(first.reached) == {*RULES, OURS}
     assert all(each.goodput.per_s > 0 for each in first.reached.values())

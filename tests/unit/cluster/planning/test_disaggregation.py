@@ -110,7 +110,7 @@ def test_an_slo_that_only_two_pools_hold_is_planned_with_two() -> None:
     assert tight.is_apart
     assert "one pool does not serve this within the SLO" in tight.why_pools
     none = planned("llama-3.1-70b", "h100", workload=workload, slo={"ttft_s": 5, "tpot_s": 0.005}, **keys)
-    assert (none.best, none.apart, none.gpus) == (None, None, 0)
+    assert (none.best, none.apart, none.gpus, none.why_pools) == (None, None, 0, "nothing serves this within the SLO")
 
 
 def test_a_replica_computes_more_prompts_if_they_may_wait_longer() -> None:
