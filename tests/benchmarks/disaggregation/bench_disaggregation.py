@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -47,13 +48,25 @@ def main() -> int:
             f"bench-disaggregation: no workload is called {unknown[0]!r}; there are: {', '.join(NAMES)}", style="red"
         )
         return 2
+    outcomes: list[Contest] = []
+    versions = our_versions()
     with ProcessPoolExecutor(max(1, options.workers)) as processes:
-        found = list(processes.map(partial(run, seed=options.seed, quick=options.quick), wanted))
-    outcomes = [outcome for outcome in found if outcome is not None]
-    if len(outcomes) < len(found):
-        console.print(f"mooncake skipped: {MOONCAKE_TRACE.why_skipped}", style="yellow")
+        for outcome in processes.map(partial(run, seed=options.seed, quick=options.quick), wanted):
+            if outcome is None:
+                console.print(f"mooncake skipped: {MOONCAKE_TRACE.why_skipped}", style="yellow")
+                continue
+            outcomes.append(outcome)
+            path = _written(outcomes, options, versions)  # each time, so that a run that is ended leaves what it has
+    if not outcomes:
+        return 0
     console.print(table(outcomes))
-    reached: list[Bar] = [bar for outcome in outcomes for bar in bars(outcome)]
+    console.print(f"results: {path}", highlight=False)
+    console.print(f"plot: {plot_goodput(outcomes, path.with_suffix('.png'))}", highlight=False)
+    return report_bars([bar for outcome in outcomes for bar in bars(outcome)])
+
+
+def _written(outcomes: Sequence[Contest], options: argparse.Namespace, versions: dict[str, str]) -> Path:
+    """Write what came of the workloads so far; return the file's path."""
     result = {
         "seed": options.seed,
         "fleet": {
@@ -65,10 +78,8 @@ def main() -> int:
         },
         "workloads": {outcome.load.name: figures(outcome) for outcome in outcomes},
     }
-    path = write_result("bench-disaggregation", result, reached, versions=our_versions(), directory=options.results)
-    console.print(f"results: {path}", highlight=False)
-    console.print(f"plot: {plot_goodput(outcomes, path.with_suffix('.png'))}", highlight=False)
-    return report_bars(reached)
+    reached: list[Bar] = [bar for outcome in outcomes for bar in bars(outcome)]
+    return write_result("bench-disaggregation", result, reached, versions=versions, directory=options.results)
 
 
 if __name__ == "__main__":
