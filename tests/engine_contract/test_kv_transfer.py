@@ -151,8 +151,8 @@ def test_engines_keep_their_cores(pair: Pair) -> None:
 @pytest.mark.parametrize("path", REQUESTS)
 def test_a_fetched_prompt_gets_the_same_answer(idle_pair: Pair, path: str) -> None:
     """By each API, the text is that of an engine which computes the prompt itself; usage and metrics show the way."""
-    body = {**REQUESTS[path], "cache_salt": f"fetched by {path}"}
-    plain = idle_pair.decode.ok(path, **{**body, "cache_salt": f"computed by {path}"})
+    body = {**REQUESTS[path], "cache_salt": "fetched by " + path.rpartition("/")[2]}
+    plain = idle_pair.decode.ok(path, **{**body, "cache_salt": "computed by " + path.rpartition("/")[2]})
     before = idle_pair.fetched_tokens()
     params = idle_pair.computed(path, **body)
     assert params["do_remote_prefill"]
@@ -170,12 +170,13 @@ def test_a_fetched_prompt_gets_the_same_answer(idle_pair: Pair, path: str) -> No
 
 
 def test_usage_tells_what_the_first_engine_had_cached(pair: Pair) -> None:
-    """Of a prompt seen before, the answer's `cached_tokens` are the first engine's hits, and nothing was created."""
+    """Of a prompt seen before, the answer's `cached_tokens` are the first engine's hits; nothing was created here."""
     prompt = prompt_ids(50, 3 * BLOCK + 5)
     pair.prefill.complete(prompt, max_tokens=1)
     params = pair.computed("/v1/completions", prompt=prompt, max_tokens=1)
     details = pair.decode.complete(prompt, max_tokens=2, kv_transfer_params=params)["usage"]["prompt_tokens_details"]
-    assert (details["cached_tokens"], details["created_cache_tokens"]) == (3 * BLOCK, 0)
+    assert details["cached_tokens"] == 3 * BLOCK
+    assert not details["created_cache_tokens"], "vLLM does not tell it of completions, but it is never more"
 
 
 def test_blocks_are_told_on_both_sides(pair: Pair) -> None:
