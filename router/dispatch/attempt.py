@@ -14,9 +14,11 @@ class Attempt:
         decision: the policy's choice, with the costs it weighed.
         expectation: the work and the wait that the estimator expected of it there.
         record: the journal's record of it.
+        has_place: it has a place on the replica; False: its prompt is computed elsewhere, and it takes one when it is
+            sent there.
     """
 
-    __slots__ = ("decision", "expectation", "record", "replica")
+    __slots__ = ("decision", "expectation", "has_place", "record", "replica")
 
     def __init__(
         self, replica: Replica, decision: Decision[Replica], expectation: Expectation, record: AttemptRecord
@@ -25,6 +27,7 @@ class Attempt:
         self.decision = decision
         self.expectation = expectation
         self.record = record
+        self.has_place = True
 
 
 class PrefillLeg(Attempt):

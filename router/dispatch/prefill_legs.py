@@ -3,7 +3,7 @@
 from random import Random
 from typing import Final
 
-from router.dispatch.attempt import PrefillLeg
+from router.dispatch.attempt import Attempt, PrefillLeg
 from router.dispatch.fleet import Fleet
 from router.dispatch.health import Standing
 from router.dispatch.journal import AttemptRecord
@@ -82,7 +82,7 @@ class PrefillLegs:
             return
         if leg is not None and leg.replica is prefiller and leg.kept_until_s > ticket.request.now_s:
             if ticket.attempt is not None:
-                self.handovers.asked(ticket.attempt.expectation, ticket.request.now_s, stream=ticket.request.stream)
+                self._ask(ticket, ticket.attempt, ticket.request.now_s)
             return
         now_s = ticket.request.now_s
         self._slots.take(prefiller)
@@ -119,6 +119,13 @@ class PrefillLegs:
         self._judge.ended(leg, now_s)
         self._slots.give(leg.replica, now_s)
         self._estimator.finished(leg.expectation, usage, now_s)
+        self._ask(ticket, attempt, now_s)
+
+    def _ask(self, ticket: Ticket, attempt: Attempt, now_s: float) -> None:
+        """Take the place of a request whose prompt is computed: only now does it load the replica of its answer."""
+        attempt.has_place = True
+        self._slots.take(attempt.replica)
+        self._slots.sent(attempt.replica, 0.0, now_s)
         self.handovers.asked(attempt.expectation, now_s, stream=ticket.request.stream)
 
     def drop(self, ticket: Ticket, now_s: float) -> PrefillLeg | None:
@@ -153,6 +160,8 @@ class PrefillLegs:
             attempt.expectation = self.handovers.expect(request, replica)
             self.begin(ticket, choice, decision, attempt.record)
         else:
+            attempt.has_place = True
+            self._slots.take(replica)
             attempt.expectation = self._estimator.expect(request, replica)
             s_per_token = self._estimator.s_per_token(replica) if replica.report is not None else 0.0
             self._slots.sent(replica, attempt.expectation.uncached_tokens * s_per_token, now_s)

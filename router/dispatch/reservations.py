@@ -67,15 +67,16 @@ class Reservations:
         choice = self._legs.choose(ticket, decision) if is_divided else None
         if choice is not None:
             replica = choice.replica
-        slots.take(replica)
+        is_fetched = choice is not None and choice.prefiller is not None
+        if not is_fetched:
+            slots.take(replica)
         replica.sent += 1
-        if choice is None or choice.prefiller is None:
+        if not is_fetched:
             expectation = self._estimator.expect(request, replica)
             s_per_token = self._estimator.s_per_token(replica) if replica.report is not None else 0.0
             slots.sent(replica, expectation.uncached_tokens * s_per_token, now_s)
         else:
             expectation = self._legs.handovers.expect(request, replica)
-            slots.sent(replica, 0.0, now_s)
         record = self._journal.decided(
             request.request_id,
             decision,
@@ -83,7 +84,8 @@ class Reservations:
             matched_bytes=expectation.matched_bytes,
             prompt_bytes=request.chain.size_bytes,
         )
-        ticket.attempt = Attempt(replica, decision, expectation, record)
+        ticket.attempt = attempt = Attempt(replica, decision, expectation, record)
+        attempt.has_place = not is_fetched
         if choice is not None:
             record.chosen(choice)
             self._legs.begin(ticket, choice, decision, record)
@@ -112,7 +114,8 @@ class Reservations:
         ticket.attempt = None
         if ticket.prefill is not None:
             self._legs.drop(ticket, now_s)
-        self._slots.give(attempt.replica, now_s)
+        if attempt.has_place:
+            self._slots.give(attempt.replica, now_s)
         self._journal.ended(
             ticket.request.request_id,
             Outcome.OK,
@@ -133,6 +136,7 @@ class Reservations:
         ticket.attempt = None
         if ticket.prefill is not None:
             self._legs.drop(ticket, now_s)
-        self._slots.give(attempt.replica, now_s, is_served=outcome is Outcome.CLIENT_LEFT)
+        if attempt.has_place:
+            self._slots.give(attempt.replica, now_s, is_served=outcome is Outcome.CLIENT_LEFT)
         self._journal.ended(ticket.request.request_id, outcome, now_s)
         self._estimator.lost(attempt.expectation, now_s)

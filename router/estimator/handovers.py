@@ -3,8 +3,8 @@
 from typing import Final
 
 from router.estimator.expectation import Expectation
-from router.estimator.learned_rates import LearnedRates, Rates
-from router.estimator.model_estimator import ModelEstimator
+from router.estimator.learned_rates import LearnedRates, Rates, shared_rates
+from router.estimator.model_estimator import MOST_RELAXED_S, RELAX_EVERY_S, ModelEstimator
 from router.estimator.replica_estimator import ReplicaEstimator
 from router.replicas.endpoint import Endpoint
 from router.request import RoutingRequest
@@ -30,6 +30,7 @@ class Handovers:
     def __init__(self, estimator: ModelEstimator) -> None:
         self._estimator = estimator
         self._links: dict[tuple[str, str], LearnedRates] = {}
+        self._relaxed_s = 0.0
 
     def transfer_s(self, sender: Endpoint, receiver: Endpoint, tokens: float, running: int) -> float:
         """Return the expected seconds from asking the receiver to its first token.
@@ -72,14 +73,25 @@ class Handovers:
     def asked(self, expectation: Expectation, now_s: float, *, stream: bool) -> None:
         """Count a request that is now sent to the replica that fetches its prompt; one token is left to compute."""
         replica = expectation.replica
+        s_per_token = self._estimator.s_per_token(replica)
         expectation.sent_s = now_s
-        expectation.number = replica.pending.add(1.0, now_s, self._estimator.s_per_token(replica), stream=stream)
+        expectation.ahead_tokens = replica.pending.wait_s(now_s, s_per_token) / s_per_token if s_per_token else 0.0
+        expectation.number = replica.pending.add(1.0, now_s, s_per_token, stream=stream)
 
     def fetched(self, sender: Endpoint, expectation: Expectation, now_s: float) -> None:
-        """Learn how long a transfer took, as the first token of a stream has come."""
+        """Learn how long a transfer took, as a stream's first token has come; what waited there is not its doing."""
+        replica = expectation.replica
         tokens = max(0.0, expectation.tokens - expectation.matched_tokens)
-        link = self._link(sender, expectation.replica.endpoint)
-        link.learn(now_s - expectation.sent_s, tokens, expectation.running)
+        ahead_s = expectation.ahead_tokens * self._estimator.s_per_token(replica)
+        link = self._link(sender, replica.endpoint)
+        link.learn(max(0.0, now_s - expectation.sent_s - ahead_s), tokens, expectation.running)
+        passed_s = now_s - self._relaxed_s
+        if passed_s >= RELAX_EVERY_S:  # so that a link that was slow once is tried again
+            self._relaxed_s = now_s
+            shared = shared_rates(self._links.values())
+            if shared is not None:
+                for each in self._links.values():
+                    each.relax(min(passed_s, MOST_RELAXED_S), shared)
 
     def streamed(self, expectation: Expectation, tokens: int | None, now_s: float) -> None:
         """Learn a replica's stream speed from a stream that came to its end; `tokens` are those of its answer."""

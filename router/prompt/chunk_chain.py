@@ -8,6 +8,7 @@ rest shorter than `MIN_CHUNK_BYTES` is joined to the next piece, so that a chat 
 hash a word.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, final
 
@@ -50,9 +51,17 @@ class ChunkChain:
     def __len__(self) -> int:
         return len(self.ends)
 
+    def __reduce__(self) -> tuple[Callable[..., "ChunkChain"], tuple[object, ...]]:
+        """Say how a copy is made, for `pickle`: its own way needs a constructor without arguments once compiled."""
+        return _chain, (self.hashes, self.ends, self.size_bytes, self.tokens, self.tail, self.link)
+
     def prefix_bytes(self, chunks: int) -> int:
         """Return the size of the first `chunks` chunks, in bytes."""
         return self.ends[chunks - 1] if chunks else 0
+
+
+def _chain(hashes: list[int], ends: list[int], size_bytes: int, tokens: int, tail: bytes, link: int) -> ChunkChain:  # noqa: PLR0913, PLR0917 - its fields
+    return ChunkChain(hashes, ends, size_bytes, tokens=tokens, tail=tail, link=link)
 
 
 EMPTY_CHAIN: Final = ChunkChain([], [], 0)

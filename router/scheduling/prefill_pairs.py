@@ -112,6 +112,7 @@ class PrefillPairs(Generic[CandidateT]):
     - `streams_s`: what streams lose. Each of n running ones stands still while a prompt is computed beside it, for the
       learned seconds a token; and each token of this answer slows every other one at d, and is slowed by them. A stream
       has many tokens to make good a second in, so it weighs less than one before the first token: see `TOKEN_WEIGHT`.
+      A stop that is longer than that many tokens of the stream weighs more, by their number.
 
     Args:
         estimator: what is expected of each replica.
@@ -231,9 +232,11 @@ def _missing(request: RoutingRequest, replica: ReplicaEstimator) -> float:
 
 def _stalled_s(replica: ReplicaEstimator, tokens: float) -> float:
     """Return what all streams of a replica lose while it computes prompt tokens, in seconds before a first token."""
-    streams = replica.streams
-    stalled_s = tokens * streams.stall_s_or(replica.rates.now.s_per_token)
-    return replica.running * stalled_s * TOKEN_WEIGHT / streams.mean_tokens
+    streams, s_per_token = replica.streams, replica.rates.now.s_per_token
+    stalled_s = tokens * streams.stall_s_or(s_per_token)
+    # A stop as long as many tokens is seen; one of a few hides between them.
+    weight = max(TOKEN_WEIGHT, tokens * s_per_token / streams.token_s) if streams.token_s > 0.0 else TOKEN_WEIGHT
+    return replica.running * stalled_s * weight / streams.mean_tokens
 
 
 def _room_s(request: RoutingRequest, replica: ReplicaEstimator, missing: float, comes_after_s: float) -> float:

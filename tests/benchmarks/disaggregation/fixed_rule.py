@@ -69,7 +69,9 @@ class FixedRule:
         ticket = self._prefill.offer(request, tenant, now_s)
         first = ticket.attempt
         if first is not None:
-            ticket.prefill = PrefillLeg(first.replica, first.decision, first.expectation, first.record, inf)
+            ticket.prefill = PrefillLeg(
+                first.replica, first.decision, first.expectation, first.record, first.replica, inf
+            )
         return ticket
 
     def next(self, now_s: float) -> Ticket | None:

@@ -238,6 +238,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         for replica in self.dispatcher.fleet.replicas.values():
             attempts = [ticket.attempt for ticket in self.open if ticket.attempt is not None]
             assert all(attempt.replica.answers for attempt in attempts)
+            attempts = [attempt for attempt in attempts if attempt.has_place]
             attempts += [ticket.prefill for ticket in self._computed() if ticket.prefill is not None]
             assert replica.in_flight == sum(attempt.replica is replica for attempt in attempts)
             assert replica.health.probe is None or replica.health.probe in attempts

@@ -9,7 +9,7 @@ from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.prefill_legs import MAX_LEGS
 from router.dispatch.ticket import Fault, Ticket
 from router.estimator.expectation import Usage
-from router.estimator.stream_speed import PRIOR_LENGTH
+from router.estimator.stream_speed import PRIOR_LENGTH, PRIOR_TOKEN_S
 from router.flow_control.limits import AdmissionLimits
 from router.outcome import Outcome
 from router.prompt.canonical import Prompt
@@ -18,7 +18,6 @@ from router.replicas.endpoint import Endpoint
 from router.replicas.kv_transfer import KvTransfer
 from router.replicas.load_report import LoadReport
 from router.request import RoutingRequest
-from router.scheduling.prefill_pairs import TOKEN_WEIGHT
 
 HASHER = ChunkHasher(1)
 SENDS = KvTransfer("nixl", sends=True, receives=False, block_tokens=32, lease_s=30.0)
@@ -224,7 +223,7 @@ def test_replicas_that_do_both_compute_for_others_while_few_streams_run_there() 
         chosen[running] = pair.terms["streams_s"]
         assert sum(pair.terms.values()) == pytest.approx(pair.cost)
         dispatcher.finish(ticket, Outcome.CLIENT_LEFT, Usage(), 0.0)
-    assert chosen[60] - chosen[0] == pytest.approx(60 * 10_000 / 8_000 * TOKEN_WEIGHT / PRIOR_LENGTH, rel=0.01)
+    assert chosen[60] - chosen[0] == pytest.approx(60 * 1.25 * (1.25 / PRIOR_TOKEN_S) / PRIOR_LENGTH, rel=0.01)
 
 
 def test_a_client_that_leaves_frees_the_prefill_replica() -> None:
