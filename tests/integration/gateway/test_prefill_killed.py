@@ -76,6 +76,10 @@ POINTS: dict[str, Reached] = {
 }
 
 
+SHORT = {"while its prompt is computed", "while its prompt is passed on", "within its stream"}
+"""The points at which engines are killed in `make test`; `make test-all` has the others, too."""
+
+
 @pytest.fixture(scope="module")
 def right(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the text of an engine that is asked alone."""
@@ -139,7 +143,9 @@ async def _stream(gateway: Gateway, said: list[str]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("victim", ["p0", "d0"])
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(
+    "point", [pytest.param(point, marks=[] if point in SHORT else pytest.mark.long) for point in POINTS]
+)
 async def test_a_killed_engine_costs_no_request(victim: str, point: str, right: str, tmp_path: Path) -> None:
     """SIGKILL of the engine that computes or of the one that answers: the stream has the whole right text."""
     async with _pools(tmp_path) as (gateway, engines):
