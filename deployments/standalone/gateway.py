@@ -12,6 +12,7 @@ from cluster.errors import PolicyError
 from cluster.spec.gateway_spec import GatewaySpec
 from cluster.spec.model_spec import ModelSpec
 from deployments.process.machine_clock import MachineClock
+from deployments.standalone.quiet import Quiet
 from deployments.standalone.rate_probe.prober import FoundRates, ProbedServer, RateProber
 from deployments.standalone.server import Server
 from deployments.standalone.server_address import ServerAddress
@@ -25,8 +26,6 @@ from router.scheduling.registry import policy_named
 
 SETTLE_S: Final = 0.02
 """Seconds for which news of servers is collected before the data plane gets it: they often come together."""
-QUIET_S: Final = 10.0
-"""Seconds without any client's request after which servers that are well are polled less often."""
 PROBES_S: Final = 2.0
 """Most seconds for which a gateway that starts does not listen yet, as its servers' rates are being found."""
 PROBE_KV_SHARE: Final = 8
@@ -84,8 +83,6 @@ class StandaloneGateway:
         self._failure: asyncio.Future[None] | None = None
         self._rng = Random()  # noqa: S311 - breaks ties, and spreads polls over time
         self._clock = MachineClock()
-        self._asked = 0
-        self._asked_s = self._clock.now_s()
         self._tracer = gateway_tracer()
         self.gateway = Gateway(
             spec,
@@ -96,6 +93,8 @@ class StandaloneGateway:
             rng=self._rng,
             tracer=self._tracer,
         )
+        self._quiet = Quiet(lambda: self.gateway.asked, self._clock.now_s)
+        self._watching: asyncio.Task[None] | None = None
         self._prober = RateProber(self.gateway, self._rng, self._clock.now_s)
         for address in servers:
             self._add(address)
@@ -120,6 +119,7 @@ class StandaloneGateway:
         self._tell()
         await self._prober.settle(PROBES_S)
         await self.gateway.start()
+        self._watching = asyncio.get_running_loop().create_task(self._quiet.watch(), name="quiet")
         for name in self._polls:
             self._keep_polling(name)
 
@@ -153,9 +153,10 @@ class StandaloneGateway:
 
     async def stop(self, drain_s: float) -> None:
         """Stop polling and accepting, let running answers finish for `drain_s` seconds, then end everything."""
-        for task in self._tasks.values():
+        tasks = [*self._tasks.values(), *filter(None, (self._watching,))]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._prober.stop()
         if self._telling is not None:
             self._telling.cancel()
@@ -184,21 +185,14 @@ class StandaloneGateway:
             await self._until_next(poll)
 
     async def _until_next(self, poll: ServerPoll) -> None:
-        """Sleep until a server's next poll. One that could wait for longer looks up as often, in case a client asks."""
-        slept_s = 0.0
-        while True:
-            pause_s = poll.pause_s(len(self._polls))
-            await asyncio.sleep(pause_s)
-            slept_s += pause_s
-            if slept_s >= poll.quiet_pause_s(len(self._polls)) or not self._is_quiet():
-                return
-
-    def _is_quiet(self) -> bool:
-        """Tell whether nobody has asked anything for `QUIET_S`."""
-        now_s, asked = self._clock.now_s(), self.gateway.asked
-        if asked != self._asked:
-            self._asked, self._asked_s = asked, now_s
-        return now_s - self._asked_s >= QUIET_S
+        """Sleep until a server's next poll. Where it may wait for longer while nobody asks, a request ends the wait."""
+        pause_s = poll.pause_s(len(self._polls))
+        await asyncio.sleep(pause_s)
+        more_s = poll.quiet_pause_s(len(self._polls)) - pause_s
+        if more_s > 0.0 and self._quiet.is_now and await self._quiet.rest(more_s):
+            await asyncio.sleep(
+                self._rng.random() * pause_s
+            )  # all servers' rests end at once: spread their polls again
 
     def _poll_ended(self, task: "asyncio.Task[None]") -> None:
         failure = self._failure

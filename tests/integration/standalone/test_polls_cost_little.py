@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-import deployments.standalone.gateway as gateway_module
 from cluster.spec.gateway_spec import GatewaySpec
+from deployments.standalone import quiet
 from deployments.standalone.gateway import StandaloneGateway
 from deployments.standalone.server_address import ServerAddress
 from tests.machine_speed import slowness
@@ -73,7 +73,7 @@ async def test_polling_many_servers_costs_hardly_any_cpu_time() -> None:
 
 async def test_a_gateway_that_nobody_asks_polls_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """64 servers are each polled every 2 s, or every 32 s while nobody asks; one request brings the polls back."""
-    monkeypatch.setattr(gateway_module, "QUIET_S", 1.0)
+    monkeypatch.setattr(quiet, "QUIET_S", 1.0)
     async with _gateway_before(64) as gateway:
 
         def polled_since(began_s: float) -> int:
