@@ -10,7 +10,7 @@ from router.dispatch.journal import AttemptRecord
 from router.dispatch.judge import Judge
 from router.dispatch.replica import Replica
 from router.dispatch.ticket import Fault, Ticket
-from router.estimator.expectation import Usage
+from router.estimator.expectation import Expectation, Usage
 from router.estimator.handovers import Handovers
 from router.estimator.model_estimator import ModelEstimator
 from router.flow_control.slots.slots import Slots
@@ -89,8 +89,7 @@ class PrefillLegs:
         prefiller.sent += 1
         ticket.legs += 1
         expectation = self._estimator.expect(ticket.request, prefiller)
-        s_per_token = prefiller.rates.now.s_per_token if prefiller.report is not None else 0.0
-        self._slots.sent(prefiller, expectation.uncached_tokens * s_per_token, now_s)
+        self._count_prefill(prefiller, expectation, now_s)
         expected_s = prefiller.rates.expected_s(
             expectation.ahead_tokens + expectation.uncached_tokens, expectation.running
         )
@@ -163,10 +162,13 @@ class PrefillLegs:
             attempt.has_place = True
             self._slots.take(replica)
             attempt.expectation = self._estimator.expect(request, replica)
-            s_per_token = self._estimator.s_per_token(replica) if replica.report is not None else 0.0
-            self._slots.sent(replica, attempt.expectation.uncached_tokens * s_per_token, now_s)
+            self._count_prefill(replica, attempt.expectation, now_s)
         if choice is not None:
             attempt.record.chosen(choice)
+
+    def _count_prefill(self, replica: Replica, expectation: Expectation, now_s: float) -> None:
+        s_per_token = self._estimator.s_per_token(replica) if replica.report is not None else 0.0
+        self._slots.sent(replica, expectation.uncached_tokens * s_per_token, now_s)
 
     def first_token(self, ticket: Ticket, now_s: float) -> None:
         """Note that an answer has begun whose prompt was fetched: its blocks are kept no longer."""

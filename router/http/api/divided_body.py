@@ -8,8 +8,6 @@ from typing import Any, Final
 
 import msgspec
 
-from router.estimator.expectation import Usage
-from router.http.api.answers.usage import usage_of
 from router.http.api.envelope import with_members
 
 PARAMS: Final = "kv_transfer_params"
@@ -28,7 +26,6 @@ _CHANGES: Final[dict[str, dict[str, msgspec.Raw]]] = {
 """By path, what the first leg says in place of the client's own: one token is the least that an engine generates."""
 _DROPPED: Final = ("stream_options", "min_tokens")
 """Members that do not go with one token, or with an answer that is no stream."""
-_MOST_PARAMS_BYTES: Final = 1 << 20
 
 
 class _Shape(msgspec.Struct):
@@ -42,17 +39,10 @@ class _Shape(msgspec.Struct):
     use_beam_search: Any = None
     background: Any = None
     previous_response_id: Any = None
-    kv_transfer_params: Any = None
-
-
-class _Computed(msgspec.Struct):
-    kv_transfer_params: msgspec.Raw = msgspec.Raw(b"")
 
 
 _shape: Final = msgspec.json.Decoder(_Shape)
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_computed: Final = msgspec.json.Decoder(_Computed)
-_params: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 def first_leg_body(path: str, body: bytes) -> bytes | None:
@@ -77,22 +67,12 @@ def first_leg_body(path: str, body: bytes) -> bytes | None:
 
 
 def _is_one_prompt(shape: _Shape) -> bool:
-    many = shape.n not in {None, 1} or shape.best_of not in {None, 1}
+    many = shape.n not in (None, 1) or shape.best_of not in (None, 1)
     prompt = shape.prompt
     if isinstance(prompt, list) and not all(isinstance(part, int) for part in prompt):
         many = many or len(prompt) != 1
-    kept = shape.background or shape.previous_response_id or shape.kv_transfer_params
+    kept = shape.background or shape.previous_response_id
     return not (many or kept or shape.echo or shape.use_beam_search or shape.prompt_logprobs is not None)
-
-
-def computed_in(answer: bytes) -> tuple[msgspec.Raw, Usage] | None:
-    """Return where the computed prompt's blocks are and what it took, from a first leg's answer; None: it kept none."""
-    try:
-        params = _computed.decode(answer).kv_transfer_params
-        said = _params.decode(params) if 0 < len(bytes(params)) <= _MOST_PARAMS_BYTES else {}
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    return (params, usage_of(answer)) if said.get("do_remote_prefill") else None
 
 
 def second_leg_body(body: bytes, params: msgspec.Raw) -> bytes:

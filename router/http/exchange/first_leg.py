@@ -11,7 +11,8 @@ import structlog
 from router.dispatch.attempt import PrefillLeg
 from router.dispatch.ticket import Fault, Ticket
 from router.estimator.expectation import Usage
-from router.http.api.divided_body import computed_in, first_leg_body, second_leg_body
+from router.http.api.answers.computed_prompt import computed_in
+from router.http.api.divided_body import first_leg_body, second_leg_body
 from router.http.api.error_status import FAULTS
 from router.http.data_plane.data_plane import DataPlane
 from router.http.data_plane.page_request import PageRequest

@@ -97,7 +97,7 @@ async def test_the_prompt_is_computed_by_one_replica_and_answered_by_another(bod
 async def test_a_request_that_cannot_be_divided_goes_to_one_replica() -> None:
     """Several answers to one prompt, or an echo: the body goes to one replica as it is."""
     prefill, decode = ScriptedReplica(computes), ScriptedReplica(answers)
-    bodies = [CHAT[:-1] + more for more in (b', "n": 2}', b', "echo": true}')]
+    bodies = [CHAT[:-1] + more for more in (b', "n": 2}', b', "n": [1]}', b', "echo": true}')]
     async with _pools(p=prefill, d=decode) as gateway:
         for body in bodies:
             status, _, answer = await ask(gateway.port, request(body))
