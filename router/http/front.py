@@ -100,9 +100,11 @@ class Front:
         if incoming.method != b"POST":
             self._wrong_method(client, incoming, (b"POST",))
             return None
-        incoming.path = invoked_path(incoming.body).encode()
         tenant = self._tenant(client, incoming)
-        return self._route(client, incoming, tenant, Body.JSON) if tenant is not None else None
+        if tenant is None:
+            return None  # before the body is read, as for every path
+        incoming.path = invoked_path(incoming.body).encode()
+        return self._route(client, incoming, tenant, Body.JSON)
 
     def _realtime(self, client: Client, incoming: IncomingRequest) -> Exchange | None:
         """Handle a request for a WebSocket, whose query names the model."""
