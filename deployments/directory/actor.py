@@ -4,12 +4,14 @@ Kept apart from its clients so that its process imports little (no Ray Serve, no
 """
 
 import asyncio
+import contextlib
 import secrets
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from cluster.errors import ClusterError
 from deployments.directory.lease_table import LEASE_S, RENEW_S, LeaseTable
 from deployments.directory.membership import Member, View
 
@@ -101,4 +103,8 @@ class Directory:
             time.sleep(linger_s / 10)
         import deployments.ray_api as ray_api  # noqa: PLC0415 - only its last act needs it
 
-        ray_api.end_this_actor()
+        while True:
+            # Ray may be between two head nodes when it is asked: an application's end must not be lost with the answer.
+            with contextlib.suppress(ClusterError):
+                ray_api.end_this_actor()
+            time.sleep(linger_s / 10)

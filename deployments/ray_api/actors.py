@@ -109,5 +109,6 @@ def kill_actor(name: str, *, restart: bool = False) -> None:
 
 
 def end_this_actor() -> None:
-    """End the actor that this process runs, for good."""
-    ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+    """End the actor that this process runs, for good; ClusterError if Ray could not be told."""
+    with ray_errors("ending this actor"):
+        ray.kill(ray.get_runtime_context().current_actor, no_restart=True)

@@ -72,7 +72,7 @@ def chat(number: int) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": f"question {number} about rivers and valleys, " * 25}]}
 
 
-async def until(condition: object, limit_s: float = 5.0) -> float:
+async def until(condition: object, limit_s: float = 30.0) -> float:
     """Wait until `condition()` is true; returns how long that took."""
     assert callable(condition)
     started_s = time.monotonic()

@@ -82,7 +82,7 @@ def endpoint(port: int, replica_id: str = "r1") -> Endpoint:
     return Endpoint(replica_id, model="m", host="127.0.0.1", http_port=1, telemetry_port=port)
 
 
-async def until(condition: object, limit_s: float = 5.0) -> float:
+async def until(condition: object, limit_s: float = 30.0) -> float:
     """Wait until `condition()` is true; returns how long that took."""
     assert callable(condition)
     started_s = time.monotonic()

@@ -45,7 +45,7 @@ def wait_for(what: str, condition: Callable[[], object], timeout_s: float = READ
         time.sleep(0.05)
 
 
-async def eventually(what: str, condition: Callable[[], Awaitable[bool]], timeout_s: float = 10.0) -> float:
+async def eventually(what: str, condition: Callable[[], Awaitable[bool]], timeout_s: float = 60.0) -> float:
     """Wait until the coroutine `condition` returns true, looking every millisecond; returns how long that took.
 
     Raises:
