@@ -13,7 +13,7 @@ from tests.benchmarks.bars import Bar, report_bars
 from tests.benchmarks.disaggregation.contest import Contest, bars, contest, figures, table
 from tests.benchmarks.disaggregation.fleets import COST, REPLICAS
 from tests.benchmarks.disaggregation.goodput_plot import plot_goodput
-from tests.benchmarks.disaggregation.workloads import NAMES, workload
+from tests.benchmarks.disaggregation.workloads import NAMES, rehearsal, workload
 from tests.benchmarks.result_file import RESULTS, our_versions, write_result
 from tests.data_files import MOONCAKE_TRACE
 
@@ -34,8 +34,8 @@ def _say(text: str) -> None:
 
 def run(name: str, seed: int, *, quick: bool) -> Contest | None:
     """Return what came of a workload; None: its data file is not here."""
-    load = workload(name, seed, short=quick)
-    return contest(load, _say, seed) if load is not None else None
+    load, rehearsed = workload(name, seed, short=quick), rehearsal(name, seed, short=quick)
+    return contest(load, rehearsed, _say, seed) if load is not None and rehearsed is not None else None
 
 
 def main() -> int:

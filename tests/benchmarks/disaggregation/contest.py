@@ -15,7 +15,7 @@ from router.dispatch.dispatcher import Dispatcher
 from router.flow_control.limits import WaitingRoom
 from tests.benchmarks.bars import Bar
 from tests.benchmarks.disaggregation.fixed_rule import ALWAYS, FixedRule
-from tests.benchmarks.disaggregation.fleets import STEPS, FleetPlan, one_pool, planned, two_pools
+from tests.benchmarks.disaggregation.fleets import REPLICAS, STEPS, FleetPlan, one_pool, planned, two_pools
 from tests.benchmarks.disaggregation.goodput import RATE_STEP, Goodput, goodput, is_within_limits
 from tests.benchmarks.disaggregation.workloads import CHANGING, MIXED, Workload
 
@@ -23,6 +23,8 @@ ONE: Final = "one_pool"
 APART: Final = "always_apart"
 ABOVE: Final = "apart_above"
 OURS: Final = "rackserve"
+ABOVE_IN_OURS: Final = "apart_above_in_ours"
+"""The best fixed number in the fleet that was chosen for ours: shown, and no bar."""
 RULES: Final = (ONE, APART, ABOVE)
 """Those that ours is held against."""
 _ROOM: Final = 1 << 20
@@ -77,41 +79,55 @@ class Contest:
         return max((name for name in RULES if name in self.reached), key=self.per_s)
 
 
-def contest(load: Workload, say: Callable[[str], None], seed: int) -> Contest:
+def contest(load: Workload, rehearsed: Workload, say: Callable[[str], None], seed: int) -> Contest:
     """Find every contestant's goodput on a workload.
 
     Args:
         load: the workload.
+        rehearsed: a load like it, on which the fleet for ours is chosen.
         say: shows progress.
         seed: of the generators that break ties.
     """
     plan = planned(load)
     guess = plan.one_per_s
     reached: dict[str, Reached] = {}
-    for name, ways in _ways(load, plan, seed).items():
-        best = _best(load, ways, guess)
-        reached[name] = best
+
+    def run(name: str, ways: Sequence[Way]) -> None:
+        nonlocal guess
+        reached[name] = best = _best(load, ways, guess)
         guess = best.goodput.per_s or guess
         say(f"{load.name}: {name} ({best.way.detail}) {best.goodput.per_s:.2f} requests/s")
-    if not plan.is_apart:  # the planner says one pool, which is then ours as well
-        reached[OURS] = Reached(
-            _live(OURS, reached[ONE].way.detail, reached[ONE].way.fleet, seed), reached[ONE].goodput
-        )
+
+    for name, ways in _rules(load, plan, seed).items():
+        run(name, ways)
+    ours = _best(rehearsed, _fleets_for_ours(plan, seed), guess).way
+    run(OURS, [ours])
+    if len(ours.fleet.pools) > 1:
+        run(ABOVE_IN_OURS, [_above(number, ours.detail, ours.fleet, seed) for number in (ALWAYS, *load.thresholds)])
     return Contest(load, plan, reached)
 
 
-def _ways(load: Workload, plan: FleetPlan, seed: int) -> dict[str, Sequence[Way]]:
+def _rules(load: Workload, plan: FleetPlan, seed: int) -> dict[str, Sequence[Way]]:
     apart = two_pools(plan.prefill)
     ratio = f"{plan.prefill} + {plan.decode}"
     ways: dict[str, Sequence[Way]] = {
-        ONE: [_live(ONE, f"steps of {step}", one_pool(step), seed) for step in STEPS],
+        ONE: _one_pool(seed),
         APART: [Way(APART, ratio, apart, partial(FixedRule, ALWAYS, seed))],
     }
     if load.thresholds:
         ways[ABOVE] = [_above(number, ratio, apart, seed) for number in load.thresholds]
-    if plan.is_apart:
-        ways[OURS] = [_live(OURS, ratio, apart, seed)]
     return ways
+
+
+def _one_pool(seed: int) -> Sequence[Way]:
+    return [_live(ONE, f"steps of {step}", one_pool(step), seed) for step in STEPS]
+
+
+def _fleets_for_ours(plan: FleetPlan, seed: int) -> Sequence[Way]:
+    """Return the fleets to choose from, what the planner says first: two pools in every ratio, and one pool."""
+    ratios = sorted(range(1, REPLICAS), key=lambda prefill: abs(prefill - plan.prefill))
+    apart = [_live(OURS, f"{prefill} + {REPLICAS - prefill}", two_pools(prefill), seed) for prefill in ratios]
+    return [*apart, *_one_pool(seed)] if plan.is_apart else [*_one_pool(seed), *apart]
 
 
 def live_dispatcher(seed: int) -> Dispatcher:
@@ -211,7 +227,7 @@ def table(outcomes: Sequence[Contest]) -> Table:
     shown.add_column("planner")
     for name in (*RULES, OURS):
         shown.add_column(name, justify="right")
-    for name in ("of the best", "mean TTFT", "p99 gap", "apart"):
+    for name in ("of the best", "fleet", "mean TTFT", "p99 gap", "apart", "best number there"):
         shown.add_column(name, justify="right")
     for outcome in outcomes:
         plan, best = outcome.plan, outcome.best_rule
@@ -220,9 +236,12 @@ def table(outcomes: Sequence[Contest]) -> Table:
             each = outcome.reached.get(name)
             row.append(f"{each.goodput.per_s / each.way.fleet.gpus:.3f}" if each else "")
         row.append(f"{outcome.per_s(OURS) / outcome.per_s(best):.3f}" if outcome.per_s(best) else "")
-        run = outcome.reached[OURS].goodput.run
+        ours, there = outcome.reached[OURS], outcome.per_s(ABOVE_IN_OURS)
+        row.append(ours.way.detail)
+        run = ours.goodput.run
         if run is not None:
             row += [f"{run.mean_ttft_s:.2f} s", f"{1e3 * run.gap_s(0.99):.0f} ms", f"{apart_share(run):.0%}"]
+            row.append(f"{there / outcome.per_s(OURS):.3f} of ours" if there else "")
         shown.add_row(*row)
     return shown
 

@@ -54,10 +54,11 @@ class FixedRule:
     def set_replicas(self, endpoints: Iterable[Endpoint], now_s: float) -> None:
         """Set which replicas exist."""
         rows = list(endpoints)
-        decode = [row for row in rows if row.role.decodes]
+        decode = [replace(row, transfer=None) for row in rows if row.role.decodes]
         self._decodes = {row.replica_id for row in decode}
         self._decode.set_replicas(decode, now_s)
-        prefill = [replace(row, role=Role.BOTH) for row in rows if not row.role.decodes]  # for this rule's two routers
+        # To this rule's two routers all are ordinary replicas.
+        prefill = [replace(row, role=Role.BOTH, transfer=None) for row in rows if not row.role.decodes]
         self._prefill.set_replicas(prefill, now_s)
 
     def offer(self, request: RoutingRequest, tenant: str, now_s: float) -> Ticket:

@@ -109,10 +109,10 @@ def test_the_planner_divides_the_fleet_by_the_load() -> None:
 def test_a_contest_repeats_to_the_digit() -> None:
     """Every contestant has a goodput, and the same seed gives the same figures."""
     load = short("labels", 60)
-    first = contest(load, lambda _: None, SEED)
-    assert set(first.reached) == {*RULES, OURS}
+    first = contest(load, load, lambda _: None, SEED)
+    assert {*RULES, OURS} <= set(first.reached)
     assert all(each.goodput.per_s > 0 for each in first.reached.values())
-    assert figures(contest(load, lambda _: None, SEED)) == figures(first)
+    assert figures(contest(load, load, lambda _: None, SEED)) == figures(first)
 
 
 @pytest.mark.long

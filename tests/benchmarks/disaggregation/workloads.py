@@ -67,6 +67,8 @@ _NIGHT_RATE: Final = 0.35
 """Requests by night for one by day: about what loads one pool of the fleet as much."""
 
 _TRACE_REQUESTS: Final = 1_500
+_REHEARSED: Final = 1_000
+"""What is added to a workload's seed for its rehearsal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,11 +190,24 @@ def workload(name: str, seed: int, *, short: bool = False) -> Workload | None:
         seed: draws everything.
         short: only its first part and one threshold, for a smoke test.
     """
+    return _workload(name, seed, 0, short=short)
+
+
+def rehearsal(name: str, seed: int, *, short: bool = False) -> Workload | None:
+    """Return a load like a workload, and none of its requests: what its operator has seen before.
+
+    It is drawn with another seed; of the recorded trace it is the part that follows.
+    """
+    return _workload(name, seed + _REHEARSED, _TRACE_REQUESTS, short=short)
+
+
+def _workload(name: str, seed: int, skipped: int, *, short: bool) -> Workload | None:
     if name == RECORDED_NAME:
         path = MOONCAKE_TRACE.found()
         if path is None:
             return None
-        requests, thresholds = recorded(read_trace(path, _TRACE_REQUESTS), RECORDED, seed), (2_000, 8_000, 16_000)
+        trace = read_trace(path, skipped + _TRACE_REQUESTS)[skipped:]
+        requests, thresholds = recorded(trace, RECORDED, seed), (2_000, 8_000, 16_000)
         return Workload(name, requests[:300] if short else requests, thresholds[:1] if short else thresholds)
     draw, tried = _DRAWN[name]
     drawn = draw(Random(seed))
