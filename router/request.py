@@ -1,9 +1,25 @@
 """A request as routing sees it: the few fields it needs; the body stays opaque bytes."""
 
-from typing import final
+from math import inf
+from typing import Final, NamedTuple, final
 
 from router.prefix_cache.match import NO_MATCH, PrefixMatch
 from router.prompt.chunk_chain import EMPTY_CHAIN, ChunkChain
+
+
+class LatencyTargets(NamedTuple):
+    """The latencies that a request is to have.
+
+    Attributes:
+        ttft_s: time to the first token, seconds; infinite: none is set.
+        tpot_s: mean time between two tokens of the answer, seconds; infinite: none is set.
+    """
+
+    ttft_s: float = inf
+    tpot_s: float = inf
+
+
+NO_TARGETS: Final = LatencyTargets()
 
 
 @final
@@ -26,6 +42,7 @@ class RoutingRequest:
         match: what replicas hold of the prompt, as of `now_s`.
         replica_id: the one replica that can serve it, as it alone has what the request refers to; "": any can.
         is_divisible: one replica may compute its prompt and another generate its answer.
+        targets: the latencies that it is to have.
     """
 
     __slots__ = (
@@ -44,6 +61,7 @@ class RoutingRequest:
         "request_id",
         "session",
         "stream",
+        "targets",
     )
 
     def __init__(  # noqa: PLR0913, PLR0917 - its fields; positional for the hot path
@@ -63,6 +81,7 @@ class RoutingRequest:
         match: PrefixMatch = NO_MATCH,
         replica_id: str = "",
         is_divisible: bool = True,
+        targets: LatencyTargets = NO_TARGETS,
     ) -> None:
         self.request_id = request_id
         self.model = model
@@ -79,3 +98,4 @@ class RoutingRequest:
         self.match = match
         self.replica_id = replica_id
         self.is_divisible = is_divisible
+        self.targets = targets

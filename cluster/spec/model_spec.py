@@ -10,6 +10,7 @@ from cluster.spec.parts.parallelism import Parallelism
 from cluster.spec.parts.part import Part, Seconds
 from cluster.spec.parts.scaling_spec import AutoscalingSpec, ReplicaCount
 from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.parts.slo_spec import SloSpec
 from cluster.spec.pool_spec import OVERRIDDEN, PoolSpec
 from cluster.spec.role import Role
 
@@ -47,6 +48,7 @@ class ModelSpec(Part):
         cold_start_timeout_s: seconds that requests are held for the first replica while the model has none; 0: they are
             refused at once with 503 `no_replica`.
         drain_timeout_s: seconds that a stopping replica gives running requests to finish.
+        slo: latencies that requests are to have; the headers `x-slo-ttft-ms` and `x-slo-tpot-ms` set them for one.
         pools: pools of equal replicas, each with what it has of its own; none: the model is one pool without a name.
     """
 
@@ -69,6 +71,7 @@ class ModelSpec(Part):
     max_wait_s: Seconds = 60.0
     cold_start_timeout_s: Annotated[float, Field(ge=0)] = 600.0
     drain_timeout_s: Seconds = 120.0
+    slo: SloSpec = SloSpec()
     pools: tuple[PoolSpec, ...] = ()
 
     @field_validator("name")

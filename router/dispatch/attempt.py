@@ -16,9 +16,10 @@ class Attempt:
         record: the journal's record of it.
         has_place: it has a place on the replica; False: its prompt is computed elsewhere, and it takes one when it is
             sent there.
+        target_class: class of its token time's target, by which the replica's slack counts it; None: it does not.
     """
 
-    __slots__ = ("decision", "expectation", "has_place", "record", "replica")
+    __slots__ = ("decision", "expectation", "has_place", "record", "replica", "target_class")
 
     def __init__(
         self, replica: Replica, decision: Decision[Replica], expectation: Expectation, record: AttemptRecord
@@ -28,6 +29,7 @@ class Attempt:
         self.expectation = expectation
         self.record = record
         self.has_place = True
+        self.target_class: int | None = None
 
 
 class PrefillLeg(Attempt):

@@ -86,6 +86,8 @@ class Reservations:
         )
         ticket.attempt = attempt = Attempt(replica, decision, expectation, record)
         attempt.has_place = not is_fetched
+        if is_divided:
+            attempt.target_class = replica.slack.join(request.targets.tpot_s)
         if choice is not None:
             record.chosen(choice)
             self._legs.begin(ticket, choice, decision, record)
@@ -112,6 +114,8 @@ class Reservations:
         if attempt is None:
             return
         ticket.attempt = None
+        if attempt.target_class is not None:
+            attempt.replica.slack.leave(attempt.target_class)
         if ticket.prefill is not None:
             self._legs.drop(ticket, now_s)
         if attempt.has_place:
@@ -134,6 +138,8 @@ class Reservations:
         if attempt is None:
             return
         ticket.attempt = None
+        if attempt.target_class is not None:
+            attempt.replica.slack.leave(attempt.target_class)
         if ticket.prefill is not None:
             self._legs.drop(ticket, now_s)
         if attempt.has_place:

@@ -74,6 +74,8 @@ class Handovers:
         """Count a request that is now sent to the replica that fetches its prompt; one token is left to compute."""
         replica = expectation.replica
         s_per_token = self._estimator.s_per_token(replica)
+        # Long prompts that are computed there delay it, too.
+        self._estimator.work_rate(replica).count(replica, s_per_token, now_s)
         expectation.sent_s = now_s
         expectation.ahead_tokens = replica.pending.wait_s(now_s, s_per_token) / s_per_token if s_per_token else 0.0
         expectation.number = replica.pending.add(1.0, now_s, s_per_token, stream=stream)

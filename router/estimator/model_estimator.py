@@ -5,7 +5,7 @@ reads no clock and does no I/O, so gateway and simulators run the same code.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cluster.spec.role import Role
 from router.estimator.cache_rounding import CacheRounding
@@ -22,6 +22,9 @@ from router.prompt.chunk_chain import ChunkChain
 from router.replicas.endpoint import Endpoint, Signal
 from router.replicas.load_report import LoadReport
 from router.request import RoutingRequest
+
+if TYPE_CHECKING:
+    from router.estimator.stream_speed import StreamSpeed
 
 UNKNOWN_KV_TOKENS: Final = 100_000
 """KV capacity assumed of a replica that does not report it, in tokens.
@@ -74,9 +77,10 @@ class ModelEstimator:
         self.rounding = CacheRounding()
         self._relaxed_s = 0.0
         self.work = WorkRate()
-        self.prefill_work = WorkRate()
+        self.prefill_work = WorkRate(is_shared=True)
         self.forgotten = self.efficiency.forgotten
         self._sharing: dict[int, int] = {}
+        self._speeds: dict[str, StreamSpeed] = {}
 
     # --- replicas
 
@@ -93,6 +97,7 @@ class ModelEstimator:
         shared = self._shared_rates(replica.endpoint.pool)
         if shared is not None:
             replica.rates = LearnedRates(shared)
+        replica.streams = self._speeds.setdefault(replica.endpoint.pool, replica.streams)
         self.replicas.append(replica)
         self.work_rate(replica).members.append(replica)
         self._know_cache(replica.endpoint, replica.kv_tokens)
@@ -250,7 +255,10 @@ class ModelEstimator:
             self._sharing[expectation.shares] = self._sharing.get(expectation.shares, 0) + 1
         is_seen = request.stream or replica.endpoint.role is Role.PREFILL  # a leg that only prefills ends with it
         expectation.number = replica.pending.add(uncached, now_s, s_per_token, stream=is_seen)
-        self.work_rate(replica).count(replica, uncached * s_per_token, now_s)
+        prefill_s = uncached * s_per_token
+        self.work_rate(replica).count(replica, prefill_s, now_s)
+        if replica.endpoint.transfer is not None:  # else its prompts are computed nowhere else
+            replica.slack.spend(prefill_s, replica.streams_now, replica.streams, now_s)
         self.efficiency.arrived(chain)
         source = self.residency.source(replica.replica_id)
         if source is not None:
@@ -351,10 +359,14 @@ class ModelEstimator:
         expectation.ended = True
         if expectation.prefilled_s is None and self.reads_prompts:
             self._no_longer_shares(expectation)
-        expectation.replica.pending.lost(expectation.number, now_s)
+        replica = expectation.replica
+        replica.pending.lost(expectation.number, now_s)
         if expectation.prefilled_s is not None or not self.reads_prompts:
             return
-        source = self.residency.source(expectation.replica.replica_id)
+        if replica.endpoint.transfer is not None and not expectation.is_fetched:
+            prefill_s = expectation.uncached_tokens * replica.rates.now.s_per_token
+            replica.slack.spend(-prefill_s, replica.streams_now, replica.streams, now_s)
+        source = self.residency.source(replica.replica_id)
         if source is not None:
             source.lost(expectation.prompt_number, expectation.chain, expectation.matched_chunks)
 
@@ -376,6 +388,7 @@ class ModelEstimator:
             raise AssertionError("the estimator and the residency know different replicas")
         for replica in self.replicas:
             replica.pending.check_integrity()
+            replica.slack.check_integrity()
 
 
 def _unread_tokens(request: RoutingRequest) -> float:

@@ -5,6 +5,7 @@ from typing import Final
 from router.estimator.fading_rates import FadingRates
 from router.estimator.learned_rates import LearnedRates, Rates, rates_of
 from router.estimator.pending_prefill import PendingPrefill
+from router.estimator.stream_slack import StreamSlack
 from router.estimator.stream_speed import StreamSpeed
 from router.replicas.endpoint import Endpoint
 from router.replicas.engine_load import EngineLoad
@@ -27,11 +28,23 @@ class ReplicaEstimator(ReplicaSnapshot):
         kv_freed: tokens of KV cache freed by requests that ended, fading over `KV_MEMORY_S`.
         kv_tokens: capacity of its KV cache in tokens; 0: not known.
         prefilled_tokens: prompt tokens that it has computed for this gateway's requests.
-        streams: what its streams cost each other; learned where prompts can be computed elsewhere.
+        streams: what its streams cost each other; one for all replicas of its pool, which are alike. Learned where
+            prompts can be computed elsewhere.
+        slack: what its streams can spare.
         coming: requests that it will answer once another replica has computed their prompts.
     """
 
-    __slots__ = ("coming", "kv_freed", "kv_tokens", "pending", "prefilled_tokens", "rates", "streams", "work_s")
+    __slots__ = (
+        "coming",
+        "kv_freed",
+        "kv_tokens",
+        "pending",
+        "prefilled_tokens",
+        "rates",
+        "slack",
+        "streams",
+        "work_s",
+    )
 
     def __init__(
         self,
@@ -50,6 +63,7 @@ class ReplicaEstimator(ReplicaSnapshot):
         self.kv_freed = FadingRates(KV_MEMORY_S)
         self.prefilled_tokens = 0.0
         self.streams = StreamSpeed()
+        self.slack = StreamSlack()
         self.coming = 0
 
     @property
@@ -63,11 +77,16 @@ class ReplicaEstimator(ReplicaSnapshot):
         return self.report.running if self.report is not None else self.engine.in_flight
 
     @property
-    def streams_soon(self) -> int:
+    def streams_now(self) -> int:
         """Streams that run there, and those of requests that no report contains yet."""
         if self.report is None:
             return self.engine.in_flight
-        return self.report.running + self.coming + len(self.pending.unreported)
+        return self.report.running + len(self.pending.unreported)
+
+    @property
+    def streams_soon(self) -> int:
+        """Streams that run there once the prompts are computed that it is to fetch."""
+        return self.streams_now + self.coming
 
     def kv_wait_s(self, missing_tokens: float, now_s: float) -> float:
         """Return the seconds that a prompt waits for KV cache: missing tokens over the rate at which they are freed.

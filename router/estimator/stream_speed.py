@@ -1,4 +1,4 @@
-"""One replica's stream speed: what its running streams cost each other, and what prefill beside them costs them.
+"""A pool's stream speed: what streams that run on one of its replicas cost each other, and what prefill there costs.
 
 An outcome is one stream from its first token to its last, with the prompt tokens that the replica computed meanwhile.
 """
@@ -72,6 +72,10 @@ class StreamSpeed:
         self._streams += 1
         if self._streams < FIT_EVERY or not self._streams % FIT_EVERY:
             self._fit(s_per_token)
+
+    def each_s(self, running: int) -> float:
+        """Return the seconds that a token takes while `running` streams run and no prompt is computed."""
+        return self.token_s + running * self.per_running_s
 
     @property
     def mean_tokens(self) -> float:

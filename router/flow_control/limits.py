@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from router.flow_control.priority import Priority
+from router.request import NO_TARGETS, LatencyTargets
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class AdmissionLimits:
         tenants: limits by tenant name; other tenants get `DEFAULT_TENANT`.
         late_binding: requests wait in the gateway until a replica has room; False: each goes to a replica at once and
             waits there.
+        targets: the latencies that a request without targets of its own is to have.
     """
 
     max_wait_s: float = 60.0
@@ -54,6 +56,7 @@ class AdmissionLimits:
     ageing_s: float = 10.0
     tenants: Mapping[str, TenantLimits] = field(default_factory=lambda: MappingProxyType({}))
     late_binding: bool = True
+    targets: LatencyTargets = NO_TARGETS
 
     def priority_of(self, tenant: str, asked: Priority | None) -> Priority:
         """Return the class of a tenant's request that asks for the class `asked`; None: it asks for none."""

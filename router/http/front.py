@@ -11,7 +11,7 @@ from router.http.api.envelope import Envelope, EnvelopeError, salted, with_membe
 from router.http.api.errors import MODELS
 from router.http.api.paths import Body, why_not_found, with_more_paths
 from router.http.api.response_id import BY_ID, CREATE_RESPONSE, is_response_id, new_response_id, response_path
-from router.http.api.urgency import asked_priority, asked_wait_s
+from router.http.api.urgency import asked_priority, asked_targets, asked_wait_s
 from router.http.asked_model import AskedModel, AskedModelError, read_body
 from router.http.connection.client import Client
 from router.http.data_plane.answers import Answers
@@ -221,6 +221,7 @@ class Front:
             )
         try:
             asked, wait_s = asked_priority(incoming), asked_wait_s(incoming)
+            request.targets = asked_targets(incoming, dispatcher.limits.targets)
         except ValueError as error:
             self._answers.refuse(
                 client, incoming, Outcome.BAD_REQUEST, str(error), tenant=tenant.name, model=dispatcher.model

@@ -74,7 +74,7 @@ class ExpectedTtft:
         counts, ends, token_ends = match.counts, chain.ends, match.token_ends
         tokens, longest = match.tokens, match.longest
         tokens_per_byte = tokens / chain.size_bytes if chain.size_bytes else 0.0
-        followers_per_s = work.requests_per_s / idle
+        followers_per_s = work.followers_per_s
         again = estimator.forgotten * len(work.members) / work.work_s if work.work_s > 0.0 else 0.0
         least = tokens - (token_ends[longest - 1] or ends[longest - 1] * tokens_per_byte) if longest else tokens
         least = max(1.0, least)

@@ -20,16 +20,17 @@ from router.scheduling.expected_ttft import ExpectedTtft
 from router.scheduling.interface import MAX_SHOWN, CandidateT, Decision
 from router.scheduling.pickers import Lowest
 
-TOKEN_WEIGHT: Final = 20.0
-"""Seconds before the first token that weigh as much as one second more for each token of a stream.
-
-That is how limits for the two are set together: in MLPerf Inference 5.1 the ratio is 10 (Llama 2 70B: 2 s, 0.2 s), 11
-(interactive: 0.45 s, 0.04 s), 20 (Llama 3.1 8B: 2 s, 0.1 s), 25 (DeepSeek-R1: 2 s, 0.08 s) and 34 (Llama 3.1 405B: 6 s,
-0.175 s)."""
+LATE_AFTER: Final = 0.8
+"""Share of a request's target of its time to first token from which being later costs more than the seconds."""
+LATE_S: Final = 4.0
+"""Seconds that a first token counts as at that share of the target, beside its own."""
+LATE_POWER: Final = 4
+"""Power with which this rises: little below the target, fast above it."""
 STREAMS: Final = "streams_s"
+LATE: Final = "late_s"
 TRANSFER: Final = "transfer_s"
 ROOM: Final = "room_s"
-PAIR_TERMS: Final = (*ExpectedTtft.terms, TRANSFER, ROOM, STREAMS)
+PAIR_TERMS: Final = (*ExpectedTtft.terms, TRANSFER, ROOM, STREAMS, LATE)
 """Names of the terms of a pair's cost: those of the replica that computes the prompt, and the pair's own."""
 OWN: Final = 4
 """Number of the first terms of `ExpectedTtft` that are the request's own time to first token."""
@@ -71,6 +72,7 @@ class _Pair(NamedTuple, Generic[CandidateT]):
     sender: _Sender[CandidateT]
     transfer_s: float
     room_s: float
+    late_s: float
 
 
 class _Receiver(NamedTuple, Generic[CandidateT]):
@@ -80,6 +82,7 @@ class _Receiver(NamedTuple, Generic[CandidateT]):
     cost: float
     stalled_s: float
     joins_s: float
+    late_s: float
     pairs: list[_Pair[CandidateT]]
 
 
@@ -109,10 +112,10 @@ class PrefillPairs(Generic[CandidateT]):
     - `transfer_s`: from asking d for the answer to its first token, as learned for the two places, for the tokens that
       d does not hold already.
     - `room_s`: what d's own prompts and full cache delay the answer beyond the time at which the prompt is computed.
-    - `streams_s`: what streams lose. Each of n running ones stands still while a prompt is computed beside it, for the
-      learned seconds a token; and each token of this answer slows every other one at d, and is slowed by them. A stream
-      has many tokens to make good a second in, so it weighs less than one before the first token: see `TOKEN_WEIGHT`.
-      A stop that is longer than that many tokens of the stream weighs more, by their number.
+    - `streams_s`: what streams lose, where the prompt is computed and where the answer is generated. A prompt costs
+      little while they can spare the time, and more than it would at a busy prefill replica once they cannot; one more
+      stream costs what nears the target of its tokens or theirs: see `StreamSlack`.
+    - `late_s`: rises where the time to first token nears the request's target.
 
     Args:
         estimator: what is expected of each replica.
@@ -150,10 +153,10 @@ class PrefillPairs(Generic[CandidateT]):
         costs: list[float] = []
         ways: list[tuple[int, _Pair[CandidateT] | None]] = []
         for at, each in enumerate(receivers):
-            costs.append(each.cost + each.stalled_s + each.joins_s)
+            costs.append(each.cost + each.stalled_s + each.joins_s + each.late_s)
             ways.append((at, None))
             for pair in each.pairs:
-                costs.append(pair.sender.cost + pair.transfer_s + pair.room_s + each.joins_s)
+                costs.append(pair.sender.cost + pair.transfer_s + pair.room_s + each.joins_s + pair.late_s)
                 ways.append((at, pair))
         at, picked = ways[self._picker.pick(costs, rng)]
         shown = nsmallest(MAX_SHOWN, range(len(ways)), key=costs.__getitem__)
@@ -171,14 +174,16 @@ class PrefillPairs(Generic[CandidateT]):
         receiver = receivers[at]
         if pair is not None:
             sender = pair.sender
-            terms = (*sender.terms, pair.transfer_s, pair.room_s, sender.stalled_s + receiver.joins_s)
+            streams_s = sender.stalled_s + receiver.joins_s
+            terms = (*sender.terms, pair.transfer_s, pair.room_s, streams_s, pair.late_s)
             return PairRow(sender.replica.replica_id, receiver.replica.replica_id, cost, sender.term_names, terms)
         own: Sequence[float] = ()
         if decision.terms:
             shown = range(len(decision.candidates)) if decision.shown is None else decision.shown
             own = decision.terms[shown.index(at)] if at in shown else ()
-        names = (*decision.term_names, STREAMS) if own else (STREAMS,)
-        return PairRow("", receiver.replica.replica_id, cost, names, (*own, receiver.stalled_s + receiver.joins_s))
+        names = (*decision.term_names, STREAMS, LATE) if own else (STREAMS, LATE)
+        terms = (*own, receiver.stalled_s + receiver.joins_s, receiver.late_s)
+        return PairRow("", receiver.replica.replica_id, cost, names, terms)
 
     def _senders(self, request: RoutingRequest, prefillers: Sequence[CandidateT]) -> list[_Sender[CandidateT]]:
         """Return the cheapest prefiller of each place and kind: the links of one place are alike."""
@@ -191,7 +196,7 @@ class PrefillPairs(Generic[CandidateT]):
                     card = replica.endpoint.transfer
                     if card is None:
                         continue
-                    stalled_s = _stalled_s(replica, _missing(request, replica)) if answers else 0.0
+                    stalled_s = _stalled_s(replica, _missing(request, replica), request.now_s) if answers else 0.0
                     sender = _Sender(replica, cost + stalled_s, sum(terms[:OWN]), stalled_s, PAIR_TERMS, terms, card)
                     key = place_of(replica.endpoint), card
                     if key not in best or sender.cost < best[key].cost:
@@ -201,10 +206,12 @@ class PrefillPairs(Generic[CandidateT]):
     def _receiver(
         self, request: RoutingRequest, replica: CandidateT, cost: float, senders: Sequence[_Sender[CandidateT]]
     ) -> _Receiver[CandidateT]:
-        running = replica.running
+        now_s, running = request.now_s, replica.running
         missing = _missing(request, replica)
-        stalled_s = _stalled_s(replica, missing)
-        joins_s = 2.0 * TOKEN_WEIGHT * replica.streams_soon * replica.streams.per_running_s
+        stalled_s = _stalled_s(replica, missing, now_s)
+        joins_s = replica.slack.joining_s(request.targets.tpot_s, replica.streams_soon, replica.streams)
+        s_per_token = replica.rates.now.s_per_token
+        ttft_s = replica.pending.wait_s(now_s, s_per_token) + replica.rates.expected_s(missing, running)
         pairs: list[_Pair[CandidateT]] = []
         card, here = replica.endpoint.transfer, replica.endpoint
         if card is not None:
@@ -212,8 +219,9 @@ class PrefillPairs(Generic[CandidateT]):
                 if sender.replica is not replica and not sender.card.why_not_to(card):
                     transfer_s = self._handovers.transfer_s(sender.replica.endpoint, here, missing, running)
                     room_s = _room_s(request, replica, missing, sender.ttft_s + transfer_s)
-                    pairs.append(_Pair(sender, transfer_s, room_s))
-        return _Receiver(replica, cost, stalled_s, joins_s, pairs)
+                    late_s = _late_s(request, sender.ttft_s + transfer_s + room_s)
+                    pairs.append(_Pair(sender, transfer_s, room_s, late_s))
+        return _Receiver(replica, cost, stalled_s, joins_s, _late_s(request, ttft_s), pairs)
 
 
 def _holder(replica: CandidateT) -> _Sender[CandidateT]:
@@ -221,7 +229,7 @@ def _holder(replica: CandidateT) -> _Sender[CandidateT]:
     card = replica.endpoint.transfer
     if card is None:
         raise ValueError(f"{replica.replica_id} keeps no blocks for others")
-    return _Sender(replica, 0.0, 0.0, 0.0, PAIR_TERMS[-3:], (), card)
+    return _Sender(replica, 0.0, 0.0, 0.0, PAIR_TERMS[-4:], (), card)
 
 
 def _missing(request: RoutingRequest, replica: ReplicaEstimator) -> float:
@@ -230,13 +238,15 @@ def _missing(request: RoutingRequest, replica: ReplicaEstimator) -> float:
     return max(1.0, match.tokens - match.cached_tokens(request.chain, match.count(replica.replica_id)))
 
 
-def _stalled_s(replica: ReplicaEstimator, tokens: float) -> float:
-    """Return what all streams of a replica lose while it computes prompt tokens, in seconds before a first token."""
-    streams, s_per_token = replica.streams, replica.rates.now.s_per_token
-    stalled_s = tokens * streams.stall_s_or(s_per_token)
-    # A stop as long as many tokens is seen; one of a few hides between them.
-    weight = max(TOKEN_WEIGHT, tokens * s_per_token / streams.token_s) if streams.token_s > 0.0 else TOKEN_WEIGHT
-    return replica.running * stalled_s * weight / streams.mean_tokens
+def _stalled_s(replica: ReplicaEstimator, tokens: float, now_s: float) -> float:
+    """Return what a replica's streams lose while it computes prompt tokens, in seconds before a first token."""
+    prefill_s = tokens * replica.rates.now.s_per_token
+    return replica.slack.price_s(prefill_s, replica.streams_now, replica.streams, now_s)
+
+
+def _late_s(request: RoutingRequest, ttft_s: float) -> float:
+    """Return what it costs beside the seconds that a request's first token comes after `ttft_s` seconds."""
+    return LATE_S * (ttft_s / (LATE_AFTER * request.targets.ttft_s)) ** LATE_POWER
 
 
 def _room_s(request: RoutingRequest, replica: ReplicaEstimator, missing: float, comes_after_s: float) -> float:

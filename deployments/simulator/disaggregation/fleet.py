@@ -20,7 +20,7 @@ from router.dispatch.ticket import Ticket
 from router.estimator.expectation import Usage
 from router.flow_control.queued_request import RequestState
 from router.outcome import Outcome
-from router.request import RoutingRequest
+from router.request import LatencyTargets, RoutingRequest
 
 PATH = "/v1/completions"
 TENANT = "one"
@@ -145,7 +145,8 @@ class _FleetClock:
         self._result.fates.append(fate)
         if fate.counts:
             self._push(fate.due_s * _LATER, _DUE, fate)
-        routing = RoutingRequest(f"{number}", MODEL, PATH, stream=True, body=b"", chain=request.chain)
+        targets = LatencyTargets(request.limits.ttft_s, request.limits.tpot_s)
+        routing = RoutingRequest(f"{number}", MODEL, PATH, stream=True, body=b"", chain=request.chain, targets=targets)
         ticket = self._dispatcher.offer(routing, TENANT, now_s)
         if ticket.state is RequestState.WAITING:
             self._waiting[ticket.number] = fate

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from random import Random
 
 import structlog
@@ -25,6 +26,7 @@ from router.prefix_cache.exact import ResidencyDelta
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 from router.replicas.model_card import ModelCard, agreed
+from router.request import LatencyTargets
 from router.scheduling.needed_telemetry import lack, provides
 
 _log = structlog.get_logger("rackserve.gateway")
@@ -101,7 +103,10 @@ class ServedModels:
             self._meters.forget(name)
         for model in models:
             limits = AdmissionLimits(
-                max_wait_s=model.max_wait_s, cold_start_timeout_s=model.cold_start_timeout_s, tenants=self._tenants
+                max_wait_s=model.max_wait_s,
+                cold_start_timeout_s=model.cold_start_timeout_s,
+                tenants=self._tenants,
+                targets=LatencyTargets(model.slo.ttft_s or inf, model.slo.tpot_s or inf),
             )
             known = self.flows.get(model.name)
             if known is None:

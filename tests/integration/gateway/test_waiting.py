@@ -258,6 +258,8 @@ async def test_tenants_have_their_limits() -> None:
         (b"x-priority: urgent\r\n", "high, normal, low"),
         (b"x-request-timeout-ms: soon\r\n", "milliseconds"),
         (b"x-request-timeout-ms: 0\r\n", "milliseconds"),
+        (b"x-slo-ttft-ms: 1.5\r\n", "x-slo-ttft-ms: '1.5'"),
+        (b"x-slo-tpot-ms: 0\r\n", "x-slo-tpot-ms: '0'"),
     ],
 )
 async def test_a_wrong_header_is_answered_with_what_would_be_right(header: bytes, told: str) -> None:

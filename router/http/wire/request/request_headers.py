@@ -30,6 +30,8 @@ READ = frozenset(
         b"x-request-id",
         b"x-request-timeout-ms",
         b"x-session-id",
+        b"x-slo-tpot-ms",
+        b"x-slo-ttft-ms",
     }
 )
 """Names of the headers that the gateway reads; all others are dropped as they come in."""
@@ -55,6 +57,8 @@ _SINGLE = frozenset(
         b"x-priority",
         b"x-request-timeout-ms",
         b"x-session-id",
+        b"x-slo-tpot-ms",
+        b"x-slo-ttft-ms",
     }
 )
 """Headers with one value, which may be repeated but not contradicted."""

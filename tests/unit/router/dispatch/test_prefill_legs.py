@@ -9,7 +9,8 @@ from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.prefill_legs import MAX_LEGS
 from router.dispatch.ticket import Fault, Ticket
 from router.estimator.expectation import Usage
-from router.estimator.stream_speed import PRIOR_LENGTH, PRIOR_TOKEN_S
+from router.estimator.stream_slack import StreamSlack
+from router.estimator.stream_speed import StreamSpeed
 from router.flow_control.limits import AdmissionLimits
 from router.outcome import Outcome
 from router.prompt.canonical import Prompt
@@ -223,7 +224,10 @@ def test_replicas_that_do_both_compute_for_others_while_few_streams_run_there() 
         chosen[running] = pair.terms["streams_s"]
         assert sum(pair.terms.values()) == pytest.approx(pair.cost)
         dispatcher.finish(ticket, Outcome.CLIENT_LEFT, Usage(), 0.0)
-    assert chosen[60] - chosen[0] == pytest.approx(60 * 1.25 * (1.25 / PRIOR_TOKEN_S) / PRIOR_LENGTH, rel=0.01)
+    slack = StreamSlack()
+    alone = slack.price_s(1.25, 60, StreamSpeed(), 0.0)
+    assert alone > 60.0
+    assert chosen[60] - chosen[0] == pytest.approx(alone, rel=0.01)
 
 
 def test_a_client_that_leaves_frees_the_prefill_replica() -> None:
