@@ -25,6 +25,13 @@ START_TIMEOUT_S = 540.0
 """vLLM is ready after 40 to 80 s of an idle machine's time; a busy one takes several times as long."""
 
 
+def metric_in(page: str, name: str, **labels: str) -> float:
+    """Return the sum of a metric's samples with these labels on a page of `/metrics`; 0: there are none."""
+    wanted = [f'{label}="{value}"' for label, value in labels.items()]
+    lines = [line for line in page.splitlines() if re.match(rf"{re.escape(name)}[{{ ]", line)]
+    return sum(float(line.rpartition(" ")[2]) for line in lines if all(each in line for each in wanted))
+
+
 class ServedEngine:
     """An engine in a process of its own.
 
@@ -81,10 +88,7 @@ class ServedEngine:
 
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of a metric's samples with these labels, from `/metrics`; 0: there are none."""
-        text = httpx.get(f"{self.url}/metrics", follow_redirects=True, timeout=30).text
-        wanted = [f'{label}="{value}"' for label, value in labels.items()]
-        lines = [line for line in text.splitlines() if re.match(rf"{re.escape(name)}[{{ ]", line)]
-        return sum(float(line.rpartition(" ")[2]) for line in lines if all(each in line for each in wanted))
+        return metric_in(httpx.get(f"{self.url}/metrics", follow_redirects=True, timeout=30).text, name, **labels)
 
     def view(self, name: str) -> Any:  # noqa: ANN401 - each view's own shape
         """Return what a replica sees: stats, events (taken), health, children, or stop."""
