@@ -109,7 +109,7 @@ def text(answer: dict[str, Any]) -> str:
 
 
 def test_fifty_prompts_are_computed_apart_and_say_the_same(divided: RunningApplication) -> None:
-    """At temperature 0 each answer is what one engine alone says, and the decode replica says that it fetched blocks."""
+    """At temperature 0 each answer is what one engine alone says; the decode replica counts blocks as fetched."""
     prefill, decode = replica(divided, Role.PREFILL), replica(divided, Role.DECODE)
     asked: dict[str, Any] = {"model": "m", "max_tokens": TOKENS, "temperature": 0, "ignore_eos": True}
     with direct(divided, prefill) as one, direct(divided, decode) as other, httpx.Client(timeout=120.0) as app:
