@@ -257,7 +257,7 @@ class ModelEstimator:
         expectation.number = replica.pending.add(uncached, now_s, s_per_token, stream=is_seen)
         prefill_s = uncached * s_per_token
         self.work_rate(replica).count(replica, prefill_s, now_s)
-        if replica.endpoint.transfer is not None:  # else its prompts are computed nowhere else
+        if replica.endpoint.transfer is not None and replica.answers:  # else nobody weighs what its streams lose
             replica.slack.spend(prefill_s, replica.streams_now, replica.streams, now_s)
         self.efficiency.arrived(chain)
         source = self.residency.source(replica.replica_id)
@@ -363,7 +363,7 @@ class ModelEstimator:
         replica.pending.lost(expectation.number, now_s)
         if expectation.prefilled_s is not None or not self.reads_prompts:
             return
-        if replica.endpoint.transfer is not None and not expectation.is_fetched:
+        if replica.endpoint.transfer is not None and replica.answers and not expectation.is_fetched:
             prefill_s = expectation.uncached_tokens * replica.rates.now.s_per_token
             replica.slack.spend(-prefill_s, replica.streams_now, replica.streams, now_s)
         source = self.residency.source(replica.replica_id)

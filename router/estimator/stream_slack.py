@@ -30,6 +30,10 @@ MISS_S: Final = 4.0
 """Seconds before a first token that a missed target counts as: about the targets of long prompts."""
 MISS_POWER: Final = 8
 """Power with which tokens' time over its target counts: 0.43 of a miss at nine tenths of it, 2.1 at eleven tenths."""
+MOST_OVER: Final = 10.0
+"""Times a target beyond which being slower still costs no more: it is missed by far."""
+_TARGETS_S: Final = (1e-4, 1e4)
+"""Least and most seconds a token that a target is taken for."""
 _CLASS_STEP: Final = 1.1
 """Targets are kept in classes that differ by this factor, so that there are few however many clients set."""
 
@@ -63,7 +67,7 @@ class StreamSlack:
         """Return the seconds a token that its streams are held to: of the targets the lowest but few."""
         targets = self._targets
         if not targets:
-            return ASSUMED_SLOWDOWN * speed.token_s
+            return _seconds(_NO_TARGET, speed)
         if len(targets) == 1:
             return _seconds(next(iter(targets)), speed)
         left = (1.0 - TARGET_SHARE) * sum(targets.values())
@@ -121,11 +125,11 @@ class StreamSlack:
             speed: what they cost each other.
         """
         before_s, after_s = speed.each_s(running) / MARGIN, speed.each_s(running + 1) / MARGIN
-        own = (after_s / _seconds(_class_of(tpot_s), speed)) ** MISS_POWER
+        own = _missed(after_s, _seconds(_class_of(tpot_s), speed))
         others = 0.0
         for number, count in self._targets.items():
             target_s = _seconds(number, speed)
-            others += count * ((after_s / target_s) ** MISS_POWER - (before_s / target_s) ** MISS_POWER)
+            others += count * (_missed(after_s, target_s) - _missed(before_s, target_s))
         if others:
             others *= running / sum(self._targets.values())  # other gateways' streams are taken to be like this one's
         return MISS_S * (own + others)
@@ -144,8 +148,16 @@ _NO_TARGET: Final = 1 << 20
 
 
 def _class_of(tpot_s: float) -> int:
-    return _NO_TARGET if tpot_s == inf else round(log(tpot_s) / log(_CLASS_STEP))
+    if tpot_s == inf:
+        return _NO_TARGET
+    least_s, most_s = _TARGETS_S
+    return round(log(min(max(tpot_s, least_s), most_s)) / log(_CLASS_STEP))
 
 
 def _seconds(number: int, speed: StreamSpeed) -> float:
-    return ASSUMED_SLOWDOWN * speed.token_s if number == _NO_TARGET else float(_CLASS_STEP**number)
+    return ASSUMED_SLOWDOWN * speed.each_s(0) if number == _NO_TARGET else float(_CLASS_STEP**number)
+
+
+def _missed(token_s: float, target_s: float) -> float:
+    """Return by how many misses a token's time counts."""
+    return float(min(token_s / target_s, MOST_OVER) ** MISS_POWER)

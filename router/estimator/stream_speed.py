@@ -16,6 +16,8 @@ PRIOR_TOKENS: Final = 32.0
 """Tokens of the one stream that the prior counts as."""
 PRIOR_TOKEN_S: Final = 0.01
 """Seconds a token that are assumed before a stream has ended: a mid-size model on one data-centre GPU."""
+LEAST_TOKEN_S: Final = 1e-5
+"""Seconds that a token takes at least: what no term is learned for is not free."""
 PRIOR_PER_RUNNING_S: Final = 1e-4
 """Seconds that one more running stream is assumed to add to each token, until streams have told."""
 PRIOR_LENGTH: Final = 256.0
@@ -26,24 +28,21 @@ FIT_EVERY: Final = 4
 
 @final
 class StreamSpeed:
-    """Seconds of a stream = tokens · (`token_s` + running · `per_running_s`) + prefilled · `stall_s`.
+    """Seconds of a stream = tokens · (`token_s` + running · `per_running_s`) + prefilled · the stop for each of them.
 
-    Fitted by least squares over exponentially weighted streams, with no term below 0. What was not seen yet, such as
-    prefill beside streams, keeps the prior.
+    Fitted by least squares over exponentially weighted streams, with no term below 0. What was not seen yet keeps the
+    prior. The stops are fitted so that they are not taken for slow tokens.
 
     Attributes:
         token_s: seconds that one token of a stream takes that runs alone.
         per_running_s: seconds that each stream beside it adds to a token.
-        stall_s: seconds by which each running stream is delayed by one prompt token that the replica computes; below 0:
-            no stream has told yet.
     """
 
-    __slots__ = ("_lengths", "_moments", "_streams", "_xy", "per_running_s", "stall_s", "token_s")
+    __slots__ = ("_lengths", "_moments", "_streams", "_xy", "per_running_s", "token_s")
 
     def __init__(self) -> None:
         self.token_s = PRIOR_TOKEN_S
         self.per_running_s = PRIOR_PER_RUNNING_S
-        self.stall_s = -1.0
         self._lengths = FadingMean(PRIOR_LENGTH, 1.0)
         self._streams = 0
         self._moments = [0.0] * 6
@@ -57,7 +56,8 @@ class StreamSpeed:
             tokens: its tokens after the first.
             running: streams that ran beside it, about.
             prefilled: prompt tokens that the replica computed meanwhile.
-            s_per_token: seconds that the replica takes to compute one prompt token: the prior of `stall_s`.
+            s_per_token: seconds that the replica takes to compute one prompt token: the prior of how long each
+                stops the streams.
         """
         if tokens < LEAST_TOKENS:
             return
@@ -75,16 +75,12 @@ class StreamSpeed:
 
     def each_s(self, running: int) -> float:
         """Return the seconds that a token takes while `running` streams run and no prompt is computed."""
-        return self.token_s + running * self.per_running_s
+        return max(LEAST_TOKEN_S, self.token_s + running * self.per_running_s)
 
     @property
     def mean_tokens(self) -> float:
         """Mean length of its streams, in tokens."""
         return self._lengths.mean
-
-    def stall_s_or(self, s_per_token: float) -> float:
-        """Return `stall_s`; until streams have told, the seconds that the engine takes to compute a prompt token."""
-        return self.stall_s if self.stall_s >= 0.0 else s_per_token
 
     def _fit(self, s_per_token: float) -> None:
         moments, xy = self._moments, self._xy
@@ -100,4 +96,4 @@ class StreamSpeed:
             xy[1] + squared * PRIOR_PER_RUNNING_S,
             xy[2] + squared * s_per_token,
         ]
-        self.token_s, self.per_running_s, self.stall_s = nonnegative_fit(matrix, right)
+        self.token_s, self.per_running_s, _ = nonnegative_fit(matrix, right)

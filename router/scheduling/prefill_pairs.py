@@ -26,6 +26,8 @@ LATE_S: Final = 4.0
 """Seconds that a first token counts as at that share of the target, beside its own."""
 LATE_POWER: Final = 4
 """Power with which this rises: little below the target, fast above it."""
+MOST_LATE: Final = 10.0
+"""Times that share of the target beyond which being later still costs the seconds alone: it is missed by far."""
 STREAMS: Final = "streams_s"
 LATE: Final = "late_s"
 TRANSFER: Final = "transfer_s"
@@ -246,7 +248,8 @@ def _stalled_s(replica: ReplicaEstimator, tokens: float, now_s: float) -> float:
 
 def _late_s(request: RoutingRequest, ttft_s: float) -> float:
     """Return what it costs beside the seconds that a request's first token comes after `ttft_s` seconds."""
-    return LATE_S * (ttft_s / (LATE_AFTER * request.targets.ttft_s)) ** LATE_POWER
+    late = min(ttft_s / (LATE_AFTER * request.targets.ttft_s), MOST_LATE)
+    return float(LATE_S * late**LATE_POWER)
 
 
 def _room_s(request: RoutingRequest, replica: ReplicaEstimator, missing: float, comes_after_s: float) -> float:

@@ -123,3 +123,15 @@ def test_few_classes_however_many_targets() -> None:
     for number in kept:
         slack.leave(number)
     assert slack.target_s(SPEED) == ASSUMED_SLOWDOWN * SPEED.token_s
+
+
+@pytest.mark.parametrize("tpot_s", [1e-300, 1e-3, 1e9, inf])
+@pytest.mark.parametrize("each_s", [0.0, 1e-9, 1e4])
+def test_every_target_and_every_speed_has_a_price(tpot_s: float, each_s: float) -> None:
+    """However absurd a target is, and however fast or slow an engine: costs are numbers that can be compared."""
+    speed, slack = StreamSpeed(), StreamSlack()
+    speed.token_s = speed.per_running_s = each_s
+    slack.join(tpot_s)
+    slack.spend(1.0, 3, speed, 0.0)
+    costs = [slack.price_s(0.5, 3, speed, 0.1), slack.joining_s(tpot_s, 3, speed), slack.owed_s(3, speed, 0.1)]
+    assert all(0.0 <= cost < 1e12 for cost in costs)
