@@ -22,13 +22,16 @@ from router.prompt.chunk_chain import ChunkHasher
 from router.replicas.endpoint import Endpoint
 from router.replicas.kv_transfer import KvTransfer
 from router.replicas.load_report import LoadReport
-from router.request import RoutingRequest
+from router.request import LatencyTargets, RoutingRequest
 from router.scheduling.registry import POLICIES
 
 HASHER = ChunkHasher(1)
 TENANTS = ("ann", "bob", "eve")
 MAX_WAITING = 5
 LIMITS = AdmissionLimits(max_wait_s=30.0, cold_start_timeout_s=90.0, tenants={"bob": TenantLimits(weight=3.0)})
+
+TARGETS_S = st.one_of(st.just(inf), st.floats(1e-3, 1e3))
+"""Seconds that a first token or a token may take."""
 
 
 class DispatcherMachine(RuleBasedStateMachine):
@@ -76,13 +79,24 @@ class DispatcherMachine(RuleBasedStateMachine):
         priority=st.sampled_from(Priority),
         prompt=st.text("ab", min_size=0, max_size=800),
         patience_s=st.one_of(st.just(inf), st.floats(0.0, 100.0)),
+        slo=st.builds(LatencyTargets, TARGETS_S, TARGETS_S),
         stream=st.booleans(),
     )
-    def offer(self, tenant: str, priority: Priority, prompt: str, patience_s: float, stream: bool) -> None:  # noqa: FBT001 - drawn
+    def offer(  # noqa: PLR0913, PLR0917 - a request
+        self,
+        tenant: str,
+        priority: Priority,
+        prompt: str,
+        patience_s: float,
+        slo: LatencyTargets,
+        stream: bool,  # noqa: FBT001 - drawn
+    ) -> None:
         """Offer a request."""
         self.offered += 1
         chain = HASHER.of_prompt(Prompt([prompt.encode()]), model="m")
-        request = RoutingRequest(f"{self.offered}", "m", "/v1/completions", stream=stream, body=b"{}", chain=chain)
+        request = RoutingRequest(
+            f"{self.offered}", "m", "/v1/completions", stream=stream, body=b"{}", chain=chain, targets=slo
+        )
         ticket = self.dispatcher.offer(
             request, tenant, self.now_s, priority=priority, size_bytes=10, deadline_s=self.now_s + patience_s
         )
@@ -257,6 +271,7 @@ class DispatcherMachine(RuleBasedStateMachine):
             self.dispatcher.finish(ticket, Outcome.CLIENT_LEFT, Usage(), self.now_s)
         self.dispatcher.check_integrity(self.now_s)
         assert all(replica.in_flight == 0 for replica in self.dispatcher.fleet.replicas.values())
+        assert not any(replica.slack._targets for replica in self.dispatcher.fleet.replicas.values())
         queue = self.dispatcher.queue(self.now_s)
         assert (queue.waiting, queue.in_flight, queue.waiting_work) == (0, 0, 0.0)
 
