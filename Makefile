@@ -16,7 +16,7 @@ BEYOND_UNITS := tests/engine_contract tests/integration tests/clients tests/e2e 
 
 .PHONY: help setup demo test test-all test-clients check check-interpreted data format helm-docs lock clean \
 	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-autoscaling bench-admission bench-placement bench-idle \
-	bench-disaggregation
+	bench-disaggregation bench-token-gaps
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -93,6 +93,10 @@ bench-idle: setup ## CPU time of an idle cluster, by process, beside the RackSer
 
 bench-disaggregation: setup ## Goodput of prefill and decode apart, in virtual time: the live decision beside fixed rules
 	$(BIN)/python -m tests.benchmarks.disaggregation.bench_disaggregation
+
+bench-token-gaps: setup ## The longest gap between tokens while a long prompt comes: real vLLM, prefill and decode apart or not
+	@.setup/nixl
+	$(BIN)/python -m tests.benchmarks.disaggregation.bench_token_gaps
 
 bench-placement: setup ## Planner and placement: time, error against published results, seconds from `ray up` to first tokens
 	$(BIN)/python -m tests.benchmarks.bench_placement
