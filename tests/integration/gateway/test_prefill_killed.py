@@ -1,11 +1,12 @@
 """Engines killed at each point of a divided request's life: no request fails, no text is wrong, no blocks stay held."""
 
 import asyncio
-import json
+import importlib.machinery
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +20,8 @@ from router.http.gateway import Gateway
 from router.replicas.endpoint import Endpoint
 from router.replicas.kv_transfer import KvTransfer
 from router.replicas.load_report import LoadReport
-from tests.engine_contract.served_engine import ServedEngine, events_of
+from tests.engine_contract.contract_models import VLLM
+from tests.engine_contract.served_engine import NIXL, ServedEngine, events_of
 from tests.integration.gateway.running_gateway import running_gateway
 from tests.machine_speed import slowness
 
@@ -95,38 +97,45 @@ def _model() -> ModelSpec:
     return ModelSpec.model_validate({"name": "m", "engine": "sim", "sim": SIM})
 
 
-@asynccontextmanager
-async def _pools(folder: Path) -> AsyncIterator[tuple[Gateway, Engines]]:
-    """Run two engines of each role and a gateway, to which the first of each is the better one."""
-    engines = {
-        name: ServedEngine(_model(), folder / f"{name}.log", Role.PREFILL if name[0] == "p" else Role.DECODE)
-        for name in ("p0", "p1", "d0", "d1")
-    }
+@contextmanager
+def _engines(model: ModelSpec, folder: Path) -> Iterator[Engines]:
+    """Run two engines of each role."""
+    engines = {name: _engine(model, name, folder) for name in ("p0", "p1", "d0", "d1")}
     try:
         for engine in engines.values():
-            await asyncio.to_thread(engine.wait_ready)
-        rows = [_row(name, engine) for name, engine in engines.items()]
-        async with running_gateway([], models=[_model()], endpoints=rows) as gateway:
-            for name, waiting in (("p0", 0), ("p1", 6_000), ("d0", 0), ("d1", 0)):
-                running = {"d0": 40, "d1": 60}.get(name, 0)
-                gateway.apply_report(name, LoadReport(1, running, 0, waiting, 0.1, 64_000, 6_000.0, 1_000.0))
-            yield gateway, engines
+            engine.wait_ready()
+        yield engines
     finally:
         for engine in engines.values():
-            await asyncio.to_thread(engine.close)
+            engine.close()
+
+
+def _engine(model: ModelSpec, name: str, folder: Path) -> ServedEngine:
+    return ServedEngine(model, folder / f"{name}.log", Role.PREFILL if name[0] == "p" else Role.DECODE)
+
+
+@asynccontextmanager
+async def _before(engines: Engines, model: ModelSpec) -> AsyncIterator[Gateway]:
+    """Run a gateway before engines, to which the first of each role is the better one."""
+    rows = [_row(name, engine) for name, engine in engines.items()]
+    async with running_gateway([], models=[model], endpoints=rows) as gateway:
+        for name, waiting in (("p0", 0), ("p1", 6_000), ("d0", 0), ("d1", 0)):
+            running = {"d0": 40, "d1": 60}.get(name, 0)
+            gateway.apply_report(name, LoadReport(1, running, 0, waiting, 0.1, 64_000, 6_000.0, 1_000.0))
+        yield gateway
 
 
 def _row(name: str, engine: ServedEngine) -> Endpoint:
     is_prefill = name.startswith("p")
-    card = KvTransfer("NixlConnector", is_prefill, not is_prefill, 32, lease_s=SIM["transfer_lease_s"])
+    card = KvTransfer(**engine.view("transfer"))
     role = Role.PREFILL if is_prefill else Role.DECODE
     port = urlsplit(engine.url).port or 0
     return Endpoint(name, "m", "127.0.0.1", port, role=role, transfer=card, continues_messages=True)
 
 
-async def _stream(gateway: Gateway, said: list[str]) -> list[dict[str, Any]]:
+async def _stream(gateway: Gateway, said: list[str], prompt: str = PROMPT) -> list[dict[str, Any]]:
     """Ask, and add each piece of the answer to `said`; return all events."""
-    body = {"model": "m", "prompt": PROMPT, "max_tokens": TOKENS, "temperature": 0, "stream": True}
+    body = {"model": "m", "prompt": prompt, "max_tokens": TOKENS, "temperature": 0, "ignore_eos": True, "stream": True}
     events: list[dict[str, Any]] = []
     async with (
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.port}", timeout=60) as client,
@@ -148,25 +157,96 @@ async def _stream(gateway: Gateway, said: list[str]) -> list[dict[str, Any]]:
 )
 async def test_a_killed_engine_costs_no_request(victim: str, point: str, right: str, tmp_path: Path) -> None:
     """SIGKILL of the engine that computes or of the one that answers: the stream has the whole right text."""
-    async with _pools(tmp_path) as (gateway, engines):
-        said: list[str] = []
-        asking: asyncio.Task[list[dict[str, Any]]] | None = None
-        if point != "before it":
-            asking = asyncio.create_task(_stream(gateway, said))
-        async with asyncio.timeout(20 * slowness()):
-            while not await POINTS[point](engines, said):
-                assert asking is not None
-                if asking.done():
-                    asking.result()
-                    pytest.fail("the request was over before")
-                await asyncio.sleep(0.005)
+    with _engines(_model(), tmp_path) as engines:
+        async with _before(engines, _model()) as gateway:
+            said = await _killed_at(gateway, engines, victim, POINTS[point] if point != "before it" else None)
+            assert "".join(said) == right
+            await _nothing_is_held(gateway, engines, victim)
+
+
+async def _killed_at(
+    gateway: Gateway, engines: Engines, victim: str, reached: Reached | None, prompt: str = PROMPT
+) -> list[str]:
+    """Kill an engine once a request has come so far, or before it is sent; return the pieces of its answer."""
+    said: list[str] = []
+    if reached is None:
         os.kill(engines[victim].process.pid, signal.SIGKILL)
-        events = await (asking or asyncio.create_task(_stream(gateway, said)))
-        assert "".join(said) == right, json.dumps(events)[-500:]
-        (state,) = gateway.state()["models"].values()
-        assert all(row["in_flight"] == 0 for row in state["replicas"])
-        for name, engine in engines.items():  # what was promised to the dead is free after the lease
-            if name != victim:
-                async with asyncio.timeout(3 * SIM["transfer_lease_s"] * slowness()):
-                    while await _metric(engine, "vllm:kv_cache_usage_perc") > 0:  # noqa: ASYNC110 - engines tell nothing
-                        await asyncio.sleep(0.05)
+        await _stream(gateway, said, prompt)
+        return said
+    asking = asyncio.create_task(_stream(gateway, said, prompt))
+    async with asyncio.timeout(60 * slowness()):
+        while not await reached(engines, said):
+            if asking.done():
+                asking.result()
+                pytest.fail("the request was over before")
+            await asyncio.sleep(0.005)
+    os.kill(engines[victim].process.pid, signal.SIGKILL)
+    await asking
+    return said
+
+
+async def _nothing_is_held(gateway: Gateway, engines: Engines, victim: str) -> None:
+    """Wait until what was promised to the dead is free, as it is after the lease."""
+    (state,) = gateway.state()["models"].values()
+    assert all(row["in_flight"] == 0 for row in state["replicas"])
+    for name, engine in engines.items():
+        if name != victim:
+            async with asyncio.timeout(3 * SIM["transfer_lease_s"] * slowness()):
+                while await _metric(engine, "vllm:kv_cache_usage_perc") > 0:  # noqa: ASYNC110 - engines tell nothing
+                    await asyncio.sleep(0.05)
+
+
+VLLM_PROMPT = "How rivers shape the valleys that they flow through. " * 60
+VLLM_MODEL = VLLM.model_copy(
+    update={
+        "name": "m",
+        "engine_args": {
+            **VLLM.engine_args,
+            "kv_transfer_config": {"kv_connector_extra_config": {"kv_lease_duration": SIM["transfer_lease_s"]}},
+        },
+    }
+)
+
+
+def _has_been_computed() -> Reached:
+    """Return what is reached once the prompt is computed: its blocks are kept, or on their way."""
+    seen = False
+
+    async def reached(engines: Engines, _: list[str]) -> bool:
+        nonlocal seen
+        running = await _is_computed(engines, [])
+        seen = seen or running
+        return seen and not running
+
+    return reached
+
+
+@pytest.mark.vllm
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(
+    not importlib.machinery.PathFinder.find_spec("nixl", [str(NIXL)]),
+    reason="NIXL is not in .cache/nixl: .setup/nixl fetches it where the package index has it",
+)
+async def test_killed_real_engines_cost_no_request(tmp_path: Path) -> None:
+    """The same with vLLM over NIXL. Blocks pass in milliseconds there, so kept and on their way are one point."""
+    points: dict[str, Callable[[], Reached | None]] = {
+        "before it": lambda: None,
+        "while its prompt is computed": lambda: _is_computed,
+        "once its prompt is computed": _has_been_computed,
+        "at its first token": lambda: _has_tokens(1),
+        "within its stream": lambda: _has_tokens(TOKENS // 2),
+        "at its last token": lambda: _has_tokens(TOKENS - 1),
+    }
+    with _engines(VLLM_MODEL, tmp_path) as engines:
+        for number, (victim, point) in enumerate(product(("p0", "d0"), points)):
+            prompt = f"Case {number}. {VLLM_PROMPT}"
+            asked = engines["p1"].complete(prompt, max_tokens=TOKENS, ignore_eos=True, cache_salt="alone")
+            async with _before(engines, VLLM_MODEL) as gateway:
+                said = await _killed_at(gateway, engines, victim, points[point](), prompt)
+                assert "".join(said) == asked["choices"][0]["text"], (victim, point)
+                await _nothing_is_held(gateway, engines, victim)
+            print(f"{victim} killed {point}: the right text")  # noqa: T201
+            engines[victim].close()
+            engines[victim] = _engine(VLLM_MODEL, victim, tmp_path)
+            engines[victim].wait_ready()
