@@ -32,8 +32,10 @@ MISS_POWER: Final = 8
 """Power with which tokens' time over its target counts: 0.43 of a miss at nine tenths of it, 2.1 at eleven tenths."""
 MOST_OVER: Final = 10.0
 """Times a target beyond which being slower still costs no more: it is missed by far."""
-_TARGETS_S: Final = (1e-4, 1e4)
-"""Least and most seconds a token that a target is taken for."""
+LEAST_TARGET_S: Final = 1e-4
+"""Least seconds a token that a target is taken for."""
+MOST_TARGET_S: Final = 1e4
+"""Most seconds a token that a target is taken for."""
 _CLASS_STEP: Final = 1.1
 """Targets are kept in classes that differ by this factor, so that there are few however many clients set."""
 
@@ -150,8 +152,7 @@ _NO_TARGET: Final = 1 << 20
 def _class_of(tpot_s: float) -> int:
     if tpot_s == inf:
         return _NO_TARGET
-    least_s, most_s = _TARGETS_S
-    return round(log(min(max(tpot_s, least_s), most_s)) / log(_CLASS_STEP))
+    return round(log(min(max(tpot_s, LEAST_TARGET_S), MOST_TARGET_S)) / log(_CLASS_STEP))
 
 
 def _seconds(number: int, speed: StreamSpeed) -> float:

@@ -34,7 +34,7 @@ from tests.integration.gateway.running_gateway import running_gateway
 ORDINARY: Final = "two ordinary replicas"
 APART: Final = "prefill and decode apart"
 LAYOUTS: Final = {ORDINARY: (Role.BOTH, Role.BOTH), APART: (Role.PREFILL, Role.DECODE)}
-STREAMS: Final = 4
+STREAMS: Final = 8
 STREAM_TOKENS: Final = 400
 PROMPT_REPEATS: Final = 110
 """Of a sentence of about nine tokens."""
