@@ -99,12 +99,11 @@ class Directory:
             self._change(self._table.advance)
 
     def _end_when_unused(self, linger_s: float) -> None:
-        while self._table.empty_for_s(time.monotonic()) < linger_s:
-            time.sleep(linger_s / 10)
-        import deployments.ray_api as ray_api  # noqa: PLC0415 - only its last act needs it
-
         while True:
-            # Ray may be between two head nodes when it is asked: an application's end must not be lost with the answer.
-            with contextlib.suppress(ClusterError):
-                ray_api.end_this_actor()
             time.sleep(linger_s / 10)
+            if self._table.empty_for_s(time.monotonic()) >= linger_s:
+                import deployments.ray_api as ray_api  # noqa: PLC0415 - only its last act needs it
+
+                # Ray may be between two head nodes: then it is asked again, if nobody has come meanwhile.
+                with contextlib.suppress(ClusterError):
+                    ray_api.end_this_actor()

@@ -44,7 +44,7 @@ class ExpectedTtft:
     Term 6 (`others_s`) is the delay of later requests. They come to a replica at a rate R, so each second of queue plus
     half this prefill makes R / I of them wait for the length of this prefill. This is the value function of an M/G/1
     queue: Hyytiä, Penttinen, Aalto, "Size- and state-aware dispatching problem with queue-specific job sizes", EJOR
-    217, 2012.
+    217, 2012. Where prompts go to whichever replica is free, fewer wait: see `WorkRate`.
 
     Term 7 (`evict_s`) is the price of room in a cache. A measured share of what is evicted is asked for again, and a
     replica that was given more prefill evicts sooner. So new prefixes go where caches are least used.

@@ -1,6 +1,7 @@
 """The test's side of `engine_server.py`."""
 
 import contextlib
+import importlib.machinery
 import json
 import re
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
+import pytest
 
 from cluster.spec.model_spec import ModelSpec
 from cluster.spec.role import Role
@@ -21,6 +23,10 @@ SERVER = Path(__file__).with_name("engine_server.py")
 ROOT = SERVER.parents[2]
 NIXL = ROOT / ".cache/nixl"
 """Where `.setup/nixl` puts NIXL, apart from the environment that everything else runs in."""
+NEEDS_NIXL = pytest.mark.skipif(
+    not importlib.machinery.PathFinder.find_spec("nixl", [str(NIXL)]),
+    reason="NIXL is not in .cache/nixl: .setup/nixl fetches it where the package index has it",
+)
 START_TIMEOUT_S = 540.0
 """vLLM is ready after 40 to 80 s of an idle machine's time; a busy one takes several times as long."""
 

@@ -1,7 +1,6 @@
 """Prompts computed by one engine, and answered by another that fetches their KV blocks."""
 
 import asyncio
-import importlib.machinery
 import os
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from cluster.spec.model_spec import ModelSpec
 from cluster.spec.role import Role
 from router.replicas.kv_transfer import KvTransfer
 from tests.engine_contract.contract_models import LONG_ANSWER, MAX_TOKENS, SIM, VLLM
-from tests.engine_contract.served_engine import NIXL, ServedEngine, events_of
+from tests.engine_contract.served_engine import NEEDS_NIXL, ServedEngine, events_of
 from tests.engine_contract.test_kv_events import BLOCK, events_after, prompt_ids
 from tests.engine_contract.test_residency import settled_claims
 from tests.machine_speed import slowness
@@ -90,10 +89,7 @@ VLLM_MARKS = [
     pytest.mark.vllm,
     pytest.mark.long,
     pytest.mark.timeout(1200),
-    pytest.mark.skipif(
-        not importlib.machinery.PathFinder.find_spec("nixl", [str(NIXL)]),
-        reason="NIXL is not in .cache/nixl: .setup/nixl fetches it where the package index has it",
-    ),
+    NEEDS_NIXL,
 ]
 
 

@@ -1,6 +1,5 @@
 """Real engines in a cluster of two pools: prompts that one vLLM computes are fetched by another over NIXL."""
 
-import importlib.machinery
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from cluster.spec.role import Role
 from deployments.launch.application import Launch
 from router.replicas.endpoint import Endpoint
 from tests.engine_contract.contract_models import VLLM
-from tests.engine_contract.served_engine import NIXL, ROOT, metric_in
+from tests.engine_contract.served_engine import NEEDS_NIXL, NIXL, ROOT, metric_in
 from tests.integration.cluster.running_application import RunningApplication, sim_spec, wait_for
 
 pytestmark = [
@@ -23,10 +22,7 @@ pytestmark = [
     pytest.mark.vllm,
     pytest.mark.long,
     pytest.mark.timeout(1800),
-    pytest.mark.skipif(
-        not importlib.machinery.PathFinder.find_spec("nixl", [str(NIXL)]),
-        reason="NIXL is not in .cache/nixl: .setup/nixl fetches it where the package index has it",
-    ),
+    NEEDS_NIXL,
 ]
 PROMPTS = 50
 TOKENS = 12

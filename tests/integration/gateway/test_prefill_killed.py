@@ -1,7 +1,6 @@
 """Engines killed at each point of a divided request's life: no request fails, no text is wrong, no blocks stay held."""
 
 import asyncio
-import importlib.machinery
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -21,7 +20,7 @@ from router.replicas.endpoint import Endpoint
 from router.replicas.kv_transfer import KvTransfer
 from router.replicas.load_report import LoadReport
 from tests.engine_contract.contract_models import VLLM
-from tests.engine_contract.served_engine import NIXL, ServedEngine, events_of
+from tests.engine_contract.served_engine import NEEDS_NIXL, ServedEngine, events_of
 from tests.integration.gateway.running_gateway import running_gateway
 from tests.machine_speed import slowness
 
@@ -224,10 +223,7 @@ def _has_been_computed() -> Reached:
 @pytest.mark.vllm
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-@pytest.mark.skipif(
-    not importlib.machinery.PathFinder.find_spec("nixl", [str(NIXL)]),
-    reason="NIXL is not in .cache/nixl: .setup/nixl fetches it where the package index has it",
-)
+@NEEDS_NIXL
 async def test_killed_real_engines_cost_no_request(tmp_path: Path) -> None:
     """The same with vLLM over NIXL. Blocks pass in milliseconds there, so kept and on their way are one point."""
     points: dict[str, Callable[[], Reached | None]] = {
