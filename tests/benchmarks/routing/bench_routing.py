@@ -18,6 +18,7 @@ from tests.benchmarks.peers import PeerMissingError
 from tests.benchmarks.result_file import RESULTS, our_versions, write_result
 from tests.benchmarks.routing.engine_routing import (
     EngineRouting,
+    EngineTurns,
     engine_bars,
     engine_json,
     engine_table,
@@ -61,6 +62,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", choices=PARTS, action="append", help="this part alone; may be given again")
     parser.add_argument("--cluster", action="store_true", help="engines: also a whole cluster, 3 replicas more, 5 GB")
+    parser.add_argument("--bars-alone", action="store_true", help="engines: without those whom no bar names")
     parser.add_argument("--limit", type=int, default=0, help="trace: only so many requests; 0: all, with their bars")
     parser.add_argument("--rounds", type=int, default=6, help="engines: rounds that count")
     parser.add_argument("--simulated-rounds", type=int, default=3, help="simulated: rounds")
@@ -156,7 +158,9 @@ class _Bench:
     def _engines(self, load: ChatLoad) -> EngineRouting:
         """Send chats through every gateway in front of real engines."""
         fetch(MODEL, self._console.print)
-        measured = measure_engines(self._options.rounds, load, self._progress, with_cluster=self._options.cluster)
+        options = self._options
+        turns = EngineTurns(options.rounds, with_cluster=options.cluster, bars_alone=options.bars_alone)
+        measured = measure_engines(turns, load, self._progress)
         self._show(engine_table(measured.figures, load), engine_bars(measured))
         return measured
 

@@ -15,7 +15,7 @@ from tests.benchmarks.routing.gateways import BASELINE, GATEWAY_PEERS, LEAST_LOA
 from tests.benchmarks.routing.grouped_chats import ChatLoad, ChatsSeen, run_chats, run_chats_by_group
 from tests.benchmarks.routing.plain_engines import ENGINES, empty_caches, plain_engines
 from tests.benchmarks.routing.ray_serve_llm_peer import ray_serve_llm
-from tests.benchmarks.routing.routed_cluster import RoutedCluster, routed_cluster
+from tests.benchmarks.routing.routed_cluster import routed_cluster
 from tests.benchmarks.token_streams import Target
 
 RAY_SERVE_LLM: Final = "ray-serve-llm prefix_aware"
@@ -46,12 +46,38 @@ class EngineRouting:
     ttft_s: dict[str, list[float]] = field(default_factory=dict)
 
 
-def measure_engines(rounds: int, load: ChatLoad, report: Callable[[str], None], *, with_cluster: bool) -> EngineRouting:
+@dataclass(frozen=True, slots=True)
+class EngineTurns:
+    """Who takes turns, and how often.
+
+    Attributes:
+        rounds: that count; a short one to warm up comes before.
+        with_cluster: whether our whole cluster takes part too.
+        bars_alone: leave out whom no bar names: less than two thirds of the time.
+    """
+
+    rounds: int
+    with_cluster: bool = False
+    bars_alone: bool = False
+
+    @property
+    def plain(self) -> tuple[str, ...]:
+        """Those in front of plain engines."""
+        return (OURS, *GATEWAY_PEERS, NO_GATEWAY) if self.bars_alone else (*CONTESTANTS, *PINNED)
+
+    @property
+    def clusters(self) -> tuple[tuple[str, str], ...]:
+        """Our clusters, with the policy of each."""
+        baseline = () if self.bars_alone else ((CLUSTER_BASELINE, "round_robin"),)
+        return (*baseline, (CLUSTER, POLICY)) if self.with_cluster else ()
+
+
+def measure_engines(turns: EngineTurns, load: ChatLoad, report: Callable[[str], None]) -> EngineRouting:
     """Send the same chats through each contestant, round after round; each round has a seed of its own.
 
     Those in front of plain engines take turns. Before each turn the engines' caches are emptied and the contestant
     starts anew, so that nobody finds what another left behind. Then come, one after the other because memory does not
-    hold them all, those that bring replicas of their own: Ray Serve LLM and, with `with_cluster`, our whole cluster.
+    hold them all, those that bring replicas of their own: Ray Serve LLM and, where asked for, our whole cluster.
 
     Raises:
         ClusterError: the cluster did not come up.
@@ -59,12 +85,12 @@ def measure_engines(rounds: int, load: ChatLoad, report: Callable[[str], None], 
         RuntimeError: a server did not come up.
         BrokenStreamError: an answer was not complete.
     """
-    run = _Run(rounds, load, report)
+    run = _Run(turns.rounds, load, report)
     with tempfile.TemporaryDirectory(prefix="bench-routing-") as logs:
-        _in_turns(run, Path(logs))
+        _in_turns(run, turns.plain, Path(logs))
         _ray_serve_llm(run, Path(logs))
-    if with_cluster:
-        _cluster(run)
+    for name, policy in turns.clusters:
+        _cluster(run, name, policy)
     return run.measured
 
 
@@ -95,7 +121,7 @@ class _Run:
         self.measured.figures |= interleaved(names, self.rounds, turn)
 
 
-def _in_turns(run: _Run, log_dir: Path) -> None:
+def _in_turns(run: _Run, names: Sequence[str], log_dir: Path) -> None:
     """Measure everybody who stands in front of plain engines."""
     run.report(f"starting {ENGINES} vLLM engines")
     with plain_engines(log_dir) as servers:
@@ -109,7 +135,7 @@ def _in_turns(run: _Run, log_dir: Path) -> None:
             with gateway(name, ports, log_dir) as server:
                 return run_chats(Target("127.0.0.1", server.port, "", MODEL), load)
 
-        run.rounds_of((*CONTESTANTS, *PINNED), chats)
+        run.rounds_of(names, chats)
 
 
 def _ray_serve_llm(run: _Run, log_dir: Path) -> None:
@@ -120,17 +146,16 @@ def _ray_serve_llm(run: _Run, log_dir: Path) -> None:
         run.rounds_of((RAY_SERVE_LLM,), lambda _name, load: run_chats(target, load))
 
 
-def _cluster(run: _Run) -> None:
-    """Measure our whole cluster, with either policy. It goes on between rounds."""
-    for name, policy in ((CLUSTER_BASELINE, "round_robin"), (CLUSTER, POLICY)):
-        run.report(f"starting a cluster of {ENGINES} vLLM replicas, {policy}")
-        with routed_cluster(policy, lambda _progress: None) as cluster:
+def _cluster(run: _Run, name: str, policy: str) -> None:
+    """Measure our whole cluster. It goes on between rounds."""
+    run.report(f"starting a cluster of {ENGINES} vLLM replicas, {policy}")
+    with routed_cluster(policy, lambda _progress: None) as cluster:
 
-            def chats(_name: str, load: ChatLoad, cluster: RoutedCluster = cluster) -> ChatsSeen:
-                empty_caches(cluster.replicas)
-                return run_chats(cluster.gateway, load)
+        def chats(_name: str, load: ChatLoad) -> ChatsSeen:
+            empty_caches(cluster.replicas)
+            return run_chats(cluster.gateway, load)
 
-            run.rounds_of((name,), chats)
+        run.rounds_of((name,), chats)
 
 
 def engine_bars(measured: EngineRouting) -> list[Bar]:
