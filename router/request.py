@@ -28,7 +28,7 @@ class RoutingRequest:
 
     Attributes:
         request_id: the id the client sees in `x-request-id`.
-        model: the model asked for.
+        model: the model asked for; of an adapter, its base model.
         path: the request's path, without the query.
         stream: the client asked for a stream of events.
         body: the body as it came, in bytes.
@@ -43,9 +43,11 @@ class RoutingRequest:
         replica_id: the one replica that can serve it, as it alone has what the request refers to; "": any can.
         is_divisible: one replica may compute its prompt and another generate its answer.
         targets: the latencies that it is to have.
+        adapter: the LoRA adapter that it is for; "": none.
     """
 
     __slots__ = (
+        "adapter",
         "body",
         "chain",
         "continuous_usage",
@@ -82,6 +84,7 @@ class RoutingRequest:
         replica_id: str = "",
         is_divisible: bool = True,
         targets: LatencyTargets = NO_TARGETS,
+        adapter: str = "",
     ) -> None:
         self.request_id = request_id
         self.model = model
@@ -99,3 +102,4 @@ class RoutingRequest:
         self.replica_id = replica_id
         self.is_divisible = is_divisible
         self.targets = targets
+        self.adapter = adapter

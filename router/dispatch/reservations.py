@@ -57,6 +57,8 @@ class Reservations:
         candidates = self._fleet.may_take(ticket.tried, request.replica_id)
         if not candidates:
             return False
+        if request.adapter:  # where none knows it yet, one of them answers so
+            candidates = [each for each in candidates if each.adapters.may_serve(request.adapter)] or candidates
         # If none has room, any may take it: the request was admitted, or it was on a replica before.
         candidates = self._with_room(candidates, now_s) or candidates
         decision = self._fleet.policy.decide(request, candidates, self._rng)

@@ -63,13 +63,17 @@ class Expectation:
         ended: whether its answer came to its end, or it was lost.
         is_fetched: another replica computes its prompt, and this one fetches the blocks.
         prefilled_before: prompt tokens that the replica had computed when its first token came.
+        adapter: the adapter that it uses there; "": none.
+        loads: the replica was expected to load that adapter first.
     """
 
     __slots__ = (
+        "adapter",
         "ahead_tokens",
         "chain",
         "ended",
         "is_fetched",
+        "loads",
         "matched_bytes",
         "matched_chunks",
         "matched_tokens",
@@ -121,3 +125,5 @@ class Expectation:
         self.ended = ended
         self.is_fetched = is_fetched
         self.prefilled_before = 0.0
+        self.adapter = ""
+        self.loads = False

@@ -65,6 +65,9 @@ class Handovers:
         expectation = Expectation(
             replica, chain, *held, match.tokens, 1.0, 0.0, replica.running, request.now_s, is_fetched=True
         )
+        if request.adapter:
+            expectation.adapter = request.adapter
+            replica.adapters.sent(request.adapter, request.now_s)
         source = self._estimator.residency.source(replica.replica_id)
         if source is not None:
             expectation.prompt_number = source.sent(chain, matched, request.now_s)

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from cluster.spec.role import Role
+from router.estimator.adapter_slots import AdapterSlots, AdapterUse
 from router.estimator.cache_rounding import CacheRounding
 from router.estimator.expectation import Expectation, Usage
 from router.estimator.fading_mean import FadingMean
 from router.estimator.learned_rates import LearnedRates, ProbeOutcome, Rates, rates_of, shared_rates
+from router.estimator.prefix_sharing import PrefixSharing
 from router.estimator.replica_estimator import ReplicaEstimator
 from router.estimator.work_rate import WorkRate
 from router.prefix_cache.exact import ResidencyDelta
@@ -65,6 +67,8 @@ class ModelEstimator:
         forgotten: chance that an evicted chunk is asked for again, 0 to 1, as of the last `tick`.
         work: the prompts that come to replicas that generate answers.
         prefill_work: the prompts that come to replicas that only compute prompts.
+        adapters: the use of the model's adapters.
+        sharing: the prefixes that waiting requests have in common.
     """
 
     def __init__(self, *, reads_prompts: bool = True) -> None:
@@ -79,7 +83,8 @@ class ModelEstimator:
         self.work = WorkRate()
         self.prefill_work = WorkRate(is_shared=True)
         self.forgotten = self.efficiency.forgotten
-        self._sharing: dict[int, int] = {}
+        self.adapters = AdapterUse()
+        self.sharing = PrefixSharing()
         self._speeds: dict[str, StreamSpeed] = {}
 
     # --- replicas
@@ -98,6 +103,7 @@ class ModelEstimator:
         if shared is not None:
             replica.rates = LearnedRates(shared)
         replica.streams = self._speeds.setdefault(replica.endpoint.pool, replica.streams)
+        replica.adapters = AdapterSlots(self.adapters)
         self.replicas.append(replica)
         self.work_rate(replica).members.append(replica)
         self._know_cache(replica.endpoint, replica.kv_tokens)
@@ -114,6 +120,7 @@ class ModelEstimator:
     def leave(self, replica: ReplicaEstimator) -> None:
         """Remove a replica that is gone, with all that counted as cached there."""
         self.replicas.remove(replica)
+        replica.adapters.left()
         self.work_rate(replica).members.remove(replica)
         self.efficiency.forget(replica.replica_id)
         self.residency.drop_replica(replica.replica_id)
@@ -209,14 +216,6 @@ class ModelEstimator:
                 filled[position] = last + round((chain.ends[position] - last_byte) / self.bytes_per_token)
         return filled
 
-    def sharing(self, chain: ChunkChain, chunks: int) -> int:
-        """Return how many requests that wait for their prefill share the prompt's first `chunks` chunks.
-
-        Only requests count of which no replica held more than these chunks when they were sent: so it is a prefix that
-        many prompts have in common, not the history of one chat.
-        """
-        return self._sharing.get(chain.hashes[chunks - 1], 0) if chunks else 0
-
     def uncached_tokens(self, request: RoutingRequest) -> float:
         """Return the prompt tokens to compute on the replica that holds most of the prompt."""
         if not request.chain.ends:
@@ -252,10 +251,16 @@ class ModelEstimator:
         expectation = Expectation(replica, chain, *held, tokens, uncached, ahead, replica.running, now_s)
         if longest:
             expectation.shares = chain.hashes[longest - 1]
-            self._sharing[expectation.shares] = self._sharing.get(expectation.shares, 0) + 1
+            self.sharing.waits(expectation.shares)
+        work = uncached
+        if request.adapter:
+            expectation.adapter = request.adapter
+            load_s = replica.adapters.sent(request.adapter, now_s)
+            expectation.loads = load_s > 0.0
+            work += load_s / s_per_token
         is_seen = request.stream or replica.endpoint.role is Role.PREFILL  # a leg that only prefills ends with it
-        expectation.number = replica.pending.add(uncached, now_s, s_per_token, stream=is_seen)
-        prefill_s = uncached * s_per_token
+        expectation.number = replica.pending.add(work, now_s, s_per_token, stream=is_seen)
+        prefill_s = work * s_per_token
         self.work_rate(replica).count(replica, prefill_s, now_s)
         if replica.endpoint.transfer is not None and replica.answers:  # else nobody weighs what its streams lose
             replica.slack.spend(prefill_s, replica.streams_now, replica.streams, now_s)
@@ -287,17 +292,10 @@ class ModelEstimator:
         expectation.prefilled_before = replica.prefilled_tokens
         if not self.reads_prompts:
             return
-        self._no_longer_shares(expectation)
+        self.sharing.waits_no_more(expectation.shares)
         source = self.residency.source(replica.replica_id)
         if source is not None:
             source.prefilled(expectation.prompt_number, now_s)
-
-    def _no_longer_shares(self, expectation: Expectation) -> None:
-        left = self._sharing.get(expectation.shares, 0) - 1
-        if left > 0:
-            self._sharing[expectation.shares] = left
-        else:
-            self._sharing.pop(expectation.shares, None)
 
     def finished(
         self,
@@ -321,6 +319,8 @@ class ModelEstimator:
             return
         self.prefilled(expectation, now_s)
         expectation.ended = True
+        if expectation.adapter:
+            expectation.replica.adapters.ended(expectation.adapter, expectation.sent_s, now_s)
         if not self.reads_prompts:
             return
         replica = expectation.replica
@@ -348,7 +348,7 @@ class ModelEstimator:
         elif expectation.matched_bytes and Signal.RESIDENCY not in replica.endpoint.signals:
             self.rounding.learn(prompt_tokens, cached_tokens, expectation.matched_bytes / chain.size_bytes)
         self.efficiency.answered(replica.replica_id, prompt_tokens, cached_tokens)
-        if streamed and expectation.prefilled_s is not None:
+        if streamed and expectation.prefilled_s is not None and not expectation.loads:
             tokens = expectation.ahead_tokens + max(1.0, prompt_tokens - cached_tokens)
             replica.rates.learn(expectation.prefilled_s - expectation.sent_s, tokens, expectation.running)
 
@@ -357,8 +357,10 @@ class ModelEstimator:
         if expectation.ended:
             return
         expectation.ended = True
+        if expectation.adapter:
+            expectation.replica.adapters.ended(expectation.adapter, expectation.sent_s, now_s)
         if expectation.prefilled_s is None and self.reads_prompts:
-            self._no_longer_shares(expectation)
+            self.sharing.waits_no_more(expectation.shares)
         replica = expectation.replica
         replica.pending.lost(expectation.number, now_s)
         if expectation.prefilled_s is not None or not self.reads_prompts:
@@ -389,6 +391,7 @@ class ModelEstimator:
         for replica in self.replicas:
             replica.pending.check_integrity()
             replica.slack.check_integrity()
+            replica.adapters.check_integrity()
 
 
 def _unread_tokens(request: RoutingRequest) -> float:

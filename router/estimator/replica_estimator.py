@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from router.estimator.adapter_slots import AdapterSlots, AdapterUse
 from router.estimator.fading_rates import FadingRates
 from router.estimator.learned_rates import LearnedRates, Rates, rates_of
 from router.estimator.pending_prefill import PendingPrefill
@@ -32,9 +33,11 @@ class ReplicaEstimator(ReplicaSnapshot):
             prompts can be computed elsewhere.
         slack: what its streams can spare.
         coming: requests that it will answer once another replica has computed their prompts.
+        adapters: the adapters that it has loaded.
     """
 
     __slots__ = (
+        "adapters",
         "coming",
         "kv_freed",
         "kv_tokens",
@@ -65,6 +68,7 @@ class ReplicaEstimator(ReplicaSnapshot):
         self.streams = StreamSpeed()
         self.slack = StreamSlack()
         self.coming = 0
+        self.adapters = AdapterSlots(AdapterUse())
 
     @property
     def tells_rate(self) -> bool:

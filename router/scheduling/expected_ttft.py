@@ -19,6 +19,8 @@ class Terms(NamedTuple):
         prefill_s: prefill of the part of this prompt that the replica does not hold.
         decode_s: the replica's fixed overhead, and the delay by the sequences it is decoding.
         kv_s: wait until running sequences end and free the KV blocks that this prompt lacks.
+        adapter_s: load of the adapter that the replica lacks, the wait for its slot, and the later load of the one that
+            it pushes out.
         recompute_s: prefill that the replica with the longest match would not need, divided by the idle share.
         others_s: delay of later requests by this prompt's prefill.
         evict_s: prefill needed again later, of what this prompt pushes out of the replica's cache.
@@ -28,6 +30,7 @@ class Terms(NamedTuple):
     prefill_s: float
     decode_s: float
     kv_s: float
+    adapter_s: float
     recompute_s: float
     others_s: float
     evict_s: float
@@ -36,17 +39,18 @@ class Terms(NamedTuple):
 class ExpectedTtft:
     """A candidate's cost is the expected seconds to first token, for this request and for those it delays.
 
-    Terms 1 to 4 are this request's own time to first token.
+    Terms 1 to 5 are this request's own time to first token. The fifth (`adapter_s`) is 0 where the request is for no
+    adapter: see `AdapterSlots`.
 
-    Term 5 (`recompute_s`) is engine time spent on a prefix that another replica holds. If replicas are idle for a share
+    Term 6 (`recompute_s`) is engine time spent on a prefix that another replica holds. If replicas are idle for a share
     I of the time, the cluster needs 1 / I seconds to catch up with one second of such work.
 
-    Term 6 (`others_s`) is the delay of later requests. They come to a replica at a rate R, so each second of queue plus
-    half this prefill makes R / I of them wait for the length of this prefill. This is the value function of an M/G/1
-    queue: Hyytiä, Penttinen, Aalto, "Size- and state-aware dispatching problem with queue-specific job sizes", EJOR
-    217, 2012. Where prompts go to whichever replica is free, fewer wait: see `WorkRate`.
+    Term 7 (`others_s`) is the delay of later requests. They come to a replica at a rate R, so each second of queue plus
+    half this prefill (and load of an adapter) makes R / I of them wait for its length. This is the value function of an
+    M/G/1 queue: Hyytiä, Penttinen, Aalto, "Size- and state-aware dispatching problem with queue-specific job sizes",
+    EJOR 217, 2012. Where prompts go to whichever replica is free, fewer wait: see `WorkRate`.
 
-    Term 7 (`evict_s`) is the price of room in a cache. A measured share of what is evicted is asked for again, and a
+    Term 8 (`evict_s`) is the price of room in a cache. A measured share of what is evicted is asked for again, and a
     replica that was given more prefill evicts sooner. So new prefixes go where caches are least used.
 
     All of these are measured, R and I too, so there is nothing to tune.
@@ -70,7 +74,6 @@ class ExpectedTtft:
         estimator = self._estimator
         chain, match, now_s = request.chain, request.match, request.now_s
         work = self._work
-        idle = work.idle
         counts, ends, token_ends = match.counts, chain.ends, match.token_ends
         tokens, longest = match.tokens, match.longest
         tokens_per_byte = tokens / chain.size_bytes if chain.size_bytes else 0.0
@@ -81,11 +84,13 @@ class ExpectedTtft:
         rounding = estimator.rounding.tokens  # of matches that are inferred: replicas that report tell exact ends
         if longest and not token_ends[longest - 1]:
             least = min(tokens, least + rounding)
-        own_share = 1.0 / (1.0 + estimator.sharing(chain, longest))
-        make_good = own_share / idle
+        own_share = 1.0 / (1.0 + estimator.sharing.count(chain, longest))
+        make_good = own_share / work.idle
         costs: list[float] = []
         terms: list[tuple[float, ...]] = []
         has_terms = len(candidates) <= MAX_SHOWN
+        adapter = request.adapter
+        load_s = adapter_s = 0.0
         for candidate in candidates:
             held = counts.get(candidate.replica_id, 0)
             overhead_s, s_per_token, s_per_running = candidate.rates.now
@@ -105,12 +110,15 @@ class ExpectedTtft:
                 decode_s = overhead_s + s_per_running * report.running
                 missing = uncached - (1.0 - report.kv_usage) * report.kv_capacity_tokens
                 kv_s = candidate.kv_wait_s(missing, now_s) if missing > 0.0 else 0.0
+            if adapter:
+                load_s, beside_s = candidate.adapters.weigh(adapter, now_s)
+                adapter_s = load_s + beside_s
             again_tokens = uncached - least
             recompute_s = make_good * again_tokens * s_per_token
-            charged_s = (least + own_share * again_tokens) * s_per_token
+            charged_s = (least + own_share * again_tokens) * s_per_token + load_s
             others_s = followers_per_s * charged_s * (queue_s + 0.5 * charged_s)
             evict_s = again * candidate.work_s * prefill_s
             if has_terms:
-                terms.append((queue_s, prefill_s, decode_s, kv_s, recompute_s, others_s, evict_s))
-            costs.append(queue_s + prefill_s + decode_s + kv_s + recompute_s + others_s + evict_s)
+                terms.append((queue_s, prefill_s, decode_s, kv_s, adapter_s, recompute_s, others_s, evict_s))
+            costs.append(queue_s + prefill_s + decode_s + kv_s + adapter_s + recompute_s + others_s + evict_s)
         return costs, terms

@@ -34,7 +34,7 @@ TRANSFER: Final = "transfer_s"
 ROOM: Final = "room_s"
 PAIR_TERMS: Final = (*ExpectedTtft.terms, TRANSFER, ROOM, STREAMS, LATE)
 """Names of the terms of a pair's cost: those of the replica that computes the prompt, and the pair's own."""
-OWN: Final = 4
+OWN: Final = 5
 """Number of the first terms of `ExpectedTtft` that are the request's own time to first token."""
 
 
