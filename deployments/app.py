@@ -48,6 +48,7 @@ _ROUTING_ONLY = {
     "max_wait_s": 60.0,
     "cold_start_timeout_s": 600.0,
     "drain_timeout_s": 120.0,
+    "adapters": (),
 }
 """Fields of a model's spec that may change without a restart of its replicas.
 
@@ -128,7 +129,8 @@ def _gateways(gateway: GatewaySpec) -> int | ray_api.PolicyOptions:
 
 def _pool_application(model: ModelSpec, pool: ModelSpec, spares_per_domain: int) -> ray_api.Application:
     """Return the application of one pool: `pool` is what `model.in_pools` says that it runs."""
-    identity, duties = pool.model_copy(update=_ROUTING_ONLY), model.duties_of(pool)
+    identity = pool.model_copy(update={**_ROUTING_ONLY, "adapter_slots": pool.adapter_room})
+    duties = model.duties_of(pool)
     gpus = gpus_of(pool)
     options = ray_api.DeploymentOptions(
         name=deployment_name(pool.name, pool.pool),

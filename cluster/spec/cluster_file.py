@@ -70,12 +70,35 @@ def _rules(data: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
         if model.get("engine", "vllm") == "vllm" and model.get("source", "") == "":
             yield ("models", position, "source"), "missing: a Hugging Face id, a folder or a built-in name"
         yield from pool_rules(("models", position), model)
+    yield from _adapter_rules(data, first_with_name)
     adapters = {name for _, model in each_model(data) for name in _adapters(model)}
     yield from gateway_rules(data, {*first_with_name, *adapters})
 
 
+def _adapter_rules(data: Mapping[str, Any], models: Mapping[str, int]) -> Iterator[tuple[Location, str]]:
+    """Yield each adapter whose name is taken: an app that asks for it must mean one model."""
+    first_with_name: dict[str, str] = {}
+    for position, model in each_model(data):
+        listed = model.get("adapters")
+        for number, adapter in enumerate(listed if isinstance(listed, list) else ()):
+            name = adapter.get("name") if isinstance(adapter, dict) else None
+            if not isinstance(name, str):
+                continue
+            where = ("models", position, "adapters", number, "name")
+            first = first_with_name.setdefault(name, path(where[:4]))
+            if name in models:
+                yield where, f"{name!r} is already the name of models[{models[name]}]; names are unique"
+            elif first != path(where[:4]):
+                yield where, f"{name!r} is already the name of {first}; names are unique"
+
+
 def _adapters(model: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names of a model's LoRA adapters, written as `NAME=FOLDER` or as a mapping with a name."""
+    """Yield the names of a model's LoRA adapters: its `adapters`, and vLLM's own (`NAME=FOLDER`, or with a name)."""
+    own = model.get("adapters")
+    for adapter in own if isinstance(own, list) else ():
+        name = adapter.get("name") if isinstance(adapter, dict) else None
+        if isinstance(name, str):
+            yield name
     for _, arguments in engine_arguments(model):
         listed = arguments.get("lora_modules", arguments.get("lora-modules"))
         for adapter in listed if isinstance(listed, list) else [listed]:

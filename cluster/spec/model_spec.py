@@ -1,11 +1,12 @@
 """One model of the cluster file, and what each of its pools runs."""
 
-import re
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
 from cluster.spec.kv_duties import KvDuties
+from cluster.spec.parts.adapter_spec import DEFAULT_SLOTS, AdapterSpec
+from cluster.spec.parts.model_name import checked_name
 from cluster.spec.parts.parallelism import Parallelism
 from cluster.spec.parts.part import Part, Seconds
 from cluster.spec.parts.scaling_spec import AutoscalingSpec, ReplicaCount
@@ -15,7 +16,6 @@ from cluster.spec.pool_spec import OVERRIDDEN, PoolSpec
 from cluster.spec.role import Role
 
 PartT = TypeVar("PartT", bound=Part)
-MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 
 
 class ModelSpec(Part):
@@ -48,6 +48,10 @@ class ModelSpec(Part):
         cold_start_timeout_s: seconds that requests are held for the first replica while the model has none; 0: they are
             refused at once with 503 `no_replica`.
         drain_timeout_s: seconds that a stopping replica gives running requests to finish.
+        adapters: LoRA adapters of the model, each a model of its own to apps. They may change while the model runs.
+        adapter_slots: adapters that each replica can have loaded at once; 0: 4 where `adapters` lists some, else none.
+            A number above 0 lets adapters be added later to a model that begins with none.
+        adapter_rank: highest rank of an adapter; memory for `adapter_slots` of this rank is taken at the start.
         slo: latencies that requests are to have; the headers `x-slo-ttft-ms` and `x-slo-tpot-ms` set them for one.
         pools: pools of equal replicas, each with what it has of its own; none: the model is one pool without a name.
     """
@@ -71,15 +75,16 @@ class ModelSpec(Part):
     max_wait_s: Seconds = 60.0
     cold_start_timeout_s: Annotated[float, Field(ge=0)] = 600.0
     drain_timeout_s: Seconds = 120.0
+    adapters: tuple[AdapterSpec, ...] = ()
+    adapter_slots: Annotated[int, Field(ge=0, le=1024)] = 0
+    adapter_rank: Annotated[int, Field(ge=1, le=512)] = 16
     slo: SloSpec = SloSpec()
     pools: tuple[PoolSpec, ...] = ()
 
     @field_validator("name")
     @classmethod
     def _name_is_plain(cls, value: str) -> str:
-        if not MODEL_NAME.fullmatch(value):
-            raise ValueError("letters, digits and . _ : / - only, starting with a letter or digit, at most 128")
-        return value
+        return checked_name(value)
 
     @model_validator(mode="after")
     def _vllm_has_a_source(self) -> Self:
@@ -110,6 +115,11 @@ class ModelSpec(Part):
     def duties_of(self, pool: "ModelSpec") -> KvDuties:
         """Return what the replicas of one of its pools, as `in_pools` gives it, do with KV blocks for the others."""
         return KvDuties.of(pool.role, [other.role for other in self.pools if other.name != pool.pool])
+
+    @property
+    def adapter_room(self) -> int:
+        """How many adapters each replica can have loaded at once; 0: it is started for none."""
+        return self.adapter_slots or (DEFAULT_SLOTS if self.adapters else 0)
 
     @property
     def is_autoscaled(self) -> bool:

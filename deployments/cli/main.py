@@ -41,6 +41,7 @@ models:
 )
 models_app = typer.Typer(no_args_is_help=True, help="The built-in models: small real ones that need no account.")
 app.add_typer(models_app, name="models")
+app.add_typer(operate.adapters, name="adapters")
 for _command in (
     files.init, files.validate, observe.status, observe.top, observe.why, observe.logs, observe.chat, observe.topology,
     operate.scale, operate.drain_node, gateway, files.plan, files.place, replay,

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from cluster.spec.parts.adapter_spec import AdapterSpec
+from router.replicas.adapter_report import AdapterReport
 from router.replicas.kv_transfer import KvTransfer
 
 Scope = MutableMapping[str, Any]
@@ -176,6 +178,18 @@ class Engine(Protocol):
     @property
     def transfer(self) -> KvTransfer | None:
         """What it can send and receive of its KV cache; available after `start`; None: nothing."""
+        ...
+
+    @property
+    def adapters(self) -> AdapterReport | None:
+        """Its LoRA adapters now; None: it was started without room for any. Takes microseconds."""
+        ...
+
+    async def set_adapters(self, adapters: Sequence[AdapterSpec]) -> None:
+        """Serve exactly these adapters from now on; call it after `start`. Requests that use others go on.
+
+        Returns once they can be asked for. One that cannot be served is told in `adapters`, with the reason.
+        """
         ...
 
     def stats(self) -> EngineStats:

@@ -108,6 +108,7 @@ class GatewayProcess:
             self._gateway.apply_report,
             self._gateway.apply_residency,
             self._wants_residency,
+            on_adapters=self._gateway.apply_adapters,
         )
         self._follower = asyncio.get_running_loop().create_task(
             follow(self._directory, self._apply_view), name="directory"

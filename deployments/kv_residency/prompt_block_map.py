@@ -98,7 +98,7 @@ class PromptBlockMap:
             prompt = read_prompt(path, body)
         except UnknownPromptError:
             return None
-        chain = self._hasher.of_prompt(prompt, model=self._model)
+        chain = self._hasher.of_prompt(prompt, model=self._model, adapter=event.adapter)
         ids = event.token_ids
         tokens, size = len(ids), self._block_tokens
         extras = prompt_extras(tokens // size, size, event.adapter, event.cache_salt, event.media)

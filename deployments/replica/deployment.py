@@ -13,6 +13,7 @@ from cluster.placement.gang_of_model import needs_gang
 from cluster.placement.node_labels import DOMAIN
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
 from cluster.spec.model_spec import ModelSpec
+from cluster.spec.parts.adapter_spec import AdapterSpec
 from deployments.autoscaling.client import ReplicaPush, ScalingClient
 from deployments.directory.client import Announcement, DirectoryClient
 from deployments.gang_placement.replica_gang import ReplicaGang
@@ -39,7 +40,11 @@ def replica_config(model: ModelSpec, *, is_autoscaled: bool) -> dict[str, Any]:
         model: the model, as the pool runs it.
         is_autoscaled: a pool of the model is autoscaled, this one or another, so the replicas send their figures.
     """
-    return {"is_autoscaled": is_autoscaled, "drain_timeout_s": model.drain_timeout_s}
+    return {
+        "is_autoscaled": is_autoscaled,
+        "drain_timeout_s": model.drain_timeout_s,
+        "adapters": [adapter.model_dump() for adapter in model.adapters],
+    }
 
 
 class ModelReplica:
@@ -65,6 +70,7 @@ class ModelReplica:
         self._drain_s = model.drain_timeout_s
         self._scaling = ScalingClient(self._identity.application)
         self._push: ReplicaPush | None = None
+        self._adapters: tuple[AdapterSpec, ...] = ()
         self._loop = LoopThread(f"replica {model.label}")
         self._starting: asyncio.Task[None] | None = None
         self._server: ReplicaServer | None = None
@@ -81,7 +87,7 @@ class ModelReplica:
 
     async def _start(self) -> None:
         began_s = time.monotonic()
-        model, identity = self._model, self._identity
+        model, identity = self._model.model_copy(update={"adapters": self._adapters}), self._identity
         node_id, host = ray_api.node_id(), ray_api.node_address()
         gang: ReplicaGang | None = None
         if needs_gang(model):
@@ -143,7 +149,10 @@ class ModelReplica:
         """
         self._drain_s = float(config["drain_timeout_s"])
         self._scaling.enabled = bool(config["is_autoscaled"])
+        before, self._adapters = self._adapters, tuple(map(AdapterSpec.model_validate, config["adapters"]))
         await self._loop.run_async(self._started())
+        if self._server is not None and before != self._adapters:
+            await self._loop.run_async(self._server.set_adapters(self._adapters))
 
     async def check_health(self) -> None:
         """Answer Serve's health check.

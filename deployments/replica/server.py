@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -12,6 +12,7 @@ import uvicorn
 from cluster.autoscaling.metrics.figures import ReplicaFigures
 from cluster.errors import EngineError, EngineStartError
 from cluster.spec.model_spec import ModelSpec
+from cluster.spec.parts.adapter_spec import AdapterSpec
 from deployments.engines.interface import AsgiApp, Engine
 from deployments.kv_residency.replica_residency import ReplicaResidency
 from deployments.kv_residency.request_bodies import RequestBodies
@@ -122,6 +123,7 @@ class ReplicaServer:
             raise EngineStartError(
                 f"{self._model.label} was not ready after start_timeout_s = {limit_s:g} s"
             ) from error
+        await self._engine.set_adapters(self._model.adapters)
         app = self._follow_residency()
         self._spans = app_spans("rackserve-replica", "replica", **self._span_attributes())
         if self._spans is not None:
@@ -134,6 +136,7 @@ class ReplicaServer:
             model=self._model.name,
             credential=self._credential,
             stats=self._engine.stats,
+            adapters=lambda: self._engine.adapters,
             accepted=self._guard.accepted,
             gateways=lambda: self._guard.gateways if self._guard is not None else 0,
             residency=self._residency,
@@ -158,6 +161,10 @@ class ReplicaServer:
             role=self._model.role,
             transfer=self._engine.transfer,
         )
+
+    async def set_adapters(self, adapters: Sequence[AdapterSpec]) -> None:
+        """Serve exactly these adapters from now on; one that cannot be served is told in the replica's reports."""
+        await self._engine.set_adapters(adapters)
 
     async def check_health(self) -> None:
         """Check that the replica works.

@@ -16,10 +16,12 @@ import structlog
 
 from deployments.telemetry import telemetry_pb2 as pb
 from deployments.telemetry import telemetry_pb2_grpc as pb_grpc
+from deployments.telemetry.adapter_messages import read_adapters
 from deployments.telemetry.pulse import PulseListener
 from deployments.telemetry.residency_messages import MalformedResidencyError, SnapshotReader, read_delta
 from router.prefix_cache.exact import ResidencyDelta
 from router.prompt.cut import CUT_VERSION
+from router.replicas.adapter_report import AdapterReport
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 
@@ -42,6 +44,7 @@ _log = structlog.get_logger("rackserve.telemetry")
 
 OnReport = Callable[[str, LoadReport | None], None]
 OnResidency = Callable[[str, ResidencyDelta], bool]
+OnAdapters = Callable[[str, AdapterReport], None]
 
 
 class _StreamBroken(Exception):  # noqa: N818 - ends one stream; not an error of RackServe
@@ -51,13 +54,15 @@ class _StreamBroken(Exception):  # noqa: N818 - ends one stream; not an error of
 class _Watch:
     """The stream to one replica."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one callback for each kind of news
         self,
         endpoint: Endpoint,
         gateway_id: str,
         credential: str,
         on_report: OnReport,
         on_residency: OnResidency | None,
+        *,
+        on_adapters: OnAdapters,
     ) -> None:
         self.endpoint = endpoint
         self.with_residency = on_residency is not None
@@ -66,6 +71,8 @@ class _Watch:
         self._credential = credential
         self._metadata = (("authorization", f"Bearer {credential}"),)
         self._on_report = on_report
+        self._on_adapters = on_adapters
+        self._adapters: AdapterReport | None = None  # of this stream
         self._loop = asyncio.get_running_loop()
         self._heard_s = self._reported_s = self._loop.time()
         self._pulse: PulseListener | None = None
@@ -103,7 +110,7 @@ class _Watch:
                         hears_pulse=await self._listen(),
                     )
                     self._heard_s = self._reported_s = self._loop.time()
-                    self._last = None
+                    self._last = self._adapters = None
                     self._call = stub.Watch(request, metadata=self._metadata)
                     await self._follow(self._call)
                 except (grpc.aio.AioRpcError, _StreamBroken, MalformedResidencyError) as error:
@@ -173,6 +180,9 @@ class _Watch:
                 whole = snapshot.take(report.snapshot)
                 if whole is not None:
                     self._apply(whole)
+            elif body == "adapters":
+                self._adapters = read_adapters(report.adapters, self._adapters)
+                self._on_adapters(self.endpoint.replica_id, self._adapters)
             elif body == "hello":
                 self._greeted(report.hello)
 
@@ -211,21 +221,25 @@ class TelemetryClient:
         on_report: called with a replica's id and each of its load reports, or None when its load becomes unknown.
         on_residency: called with a replica's id and each delta of its residency; returns False if it needs a snapshot.
         wants_residency: returns whether the gateway uses a replica's residency.
+        on_adapters: called with a replica's id and each of its reports of adapters.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one callback for each kind of news
         self,
         gateway_id: str,
         credential: str,
         on_report: OnReport,
         on_residency: OnResidency | None = None,
         wants_residency: Callable[[Endpoint], bool] = lambda _: True,
+        *,
+        on_adapters: OnAdapters = lambda _replica, _report: None,
     ) -> None:
         self._gateway_id = gateway_id
         self._credential = credential
         self._on_report = on_report
         self._on_residency = on_residency
         self._wants_residency = wants_residency
+        self._on_adapters = on_adapters
         self._watches: dict[str, _Watch] = {}
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -243,7 +257,12 @@ class TelemetryClient:
         for replica_id, (endpoint, on_residency) in wanted.items():
             if replica_id not in self._watches:
                 self._watches[replica_id] = _Watch(
-                    endpoint, self._gateway_id, self._credential, self._on_report, on_residency
+                    endpoint,
+                    self._gateway_id,
+                    self._credential,
+                    self._on_report,
+                    on_residency,
+                    on_adapters=self._on_adapters,
                 )
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().create_task(self._sweep(), name="telemetry sweep")

@@ -14,8 +14,10 @@ from deployments.kv_residency.replica_residency import ReplicaResidency
 from deployments.kv_residency.residency_log import ResidencyLog
 from deployments.telemetry import telemetry_pb2 as pb
 from deployments.telemetry import telemetry_pb2_grpc as pb_grpc
+from deployments.telemetry.adapter_messages import adapters_message
 from deployments.telemetry.residency_messages import delta_message, snapshot_messages
 from router.prompt.cut import CUT_VERSION
+from router.replicas.adapter_report import AdapterReport
 
 MIN_INTERVAL_S: Final = 0.05
 """Shortest time, in seconds, between two load reports to one gateway."""
@@ -48,6 +50,7 @@ class TelemetryService(pb_grpc.TelemetryServicer):
         gateways: returns how many gateways have requests here now.
         residency: which prompt chunks the engine's cache holds; None: not known.
         when_work_comes: says when a request comes, so that an idle engine need not be looked at to see it; None: it is.
+        adapters: returns the engine's LoRA adapters now; None: it has room for none.
     """
 
     def __init__(  # noqa: PLR0913 - all that is reported
@@ -61,6 +64,7 @@ class TelemetryService(pb_grpc.TelemetryServicer):
         gateways: Callable[[], int],
         residency: ReplicaResidency | None = None,
         when_work_comes: Listen | None = None,
+        adapters: Callable[[], AdapterReport | None] = lambda: None,
     ) -> None:
         self._replica_id = replica_id
         self._model = model
@@ -70,6 +74,7 @@ class TelemetryService(pb_grpc.TelemetryServicer):
         self._gateways = gateways
         self._residency = residency
         self._when_work_comes = when_work_comes
+        self._adapters = adapters
 
     async def Watch(  # noqa: N802 - the name in the .proto
         self, request: pb.WatchRequest, context: "grpc.aio.ServicerContext[pb.WatchRequest, pb.Report]"
@@ -92,6 +97,7 @@ class TelemetryService(pb_grpc.TelemetryServicer):
         sources = [residency.listen if residency is not None else None, self._when_work_comes]
         stop_listening = [listen(changed.set) for listen in sources if listen is not None]
         stream = _ResidencyStream(residency.log if residency is not None else None)
+        told: AdapterReport | None = None
         loop = asyncio.get_running_loop()
         last, sent_s, due_s, looked_s = None, 0.0, loop.time(), -interval_s
         try:
@@ -113,6 +119,11 @@ class TelemetryService(pb_grpc.TelemetryServicer):
                     calm = load == last and self._is_idle(load)
                     last, looked_s = load, now_s
                     due_s = sent_s + silence_s if calm else now_s + interval_s
+                    adapters = self._adapters()
+                    if adapters is not None and adapters != told:
+                        sequence += 1
+                        yield pb.Report(sequence=sequence, adapters=adapters_message(adapters, told))
+                        told = adapters
                 for report in stream.new_reports():
                     sequence += 1
                     report.sequence = sequence

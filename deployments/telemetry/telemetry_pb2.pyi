@@ -1,6 +1,7 @@
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -20,18 +21,20 @@ class WatchRequest(_message.Message):
     def __init__(self, gateway_id: _Optional[str] = ..., min_interval_ms: _Optional[int] = ..., residency: _Optional[bool] = ..., cut_version: _Optional[int] = ..., hears_pulse: _Optional[bool] = ...) -> None: ...
 
 class Report(_message.Message):
-    __slots__ = ("sequence", "hello", "load", "snapshot", "delta")
+    __slots__ = ("sequence", "hello", "load", "snapshot", "delta", "adapters")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     HELLO_FIELD_NUMBER: _ClassVar[int]
     LOAD_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
+    ADAPTERS_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     hello: Hello
     load: Load
     snapshot: ResidencySnapshot
     delta: ResidencyDelta
-    def __init__(self, sequence: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., snapshot: _Optional[_Union[ResidencySnapshot, _Mapping]] = ..., delta: _Optional[_Union[ResidencyDelta, _Mapping]] = ...) -> None: ...
+    adapters: Adapters
+    def __init__(self, sequence: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., snapshot: _Optional[_Union[ResidencySnapshot, _Mapping]] = ..., delta: _Optional[_Union[ResidencyDelta, _Mapping]] = ..., adapters: _Optional[_Union[Adapters, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("replica_id", "model", "max_silence_ms", "cut_version")
@@ -68,6 +71,35 @@ class Load(_message.Message):
     step_tokens: int
     gateways: int
     def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., waiting_tokens: _Optional[int] = ..., kv_usage: _Optional[float] = ..., kv_capacity_tokens: _Optional[int] = ..., prefill_tokens_per_s: _Optional[float] = ..., decode_tokens_per_s: _Optional[float] = ..., accepted: _Optional[int] = ..., step_tokens: _Optional[int] = ..., gateways: _Optional[int] = ...) -> None: ...
+
+class Adapters(_message.Message):
+    __slots__ = ("held", "slots", "load_s", "loads", "names")
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    LOAD_S_FIELD_NUMBER: _ClassVar[int]
+    LOADS_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    held: _containers.RepeatedScalarFieldContainer[str]
+    slots: int
+    load_s: float
+    loads: int
+    names: AdapterNames
+    def __init__(self, held: _Optional[_Iterable[str]] = ..., slots: _Optional[int] = ..., load_s: _Optional[float] = ..., loads: _Optional[int] = ..., names: _Optional[_Union[AdapterNames, _Mapping]] = ...) -> None: ...
+
+class AdapterNames(_message.Message):
+    __slots__ = ("known", "problems")
+    class ProblemsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    known: _containers.RepeatedScalarFieldContainer[str]
+    problems: _containers.ScalarMap[str, str]
+    def __init__(self, known: _Optional[_Iterable[str]] = ..., problems: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Chunks(_message.Message):
     __slots__ = ("hashes", "tokens")

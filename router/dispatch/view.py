@@ -6,6 +6,7 @@ from typing import Any
 from router.dispatch.fleet import Fleet
 from router.dispatch.replica import Replica
 from router.flow_control.queue_view import QueueView
+from router.replicas.adapter_report import AdapterReport
 
 
 def model_view(fleet: Fleet, queue: QueueView, now_s: float) -> dict[str, Any]:
@@ -29,6 +30,20 @@ def model_view(fleet: Fleet, queue: QueueView, now_s: float) -> dict[str, Any]:
     }
 
 
+def adapters_view(report: AdapterReport | None) -> dict[str, Any] | None:
+    """Return a replica's adapters as plain JSON values; None: it has room for none, or has not told yet."""
+    if report is None:
+        return None
+    return {
+        "known": sorted(report.known),
+        "held": list(report.held),
+        "slots": report.slots,
+        "loads": report.loads,
+        "load_s": round(report.load_s, 3),
+        "problems": dict(report.problems),
+    }
+
+
 def _replica_row(replica: Replica, now_s: float) -> dict[str, Any]:
     endpoint, health = replica.endpoint, replica.health
     pause_s = 0.0 if health.takes else health.until_s - now_s
@@ -48,4 +63,5 @@ def _replica_row(replica: Replica, now_s: float) -> dict[str, Any]:
         "in_flight": replica.in_flight,
         "sent": replica.sent,
         "report": asdict(replica.report) if replica.report is not None else None,
+        "adapters": adapters_view(replica.adapters.report),
     }

@@ -1,5 +1,6 @@
 """Which adapters one replica has loaded, as one gateway expects, and what it costs to load another one there."""
 
+from collections.abc import Collection
 from typing import Final, final
 
 from router.estimator.fading_mean import FadingMean
@@ -24,18 +25,21 @@ class AdapterUse:
     Attributes:
         holders: number of replicas that have each adapter loaded; none: 0.
         load_s: seconds of a load, as a replica told last; 0: none has.
+        requests: number of requests so far for each adapter that is served.
     """
 
-    __slots__ = ("_asked", "_loads", "holders", "load_s")
+    __slots__ = ("_asked", "_loads", "holders", "load_s", "requests")
 
     def __init__(self) -> None:
         self.holders: dict[str, int] = {}
         self.load_s = 0.0
+        self.requests: dict[str, int] = {}
         self._asked: dict[str, FadingRates] = {}
         self._loads = FadingRates(USE_MEMORY_S)
 
     def asked(self, name: str, now_s: float) -> None:
         """Count a request for an adapter."""
+        self.requests[name] = self.requests.get(name, 0) + 1
         rates = self._asked.get(name)
         if rates is None:
             rates = self._asked[name] = FadingRates(USE_MEMORY_S)
@@ -52,10 +56,10 @@ class AdapterUse:
         if load_s > 0.0:
             self.load_s = load_s
 
-    def keep_only(self, names: frozenset[str]) -> None:
+    def keep_only(self, names: Collection[str]) -> None:
         """Forget the use of adapters that are no longer served."""
-        for name in self._asked.keys() - names:
-            del self._asked[name]
+        for name in [name for name in self._asked if name not in names]:
+            del self._asked[name], self.requests[name]
 
     def comes_back(self, name: str, now_s: float) -> float:
         """Return the chance that an adapter is asked for before the next load, which may push it out anyway, 0 to 1.

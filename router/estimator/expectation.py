@@ -127,3 +127,16 @@ class Expectation:
         self.prefilled_before = 0.0
         self.adapter = ""
         self.loads = False
+
+    def use_adapter(self, name: str) -> float:
+        """Count that it uses an adapter there; return the expected seconds of the load that this makes, mostly 0."""
+        self.adapter = name
+        load_s = self.replica.adapters.sent(name, self.sent_s)
+        self.loads = load_s > 0.0
+        return load_s
+
+    def end(self, now_s: float) -> None:
+        """Note that its answer came to its end, or that it was lost."""
+        self.ended = True
+        if self.adapter:
+            self.replica.adapters.ended(self.adapter, self.sent_s, now_s)

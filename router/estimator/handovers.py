@@ -66,8 +66,7 @@ class Handovers:
             replica, chain, *held, match.tokens, 1.0, 0.0, replica.running, request.now_s, is_fetched=True
         )
         if request.adapter:
-            expectation.adapter = request.adapter
-            replica.adapters.sent(request.adapter, request.now_s)
+            expectation.use_adapter(request.adapter)
         source = self._estimator.residency.source(replica.replica_id)
         if source is not None:
             expectation.prompt_number = source.sent(chain, matched, request.now_s)

@@ -254,10 +254,7 @@ class ModelEstimator:
             self.sharing.waits(expectation.shares)
         work = uncached
         if request.adapter:
-            expectation.adapter = request.adapter
-            load_s = replica.adapters.sent(request.adapter, now_s)
-            expectation.loads = load_s > 0.0
-            work += load_s / s_per_token
+            work += expectation.use_adapter(request.adapter) / s_per_token
         is_seen = request.stream or replica.endpoint.role is Role.PREFILL  # a leg that only prefills ends with it
         expectation.number = replica.pending.add(work, now_s, s_per_token, stream=is_seen)
         prefill_s = work * s_per_token
@@ -276,9 +273,11 @@ class ModelEstimator:
         number = 0
         if replica.report is not None:
             number = replica.pending.add(tokens, now_s, self.s_per_token(replica), stream=request.stream)
-        return Expectation(
-            replica, request.chain, 0, 0, 0.0, tokens, tokens, 0.0, replica.engine.in_flight, now_s, number
-        )
+        held, running = (0, 0, 0.0), replica.engine.in_flight
+        expectation = Expectation(replica, request.chain, *held, tokens, tokens, 0.0, running, now_s, number)
+        if request.adapter:
+            expectation.use_adapter(request.adapter)
+        return expectation
 
     def prefilled(self, expectation: Expectation, now_s: float) -> None:
         """Note that a request's first token came; for an answer that is not streamed, the answer itself."""
@@ -318,9 +317,7 @@ class ModelEstimator:
         if expectation.ended:
             return
         self.prefilled(expectation, now_s)
-        expectation.ended = True
-        if expectation.adapter:
-            expectation.replica.adapters.ended(expectation.adapter, expectation.sent_s, now_s)
+        expectation.end(now_s)
         if not self.reads_prompts:
             return
         replica = expectation.replica
@@ -356,9 +353,7 @@ class ModelEstimator:
         """End a request without a whole answer: the replica failed, or the client left."""
         if expectation.ended:
             return
-        expectation.ended = True
-        if expectation.adapter:
-            expectation.replica.adapters.ended(expectation.adapter, expectation.sent_s, now_s)
+        expectation.end(now_s)
         if expectation.prefilled_s is None and self.reads_prompts:
             self.sharing.waits_no_more(expectation.shares)
         replica = expectation.replica

@@ -110,38 +110,52 @@ class AskedModel:
         ):  # it could name any address, and what came from there would be cached
             message = "kv_transfer_params says where an engine fetches memory: that is for the gateway to say"
             raise AskedModelError(Outcome.BAD_REQUEST, message, param="kv_transfer_params")
-        flows = self._plane.models.flows
+        models = self._plane.models
         named = envelope.model or None  # to engines, too, an empty name means their default
         model = deployment or named
         if model is None:
             usable = self.usable(tenant)
-            if len(usable) != 1:
+            meant = [name for name in usable if name in models.flows] or usable  # adapters are asked for by name
+            if len(meant) != 1:
                 message = f"the request names no model; there are: {_listed(usable)}"
                 raise AskedModelError(Outcome.MODEL_MISSING, message)
-            model = usable[0]
-        elif not tenant.may_use(model):
-            # The same words whether it exists or not: what a key may not use must not be found out by it.
-            message = f"this API key may not use a model {model[:200]!r}; it may use: {_listed(self.usable(tenant))}"
-            known = model if model in flows else ""
-            raise AskedModelError(Outcome.FORBIDDEN_MODEL, message, model=known)
-        elif model not in flows and self._plane.models.unheard:
-            message = f"the model {model[:200]!r} is not known yet; a server has not answered so far"
-            raise AskedModelError(Outcome.NO_REPLICA, message)
-        elif model not in flows:
-            message = f"the model {model[:200]!r} does not exist; there are: {_listed(self.usable(tenant))}"
-            raise AskedModelError(Outcome.MODEL_NOT_FOUND, message)
+            model = meant[0]
+        else:
+            self._check_named(model, tenant)
         if incoming.query and kind is not Body.NONE and tenant.models is not None:
             _check_query(incoming.query, model)
-        if model == named or (named is None and deployment is None and len(flows) == 1):
+        is_default = named is None and deployment is None and len(models.flows) == 1 and model in models.flows
+        if model == named or is_default:
             return model, {}
         if kind is Body.FORM:
             self._put_into_form(incoming, named, model)
             return model, {}
         return model, {"model": model}
 
+    def _check_named(self, model: str, tenant: Tenant) -> None:
+        """Check that a model that is asked for by name is there, and the tenant's.
+
+        Raises:
+            AskedModelError: it is not.
+        """
+        models = self._plane.models
+        is_known = models.named(model) is not None
+        if not tenant.may_use(model):
+            # The same words whether it exists or not: what a key may not use must not be found out by it.
+            message = f"this API key may not use a model {model[:200]!r}; it may use: {_listed(self.usable(tenant))}"
+            raise AskedModelError(Outcome.FORBIDDEN_MODEL, message, model=model if is_known else "")
+        if not is_known and models.unheard:
+            message = f"the model {model[:200]!r} is not known yet; a server has not answered so far"
+            raise AskedModelError(Outcome.NO_REPLICA, message)
+        if not is_known:
+            message = f"the model {model[:200]!r} does not exist; there are: {_listed(self.usable(tenant))}"
+            raise AskedModelError(Outcome.MODEL_NOT_FOUND, message)
+        if model in models.adapters and (lack := models.lack_of(model)):
+            raise AskedModelError(Outcome.NO_REPLICA, f"the adapter {model!r} cannot be served now: {lack}")
+
     def usable(self, tenant: Tenant) -> list[str]:
         """Return the names of the models that a tenant may use, sorted."""
-        return sorted(name for name in self._plane.models.flows if tenant.may_use(name))
+        return [name for name in self._plane.models.names() if tenant.may_use(name)]
 
     @staticmethod
     def _put_into_form(incoming: IncomingRequest, named: str | None, model: str) -> None:

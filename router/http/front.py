@@ -153,7 +153,9 @@ class Front:
         tenant = self._tenant(client, incoming)
         if tenant is None:
             return None
-        flows = [flow for name, flow in self._plane.models.flows.items() if tenant.may_use(name)]
+        models = self._plane.models
+        own = [models.named(name) for name in models.names() if tenant.may_use(name)]
+        flows = [flow for flow in models.flows.values() if flow in own]
         if not flows:
             message = f"there is no response {asked.response_id!r}"
             self._answers.refuse(client, incoming, Outcome.NOT_FOUND, message, tenant=tenant.name, param="response_id")
@@ -186,10 +188,12 @@ class Front:
                 incoming.body = with_members(incoming.body or b"{}", members)
                 if outline is not None:
                     outline.rest = with_members(outline.rest, members)
-        flow = self._plane.models.flows[model]
+        models = self._plane.models
+        adapter = model if model in models.adapters else ""
+        flow = models.flows[models.adapters[model] if adapter else model]
         before = envelope.previous_response_id
         is_next = isinstance(before, str) and incoming.path == CREATE_RESPONSE.encode() and is_response_id(before)
-        return self._exchange(client, incoming, tenant, [flow], envelope, before if is_next else None, outline)
+        return self._exchange(client, incoming, tenant, [flow], envelope, before if is_next else None, outline, adapter)
 
     def _exchange(  # noqa: PLR0913, PLR0917 - the parts of an exchange
         self,
@@ -200,6 +204,7 @@ class Front:
         envelope: Envelope,
         response_id: str | None,
         outline: Outline | None = None,
+        adapter: str = "",
     ) -> Exchange | None:
         """Return the exchange for a request of one of `flows`, about an earlier response where it names one."""
         dispatcher = flows[0].dispatcher
@@ -212,12 +217,13 @@ class Front:
             body=incoming.body,
             session=incoming.headers.get(b"x-session-id", b"").decode("latin-1"),
             max_tokens=most_tokens(envelope),
+            adapter=adapter,
         )
         if envelope.stream_options is not None:
             request.include_usage, request.continuous_usage = includes_usage(envelope), tells_usage(envelope)
         if dispatcher.estimator.reads_prompts:
             request.chain = self._plane.hasher.of_body(
-                request.path, incoming.body, model=dispatcher.model, outline=outline
+                request.path, incoming.body, model=dispatcher.model, adapter=adapter, outline=outline
             )
         try:
             asked, wait_s = asked_priority(incoming), asked_wait_s(incoming)

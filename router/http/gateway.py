@@ -33,6 +33,7 @@ from router.http.pages.readiness import Readiness, readiness_of
 from router.http.wire.listen import Listener, first_free_socket, shared_socket
 from router.http.wire.server_certificate import ServerCertificate
 from router.prefix_cache.exact import ResidencyDelta
+from router.replicas.adapter_report import AdapterReport
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 
@@ -233,6 +234,10 @@ class Gateway:
     def apply_report(self, replica_id: str, report: LoadReport | None) -> None:
         """Take a replica's load report; None: its reports no longer arrive."""
         self._plane.models.report(replica_id, report)
+
+    def apply_adapters(self, replica_id: str, report: AdapterReport) -> None:
+        """Take a replica's report of its LoRA adapters."""
+        self._plane.models.report_adapters(replica_id, report)
 
     def load(self) -> Mapping[str, GatewayFigures]:
         """Return the figures for the autoscaler, by model."""

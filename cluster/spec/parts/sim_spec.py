@@ -24,6 +24,7 @@ class SimSpec(Part):
         kv_bytes_per_token: bytes of KV cache that a prompt token takes when it is handed to another engine. The default
             is that of Llama 3.1 8B in bf16: keys and values of 8 heads of 128 in 32 layers, 2 bytes each.
         transfer_bytes_per_s: bytes of KV cache that an engine fetches a second from another; the default is 100 Gbit/s.
+        adapter_load_s: seconds that loading a LoRA adapter takes, in which nothing is computed.
         transfer_lease_s: seconds that a computed prompt is kept for an engine that does not fetch it; vLLM's default.
     """
 
@@ -39,4 +40,5 @@ class SimSpec(Part):
     start_s: Annotated[float, Field(ge=0)] = 0.0
     kv_bytes_per_token: Annotated[int, Field(ge=1)] = 131_072
     transfer_bytes_per_s: Annotated[float, Field(gt=0)] = 12.5e9
+    adapter_load_s: Annotated[float, Field(ge=0)] = 0.3
     transfer_lease_s: Annotated[float, Field(gt=0)] = 30.0

@@ -12,7 +12,7 @@ from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.model_spec import ModelSpec
 from cluster.spec.parts.scaling_spec import ReplicaCount
 from deployments.commands.operate.serve import progress_lines, stop_signals
-from deployments.commands.target.applications import applications_with
+from deployments.commands.target.applications import application_with
 from deployments.launch.application import Launch
 from deployments.launch.missing_machines import missing_machines
 from deployments.launch.running_spec import running_spec
@@ -42,7 +42,7 @@ def scale(  # noqa: PLR0913 - the command's options
     count = count_of(replicas)
     ray_api.connect(address)
     try:
-        name = _one_of(applications_with(model), model, application)
+        name = application_with(model, application)
         spec = running_spec(name)
         if spec is None:
             raise ClusterError(scaled_elsewhere(name, model, pool, count))
@@ -142,12 +142,3 @@ def with_replicas(spec: ClusterSpec, model: str, pool: str, count: ReplicaCount)
 def shown(count: ReplicaCount) -> str:
     """Return a number of replicas for people: `3`, or `1 to 4`."""
     return f"{count.min} to {count.max}" if count.is_autoscaled else str(count.min)
-
-
-def _one_of(found: list[str], model: str, application: str) -> str:
-    if application and application not in found:
-        raise SpecError("options", [SpecProblem("--app", f"{application!r} has no {model}; {', '.join(found)} has")])
-    if not application and len(found) > 1:
-        message = f"{', '.join(found)} all have {model}; say which"
-        raise SpecError("options", [SpecProblem("--app", message)])
-    return application or found[0]

@@ -3,7 +3,7 @@
 import difflib
 
 import deployments.ray_api as ray_api
-from cluster.errors import ClusterError, ClusterUnreachableError
+from cluster.errors import ClusterError, ClusterUnreachableError, SpecError, SpecProblem
 from deployments import app
 from deployments.directory.client import actor_name
 
@@ -40,6 +40,27 @@ def applications_with(model: str) -> list[str]:
         hint = f"did you mean {close[0]}?" if close else f"there are the deployments {', '.join(there)}"
         raise ClusterError(f"no application on the cluster has a model {model!r}; {hint}")
     return found
+
+
+def application_with(model: str, application: str) -> str:
+    """Return the name of the application that has a model.
+
+    Args:
+        model: the model's name.
+        application: the application that is meant; "": the only one that has the model.
+
+    Raises:
+        SpecError: that application does not have it, or several have and it is not said which.
+        ClusterUnreachableError: no application of RackServe is on the cluster.
+        ClusterError: none has the model.
+    """
+    found = applications_with(model)
+    if application and application not in found:
+        raise SpecError("options", [SpecProblem("--app", f"{application!r} has no {model}; {', '.join(found)} has")])
+    if not application and len(found) > 1:
+        message = f"{', '.join(found)} all have {model}; say which"
+        raise SpecError("options", [SpecProblem("--app", message)])
+    return application or found[0]
 
 
 def pools_of(application: str, model: str) -> list[str]:

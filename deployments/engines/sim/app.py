@@ -108,7 +108,7 @@ async def _reset_prefix_cache(exchange: SimExchange, served: ServedModel) -> Non
 
 
 async def _models(exchange: SimExchange, served: ServedModel) -> None:
-    await exchange.respond(msgspec.json.encode({"object": "list", "data": [served.card()]}))
+    await exchange.respond(msgspec.json.encode({"object": "list", "data": served.cards()}))
 
 
 async def _health(exchange: SimExchange, served: ServedModel) -> None:

@@ -1,16 +1,19 @@
 """The simulated engine: vLLM's API and behaviour without a model, for clusters of dozens of replicas on a laptop."""
 
 import asyncio
+from collections.abc import Sequence
 
 from cluster.errors import EngineDeadError, EngineStartError
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
 from cluster.spec.model_spec import ModelSpec
+from cluster.spec.parts.adapter_spec import AdapterSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AsgiApp, EngineStats
 from deployments.engines.sim.app import SimApp
 from deployments.engines.sim.generation.core import SimCore
 from deployments.engines.sim.transfer.exchange import KvExchange
 from deployments.tracing.wiring import app_spans, close
+from router.replicas.adapter_report import AdapterReport
 from router.replicas.kv_transfer import KvTransfer
 
 CONNECTOR = "SimConnector"
@@ -30,7 +33,7 @@ class SimEngine:
         self._model = model
         self._duties = duties
         self._kv_events = KvEventHub(model.sim.block_tokens)
-        self._core = SimCore(model.sim, self._kv_events)
+        self._core = SimCore(model.sim, self._kv_events, model.adapter_room)
         self._exchange = KvExchange(self._core, host) if duties else None
         self._spans = app_spans("rackserve-sim-engine", "llm_request")
         app = SimApp(self._core, model, self._exchange)
@@ -61,6 +64,20 @@ class SimEngine:
             bytes_per_token=spec.kv_bytes_per_token,
             lease_s=spec.transfer_lease_s,
         )
+
+    @property
+    def adapters(self) -> AdapterReport | None:
+        """Its LoRA adapters now; None: it was started without room for any."""
+        own = self._core.scheduler.adapters
+        if not own.slots:
+            return None
+        return AdapterReport(own.known, own.held, own.slots, own.load_s, own.loads)
+
+    async def set_adapters(self, adapters: Sequence[AdapterSpec]) -> None:
+        """Serve exactly these adapters from now on, where there is room for any; their sources mean nothing here."""
+        own = self._core.scheduler.adapters
+        if own.slots:
+            own.set_known(adapter.name for adapter in adapters)
 
     async def start(self) -> None:
         """Wait for the spec's `start_s`, then run.

@@ -11,6 +11,7 @@ import json
 import os
 import time
 from argparse import Namespace
+from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,10 +22,12 @@ import structlog
 from cluster.errors import EngineDeadError, EngineStartError, ModelSourceError, RackServeError
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
 from cluster.spec.model_spec import ModelSpec
+from cluster.spec.parts.adapter_spec import AdapterSpec
 from deployments.engines.engine_folder import EngineFolder, remove_abandoned
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AsgiApp, EngineStats, GangPlace, PromptSeen
 from deployments.engines.token_texts import token_texts
+from deployments.engines.vllm.adapters import VllmAdapters
 from deployments.engines.vllm.args import argv, parallel_words
 from deployments.engines.vllm.env import engine_arguments, environment, is_cpu_build
 from deployments.engines.vllm.kv_events import KvEventListener
@@ -36,6 +39,7 @@ from deployments.models.hub import hub_problem_of
 from deployments.models.source import resolve
 from deployments.tracing.exporter import service_named
 from deployments.tracing.wiring import flush_engine_spans
+from router.replicas.adapter_report import AdapterReport
 from router.replicas.kv_transfer import KvTransfer
 
 if TYPE_CHECKING:
@@ -69,6 +73,7 @@ class VllmEngine:
         self._duties = duties
         self._host = host
         self._transfer: KvTransfer | None = None
+        self._adapters: VllmAdapters | None = None
         self._hub = KvEventHub()
         self._meter = LoadMeter()
         self._listener: KvEventListener | None = None
@@ -107,6 +112,16 @@ class VllmEngine:
     def transfer(self) -> KvTransfer | None:
         """What it can send and receive of its KV cache; None: nothing."""
         return self._transfer
+
+    @property
+    def adapters(self) -> AdapterReport | None:
+        """Its LoRA adapters now; None: it was started without room for any."""
+        return self._adapters.report() if self._adapters is not None else None
+
+    async def set_adapters(self, adapters: Sequence[AdapterSpec]) -> None:
+        """Serve exactly these adapters from now on, where there is room for any."""
+        if self._adapters is not None:
+            await self._adapters.set(adapters)
 
     async def start(self) -> None:
         """Find the model, load it, and build the app.
@@ -300,6 +315,11 @@ class VllmEngine:
         app = build_app(args, tasks, llm.model_config)
         await init_app_state(llm, app.state, args, tasks)
         # vLLM's handlers end its own server through this when the engine is dead; here `check_health` reports that.
+        lora = llm.vllm_config.lora_config
+        if lora is not None:
+            slots = lora.max_cpu_loras or lora.max_loras
+            served = app.state.openai_serving_models
+            self._adapters = VllmAdapters(llm, served, slots=slots, most_rank=lora.max_lora_rank)
         app.state.server = SimpleNamespace(should_exit=False)
         app.add_exception_handler(HTTPException, _openai_shaped)
         app.middleware_stack = app.build_middleware_stack()  # built again: `build_app` built it without that handler
@@ -327,6 +347,8 @@ class VllmEngine:
 
     def _on_prompt(self, prompt: PromptSeen) -> None:
         llm = self._llm
+        if prompt.adapter and self._adapters is not None:
+            self._adapters.used(prompt.adapter)
         idle = llm is None or not llm.output_processor.has_unfinished_requests()
         self._meter.arrived(time.monotonic(), was_idle=idle)
         if self._hub:

@@ -8,6 +8,7 @@ from typing import Any
 
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
 from cluster.spec.model_spec import ModelSpec
+from deployments.engines.vllm.adapters import adapter_arguments
 from deployments.engines.vllm.kv_transfer import connector_config
 from deployments.tracing.exporter import PROTOCOL, configured_target
 
@@ -66,7 +67,7 @@ def engine_arguments(
         duties: which KV blocks the engine passes on.
     """
     asked = {key.replace("-", "_"): value for key, value in model.engine_args.items()}
-    found: dict[str, Any] = {"enable_prompt_tokens_details": True}
+    found: dict[str, Any] = {"enable_prompt_tokens_details": True, **adapter_arguments(model)}
     target = configured_target(env)
     if target is not None:
         found["otlp_traces_endpoint"] = target.endpoint  # vLLM adds its own spans to the replica's

@@ -23,6 +23,7 @@ from router.http.metrics.meters import Meters
 from router.http.models.model_flow import ModelFlow
 from router.outcome import Outcome
 from router.prefix_cache.exact import ResidencyDelta
+from router.replicas.adapter_report import AdapterReport
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 from router.replicas.model_card import ModelCard, agreed
@@ -48,6 +49,7 @@ class ServedModels:
         on_held: called when a request is held because no replica of its model takes requests.
         engines: the engines that replicas of any model run on.
         unheard: names of servers whose models nobody knows yet, so a model that is not known may still come.
+        adapters: each adapter's base model, by the adapter's name.
     """
 
     def __init__(self, spec: GatewaySpec, meters: Meters, rng: Random, now_s: Callable[[], float]) -> None:
@@ -56,6 +58,8 @@ class ServedModels:
         self.on_held: Callable[[], None] = _nothing
         self.unheard: tuple[str, ...] = ()
         self.engines = Engines()
+        self.adapters: dict[str, str] = {}
+        self._sources: dict[str, str] = {}
         self._meters = meters
         self._rng = rng
         self._now_s = now_s
@@ -73,14 +77,34 @@ class ServedModels:
         """Return the replicas of all models."""
         return [replica for flow in self.flows.values() for replica in flow.dispatcher.fleet.replicas.values()]
 
+    def names(self) -> list[str]:
+        """Return the names that apps may ask for, of models and of adapters, sorted."""
+        return sorted([*self.flows, *self.adapters])
+
+    def named(self, name: str) -> ModelFlow | None:
+        """Return the flow of the model, or of the base model of the adapter, with a name; None: there is none."""
+        return self.flows.get(name) or self.flows.get(self.adapters.get(name, ""))
+
     def card(self, name: str) -> ModelCard:
-        """Return what the replicas of a model that is served say of it.
+        """Return what the replicas of a model that is served say of it; of an adapter, what the spec says.
 
         Raises:
             KeyError: there is no such model.
         """
+        base = self.adapters.get(name)
+        if base is not None:
+            return replace(self.card(base), root=self._sources[name], parent=base)
         replicas = self.flows[name].dispatcher.fleet.replicas
         return agreed(replica.endpoint.card for _, replica in sorted(replicas.items()))
+
+    def lack_of(self, adapter: str) -> str:
+        """Return why no replica can serve an adapter now; "": one can, or there is none that could say."""
+        fleet = self.flows[self.adapters[adapter]].dispatcher.fleet
+        staying = [replica.adapters for replica in fleet.staying()]
+        if not staying or any(each.may_serve(adapter) for each in staying):
+            return ""
+        told = (each.report.problems.get(adapter) for each in staying if each.report is not None)
+        return next(filter(None, told), "its replicas have not taken it over yet")
 
     def set_models(self, models: Sequence[ModelSpec]) -> list[Endpoint]:
         """Serve exactly these models from now on; running requests go on.
@@ -115,6 +139,10 @@ class ServedModels:
                 known.dispatcher.set_limits(limits)
                 known.dispatcher.set_policy(model.policy, now_s)
                 known.room_opened()
+        self.adapters = {adapter.name: model.name for model in models for adapter in model.adapters}
+        self._sources = {adapter.name: adapter.source for model in models for adapter in model.adapters}
+        for model in models:
+            self.flows[model.name].dispatcher.estimator.adapters.keep_only({each.name for each in model.adapters})
         for endpoint in gone:
             self._model_of.pop(endpoint.replica_id, None)
         return gone
@@ -176,6 +204,13 @@ class ServedModels:
         flow = self._flow_of(replica_id)
         if flow is not None:
             flow.report(replica_id, report)
+
+    def report_adapters(self, replica_id: str, report: AdapterReport) -> None:
+        """Take a replica's report of its adapters."""
+        flow = self._flow_of(replica_id)
+        replica = flow.dispatcher.fleet.replicas.get(replica_id) if flow is not None else None
+        if replica is not None:
+            replica.adapters.reported(report)
 
     def requests_at(self, replica_id: str) -> tuple[int, int]:
         """Return how many requests of this gateway run on a server, and how many were ever sent there, of all models.

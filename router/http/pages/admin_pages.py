@@ -16,6 +16,7 @@ from router.http.api.errors import error_body
 from router.http.connection.client import Client
 from router.http.data_plane.answers import Answers
 from router.http.data_plane.data_plane import DataPlane
+from router.http.metrics.adapter_metrics import AdapterMetrics
 from router.http.metrics.affinity_metrics import AffinityMetrics
 from router.http.metrics.engine_metrics import EngineMetrics
 from router.http.metrics.flow_metrics import FlowMetrics
@@ -41,6 +42,7 @@ def collectors(plane: DataPlane) -> tuple[Collector, ...]:
         plane.meters,
         FlowMetrics(lambda: _queues(plane), plane.models.room, plane.meters),
         ReplicaMetrics(plane.models.replicas),
+        AdapterMetrics(plane.models.dispatchers),
         AffinityMetrics(lambda: _learning(plane)),
         EngineMetrics(plane.models.replicas),
         ScalingMetrics(plane.scaling_views),

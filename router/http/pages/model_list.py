@@ -27,7 +27,7 @@ class ModelList:
 
     def handle(self, client: Writable, incoming: IncomingRequest, tenant: Tenant) -> None:
         """Answer a GET or HEAD with the models that `tenant` may use, or with the one that the path names."""
-        names = sorted(name for name in self._plane.models.flows if tenant.may_use(name))
+        names = [name for name in self._plane.models.names() if tenant.may_use(name)]
         models = self._plane.models
         row = anthropic_row if b"anthropic-version" in incoming.headers else openai_row
         # SDKs send `org%2Fchat` for org/chat (RFC 3986, 2.1)

@@ -50,11 +50,16 @@ def answers_of(  # noqa: PLR0913 - what decides about an answer
             mean_words=0 if request.ignore_eos else mean_words,
         )
         for choice in range(request.choices):
-            salt = ((request.seed or 0) * 1_000_003 + choice) & 0xFFFFFFFF
+            salt = ((request.seed or 0) * 1_000_003 + choice + _difference(prompt.adapter)) & 0xFFFFFFFF
             script = _script(prompt, salt, form, calls)
             words: list[str] | None = None if request.alternatives is None else []
             answers.append(Answer(len(answers), prompt, rules, salt, script, words=words))
     return answers
+
+
+def _difference(adapter: str) -> int:
+    """Return a number that makes an adapter's answers other than its base model's; 0 for none."""
+    return xxh3_64_intdigest(adapter.encode()) if adapter else 0
 
 
 def _script(prompt: SimPrompt, salt: int, form: AnswerForm | None, calls: Sequence[Tool]) -> Script | None:

@@ -36,18 +36,22 @@ class ServedModel:
         """The simulation's spec."""
         return self.spec.sim
 
-    def check(self, asked: str | None) -> None:
+    def check(self, asked: str | None) -> str:
         """Refuse a request that names another model, or any while the engine is not running.
+
+        Returns:
+            The LoRA adapter that the request names; "": it means the model itself.
 
         Raises:
             RequestError: the model is another, or the engine is not running.
         """
-        if asked and asked != self.name:
+        if asked and asked != self.name and asked not in self.core.scheduler.adapters.known:
             raise RequestError(
                 404, "NotFoundError", f"The model `{asked}` does not exist. Valid aliases: {self.name}.", "model"
             )
         if not self.core.alive:
             raise RequestError(503, "Service Unavailable", "the engine is not running")
+        return asked if asked and asked != self.name else ""
 
     @contextmanager
     def freeing_if_refused(self, kv_transfer_params: Mapping[str, Any] | None) -> Iterator[None]:
@@ -59,8 +63,12 @@ class ServedModel:
                 self.core.handoff.refused(kv_transfer_params)
             raise
 
-    def card(self) -> dict[str, Any]:
-        """Return its entry in `/v1/models`, in vLLM's form."""
+    def cards(self) -> list[dict[str, Any]]:
+        """Return the entries of `/v1/models`, its own and its adapters', in vLLM's form."""
+        known = sorted(self.core.scheduler.adapters.known)
+        return [self._card(self.name), *(self._card(name, parent=self.name) for name in known)]
+
+    def _card(self, name: str, parent: str | None = None) -> dict[str, Any]:
         permission = {
             "id": f"modelperm-{self.created:x}",
             "object": "model_permission",
@@ -76,12 +84,12 @@ class ServedModel:
             "is_blocking": False,
         }
         return {
-            "id": self.name,
+            "id": name,
             "object": "model",
             "created": self.created,
             "owned_by": "vllm",
-            "root": self.spec.source or self.name,
-            "parent": None,
-            "max_model_len": self.core.max_model_len,
+            "root": name if parent else self.spec.source or name,
+            "parent": parent,
+            "max_model_len": None if parent else self.core.max_model_len,
             "permission": [permission],
         }

@@ -19,21 +19,21 @@ async def complete_chat(exchange: SimExchange, served: ServedModel) -> None:
     """
     request = decode(await exchange.json_body(), ChatRequest)
     with served.freeing_if_refused(request.kv_transfer_params):
-        served.check(request.model)
+        adapter = served.check(request.model)
         request.check()
         check_limit(request.max_tokens, served.core.max_model_len)
         tools = request.tool_use()
-        answer_format = ChatFormat(request, tools, exchange.header(b"x-request-id"), served.name)
-        generation = begin_chat(request, tools, served, answer_format.response_id)
+        answer_format = ChatFormat(request, tools, exchange.header(b"x-request-id"), adapter or served.name)
+        generation = begin_chat(request, tools, served, answer_format.response_id, adapter)
     await serve(exchange, served.core, generation, answer_format, stream=bool(request.stream))
 
 
-def begin_chat(request: ChatRequest, tools: ToolUse, served: ServedModel, response_id: str) -> Generation:
+def begin_chat(request: ChatRequest, tools: ToolUse, served: ServedModel, response_id: str, adapter: str) -> Generation:
     """Begin to generate the answers to a checked chat request.
 
     Raises:
         RequestError: the prompt or the answer exceeds the context, or nothing fits the form or the tools.
     """
-    prompt = request.prompt(served.name, served.sim)
+    prompt = request.prompt(served.name, served.sim).by(adapter)
     answers = request.answers(prompt, tools, served.name, served.sim)
     return served.core.submit(response_id, [prompt], answers, request.kv_transfer_params)

@@ -17,11 +17,11 @@ async def complete(exchange: SimExchange, served: ServedModel) -> None:
     """
     request = decode(await exchange.json_body(), CompletionRequest)
     with served.freeing_if_refused(request.kv_transfer_params):
-        served.check(request.model)
+        adapter = served.check(request.model)
         request.check()
         check_limit(request.max_tokens, served.core.max_model_len)
-        prompts = request.prompts(served.sim)
+        prompts = [prompt.by(adapter) for prompt in request.prompts(served.sim)]
         answers = request.answers(prompts, served.sim)
-    answer_format = CompletionFormat(request, exchange.header(b"x-request-id"), served.name)
+    answer_format = CompletionFormat(request, exchange.header(b"x-request-id"), adapter or served.name)
     generation = served.core.submit(answer_format.response_id, prompts, answers, request.kv_transfer_params)
     await serve(exchange, served.core, generation, answer_format, stream=bool(request.stream))

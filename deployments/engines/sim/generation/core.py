@@ -94,12 +94,12 @@ class SimCore:
         handoff: passes prompts from and to other engines; None: nothing does.
     """
 
-    def __init__(self, spec: SimSpec, events: KvEventHub) -> None:
+    def __init__(self, spec: SimSpec, events: KvEventHub, adapter_slots: int = 0) -> None:
         self.spec = spec
         self.events = events
         self.vocabulary = SimVocabulary()
         events.token_texts = self.vocabulary
-        self.scheduler = SimScheduler(spec, events)
+        self.scheduler = SimScheduler(spec, events, adapter_slots)
         self.totals = SimTotals()
         self.handoff: PromptHandoff | None = None
         self._working: dict[Sequence, tuple[Generation, Answer]] = {}
@@ -164,7 +164,7 @@ class SimCore:
                 units = prompt.units[: boundary(prompt.whole_tokens, prompt.units_per_token)]
                 ids = token_ids(units, 0, prompt)
                 self.vocabulary.learn(ids, units, 0, prompt)
-                self.events.emit(PromptSeen(request_id, ids, cache_salt=prompt.salt))
+                self.events.emit(PromptSeen(request_id, ids, adapter=prompt.adapter, cache_salt=prompt.salt))
         sequences = [Sequence(answer.prompt, self.spec.block_tokens) for answer in answers]
         generation = Generation(request_id, answers, sequences)
         for sequence, answer in zip(sequences, answers, strict=True):

@@ -6,7 +6,7 @@ an earlier prompt and its answer finds both in the cache.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
@@ -30,6 +30,7 @@ class SimPrompt:
         from_ids: the request gave token ids.
         answer_from: where in `units` the answer begins: at the end, or earlier if a begun answer is to be continued.
         salt: separates the prompt's blocks from those of other prompts with the same text: the request's `cache_salt`.
+        adapter: the LoRA adapter that computes it, which makes blocks of its own; "": none.
     """
 
     units: str
@@ -37,6 +38,7 @@ class SimPrompt:
     from_ids: bool
     answer_from: int
     salt: str = ""
+    adapter: str = ""
 
     @property
     def tokens(self) -> int:
@@ -49,9 +51,14 @@ class SimPrompt:
         tokens = int(len(self.units) / self.units_per_token)
         return tokens if boundary(tokens, self.units_per_token) <= len(self.units) else tokens - 1
 
+    def by(self, adapter: str) -> "SimPrompt":
+        """Return the same prompt for a LoRA adapter; "": for none."""
+        return replace(self, adapter=adapter) if adapter else self
+
     def root_hash(self) -> int:
         """Return the parent of the first block's hash."""
-        return xxh3_64_intdigest(self.salt.encode()) if self.salt else 0
+        root = xxh3_64_intdigest(self.salt.encode()) if self.salt else 0
+        return xxh3_64_intdigest(self.adapter.encode(), seed=root) if self.adapter else root
 
 
 def units_of_ids(ids: Sequence[int]) -> str:

@@ -9,6 +9,9 @@ where the last two terms count only if a sequence is decoded. Sequences wait, fi
 `max_num_seqs` places and for KV blocks. If a running sequence needs a block and there is none, the one that was
 admitted last gives up its blocks and computes them again later, as in vLLM.
 
+Of LoRA adapters only so many may be in the batch as there are slots: a sequence with another one waits, and those
+behind it may go before. A step in which an adapter is loaded lasts that much longer.
+
 A prompt may come from another engine, or be kept for one. A sequence that fetches takes its blocks when its turn comes,
 and a place once they have come; then its last token alone is computed. One that is kept has ended, and holds its blocks
 until `finish`.
@@ -18,9 +21,10 @@ from collections import deque
 
 from cluster.spec.parts.sim_spec import SimSpec
 from deployments.engines.events import KvEventHub
-from deployments.engines.extra_keys import extra_of
+from deployments.engines.extra_keys import prompt_extras
 from deployments.engines.interface import BlockRemoved, BlockStored
 from deployments.engines.rates import BusyRate
+from deployments.engines.sim.generation.adapters import SimAdapters
 from deployments.engines.sim.generation.cache import KvCache
 from deployments.engines.sim.generation.prompt import boundary, token_ids
 from deployments.engines.sim.generation.sequence import Sequence, SequenceState
@@ -39,18 +43,22 @@ class SimScheduler:
     Args:
         spec: timing and memory.
         events: delivers the cache's KV events.
+        adapter_slots: LoRA adapters that may be loaded at once.
 
     Attributes:
         cache: the KV cache.
+        adapters: the LoRA adapters.
         prefill_rate: prompt tokens per busy second.
         decode_rate: generated tokens per busy second.
         preemptions: number of preemptions so far.
     """
 
-    def __init__(self, spec: SimSpec, events: KvEventHub) -> None:
+    def __init__(self, spec: SimSpec, events: KvEventHub, adapter_slots: int = 0) -> None:
         self._spec = spec
         self._events = events
         self.cache = KvCache(spec.kv_blocks, lambda hashes: events.emit(BlockRemoved(hashes)))
+        self.adapters = SimAdapters(adapter_slots, spec.adapter_load_s)
+        self._load_s = 0.0
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
         self._fetching: dict[Sequence, None] = {}
@@ -108,7 +116,7 @@ class SimScheduler:
             case SequenceState.FETCHED:
                 self._fetched.remove(sequence)
             case SequenceState.RUNNING:
-                self._running.remove(sequence)
+                self._leave_batch(sequence)
             case SequenceState.KEPT:
                 del self._kept[sequence]
         if sequence.state not in {SequenceState.WAITING, SequenceState.GONE}:
@@ -119,7 +127,7 @@ class SimScheduler:
         """End a running sequence and keep its blocks; return False, with no change, if it has just lost them."""
         if sequence.state is not SequenceState.RUNNING:
             return False
-        self._running.remove(sequence)
+        self._leave_batch(sequence)
         self._kept[sequence] = None
         sequence.state = SequenceState.KEPT
         return True
@@ -152,7 +160,7 @@ class SimScheduler:
     def begin_step(self) -> float | None:
         """Plan the next step and return its length in seconds; None: there is nothing to do."""
         budget = MAX_BATCHED_TOKENS
-        self._prefilling, self._decoding = [], []
+        self._prefilling, self._decoding, self._load_s = [], [], 0.0
         for sequence in self._running:
             if not sequence.uncomputed_tokens:
                 self._decoding.append(sequence)
@@ -168,7 +176,7 @@ class SimScheduler:
             self.decode_rate.observe(decoded, step_s)
         if prefilled:
             self.prefill_rate.observe(prefilled, step_s)
-        return step_s
+        return step_s + self._load_s
 
     def end_step(self) -> list[Sequence]:
         """End the current step; return the sequences that sampled a token: decoded ones, then those just prefilled."""
@@ -211,12 +219,13 @@ class SimScheduler:
 
     def _admit(self, budget: int) -> int:
         """Let waiting sequences begin while there is room; return the prompt tokens left for this step."""
-        while budget and self._fetched and len(self._running) < self._spec.max_num_seqs:
-            budget -= self._run(self._fetched.popleft(), budget)
-        while budget and self._waiting and len(self._running) < self._spec.max_num_seqs:
-            if not self._take_blocks(self._waiting[0]):
+        while budget and len(self._running) < self._spec.max_num_seqs and (sequence := self._next_of(self._fetched)):
+            self._fetched.remove(sequence)
+            budget -= self._run(sequence, budget)
+        while budget and len(self._running) < self._spec.max_num_seqs and (sequence := self._next_of(self._waiting)):
+            if not self._take_blocks(sequence):
                 break
-            sequence = self._waiting.popleft()
+            self._waiting.remove(sequence)
             if sequence.is_fetch:
                 self._fetching[sequence] = None
                 self._to_fetch.append(sequence)
@@ -227,11 +236,20 @@ class SimScheduler:
             budget -= self._run(sequence, budget)
         return budget
 
+    def _next_of(self, queue: deque[Sequence]) -> Sequence | None:
+        """Return the first of a queue whose adapter may be in the batch now."""
+        return next((sequence for sequence in queue if self.adapters.fits(sequence.prompt.adapter)), None)
+
+    def _leave_batch(self, sequence: Sequence) -> None:
+        self._running.remove(sequence)
+        self.adapters.end(sequence.prompt.adapter)
+
     def _others_hold_blocks(self) -> bool:
         return len(self._running) > 1 or bool(self._fetching or self._fetched or self._kept)
 
     def _run(self, sequence: Sequence, budget: int) -> int:
         self._running.append(sequence)
+        self._load_s += self.adapters.begin(sequence.prompt.adapter)
         sequence.state = SequenceState.RUNNING
         return self._plan_prefill(sequence, budget)
 
@@ -270,18 +288,19 @@ class SimScheduler:
             return
         block_tokens, per_token = self._spec.block_tokens, sequence.prompt.units_per_token
         units = sequence.between(boundary(start * block_tokens, per_token), boundary(end * block_tokens, per_token))
+        salt = "" if start else sequence.prompt.salt
         self._events.emit(
             BlockStored(
                 block_hashes=tuple(sequence.hashes[start:end]),
                 parent_block_hash=sequence.hashes[start - 1] if start else None,
                 token_ids=token_ids(units, start * block_tokens, sequence.prompt),
                 block_size=block_tokens,
-                extra_keys=(extra_of([sequence.prompt.salt]),) if sequence.prompt.salt and not start else (),
+                extra_keys=tuple(prompt_extras(end - start, block_tokens, sequence.prompt.adapter, salt, ())),
             )
         )
 
     def _preempt(self, sequence: Sequence) -> None:
-        self._running.remove(sequence)
+        self._leave_batch(sequence)
         self._release(sequence)
         sequence.state = SequenceState.WAITING
         sequence.restart()
@@ -300,5 +319,6 @@ class SimScheduler:
         self.cache.check_integrity()
         if any(sequence.blocks or sequence.held for sequence in self._waiting):
             raise AssertionError("a waiting sequence has blocks")
+        self.adapters.check_integrity(sequence.prompt.adapter for sequence in self._running)
         holders = [*self._running, *self._fetching, *self._fetched, *self._kept]
         self.cache.check_held([(s.hashes[: s.held], s.blocks - s.held) for s in holders])

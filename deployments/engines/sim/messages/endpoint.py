@@ -23,14 +23,14 @@ async def create_message(exchange: SimExchange, served: ServedModel) -> None:
         RequestError: the body has a wrong form.
     """
     request = decode(await exchange.json_body(), MessagesRequest)
-    answer_format = MessagesFormat(exchange.header(b"x-request-id"), served.name)
+    answer_format = MessagesFormat(exchange.header(b"x-request-id"), request.model or served.name)
     try:
         with served.freeing_if_refused(request.kv_transfer_params):
-            served.check(request.model)
+            adapter = served.check(request.model)
             check_limit(request.max_tokens, served.core.max_model_len, "max_completion_tokens")
             chat = request.chat()
             chat.check()
-            generation = begin_chat(chat, chat.tool_use(), served, answer_format.response_id)
+            generation = begin_chat(chat, chat.tool_use(), served, answer_format.response_id, adapter)
         await serve(exchange, served.core, generation, answer_format, stream=bool(request.stream))
     except RequestError as exc:
         await exchange.respond(error_body(exc), exc.status)

@@ -34,14 +34,14 @@ class ResponsesEndpoints:
         """
         request = decode(await exchange.json_body(), ResponsesRequest)
         with served.freeing_if_refused(request.kv_transfer_params):
-            served.check(request.model)
+            adapter = served.check(request.model)
             request.check()
             check_limit(request.max_output_tokens, served.core.max_model_len, "max_output_tokens")
             messages = [*self._before(request.previous_response_id), *request.messages()]
             chat = request.chat(messages)
             chat.check()
-            answer_format = ResponsesFormat(request, served.name)
-            generation = begin_chat(chat, chat.tool_use(), served, answer_format.response_id)
+            answer_format = ResponsesFormat(request, adapter or served.name)
+            generation = begin_chat(chat, chat.tool_use(), served, answer_format.response_id, adapter)
         if request.background:
             await self._create_in_background(exchange, served, request, answer_format, generation, messages)
             return
