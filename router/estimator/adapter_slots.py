@@ -26,13 +26,15 @@ class AdapterUse:
         holders: number of replicas that have each adapter loaded; none: 0.
         load_s: seconds of a load, as a replica told last; 0: none has.
         requests: number of requests so far for each adapter that is served.
+        replicas: number of replicas.
     """
 
-    __slots__ = ("_asked", "_loads", "holders", "load_s", "requests")
+    __slots__ = ("_asked", "_loads", "holders", "load_s", "replicas", "requests")
 
     def __init__(self) -> None:
         self.holders: dict[str, int] = {}
         self.load_s = 0.0
+        self.replicas = 0
         self.requests: dict[str, int] = {}
         self._asked: dict[str, FadingRates] = {}
         self._loads = FadingRates(USE_MEMORY_S)
@@ -62,7 +64,7 @@ class AdapterUse:
             del self._asked[name], self.requests[name]
 
     def comes_back(self, name: str, now_s: float) -> float:
-        """Return the chance that an adapter is asked for before the next load, which may push it out anyway, 0 to 1.
+        """Return the chance that an adapter is asked for before its replica's next load, which may push it out, 0 to 1.
 
         Requests for it and loads come at random: of two such streams with the rates a and b, the next event is of the
         first with the chance a / (a + b).
@@ -71,7 +73,7 @@ class AdapterUse:
         if rates is None:
             return 0.0
         asked = rates.per_s(now_s, AT_LEAST_S)
-        loads = self._loads.per_s(now_s, AT_LEAST_S)
+        loads = self._loads.per_s(now_s, AT_LEAST_S) / max(1, self.replicas)
         return asked / (asked + loads) if asked > 0.0 else 0.0
 
 
@@ -95,6 +97,7 @@ class AdapterSlots:
     def __init__(self, use: AdapterUse) -> None:
         self.report: AdapterReport | None = None
         self._use = use
+        use.replicas += 1
         self._held: dict[str, None] = {}
         self._in_use: dict[str, tuple[int, float]] = {}
         self._lasts = FadingMean()
@@ -175,6 +178,7 @@ class AdapterSlots:
 
     def left(self) -> None:
         """Note that the replica is gone."""
+        self._use.replicas -= 1
         for name in list(self._held):
             self._drop(name)
 
