@@ -334,6 +334,24 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
                 [(f"max by (model, replica) (rackserve_replica_accepting{{{OURS}}})", "{{replica}}")],
                 "0: it failed lately and is left out.",
             ),
+            Panel(
+                "Requests a second by adapter",
+                "reqps",
+                [(f"sum by (model, adapter) (rate(rackserve_adapter_requests_total{{{OURS}}}{RATE}))", "{{adapter}}")],
+            ),
+            Panel(
+                "Adapters loaded, and slots",
+                "short",
+                [each_replica("rackserve_adapters_loaded"), (of_replicas("rackserve_adapter_slots")[0], "{{model}}: slots")],
+            ),
+            Panel(
+                "Loads of adapters a second",
+                "ops",
+                [(f"max by (model, replica) (rate(rackserve_adapter_loads_total{{{OURS}}}{RATE}))", "{{replica}}")],
+                "Each stops its engine for the seconds of a load.",
+            ),
+            Panel("Seconds of a load", "s", [each_replica("rackserve_adapter_load_seconds")]),
+            Panel("Adapters that cannot be served", "short", [each_replica("rackserve_adapters_failed")]),
         ],
     ),
 }  # fmt: skip

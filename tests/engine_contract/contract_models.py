@@ -14,6 +14,7 @@ SIM = ModelSpec.model_validate(
         "name": "contract-model",
         "engine": "sim",
         "engine_args": {"runner": "generate"},  # as the real one, it has no embeddings
+        "adapter_slots": 2,
         "sim": {"kv_blocks": KV_BLOCKS, "block_tokens": 32, "prefill_tokens_per_s": 4000, "inter_token_s": 0.01},
     }
 )
@@ -22,6 +23,8 @@ VLLM = ModelSpec.model_validate(
         "name": "contract-model",
         "engine": "vllm",
         "source": "smollm2-135m-instruct",
+        "adapter_slots": 2,
+        "adapter_rank": 8,
         "engine_args": {
             "dtype": "float32",  # a CPU without instructions for bfloat16 takes several times as long over it
             "max_model_len": MAX_TOKENS,

@@ -18,6 +18,7 @@ import uvicorn
 from cluster.errors import EngineDeadError
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
 from cluster.spec.model_spec import ModelSpec
+from cluster.spec.parts.adapter_spec import AdapterSpec
 from cluster.spec.role import Role
 from deployments.engines.interface import Engine, KvEvent, Receive, Scope, Send
 from deployments.replica.engine_registry import engine_for
@@ -54,6 +55,7 @@ class Watched:
             "/contract/stop": self._stop,
             "/contract/self-test": self._self_test,
             "/contract/transfer": self._transfer,
+            "/contract/adapters": self._adapters,
         }
 
     def follow_residency(self, model: str) -> None:
@@ -69,6 +71,8 @@ class Watched:
         view = self._views.get(path)
         if path == "/contract/claims":
             view = partial(self._claims, json.loads(await _body_of(receive)))
+        if path == "/contract/set-adapters":
+            view = partial(self._set_adapters, json.loads(await _body_of(receive)))
         if view is None:
             await (self.residency or self.engine).app(scope, receive, send)
             return
@@ -102,6 +106,14 @@ class Watched:
     async def _transfer(self) -> object:
         found = self.engine.transfer
         return asdict(found) if found is not None else None
+
+    async def _adapters(self) -> object:
+        found = self.engine.adapters
+        return {**asdict(found), "known": sorted(found.known)} if found is not None else None
+
+    async def _set_adapters(self, adapters: dict[str, str]) -> object:
+        await self.engine.set_adapters([AdapterSpec(name=name, source=source) for name, source in adapters.items()])
+        return await self._adapters()
 
     async def _stop(self) -> object:
         await self.engine.stop()

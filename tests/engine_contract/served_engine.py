@@ -125,6 +125,11 @@ class ServedEngine:
         found: dict[str, int] = self.post("/contract/claims", asked).json()
         return found
 
+    def set_adapters(self, **sources: str) -> dict[str, Any]:
+        """Have it serve exactly these adapters, by name; return what it says of them."""
+        found: dict[str, Any] = self.post("/contract/set-adapters", sources).json()
+        return found
+
     def wait_stats(self, reached: Callable[[dict[str, Any]], bool], within_s: float) -> dict[str, Any]:
         """Return the first stats for which `reached`; fail if that takes longer than `within_s` of a usual machine."""
         give_up = time.monotonic() + within_s * slowness()

@@ -27,6 +27,11 @@ class LogicalGpuPlatform(CpuPlatform):
         return "deployments.engines.vllm.cpu_worker.GlooCommunicator"
 
     @classmethod
+    def get_punica_wrapper(cls) -> str:
+        """Return the name of the class that applies LoRA adapters."""
+        return "deployments.engines.vllm.cpu_lora.WholePromptPunica"
+
+    @classmethod
     def discover_numa_topology(cls) -> list[list[int]]:
         """Return no cores, so that the NIXL connector leaves the engine's threads where they are.
 

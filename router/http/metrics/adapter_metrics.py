@@ -27,12 +27,22 @@ class AdapterMetrics(Collector):
         requests = CounterMetricFamily(
             "rackserve_adapter_requests", "Requests for a LoRA adapter.", labels=["model", "adapter"]
         )
-        loaded = GaugeMetricFamily("rackserve_adapters_loaded", "LoRA adapters that the replica has.", labels=LABELS)
-        slots = GaugeMetricFamily("rackserve_adapter_slots", "LoRA adapters that it can have at once.", labels=LABELS)
-        loads = CounterMetricFamily("rackserve_adapter_loads", "Loads of LoRA adapters, all told.", labels=LABELS)
-        seconds = GaugeMetricFamily("rackserve_adapter_load_seconds", "Mean of the last loads.", labels=LABELS)
+        loaded = GaugeMetricFamily(
+            "rackserve_adapters_loaded", "LoRA adapters that the replica has loaded.", labels=LABELS
+        )
+        slots = GaugeMetricFamily(
+            "rackserve_adapter_slots", "LoRA adapters that the replica can have loaded at once.", labels=LABELS
+        )
+        loads = CounterMetricFamily(
+            "rackserve_adapter_loads", "Loads of LoRA adapters since the replica started.", labels=LABELS
+        )
+        seconds = GaugeMetricFamily(
+            "rackserve_adapter_load_seconds",
+            "Mean seconds of the replica's last loads of LoRA adapters.",
+            labels=LABELS,
+        )
         failed = GaugeMetricFamily(
-            "rackserve_adapters_failed", "LoRA adapters that it was told to serve and cannot.", labels=LABELS
+            "rackserve_adapters_failed", "LoRA adapters that the replica was told to serve and cannot.", labels=LABELS
         )
         for model, dispatcher in self._dispatchers().items():
             for adapter, count in sorted(dispatcher.estimator.adapters.requests.items()):

@@ -48,6 +48,18 @@ def _engine(name: str) -> str:
     return f'rackserve_engine_{name}{{model="m",replica="m-1",domain="rack-0"}}'
 
 
+def _adapter_loads(first: str) -> dict[str, str]:
+    """Return the series of two replicas whose loads take 0.3 s, the second with 45 a minute."""
+    return {
+        'rackserve_adapter_loads_total{model="m",replica="m-1"}': first,
+        'rackserve_adapter_loads_total{model="m",replica="m-2"}': "0+45x40",
+        'rackserve_adapter_load_seconds{model="m",replica="m-1"}': "0.3x40",
+        'rackserve_adapter_load_seconds{model="m",replica="m-2"}': "0.3x40",
+        'rackserve_adapter_slots{model="m",replica="m-1"}': "4x40",
+        'rackserve_adapter_slots{model="m",replica="m-2"}': "4x40",
+    }
+
+
 CASES = (
     AlertCase("RackServeNoGateway", {}, {"rackserve_client_connections": "0x40"}),
     AlertCase(
@@ -162,5 +174,18 @@ CASES = (
         quiet={'rackserve_prefill_imbalance{model="m"}': "1.8x60"},
         labels=MODEL,
         at="50m",
+    ),
+    AlertCase(
+        "RackServeAdapterFailed",
+        fires={'rackserve_adapters_failed{model="m",replica="m-1"}': "1x40"},
+        quiet={'rackserve_adapters_failed{model="m",replica="m-1"}': "0x40"},
+        labels=REPLICA,
+    ),
+    AlertCase(
+        "RackServeAdaptersThrash",
+        fires=_adapter_loads("0+60x40"),
+        quiet=_adapter_loads("0+15x40"),
+        labels=MODEL,
+        at="30m",
     ),
 )
