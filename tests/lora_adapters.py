@@ -48,14 +48,14 @@ def write_adapter(folder: Path, weights: Weights, rank: int = RANK) -> Path:
     return folder
 
 
-def merged_answer(model_folder: Path, weights: Weights | None, question: str, tokens: int) -> str:
+def merged_answer(model_folder: Path, weights: Weights, question: str, tokens: int) -> str:
     """Return what Hugging Face's own model answers, greedily in float32, with an adapter merged into its weights."""
     import torch  # noqa: PLC0415 - seconds
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 - seconds
 
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
-    for layer, block in enumerate(model.model.layers if weights is not None else ()):
+    for layer, block in enumerate(model.model.layers):
         for projection in OUTPUTS:
             name = f"base_model.model.model.layers.{layer}.self_attn.{projection}"
             added = weights[f"{name}.lora_B.weight"] @ weights[f"{name}.lora_A.weight"] * (ALPHA / RANK)

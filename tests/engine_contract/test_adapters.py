@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from deployments.models.source import model_folder
@@ -142,8 +143,8 @@ def test_what_cannot_be_loaded_is_told(
     vllm_engine: ServedEngine, folders: Mapping[str, str], weights: Mapping[str, Weights], tmp_path: Path
 ) -> None:
     """Wrong weights, too high a rank, no adapter: each has its reason, the others serve, and the engine lives."""
-    cut = {name: each[:, :100] if "lora_A" in name else each for name, each in weights["sql"].items()}
-    wrong = write_adapter(tmp_path / "wrong", cut)
+    wide = {name: np.tile(each, 2) if "lora_A" in name else each for name, each in weights["sql"].items()}
+    wrong = write_adapter(tmp_path / "wrong", wide)  # of a model with twice the width
     high = write_adapter(tmp_path / "high", weights["sql"], rank=64)
     try:
         told = vllm_engine.set_adapters(

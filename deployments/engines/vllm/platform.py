@@ -9,4 +9,4 @@ from deployments.engines.vllm.env import is_cpu_build
 
 def cpu_platform() -> str | None:
     """Return the name of the platform's class; None: this vLLM is built for GPUs and detects its platform itself."""
-    return "deployments.engines.vllm.cpu_platform.LogicalGpuPlatform" if is_cpu_build() else None
+    return "deployments.engines.vllm.cpu.platform.LogicalGpuPlatform" if is_cpu_build() else None

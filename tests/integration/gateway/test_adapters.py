@@ -63,10 +63,10 @@ class Cluster:
 
 
 @asynccontextmanager
-async def _cluster(model: ModelSpec, replicas: int = 2, **limits: object) -> AsyncIterator[Cluster]:
+async def _cluster(model: ModelSpec, replicas: int = 2, tenants: Sequence[object] = ()) -> AsyncIterator[Cluster]:
     servers: list[ReplicaServer] = []
     telemetry: TelemetryClient | None = None
-    async with running_gateway([], models=[model], credential="c", **limits) as gateway:
+    async with running_gateway([], models=[model], credential="c", tenants=tenants) as gateway:
         try:
             rows = []
             for number in range(replicas):

@@ -70,9 +70,9 @@ def test_a_slot_is_waited_for_while_all_are_in_use() -> None:
     slots.ended("d", 0.0, 4.0)  # requests last four seconds
     slots.sent("a", 10.0)
     slots.sent("b", 11.0)
-    assert slots.weigh("c", 12.0) == (0.2, pytest.approx(2.0)), "`a` ends at 14"
+    assert slots.weigh("c", 12.0) == pytest.approx((0.2, 2.0)), "`a` ends at 14"
     slots.sent("c", 12.0)
-    assert slots.weigh("d", 12.0) == (0.2, pytest.approx(3.0)), "`c` takes the place of `a`; `b` ends at 15"
+    assert slots.weigh("d", 12.0) == pytest.approx((0.2, 3.0)), "`c` takes the place of `a`; `b` ends at 15"
     slots.check_integrity()
 
 

@@ -24,12 +24,12 @@ class LogicalGpuPlatform(CpuPlatform):
     @classmethod
     def get_device_communicator_cls(cls) -> str:
         """Return the name of the communicator's class."""
-        return "deployments.engines.vllm.cpu_worker.GlooCommunicator"
+        return "deployments.engines.vllm.cpu.rank.GlooCommunicator"
 
     @classmethod
     def get_punica_wrapper(cls) -> str:
         """Return the name of the class that applies LoRA adapters."""
-        return "deployments.engines.vllm.cpu_lora.WholePromptPunica"
+        return "deployments.engines.vllm.cpu.lora.WholePromptPunica"
 
     @classmethod
     def discover_numa_topology(cls) -> list[list[int]]:
@@ -45,5 +45,5 @@ class LogicalGpuPlatform(CpuPlatform):
         """Choose the worker class, then check the config as the CPU platform does."""
         parallel = vllm_config.parallel_config
         if parallel.worker_cls == "auto" and parallel.pipeline_parallel_size > 1:
-            parallel.worker_cls = "deployments.engines.vllm.cpu_worker.StageWorker"
+            parallel.worker_cls = "deployments.engines.vllm.cpu.rank.StageWorker"
         super().check_and_update_config(vllm_config)

@@ -1,0 +1,1 @@
+"""Parts of vLLM that its CPU build lacks or has wrong."""
