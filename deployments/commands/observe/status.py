@@ -9,6 +9,7 @@ from rich.text import Text
 
 from cluster.spec.model_spec import label_of
 from cluster.spec.role import Role
+from deployments.commands.observe.adapters import adapter_lines
 from deployments.commands.observe.fitted_table import print_rows
 from deployments.commands.observe.gateway_report import report_of_gateways
 from deployments.commands.observe.scaling_table import print_scaling, starving_pools
@@ -77,5 +78,5 @@ def _print_application(application: Mapping[str, Any], console: Console) -> None
             rows.append(["none", name, model["policy"], "", "", "", ""])
     print_rows(console, ["replica", "model", "policy", "address", "running", "waiting", "KV in use"], rows)
     print_scaling(application["models"], console)
-    for line in starving_pools(application["models"]):
+    for line in (*starving_pools(application["models"]), *adapter_lines(application["models"])):
         _say(console, line)

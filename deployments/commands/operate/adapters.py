@@ -1,11 +1,9 @@
-"""`rackserve adapters`: adds LoRA adapters to a running model and removes them, without a restart, and lists them."""
+"""`rackserve adapters add` and `remove`: change the LoRA adapters of a running model, without a restart."""
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 
@@ -15,10 +13,9 @@ from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.model_spec import ModelSpec
 from cluster.spec.parts.adapter_spec import AdapterSpec
-from deployments.commands.observe.fitted_table import print_rows
+from deployments.commands.observe.adapters import adapters_of_replicas
 from deployments.commands.operate.serve import stop_signals
 from deployments.commands.target.applications import application_with
-from deployments.commands.target.gateway_pages import GatewayPages, admin_ports
 from deployments.commands.target.target import CommandTarget
 from deployments.launch.application import Launch
 from deployments.launch.running_spec import running_spec
@@ -85,22 +82,6 @@ def remove(name: str, model: str, address: str, *, application: str, console: Co
     console.print(f"{name}: removed from {model}", markup=False, highlight=False)
 
 
-def list_adapters(target: CommandTarget, *, as_json: bool, console: Console) -> None:
-    """Print the adapters of all models: which replicas have each loaded, and which cannot serve it.
-
-    Raises:
-        ClusterUnreachableError: there is no Ray cluster, no RackServe on it, or no gateway answers.
-    """
-    rows = [row for model, replicas in sorted(_replicas(target).items()) for row in _rows(model, replicas)]
-    if as_json:
-        print(json.dumps(rows, indent=2))  # noqa: T201 - for programs, on stdout
-        return
-    shown = [[row["adapter"], row["model"], ", ".join(row["loaded"]), "; ".join(row["problems"])] for row in rows]
-    print_rows(console, ["adapter", "model", "loaded on", "problems"], shown)
-    if not rows:
-        console.print("no model has adapters", markup=False)
-
-
 def _deploy(model: str, change: Change, address: str, application: str) -> None:
     """Deploy the application of a model again, in place, with other adapters of the model.
 
@@ -155,7 +136,7 @@ def _wait_until_served(name: str, model: str, address: str) -> None:
     """
     deadline_s = time.monotonic() + TAKEN_OVER_S
     while True:
-        replicas = _replicas(CommandTarget(address=address)).get(model, {})
+        replicas = adapters_of_replicas(CommandTarget(address=address)).get(model, {})
         problems = {row["problems"][name] for row in replicas.values() if name in row["problems"]}
         if problems:
             raise ClusterError(f"{name} cannot be served: {'; '.join(sorted(problems))}")
@@ -164,27 +145,3 @@ def _wait_until_served(name: str, model: str, address: str) -> None:
         if time.monotonic() > deadline_s:
             raise ClusterError(f"{name} is not served by all replicas of {model} after {TAKEN_OVER_S:g} s")
         time.sleep(LOOK_EVERY_S)
-
-
-def _replicas(target: CommandTarget) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return what the replicas of each model say of their adapters, by model and replica, as a gateway knows it."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    with closing(GatewayPages()) as pages:
-        for port in admin_ports(target, pages):
-            for model, view in (pages.state(port) or {"models": {}})["models"].items():
-                told = {row["replica_id"]: row["adapters"] for row in view["replicas"] if row.get("adapters")}
-                found.setdefault(model, {}).update(told)
-    return found
-
-
-def _rows(model: str, replicas: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    names = sorted({name for told in replicas.values() for name in (*told["known"], *told["problems"])})
-    return [
-        {
-            "adapter": name,
-            "model": model,
-            "loaded": sorted(replica for replica, told in replicas.items() if name in told["held"]),
-            "problems": sorted({told["problems"][name] for told in replicas.values() if name in told["problems"]}),
-        }
-        for name in names
-    ]

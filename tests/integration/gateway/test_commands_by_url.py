@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from cluster.errors import ClusterError, ClusterUnreachableError
 from deployments.cli import main as cli
+from router.replicas.adapter_report import AdapterReport
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 from tests.free_ports import free_port
@@ -62,6 +63,27 @@ async def test_a_decisions_terms_keep_their_headings() -> None:
     assert all(each in text for each in ids)
     for term in attempt["candidates"][0]["terms"]:
         assert re.search(rf"\b{term} \S", text), term
+
+
+async def test_status_and_the_list_tell_of_adapters() -> None:
+    """Which replica has which adapter loaded, how long loads take, and why one cannot be served."""
+    why = "source 'org/big' has rank 64, above the model's `adapter_rank` of 16: raise that"
+    report = AdapterReport(frozenset({"sql", "poet"}), ("sql",), 4, load_s=0.25, loads=3, problems={"big": why})
+    async with ScriptedReplica(_answer) as replica, running_gateway([], endpoints=[_endpoint(replica.port)]) as gateway:
+        gateway.apply_adapters(LONG_ID, report)
+        url = f"http://127.0.0.1:{gateway.admin_port}"
+        _, status = await asyncio.to_thread(_run, "status", "--url", url)
+        error, listed = await asyncio.to_thread(_run, "adapters", "list", "--url", url, "--json")
+        _, table = await asyncio.to_thread(_run, "adapters", "list", "--url", url)
+    assert error is None
+    assert f"adapters m on {LONG_ID}: sql loaded, of 2 in 4 slots; 3 loads of 0.25 s" in status
+    assert f"adapter big cannot be served on {LONG_ID}: {why}" in status
+    assert json.loads(listed) == [
+        {"adapter": "big", "model": "m", "loaded": [], "problems": [why]},
+        {"adapter": "poet", "model": "m", "loaded": [], "problems": []},
+        {"adapter": "sql", "model": "m", "loaded": [LONG_ID], "problems": []},
+    ]
+    assert all(name in table for name in ("sql", "poet", "big"))
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
