@@ -32,6 +32,8 @@ def plan_data(plan: Plan) -> dict[str, Any]:
             "active_parameters": plan.model.active_parameters,
             "weight_bytes": plan.model.weight_bytes,
             "precision": plan.model.weight_precision.name,
+            "bytes_by_format": dict(plan.model.formats),
+            "bytes_by_part": {part.value: size for part, size in plan.model.bytes_by_part.items() if size},
         },
         "best": chosen,
         "apart": _two_pools_data(plan.apart) if plan.apart else None,
@@ -53,14 +55,18 @@ def cautions(plan: Plan) -> list[str]:
     precision = plan.apart.decode.precision if plan.apart and plan.is_apart else plan.best and plan.best.precision
     if precision and precision != own and not _quantised_on_loading(plan, precision):
         notes.append(f"the checkpoint is {own}: the cluster file's source must name one in {precision}")
-    return notes
+    if plan.source.endswith(".json"):
+        notes.append(
+            f"{plan.source} is a config alone: the cluster file's source must name the checkpoint's id or folder"
+        )
+    return [*notes, *plan.model.cautions]
 
 
 def cluster_file_entry(plan: Plan) -> dict[str, Any] | None:
     """Return the entry under `models:` of a cluster file that carries the plan out; None if nothing serves the load."""
     entry: dict[str, Any] = {
         "name": plan.model.name,
-        "source": CHECKPOINTS.get(plan.question.model, plan.question.model),
+        "source": plan.source or CHECKPOINTS.get(plan.question.model, plan.question.model),
     }
     if plan.apart and plan.is_apart:
         return {**entry, "pools": [_pool(plan, pool) for pool in (plan.apart.prefill, plan.apart.decode)]}
@@ -102,7 +108,7 @@ def _engine_args(plan: Plan, precision: str, step_tokens: int) -> dict[str, Any]
     if question.kv_precision == "fp8":
         arguments["kv_cache_dtype"] = "fp8"
     if _quantised_on_loading(plan, precision):
-        arguments["quantization"] = "fp8"
+        arguments["quantization"] = "fp8_per_tensor"  # vLLM 0.32 warns of plain "fp8"
     return arguments
 
 

@@ -218,11 +218,15 @@ class ReplicaCost:
         most = prefill if most_prefill is None else most_prefill
         tokens, tensor, hidden = decode + most, layout.tensor, shape.hidden
         link = self.hardware.link_bytes_per_s
-        projections = shape.layers * self._matrices(WeightGroup.ATTENTION, attention.parameters / tensor, tokens)
+        projections = self._matrices(WeightGroup.ATTENTION, shape.attention_parameters / tensor, tokens)
         looked_at = decode * shape.attended(context)
         kv_bytes = looked_at * attention.kv_values_on_one_gpu(tensor) * self.kv_precision.bytes
-        core = self._roofline(looked_at * attention.decode_flops / tensor, kv_bytes, BF16)
-        core += self._roofline(most * shape.attended(prefill_context) * attention.prefill_flops / tensor, 0.0, BF16)
+        # States of linear attention are read and written; every GPU has all of an indexer.
+        kv_bytes += decode * (shape.index_bytes_per_token * context + 2 * shape.state_bytes / tensor)
+        decode_flops = looked_at * attention.decode_flops / tensor + decode * shape.index_flops(context)
+        prefill_flops = shape.attended(prefill_context) * attention.prefill_flops / tensor
+        core = self._roofline(decode_flops, kv_bytes, BF16)
+        core += self._roofline(most * (prefill_flops + shape.index_flops(prefill_context)), 0.0, BF16)
         mlp = shape.dense_layers * self._matrices(WeightGroup.MLP, shape.mlp_parameters / tensor, tokens)
         expert_s = exchange = 0.0
         if experts:

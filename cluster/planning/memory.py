@@ -70,16 +70,16 @@ def memory_use(
 def weights_on_one_gpu(shape: ModelShape, layout: Layout) -> float:
     """Return the bytes of weights on the fullest GPU: a stage with the most layers, and the larger of both tables.
 
-    The tables are the input embedding and the output head; a gang of one stage holds both.
+    The tables are the input embedding, with what looks at images beside it, and the output head; a gang of one stage
+    holds both.
     """
-    parts = shape.parameters_by_part
+    size = shape.bytes_by_part
     stage = shape.stage_layers(layout.pipeline) / shape.layers
-    size = {part: parts[part] * shape.precision(part).bytes for part in WeightGroup}
     cut = (
         stage * (size[WeightGroup.ATTENTION] + size[WeightGroup.MLP] + size[WeightGroup.SHARED_EXPERTS]) / layout.tensor
     )
     whole = stage * (size[WeightGroup.ROUTER] + size[WeightGroup.SMALL])
-    tables = (size[WeightGroup.EMBEDDING], size[WeightGroup.HEAD])
+    tables = (size[WeightGroup.EMBEDDING] + size[WeightGroup.VISION], size[WeightGroup.HEAD])
     table = (sum(tables) if layout.pipeline == 1 else max(tables)) / layout.tensor
     experts = 0.0
     if shape.experts:
@@ -100,4 +100,5 @@ def kv_bytes_on_one_gpu(shape: ModelShape, layout: Layout, context: float, preci
     """Return the bytes of KV cache of one sequence of `context` tokens on each GPU of its data-parallel rank."""
     values = shape.attention.kv_values_on_one_gpu(layout.tensor)
     stage = shape.stage_layers(layout.pipeline) / shape.layers
-    return stage * shape.attended(context) * values * precision.bytes
+    index = shape.index_bytes_per_token * context  # every GPU of a tensor group has all of an indexer's keys
+    return stage * (shape.kept(context) * values * precision.bytes + index + shape.state_bytes / layout.tensor)

@@ -3,14 +3,18 @@
 `cluster.planning.model_config` reads shapes from Hugging Face `config.json` files. Counts of parameters follow the
 published ones: multi-token-prediction layers (DeepSeek's MTP) are left out, and tied embeddings count once. *Active*
 parameters are those that a token is multiplied with. They include `active` of the routed experts but not the input
-embedding, which is only looked up; DeepSeek's and OpenAI's model cards count the same way, Qwen's adds the embedding.
+embedding, which is only looked up, nor what looks at images; DeepSeek's and OpenAI's model cards count the same way,
+Qwen's adds the embedding.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from cluster.checkpoint.attention import Attention, LinearAttention
+from cluster.checkpoint.experts import Experts
 from cluster.planning.precision import BF16, Precision
+from cluster.quantisation.tensor_cut import TensorCut
 
 
 class WeightGroup(StrEnum):
@@ -24,96 +28,11 @@ class WeightGroup(StrEnum):
     EXPERTS = "experts"
     ROUTER = "router"
     SMALL = "norms and biases"
+    VISION = "vision tower"
 
 
 QUANTISED_WITH_EXPERTS = frozenset({WeightGroup.MLP, WeightGroup.SHARED_EXPERTS, WeightGroup.EXPERTS})
 QUANTISED_LINEARS = QUANTISED_WITH_EXPERTS | {WeightGroup.ATTENTION}
-
-
-@dataclass(frozen=True, slots=True)
-class Latent:
-    """Multi-head latent attention: the cache keeps one compressed vector for keys and values of all heads.
-
-    Source: DeepSeek-V2 paper, section 2.1.
-
-    Attributes:
-        kv_rank: length of the compressed vector.
-        rope_dim: length of the position part kept beside it, which all heads share.
-    """
-
-    kv_rank: int
-    rope_dim: int
-
-
-@dataclass(frozen=True, slots=True)
-class Attention:
-    """One layer's attention.
-
-    Attributes:
-        heads: number of query heads.
-        kv_heads: number of key and value heads; equal to `heads` in multi-head attention.
-        key_dim: length of a head's queries and keys.
-        value_dim: length of a head's values.
-        parameters: parameters of its matrices, without biases and norms.
-        latent: sizes of multi-head latent attention; None for other kinds.
-    """
-
-    heads: int
-    kv_heads: int
-    key_dim: int
-    value_dim: int
-    parameters: int
-    latent: Latent | None = None
-
-    @property
-    def kv_values(self) -> int:
-        """Number of values that one token keeps in one layer's cache."""
-        if self.latent:
-            return self.latent.kv_rank + self.latent.rope_dim
-        return self.kv_heads * (self.key_dim + self.value_dim)
-
-    def kv_values_on_one_gpu(self, tensor: int) -> int:
-        """Return the values a token keeps in one layer's cache on each of `tensor` GPUs; no head or latent is split."""
-        if self.latent:
-            return self.kv_values
-        return -(-self.kv_heads // tensor) * (self.key_dim + self.value_dim)
-
-    @property
-    def prefill_flops(self) -> int:
-        """Operations of prefill for each pair of a new token and a token it attends to, keys and values unpacked."""
-        return 2 * self.heads * (self.key_dim + self.value_dim)
-
-    @property
-    def decode_flops(self) -> int:
-        """Operations of decode for each such pair; latent attention multiplies with the cached latents directly."""
-        if self.latent:
-            return 2 * self.heads * (2 * self.latent.kv_rank + self.latent.rope_dim)
-        return self.prefill_flops
-
-
-@dataclass(frozen=True, slots=True)
-class Experts:
-    """One mixture-of-experts layer.
-
-    Attributes:
-        routed: number of experts to choose from.
-        active: number of experts that each token goes to.
-        width: inner length of an expert.
-        parameters: parameters of one routed expert.
-        shared_parameters: parameters of the shared experts, which every token passes.
-        router_parameters: parameters of the router.
-    """
-
-    routed: int
-    active: int
-    width: int
-    parameters: int
-    shared_parameters: int
-    router_parameters: int
-
-    def touched(self, tokens: float) -> float:
-        """Return the mean number of experts that `tokens` tokens need together, if experts are chosen evenly."""
-        return float(self.routed * (1.0 - (1.0 - self.active / self.routed) ** tokens))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +47,20 @@ class ModelShape:
         mlp_width: inner length of a dense layer's MLP; 0 where all layers have experts.
         mlp_parameters: parameters of one dense layer's MLP.
         dense_layers: number of layers with a dense MLP; the others have experts.
-        attention: attention of every layer.
+        attention: attention of every layer that keeps a cache.
         windows: pairs of an attention window in tokens (None: no limit) and the number of layers that have it.
         experts: experts of each layer that has them; None: the model has none.
         tied: whether the output head is the input embedding.
         small_parameters: norms, biases and attention sinks of the whole model.
         max_context: longest context the model was made for, tokens.
-        precisions: number format of each part's weights; BF16 for parts not named.
-        scale_block: rows and columns that share a scale where weights are quantised in blocks, else 1; no GPU's share
-            of an MLP may split a block.
+        precisions: number format of each part's weights; BF16 for parts not named. Its bits are the mean over the
+            part, with scales, zero points and matrices that are left unquantised.
+        linear: layers with linear attention, which keep a state of fixed size in place of a cache; None: none do.
+        vision_parameters: parameters of what looks at images.
+        cuts: tensor-parallel sizes that the quantisation rules out.
+        formats: formats of the checkpoint's matrices with their grouping, and the bytes of each, the largest first;
+            empty where nothing is quantised.
+        cautions: what is to be known of the checkpoint before it is served.
     """
 
     name: str
@@ -153,7 +77,22 @@ class ModelShape:
     small_parameters: int
     max_context: int
     precisions: Mapping[WeightGroup, Precision]
-    scale_block: int = 1
+    linear: LinearAttention | None = None
+    vision_parameters: int = 0
+    cuts: tuple[TensorCut, ...] = ()
+    formats: tuple[tuple[str, float], ...] = ()
+    cautions: tuple[str, ...] = ()
+
+    @property
+    def cache_layers(self) -> int:
+        """Number of layers that keep a cache."""
+        return sum(count for _, count in self.windows)
+
+    @property
+    def attention_parameters(self) -> int:
+        """Parameters of attention in all layers."""
+        linear = self.linear.layers * self.linear.parameters if self.linear else 0
+        return self.cache_layers * self.attention.parameters + linear
 
     @property
     def expert_layers(self) -> int:
@@ -168,12 +107,13 @@ class ModelShape:
         return {
             WeightGroup.EMBEDDING: table,
             WeightGroup.HEAD: 0 if self.tied else table,
-            WeightGroup.ATTENTION: self.layers * self.attention.parameters,
+            WeightGroup.ATTENTION: self.attention_parameters,
             WeightGroup.MLP: self.dense_layers * self.mlp_parameters,
             WeightGroup.SHARED_EXPERTS: self.expert_layers * experts.shared_parameters if experts else 0,
             WeightGroup.EXPERTS: self.expert_layers * experts.routed * experts.parameters if experts else 0,
             WeightGroup.ROUTER: self.expert_layers * experts.router_parameters if experts else 0,
             WeightGroup.SMALL: self.small_parameters,
+            WeightGroup.VISION: self.vision_parameters,
         }
 
     @property
@@ -187,7 +127,7 @@ class ModelShape:
         parts = self.parameters_by_part
         idle = parts[WeightGroup.EXPERTS] * (1 - self.experts.active / self.experts.routed) if self.experts else 0
         lookup = 0 if self.tied else parts[WeightGroup.EMBEDDING]
-        return round(self.parameters - idle - lookup)
+        return round(self.parameters - idle - lookup - self.vision_parameters)
 
     def precision(self, part: WeightGroup) -> Precision:
         """Return the number format of a part's weights."""
@@ -197,15 +137,21 @@ class ModelShape:
     def weight_precision(self) -> Precision:
         """Number format of most of the weights, which names the model's precision."""
         parts = self.parameters_by_part
-        by_precision: dict[Precision, int] = {}
+        by_name: dict[str, int] = {}
         for part, count in parts.items():
-            by_precision[self.precision(part)] = by_precision.get(self.precision(part), 0) + count
-        return max(by_precision, key=lambda precision: by_precision[precision])
+            by_name[self.precision(part).name] = by_name.get(self.precision(part).name, 0) + count
+        most = max(by_name, key=lambda name: by_name[name])
+        return self.precision(max(parts, key=lambda part: parts[part] if self.precision(part).name == most else -1))
 
     @property
     def weight_bytes(self) -> float:
         """Bytes of all weights, scales included."""
-        return sum(count * self.precision(part).bytes for part, count in self.parameters_by_part.items())
+        return sum(self.bytes_by_part.values())
+
+    @property
+    def bytes_by_part(self) -> dict[WeightGroup, float]:
+        """Bytes of the weights, scales included, by part."""
+        return {part: count * self.precision(part).bytes for part, count in self.parameters_by_part.items()}
 
     def in_precision(self, precision: Precision) -> "ModelShape":
         """Return the model with its linear layers in `precision`.
@@ -214,30 +160,61 @@ class ModelShape:
         4-bit floats are used for MLPs and experts, with attention left in BF16 (as NVIDIA's DeepSeek-R1-FP4 and
         OpenAI's gpt-oss are).
         """
-        if precision == self.weight_precision:
+        if precision.name == self.weight_precision.name:
             return self
         parts = QUANTISED_WITH_EXPERTS if precision.name in {"nvfp4", "mxfp4"} else QUANTISED_LINEARS
         chosen = {} if precision == BF16 else dict.fromkeys(parts, precision)
-        return replace(self, precisions=chosen, scale_block=1)
+        return replace(self, precisions=chosen, cuts=(), formats=(), cautions=())
 
     def kv_bytes_per_token(self, precision: Precision) -> float:
         """Return the bytes that one more token adds to a short sequence's cache, over all layers."""
-        return self.layers * self.attention.kv_values * precision.bytes
+        return self.cache_layers * self.attention.kv_values * precision.bytes + self.index_bytes_per_token
 
     def kv_bytes(self, context: float, precision: Precision) -> float:
-        """Return the bytes of KV cache of a sequence of `context` tokens; layers with a window keep no more than it."""
-        return self.attended(context) * self.attention.kv_values * precision.bytes
+        """Return the bytes of KV cache of a sequence of `context` tokens; layers with a window keep no more than it.
+
+        States of linear attention count from the first token on.
+        """
+        values = self.kept(context) * self.attention.kv_values
+        return values * precision.bytes + self.index_bytes_per_token * context + self.state_bytes
+
+    @property
+    def index_bytes_per_token(self) -> int:
+        """Bytes that a token keeps in the caches of all indexers of sparse attention, in any format of the KV cache."""
+        index = self.attention.index
+        return index.layers * index.bytes_per_token if index else 0
+
+    @property
+    def state_bytes(self) -> float:
+        """Bytes of a sequence's states of linear attention, over all layers."""
+        return self.linear.layers * self.linear.state_values * BF16.bytes if self.linear else 0.0
+
+    def kept(self, context: float) -> float:
+        """Return the tokens that a sequence of `context` tokens keeps in its cache, summed over layers."""
+        return sum(count * (context if window is None else min(context, window)) for window, count in self.windows)
 
     def attended(self, context: float) -> float:
-        """Return the tokens that a token after `context` others attends to, summed over layers."""
-        return sum(count * (context if window is None else min(context, window)) for window, count in self.windows)
+        """Return the tokens that a token after `context` others attends to, summed over layers.
+
+        Sparse attention looks at the best of them alone.
+        """
+        index = self.attention.index
+        return self.kept(min(context, index.top) if index else context)
 
     def flops_per_token(self, context: float) -> float:
         """Return the operations to decode one token after `context` others.
 
         Two for each active parameter, plus those of attention.
         """
-        return 2 * self.active_parameters + self.attention.decode_flops * self.attended(context)
+        return (
+            2 * self.active_parameters
+            + self.attention.decode_flops * self.attended(context)
+            + self.index_flops(context)
+        )
+
+    def index_flops(self, context: float) -> float:
+        """Return the operations of sparse attention's indexers to choose among `context` tokens, for one token."""
+        return self.attention.index.flops(context) if self.attention.index else 0.0
 
     def tensor_sizes(self, most: int) -> list[int]:
         """Return the tensor-parallel sizes up to `most` that divide the model evenly."""
@@ -261,9 +238,10 @@ class ModelShape:
         for what, width in widths.items():
             if width % size:
                 return f"{what} width {width} is not divisible by {size}"
-            if (width // size) % self.scale_block:
-                return f"{what} width {width} / {size} = {width // size} would cut a scale block of {self.scale_block}"
-        return ""
+        if self.linear and self.linear.key_heads % size:
+            return f"{self.linear.key_heads} heads of linear attention are not divisible by {size}"
+        binding = (cut for cut in self.cuts if experts_are_cut or not cut.in_expert)
+        return next((reason for cut in binding if (reason := cut.why_not(size))), "")
 
     def pipeline_sizes(self, most: int) -> list[int]:
         """Return the pipeline sizes up to `most` that give every stage the same number of layers."""

@@ -34,6 +34,7 @@ class Plan:
         expected: one of its replicas at the workload's own load; None without one.
         apart: the best two pools, one for prefill and one for decode; None: none serve the workload within the SLO.
         why_pools: why one pool was chosen, or two.
+        source: where the checkpoint is, for the cluster file; "": the model's name says it.
         cost_per_million_output_tokens: cost of a million output tokens at the workload's own load; None without a price
             or a choice.
         cost_per_million_tokens: cost of a million tokens, those of prompts included; None without a price or a choice.
@@ -49,6 +50,7 @@ class Plan:
     others: tuple[Option, ...]
     apart: TwoPools | None = None
     why_pools: str = ""
+    source: str = ""
 
     @property
     def is_apart(self) -> bool:
@@ -68,8 +70,14 @@ class Plan:
         return ACCELERATORS[self.question.hardware]
 
 
-def plan(question: PlanFile, model: ModelShape) -> Plan:
-    """Return how to serve `model` as `question` asks."""
+def plan(question: PlanFile, model: ModelShape, source: str = "") -> Plan:
+    """Return how to serve `model` as `question` asks.
+
+    Args:
+        question: the plan file.
+        model: the model, in its checkpoint's precision.
+        source: where the checkpoint is, for the cluster file; "": the model's name says it.
+    """
     shapes = [model.in_precision(PRECISIONS[name]) for name in question.precisions] or [model]
     possible = list(layouts(model, question))
     options = [assess(question, shape, layout) for shape in shapes for layout in possible]
@@ -82,13 +90,13 @@ def plan(question: PlanFile, model: ModelShape) -> Plan:
         question, apart.gpus if apart and is_better(best, apart) else best.gpus if best else 0
     )
     if best is None:
-        return Plan(question, model, None, None, per_output, per_token, tuple(failing), apart, why)
+        return Plan(question, model, None, None, per_output, per_token, tuple(failing), apart, why, source)
     others = [replace(option, why_lost=_why_it_lost(option, best)) for option in serving[1:]]
     work, rate = question.workload.work, question.workload.requests_per_s
-    shape = model.in_precision(PRECISIONS[best.precision])
+    shape = next(shape for shape in shapes if shape.weight_precision.name == best.precision)
     cost = next(cost for cost in costs(question, shape, best.layout) if cost.step_tokens == best.step_tokens)
     expected = _at_rate(cost, best, rate / best.replicas, work, question.slo.share)
-    return Plan(question, model, best, expected, per_output, per_token, (*others, *failing), apart, why)
+    return Plan(question, model, best, expected, per_output, per_token, (*others, *failing), apart, why, source)
 
 
 def _prices(question: PlanFile, gpus: int) -> tuple[float | None, float | None]:

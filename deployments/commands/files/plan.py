@@ -49,7 +49,7 @@ def plan(file: Path, *, as_json: bool, show_all: bool, console: Console) -> int:
         ModelShapeError: the model's config.json has mistakes or is of an unknown family.
     """
     question = PLAN_FILE.load(read_text(file), str(file))
-    answer = make_plan(question, shape_of(question.model, file))
+    answer = make_plan(question, shape_of(question.model, file), _source_of(question.model, file))
     if as_json:
         print(json.dumps(plan_data(answer), indent=2))  # noqa: T201 - for programs, on stdout
     else:
@@ -58,11 +58,13 @@ def plan(file: Path, *, as_json: bool, show_all: bool, console: Console) -> int:
 
 
 def shape_of(name: str, plan_file: Path) -> ModelShape:
-    """Return the shape of a model: a known name, or a path from the plan file's folder to a config.json."""
+    """Return the shape of a model: a known name, or the path of a config.json or of its folder.
+
+    A relative path starts at the plan file's folder, and `~` is the home, as in a cluster file.
+    """
     if name in KNOWN_CONFIGS:
         return known_model(name)
-    path = plan_file.parent / name
-    config = path / "config.json" if path.is_dir() else path
+    config = _config_of(name, plan_file)
     if not config.is_file():
         known = ", ".join(KNOWN_CONFIGS)
         message = f"no model {name!r} is known here and there is no config.json at {config}; known: {known}"
@@ -74,6 +76,22 @@ def shape_of(name: str, plan_file: Path) -> ModelShape:
     return shape_from_config(content, config.parent.name if config.name == "config.json" else config.stem)
 
 
+def _config_of(name: str, plan_file: Path) -> Path:
+    path = plan_file.parent / Path(name).expanduser()
+    return path / "config.json" if path.is_dir() else path
+
+
+def _source_of(name: str, plan_file: Path) -> str:
+    """Return the source for the cluster file: the folder of a `config.json`, absolute, as that file may be elsewhere.
+
+    A config under another name has no checkpoint beside it: then the file itself, which the answer warns of.
+    """
+    if name in KNOWN_CONFIGS:
+        return ""
+    config = _config_of(name, plan_file).resolve()
+    return str(config.parent if config.name == "config.json" else config)
+
+
 def _show(plan: Plan, console: Console, *, show_all: bool) -> None:
     model = plan.model
     size = f"{model.parameters / 1e9:.1f} B parameters"
@@ -81,6 +99,9 @@ def _show(plan: Plan, console: Console, *, show_all: bool) -> None:
         size += f", {model.active_parameters / 1e9:.1f} B active"
     weights = f"{model.weight_precision.name} weights of {_gb(model.weight_bytes)} GB"
     console.print(f"[bold]{escape(model.name)}[/] ({size}, {weights}) on [bold]{plan.hardware.title}[/]")
+    if model.formats:
+        formats = "; ".join(f"{_gb(size)} GB {title}" for title, size in model.formats)
+        console.print(f"Its weights: {formats}.", highlight=False)
     best, apart = plan.best, plan.apart
     if apart and plan.is_apart:
         console.print(_pools_table(plan, apart))

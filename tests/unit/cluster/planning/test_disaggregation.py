@@ -90,7 +90,7 @@ def test_two_pools_are_in_the_cluster_file_and_in_the_data() -> None:
         "max_num_batched_tokens": 8192,
         "gpu_memory_utilization": 0.92,
         "kv_cache_dtype": "fp8",
-        "quantization": "fp8",
+        "quantization": "fp8_per_tensor",
     }
     assert "max_num_seqs" not in prefill["engine_args"]
     assert data["chosen"] == "two_pools"

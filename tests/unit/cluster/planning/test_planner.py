@@ -276,7 +276,7 @@ def test_whole_experts_and_quantising_reach_the_cluster_file() -> None:
         assert (pool.replicas.min, pool.pools[0].role) == (planned_pool.replicas, planned_pool.role)
     llama = cluster_file_entry(planned("llama-3.1-70b", "h100", precisions=["fp8"]))
     assert llama is not None
-    assert llama["engine_args"]["quantization"] == "fp8"
+    assert llama["engine_args"]["quantization"] == "fp8_per_tensor"
 
 
 def test_a_format_that_needs_another_checkpoint_is_a_caution() -> None:
