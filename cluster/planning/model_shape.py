@@ -240,8 +240,9 @@ class ModelShape:
                 return f"{what} width {width} is not divisible by {size}"
         if self.linear and self.linear.key_heads % size:
             return f"{self.linear.key_heads} heads of linear attention are not divisible by {size}"
-        binding = (cut for cut in self.cuts if experts_are_cut or not cut.in_expert)
-        return next((reason for cut in binding if (reason := cut.why_not(size))), "")
+        # An expert that one GPU has whole must consist of whole groups all the same.
+        reasons = (cut.why_not(1 if cut.in_expert and not experts_are_cut else size) for cut in self.cuts)
+        return next((reason for reason in reasons if reason), "")
 
     def pipeline_sizes(self, most: int) -> list[int]:
         """Return the pipeline sizes up to `most` that give every stage the same number of layers."""

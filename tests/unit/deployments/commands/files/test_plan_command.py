@@ -12,6 +12,7 @@ from rich.console import Console
 from cluster.errors import ModelShapeError, SpecError
 from cluster.spec.cluster_file import from_data
 from deployments.commands.files.plan import plan
+from deployments.models.source import resolve
 
 CONFIGS = Path(__file__).parents[4] / "model_configs"
 QUESTION = """\
@@ -105,6 +106,45 @@ def test_a_model_may_be_a_config_beside_the_plan_file(tmp_path: Path) -> None:
     shutil.copy(CONFIGS / "smollm2-135m.json", tmp_path / "small.json")
     assert "my-model (32.8 B parameters" in shown(written(tmp_path, "my-model"))[1]
     assert "small (0.1 B parameters" in shown(written(tmp_path, "small.json"))[1]
+
+
+def test_the_source_of_a_plan_from_a_config_is_a_folder_that_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Relative, absolute, from the home, the folder or its config.json: the cluster file may then stand anywhere."""
+    folder = tmp_path / "models" / "my-model"
+    folder.mkdir(parents=True)
+    shutil.copy(CONFIGS / "smollm2-135m.json", folder / "config.json")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "plans").mkdir()
+    for model in ("../models/my-model", "../models/my-model/config.json", str(folder), "~/models/my-model"):
+        plan(written(tmp_path / "plans", model), as_json=True, show_all=False, console=Console())
+        answer = json.loads(capsys.readouterr().out)
+        assert answer["cluster_file"]["source"] == str(folder)
+        assert resolve(answer["cluster_file"]["source"]) == str(folder)
+        assert answer["cautions"] == []
+
+
+def test_a_config_without_a_checkpoint_beside_it_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file of another name than config.json can be planned, but not be served."""
+    shutil.copy(CONFIGS / "smollm2-135m.json", tmp_path / "small.json")
+    plan(written(tmp_path, "small.json"), as_json=True, show_all=False, console=Console())
+    [caution] = json.loads(capsys.readouterr().out)["cautions"]
+    assert caution == (
+        f"{tmp_path}/small.json is a config alone: the cluster file's source must name the checkpoint's id or folder"
+    )
+
+
+def test_the_weights_of_a_quantised_checkpoint_are_shown_by_format(tmp_path: Path) -> None:
+    """With the grouping and the bytes of each; the format names the alternatives too."""
+    config = json.loads((CONFIGS / "llama-3.1-70b.json").read_text())
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 8, "group_size": 128}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    text = shown(written(tmp_path, "."))[1]
+    assert "int8-w8a16 weights of 74.3 GB" in text
+    assert "Its weights: 70.1 GB int8-w8a16, a scale for each 128 values; 4.2 GB bf16." in text
 
 
 def test_a_model_that_is_not_there_is_told_what_there_is(tmp_path: Path) -> None:
