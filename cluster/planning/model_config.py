@@ -25,6 +25,8 @@ from cluster.quantisation.weight_format import Activations
 _NORMS: Final = {"gemma3_text": 4}
 """Norms of the hidden size in each layer, where they are not two."""
 
+_EIGHT: Final = 8
+
 _RATES: Final[Mapping[Activations, tuple[Rate, ...]]] = {
     Activations.BF16: (Rate.BF16,),
     Activations.FP8: (Rate.FP8, Rate.BF16),
@@ -117,6 +119,9 @@ def _cautions(files: ModelFiles, stored: StoredWeights) -> Iterator[str]:
         yield "the config has no vision_config: what looks at images is not counted"
     if files.text.text("torch_dtype", "dtype") == "float32" or files.whole.text("torch_dtype", "dtype") == "float32":
         yield "the checkpoint is float32: vLLM converts it to bf16 as it loads, but the download is twice as large"
+    formats = [part.weights for part in stored.parts.values()]
+    if any(weights.activations == Activations.FP8 and weights.bits < _EIGHT for weights in formats):
+        yield "vLLM 0.32 has kernels for FP8 activations with 4-bit weights on Hopper alone"
     if stored.mixed:
         yield (
             f"vLLM 0.32 refuses {stored.mixed[0]}, which it joins from matrices of which some are quantised and some "

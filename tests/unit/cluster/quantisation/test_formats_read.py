@@ -161,6 +161,13 @@ def test_a_layer_of_which_only_some_matrices_are_quantised_is_warned_of() -> Non
     assert "refuses model.layers.2.self_attn.qkv_proj" in caution
 
 
+def test_fp8_activations_with_four_bit_weights_are_warned_of() -> None:
+    """VLLM's one kernel for them runs on one generation of GPUs."""
+    [caution] = quantised(tensors(INT4, "pack-quantized", FP8_TOKENS)).cautions
+    assert "on Hopper alone" in caution
+    assert quantised(tensors(INT4, "pack-quantized", TOKENS)).cautions == ()
+
+
 @pytest.mark.parametrize(
     "quantisation",
     [
