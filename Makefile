@@ -16,7 +16,8 @@ BEYOND_UNITS := tests/engine_contract tests/integration tests/clients tests/e2e 
 
 .PHONY: help setup demo test test-all test-clients check check-interpreted data format helm-docs lock clean \
 	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-autoscaling bench-admission bench-placement bench-idle \
-	bench-disaggregation bench-token-gaps bench-adapters
+	bench-disaggregation bench-token-gaps bench-adapters quantised-model
+
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -35,6 +36,7 @@ test: setup check check-interpreted ## What every change must pass
 test-all: setup check check-interpreted ## Every test, the long ones too, and properties on new examples
 	@.setup/prometheus
 	@.setup/nixl
+	-$(BIN)/python -m tests.quantised_model.make
 	@seed=$${SEED:-$$RANDOM$$RANDOM}; echo "Properties on new examples: make test-all SEED=$$seed draws the same again"; \
 	HYPOTHESIS_PROFILE=explore $(UNITS) $(DURATIONS)/explore.txt --hypothesis-seed=$$seed tests/property
 	$(APART) $(DURATIONS)/apart.txt -m "not (ray or vllm)" $(BEYOND_UNITS)
@@ -43,6 +45,9 @@ test-all: setup check check-interpreted ## Every test, the long ones too, and pr
 test-clients: setup ## SDKs, frameworks, old HTTP and load generators against the endpoint, each in an environment of its own
 	$(BIN)/python -m tests.clients.environments
 	$(BIN)/pytest -q tests/clients
+
+quantised-model: setup ## The small model in INT8, by LLM Compressor in an environment of its own, for the test that serves it
+	$(BIN)/python -m tests.quantised_model.make
 
 check: setup ## Format, lint, types, import rules, unit and property tests: a few minutes
 	$(BIN)/ruff format --check $(SOURCES)
