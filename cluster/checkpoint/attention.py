@@ -74,6 +74,8 @@ class Attention:
         key_dim: length of a head's queries and keys.
         value_dim: length of a head's values.
         parameters: parameters of its matrices, without biases and norms.
+        kv_parameters: those of them that make keys and values of single heads, which are copied rather than cut.
+        whole_parameters: those of them that every GPU of a tensor group holds whole, such as what compresses latents.
         latent: sizes of multi-head latent attention; None for other kinds.
         index: the indexer of sparse attention; None where attention looks at all tokens.
     """
@@ -83,6 +85,8 @@ class Attention:
     key_dim: int
     value_dim: int
     parameters: int
+    kv_parameters: int = 0
+    whole_parameters: int = 0
     latent: Latent | None = None
     index: TokenIndex | None = None
 
@@ -98,6 +102,11 @@ class Attention:
         if self.latent:
             return self.kv_values
         return -(-self.kv_heads // tensor) * (self.key_dim + self.value_dim)
+
+    def parameters_on_one_gpu(self, tensor: int) -> float:
+        """Return the parameters of a layer's matrices on each of `tensor` GPUs; each has at least one whole KV head."""
+        cut = self.parameters - self.kv_parameters - self.whole_parameters
+        return cut / tensor + self.kv_parameters / min(tensor, self.kv_heads) + self.whole_parameters
 
     @property
     def prefill_flops(self) -> int:

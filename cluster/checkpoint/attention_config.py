@@ -76,7 +76,8 @@ def read_attention(keys: ConfigKeys, family: str, hidden: int, layers: int) -> A
             Matrix("self_attn.o_proj", heads * dim, hidden, Cut.INPUTS),
         )
     small = _small(keys, family, hidden, heads, kv_heads, dim)
-    return AttentionWeights(Attention(heads, kv_heads, dim, dim, parameters_of(matrices)), matrices, small)
+    copied = 2 * kv_heads * dim * hidden
+    return AttentionWeights(Attention(heads, kv_heads, dim, dim, parameters_of(matrices), copied), matrices, small)
 
 
 def _small(keys: ConfigKeys, family: str, hidden: int, heads: int, kv_heads: int, dim: int) -> int:  # noqa: PLR0913, PLR0917
@@ -124,8 +125,18 @@ def _latent_attention(keys: ConfigKeys, family: str, hidden: int, heads: int, la
             Matrix("self_attn.indexer.weights_proj", hidden, index.heads),
         )
         small += 2 * index.dim  # the norm of its keys, with a bias
-    parameters = parameters_of(matrices) + parameters_of(plain)
-    attention = Attention(heads, heads, key, value, parameters, Latent(kv_rank, rope), index)
+    every = (*matrices, *plain)
+    whole = parameters_of(matrix for matrix in every if matrix.cut == Cut.NOT)
+    attention = Attention(
+        heads=heads,
+        kv_heads=heads,
+        key_dim=key,
+        value_dim=value,
+        parameters=parameters_of(every),
+        whole_parameters=whole,
+        latent=Latent(kv_rank, rope),
+        index=index,
+    )
     return AttentionWeights(attention, matrices, small, plain)
 
 

@@ -218,7 +218,9 @@ class ReplicaCost:
         most = prefill if most_prefill is None else most_prefill
         tokens, tensor, hidden = decode + most, layout.tensor, shape.hidden
         link = self.hardware.link_bytes_per_s
-        projections = self._matrices(WeightGroup.ATTENTION, shape.attention_parameters / tensor, tokens)
+        projections = self._matrices(
+            WeightGroup.ATTENTION, shape.attention_parameters * shape.attention_share(tensor), tokens
+        )
         looked_at = decode * shape.attended(context)
         kv_bytes = looked_at * attention.kv_values_on_one_gpu(tensor) * self.kv_precision.bytes
         # States of linear attention are read and written; every GPU has all of an indexer.

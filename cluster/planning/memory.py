@@ -75,9 +75,8 @@ def weights_on_one_gpu(shape: ModelShape, layout: Layout) -> float:
     """
     size = shape.bytes_by_part
     stage = shape.stage_layers(layout.pipeline) / shape.layers
-    cut = (
-        stage * (size[WeightGroup.ATTENTION] + size[WeightGroup.MLP] + size[WeightGroup.SHARED_EXPERTS]) / layout.tensor
-    )
+    cut = stage * (size[WeightGroup.MLP] + size[WeightGroup.SHARED_EXPERTS]) / layout.tensor
+    cut += stage * size[WeightGroup.ATTENTION] * shape.attention_share(layout.tensor)
     whole = stage * (size[WeightGroup.ROUTER] + size[WeightGroup.SMALL])
     tables = (size[WeightGroup.EMBEDDING] + size[WeightGroup.VISION], size[WeightGroup.HEAD])
     table = (sum(tables) if layout.pipeline == 1 else max(tables)) / layout.tensor

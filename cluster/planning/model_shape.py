@@ -94,6 +94,12 @@ class ModelShape:
         linear = self.linear.layers * self.linear.parameters if self.linear else 0
         return self.cache_layers * self.attention.parameters + linear
 
+    def attention_share(self, tensor: int) -> float:
+        """Return the share of attention's parameters that each of `tensor` GPUs holds; some matrices are copied."""
+        linear = self.linear.layers * self.linear.parameters / tensor if self.linear else 0.0
+        own = self.cache_layers * self.attention.parameters_on_one_gpu(tensor) + linear
+        return own / self.attention_parameters
+
     @property
     def expert_layers(self) -> int:
         """Number of layers with experts."""

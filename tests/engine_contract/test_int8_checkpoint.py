@@ -4,6 +4,7 @@ import json
 import math
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
@@ -23,12 +24,6 @@ NEEDS_CHECKPOINT = pytest.mark.skipif(
 )
 SCALES = 30 * (576 + 2 * 192 + 576 + 2 * 1536 + 576)
 """Outputs of all linear layers, each of which has a scale."""
-QUESTIONS = (
-    "What is the capital of France?",
-    "What is the capital of Italy?",
-    "Say hello in Spanish.",
-    "Which planet is the largest in the solar system?",
-)
 TEXT = (
     "Photosynthesis is the process by which green plants use sunlight to make food from carbon dioxide and water. "
     "The process takes place in the leaves, which contain a green pigment called chlorophyll. The light is absorbed by "
@@ -51,13 +46,27 @@ def test_the_checkpoint_has_the_planned_size() -> None:
 @pytest.mark.timeout(900)
 @NEEDS_CHECKPOINT
 def test_vllm_serves_it_with_nearly_the_originals_answers(vllm_engine: ServedEngine, int8_engine: ServedEngine) -> None:
-    """The right answer, the same first word as a rule, and a text that is as likely within a few percent."""
-    assert said(int8_engine, "What is the capital of France?") == "The capital of France is Paris."
-    first = [said(engine, question).split()[:1] for question in QUESTIONS for engine in (vllm_engine, int8_engine)]
-    assert sum(one == other for one, other in zip(first[::2], first[1::2], strict=True)) >= len(QUESTIONS) - 1
-    bf16, int8 = perplexity(vllm_engine), perplexity(int8_engine)
-    assert int8 == pytest.approx(bf16, rel=0.1)
-    assert int8 != bf16  # it is another checkpoint
+    """The right answer; the same most likely word at most places of a text, which is about as likely as a whole."""
+    assert "The capital of France is Paris" in said(int8_engine, "What is the capital of France?")
+    assert "CompressedTensorsW8A8Int8" in int8_engine.log.read_text()  # its kernels compute in INT8
+    original, quantised = places(vllm_engine), places(int8_engine)
+    agreed = [one.best == other.best for one, other in zip(original, quantised, strict=True)]
+    assert sum(agreed) / len(agreed) >= 0.8
+    assert perplexity(quantised) == pytest.approx(perplexity(original), rel=0.15)
+    assert perplexity(quantised) != perplexity(original)  # it is another checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a model expects at one place of a text.
+
+    Attributes:
+        logprob: logarithm of the probability of the token that is there.
+        best: the most likely token.
+    """
+
+    logprob: float
+    best: str
 
 
 def planned() -> ModelShape:
@@ -91,8 +100,15 @@ def said(engine: ServedEngine, question: str) -> str:
     return str(answer["choices"][0]["message"]["content"])
 
 
-def perplexity(engine: ServedEngine) -> float:
-    """Return the perplexity of `TEXT`: how many words, about, the model takes for possible at each place."""
-    answer = engine.complete(TEXT, max_tokens=1, prompt_logprobs=0)
-    found = [next(iter(entry.values()))["logprob"] for entry in answer["choices"][0]["prompt_logprobs"] if entry]
-    return math.exp(-sum(found) / len(found))
+def places(engine: ServedEngine) -> list[Place]:
+    """Return what the model expects at each place of `TEXT` but the first."""
+    answer = engine.complete(TEXT, max_tokens=1, prompt_logprobs=1)
+    entries = [list(entry.items()) for entry in answer["choices"][0]["prompt_logprobs"] if entry]
+    return [  # the token that is there comes first
+        Place(entry[0][1]["logprob"], next(token for token, found in entry if found["rank"] == 1)) for entry in entries
+    ]
+
+
+def perplexity(text: list[Place]) -> float:
+    """Return how many tokens, about, the model takes for possible at each place."""
+    return math.exp(-sum(place.logprob for place in text) / len(text))

@@ -67,7 +67,7 @@ def _environment() -> Path:
         subprocess.run([sys.executable, "-m", "venv", environment], check=True)
         inside = environment / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
         (inside / "rackserve_environment.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
         subprocess.run([*pip, *REQUIREMENTS], check=True)
         stamp.write_text(wanted)
     return python

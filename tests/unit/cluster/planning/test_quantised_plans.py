@@ -123,3 +123,12 @@ def test_cautions_of_the_checkpoint_reach_the_plan() -> None:
     ]
     assert answer.model.weight_bytes == 2 * answer.model.parameters
     assert plan_data(answer)["model"]["bytes_by_format"] == {}
+
+
+def test_kv_heads_beyond_one_a_gpu_are_copies() -> None:
+    """Llama-70B has eight: on 16 GPUs each holds one, twice as much of keys' and values' matrices as a sixteenth."""
+    attention = llama().attention
+    matrices = 2 * 8192 * 1024
+    assert attention.parameters_on_one_gpu(8) == attention.parameters / 8
+    assert attention.parameters_on_one_gpu(16) == (attention.parameters + matrices) / 16
+    assert llama().attention_share(16) == pytest.approx((1 + matrices / attention.parameters) / 16)
