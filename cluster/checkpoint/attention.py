@@ -29,12 +29,14 @@ class TokenIndex:
         dim: length of its queries and keys.
         top: tokens that attention looks at.
         layers: layers that have an indexer; others take the choice of the one before.
+        parameters: parameters of the matrices of one, which every GPU of a tensor group holds whole.
     """
 
     heads: int
     dim: int
     top: int
     layers: int
+    parameters: int
 
     @property
     def bytes_per_token(self) -> int:
@@ -73,7 +75,7 @@ class Attention:
         kv_heads: number of key and value heads; equal to `heads` in multi-head attention.
         key_dim: length of a head's queries and keys.
         value_dim: length of a head's values.
-        parameters: parameters of its matrices, without biases and norms.
+        parameters: parameters of its matrices, without biases, norms and an indexer's.
         kv_parameters: those of them that make keys and values of single heads, which are copied rather than cut.
         whole_parameters: those of them that every GPU of a tensor group holds whole, such as what compresses latents.
         latent: sizes of multi-head latent attention; None for other kinds.

@@ -22,15 +22,32 @@ class AttentionWeights:
 
     Attributes:
         attention: its kind and sizes.
-        matrices: its matrices, those that a quantiser may take.
-        plain: an indexer's matrices, which vLLM keeps in BF16 (`wk_weights_proj`, `quant_config=None`).
+        matrices: its matrices.
         small: biases and norms.
+        indexer: the indexer's weights; None: there is none.
     """
 
     attention: Attention
     matrices: tuple[Matrix, ...]
     small: int
-    plain: tuple[Matrix, ...] = ()
+    indexer: "IndexerWeights | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexerWeights:
+    """One layer's indexer and its weights.
+
+    Attributes:
+        in_layer: whether each layer has one.
+        matrices: its matrices that a quantiser may take.
+        plain: its matrices that vLLM keeps in BF16 (`wk_weights_proj`, `quant_config=None`).
+        small: weights of its norm.
+    """
+
+    in_layer: tuple[bool, ...]
+    matrices: tuple[Matrix, ...]
+    plain: tuple[Matrix, ...]
+    small: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,41 +130,38 @@ def _latent_attention(keys: ConfigKeys, family: str, hidden: int, heads: int, la
         Matrix("self_attn.kv_b_proj", kv_rank, heads * (nope + value), Cut.OUTPUTS),
         Matrix("self_attn.o_proj", heads * value, hidden, Cut.INPUTS),
     )
-    small = q_rank + kv_rank
-    plain: tuple[Matrix, ...] = ()
-    index = _index(keys, layers) if family in INDEXED else None
-    if index:
-        if not q_rank:
-            raise keys.refuse("q_lora_rank is missing: an indexer starts from compressed queries")
-        matrices = (*matrices, Matrix("self_attn.indexer.wq_b", q_rank, index.heads * index.dim))
-        plain = (
-            Matrix("self_attn.indexer.wk", hidden, index.dim),
-            Matrix("self_attn.indexer.weights_proj", hidden, index.heads),
-        )
-        small += 2 * index.dim  # the norm of its keys, with a bias
-    every = (*matrices, *plain)
-    whole = parameters_of(matrix for matrix in every if matrix.cut == Cut.NOT)
+    index, indexer = _indexer(keys, hidden, q_rank, layers) if family in INDEXED else (None, None)
     attention = Attention(
         heads=heads,
         kv_heads=heads,
         key_dim=key,
         value_dim=value,
-        parameters=parameters_of(every),
-        whole_parameters=whole,
+        parameters=parameters_of(matrices),
+        whole_parameters=parameters_of(matrix for matrix in matrices if matrix.cut == Cut.NOT),
         latent=Latent(kv_rank, rope),
         index=index,
     )
-    return AttentionWeights(attention, matrices, small, plain)
+    return AttentionWeights(attention, matrices, q_rank + kv_rank, indexer)
 
 
-def _index(keys: ConfigKeys, layers: int) -> TokenIndex:
-    kinds = keys.items("indexer_types")
-    if kinds is not None and len(kinds) != layers:
-        raise keys.refuse(f"indexer_types must name each of the {layers} layers")
-    if kinds is not None and any(kind != "full" for kind in kinds):
-        raise keys.refuse("indexer_types other than full are not known here")
-    heads, dim, top = keys.count("index_n_heads"), keys.count("index_head_dim"), keys.count("index_topk")
-    return TokenIndex(heads, dim, top, layers)
+def _indexer(keys: ConfigKeys, hidden: int, q_rank: int, layers: int) -> tuple[TokenIndex, IndexerWeights]:
+    if not q_rank:
+        raise keys.refuse("q_lora_rank is missing: an indexer starts from compressed queries")
+    kinds = keys.items("indexer_types") or ["full"] * layers
+    if len(kinds) != layers or not set(map(str, kinds)) <= {"full", "shared"} or kinds[0] != "full":
+        raise keys.refuse(f"indexer_types must be full or shared for each of the {layers} layers, full for the first")
+    heads, dim = keys.count("index_n_heads"), keys.count("index_head_dim")
+    weights = IndexerWeights(
+        in_layer=tuple(kind == "full" for kind in kinds),
+        matrices=(Matrix("self_attn.indexer.wq_b", q_rank, heads * dim),),
+        plain=(
+            Matrix("self_attn.indexer.wk", hidden, dim),
+            Matrix("self_attn.indexer.weights_proj", hidden, heads),
+        ),
+        small=2 * dim,  # the norm of its keys, with a bias
+    )
+    parameters = parameters_of(weights.matrices) + parameters_of(weights.plain)
+    return TokenIndex(heads, dim, keys.count("index_topk"), sum(weights.in_layer), parameters), weights
 
 
 def read_linear_attention(keys: ConfigKeys, family: str, hidden: int, layers: int) -> LinearWeights:

@@ -61,12 +61,15 @@ def shape_from_config(config: object, name: str) -> ModelShape:
     mlp_bias = 2 * width + hidden if keys.flag("mlp_bias") else 0
     small = layers * _NORMS.get(family, 2) * hidden + hidden + dense_layers * mlp_bias
     small += (layers - linear_layers) * attention.small + (linear_layers * linear.small if linear else 0)
+    small += sum(attention.indexer.in_layer) * attention.indexer.small if attention.indexer else 0
     vision = vision_parameters(files, hidden)
     stored = StoredWeights(read_quantisation(*files.quantisation), files.prefixes)
     for layer in range(layers):
         if seen[layer] != LINEAR:
             stored.add_layer(layer, WeightGroup.ATTENTION, attention.matrices)
-            stored.add_plain(WeightGroup.ATTENTION, parameters_of(attention.plain))
+            if attention.indexer and attention.indexer.in_layer[layer]:
+                stored.add_layer(layer, WeightGroup.ATTENTION, attention.indexer.matrices)
+                stored.add_plain(WeightGroup.ATTENTION, parameters_of(attention.indexer.plain))
         elif linear:
             stored.add_layer(layer, WeightGroup.ATTENTION, linear.matrices)
         if experts and with_experts[layer]:

@@ -92,12 +92,18 @@ class ModelShape:
     def attention_parameters(self) -> int:
         """Parameters of attention in all layers."""
         linear = self.linear.layers * self.linear.parameters if self.linear else 0
-        return self.cache_layers * self.attention.parameters + linear
+        return self.cache_layers * self.attention.parameters + self.index_parameters + linear
+
+    @property
+    def index_parameters(self) -> int:
+        """Parameters of all indexers of sparse attention."""
+        index = self.attention.index
+        return index.layers * index.parameters if index else 0
 
     def attention_share(self, tensor: int) -> float:
         """Return the share of attention's parameters that each of `tensor` GPUs holds; some matrices are copied."""
         linear = self.linear.layers * self.linear.parameters / tensor if self.linear else 0.0
-        own = self.cache_layers * self.attention.parameters_on_one_gpu(tensor) + linear
+        own = self.cache_layers * self.attention.parameters_on_one_gpu(tensor) + self.index_parameters + linear
         return own / self.attention_parameters
 
     @property

@@ -108,6 +108,13 @@ FAMILIES |= {
     },
     "deepseek_v32": {**INDEXED, "model_type": "deepseek_v32"},
     "glm_moe_dsa": {**INDEXED, "model_type": "glm_moe_dsa", "first_k_dense_replace": 1, **PADS},
+    "glm_moe_dsa with shared indexers": {
+        **INDEXED,
+        "model_type": "glm_moe_dsa",
+        "first_k_dense_replace": 1,
+        "indexer_types": ["full", "shared", "shared"],
+        **PADS,
+    },
     "ministral3": {**GQA, "model_type": "ministral3", "head_dim": 32, **PADS},
 }
 WRAPPED: dict[str, dict[str, Any]] = {

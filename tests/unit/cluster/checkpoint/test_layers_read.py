@@ -119,9 +119,9 @@ def test_the_language_models_own_word_on_tied_tables_counts() -> None:
                 "qk_rope_head_dim": 4,
                 "qk_nope_head_dim": 4,
                 "v_head_dim": 4,
-                "indexer_types": ["full", "shared", "full", "shared"],
+                "indexer_types": ["shared", "full", "full", "full"],
             },
-            "indexer_types other than full are not known here",
+            "indexer_types must be full or shared for each of the 4 layers, full for the first",
         ),
     ],
 )
