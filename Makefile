@@ -18,7 +18,6 @@ BEYOND_UNITS := tests/engine_contract tests/integration tests/clients tests/e2e 
 	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-autoscaling bench-admission bench-placement bench-idle \
 	bench-disaggregation bench-token-gaps bench-adapters quantised-model
 
-
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
