@@ -36,7 +36,7 @@ BARRED: Final = ("zipf, 4 a second", "zipf, 8 a second")
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=5, help="runs of each load, with requests of their own")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each load, with requests of their own")
     parser.add_argument("--seconds", type=float, default=600.0, help="length of each load, simulated")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the result goes")
     return parser.parse_args()
