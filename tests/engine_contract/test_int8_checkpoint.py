@@ -85,8 +85,12 @@ def tensor_bytes() -> int:
 
 @pytest.fixture(scope="module")
 def int8_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedEngine]:
-    """A real vLLM that serves the checkpoint, as the session's engine serves the original."""
-    model = ModelSpec.model_validate({**VLLM.model_dump(), "source": str(CHECKPOINT)})
+    """A real vLLM that serves the checkpoint as the session's engine serves the original, but without adapters.
+
+    On the CPU an INT8 kernel repacks its weights and drops the originals, which vLLM's adapters ask for.
+    """
+    keys = VLLM.model_dump(exclude={"adapters", "adapter_slots", "adapter_rank"})
+    model = ModelSpec.model_validate({**keys, "source": str(CHECKPOINT)})
     served = ServedEngine(model, tmp_path_factory.mktemp("engine") / "int8.log")
     try:
         yield served.wait_ready()
