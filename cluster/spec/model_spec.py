@@ -7,11 +7,13 @@ from pydantic import Field, field_validator, model_validator
 from cluster.spec.kv_duties import KvDuties
 from cluster.spec.parts.adapter_spec import DEFAULT_SLOTS, AdapterSpec
 from cluster.spec.parts.model_name import checked_name
+from cluster.spec.parts.media_spec import MediaSpec
 from cluster.spec.parts.parallelism import Parallelism
 from cluster.spec.parts.part import Part, Seconds
 from cluster.spec.parts.scaling_spec import AutoscalingSpec, ReplicaCount
 from cluster.spec.parts.sim_spec import SimSpec
 from cluster.spec.parts.slo_spec import SloSpec
+from cluster.spec.parts.task import Task
 from cluster.spec.pool_spec import OVERRIDDEN, PoolSpec
 from cluster.spec.role import Role
 
@@ -28,11 +30,18 @@ class ModelSpec(Part):
         name: name that apps put in `"model"`.
         source: a Hugging Face id, a folder, or a built-in name (`rackserve models list`).
         engine: `vllm`, or `sim`, which has the same API and simulates the timing.
+        task: what it is served for: `generate`, `embed`, `classify` or `score`; unset: what its checkpoint is made for.
+            All but `generate` are routed by load alone, and requests of another kind are refused with 400.
         replicas: number of replicas; with `pools`, of each pool that gives none.
         autoscaling: how the number follows the load where `replicas` is a range.
         parallel: how one replica is divided over GPUs.
         policy: how the gateway picks a replica; `NAME:exact` requires that every replica reports what its cache holds.
         engine_args: arguments for vLLM's `AsyncEngineArgs`, passed on unchanged; the simulated engine reads `runner`.
+        reasoning_parser: vLLM's parser that takes an answer's reasoning out of its text; `auto`: the one of the model's
+            family, if it has one; `none`: none.
+        tool_call_parser: vLLM's parser that finds tool calls in an answer; `auto` and `none` as above.
+        chat_template: a Jinja template, as text or as a file's path; "": the model's own.
+        media: what of images, audio and video prompts may bring along, and from where.
         env: environment variables of the replica's process.
         sim: settings of the simulated engine.
         cpus: CPU cores that Ray reserves for a replica.
@@ -59,11 +68,16 @@ class ModelSpec(Part):
     name: str
     source: str = ""
     engine: Literal["vllm", "sim"] = "vllm"
+    task: Task | None = None
     replicas: ReplicaCount = ReplicaCount()
     autoscaling: AutoscalingSpec = AutoscalingSpec()
     parallel: Parallelism = Parallelism()
     policy: str = "expected_ttft"
     engine_args: dict[str, Any] = Field(default_factory=dict)
+    reasoning_parser: Annotated[str, Field(min_length=1)] = "auto"
+    tool_call_parser: Annotated[str, Field(min_length=1)] = "auto"
+    chat_template: str = ""
+    media: MediaSpec = MediaSpec()
     env: dict[str, str] = Field(default_factory=dict)
     sim: SimSpec = SimSpec()
     cpus: Annotated[float, Field(ge=0)] = 1.0
@@ -120,6 +134,13 @@ class ModelSpec(Part):
     def adapter_room(self) -> int:
         """How many adapters each replica can have loaded at once; 0: it is started for none."""
         return self.adapter_slots or (DEFAULT_SLOTS if self.adapters else 0)
+
+    @property
+    def served_task(self) -> Task | None:
+        """What it is served for, as `task` or vLLM's `runner` says; None: its checkpoint decides."""
+        if self.task is None and self.engine_args.get("runner") in {"pooling", "generate"}:
+            return Task.EMBED if self.engine_args["runner"] == "pooling" else Task.GENERATE
+        return self.task
 
     @property
     def is_autoscaled(self) -> bool:

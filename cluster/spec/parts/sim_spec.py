@@ -20,6 +20,8 @@ class SimSpec(Part):
         prefix_caching: whether blocks stay cached for later prompts with the same prefix.
         chars_per_token: prompt characters counted as one token.
         answer_tokens: mean tokens of a chat answer; each answer has between 0.5 and 1.5 times this number.
+        image_tokens: prompt tokens that an image takes; 0: a text model, which refuses images. LLaVA 1.5's takes 576.
+        reasoning_tokens: mean tokens of reasoning before a chat answer; 0: it does not reason.
         start_s: seconds the engine takes to start.
         kv_bytes_per_token: bytes of KV cache that a prompt token takes when it is handed to another engine. The default
             is that of Llama 3.1 8B in bf16: keys and values of 8 heads of 128 in 32 layers, 2 bytes each.
@@ -37,6 +39,8 @@ class SimSpec(Part):
     prefix_caching: bool = True
     chars_per_token: Annotated[float, Field(ge=1)] = 4.0
     answer_tokens: Annotated[int, Field(ge=1)] = 128
+    image_tokens: Annotated[int, Field(ge=0)] = 0
+    reasoning_tokens: Annotated[int, Field(ge=0)] = 0
     start_s: Annotated[float, Field(ge=0)] = 0.0
     kv_bytes_per_token: Annotated[int, Field(ge=1)] = 131_072
     transfer_bytes_per_s: Annotated[float, Field(gt=0)] = 12.5e9

@@ -7,6 +7,7 @@ import msgspec
 
 from cluster.spec.model_spec import ModelSpec
 from deployments.engines.interface import Receive, Scope, Send
+from deployments.engines.media.fetcher import MediaFetcher
 from deployments.engines.sim.api.embeddings import embed
 from deployments.engines.sim.api.errors import RequestError, bad_request
 from deployments.engines.sim.api.exchange import SimExchange
@@ -34,11 +35,14 @@ class SimApp:
     Args:
         core: the simulation.
         model: the served model.
+        fetcher: fetches the media that prompts name by URL.
         exchange: passes KV blocks from and to other engines; None: nothing does.
     """
 
-    def __init__(self, core: SimCore, model: ModelSpec, exchange: KvExchange | None = None) -> None:
-        self._served = ServedModel(model, core)
+    def __init__(
+        self, core: SimCore, model: ModelSpec, fetcher: MediaFetcher, exchange: KvExchange | None = None
+    ) -> None:
+        self._served = ServedModel(model, core, fetcher)
         self._metrics = SimMetrics(core, model.name, exchange)
         self._responses = ResponsesEndpoints()
         self._routes = self._routes_of(str(model.engine_args.get("runner", "auto")))

@@ -9,6 +9,7 @@ from cluster.spec.model_spec import ModelSpec
 from cluster.spec.parts.adapter_spec import AdapterSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AsgiApp, EngineStats
+from deployments.engines.media.fetcher import MediaFetcher
 from deployments.engines.sim.app import SimApp
 from deployments.engines.sim.generation.core import SimCore
 from deployments.engines.sim.transfer.exchange import KvExchange
@@ -27,16 +28,23 @@ class SimEngine:
         model: what to serve.
         duties: which KV blocks it passes on.
         host: the address of this machine, as other engines reach it.
+        fetcher: fetches the media that prompts name by URL; None: one that obeys the model's `media`.
     """
 
-    def __init__(self, model: ModelSpec, duties: KvDuties = NO_DUTIES, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        model: ModelSpec,
+        duties: KvDuties = NO_DUTIES,
+        host: str = "127.0.0.1",
+        fetcher: MediaFetcher | None = None,
+    ) -> None:
         self._model = model
         self._duties = duties
         self._kv_events = KvEventHub(model.sim.block_tokens)
         self._core = SimCore(model.sim, self._kv_events, model.adapter_room)
         self._exchange = KvExchange(self._core, host) if duties else None
         self._spans = app_spans("rackserve-sim-engine", "llm_request")
-        app = SimApp(self._core, model, self._exchange)
+        app = SimApp(self._core, model, fetcher or MediaFetcher(model.name, model.media), self._exchange)
         self._app: AsgiApp = self._spans.around(app) if self._spans is not None else app
 
     @property

@@ -25,6 +25,8 @@ RESERVED = {
     "data_parallel_external_lb": "`parallel.data`",
     "data_parallel_multi_port_external_lb": "`parallel.data`",
     "enable_expert_parallel": "`parallel.expert`",
+    "allowed_media_domains": "`media.domains`",
+    "allowed_local_media_path": "RackServe: no prompt reads a file",
     "host": "RackServe",
     "port": "RackServe",
     "uds": "RackServe",

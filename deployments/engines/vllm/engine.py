@@ -26,6 +26,7 @@ from cluster.spec.parts.adapter_spec import AdapterSpec
 from deployments.engines.engine_folder import EngineFolder, remove_abandoned
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AsgiApp, EngineStats, GangPlace, PromptSeen
+from deployments.engines.media.fetcher import MediaFetcher
 from deployments.engines.token_texts import token_texts
 from deployments.engines.vllm.adapters import VllmAdapters
 from deployments.engines.vllm.args import argv, parallel_words
@@ -63,12 +64,19 @@ class VllmEngine:
         place: where the replica's gang is; None: the engine runs on this machine.
         duties: which KV blocks it passes on.
         host: the address of this machine, as other engines reach it.
+        fetcher: fetches the media that prompts name by URL; None: one that obeys the model's `media`.
     """
 
     def __init__(
-        self, model: ModelSpec, place: GangPlace | None = None, duties: KvDuties = NO_DUTIES, host: str = "127.0.0.1"
+        self,
+        model: ModelSpec,
+        place: GangPlace | None = None,
+        duties: KvDuties = NO_DUTIES,
+        host: str = "127.0.0.1",
+        fetcher: MediaFetcher | None = None,
     ) -> None:
         self._model = model
+        self._fetcher = fetcher or MediaFetcher(model.name, model.media)
         self._place = place
         self._duties = duties
         self._host = host
@@ -239,7 +247,9 @@ class VllmEngine:
         from vllm.v1.executor.abstract import Executor
 
         from deployments.engines.vllm import plugin
+        from deployments.engines.vllm.media_connector import CheckedMediaConnector
 
+        CheckedMediaConnector.fetcher = self._fetcher
         args = self._parse(source, cpu=cpu)
         engine_args = AsyncEngineArgs.from_cli_args(args)
         if self._place is not None:

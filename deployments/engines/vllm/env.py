@@ -9,11 +9,16 @@ from typing import Any
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
 from cluster.spec.model_spec import ModelSpec
 from deployments.engines.vllm.adapters import adapter_arguments
+from cluster.spec.parts.task import Task
 from deployments.engines.vllm.kv_transfer import connector_config
 from deployments.tracing.exporter import PROTOCOL, configured_target
 
 KV_CACHE_BYTES = 1 << 30
 """Default size, in bytes, of a replica's KV cache on a CPU: 46 000 tokens of SmolLM2-135M."""
+
+
+MEDIA_CONNECTOR = "rackserve"
+"""The name of `media_connector.CheckedMediaConnector`, which cannot be imported before vLLM's environment is set."""
 
 
 def is_cpu_build() -> bool:
@@ -36,7 +41,7 @@ def environment(model: ModelSpec, source: str, *, cpu: bool) -> dict[str, str]:
         source: the result of `deployments.models.source.resolve` for its source.
         cpu: vLLM is built for CPUs.
     """
-    found = {"VLLM_NO_USAGE_STATS": "1"}
+    found = {"VLLM_NO_USAGE_STATS": "1", "VLLM_MEDIA_CONNECTOR": MEDIA_CONNECTOR}
     if Path(source).is_dir():
         found["HF_HUB_OFFLINE"] = "1"
     target = configured_target(os.environ | model.env)
@@ -67,7 +72,13 @@ def engine_arguments(
         duties: which KV blocks the engine passes on.
     """
     asked = {key.replace("-", "_"): value for key, value in model.engine_args.items()}
-    found: dict[str, Any] = {"enable_prompt_tokens_details": True, **adapter_arguments(model)}
+    items = model.media.max_items
+    found: dict[str, Any] = {
+        "enable_prompt_tokens_details": True,
+        "limit_mm_per_prompt": dict.fromkeys(("image", "audio", "video"), items),
+        **adapter_arguments(model),
+        **_task_arguments(model.task),
+    }
     target = configured_target(env)
     if target is not None:
         found["otlp_traces_endpoint"] = target.endpoint  # vLLM adds its own spans to the replica's
@@ -81,3 +92,16 @@ def engine_arguments(
             found["kv_cache_memory_bytes"] = KV_CACHE_BYTES
     connector = connector_config(duties, asked.get("kv_transfer_config"))
     return found | asked | ({} if connector is None else {"kv_transfer_config": connector})
+
+
+def _task_arguments(task: Task | None) -> dict[str, Any]:
+    """Return the arguments that make a checkpoint serve for a task; one made for it stays what it is."""
+    match task:
+        case None:
+            return {}
+        case Task.GENERATE:
+            return {"runner": "generate"}
+        case Task.EMBED:
+            return {"runner": "pooling", "convert": "embed"}
+        case Task.CLASSIFY | Task.SCORE:
+            return {"runner": "pooling", "convert": "classify"}

@@ -1,6 +1,7 @@
 """Writes messages as one prompt in ChatML."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -14,6 +15,7 @@ class ContentPart(msgspec.Struct):
 
     type: str
     text: str | None = None
+    image_url: Any = None
 
 
 class Message(msgspec.Struct):
@@ -22,6 +24,7 @@ class Message(msgspec.Struct):
     role: str
     content: str | list[ContentPart] | None = None
     tool_calls: msgspec.Raw = msgspec.Raw()
+    reasoning: str | None = None
 
 
 class _Named(msgspec.Struct):

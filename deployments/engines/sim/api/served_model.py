@@ -8,6 +8,7 @@ from typing import Any
 
 from cluster.spec.model_spec import ModelSpec
 from cluster.spec.parts.sim_spec import SimSpec
+from deployments.engines.media.fetcher import MediaFetcher
 from deployments.engines.sim.api.errors import RequestError
 from deployments.engines.sim.generation.core import SimCore
 
@@ -19,11 +20,13 @@ class ServedModel:
     Attributes:
         spec: the model's spec.
         core: its simulation.
+        fetcher: fetches the media that prompts name by URL.
         created: when it began to be served, Unix seconds.
     """
 
     spec: ModelSpec
     core: SimCore
+    fetcher: MediaFetcher
     created: int = field(default_factory=lambda: int(time.time()))
 
     @property

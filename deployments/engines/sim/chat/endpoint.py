@@ -3,6 +3,7 @@
 from deployments.engines.sim.api.decoding import decode
 from deployments.engines.sim.api.exchange import SimExchange
 from deployments.engines.sim.api.generating import check_limit
+from deployments.engines.sim.api.images import with_images_as_text
 from deployments.engines.sim.api.served_model import ServedModel
 from deployments.engines.sim.api.serving import serve
 from deployments.engines.sim.chat.answer_format import ChatFormat
@@ -23,6 +24,7 @@ async def complete_chat(exchange: SimExchange, served: ServedModel) -> None:
         request.check()
         check_limit(request.max_tokens, served.core.max_model_len)
         tools = request.tool_use()
+        request.messages = await with_images_as_text(request.messages, served)
         answer_format = ChatFormat(request, tools, exchange.header(b"x-request-id"), adapter or served.name)
         generation = begin_chat(request, tools, served, answer_format.response_id, adapter)
     await serve(exchange, served.core, generation, answer_format, stream=bool(request.stream))

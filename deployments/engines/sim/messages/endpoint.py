@@ -9,6 +9,7 @@ from deployments.engines.sim.api.decoding import decode
 from deployments.engines.sim.api.errors import RequestError
 from deployments.engines.sim.api.exchange import SimExchange
 from deployments.engines.sim.api.generating import check_limit
+from deployments.engines.sim.api.images import with_images_as_text
 from deployments.engines.sim.api.served_model import ServedModel
 from deployments.engines.sim.api.serving import serve
 from deployments.engines.sim.chat.endpoint import begin_chat
@@ -30,6 +31,7 @@ async def create_message(exchange: SimExchange, served: ServedModel) -> None:
             check_limit(request.max_tokens, served.core.max_model_len, "max_completion_tokens")
             chat = request.chat()
             chat.check()
+            chat.messages = await with_images_as_text(chat.messages, served)
             generation = begin_chat(chat, chat.tool_use(), served, answer_format.response_id, adapter)
         await serve(exchange, served.core, generation, answer_format, stream=bool(request.stream))
     except RequestError as exc:
@@ -45,7 +47,9 @@ async def count_tokens(exchange: SimExchange, served: ServedModel) -> None:
     request = decode(await exchange.json_body(), CountTokensRequest)
     try:
         served.check(request.model)
-        tokens = request.chat().prompt(served.name, served.sim).tokens
+        chat = request.chat()
+        chat.messages = await with_images_as_text(chat.messages, served)
+        tokens = chat.prompt(served.name, served.sim).tokens
     except RequestError as exc:
         await exchange.respond(error_body(exc), exc.status)
         return

@@ -17,6 +17,7 @@ class Block(msgspec.Struct):
 
     type: Literal["text", "image", "tool_use", "tool_result", "thinking", "redacted_thinking"]
     text: str | None = None
+    source: dict[str, Any] | None = None
     id: str | None = None
     tool_use_id: str | None = None
     name: str | None = None
@@ -170,8 +171,13 @@ def _translated(message: AnthropicMessage) -> list[Message]:
         for block in message.content
         if block.type == "tool_result"
     ]
-    parts = [ContentPart("text", one.text) if one.type == "text" else ContentPart(one.type) for one in message.content]
-    parts = [part for part in parts if part.type in ("text", "image")]
+    parts = [
+        ContentPart("text", one.text)
+        if one.type == "text"
+        else ContentPart("image_url", image_url=_url_of(one.source or {}))
+        for one in message.content
+        if one.type in {"text", "image"}
+    ]
     calls = [
         {
             "id": one.id,
@@ -186,6 +192,12 @@ def _translated(message: AnthropicMessage) -> list[Message]:
         content = (parts[0].text if alone else parts) if parts else None
         found.append(Message(message.role, content, msgspec.Raw(encode(calls)) if calls else msgspec.Raw()))
     return found
+
+
+def _url_of(source: dict[str, Any]) -> str | None:
+    if source.get("type") == "url":
+        return source.get("url")
+    return f"data:{source.get('media_type', 'image/jpeg')};base64,{source.get('data', '')}"
 
 
 def _joined(blocks: list[Block]) -> str:

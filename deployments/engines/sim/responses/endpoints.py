@@ -10,6 +10,7 @@ from deployments.engines.sim.api.decoding import decode
 from deployments.engines.sim.api.errors import RequestError, bad_value
 from deployments.engines.sim.api.exchange import SimExchange
 from deployments.engines.sim.api.generating import check_limit
+from deployments.engines.sim.api.images import with_images_as_text
 from deployments.engines.sim.api.served_model import ServedModel
 from deployments.engines.sim.api.serving import serve
 from deployments.engines.sim.chat.endpoint import begin_chat
@@ -37,7 +38,8 @@ class ResponsesEndpoints:
             adapter = served.check(request.model)
             request.check()
             check_limit(request.max_output_tokens, served.core.max_model_len, "max_output_tokens")
-            messages = [*self._before(request.previous_response_id), *request.messages()]
+            asked = await with_images_as_text(request.messages(), served)
+            messages = [*self._before(request.previous_response_id), *asked]
             chat = request.chat(messages)
             chat.check()
             answer_format = ResponsesFormat(request, adapter or served.name)
