@@ -1,6 +1,7 @@
 """A program: one engine served over a real socket, with what its replica would see of it under `/contract/…`.
 
-`python engine_server.py SPEC_JSON [ROLE]` prints `READY PORT` once it answers.
+`python engine_server.py SPEC_JSON [ROLE [HOST=ADDRESS,…]]` prints `READY PORT` once it answers. With hosts, media are
+fetched from these alone, and loopback counts as public.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from cluster.spec.model_spec import ModelSpec
 from cluster.spec.parts.adapter_spec import AdapterSpec
 from cluster.spec.role import Role
 from deployments.engines.interface import Engine, KvEvent, Receive, Scope, Send
+from deployments.engines.media.fetcher import MediaFetcher
 from deployments.replica.engine_registry import engine_for
 from tests.engine_contract.residency_views import ResidencyViews
 
@@ -130,10 +132,21 @@ async def _body_of(receive: Receive) -> bytes:
             return bytes(body)
 
 
+def _fetcher(model: ModelSpec, hosts: str) -> MediaFetcher:
+    addresses = dict(pair.split("=") for pair in hosts.split(","))
+
+    async def resolve(host: str, _port: int) -> list[str]:
+        return [addresses[host]]
+
+    return MediaFetcher(model.name, model.media, resolve=resolve, may_connect=lambda address: address == "127.0.0.1")
+
+
 async def main() -> None:
     """Start the engine and serve until the process is ended."""
     model = ModelSpec.model_validate_json(sys.argv[1])
-    engine = engine_for(model, duties=KvDuties.of(Role(sys.argv[2])) if len(sys.argv) > 2 else NO_DUTIES)
+    duties = KvDuties.of(Role(sys.argv[2])) if len(sys.argv) > 2 else NO_DUTIES
+    fetcher = _fetcher(model, sys.argv[3]) if len(sys.argv) > 3 else None
+    engine = engine_for(model, duties=duties, fetcher=fetcher)
     watched = Watched(engine)
     await engine.start()
     watched.follow_residency(model.name)

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -45,6 +45,7 @@ class ServedEngine:
         model: what to serve.
         log: where it writes what it has to say.
         role: what it does of a request.
+        hosts: addresses of the hosts that it knows of, for media; None: the system's.
 
     Attributes:
         model: what is served.
@@ -52,12 +53,15 @@ class ServedEngine:
         log: where it writes what it has to say.
     """
 
-    def __init__(self, model: ModelSpec, log: Path, role: Role = Role.BOTH) -> None:
+    def __init__(
+        self, model: ModelSpec, log: Path, role: Role = Role.BOTH, hosts: Mapping[str, str] | None = None
+    ) -> None:
         self.model = model
         self.log = log
+        known = [",".join(f"{host}={address}" for host, address in hosts.items())] if hosts else []
         with log.open("wb") as said:
             self.process = subprocess.Popen(
-                [sys.executable, "-u", str(SERVER), model.model_dump_json(), role],
+                [sys.executable, "-u", str(SERVER), model.model_dump_json(), role, *known],
                 stdout=said,
                 stderr=said,
                 cwd=ROOT,
