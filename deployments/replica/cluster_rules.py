@@ -8,6 +8,7 @@ from typing import Any
 
 from cluster.errors import PolicyError
 from cluster.spec.cluster_file import each_model, engine_arguments
+from cluster.spec.parts.task import Task
 from cluster.spec.role import Role
 from cluster.spec.yaml_tree import Location
 from deployments.engines.vllm.known_arguments import problems
@@ -32,10 +33,26 @@ def cluster_rules(data: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
                             f"prefill or decode alone need {' or '.join(sorted(COUNTS_SECONDS))}"
                         ),
                     )
+        yield from _task_rules(("models", position), model)
         if model.get("engine", "vllm") == "vllm":
             for where, arguments in engine_arguments(model):
                 for key, message in problems(arguments):
                     yield ("models", position, *where, key), message
+
+
+def _task_rules(where: Location, model: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
+    """Yield what a model that does not generate cannot have."""
+    task = model.get("task")
+    if task not in {Task.EMBED, Task.CLASSIFY, Task.SCORE}:
+        return
+    policy = model.get("policy")
+    if isinstance(policy, str) and policy.endswith(":exact"):
+        yield (*where, "policy"), f"a model that serves {task} caches no prompts: give the policy without :exact"
+    if _is_divided(model):
+        yield (*where, "pools"), f"a model that serves {task} generates nothing: its pools have no role but 'both'"
+    for key in ("reasoning_parser", "tool_call_parser"):
+        if model.get(key, "auto") not in {"auto", "none"}:
+            yield (*where, key), f"a model that serves {task} generates no answers to look through: leave it out"
 
 
 def _is_divided(model: Mapping[str, Any]) -> bool:

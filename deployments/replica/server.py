@@ -243,14 +243,22 @@ class ReplicaServer:
     def _follow_residency(self) -> AsgiApp:
         """Follow the engine's KV events, if it has any; return the app to serve."""
         app, events = self._engine.app, self._engine.kv_events
-        if events is None or not events.block_tokens:
+        if events is None or not events.block_tokens or self._pools:
             return app
         capacity_tokens = self._engine.stats().kv_capacity_tokens
         self._residency = ReplicaResidency(events, self._hasher, self._model.name, capacity_tokens)
         return RequestBodies(app)
 
+    @property
+    def _pools(self) -> bool:
+        task = self._model.served_task
+        return task is not None and task.pools
+
     async def _prove_affinity(self, app: AsgiApp) -> AffinityProof:
         """Run the affinity self-test; if the residency proves wrong, stop following it."""
+        if self._pools:
+            reason = f"a model that serves {self._model.served_task} is routed by load: no answer leaves a prompt behind"
+            return AffinityProof(caches=False, is_exact=False, reason=reason)
         events = self._engine.kv_events
         block_tokens = events.block_tokens if events is not None else 0
         test = AffinitySelfTest(

@@ -12,6 +12,7 @@ from router.http.access_control.auth import Tenant
 from router.http.api.envelope import Envelope, EnvelopeError, check_model_is_named_once, read_json
 from router.http.api.form import read_form, with_model_field
 from router.http.api.paths import Body
+from router.http.api.tasks import answers, wrong_task
 from router.http.data_plane.data_plane import DataPlane
 from router.http.wire.request.incoming import IncomingRequest
 from router.outcome import Outcome
@@ -102,8 +103,8 @@ class AskedModel:
             deployment: the model that the path names, which counts before the body's (Azure); None: it names none.
 
         Raises:
-            AskedModelError: it means no model, or none that this tenant may use; or it says what is for the gateway to
-                say.
+            AskedModelError: it means no model, or none that this tenant may use, or one that does not answer this
+                path; or it says what is for the gateway to say.
         """
         if (
             envelope.kv_transfer_params is not None
@@ -122,6 +123,7 @@ class AskedModel:
             model = meant[0]
         else:
             self._check_named(model, tenant)
+        self._check_task(model, incoming.path)
         if incoming.query and kind is not Body.NONE and tenant.models is not None:
             _check_query(incoming.query, model)
         is_default = named is None and deployment is None and len(models.flows) == 1 and model in models.flows
@@ -152,6 +154,16 @@ class AskedModel:
             raise AskedModelError(Outcome.MODEL_NOT_FOUND, message)
         if model in models.adapters and (lack := models.lack_of(model)):
             raise AskedModelError(Outcome.NO_REPLICA, f"the adapter {model!r} cannot be served now: {lack}")
+
+    def _check_task(self, model: str, path: bytes) -> None:
+        """Check that a model is served for what a path does.
+
+        Raises:
+            AskedModelError: it is served for something else.
+        """
+        task = self._plane.models.tasks.get(model)
+        if task is not None and not answers(task, path):
+            raise AskedModelError(Outcome.BAD_REQUEST, wrong_task(model, task, path), model=model)
 
     def usable(self, tenant: Tenant) -> list[str]:
         """Return the names of the models that a tenant may use, sorted."""

@@ -33,8 +33,13 @@ MEDIA_FIELDS = (
     "file_data",
     "file_url",
     "image_embeds",
+    "audio_embeds",
+    "video_embeds",
+    "data",
+    "uuid",
 )
-"""Fields of a `PromptPart` that hold media."""
+"""Fields of a `PromptPart` that hold media. vLLM has `data` in parts of embeddings, and knows an item that it has seen
+by its `uuid` alone."""
 
 
 class PromptPart(msgspec.Struct, gc=False):
@@ -59,6 +64,10 @@ class PromptPart(msgspec.Struct, gc=False):
     file_data: msgspec.Raw = _MISSING
     file_url: msgspec.Raw = _MISSING
     image_embeds: msgspec.Raw = _MISSING
+    audio_embeds: msgspec.Raw = _MISSING
+    video_embeds: msgspec.Raw = _MISSING
+    data: msgspec.Raw = _MISSING
+    uuid: msgspec.Raw = _MISSING
 
 
 Content = str | list[PromptPart | str] | None
@@ -153,3 +162,19 @@ class EmbeddingBody(msgspec.Struct, gc=False):
     input: msgspec.Raw = _MISSING
     messages: list[PromptMessage] | None = None
     cache_salt: str | None = None
+
+
+class PairsBody(msgspec.Struct, gc=False):
+    """The body of `POST /rerank` and `POST /score`: each text of one field is read with each of the other.
+
+    vLLM names the fields of scores in four ways.
+    """
+
+    query: msgspec.Raw = _MISSING
+    queries: msgspec.Raw = _MISSING
+    text_1: msgspec.Raw = _MISSING
+    data_1: msgspec.Raw = _MISSING
+    documents: msgspec.Raw = _MISSING
+    items: msgspec.Raw = _MISSING
+    text_2: msgspec.Raw = _MISSING
+    data_2: msgspec.Raw = _MISSING

@@ -26,6 +26,7 @@ from router.prompt.bodies import (
     EmbeddingBody,
     Item,
     Media,
+    PairsBody,
     PromptMessage,
     PromptPart,
     ResponsesBody,
@@ -209,6 +210,25 @@ def _embedding(body: bytes) -> Prompt:
     return _flat(embedding.input, embedding.cache_salt)
 
 
+def _pairs(body: bytes) -> Prompt:
+    """Read the size of a query with each of its documents. Nothing of it is looked up: such models keep no cache."""
+    pairs = _pairs_decoder.decode(body)
+    first = _texts(pairs.query or pairs.queries or pairs.text_1 or pairs.data_1)
+    second = _texts(pairs.documents or pairs.items or pairs.text_2 or pairs.data_2)
+    if not first or not second:
+        raise UnknownPromptError("there are no two lists of texts")
+    times = len(second) if len(first) == 1 else 1  # one with all, or each with its own
+    return Prompt([], more_bytes=times * sum(map(len, first)) + sum(map(len, second)))
+
+
+def _texts(raw: msgspec.Raw) -> list[bytes]:
+    """Return the JSON of each text of a list, or of the one that there is."""
+    text = bytes(raw)
+    if text.lstrip(_SPACE)[:1] == b"[":
+        return [bytes(each) for each in _lists_decoder.decode(text)]
+    return [text] if text else []
+
+
 def _flat(raw: msgspec.Raw, cache_salt: str | None) -> Prompt:
     """Read a prompt that is text, token ids, or a list of either."""
     salt = cache_salt or ""
@@ -330,6 +350,7 @@ _item_decoder: Final = msgspec.json.Decoder(Item)
 _text_decoder: Final = msgspec.json.Decoder(TextBody)
 _text_head_decoder: Final = msgspec.json.Decoder(TextHead)
 _embedding_decoder: Final = msgspec.json.Decoder(EmbeddingBody)
+_pairs_decoder: Final = msgspec.json.Decoder(PairsBody)
 _media_decoder: Final = msgspec.json.Decoder(Media)
 _string_decoder: Final = msgspec.json.Decoder(str)
 _strings_decoder: Final = msgspec.json.Decoder(list[str])
@@ -341,6 +362,9 @@ _READERS: Final[dict[str, Callable[[bytes], Prompt]]] = {
     "/v1/embeddings": _embedding,
     "/v1/responses": _responses,
     "/v1/messages": _anthropic,
+    "/pooling": _embedding,
+    "/classify": _embedding,
+    **dict.fromkeys(("/score", "/v1/score", "/rerank", "/v1/rerank", "/v2/rerank"), _pairs),
 }
 _OUTLINED: Final[dict[str, Callable[[Outline, bytes], Prompt]]] = {
     "/v1/chat/completions": _outlined_chat,

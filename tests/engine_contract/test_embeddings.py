@@ -3,24 +3,25 @@
 import base64
 import struct
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
+from cluster.spec.parts.task import Task
 from tests.engine_contract.contract_models import SIM, VLLM
 from tests.engine_contract.served_engine import ServedEngine
 
 PATH = "/v1/embeddings"
-POOLING: dict[str, Any] = {"runner": "pooling", "convert": "embed"}
 VLLM_ONLY = {"enable_auto_tool_choice", "tool_call_parser"}
 MODELS = {
-    "sim": SIM.model_copy(update={"engine_args": POOLING}),
+    "sim": SIM.model_copy(update={"task": Task.EMBED, "engine_args": {}}),
     "vllm": VLLM.model_copy(
         update={
-            "engine_args": {key: value for key, value in VLLM.engine_args.items() if key not in VLLM_ONLY} | POOLING
+            "task": Task.EMBED,
+            "engine_args": {key: value for key, value in VLLM.engine_args.items() if key not in VLLM_ONLY},
         }
     ),
 }
+RIVER = "The river runs to the sea."
 
 
 @pytest.fixture(
@@ -79,9 +80,78 @@ def test_a_bad_request_is_refused(embedder: ServedEngine, body: dict[str, object
 
 
 def test_a_model_that_pools_does_not_chat(embedder: ServedEngine) -> None:
-    """With `runner: pooling` the other endpoints are not there."""
+    """With `task: embed` the other endpoints are not there."""
     body = {"model": "contract-model", "messages": [{"role": "user", "content": "Hi"}]}
     assert embedder.post("/v1/chat/completions", body).status_code == 404
+
+
+@pytest.mark.parametrize("sides", [("text_1", "text_2"), ("queries", "documents"), ("data_1", "data_2")])
+@pytest.mark.parametrize("path", ["/score", "/v1/score"])
+def test_texts_are_scored(embedder: ServedEngine, path: str, sides: tuple[str, str]) -> None:
+    """One with each of several, by the angle between their vectors: that of a text with itself is 1."""
+    answer = embedder.ok(path, **{sides[0]: RIVER, sides[1]: [RIVER, "Prices rise."]})
+    same, other = (entry["score"] for entry in answer["data"])
+    assert [(entry["index"], entry["object"]) for entry in answer["data"]] == [(0, "score"), (1, "score")]
+    assert same == pytest.approx(1, abs=1e-2)
+    assert other < same - 1e-3
+    assert answer["usage"]["prompt_tokens"] > 6
+
+
+@pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", "/v2/rerank"])
+def test_documents_are_ranked(embedder: ServedEngine, path: str) -> None:
+    """The one that fits best first, each with its place in the request; `top_n` of them."""
+    documents = ["Prices rise.", RIVER, "A dog barks."]
+    answer = embedder.ok(path, query=RIVER, documents=documents)
+    assert answer["results"][0]["index"] == 1
+    assert answer["results"][0]["document"]["text"] == RIVER
+    assert sorted(result["index"] for result in answer["results"]) == [0, 1, 2]
+    scores = [result["relevance_score"] for result in answer["results"]]
+    assert scores == sorted(scores, reverse=True)
+    assert answer["usage"]["total_tokens"] > 6
+    best = embedder.ok(path, query=RIVER, documents=documents, top_n=1)["results"]
+    assert [result["index"] for result in best] == [1]
+
+
+def test_plain_vectors(embedder: ServedEngine) -> None:
+    """`/pooling` gives what `/v1/embeddings` does, without its form."""
+    (entry,) = embedder.ok("/pooling", input=RIVER)["data"]
+    assert entry["object"] == "pooling"
+    assert entry["data"] == pytest.approx(embedder.ok(PATH, input=RIVER)["data"][0]["embedding"], abs=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/score", {"text_1": "a"}),
+        ("/score", {"text_1": ["a", "b"], "text_2": ["c", "d", "e"]}),
+        ("/rerank", {"query": "a"}),
+        ("/rerank", {"query": "a", "documents": ["b"], "top_n": -1}),
+    ],
+)
+def test_a_bad_comparison_is_refused(embedder: ServedEngine, path: str, body: dict[str, object]) -> None:
+    """A side is missing, or their numbers do not fit."""
+    response = embedder.post(path, {"model": "contract-model", **body})
+    assert response.status_code == 400, response.text
+
+
+@pytest.mark.parametrize(("task", "classes"), [(Task.CLASSIFY, 2), (Task.SCORE, 1)])
+def test_a_simulated_model_classifies(tmp_path_factory: pytest.TempPathFactory, task: Task, classes: int) -> None:
+    """Shares that add up, the same for the same text; one that scores reads each pair of texts as one prompt."""
+    log = tmp_path_factory.mktemp("engine") / "classes.log"
+    served = ServedEngine(SIM.model_copy(update={"task": task, "engine_args": {}}), log)
+    try:
+        served.wait_ready()
+        first, again = served.ok("/classify", input=[RIVER, RIVER])["data"]
+        assert first["num_classes"] == len(first["probs"]) == classes
+        assert first["probs"] == again["probs"]
+        assert first["label"] in {"LABEL_0", "LABEL_1"}
+        assert classes == 1 or sum(first["probs"]) == pytest.approx(1)
+        assert served.ok("/pooling", input=RIVER)["data"][0]["data"] == first["probs"]
+        ranked = served.ok("/rerank", query=RIVER, documents=["Prices rise.", RIVER])
+        assert [result["index"] for result in ranked["results"]] == [1, 0]
+        assert served.post(PATH, {"model": "contract-model", "input": "a"}).status_code == 404
+    finally:
+        served.close()
 
 
 def test_a_simulated_model_does_both(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -6,9 +6,9 @@ from typing import Final
 import msgspec
 
 from cluster.spec.model_spec import ModelSpec
+from cluster.spec.parts.task import Task
 from deployments.engines.interface import Receive, Scope, Send
 from deployments.engines.media.fetcher import MediaFetcher
-from deployments.engines.sim.api.embeddings import embed
 from deployments.engines.sim.api.errors import RequestError, bad_request
 from deployments.engines.sim.api.exchange import SimExchange
 from deployments.engines.sim.api.served_model import ServedModel
@@ -18,6 +18,9 @@ from deployments.engines.sim.completions.endpoint import complete
 from deployments.engines.sim.generation.core import SimCore
 from deployments.engines.sim.messages.endpoint import count_tokens, create_message
 from deployments.engines.sim.metrics import SimMetrics
+from deployments.engines.sim.pooling.classes import classify, pool
+from deployments.engines.sim.pooling.embeddings import embed
+from deployments.engines.sim.pooling.scores import rerank, score
 from deployments.engines.sim.responses.endpoints import ResponsesEndpoints
 from deployments.engines.sim.transfer.exchange import KvExchange
 from router.prompt.invocations import INVOCATIONS, invoked_path
@@ -45,7 +48,7 @@ class SimApp:
         self._served = ServedModel(model, core, fetcher)
         self._metrics = SimMetrics(core, model.name, exchange)
         self._responses = ResponsesEndpoints()
-        self._routes = self._routes_of(str(model.engine_args.get("runner", "auto")))
+        self._routes = self._routes_of(model.served_task)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the server's lifespan."""
@@ -60,8 +63,8 @@ class SimApp:
         else:
             raise ValueError(f"the simulated engine speaks HTTP, not {scope['type']}")
 
-    def _routes_of(self, runner: str) -> Routes:
-        """Return the endpoints: where a `runner` is named, those of a model that only generates, or only pools."""
+    def _routes_of(self, task: Task | None) -> Routes:
+        """Return the endpoints: those of a model of this task; None: of one that generates and embeds."""
         generates: Routes = {
             "/v1/chat/completions": ("POST", complete_chat),
             "/v1/completions": ("POST", complete),
@@ -71,7 +74,13 @@ class SimApp:
             "/v1/messages": ("POST", create_message),
             "/v1/messages/count_tokens": ("POST", count_tokens),
         }
-        pools: Routes = {"/v1/embeddings": ("POST", embed)}
+        embeds: Routes = {"/v1/embeddings": ("POST", embed)}
+        classifies: Routes = {"/classify": ("POST", classify)}
+        pools: Routes = {
+            "/pooling": ("POST", pool),
+            **dict.fromkeys(("/score", "/v1/score"), ("POST", score)),
+            **dict.fromkeys(("/rerank", "/v1/rerank", "/v2/rerank"), ("POST", rerank)),
+        }
         always: Routes = {
             "/tokenize": ("POST", tokenize),
             "/detokenize": ("POST", detokenize),
@@ -83,7 +92,15 @@ class SimApp:
             "/version": ("GET", _version),
             "/metrics": ("GET", self._scrape),
         }
-        return (generates if runner != "pooling" else {}) | (pools if runner != "generate" else {}) | always
+        match task:
+            case None:
+                return generates | embeds | pools | always
+            case Task.GENERATE:
+                return generates | always
+            case Task.EMBED:
+                return embeds | pools | always
+            case _:
+                return classifies | pools | always
 
     def _handler(self, method: str, path: str) -> Handler:
         if path.startswith("/v1/responses/"):

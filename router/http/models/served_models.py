@@ -10,6 +10,7 @@ import structlog
 from cluster.autoscaling.metrics.figures import GatewayFigures
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
 from cluster.spec.model_spec import ModelSpec
+from cluster.spec.parts.task import Task
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.engine import Engines
 from router.dispatch.replica import Replica
@@ -44,6 +45,7 @@ class ServedModels:
 
     Attributes:
         flows: each model's dispatcher on the event loop, by model.
+        tasks: what the models are served for, where the cluster file says it, by model.
         rates: the tenants' rate limits over all models.
         room: requests and bytes that wait, of all models together, and their bounds.
         on_held: called when a request is held because no replica of its model takes requests.
@@ -54,6 +56,7 @@ class ServedModels:
 
     def __init__(self, spec: GatewaySpec, meters: Meters, rng: Random, now_s: Callable[[], float]) -> None:
         self.flows: dict[str, ModelFlow] = {}
+        self.tasks: dict[str, Task] = {}
         self.room = WaitingRoom(spec.max_waiting_requests, spec.max_waiting_bytes)
         self.on_held: Callable[[], None] = _nothing
         self.unheard: tuple[str, ...] = ()
@@ -116,6 +119,7 @@ class ServedModels:
             PolicyError: a model names a policy that does not exist.
         """
         now_s = self._now_s()
+        self.tasks = {model.name: model.served_task for model in models if model.served_task is not None}
         gone: list[Endpoint] = []
         for name in self.flows.keys() - {model.name for model in models}:
             flow = self.flows.pop(name)

@@ -82,3 +82,24 @@ def test_divided_pools_need_the_policy_that_counts_seconds() -> None:
     assert "least_load counts no seconds" in found["models[0].policy"]
     for policy, fit in (("expected_ttft:exact", pools), ("least_load", "[{name: a}, {name: b}]")):
         cluster_file.load(f"models: [{{name: m, engine: sim, policy: '{policy}', pools: {fit}}}]", "f", cluster_rules)
+
+
+def test_a_model_that_embeds_has_nothing_of_one_that_generates() -> None:
+    """No residency, no pools that prefill or decode, no parsers of answers."""
+    found = problems(
+        """\
+models:
+  - name: vectors
+    engine: sim
+    task: embed
+    policy: expected_ttft:exact
+    reasoning_parser: qwen3
+    tool_call_parser: hermes
+    pools: [{name: p, role: prefill}, {name: d, role: decode}]
+"""
+    )
+    keys = {"policy", "reasoning_parser", "tool_call_parser", "pools"}
+    assert set(found) == {f"models[0].{key}" for key in keys}
+    assert all("embed" in message for message in found.values())
+    spec = cluster_file.load("models: [{name: m, engine: sim, task: score}]", "f", cluster_rules)
+    assert spec.models[0].task == "score"

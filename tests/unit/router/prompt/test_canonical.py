@@ -152,6 +152,68 @@ def test_further_prompts_are_counted_not_looked_up() -> None:
     assert (prompt.pieces, prompt.more_bytes) == ([b"abc"], 5)
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "size"),
+    [
+        ("/rerank", {"query": "abcd", "documents": ["ef", "ghi"]}, 2 * 6 + 4 + 5),
+        ("/v2/rerank", {"query": "abcd", "documents": "ef"}, 6 + 4),
+        ("/score", {"text_1": ["abcd"], "text_2": ["ef", "ghi"]}, 2 * 6 + 4 + 5),
+        ("/v1/score", {"queries": ["abcd", "a"], "documents": ["ef", "ghi"]}, 6 + 3 + 4 + 5),
+        ("/score", {"data_1": {"content": []}, "data_2": "b"}, 14 + 3),
+    ],
+)
+def test_pairs_of_texts_have_a_size_and_no_prefix(path: str, body: dict[str, object], size: int) -> None:
+    """A query is read once with each document; nothing of it is looked up."""
+    prompt = read_prompt(path, json.dumps(body, separators=(",", ":")).encode())
+    assert (prompt.pieces, prompt.more_bytes) == ([], size)
+
+
+def test_an_input_to_classify_is_read_as_one_to_embed() -> None:
+    """Texts, token ids or a chat."""
+    for path in ("/classify", "/pooling"):
+        assert _pieces(path, {"input": "Hi"}) == _pieces("/v1/embeddings", {"input": "Hi"}) == [b"Hi"]
+
+
+_SOURCE = {"type": "base64", "media_type": "image/png", "data": "AAAA"}
+
+
+@pytest.mark.parametrize(
+    ("path", "one", "other"),
+    [
+        (CHAT, IMAGE, {**IMAGE, "image_url": {"url": "data:image/png;base64,AAAB", "detail": "low"}}),
+        (CHAT, IMAGE, {**IMAGE, "image_url": {"url": "https://a.example/a.png", "detail": "low"}}),
+        (CHAT, IMAGE, {**IMAGE, "image_url": {"url": "data:image/png;base64,AAAA", "detail": "high"}}),
+        (CHAT, IMAGE, {**IMAGE, "uuid": "a"}),
+        (CHAT, {"type": "image_url", "image_url": None, "uuid": "a"}, {"type": "image_url", "image_url": None, "uuid": "b"}),
+        (CHAT, {"type": "audio_url", "audio_url": {"url": "u"}}, {"type": "audio_url", "audio_url": {"url": "v"}}),
+        (
+            CHAT,
+            {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+            {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "mp3"}},
+        ),
+        (CHAT, {"type": "video_url", "video_url": {"url": "u"}}, {"type": "video_url", "video_url": {"url": "v"}}),
+        (CHAT, {"type": "audio_embeds", "audio_embeds": "AAAA"}, {"type": "audio_embeds", "audio_embeds": "AAAB"}),
+        (CHAT, {"type": "video_embeds", "video_embeds": "AAAA"}, {"type": "video_embeds", "video_embeds": "AAAB"}),
+        (CHAT, {"type": "prompt_embeds", "data": "AAAA"}, {"type": "prompt_embeds", "data": "AAAB"}),
+        (RESPONSES, {"type": "input_image", "image_url": "u"}, {"type": "input_image", "image_url": "v"}),
+        (RESPONSES, {"type": "input_image", "file_id": "u"}, {"type": "input_image", "file_id": "v"}),
+        (MESSAGES, {"type": "image", "source": _SOURCE}, {"type": "image", "source": {**_SOURCE, "data": "AAAB"}}),
+        (MESSAGES, {"type": "image", "source": _SOURCE}, {"type": "image", "source": {"type": "url", "url": "u"}}),
+    ],
+)
+def test_equal_media_are_equal_and_others_are_not(path: str, one: dict[str, object], other: dict[str, object]) -> None:
+    """By what they hold or where they are, in every API's form, wherever they stand in the chat."""
+
+    def pieces(*parts: dict[str, object]) -> list[bytes]:
+        messages = [{"role": "user", "content": [part, {"type": "text", "text": "?"}]} for part in parts]
+        return _pieces(path, {"input" if path == RESPONSES else "messages": messages})
+
+    same, again, different = pieces(one, one, other)
+    assert same == again
+    assert same != different
+    assert pieces(other)[0] == different
+
+
 def test_megabytes_of_media_stand_as_a_digest() -> None:
     """An image takes under 100 bytes of a piece, however large it is."""
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 3_000_000}}
@@ -178,6 +240,8 @@ def test_megabytes_of_media_stand_as_a_digest() -> None:
         (CHAT, b'{"messages": [], "tools": [' + b"[" * 5000),
         (CHAT, b'{"messages": [], "tools": ' + b"[" * 5000 + b"]" * 5000 + b"}"),
         (TEXT, b'{"prompt": 5}'),
+        ("/rerank", b'{"query": "a"}'),
+        ("/score", b'{"text_1": [], "text_2": ["a"]}'),
         (TEXT, b'{"prompt": []}'),
         (TEXT, b'{"prompt": [{}]}'),
         (TEXT, b'{"prompt": null}'),

@@ -13,12 +13,9 @@ from xxhash import xxh3_64_intdigest
 from deployments.engines.sim.api.decoding import decode
 from deployments.engines.sim.api.errors import bad_value
 from deployments.engines.sim.api.exchange import SimExchange
-from deployments.engines.sim.api.generating import answers_of
 from deployments.engines.sim.api.inputs import prompts_of
-from deployments.engines.sim.api.sampling import SamplingRequest
 from deployments.engines.sim.api.served_model import ServedModel
-from deployments.engines.sim.api.serving import aborted_if_left, finished
-from deployments.engines.sim.api.usage import counts
+from deployments.engines.sim.pooling.prefilling import prefilled, usage_of
 
 DIMENSIONS: Final = 384
 """Length of a vector unless the request asks for a shorter one: that of many small embedding models."""
@@ -35,14 +32,6 @@ class EmbeddingRequest(msgspec.Struct, kw_only=True):
     user: str | None = None
 
 
-class _Prefill(SamplingRequest):
-    """A request that only prefills: the one token it samples is dropped."""
-
-    @property
-    def alternatives(self) -> int | None:
-        return None
-
-
 async def embed(exchange: SimExchange, served: ServedModel) -> None:
     """Answer with the vector of each input, once its prompt would have been prefilled.
 
@@ -54,21 +43,17 @@ async def embed(exchange: SimExchange, served: ServedModel) -> None:
     dimensions = DIMENSIONS if request.dimensions is None else request.dimensions
     if not 1 <= dimensions <= DIMENSIONS:
         raise bad_value(f"dimensions must be from 1 to {DIMENSIONS}, got {dimensions}.", "dimensions", dimensions)
-    core = served.core
     prompts = prompts_of(request.input, "input", served.sim)
     response_id = f"embd-{uuid4().hex[:16]}"
-    generation = core.submit(response_id, prompts, answers_of(_Prefill(), prompts, served.sim, limit=1, mean_words=0))
-    async with aborted_if_left(exchange, core, generation):
-        await finished(core, generation)
+    tokens = await prefilled(exchange, served, response_id, prompts)
     vectors = [_shown(vector_of(prompt.units, dimensions), request.encoding_format) for prompt in prompts]
-    tokens = counts(generation)["prompt_tokens"]
     response = {
         "id": response_id,
         "object": "list",
         "created": int(time.time()),
         "model": served.name,
         "data": [{"index": place, "object": "embedding", "embedding": one} for place, one in enumerate(vectors)],
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0},
+        "usage": usage_of(tokens),
     }
     await exchange.respond(msgspec.json.encode(response))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deployments.engines.sim.api.embeddings import DIMENSIONS, vector_of
+from deployments.engines.sim.pooling.embeddings import DIMENSIONS, vector_of
 
 
 @pytest.mark.parametrize("text", ["a", "The river runs", "x " * 5000, "\ud800", "世界"])

@@ -1,0 +1,1 @@
+"""The endpoints of models that answer without generating: vectors, scores, classes."""
