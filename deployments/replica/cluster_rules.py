@@ -34,6 +34,7 @@ def cluster_rules(data: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
                         ),
                     )
         yield from _task_rules(("models", position), model)
+        yield from _parser_rules(("models", position), model)
         if model.get("engine", "vllm") == "vllm":
             for where, arguments in engine_arguments(model):
                 for key, message in problems(arguments):
@@ -53,6 +54,21 @@ def _task_rules(where: Location, model: Mapping[str, Any]) -> Iterator[tuple[Loc
     for key in ("reasoning_parser", "tool_call_parser"):
         if model.get(key, "auto") not in {"auto", "none"}:
             yield (*where, key), f"a model that serves {task} generates no answers to look through: leave it out"
+
+
+def _parser_rules(where: Location, model: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
+    """Yield the parsers that there are not, and what is said in two places."""
+    given = model.get("engine_args")
+    arguments = {str(key).replace("-", "_"): value for key, value in (given if isinstance(given, dict) else {}).items()}
+    for key, unset in (("reasoning_parser", "auto"), ("tool_call_parser", "auto"), ("chat_template", "")):
+        value = model.get(key, unset)
+        if value == unset:
+            continue
+        if key in arguments:
+            yield (*where, key), f"engine_args.{key} says it too; leave one of them out"
+        elif isinstance(value, str) and value != "none" and model.get("engine", "vllm") == "vllm":
+            plugins = {name: each for name, each in arguments.items() if name.endswith("_parser_plugin")}
+            yield from (((*where, key), message) for name, message in problems({key: value} | plugins) if name == key)
 
 
 def _is_divided(model: Mapping[str, Any]) -> bool:

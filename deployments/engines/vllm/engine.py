@@ -12,6 +12,7 @@ import os
 import time
 from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +31,7 @@ from deployments.engines.media.fetcher import MediaFetcher
 from deployments.engines.token_texts import token_texts
 from deployments.engines.vllm.adapters import VllmAdapters
 from deployments.engines.vllm.args import argv, parallel_words
+from deployments.engines.vllm.chosen_parsers import parser_arguments
 from deployments.engines.vllm.env import engine_arguments, environment, is_cpu_build
 from deployments.engines.vllm.kv_events import KvEventListener
 from deployments.engines.vllm.kv_transfer import check_nixl, side_channel, transfer_of, uses_nixl, wants_checked_params
@@ -292,12 +294,15 @@ class VllmEngine:
         from vllm.entrypoints.launchers.launcher import validate_api_server_args
         from vllm.reasoning import ReasoningParserManager
         from vllm.tool_parsers import ToolParserManager
+        from vllm.transformers_utils.repo_utils import get_hf_file_bytes
 
         from deployments.engines.vllm.plugin import EngineArgParser
 
         parser = make_arg_parser(EngineArgParser())
         actions = parser._actions  # noqa: SLF001 - argparse has no public list of its arguments
-        words = argv(engine_arguments(self._model, os.environ, cpu=cpu, duties=self._duties), actions)
+        parsers = parser_arguments(self._model, partial(get_hf_file_bytes, model=source, revision=self._revision))
+        arguments = engine_arguments(self._model, os.environ, cpu=cpu, duties=self._duties)
+        words = argv(parsers | arguments, actions)
         words += [f"--model={source}", f"--served-model-name={self._model.name}"]
         words += parallel_words(self._model.parallel, self._place.address if self._place is not None else "")
         if self._listener is not None:
@@ -314,6 +319,10 @@ class VllmEngine:
         except (TypeError, ValueError, KeyError) as exc:
             raise EngineStartError(f"engine_args: {exc.args[0] if exc.args else exc}") from exc
         return args
+
+    @property
+    def _revision(self) -> str:
+        return str(self._model.engine_args.get("revision") or "main")
 
     async def _build_app(self, args: Namespace, llm: "ObservedLLM") -> AsgiApp:
         from starlette.exceptions import HTTPException

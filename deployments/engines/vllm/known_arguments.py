@@ -20,6 +20,8 @@ import yaml
 from deployments.engines.vllm.args import as_word, name_problem
 
 FILE: Final = Path(__file__).with_name("known_arguments.yaml")
+_PLUGINS: Final = {"tool_call_parser": "tool_parser_plugin", "reasoning_parser": "reasoning_parser_plugin"}
+"""Arguments that name a parser, and those that load more of them."""
 _SIZE = re.compile(r"\d+|\d+(\.\d+)?[kmgt]|\d+[KMGT]")
 """Whole numbers, and those with a unit: 25.6k is 25 600, 1K is 1 024 (vLLM's `human_readable_int`)."""
 
@@ -113,10 +115,16 @@ def problems(engine_args: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     known = known_arguments()
     for key, value in engine_args.items():
         wrong = name_problem(key, known)
-        if not wrong and value is not None:
+        if not wrong and value is not None and not _is_of_a_plugin(key, engine_args):
             wrong = known[key.replace("-", "_")].problem(value)
         if wrong:
             yield key, wrong
+
+
+def _is_of_a_plugin(key: str, engine_args: Mapping[str, object]) -> bool:
+    """Tell whether a parser may be one that a file of the user's brings along."""
+    plugin = _PLUGINS.get(key.replace("-", "_"))
+    return plugin is not None and plugin in {other.replace("-", "_") for other in engine_args}
 
 
 def installed_version() -> str:

@@ -25,10 +25,14 @@ _KIND_OF_TYPE: Final = {
 def listed() -> str:
     """Return the list of the installed vLLM's arguments as YAML."""
     from vllm.entrypoints.launchers.cli_args import make_arg_parser  # noqa: PLC0415 - ten seconds
+    from vllm.reasoning import ReasoningParserManager  # noqa: PLC0415
+    from vllm.tool_parsers import ToolParserManager  # noqa: PLC0415
     from vllm.utils.argparse_utils import FlexibleArgumentParser  # noqa: PLC0415
 
     actions = make_arg_parser(FlexibleArgumentParser())._actions  # noqa: SLF001 - argparse has no public list
     arguments = {action.dest: _entry(action) for action in actions if action.option_strings}
+    for manager, argument in ((ToolParserManager, "tool_call_parser"), (ReasoningParserManager, "reasoning_parser")):
+        arguments[argument]["choices"] = sorted(manager.list_registered())
     lines = [
         f"  {name}: {yaml.safe_dump(entry, default_flow_style=True, width=sys.maxsize, sort_keys=False).strip()}\n"
         for name, entry in sorted(arguments.items())

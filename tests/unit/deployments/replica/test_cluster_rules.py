@@ -103,3 +103,33 @@ models:
     assert all("embed" in message for message in found.values())
     spec = cluster_file.load("models: [{name: m, engine: sim, task: score}]", "f", cluster_rules)
     assert spec.models[0].task == "score"
+
+
+def test_parsers_are_checked_before_anything_starts() -> None:
+    """A name that vLLM does not have, and one that is said twice; with a plugin any name may be right."""
+    found = problems(
+        """\
+models:
+  - {name: a, source: org/a, tool_call_parser: hermess}
+  - {name: b, source: org/b, reasoning_parser: qwen33, chat_template: x, engine_args: {chat_template: y}}
+  - {name: c, source: org/c, tool_call_parser: mine, engine_args: {tool_parser_plugin: mine.py}}
+  - {name: d, source: org/d, tool_call_parser: none, reasoning_parser: auto, engine_args: {tool_call_parser: hermes}}
+"""
+    )
+    assert set(found) == {
+        "models[0].tool_call_parser",
+        "models[1].reasoning_parser",
+        "models[1].chat_template",
+        "models[3].tool_call_parser",
+    }
+    assert "did you mean hermes" in found["models[0].tool_call_parser"]
+    assert "engine_args.chat_template" in found["models[1].chat_template"]
+
+
+def test_where_media_come_from_is_said_in_one_place() -> None:
+    """`media.domains`, not vLLM's own argument; files are never read."""
+    found = problems(
+        "models: [{name: a, source: org/a, engine_args: {allowed_media_domains: [b.c], allowed_local_media_path: /}}]"
+    )
+    assert "media.domains" in found["models[0].engine_args.allowed_media_domains"]
+    assert "no prompt reads a file" in found["models[0].engine_args.allowed_local_media_path"]

@@ -105,7 +105,10 @@ def test_defaults_suit_a_small_shared_machine() -> None:
     assert (found["block_size"], found["kv_cache_memory_bytes"], found["enforce_eager"]) == (32, KV_CACHE_BYTES, True)
     assert found["compilation_config"] == {"custom_ops": ["none"]}
     assert found["enable_prompt_tokens_details"] is True
-    assert engine_arguments(model(), {}, cpu=False) == {"enable_prompt_tokens_details": True}
+    assert engine_arguments(model(), {}, cpu=False) == {
+        "enable_prompt_tokens_details": True,
+        "limit_mm_per_prompt": {"image": 16, "audio": 16, "video": 16},
+    }
 
 
 def test_what_is_asked_for_wins() -> None:
@@ -138,3 +141,29 @@ def test_traces_reach_the_engine() -> None:
     assert engine_arguments(model(), env, cpu=False)["otlp_traces_endpoint"] == "http://collector:4317"
     asked = model(engine_args={"otlp-traces-endpoint": "http://other:4317"})
     assert engine_arguments(asked, env, cpu=False)["otlp_traces_endpoint"] == "http://other:4317"
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments"),
+    [
+        ("generate", {"runner": "generate"}),
+        ("embed", {"runner": "pooling", "convert": "embed"}),
+        ("classify", {"runner": "pooling", "convert": "classify"}),
+        ("score", {"runner": "pooling", "convert": "classify"}),
+    ],
+)
+def test_a_task_becomes_vllms_runner(task: str, arguments: dict[str, str]) -> None:
+    """And what the checkpoint is converted to; `engine_args` come first."""
+    found = engine_arguments(model(task=task), {}, cpu=False)
+    assert {key: found.get(key) for key in ("runner", "convert") if key in found} == arguments
+    asked = engine_arguments(model(task=task, engine_args={"convert": "none"}), {}, cpu=False)
+    assert asked["convert"] == "none"
+
+
+def test_media_are_checked_by_our_connector() -> None:
+    """Without a word in the file; how many items a prompt may have is the file's."""
+    assert environment(model(), "org/m", cpu=False)["VLLM_MEDIA_CONNECTOR"] == "rackserve"
+    found = engine_arguments(model(media={"max_items": 2}), {}, cpu=False)
+    assert found["limit_mm_per_prompt"] == {"image": 2, "audio": 2, "video": 2}
+    asked = engine_arguments(model(engine_args={"limit_mm_per_prompt": {"image": 1}}), {}, cpu=False)
+    assert asked["limit_mm_per_prompt"] == {"image": 1}
