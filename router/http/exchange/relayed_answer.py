@@ -234,6 +234,8 @@ class RelayedAnswer:
         head = self.head
         if head is None:
             return
+        if self._sent is not None and outcome is Outcome.REPLICA_FAILED:
+            message += self._sent.why_not_resumable
         if self._held_error is not None:
             self._held_error.pass_on()
         if self._early is not None and self._early.holds_error:

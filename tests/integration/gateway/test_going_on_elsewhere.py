@@ -196,6 +196,69 @@ def _says(*events: bytes) -> Script:
     return script
 
 
+THOUGHT, ANSWER = ("Hm, ", "let me ", "see."), ("It ", "is ", "six.")
+
+
+def _thinker(dies_after: int) -> Script:
+    """Return a script that reasons and answers from where the last message ends, and dies after some events."""
+
+    async def script(received: Received, writer: asyncio.StreamWriter) -> None:
+        last = json.loads(received.body)["messages"][-1]
+        said = [last.get("reasoning", ""), last["content"]] if last["role"] == "assistant" else ["", ""]
+        deltas = [{"reasoning": piece} for piece in THOUGHT] + [{"content": piece} for piece in ANSWER]
+        while deltas and said[0 if "reasoning" in deltas[0] else 1].startswith(piece := next(iter(deltas[0].values()))):
+            place = 0 if "reasoning" in deltas.pop(0) else 1
+            said[place] = said[place].removeprefix(piece)
+        assert said == ["", ""], "the message is not what was said"
+        writer.write(SSE_HEAD)
+        for delta in deltas[:dies_after]:
+            writer.write(chunk(_event([{"index": 0, "delta": delta}], None)))
+            await writer.drain()
+            await asyncio.sleep(0.005)
+        if len(deltas) <= dies_after:
+            writer.write(chunk(_event([{"index": 0, "delta": {}, "finish_reason": "stop"}], None)) + chunk(DONE))
+            writer.write(LAST_CHUNK)
+        else:
+            writer.close()
+
+    return script
+
+
+def _joined(events: list[Any], field: str) -> str:
+    deltas = [choice["delta"] for event in events for choice in event.get("choices", ())]
+    return "".join(delta.get(field) or "" for delta in deltas)
+
+
+async def test_an_answer_after_reasoning_goes_on() -> None:
+    """The next replica gets the reasoning with the text, so both come to the client once and whole."""
+    async with (
+        ScriptedReplica(_thinker(5)) as first,
+        ScriptedReplica(_thinker(9)) as second,
+        running_gateway([first.port, second.port]) as gateway,
+    ):
+        status, _, body = await ask(gateway.port, request(_body(CHAT)))
+        events = _events(body)
+        assert status == 200
+        assert (_joined(events, "reasoning"), _joined(events, "content")) == ("".join(THOUGHT), "".join(ANSWER))
+        assert [len(replica.received) for replica in (first, second)] == [1, 1]
+        assert [row["outcome"] for row in gateway.state()["outcomes"]] == ["ok"]
+
+
+async def test_reasoning_that_is_cut_is_told() -> None:
+    """No engine goes on within reasoning: the client is told that this is why the stream ends."""
+    async with (
+        ScriptedReplica(_thinker(2)) as first,
+        ScriptedReplica(_thinker(2)) as second,
+        running_gateway([first.port, second.port]) as gateway,
+    ):
+        _, _, body = await ask(gateway.port, request(_body(CHAT)))
+        events = _events(body)
+        assert _joined(events[:-1], "reasoning") == "".join(THOUGHT[:2])
+        assert events[-1]["error"]["code"] == "replica_failed"
+        assert "cut within its reasoning" in events[-1]["error"]["message"]
+        assert sum(len(replica.received) for replica in (first, second)) == 1
+
+
 async def test_a_server_that_does_not_go_on_with_the_text_ends_the_stream() -> None:
     """Reasoning is no rest of a text: an error event follows what came."""
     thinks = _event([{"index": 0, "delta": {"reasoning": "Hm, "}}], None)

@@ -126,6 +126,8 @@ def _chat_stream(*events: bytes, mark: bytes = b"") -> bytes:
 
 _PIECES = [_chat_event({"content": "word "}, usage=None)] * 4
 _THOUGHTS = [_chat_event({"reasoning": "hm " * 50}, usage=None)] * 600
+_CALLS = [_chat_event({"tool_calls": [{"index": 0, "function": {"arguments": "x" * 150}}]}, usage=None)] * 600
+"""No other replica can continue them, so only the end of such a stream is kept."""
 _LONG_PART = ["x" * 100] * 300
 
 
@@ -139,14 +141,15 @@ _LONG_PART = ["x" * 100] * 300
         _chat_stream(_chat_event({"role": "assistant"}, usage={"prompt_tokens": 9}), *_PIECES),
         _chat_stream(*_PIECES, _chat_event({"content": ""}, usage=OF_STREAM, prompt_logprobs=_LONG_PART)),
         _chat_stream(*_PIECES, _chat_event(None, a=_LONG_PART, usage=OF_STREAM, b=_LONG_PART)),
-        _chat_stream(*_PIECES, _chat_event(None, usage=OF_STREAM), *_THOUGHTS),
+        _chat_stream(*_PIECES, _chat_event(None, usage=OF_STREAM), *_CALLS),
+        _chat_stream(*_CALLS, _chat_event(None, usage=OF_STREAM)),
+        _chat_stream(*_CALLS, _chat_event(None, usage=OF_STREAM), *_CALLS, _chat_event({}, usage=None)),
+        _chat_stream(*_CALLS, b'data: {"usage":%s}\n\n' % json.dumps(OF_STREAM).encode()),
         _chat_stream(*_THOUGHTS, _chat_event(None, usage=OF_STREAM)),
-        _chat_stream(*_THOUGHTS, _chat_event(None, usage=OF_STREAM), *_THOUGHTS, _chat_event({}, usage=None)),
-        _chat_stream(*_THOUGHTS, b'data: {"usage":%s}\n\n' % json.dumps(OF_STREAM).encode()),
     ],
     ids=[
         "x_groq", "x_groq beside null", "mark", "first event", "prompt alone", "before a long part",
-        "between long parts", "before thoughts", "after thoughts", "between thoughts", "without choices",
+        "between long parts", "before calls", "after calls", "between calls", "without choices", "after thoughts",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("asked", [b"", b',"stream_options":{"include_usage":true}'], ids=["", "asked"])

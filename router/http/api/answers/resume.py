@@ -36,7 +36,7 @@ def may_be_resumed(body: bytes, sent: SentText) -> dict[str, Any] | None:
         asked = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if not isinstance(asked, dict) or not sent.resumable or not _is_for_one_choice(asked):
+    if not isinstance(asked, dict) or sent.why_not_resumable or not _is_for_one_choice(asked):
         return None
     for field in _NUMBERS:
         if asked.get(field) is not None:
@@ -82,7 +82,7 @@ def continuation_body(path: str, body: bytes, sent: SentText) -> bytes | None:
     if isinstance(asked.get("min_tokens"), int):
         asked["min_tokens"] = max(0, asked["min_tokens"] - sent.tokens)
     if path == CHAT:
-        if not _continue_chat(asked, sent.text):
+        if not _continue_chat(asked, sent):
             return None
     elif isinstance(asked.get("prompt"), str):
         asked["prompt"] += sent.text
@@ -91,18 +91,22 @@ def continuation_body(path: str, body: bytes, sent: SentText) -> bytes | None:
     return msgspec.json.encode(asked)
 
 
-def _continue_chat(asked: dict[str, Any], text: str) -> bool:
-    """Make the assistant's text so far the last message, to be continued; return False where that is impossible."""
+def _continue_chat(asked: dict[str, Any], sent: SentText) -> bool:
+    """Make the assistant's text so far the last message, to be continued; return False where that is impossible.
+
+    The reasoning before it goes along, in the field in which it came; chat templates put it before the text.
+    """
     messages = asked.get("messages")
     if not isinstance(messages, list) or not messages:
         return False
     last = messages[-1]
     if asked.get("continue_final_message"):
-        if not isinstance(last, dict) or not isinstance(last.get("content"), str):
+        if not isinstance(last, dict) or not isinstance(last.get("content"), str) or sent.reasoning:
             return False
-        asked["messages"] = [*messages[:-1], {**last, "content": last["content"] + text}]
+        asked["messages"] = [*messages[:-1], {**last, "content": last["content"] + sent.text}]
     else:
-        asked["messages"] = [*messages, {"role": "assistant", "content": text}]
+        reasoning = {sent.reasoning_name: sent.reasoning} if sent.reasoning else {}
+        asked["messages"] = [*messages, {"role": "assistant", **reasoning, "content": sent.text}]
     asked["continue_final_message"] = True
     asked["add_generation_prompt"] = False
     return True

@@ -6,7 +6,7 @@ from typing import Any, Final
 from router.estimator.expectation import Usage
 from router.http.api.answers.cut_usage import CutUsage
 from router.http.api.answers.server_sent_events import DONE, data_of, ends_event, split_events
-from router.http.api.answers.stream_event import StreamEvent, read_event, told_in
+from router.http.api.answers.stream_event import StreamChoice, StreamEvent, read_event, told_in
 from router.http.api.answers.usage import KEY, UNKNOWN, counted, last_usage_of_stream
 from router.http.wire.chunked import inside, payload, whole_chunks
 
@@ -16,7 +16,7 @@ MAX_TAIL: Final = 16 * 1024
 """Bytes kept of the end of a stream that cannot be continued; also those in which its last usage is looked for."""
 _TOLD: Final = (b'"usage":{', b'"usage": {')
 """How servers write the start of a told usage."""
-_PIECE: Final = re.compile(rb'"(?:content|text)"\s*:\s*"[^"]')
+_PIECE: Final = re.compile(rb'"(?:content|text|reasoning|reasoning_content)"\s*:\s*"[^"]')
 _EVENT: Final = b"data: {"
 
 
@@ -28,13 +28,15 @@ class SentText:
     Attributes:
         keep: appends framed bytes that were sent to the client, with the usage that was hidden from it.
         text: the generated text up to the last `fold`.
-        tokens: tokens of that text, as the engine told last; where it tells none, one for each event with text.
+        reasoning: the reasoning before that text.
+        reasoning_name: the name of the field in which it came; "": none did.
+        tokens: tokens of text and reasoning, as the engine told last; where it tells none, one for each event with text.
         told: the usage that the engine told last, up to the last `fold`; unknown: it told none.
         first: the first event of the stream; the events that another replica adds are made like it. None: none came.
         finished: an event had a `finish_reason`.
         usage_sent: the last usage came, in an event without choices.
-        resumable: the answer is text alone, with no tool calls, reasoning, log-probabilities or second choice, so it
-            can be continued from its text.
+        resumable: the answer is text alone, perhaps after reasoning, with no tool calls, log-probabilities or second
+            choice, so it can be continued from its text.
     """
 
     __slots__ = (
@@ -45,6 +47,8 @@ class SentText:
         "finished",
         "first",
         "keep",
+        "reasoning",
+        "reasoning_name",
         "resumable",
         "text",
         "tokens",
@@ -54,6 +58,8 @@ class SentText:
 
     def __init__(self) -> None:
         self.text = ""
+        self.reasoning = ""
+        self.reasoning_name = ""
         self.tokens = 0
         self.told = UNKNOWN
         self.first: StreamEvent | None = None
@@ -129,11 +135,29 @@ class SentText:
             piece = choice.piece
             if piece:
                 self.text += piece
-                self.tokens += 1
+            reasoning = choice.reasoning
+            if reasoning:
+                self._add_reasoning(reasoning, choice)
+            self.tokens += bool(piece or reasoning)
         if self._count(told_in(read)):
             self.usage_sent = not choices
             for choice in choices:
                 self._of_choices[choice.index] = self.tokens
+
+    def _add_reasoning(self, reasoning: str, choice: StreamChoice) -> None:
+        self.reasoning += reasoning
+        self.reasoning_name = choice.reasoning_name
+        if self.text:  # in between two texts: no message has a place for it
+            self.resumable = False
+
+    @property
+    def why_not_resumable(self) -> str:
+        """Why no other replica can continue the answer, for the client; "": one can, as far as the answer goes."""
+        if not self.resumable:
+            return "; an answer with tool calls, log-probabilities or several choices cannot be continued elsewhere"
+        if self.reasoning and not self.text:
+            return "; an answer that is cut within its reasoning cannot be continued elsewhere"
+        return ""
 
     def _count(self, usage: object) -> bool:
         """Take over the counts that the engine has told up to now; return False if it told none."""

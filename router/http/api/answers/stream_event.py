@@ -40,11 +40,22 @@ class StreamChoice(msgspec.Struct, gc=False):
         return (self.delta.content if self.delta is not None else None) or self.text or ""
 
     @property
+    def reasoning(self) -> str:
+        """The reasoning that it adds; vLLM calls it `reasoning`, others and older releases `reasoning_content`."""
+        delta = self.delta
+        return (delta.reasoning or delta.reasoning_content or "") if delta is not None else ""
+
+    @property
+    def reasoning_name(self) -> str:
+        """The name of the field that holds its reasoning."""
+        return "reasoning" if self.delta is not None and self.delta.reasoning else "reasoning_content"
+
+    @property
     def is_text_alone(self) -> bool:
-        """Whether it adds nothing but text to the first choice: another replica can continue from the text."""
+        """Whether it adds nothing but text and reasoning to the first choice: another replica can continue from them."""
         delta = self.delta or Delta()
-        extras = (delta.reasoning, delta.reasoning_content, _present(delta.tool_calls), _present(delta.function_call))
-        return not (self.index or any(extras) or _present(self.logprobs))
+        extras = _present(delta.tool_calls) or _present(delta.function_call) or _present(self.logprobs)
+        return not (self.index or extras)
 
 
 class StreamError(msgspec.Struct, gc=False):

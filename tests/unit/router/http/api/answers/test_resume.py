@@ -35,6 +35,21 @@ def test_a_chat_goes_on_from_its_own_text() -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+def test_reasoning_goes_along(name: str) -> None:
+    """In the field in which it came, before the text; its tokens are used up. Without text there is nothing to go on."""
+    sent = _sent("Yes", 5)
+    sent.reasoning, sent.reasoning_name = "Let me see.", name
+    asked = _asked(CHAT, {"messages": [USER], "max_tokens": 9}, sent)
+    assert asked["messages"] == [USER, {"role": "assistant", name: "Let me see.", "content": "Yes"}]
+    assert asked["max_tokens"] == 4
+    sent.text = ""
+    assert _asked(CHAT, {"messages": [USER]}, sent) is None
+    sent.text = "Yes"
+    continues = {"messages": [{"role": "assistant", "content": "a"}], "continue_final_message": True}
+    assert _asked(CHAT, continues, sent) is None
+
+
 def test_a_continuation_is_continued() -> None:
     """A request that itself continues a message is resumed within that message."""
     body = {"messages": [{"role": "assistant", "content": "one,"}], "continue_final_message": True}

@@ -77,8 +77,8 @@ def test_memory_is_the_text_not_the_events() -> None:
     [
         _event({"tool_calls": [{"index": 0}]}),
         _event({"function_call": {"name": "f"}}),
-        _event({"reasoning": "hm"}),
-        _event({"reasoning_content": "hm"}),
+        _event({"content": "x"}) + _event({"reasoning": "hm"}),
+        _event({"content": "x"}) + _event({"reasoning_content": "hm"}),
         _event({"content": "x"}, choices=[{"index": 1, "delta": {"content": "x"}}]),
         _event({"content": "x"}, choices=[{"index": 0, "delta": {"content": "x"}, "logprobs": {"content": []}}]),
         b"data: {broken\n\n",
@@ -90,8 +90,22 @@ def test_memory_is_the_text_not_the_events() -> None:
     ],
 )
 def test_what_text_alone_cannot_resume_is_known(event: bytes) -> None:
-    """Tool calls, reasoning, log-probabilities, a second choice, a broken event and an error end resuming."""
-    assert not _sent(chunk(event)).resumable
+    """Tool calls, reasoning amid text, log-probabilities, a second choice, a broken event and an error end resuming."""
+    sent = _sent(chunk(event))
+    assert not sent.resumable
+    assert "cannot be continued elsewhere" in sent.why_not_resumable
+
+
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+def test_reasoning_before_the_text_is_kept(name: str) -> None:
+    """Under the name in which it came; each event of it is a token, too."""
+    sent = _sent(*(chunk(_event({name: piece})) for piece in ("Let me", " see.")))
+    assert (sent.reasoning, sent.text, sent.tokens) == ("Let me see.", "", 2)
+    assert "cut within its reasoning" in sent.why_not_resumable
+    sent.keep(chunk(_event({"content": "Yes"})))
+    sent.fold()
+    assert (sent.reasoning, sent.reasoning_name, sent.text, sent.tokens) == ("Let me see.", name, "Yes", 3)
+    assert (sent.resumable, sent.why_not_resumable) == (True, "")
 
 
 def test_empty_extras_are_only_text() -> None:
