@@ -25,6 +25,12 @@ class Message(msgspec.Struct):
     content: str | list[ContentPart] | None = None
     tool_calls: msgspec.Raw = msgspec.Raw()
     reasoning: str | None = None
+    reasoning_content: str | None = None
+
+    @property
+    def thought(self) -> str | None:
+        """The reasoning before its content, under either name; None: there was none."""
+        return self.reasoning or self.reasoning_content
 
 
 class _Named(msgspec.Struct):

@@ -23,6 +23,7 @@ def answers_of(  # noqa: PLR0913 - what decides about an answer
     *,
     limit: int | None,
     mean_words: int,
+    mean_reasoning_words: int = 0,
     form: AnswerForm | None = None,
     calls: Sequence[Tool] = (),
 ) -> list[Answer]:
@@ -34,6 +35,7 @@ def answers_of(  # noqa: PLR0913 - what decides about an answer
         spec: the simulation's spec.
         limit: most tokens of an answer; None: what the context leaves.
         mean_words: mean length of an answer, words; 0: it never ends by itself.
+        mean_reasoning_words: mean length of the reasoning before it, words; 0: none.
         form: the form of each answer; None: plain text.
         calls: the tools that each answer calls; if there are some, it is nothing but calls.
 
@@ -48,6 +50,7 @@ def answers_of(  # noqa: PLR0913 - what decides about an answer
             stops=request.stops,
             keep_stop=request.include_stop_str_in_output,
             mean_words=0 if request.ignore_eos else mean_words,
+            mean_reasoning_words=mean_reasoning_words,
         )
         for choice in range(request.choices):
             salt = ((request.seed or 0) * 1_000_003 + choice + _difference(prompt.adapter)) & 0xFFFFFFFF

@@ -54,7 +54,7 @@ async def _read(message: Message, served: ServedModel) -> Message:
         ContentPart("text", await _text_of(part.image_url, served)) if part.type in IMAGE_PARTS else part
         for part in message.content
     ]
-    return Message(message.role, parts, message.tool_calls, reasoning=message.reasoning)
+    return Message(message.role, parts, message.tool_calls, reasoning=message.thought)
 
 
 async def _text_of(given: Any, served: ServedModel) -> str:  # noqa: ANN401 - any JSON

@@ -31,7 +31,11 @@ def usage(generation: Generation) -> dict[str, Any]:
     """Return a request's usage so far, with the prefix cache's part in it."""
     cached, created = cache_counts(generation)
     details = {"cached_tokens": cached, "created_cache_tokens": created}
-    return {**counts(generation), "prompt_tokens_details": details}
+    found = {**counts(generation), "prompt_tokens_details": details}
+    if any(answer.rules.mean_reasoning_words for answer in generation.answers):
+        reasoning = sum(answer.reasoning_tokens for answer in generation.answers)
+        found["completion_tokens_details"] = {"reasoning_tokens": reasoning}
+    return found
 
 
 def _cached_tokens(sequence: Sequence) -> int:

@@ -62,6 +62,11 @@ class ChatFormat:
             shown = b'"delta":%b' % encode(
                 {"content": None, "tool_calls": _delta_calls(answer, deltas)} if deltas else {}
             )
+        elif answer.rules.mean_reasoning_words:
+            delta = _parts(answer.take_new_reasoning(), answer.take_new())
+            if not delta and answer.finish_reason is None:
+                return b""  # the end of the reasoning, which vLLM's parser keeps
+            shown = b'"delta":%b' % encode(delta)
         else:
             shown = b'"delta":{"content":%b}' % encode(answer.take_new())
         tail = b',"usage":' + encode(counts(generation)) if self._request.wants_usage_each else b""
@@ -127,12 +132,12 @@ class ChatFormat:
 def _message(answer: Answer) -> dict[str, Any]:
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": "" if answer.calls else answer.text,
+        "content": "" if answer.calls else answer.text if answer.text or not answer.reasoning else None,
         "refusal": None,
         "annotations": None,
         "audio": None,
         "function_call": None,
-        "reasoning": None,
+        "reasoning": answer.reasoning or None,
     }
     if answer.calls:
         message["tool_calls"] = [
@@ -140,6 +145,10 @@ def _message(answer: Answer) -> dict[str, Any]:
             for call in answer.calls
         ]
     return message
+
+
+def _parts(reasoning: str, content: str) -> dict[str, str]:
+    return {name: text for name, text in (("reasoning", reasoning), ("content", content)) if text}
 
 
 def _delta_calls(answer: Answer, deltas: list[Any]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """A chat request: its fields, its checks, its prompt and the answers to generate."""
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -11,10 +11,11 @@ from deployments.engines.sim.api.errors import bad_request, bad_value
 from deployments.engines.sim.api.generating import answers_of
 from deployments.engines.sim.api.sampling import MAX_LOGPROBS, SamplingRequest, too_many_logprobs
 from deployments.engines.sim.chat.tools import tool_use_of
-from deployments.engines.sim.generation.answer import Answer
+from deployments.engines.sim.generation.answer import END_OF_REASONING, Answer
 from deployments.engines.sim.generation.prompt import SimPrompt
 from deployments.engines.sim.guided.tool_choice import ToolUse
 
+BEGIN_OF_REASONING: Final = "<think>\n"
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
@@ -75,11 +76,25 @@ class ChatRequest(SamplingRequest, kw_only=True):
             RequestError: there is no message, or one has parts that are not text.
         """
         text = render(self.messages, self.tools, model, add_generation_prompt=self.add_generation_prompt)
+        if self.reasons(spec) and not self.continue_final_message:
+            text += BEGIN_OF_REASONING
         answer_from = len(text)
         if self.continue_final_message:
-            text = text.removesuffix("<|im_end|>\n")
-            answer_from = len(text) - len(content(self.messages[-1], model))
+            last = self.messages[-1]
+            begun = content(last, model)
+            text = text.removesuffix("<|im_end|>\n").removesuffix(begun)
+            if self.reasons(spec):
+                text += BEGIN_OF_REASONING
+                begun = f"{last.thought}{END_OF_REASONING} {begun}"
+            answer_from = len(text)
+            text += begun
         return SimPrompt(text, spec.chars_per_token, from_ids=False, answer_from=answer_from, salt=self.salt)
+
+    def reasons(self, spec: SimSpec) -> bool:
+        """Return whether the answers have reasoning before them, or are to go on behind it."""
+        if not spec.reasoning_tokens or self.reasoning_effort == "none":
+            return False
+        return not self.continue_final_message or self.messages[-1].thought is not None
 
     def answers(self, prompt: SimPrompt, tools: ToolUse, model: str, spec: SimSpec) -> list[Answer]:
         """Return the answers to generate.
@@ -95,5 +110,12 @@ class ChatRequest(SamplingRequest, kw_only=True):
         calls = tools.called(asked, used, prompt.answer_from, after_result=after_result)
         form = form_of(self.response_format, self.structured_outputs)
         return answers_of(
-            self, [prompt], spec, limit=self.max_tokens, mean_words=spec.answer_tokens, form=form, calls=calls
+            self,
+            [prompt],
+            spec,
+            limit=self.max_tokens,
+            mean_words=spec.answer_tokens,
+            mean_reasoning_words=spec.reasoning_tokens if self.reasons(spec) else 0,
+            form=form,
+            calls=calls,
         )

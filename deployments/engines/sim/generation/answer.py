@@ -1,7 +1,7 @@
 """One answer's text: chooses its words, decides when it ends, and holds back text that may be a stop string."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from xxhash import xxh32_intdigest
 
@@ -11,6 +11,8 @@ from deployments.engines.sim.generation.text import TAIL_CHARS, VOCABULARY, answ
 
 _TOKEN_OF_WORD = {word: units_of_ids([1000 + index]) for index, word in enumerate(VOCABULARY)}
 
+END_OF_REASONING: Final = " </think>"
+"""The word that ends reasoning; as many models write it, but for the space."""
 FinishReason = Literal["stop", "length", "abort"]
 
 
@@ -24,6 +26,7 @@ class AnswerRules:
         stops: strings that end an answer.
         keep_stop: the stop string stays in the text.
         mean_words: mean length of an answer in words; 0: it never ends by itself.
+        mean_reasoning_words: mean length of the reasoning before it, in words; 0: it has none.
     """
 
     max_tokens: int
@@ -31,6 +34,7 @@ class AnswerRules:
     stops: tuple[str, ...] = ()
     keep_stop: bool = False
     mean_words: int = 0
+    mean_reasoning_words: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +51,8 @@ class Answer:
         finish_reason: why it ended; None: it goes on.
         stop_reason: the stop string that ended it; None: none did.
         words: the text of each token not shown yet; None: the request did not ask for `logprobs`.
+        reasoning: its reasoning so far, which is no part of its text.
+        reasoning_tokens: tokens of it, its end included.
     """
 
     index: int
@@ -58,8 +64,12 @@ class Answer:
     finish_reason: FinishReason | None = None
     stop_reason: str | None = None
     words: list[str] | None = None
+    reasoning: str = ""
+    reasoning_tokens: int = 0
     _text: str = ""
     _shown: int = 0
+    _shown_reasoning: int = 0
+    _reasons_until: int = 0
     _ends_at: int | None = field(init=False)
     _to_say: list[str] = field(init=False)
 
@@ -70,9 +80,19 @@ class Answer:
         if self.script is not None:
             self._to_say = self.script.tokens_after(begun)
             self._ends_at = len(self._to_say)
-        elif self.rules.mean_words:
-            before = self.prompt.units[max(0, self.prompt.answer_from - TAIL_CHARS) : self.prompt.answer_from]
-            self._ends_at = answer_words(before, self.salt, self.rules.mean_words) - len(begun.split())
+            return
+        before = self.prompt.units[max(0, self.prompt.answer_from - TAIL_CHARS) : self.prompt.answer_from]
+        begun_words = len(begun.split())
+        reasoning = self._reasoning_words(before)
+        if reasoning and END_OF_REASONING not in begun:
+            self._reasons_until = max(1, reasoning - begun_words)
+        if self.rules.mean_words:
+            self._ends_at = reasoning + answer_words(before, self.salt, self.rules.mean_words) - begun_words
+
+    def _reasoning_words(self, before: str) -> int:
+        """Return the words of the whole reasoning, with the one that ends it."""
+        mean = self.rules.mean_reasoning_words
+        return answer_words(before, self.salt ^ 0x9E37, mean) + 1 if mean else 0
 
     @property
     def text(self) -> str:
@@ -94,12 +114,26 @@ class Answer:
             self.finish_reason = "stop"
             return ""
         word = next_word(tail, self.salt) if self.script is None else self._to_say[self.tokens - 1]
-        self._text += word
+        if self.tokens <= self._reasons_until:
+            return self._reason(word)
+        self._text += word.lstrip() if self.reasoning_tokens and not self._text else word
         if self.words is not None:
             self.words.append(word)
         if may_stop and self.rules.stops:
             self._stop_at(len(self._text) - len(word))
         if self.finish_reason is None and self.tokens >= self.rules.max_tokens:
+            self.finish_reason = "length"
+        return _token_of(word) if self.prompt.from_ids else word
+
+    def _reason(self, word: str) -> str:
+        self.reasoning_tokens += 1
+        if self.tokens == self._reasons_until:
+            word = END_OF_REASONING
+        else:
+            self.reasoning += word
+        if self.words is not None:
+            self.words.append(word)
+        if self.tokens >= self.rules.max_tokens:
             self.finish_reason = "length"
         return _token_of(word) if self.prompt.from_ids else word
 
@@ -113,6 +147,11 @@ class Answer:
         """Return the text not returned before, except a last part that could be the beginning of a stop string."""
         start, self._shown = self._shown, self._showable()
         return self._text[start : self._shown]
+
+    def take_new_reasoning(self) -> str:
+        """Return the reasoning not returned before."""
+        start, self._shown_reasoning = self._shown_reasoning, len(self.reasoning)
+        return self.reasoning[start:]
 
     def take_call_deltas(self) -> list[CallDelta]:
         """Return what `take_new` would return, as parts of the answer's tool calls."""

@@ -81,7 +81,8 @@ class CountTokensRequest(msgspec.Struct, kw_only=True):
 
     def chat(self) -> ChatRequest:
         """Return the chat whose prompt has the same tokens."""
-        return ChatRequest(model=self.model, messages=self.chat_messages(), tools=self.chat_tools())
+        messages = self.chat_messages()
+        return ChatRequest(model=self.model, messages=messages, tools=self.chat_tools(), reasoning_effort="none")
 
     def chat_messages(self) -> list[Message]:
         """Return the chat's messages."""
@@ -143,6 +144,7 @@ class MessagesRequest(CountTokensRequest, kw_only=True):
             top_k=self.top_k,
             cache_salt=self.cache_salt,
             kv_transfer_params=self.kv_transfer_params,
+            reasoning_effort="none",
             tools=self.chat_tools(),
             tool_choice=self._chat_choice(),
             parallel_tool_calls=not (choice is not None and choice.disable_parallel_tool_use),

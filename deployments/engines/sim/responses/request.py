@@ -148,6 +148,7 @@ class ResponsesRequest(msgspec.Struct, kw_only=True):
             cache_salt=self.cache_salt,
             kv_transfer_params=self.kv_transfer_params,
             user=self.user,
+            reasoning_effort="none",
             tools=msgspec.Raw(encode(tools)) if tools else msgspec.Raw(),
             tool_choice=self._chat_choice() if tools else None,
             parallel_tool_calls=self.parallel_tool_calls,
