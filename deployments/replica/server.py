@@ -257,7 +257,9 @@ class ReplicaServer:
     async def _prove_affinity(self, app: AsgiApp) -> AffinityProof:
         """Run the affinity self-test; if the residency proves wrong, stop following it."""
         if self._pools:
-            reason = f"a model that serves {self._model.served_task} is routed by load: no answer leaves a prompt behind"
+            reason = (
+                f"a model that serves {self._model.served_task} is routed by load: no answer leaves a prompt behind"
+            )
             return AffinityProof(caches=False, is_exact=False, reason=reason)
         events = self._engine.kv_events
         block_tokens = events.block_tokens if events is not None else 0

@@ -161,7 +161,8 @@ class AskedModel:
         Raises:
             AskedModelError: it is served for something else.
         """
-        task = self._plane.models.tasks.get(model)
+        models = self._plane.models
+        task = models.tasks.get(models.adapters.get(model, model))  # an adapter does what its base does
         if task is not None and not answers(task, path):
             raise AskedModelError(Outcome.BAD_REQUEST, wrong_task(model, task, path), model=model)
 

@@ -6,7 +6,7 @@ import threading
 import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 SIDE = 48
@@ -38,7 +38,7 @@ def chat_about(*urls: str, text: str = "What is it?") -> list[dict[str, Any]]:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    files = {"/red.png": png(RED), "/blue.png": png(BLUE)}
+    files: ClassVar = {"/red.png": png(RED), "/blue.png": png(BLUE)}
 
     def do_GET(self) -> None:
         found = self.files.get(self.path)

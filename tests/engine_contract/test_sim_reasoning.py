@@ -1,4 +1,4 @@
-"""The simulated engine reasons before it answers, as vLLM with a reasoning parser does, and goes on behind reasoning."""
+"""The simulated engine reasons before it answers, as vLLM with a reasoning parser does, and goes on behind that."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -9,8 +9,9 @@ from cluster.spec.parts.part import Part, Seconds
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = re.compile(rf"(?:\*\.)?(?:{_LABEL}\.)*(?=[a-z0-9-]*[a-z])(?!0x){_LABEL}(?::[1-9]\d{{0,4}})?")
-"""A host's name in lower case, for its subdomains with `*.` before it, perhaps with a port. Its last label has a letter,
-so that it is no address in any spelling."""
+"""A host's name in lower case, for its subdomains with `*.` before it, perhaps with a port.
+
+Its last label has a letter, so that it is no address in any spelling."""
 
 
 class MediaSpec(Part):

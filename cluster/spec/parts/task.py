@@ -4,7 +4,10 @@ from enum import StrEnum
 
 
 class Task(StrEnum):
-    """What a model is served for. All but `GENERATE` answer once a prompt is computed: vLLM calls them pooling models."""
+    """What a model is served for.
+
+    All but `GENERATE` answer once a prompt is computed: vLLM calls them pooling models.
+    """
 
     GENERATE = "generate"
     """It generates text: chats, completions, responses, messages."""

@@ -29,7 +29,11 @@ MAX_AT_ONCE: Final = 32
 """Items that a replica fetches at once; more wait. One prompt alone may name `max_items`."""
 MAX_ADDRESSES: Final = 3
 """Addresses of a host that are tried, one after the other."""
-_HEADERS: Final = {"accept": "image/*, audio/*, video/*, */*;q=0.1", "accept-encoding": "identity", "user-agent": "RackServe"}
+_HEADERS: Final = {
+    "accept": "image/*, audio/*, video/*, */*;q=0.1",
+    "accept-encoding": "identity",
+    "user-agent": "RackServe",
+}
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Returns the addresses of a host, given its name and the port; raises OSError."""

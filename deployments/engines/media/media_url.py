@@ -58,12 +58,12 @@ def read_url(text: str) -> MediaUrl:
             f"the media's URL {text[:80]!r} is not understood: it must be https://HOST/PATH in ASCII, of at most "
             f"{MAX_URL} characters, without a user's name; the host must be a name",
         )
-    scheme, host = found[1].lower(), found[2].lower()
-    port = int(found[3]) if found[3] else _PORTS[scheme]
+    protocol, host = found[1].lower(), found[2].lower()
+    port = int(found[3]) if found[3] else _PORTS[protocol]
     target = found[4] if found[4].startswith("/") else "/" + found[4]
     if not 0 < port < 1 << 16:
         raise MediaRefusedError(MediaRefusal.URL, f"the media's URL {text[:80]!r} has a port that there is not")
-    return MediaUrl(scheme, host, port, target)
+    return MediaUrl(protocol, host, port, target)
 
 
 def is_allowed(url: MediaUrl, domains: Sequence[str]) -> bool:

@@ -6,14 +6,12 @@ load media through `MEDIA_CONNECTOR_REGISTRY`, so the check stands where the con
 """
 
 import asyncio
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from vllm.multimodal.media import MEDIA_CONNECTOR_REGISTRY, MediaConnector, MediaIO
 
 from deployments.engines.media.fetcher import MediaFetcher
 from deployments.engines.vllm.env import MEDIA_CONNECTOR
-
-MediaT = TypeVar("MediaT")
 
 
 @MEDIA_CONNECTOR_REGISTRY.register(MEDIA_CONNECTOR)
@@ -26,7 +24,7 @@ class CheckedMediaConnector(MediaConnector):
 
     fetcher: ClassVar[MediaFetcher]
 
-    def load_from_url(self, url: str, media_io: MediaIO[MediaT], *, fetch_timeout: int | None = None) -> MediaT:
+    def load_from_url(self, url: str, media_io: MediaIO, *, fetch_timeout: int | None = None) -> Any:  # noqa: ANN401 - vLLM's own types
         """Load one item, in a thread without an event loop.
 
         Raises:
@@ -35,11 +33,9 @@ class CheckedMediaConnector(MediaConnector):
         del fetch_timeout  # the cluster file says it
         if url[:5].lower() == "data:":
             return self._load_inline(url, media_io)
-        return _loaded(media_io, self.fetcher.fetch_now(url))
+        return media_io.load_bytes(self.fetcher.fetch_now(url))
 
-    async def load_from_url_async(
-        self, url: str, media_io: MediaIO[MediaT], *, fetch_timeout: int | None = None
-    ) -> MediaT:
+    async def load_from_url_async(self, url: str, media_io: MediaIO, *, fetch_timeout: int | None = None) -> Any:  # noqa: ANN401 - vLLM's own types
         """Load one item; decoding is done in a thread.
 
         Raises:
@@ -49,14 +45,8 @@ class CheckedMediaConnector(MediaConnector):
         if url[:5].lower() == "data:":
             return await asyncio.to_thread(self._load_inline, url, media_io)
         found = await self.fetcher.fetch(url)
-        return await asyncio.to_thread(_loaded, media_io, found)
+        return await asyncio.to_thread(media_io.load_bytes, found)
 
-    def _load_inline(self, url: str, media_io: MediaIO[MediaT]) -> MediaT:
+    def _load_inline(self, url: str, media_io: MediaIO) -> Any:  # noqa: ANN401 - vLLM's own types
         self.fetcher.check_size(url)
-        loaded: MediaT = self._load_data_url(url, media_io)
-        return loaded
-
-
-def _loaded(media_io: MediaIO[MediaT], found: bytes) -> MediaT:
-    loaded: MediaT = media_io.load_bytes(found)
-    return loaded
+        return self._load_data_url(url, media_io)

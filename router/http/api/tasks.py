@@ -27,8 +27,9 @@ _TASKS: Final[Mapping[bytes, frozenset[Task]]] = {
     **dict.fromkeys((b"/classify", b"/v1/classify"), frozenset({Task.CLASSIFY, Task.SCORE})),
     b"/pooling": _SCORES,
 }
-"""The tasks whose models answer a path, as vLLM 0.32's `entrypoints/pooling/factories.py` has them; other paths, such as
-`/tokenize`, are every model's."""
+"""The tasks whose models answer a path, as vLLM 0.32's `entrypoints/pooling/factories.py` has them.
+
+Other paths, such as `/tokenize`, are every model's."""
 _DOES: Final = {
     Task.GENERATE: "generates text: it answers /v1/chat/completions, /v1/completions, /v1/responses and /v1/messages",
     Task.EMBED: "embeds: it answers /v1/embeddings, /v2/embed, /pooling, /score and /rerank",

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from random import Random
+from typing import TYPE_CHECKING
 
 import structlog
 
 from cluster.autoscaling.metrics.figures import GatewayFigures
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.task import Task
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.engine import Engines
 from router.dispatch.replica import Replica
@@ -30,6 +30,9 @@ from router.replicas.load_report import LoadReport
 from router.replicas.model_card import ModelCard, agreed
 from router.request import LatencyTargets
 from router.scheduling.needed_telemetry import lack, provides
+
+if TYPE_CHECKING:
+    from cluster.spec.parts.task import Task
 
 _log = structlog.get_logger("rackserve.gateway")
 

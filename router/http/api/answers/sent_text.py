@@ -30,7 +30,7 @@ class SentText:
         text: the generated text up to the last `fold`.
         reasoning: the reasoning before that text.
         reasoning_name: the name of the field in which it came; "": none did.
-        tokens: tokens of text and reasoning, as the engine told last; where it tells none, one for each event with text.
+        tokens: tokens of text and reasoning, as the engine told last; where it tells none, one for each event of them.
         told: the usage that the engine told last, up to the last `fold`; unknown: it told none.
         first: the first event of the stream; the events that another replica adds are made like it. None: none came.
         finished: an event had a `finish_reason`.

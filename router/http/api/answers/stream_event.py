@@ -52,7 +52,7 @@ class StreamChoice(msgspec.Struct, gc=False):
 
     @property
     def is_text_alone(self) -> bool:
-        """Whether it adds nothing but text and reasoning to the first choice: another replica can continue from them."""
+        """Whether it adds nothing but text and reasoning to the first choice: another replica can go on from these."""
         delta = self.delta or Delta()
         extras = _present(delta.tool_calls) or _present(delta.function_call) or _present(self.logprobs)
         return not (self.index or extras)

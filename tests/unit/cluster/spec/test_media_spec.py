@@ -12,7 +12,8 @@ def test_by_default_media_come_inline_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "domain", ["images.example.com", "*.example.com", "cdn.example.com:8443", "localhost", "xn--bcher-kva.example", "a-b.c1"]
+    "domain",
+    ["images.example.com", "*.example.com", "cdn.example.com:8443", "localhost", "xn--bcher-kva.example", "a-b.c1"],
 )
 def test_a_host_is_a_name(domain: str) -> None:
     """With what is below it, or a port."""

@@ -184,7 +184,11 @@ _SOURCE = {"type": "base64", "media_type": "image/png", "data": "AAAA"}
         (CHAT, IMAGE, {**IMAGE, "image_url": {"url": "https://a.example/a.png", "detail": "low"}}),
         (CHAT, IMAGE, {**IMAGE, "image_url": {"url": "data:image/png;base64,AAAA", "detail": "high"}}),
         (CHAT, IMAGE, {**IMAGE, "uuid": "a"}),
-        (CHAT, {"type": "image_url", "image_url": None, "uuid": "a"}, {"type": "image_url", "image_url": None, "uuid": "b"}),
+        (
+            CHAT,
+            {"type": "image_url", "image_url": None, "uuid": "a"},
+            {"type": "image_url", "image_url": None, "uuid": "b"},
+        ),
         (CHAT, {"type": "audio_url", "audio_url": {"url": "u"}}, {"type": "audio_url", "audio_url": {"url": "v"}}),
         (
             CHAT,

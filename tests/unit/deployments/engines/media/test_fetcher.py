@@ -43,14 +43,19 @@ class PictureServer:
         self.at_once = self.most_at_once = 0
         self.port = 0
         self.is_over = asyncio.Event()
+        self.idle = asyncio.Event()
+        self.idle.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request."""
         with closing(writer):
             await self._answer(reader, writer)
+        if not self.at_once:
+            self.idle.set()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.at_once += 1
+        self.idle.clear()
         self.most_at_once = max(self.most_at_once, self.at_once)
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         path = head[0].split()[1]
@@ -71,8 +76,7 @@ async def serving(**answers: bytes) -> AsyncIterator[PictureServer]:
     async with server:
         yield found
         found.is_over.set()
-        while found.at_once:
-            await asyncio.sleep(0.01)
+        await found.idle.wait()
 
 
 def fetcher_for(

@@ -10,7 +10,7 @@ PUBLIC = ["93.184.216.34", "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:f
 PRIVATE = [
     "127.0.0.1",
     "127.8.9.10",
-    "0.0.0.0",
+    "0.0.0.0",  # noqa: S104 - nothing is bound to it
     "10.1.2.3",
     "172.16.0.1",
     "192.168.1.1",
@@ -58,7 +58,7 @@ def test_public(address: str) -> None:
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_not_public(address: str) -> None:
-    """Private, loopback, link-local, shared, documentation, multicast, reserved, clouds' metadata; IPv6 that hides one."""
+    """Private, loopback, link-local, shared, documentation, multicast, reserved, metadata; IPv6 that hides one."""
     assert not is_public(address)
 
 

@@ -13,12 +13,17 @@ from deployments.engines.vllm.model_family import REASONING_PARSERS, TOOL_PARSER
 # What of each family's chat template says how it writes.
 HERMES = """{%- if tools %}{{- 'return a json object with function name and arguments within <tool_call></tool_call> XML
 tags:\\n<tool_call>\\n{"name": <function-name>, "arguments": <args-json-object>}\\n</tool_call>' }}{%- endif %}"""
-QWEN3 = HERMES + "{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}"
-QWEN3_INSTRUCT = HERMES + "{%- if '</think>' in content %}{%- set content = content.split('</think>')[-1] %}{%- endif %}"
+QWEN3 = (
+    HERMES
+    + "{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>' }}{%- endif %}"
+)
+QWEN3_INSTRUCT = (
+    HERMES + "{%- if '</think>' in content %}{%- set content = content.split('</think>')[-1] %}{%- endif %}"
+)
 QWEN3_THINKING = HERMES + "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n<think>\\n' }}{%- endif %}"
 QWEN3_CODER = "{{- '<tool_call>\\n<function=example_function_name>\\n<parameter=a>\\n' }}"
-LLAMA = """{{- 'Respond in the format {"name": function name, "parameters": dictionary of argument name and its value}.' }}"""
-R1 = "{% set content = content.split('</think>')[-1] %}{{'<｜Assistant｜><think>\\n'}}"
+LLAMA = """{{- 'Respond in the format {"name": function name, "parameters": dictionary of argument names}.' }}"""
+R1 = "{% set content = content.split('</think>')[-1] %}{{'<|Assistant|><think>\\n'}}"
 V31 = "{%- if thinking %}{{'<think>'}}{%- else %}{{'</think>'}}{%- endif %}"
 PLAIN = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
@@ -58,10 +63,17 @@ def arguments(model_files: dict[str, bytes], **keys: Any) -> dict[str, Any]:  # 
     return parser_arguments(ModelSpec.model_validate({"name": "m", "source": "org/m", **keys}), model_files.get)
 
 
-@pytest.mark.parametrize(("source", "model_type", "template", "tools", "reasoning"), FAMILIES, ids=[f[0] for f in FAMILIES])
+@pytest.mark.parametrize(
+    ("source", "model_type", "template", "tools", "reasoning"), FAMILIES, ids=[f[0] for f in FAMILIES]
+)
 @pytest.mark.parametrize("in_tokenizer", [False, True])
 def test_a_family_has_its_parsers(  # noqa: PLR0913, PLR0917 - one case
-    source: str, model_type: str, template: str, tools: str | None, reasoning: str | None, in_tokenizer: bool  # noqa: FBT001
+    source: str,
+    model_type: str,
+    template: str,
+    tools: str | None,
+    reasoning: str | None,
+    in_tokenizer: bool,  # noqa: FBT001
 ) -> None:
     """By the config's type, the chat template wherever it stands, and the name where several share the rest."""
     found = arguments(files(model_type, template, in_tokenizer=in_tokenizer), source=source)

@@ -37,7 +37,7 @@ def test_a_chat_goes_on_from_its_own_text() -> None:
 
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
 def test_reasoning_goes_along(name: str) -> None:
-    """In the field in which it came, before the text; its tokens are used up. Without text there is nothing to go on."""
+    """In the field in which it came, before the text; its tokens are used up. Without text nothing can go on."""
     sent = _sent("Yes", 5)
     sent.reasoning, sent.reasoning_name = "Let me see.", name
     asked = _asked(CHAT, {"messages": [USER], "max_tokens": 9}, sent)
