@@ -6,8 +6,8 @@ from pydantic import Field, field_validator, model_validator
 
 from cluster.spec.kv_duties import KvDuties
 from cluster.spec.parts.adapter_spec import DEFAULT_SLOTS, AdapterSpec
-from cluster.spec.parts.model_name import checked_name
 from cluster.spec.parts.media_spec import MediaSpec
+from cluster.spec.parts.model_name import checked_name
 from cluster.spec.parts.parallelism import Parallelism
 from cluster.spec.parts.part import Part, Seconds
 from cluster.spec.parts.scaling_spec import AutoscalingSpec, ReplicaCount

@@ -12,7 +12,6 @@ import os
 import time
 from argparse import Namespace
 from collections.abc import Sequence
-from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,13 +29,13 @@ from deployments.engines.interface import AsgiApp, EngineStats, GangPlace, Promp
 from deployments.engines.media.fetcher import MediaFetcher
 from deployments.engines.token_texts import token_texts
 from deployments.engines.vllm.adapters import VllmAdapters
-from deployments.engines.vllm.args import argv, parallel_words
-from deployments.engines.vllm.chosen_parsers import parser_arguments
+from deployments.engines.vllm.args import parallel_words
 from deployments.engines.vllm.env import engine_arguments, environment, is_cpu_build
 from deployments.engines.vllm.kv_events import KvEventListener
 from deployments.engines.vllm.kv_transfer import check_nixl, side_channel, transfer_of, uses_nixl, wants_checked_params
 from deployments.engines.vllm.load import LoadMeter
 from deployments.engines.vllm.process import FAILURE_FILE
+from deployments.engines.vllm.serve_arguments import parsed
 from deployments.engines.vllm.warm_up import WarmUp
 from deployments.models.hub import hub_problem_of
 from deployments.models.source import resolve
@@ -290,39 +289,16 @@ class VllmEngine:
         return args, llm
 
     def _parse(self, source: str, *, cpu: bool) -> Namespace:
-        from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
-        from vllm.entrypoints.launchers.launcher import validate_api_server_args
-        from vllm.reasoning import ReasoningParserManager
-        from vllm.tool_parsers import ToolParserManager
-        from vllm.transformers_utils.repo_utils import get_hf_file_bytes
-
-        from deployments.engines.vllm.plugin import EngineArgParser
-
-        parser = make_arg_parser(EngineArgParser())
-        actions = parser._actions  # noqa: SLF001 - argparse has no public list of its arguments
-        parsers = parser_arguments(self._model, partial(get_hf_file_bytes, model=source, revision=self._revision))
-        arguments = engine_arguments(self._model, os.environ, cpu=cpu, duties=self._duties)
-        words = argv(parsers | arguments, actions)
-        words += [f"--model={source}", f"--served-model-name={self._model.name}"]
-        words += parallel_words(self._model.parallel, self._place.address if self._place is not None else "")
+        words = {"model": source, "served-model-name": self._model.name}
         if self._listener is not None:
             events = {"enable_kv_cache_events": True, "publisher": "zmq", "endpoint": self._listener.endpoint}
-            words += [f"--kv-events-config={json.dumps(events)}"]
-        args: Namespace = parser.parse_args(words)
-        if args.tool_parser_plugin:
-            ToolParserManager.import_tool_parser(args.tool_parser_plugin)
-        if args.reasoning_parser_plugin:
-            ReasoningParserManager.import_reasoning_parser(args.reasoning_parser_plugin)
-        try:
-            validate_parsed_serve_args(args)
-            validate_api_server_args(args)
-        except (TypeError, ValueError, KeyError) as exc:
-            raise EngineStartError(f"engine_args: {exc.args[0] if exc.args else exc}") from exc
-        return args
-
-    @property
-    def _revision(self) -> str:
-        return str(self._model.engine_args.get("revision") or "main")
+            words["kv-events-config"] = json.dumps(events)
+        address = self._place.address if self._place is not None else ""
+        parallel = parallel_words(self._model.parallel, address)
+        arguments = engine_arguments(self._model, os.environ, cpu=cpu, duties=self._duties)
+        return parsed(
+            self._model, source, arguments, [*(f"--{name}={word}" for name, word in words.items()), *parallel]
+        )
 
     async def _build_app(self, args: Namespace, llm: "ObservedLLM") -> AsgiApp:
         from starlette.exceptions import HTTPException

@@ -8,8 +8,8 @@ from typing import Any
 
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
 from cluster.spec.model_spec import ModelSpec
-from deployments.engines.vllm.adapters import adapter_arguments
 from cluster.spec.parts.task import Task
+from deployments.engines.vllm.adapters import adapter_arguments
 from deployments.engines.vllm.kv_transfer import connector_config
 from deployments.tracing.exporter import PROTOCOL, configured_target
 

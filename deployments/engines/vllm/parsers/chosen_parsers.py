@@ -7,7 +7,7 @@ from typing import Any, Final
 import structlog
 
 from cluster.spec.model_spec import ModelSpec
-from deployments.engines.vllm.model_family import REASONING_PARSERS, TOOL_PARSERS, ParserRule, parser_for
+from deployments.engines.vllm.parsers.model_family import REASONING_PARSERS, TOOL_PARSERS, ParserRule, parser_for
 
 ReadFile = Callable[[str], bytes | None]
 """Returns a file of the model by its name; None: the model has no such file."""

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from cluster.spec.model_spec import ModelSpec
-from deployments.engines.vllm.chosen_parsers import parser_arguments
 from deployments.engines.vllm.known_arguments import known_arguments
-from deployments.engines.vllm.model_family import REASONING_PARSERS, TOOL_PARSERS
+from deployments.engines.vllm.parsers.chosen_parsers import parser_arguments
+from deployments.engines.vllm.parsers.model_family import REASONING_PARSERS, TOOL_PARSERS
 
 # What of each family's chat template says how it writes.
 HERMES = """{%- if tools %}{{- 'return a json object with function name and arguments within <tool_call></tool_call> XML
