@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from cluster.spec.parts.adapter_spec import AdapterSpec
 from router.replicas.adapter_report import AdapterReport
 from router.replicas.kv_transfer import KvTransfer
+from router.replicas.media_report import NO_MEDIA, MediaReport
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -50,6 +51,7 @@ class EngineStats:
     prefill_tokens_per_s: float
     decode_tokens_per_s: float
     step_tokens: int
+    media: MediaReport = NO_MEDIA
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from router.prompt.cut import CUT_VERSION
 from router.replicas.adapter_report import AdapterReport
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
+from router.replicas.media_report import NO_MEDIA, MediaReport
 
 SILENT_S: Final = 0.8
 """Seconds without a report or a pulse after which a replica's load counts as unknown: twice their longest pause."""
@@ -299,4 +300,9 @@ def _load_report(report: pb.Report) -> LoadReport:
         accepted=load.accepted,
         step_tokens=load.step_tokens,
         gateways=load.gateways,
+        media=_media_report(load.media) if load.HasField("media") else NO_MEDIA,
     )
+
+
+def _media_report(media: pb.Media) -> MediaReport:
+    return MediaReport(media.fetched, media.fetched_bytes, dict(media.refused))

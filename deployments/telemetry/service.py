@@ -18,6 +18,7 @@ from deployments.telemetry.adapter_messages import adapters_message
 from deployments.telemetry.residency_messages import delta_message, snapshot_messages
 from router.prompt.cut import CUT_VERSION
 from router.replicas.adapter_report import AdapterReport
+from router.replicas.media_report import NO_MEDIA, MediaReport
 
 MIN_INTERVAL_S: Final = 0.05
 """Shortest time, in seconds, between two load reports to one gateway."""
@@ -152,6 +153,7 @@ class TelemetryService(pb_grpc.TelemetryServicer):
             accepted=self._accepted(gateway_id),
             step_tokens=stats.step_tokens,
             gateways=self._gateways(),
+            media=_media(stats.media),
         )
 
     async def _check_credential(self, context: "grpc.aio.ServicerContext[pb.WatchRequest, pb.Report]") -> None:
@@ -160,6 +162,12 @@ class TelemetryService(pb_grpc.TelemetryServicer):
         shown_bytes = shown if isinstance(shown, bytes) else shown.encode()
         if not hmac.compare_digest(shown_bytes, self._authorization):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the cluster's credential is missing or wrong")
+
+
+def _media(report: MediaReport) -> pb.Media | None:
+    if report is NO_MEDIA:
+        return None
+    return pb.Media(fetched=report.fetched, fetched_bytes=report.fetched_bytes, refused=report.refused)
 
 
 class _ResidencyStream:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from router.replicas.media_report import NO_MEDIA, MediaReport
+
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
@@ -19,6 +21,7 @@ class LoadReport:
         accepted: requests accepted since the replica started, from the gateway that gets this report.
         step_tokens: most tokens that the engine computes in one step; 0: not known.
         gateways: number of gateways that have requests there; 0: not known.
+        media: images, audio and video that it fetched and refused.
     """
 
     sequence: int
@@ -32,3 +35,4 @@ class LoadReport:
     accepted: int = 0
     step_tokens: int = 0
     gateways: int = 0
+    media: MediaReport = NO_MEDIA

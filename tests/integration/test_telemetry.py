@@ -18,6 +18,7 @@ from deployments.telemetry.client import TelemetryClient
 from deployments.telemetry.service import MAX_SILENCE_S, TelemetryServer, TelemetryService
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
+from router.replicas.media_report import NO_MEDIA, MediaReport
 from tests.machine_speed import slowness
 
 ROOT = Path(__file__).parents[2]
@@ -33,12 +34,13 @@ class World:
         self.accepted = 0
         self.waiting = 2
         self.gateways = 3
+        self.media = NO_MEDIA
         self.heard: list[tuple[str, LoadReport | None]] = []
 
     def stats(self) -> EngineStats:
         """Return the engine's state."""
         self.looks += 1
-        return EngineStats(self.running, self.waiting, 300, 0.5, 4096, 1000.0, 50.0, 2048)
+        return EngineStats(self.running, self.waiting, 300, 0.5, 4096, 1000.0, 50.0, 2048, self.media)
 
     def server(
         self, replica_id: str = "r1", credential: str = "secret", *, tells_of_work: bool = False
@@ -104,6 +106,8 @@ async def test_every_change_is_heard_and_nothing_is_repeated_needlessly() -> Non
         world.running, world.accepted = 7, 9
         took_s = await until(lambda: world.last and world.last.running == 7 and world.last.accepted == 9)
         assert took_s < 0.5 * slowness()
+        world.media = MediaReport(2, 1 << 33, {"domain": 3})
+        await until(lambda: world.last and world.last.media == world.media)
         calm = len(world.heard)
         await asyncio.sleep(1.2)
         assert 2 <= len(world.heard) - calm <= 5  # one every 0.3 to 0.4 s

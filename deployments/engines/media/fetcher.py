@@ -22,6 +22,7 @@ from cluster.spec.parts.media_spec import MediaSpec
 from deployments.engines.media.media_url import MediaUrl, is_allowed, read_url
 from deployments.engines.media.public_address import is_public
 from deployments.engines.media.refused import MediaRefusal, MediaRefusedError
+from router.replicas.media_report import NO_MEDIA, MediaReport
 
 MAX_REDIRECTS: Final = 3
 """Redirects followed: from http to https, from a name to the same with `www`, to a server of contents."""
@@ -80,6 +81,14 @@ class MediaFetcher:
         self.fetched = 0
         self.fetched_bytes = 0
         self.refused: Counter[MediaRefusal] = Counter()
+
+    def report(self) -> MediaReport:
+        """Return the counts so far."""
+        return MediaReport(self.fetched, self.fetched_bytes, dict(self.refused)) if self._is_used else NO_MEDIA
+
+    @property
+    def _is_used(self) -> bool:
+        return bool(self.fetched or self.refused)
 
     async def fetch(self, url: str) -> bytes:
         """Return what is at a URL of http or https.

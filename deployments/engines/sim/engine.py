@@ -1,6 +1,7 @@
 """The simulated engine: vLLM's API and behaviour without a model, for clusters of dozens of replicas on a laptop."""
 
 import asyncio
+from dataclasses import replace
 from collections.abc import Sequence
 
 from cluster.errors import EngineDeadError, EngineStartError
@@ -44,7 +45,8 @@ class SimEngine:
         self._core = SimCore(model.sim, self._kv_events, model.adapter_room)
         self._exchange = KvExchange(self._core, host) if duties else None
         self._spans = app_spans("rackserve-sim-engine", "llm_request")
-        app = SimApp(self._core, model, fetcher or MediaFetcher(model.name, model.media), self._exchange)
+        self._fetcher = fetcher or MediaFetcher(model.name, model.media)
+        app = SimApp(self._core, model, self._fetcher, self._exchange)
         self._app: AsgiApp = self._spans.around(app) if self._spans is not None else app
 
     @property
@@ -103,7 +105,7 @@ class SimEngine:
 
     def stats(self) -> EngineStats:
         """Return the simulation's state now."""
-        return self._core.stats()
+        return replace(self._core.stats(), media=self._fetcher.report())
 
     async def check_health(self) -> None:
         """Check that the simulation runs.

@@ -193,6 +193,7 @@ class VllmEngine:
             prefill_tokens_per_s=self._meter.prefill_rate.per_s,
             decode_tokens_per_s=self._meter.decode_rate.per_s,
             step_tokens=self._step_tokens,
+            media=self._fetcher.report(),
         )
 
     async def check_health(self) -> None:

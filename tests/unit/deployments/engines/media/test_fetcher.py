@@ -10,6 +10,7 @@ import pytest
 from cluster.spec.parts.media_spec import MediaSpec
 from deployments.engines.media.fetcher import MAX_AT_ONCE, MediaFetcher
 from deployments.engines.media.refused import MediaRefusal, MediaRefusedError
+from router.replicas.media_report import NO_MEDIA, MediaReport
 
 Answer = Callable[[str, dict[str, str]], bytes]
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(1000)
@@ -48,16 +49,16 @@ class PictureServer:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request."""
-        with closing(writer):
+        with closing(writer), suppress(asyncio.IncompleteReadError):  # the client left before it asked
             await self._answer(reader, writer)
         if not self.at_once:
             self.idle.set()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         self.at_once += 1
         self.idle.clear()
         self.most_at_once = max(self.most_at_once, self.at_once)
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         path = head[0].split()[1]
         self.headers = dict(line.split(": ", 1) for line in head[1:] if line)
         self.seen.append((path, self.headers["host"]))
@@ -102,6 +103,7 @@ async def refusal(fetcher: MediaFetcher, url: str) -> MediaRefusedError:
     with pytest.raises(MediaRefusedError) as refused:
         await fetcher.fetch(url)
     assert fetcher.refused - before == {refused.value.reason: 1}
+    assert fetcher.report().refused[refused.value.reason] == fetcher.refused[refused.value.reason]
     return refused.value
 
 
@@ -111,7 +113,7 @@ async def test_an_allowed_image_is_fetched() -> None:
         fetcher = fetcher_for(server)
         assert await fetcher.fetch(f"http://A.example:{server.port}/a") == PNG
         assert server.seen == [("/a", f"a.example:{server.port}")]
-        assert (fetcher.fetched, fetcher.fetched_bytes, fetcher.refused.total()) == (1, len(PNG), 0)
+        assert fetcher.report() == MediaReport(1, len(PNG), {})
 
 
 async def test_by_default_no_domain_is_allowed() -> None:
@@ -123,6 +125,7 @@ async def test_by_default_no_domain_is_allowed() -> None:
     fetcher = MediaFetcher("m", MediaSpec(), resolve=resolve)
     error = await refusal(fetcher, "https://a.example/a.png")
     assert error.reason is MediaRefusal.DOMAIN
+    assert MediaFetcher("m", MediaSpec()).report() is NO_MEDIA
     assert "media.domains of the model 'm'" in str(error)
     assert "data:" in str(error)
 

@@ -5,10 +5,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from cluster.autoscaling.scaling_view import ScalingView
 from router.dispatch.fleet import Fleet
 from router.http.metrics.engine_metrics import EngineMetrics
+from router.http.metrics.media_metrics import MediaMetrics
 from router.http.metrics.replica_metrics import ReplicaMetrics
 from router.http.metrics.scaling_metrics import ScalingMetrics
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
+from router.replicas.media_report import MediaReport
 from router.scheduling.registry import policy_named
 
 
@@ -35,6 +37,24 @@ def test_a_report_is_shown_and_a_silent_replica_is_not_zero() -> None:
         f"rackserve_engine_prefill_tokens_per_second{{{heard}}} 9000.0",
         f"rackserve_engine_decode_tokens_per_second{{{heard}}} 250.0",
     } == told
+
+
+def test_media_are_counted_by_reason() -> None:
+    """What each replica fetched and refused, as it said last."""
+    fleet = Fleet(policy_named("round_robin"))
+    fleet.set_replicas([Endpoint("sees", "m", "h", 1), Endpoint("silent", "m", "h", 2)])
+    media = MediaReport(2, 4096, {"size": 1, "domain": 3})
+    fleet.report(fleet.replicas["sees"], LoadReport(1, 3, 2, 512, 0.25, 4096, 9000.0, 250.0, media=media))
+    registry = CollectorRegistry()
+    registry.register(MediaMetrics(lambda: list(fleet.replicas.values())))
+    lines = generate_latest(registry).decode().splitlines()
+    sees = 'model="m",replica="sees"'
+    assert {line for line in lines if not line.startswith("#")} == {
+        f"rackserve_media_fetched_total{{{sees}}} 2.0",
+        f"rackserve_media_fetched_bytes_total{{{sees}}} 4096.0",
+        'rackserve_media_refused_total{model="m",reason="domain",replica="sees"} 3.0',
+        'rackserve_media_refused_total{model="m",reason="size",replica="sees"} 1.0',
+    }
 
 
 def test_only_replicas_of_a_pool_have_its_label() -> None:
