@@ -36,6 +36,7 @@ test-all: setup check check-interpreted ## Every test, the long ones too, and pr
 	@.setup/prometheus
 	@.setup/nixl
 	-$(BIN)/python -m tests.quantised_model.make
+	@.setup/torchvision
 	@seed=$${SEED:-$$RANDOM$$RANDOM}; echo "Properties on new examples: make test-all SEED=$$seed draws the same again"; \
 	HYPOTHESIS_PROFILE=explore $(UNITS) $(DURATIONS)/explore.txt --hypothesis-seed=$$seed tests/property
 	$(APART) $(DURATIONS)/apart.txt -m "not (ray or vllm)" $(BEYOND_UNITS)

@@ -27,6 +27,12 @@ NEEDS_NIXL = pytest.mark.skipif(
     not importlib.machinery.PathFinder.find_spec("nixl", [str(NIXL)]),
     reason="NIXL is not in .cache/nixl: .setup/nixl fetches it where the package index has it",
 )
+TORCHVISION = ROOT / ".cache/torchvision"
+"""Where `.setup/torchvision` puts what vLLM's models with images import."""
+NEEDS_TORCHVISION = pytest.mark.skipif(
+    not importlib.machinery.PathFinder.find_spec("torchvision", [str(TORCHVISION)]),
+    reason="torchvision is not in .cache/torchvision: .setup/torchvision fetches it where the package index has it",
+)
 START_TIMEOUT_S = 540.0
 """vLLM is ready after 40 to 80 s of an idle machine's time; a busy one takes several times as long."""
 
@@ -45,7 +51,7 @@ class ServedEngine:
         model: what to serve.
         log: where it writes what it has to say.
         role: what it does of a request.
-        hosts: addresses of the hosts that it knows of, for media; None: the system's.
+        hosts: addresses of the hosts that it knows of, for media; None: the system's, and the model sees nothing.
 
     Attributes:
         model: what is served.
@@ -65,7 +71,7 @@ class ServedEngine:
                 stdout=said,
                 stderr=said,
                 cwd=ROOT,
-                env={"PYTHONPATH": f"{ROOT}:{NIXL}", "PATH": "/usr/bin:/bin", "HOME": str(Path.home())},
+                env={"PYTHONPATH": f"{ROOT}:{NIXL}:{TORCHVISION}" if hosts else f"{ROOT}:{NIXL}", "PATH": "/usr/bin:/bin", "HOME": str(Path.home())},
             )
         self.url = ""
 

@@ -9,12 +9,15 @@ import pytest
 from cluster.spec.parts.media_spec import MediaSpec
 from tests.engine_contract.contract_models import MAX_TOKENS, SIM, VLLM
 from tests.engine_contract.pictures import BLUE, RED, PictureServer, chat_about, inline, png
-from tests.engine_contract.served_engine import ServedEngine
+from tests.engine_contract.served_engine import NEEDS_TORCHVISION, ServedEngine
 from tests.engine_contract.vision_model import IMAGE_TOKENS, build
 
 CHAT = "/v1/chat/completions"
 MAX_ITEMS = 3
 HOSTS = {"pictures.test": "127.0.0.1", "private.test": "10.0.0.1"}
+
+
+VLLM_MARKS = [pytest.mark.vllm, pytest.mark.long, pytest.mark.timeout(600), NEEDS_TORCHVISION]
 
 
 @dataclass
@@ -57,7 +60,7 @@ def cached(answer: dict[str, Any]) -> int:
 
 
 @pytest.fixture(
-    params=["sim", pytest.param("vllm", marks=[pytest.mark.vllm, pytest.mark.long, pytest.mark.timeout(600)])],
+    params=["sim", pytest.param("vllm", marks=VLLM_MARKS)],
     scope="module",
 )
 def seeing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeeingEngine]:
