@@ -5,7 +5,7 @@ messages. Prompts with the same first messages have the same first pieces; promp
 message share the start of that piece. The bytes `FIELD`, `PART` and `PIECE_END` occur in no UTF-8 text, so no content
 can imitate another structure.
 
-Media are replaced by a digest of their URL or data. A body that cannot be understood raises `UnknownPromptError`; its
+Media are replaced by a digest of their URL or data, some times over. A body that cannot be understood raises `UnknownPromptError`; its
 request is still routed, but without affinity.
 """
 
@@ -42,6 +42,10 @@ PART: Final = b"\xfd"
 """Stands between the parts of a message's content, and between the parts of a prompt's head (tools, documents)."""
 PIECE_END: Final = b"\xff"
 """Ends a piece."""
+MEDIA_BYTES: Final = 1024
+"""Bytes that stand for an image, audio or video: about 256 tokens. LLaVA 1.5 takes 576, a thumbnail in Qwen2-VL 64."""
+MEDIA_GROWTH: Final = 4
+"""Most bytes that stand for a media object, as a multiple of its values: a body of many tiny ones must not fill memory."""
 _BRACE: Final = ord("{")
 _SPACE: Final = b" \t\r\n"
 _MAX_CACHED_TOOLS: Final = 64 * 1024
@@ -325,18 +329,28 @@ def _part(part: PromptPart | str) -> bytes:
     for name in MEDIA_FIELDS:
         raw: msgspec.Raw = getattr(part, name)
         if raw:
-            pieces.append(_media_digest(raw))
+            pieces.append(_media(raw))
     return FIELD.join(pieces)
 
 
-def _media_digest(raw: msgspec.Raw) -> bytes:
-    """Return a digest of a media object's raw JSON values: megabytes of base64 are neither decoded nor copied."""
+def _weighed(digest: bytes, value_bytes: int) -> bytes:
+    """Return a media object's digest as often as gives it the weight of about as much text as it takes tokens.
+
+    So routing sees that a prompt with images is long, and that an image in a cache is worth a way. The tokens of an
+    image are its model's secret; `MEDIA_BYTES` is of the usual order. No body becomes more than a few times longer.
+    """
+    weight = min(MEDIA_BYTES, MEDIA_GROWTH * value_bytes)
+    return digest * max(1, weight // len(digest))
+
+
+def _media(raw: msgspec.Raw) -> bytes:
+    """Return what stands for a media object: a digest of its raw values. Megabytes are neither decoded nor copied."""
     view = memoryview(raw)
     if view[0] != _BRACE:
-        return xxh3_128_digest(view)
-    media = _media_decoder.decode(raw)
-    digests = [xxh3_128_digest(memoryview(value)) if value else b"" for value in msgspec.structs.astuple(media)]
-    return xxh3_128_digest(FIELD.join(digests))
+        return _weighed(xxh3_128_digest(view), len(view))
+    values = msgspec.structs.astuple(_media_decoder.decode(raw))
+    digests = [xxh3_128_digest(memoryview(value)) if value else b"" for value in values]
+    return _weighed(xxh3_128_digest(FIELD.join(digests)), sum(len(memoryview(value)) for value in values))
 
 
 _chat_decoder: Final = msgspec.json.Decoder(ChatBody)

@@ -29,7 +29,7 @@ a chunk on average: 6 % of a prompt of 4 KiB, 3 % of one of 16 KiB, and 1.5 % of
 characters are 113 chunks, and a million are 390."""
 MIN_CHUNK_BYTES: Final = 64
 """Length below which the rest of a piece is no chunk of its own but joined to the next piece."""
-CUT_VERSION: Final = 2
+CUT_VERSION: Final = 3
 """Number of this way to cut and hash prompts. Change it with `TIERS` and all else that changes hashes: gateways and
 replicas that cut differently would take each other's hashes for prompts that they do not know."""
 Cut = tuple[list[int], list[int], int, bytes]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import pytest
 
 from cluster.spec.parts.media_spec import MediaSpec
@@ -11,6 +12,8 @@ from tests.engine_contract.contract_models import MAX_TOKENS, SIM, VLLM
 from tests.engine_contract.pictures import BLUE, RED, PictureServer, chat_about, inline, png
 from tests.engine_contract.served_engine import NEEDS_TORCHVISION, ServedEngine
 from tests.engine_contract.vision_model import IMAGE_TOKENS, build
+from tests.free_ports import free_port
+from tests.integration.cluster.command import RACKSERVE, Command
 
 CHAT = "/v1/chat/completions"
 MAX_ITEMS = 3
@@ -169,3 +172,27 @@ def test_other_apis_take_images(seeing: SeeingEngine) -> None:
     expected = seeing.tokens(inline(png(RED)))
     assert response["usage"]["input_tokens"] == pytest.approx(expected, abs=2)
     assert read == pytest.approx(expected, abs=2)
+
+
+def test_a_gateway_passes_images_on(seeing: SeeingEngine) -> None:
+    """Whole, and with what the engine says of them: its answers, its cache and its refusals."""
+    ports = free_port(), free_port()
+    listen = ["--host", "127.0.0.1", "--port", str(ports[0]), "--admin-port", str(ports[1])]
+    with Command(RACKSERVE, "gateway", *listen, "--replica", seeing.engine.url) as command:
+        command.wait_for_line("READY ")
+
+        def asked(url: str) -> httpx.Response:
+            lead = "Through the gateway now: look closely at the picture that follows, and say what it shows."
+            body = {"model": seeing.engine.model.name, "temperature": 0, "max_tokens": 8}
+            body |= {"messages": chat_about(url, text=lead)}
+            return httpx.post(f"http://127.0.0.1:{ports[0]}{CHAT}", json=body, timeout=60)
+
+        red, blue = (asked(inline(png(colour))).json() for colour in (RED, BLUE))
+        again = asked(inline(png(RED))).json()
+        assert said(red) == said(again) != said(blue)
+        assert cached(blue) < IMAGE_TOKENS <= cached(again)
+        refused = asked(f"http://127.0.0.1:{seeing.pictures.port}/red.png")
+        assert refused.status_code == 400
+        assert "media.domains" in refused.json()["error"]["message"]
+        allowed = asked(f"http://pictures.test:{seeing.pictures.port}/red.png").json()
+        assert said(allowed) == said(red)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from router.prompt.canonical import UnknownPromptError, assistant_piece, read_prompt
+from router.prompt.canonical import MEDIA_BYTES, UnknownPromptError, assistant_piece, read_prompt
 
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
@@ -219,13 +219,15 @@ def test_equal_media_are_equal_and_others_are_not(path: str, one: dict[str, obje
 
 
 def test_megabytes_of_media_stand_as_a_digest() -> None:
-    """An image takes under 100 bytes of a piece, however large it is."""
+    """An image takes about a kilobyte of a piece, however large it is, and a short URL not much more than itself."""
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 3_000_000}}
     (piece,) = _pieces(CHAT, {"messages": [{"role": "user", "content": [image]}]})
-    assert len(piece) < 100
+    assert MEDIA_BYTES <= len(piece) < MEDIA_BYTES + 100
     source = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "A" * 1_000_000}}
     (piece,) = _pieces(MESSAGES, {"messages": [{"role": "user", "content": [source]}]})
-    assert len(piece) < 100
+    assert MEDIA_BYTES <= len(piece) < MEDIA_BYTES + 100
+    many = [{"role": "user", "content": [{"type": "input_image", "image_url": "u"}] * 10_000}]
+    assert sum(map(len, _pieces(RESPONSES, {"input": many}))) < 10_000 * 100
 
 
 @pytest.mark.parametrize(
