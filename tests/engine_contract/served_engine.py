@@ -71,7 +71,11 @@ class ServedEngine:
                 stdout=said,
                 stderr=said,
                 cwd=ROOT,
-                env={"PYTHONPATH": f"{ROOT}:{NIXL}:{TORCHVISION}" if hosts else f"{ROOT}:{NIXL}", "PATH": "/usr/bin:/bin", "HOME": str(Path.home())},
+                env={
+                    "PYTHONPATH": f"{ROOT}:{NIXL}:{TORCHVISION}" if hosts else f"{ROOT}:{NIXL}",
+                    "PATH": "/usr/bin:/bin",
+                    "HOME": str(Path.home()),
+                },
             )
         self.url = ""
 

@@ -90,7 +90,11 @@ def test_no_other_code_makes_http_clients() -> None:
     that of the media in prompts, which connects to checked addresses and to no proxy.
     """
     root = Path(deployments.__file__).parent
-    others = {root / "process" / "direct_http.py", root / "models" / "hub.py", root / "engines" / "media" / "fetcher.py"}
+    others = {
+        root / "process" / "direct_http.py",
+        root / "models" / "hub.py",
+        root / "engines" / "media" / "fetcher.py",
+    }
     sources = {file: file.read_text() for file in sorted(root.rglob("*.py")) if file not in others}
     found = [f"{file}:{line}: {words}" for file, source in sources.items() for line, words in made_clients(source)]
     assert found == []
