@@ -5,8 +5,8 @@ messages. Prompts with the same first messages have the same first pieces; promp
 message share the start of that piece. The bytes `FIELD`, `PART` and `PIECE_END` occur in no UTF-8 text, so no content
 can imitate another structure.
 
-Media are replaced by a digest of their URL or data, some times over. A body that cannot be understood raises `UnknownPromptError`; its
-request is still routed, but without affinity.
+Media are replaced by a digest of their URL or data, repeated to about the length of a text of as many tokens.
+A body that cannot be understood raises `UnknownPromptError`; its request is still routed, but without affinity.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,7 @@ PIECE_END: Final = b"\xff"
 MEDIA_BYTES: Final = 1024
 """Bytes that stand for an image, audio or video: about 256 tokens. LLaVA 1.5 takes 576, a thumbnail in Qwen2-VL 64."""
 MEDIA_GROWTH: Final = 4
-"""Most bytes that stand for a media object, as a multiple of its values: a body of many tiny ones must not fill memory."""
+"""Most bytes that stand for a media object, as a multiple of its values: many tiny ones must not fill memory."""
 _BRACE: Final = ord("{")
 _SPACE: Final = b" \t\r\n"
 _MAX_CACHED_TOOLS: Final = 64 * 1024

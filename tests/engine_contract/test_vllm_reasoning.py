@@ -27,7 +27,7 @@ BEGUN = {
 
 @pytest.fixture(scope="module")
 def thinker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedEngine]:
-    """vLLM with a model of DeepSeek-R1's family, by its name and its chat template; the file says nothing of parsers."""
+    """Run vLLM with a model of DeepSeek-R1's family, by its name and chat template; the file names no parser."""
     folder = tmp_path_factory.mktemp("thinker")
     source = str(build(folder / "DeepSeek-R1-Distill-SmolLM2"))
     arguments = {"dtype": "float32", "max_model_len": MAX_TOKENS, "kv_cache_memory_bytes": 256 << 20}

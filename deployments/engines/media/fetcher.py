@@ -84,7 +84,13 @@ class MediaFetcher:
 
     def report(self) -> MediaReport:
         """Return the counts so far."""
-        return MediaReport(self.fetched, self.fetched_bytes, dict(self.refused)) if self._is_used else NO_MEDIA
+        return (
+            MediaReport(
+                self.fetched, self.fetched_bytes, {str(reason): count for reason, count in self.refused.items()}
+            )
+            if self._is_used
+            else NO_MEDIA
+        )
 
     @property
     def _is_used(self) -> bool:

@@ -1,8 +1,8 @@
 """The simulated engine: vLLM's API and behaviour without a model, for clusters of dozens of replicas on a laptop."""
 
 import asyncio
-from dataclasses import replace
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cluster.errors import EngineDeadError, EngineStartError
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties

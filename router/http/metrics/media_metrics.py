@@ -30,8 +30,8 @@ class MediaMetrics(Collector):
         size = CounterMetricFamily("rackserve_media_fetched_bytes", "Bytes of them.", labels=LABELS)
         refused = CounterMetricFamily(
             "rackserve_media_refused",
-            "Images, audio and video that the replica refused, by reason: domain, address, url, redirect, size, answer, "
-            "unreachable, time.",
+            "Images, audio and video that the replica refused, by reason: domain, address, url, redirect, size, "
+            "answer, unreachable, time.",
             labels=["model", "replica", "reason", POOL],
         )
         for replica in self._replicas():

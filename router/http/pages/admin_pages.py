@@ -19,8 +19,8 @@ from router.http.data_plane.data_plane import DataPlane
 from router.http.metrics.adapter_metrics import AdapterMetrics
 from router.http.metrics.affinity_metrics import AffinityMetrics
 from router.http.metrics.engine_metrics import EngineMetrics
-from router.http.metrics.media_metrics import MediaMetrics
 from router.http.metrics.flow_metrics import FlowMetrics
+from router.http.metrics.media_metrics import MediaMetrics
 from router.http.metrics.replica_metrics import ReplicaMetrics
 from router.http.metrics.scaling_metrics import ScalingMetrics
 from router.http.pages.affinity_page import affinity_of
