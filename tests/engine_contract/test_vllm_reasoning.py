@@ -50,13 +50,13 @@ def test_its_parser_is_chosen(thinker: ServedEngine) -> None:
 
 
 async def test_an_answer_goes_on_behind_its_reasoning(thinker: ServedEngine, client: httpx.AsyncClient) -> None:
-    """With both in the message, what follows is text, whole and streamed, and no reasoning."""
+    """With both in the message, what follows is text and no reasoning.
+
+    Streamed, as the gateway asks for it: of a whole answer vLLM 0.32 does not look whether the prompt has its end.
+    """
     asked = {"messages": [*ASK, BEGUN], "continue_final_message": True, "add_generation_prompt": False}
-    message = thinker.ok(CHAT, max_tokens=8, **asked)["choices"][0]["message"]
-    assert message["reasoning"] is None
-    assert message["content"].startswith(" Paris")
     found = await stream(client, thinker, CHAT, max_tokens=8, **asked)
-    assert found.text() == message["content"]
+    assert found.text().startswith(" Paris")
     assert not any(choice["delta"].get("reasoning") for event in found.events for choice in event["choices"])
 
 

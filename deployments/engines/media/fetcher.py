@@ -84,17 +84,10 @@ class MediaFetcher:
 
     def report(self) -> MediaReport:
         """Return the counts so far."""
-        return (
-            MediaReport(
-                self.fetched, self.fetched_bytes, {str(reason): count for reason, count in self.refused.items()}
-            )
-            if self._is_used
-            else NO_MEDIA
-        )
-
-    @property
-    def _is_used(self) -> bool:
-        return bool(self.fetched or self.refused)
+        if not self.fetched and not self.refused:
+            return NO_MEDIA
+        refused = {str(reason): count for reason, count in self.refused.items()}
+        return MediaReport(self.fetched, self.fetched_bytes, refused)
 
     async def fetch(self, url: str) -> bytes:
         """Return what is at a URL of http or https.
