@@ -353,6 +353,11 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
             Panel("Seconds of a load", "s", [each_replica("rackserve_adapter_load_seconds")]),
             Panel("Adapters that cannot be served", "short", [each_replica("rackserve_adapters_failed")]),
             Panel(
+                "Images, audio and video fetched",
+                "short",
+                [(f"sum by (model) (max by (model, pool, replica) (rate(rackserve_media_fetched_total{{{OURS}}}{RATE})))", "{{model}}")],
+            ),
+            Panel(
                 "Images, audio and video fetched, bytes a second",
                 "Bps",
                 [(f"sum by (model) (max by (model, pool, replica) (rate(rackserve_media_fetched_bytes_total{{{OURS}}}{RATE})))", "{{model}}")],

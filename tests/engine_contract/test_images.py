@@ -17,6 +17,7 @@ from tests.integration.cluster.command import RACKSERVE, Command
 
 CHAT = "/v1/chat/completions"
 MAX_ITEMS = 3
+COUNTED_APART = ("cache_read_input_tokens", "cache_creation_input_tokens")
 HOSTS = {"pictures.test": "127.0.0.1", "private.test": "10.0.0.1"}
 
 
@@ -166,7 +167,7 @@ def test_other_apis_take_images(seeing: SeeingEngine) -> None:
     parts: list[dict[str, Any]] = [{"type": "text", "text": "What is it?"}, {"type": "image", "source": source}]
     message = seeing.engine.ok("/v1/messages", messages=[{"role": "user", "content": parts}], max_tokens=2)
     usage = message["usage"]
-    read = usage["input_tokens"] + (usage.get("cache_read_input_tokens") or 0)
+    read = sum(usage.get(name) or 0 for name in ("input_tokens", *COUNTED_APART))
     parts = [{"type": "input_text", "text": "What is it?"}, {"type": "input_image", "image_url": inline(png(RED))}]
     response = seeing.engine.ok("/v1/responses", input=[{"role": "user", "content": parts}], max_output_tokens=2)
     expected = seeing.tokens(inline(png(RED)))
