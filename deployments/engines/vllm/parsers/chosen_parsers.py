@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -41,13 +42,19 @@ def parser_arguments(model: ModelSpec, read: ReadFile) -> dict[str, Any]:
         if key in given or asked == "none":
             continue
         if asked == "auto":
-            family = family or (_decoded(read("config.json")), model.chat_template or _template(read))
+            family = family or (_decoded(read("config.json")), _given(model.chat_template) or _template(read))
             asked = parser_for(rules, *family, model.source)
             if not asked:
                 continue
             _log.info("parser chosen by the model's family", model=model.name, argument=key, parser=asked)
         found |= {key: asked, **more}
     return found
+
+
+def _given(template: str) -> str:
+    """Return the cluster file's chat template, of which vLLM, too, takes the text or a file's path."""
+    is_text = any(character in template for character in "{}\n")
+    return template if is_text or not Path(template).is_file() else Path(template).read_text(encoding="utf-8")
 
 
 def _template(read: ReadFile) -> str:

@@ -1,6 +1,7 @@
 """Parsers of tool calls and reasoning fit the model's family, and what the cluster file says comes first."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,6 +91,15 @@ def test_the_file_comes_first() -> None:
     assert arguments(qwen, engine_args={"tool-call-parser": "xlam", "reasoning_parser": ""}) == {}
     templated = arguments(files("llama", PLAIN), chat_template=LLAMA)
     assert templated == {"chat_template": LLAMA, "tool_call_parser": "llama3_json", "enable_auto_tool_choice": True}
+
+
+def test_a_template_may_be_a_file(tmp_path: Path) -> None:
+    """Then what is in it counts."""
+    file = tmp_path / "tools.jinja"
+    file.write_text(LLAMA)
+    found = arguments(files("llama", PLAIN), chat_template=str(file))
+    assert (found["chat_template"], found["tool_call_parser"]) == (str(file), "llama3_json")
+    assert "tool_call_parser" not in arguments(files("llama", LLAMA), chat_template="/no/such/file")
 
 
 def test_a_model_that_embeds_has_none() -> None:
