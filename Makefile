@@ -16,7 +16,7 @@ BEYOND_UNITS := tests/engine_contract tests/integration tests/clients tests/e2e 
 
 .PHONY: help setup demo test test-all test-clients check check-interpreted data format helm-docs lock clean \
 	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-autoscaling bench-admission bench-placement bench-idle \
-	bench-disaggregation bench-token-gaps bench-adapters quantised-model
+	bench-disaggregation bench-token-gaps bench-adapters quantised-model bench-speculation
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -105,6 +105,9 @@ bench-disaggregation: setup ## Goodput of prefill and decode apart, in virtual t
 bench-token-gaps: setup ## The longest gap between tokens while a long prompt comes: real vLLM, prefill and decode apart or not
 	@.setup/nixl
 	$(BIN)/python -m tests.benchmarks.disaggregation.bench_token_gaps
+
+bench-speculation: setup ## Tokens a second with drafts from n-grams, beside none: real vLLM, one stream
+	$(BIN)/python -m tests.benchmarks.bench_speculation
 
 bench-placement: setup ## Planner and placement: time, error against published results, seconds from `ray up` to first tokens
 	$(BIN)/python -m tests.benchmarks.bench_placement

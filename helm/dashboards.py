@@ -61,6 +61,10 @@ REQUESTS: Final = "rackserve_requests_total"
 FAILED: Final = "replica_failed|replica_timeout|no_replica|internal_error"
 REFUSED: Final = "queue_full|deadline|no_capacity|rate_limited"
 
+DRAFTS: Final = "rackserve_speculation_drafts_total"
+DRAFTED: Final = "rackserve_speculation_draft_tokens_total"
+ACCEPTED: Final = "rackserve_speculation_accepted_tokens_total"
+
 DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
     "overview": (
         "RackServe: overview",
@@ -352,6 +356,37 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
             ),
             Panel("Seconds of a load", "s", [each_replica("rackserve_adapter_load_seconds")]),
             Panel("Adapters that cannot be served", "short", [each_replica("rackserve_adapters_failed")]),
+            Panel(
+                "Drafted tokens that were right, by position",
+                "percentunit",
+                [(
+                    f"sum by (model, position) (max by (model, replica, position) (rate({ACCEPTED}{{{OURS}}}{RATE}))) / on (model) "
+                    f"group_left sum by (model) (max by (model, replica) (rate({DRAFTS}{{{OURS}}}{RATE})))",
+                    "{{model}} {{position}}",
+                )],
+                "Speculative decoding: a position counts only where all before it were right too.",
+            ),
+            Panel(
+                "Drafted tokens, and those that were right",
+                "short",
+                [
+                    (f"sum by (model) (max by (model, replica) (rate({DRAFTED}{{{OURS}}}{RATE})))", "{{model}} drafted"),
+                    (
+                        f"sum by (model) (sum by (model, replica) (max by (model, replica, position) (rate({ACCEPTED}{{{OURS}}}{RATE}))))",
+                        "{{model}} right",
+                    ),
+                ],
+                "Each a second.",
+            ),
+            Panel(
+                "Tokens a step, and speed-up over none",
+                "short",
+                [
+                    (each_replica("rackserve_speculation_tokens_per_step")[0], "{{replica}} tokens a step"),
+                    (each_replica("rackserve_speculation_speedup")[0], "{{replica}} speed-up"),
+                ],
+                "Below 1 speculative decoding makes answers slower.",
+            ),
             Panel(
                 "Images, audio and video fetched",
                 "short",

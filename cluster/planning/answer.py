@@ -8,6 +8,8 @@ from cluster.planning.layout import Layout
 from cluster.planning.memory import MemoryUse
 from cluster.planning.option import Option
 from cluster.planning.planner import Plan
+from cluster.planning.speculation import SpeculationTrade
+from cluster.spec.parts.speculative_spec import OF_ANOTHER_CHECKPOINT
 
 
 def plan_data(plan: Plan) -> dict[str, Any]:
@@ -39,6 +41,7 @@ def plan_data(plan: Plan) -> dict[str, Any]:
         "apart": _two_pools_data(plan.apart) if plan.apart else None,
         "chosen": ("two_pools" if plan.is_apart else "one_pool") if plan.gpus else None,
         "why_pools": plan.why_pools,
+        "speculation": _speculation_data(plan.speculation) if plan.speculation else None,
         "cost_per_million_output_tokens": plan.cost_per_million_output_tokens,
         "cost_per_million_tokens": plan.cost_per_million_tokens,
         "currency": plan.question.price.currency if plan.question.price else None,
@@ -59,6 +62,12 @@ def cautions(plan: Plan) -> list[str]:
         notes.append(
             f"{plan.source} is a config alone: the cluster file's source must name the checkpoint's id or folder"
         )
+    draft = plan.speculation.draft if plan.speculation else None
+    if draft and draft.has_tables and draft.shape and draft.shape.vocab != plan.model.vocab:
+        notes.append(
+            f"the draft model has a vocabulary of {draft.shape.vocab} tokens and the model one of {plan.model.vocab}: "
+            "vLLM wants them equal"
+        )
     return [*notes, *plan.model.cautions]
 
 
@@ -74,7 +83,34 @@ def cluster_file_entry(plan: Plan) -> dict[str, Any] | None:
     if best is None or best.steady is None:
         return None
     arguments = {"max_num_seqs": max(1, best.steady.batch), **_engine_args(plan, best.precision, best.step_tokens)}
-    return {**entry, "replicas": best.replicas, "parallel": _parallel(best.layout), "engine_args": arguments}
+    entry |= {"replicas": best.replicas, "parallel": _parallel(best.layout), "engine_args": arguments}
+    return {**entry, "speculative": _speculative(plan)} if best.draft else entry
+
+
+def _speculative(plan: Plan) -> dict[str, Any]:
+    """Return the `speculative` of the cluster file; a head's checkpoint is a placeholder, as plans do not name it."""
+    asked = plan.question.speculative
+    if asked is None:
+        return {}
+    found: dict[str, Any] = {"method": asked.method, "tokens": asked.tokens}
+    if asked.method in OF_ANOTHER_CHECKPOINT:
+        found["model"] = CHECKPOINTS.get(asked.model, asked.model) or "the head's checkpoint"
+    return found
+
+
+def _speculation_data(trade: SpeculationTrade) -> dict[str, Any]:
+    return {
+        "method": trade.draft.method,
+        "tokens": trade.draft.tokens,
+        "tokens_per_step": trade.draft.per_step,
+        "batch": trade.batch,
+        "step_s": trade.step_s,
+        "step_s_without": trade.plain_step_s,
+        "speedup": trade.speedup,
+        "tokens_per_s_per_gpu": trade.tokens_per_s,
+        "tokens_per_s_per_gpu_without": trade.plain_tokens_per_s,
+        "why": trade.why,
+    }
 
 
 def _pool(plan: Plan, pool: PoolOption) -> dict[str, Any]:

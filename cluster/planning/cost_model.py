@@ -9,11 +9,12 @@ rank with the most prompt tokens needs: the mean of the largest of `data` Poisso
 
 One number is fitted, to one published result: see `EXPERT_SHARE`.
 
-Left out: how unevenly experts are chosen and how experts may be copied against it; speculative decoding and
-multi-token prediction; overlap of communication with arithmetic; in-network reduction; the
-engine's own work on the host; sampling; clocks lowered by heat or power; softmax's exponentials; re-computing keys and
-values of cached latents in prefill; preemption when caches run full; quantised attention arithmetic (always BF16);
-expert groups that leave their domain.
+With speculative decoding a step computes several tokens of each sequence (`cluster.planning.speculation`).
+
+Left out: how unevenly experts are chosen and how experts may be copied against it; overlap of communication with
+arithmetic; in-network reduction; the engine's own work on the host; sampling; clocks lowered by heat or power;
+softmax's exponentials; re-computing keys and values of cached latents in prefill; preemption when caches run full;
+quantised attention arithmetic (always BF16); expert groups that leave their domain.
 """
 
 import math
@@ -33,6 +34,8 @@ from cluster.planning.memory import (
 )
 from cluster.planning.model_shape import ModelShape, WeightGroup
 from cluster.planning.precision import BF16, Precision
+from cluster.planning.queueing import mean_of_largest, queue_wait_s
+from cluster.planning.speculation import DraftPlan
 
 MATRIX_SHARE: Final = 0.6
 """Share of peak arithmetic that matrix products reach; DeepGEMM publishes 0.5 to 0.78 of an H800's FP8 peak."""
@@ -50,9 +53,6 @@ It makes the GB200 offline row of DeepSeek-R1 in MLPerf Inference v5.1 come out 
 `cluster.planning.published.calibrated_expert_share` computes it again. It stands mainly for what the model leaves out
 of expert layers. Models without experts do not use it, since that row says nothing about them.
 """
-
-
-_NEGLIGIBLE: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,7 @@ class StepTime:
         all_reduce: all-reduces within the tensor group.
         exchange: sending tokens to experts and results back.
         latency: fixed latency of the layers.
+        drafting: drafting the tokens that it verifies.
     """
 
     projections: float
@@ -114,6 +115,7 @@ class StepTime:
     all_reduce: float
     exchange: float
     latency: float
+    drafting: float = 0.0
 
     @property
     def total(self) -> float:
@@ -127,6 +129,7 @@ class StepTime:
             + self.all_reduce
             + self.exchange
             + self.latency
+            + self.drafting
         )
 
 
@@ -166,6 +169,7 @@ class ReplicaCost:
         step_tokens: tokens of the largest step (vLLM's `max_num_batched_tokens`).
         usable_share: share of a GPU's memory that may be used.
         expert_share: see `EXPERT_SHARE`.
+        draft: what drafts tokens that each step verifies; None: nothing does.
     """
 
     shape: ModelShape
@@ -175,15 +179,28 @@ class ReplicaCost:
     step_tokens: int = 8192
     usable_share: float = USABLE_SHARE
     expert_share: float = EXPERT_SHARE
+    draft: DraftPlan | None = None
 
     @property
     def memory(self) -> MemoryUse:
         """Memory use of the fullest GPU, bytes."""
-        return memory_use(self.shape, self.hardware, self.layout, self.step_tokens, usable_share=self.usable_share)
+        own = memory_use(self.shape, self.hardware, self.layout, self.step_tokens, usable_share=self.usable_share)
+        return self.draft.beside(own, self.layout) if self.draft else own
+
+    @property
+    def verified(self) -> int:
+        """Tokens that a step computes of each sequence that is decoded: one, and those of its draft."""
+        return 1 + (self.draft.tokens if self.draft else 0)
+
+    @property
+    def per_step(self) -> float:
+        """Mean tokens that a sequence gets from a step."""
+        return self.draft.per_step if self.draft else 1.0
 
     def sequences(self, context: float) -> int:
         """Return the number of sequences of `context` tokens that the KV cache of each data-parallel rank holds."""
         each = kv_bytes_on_one_gpu(self.shape, self.layout, context, self.kv_precision)
+        each += self.draft.kv_bytes(self.layout, context, self.kv_precision) if self.draft else 0.0
         return max(0, int(self.memory.kv_cache // each))
 
     def step(self, decode: float, prefill: float, work: Work, most_prefill: float | None = None) -> StepTime:
@@ -216,7 +233,8 @@ class ReplicaCost:
         """
         shape, layout, attention, experts = self.shape, self.layout, self.shape.attention, self.shape.experts
         most = prefill if most_prefill is None else most_prefill
-        tokens, tensor, hidden = decode + most, layout.tensor, shape.hidden
+        decoded = decode * self.verified
+        tokens, tensor, hidden = decoded + most, layout.tensor, shape.hidden
         link = self.hardware.link_bytes_per_s
         projections = self._matrices(
             WeightGroup.ATTENTION, shape.attention_parameters * shape.attention_share(tensor), tokens
@@ -227,12 +245,12 @@ class ReplicaCost:
         kv_bytes += decode * (shape.index_bytes_per_token * context + 2 * shape.state_bytes / tensor)
         decode_flops = looked_at * attention.decode_flops / tensor + decode * shape.index_flops(context)
         prefill_flops = shape.attended(prefill_context) * attention.prefill_flops / tensor
-        core = self._roofline(decode_flops, kv_bytes, BF16)
+        core = self._roofline(self.verified * decode_flops, kv_bytes, BF16)
         core += self._roofline(most * (prefill_flops + shape.index_flops(prefill_context)), 0.0, BF16)
         mlp = shape.dense_layers * self._matrices(WeightGroup.MLP, shape.mlp_parameters / tensor, tokens)
         expert_s = exchange = 0.0
         if experts:
-            in_gang = layout.data * (decode + prefill)
+            in_gang = layout.data * (decoded + prefill)
             share = expert_share_of_one_gpu(shape, layout)
             each = self._roofline(
                 2 * experts.parameters * experts.active * in_gang / layout.stage_gpus,
@@ -253,10 +271,11 @@ class ReplicaCost:
             attention=core / share,
             mlp=mlp / share,
             experts=expert_s / share,
-            head=self._matrices(WeightGroup.HEAD, shape.vocab * hidden / tensor, decode + 1) / share,
+            head=self._matrices(WeightGroup.HEAD, shape.vocab * hidden / tensor, decoded + 1) / share,
             all_reduce=reduce / share,
             exchange=exchange / share,
             latency=shape.layers * LAYER_LATENCY_S,
+            drafting=self._drafting_s(decode, most, context, prefill_context),
         )
 
     def steady(self, batch: int, work: Work, share: float | None = None) -> Steady:
@@ -274,11 +293,11 @@ class ReplicaCost:
             raise ValueError(f"a batch has at least one sequence; got {batch}")
         layout = self.layout
         decode = max(1.0, batch / layout.pipeline)
-        prefill = batch / work.output_tokens * work.new_tokens / layout.pipeline
+        prefill = self.per_step * batch / work.output_tokens * work.new_tokens / layout.pipeline
         most = self._most_prefill(prefill, work)
         mixed, plain = self.step(decode, prefill, work, most), self.step(decode, 0.0, work)
         slowest_stage = self.shape.stage_layers(layout.pipeline) * layout.pipeline / self.shape.layers
-        hops = layout.pipeline * self._hop_s(decode + most) if layout.pipeline > 1 else 0.0
+        hops = layout.pipeline * self._hop_s(decode * self.verified + most) if layout.pipeline > 1 else 0.0
         plain_s = plain.total * slowest_stage + hops
         mean_s = shown_s = mixed.total * slowest_stage + hops
         prefill_share = busy = 1 - plain_s / mean_s
@@ -286,10 +305,10 @@ class ReplicaCost:
             mean_s, shown_s, busy = self._unevenly(batch, decode, prefill, plain.total, work, share)
             mean_s, shown_s = mean_s * slowest_stage + hops, shown_s * slowest_stage + hops
             prefill_share = 1 - plain_s / mean_s
-        per_s = batch * layout.data / mean_s
+        per_s = self.per_step * batch * layout.data / mean_s
         return Steady(
             batch=batch,
-            tpot_s=shown_s,
+            tpot_s=shown_s / self.per_step,
             ttft_s=self._ttft_s(decode, mean_s, busy, work, share),
             output_tokens_per_s=per_s,
             requests_per_s=per_s / work.output_tokens,
@@ -306,7 +325,7 @@ class ReplicaCost:
         prompts come as run beside it, on average, and that number is Poisson distributed; long ones have more chunks.
         The load is the share of a rank's steps that have a chunk; from 1 on it falls behind.
         """
-        chunk = min(work.new_tokens, max(1.0, self.step_tokens - decode))
+        chunk = min(work.new_tokens, max(1.0, self.step_tokens - decode * self.verified))
         ranks, busy = self.layout.data, prefill / chunk
         often = 1 - (1 - min(1.0, busy)) ** ranks
         loaded_s = self.step(decode, min(chunk, prefill / often), work, chunk).total
@@ -339,6 +358,16 @@ class ReplicaCost:
         speed = self.hardware.link_bytes_per_s if within else self.hardware.network_bytes_per_s
         return stage_hop_s(tokens * self.shape.hidden * BF16.bytes / self.layout.tensor, speed, within_domain=within)
 
+    def _drafting_s(self, decode: float, prefill: float, context: float, prefill_context: float) -> float:
+        """Return the seconds in which a draft model or head drafts for the decoded sequences and reads the prompts."""
+        if self.draft is None or self.draft.shape is None:
+            return 0.0
+        layout = self.draft.layout(self.layout)
+        own = ReplicaCost(self.draft.shape, self.hardware, layout, self.kv_precision, expert_share=self.expert_share)
+        first_s = own.step_at(decode, prefill, context, prefill_context).total
+        again = self.draft.tokens - 1 if decode else 0
+        return first_s + again * (own.step_at(decode, 0.0, context, 0.0).total if again else 0.0)
+
     def _matrices(self, part: WeightGroup, parameters: float, tokens: float) -> float:
         """Return the seconds to multiply `tokens` tokens with matrices of `parameters` values together."""
         precision = self.shape.precision(part)
@@ -347,38 +376,3 @@ class ReplicaCost:
     def _roofline(self, flops: float, memory_bytes: float, precision: Precision) -> float:
         arithmetic_s = flops / (self.hardware.rate(precision) * MATRIX_SHARE)
         return max(arithmetic_s, memory_bytes / (self.hardware.memory_bytes_per_s * MEMORY_SHARE))
-
-
-def queue_wait_s(each_s: float, busy: float, spread: float, share: float | None, servers: int = 1) -> float:
-    """Return the seconds that a request waits in a queue: the mean, or what `share` of the requests do not exceed.
-
-    The mean is that of an M/D/1 queue. Waits of an M/G/1 queue are nearly exponential beyond zero, with the mean that
-    Pollaczek and Khinchine's formula gives; several servers work a common queue off as many times faster.
-
-    Args:
-        each_s: mean seconds of work of a request.
-        busy: share of the time for which the servers work; from 1 on the wait is infinite.
-        spread: standard deviation of that work divided by its mean.
-        share: the share; None: the mean.
-        servers: servers that work the queue off.
-    """
-    if busy >= 1:
-        return math.inf
-    if share is None:
-        return each_s * busy / (2 * (1 - busy))
-    mean_if_any_s = each_s * (1 + spread**2) / (2 * (1 - busy) * servers)
-    return mean_if_any_s * max(0.0, math.log(max(busy, 1e-300) / (1 - share)))
-
-
-def mean_of_largest(mean: float, draws: int) -> float:
-    """Return the mean of the largest of `draws` independent Poisson draws of mean `mean`."""
-    probability = math.exp(-mean)
-    at_most, total, count = probability, 0.0, 0
-    while True:
-        above = 1 - min(1.0, at_most) ** draws
-        total += above
-        if above < _NEGLIGIBLE or (count > mean and probability == 0.0):
-            return total
-        count += 1
-        probability *= mean / count
-        at_most += probability

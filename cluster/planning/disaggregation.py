@@ -16,13 +16,14 @@ from itertools import product
 from typing import Final
 
 from cluster.planning.communication import LINK_LATENCY_S, LINK_SHARE, NETWORK_LATENCY_S
-from cluster.planning.cost_model import ReplicaCost, Steady, Work, queue_wait_s
+from cluster.planning.cost_model import ReplicaCost, Steady, Work
 from cluster.planning.hardware import ACCELERATORS
 from cluster.planning.layout import Layout
 from cluster.planning.memory import MemoryUse
 from cluster.planning.model_shape import ModelShape
 from cluster.planning.option import Option, costs, engine_batch, largest_batch, why_it_does_not_fit
 from cluster.planning.plan_file import PlanFile, Slo
+from cluster.planning.queueing import queue_wait_s
 from cluster.spec.role import Role
 
 _HALVINGS: Final = 40

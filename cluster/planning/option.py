@@ -12,6 +12,7 @@ from cluster.planning.memory import MemoryUse, kv_bytes_on_one_gpu
 from cluster.planning.model_shape import ModelShape
 from cluster.planning.plan_file import PlanFile, Slo
 from cluster.planning.precision import PRECISIONS
+from cluster.planning.speculation import DraftPlan, SpeculationTrade
 
 STEP_TOKENS: Final = 8192
 """Tokens of the largest step unless the plan file sets it (the default of vLLM's API server on large GPUs)."""
@@ -35,6 +36,7 @@ class Option:
         steady: a replica at capacity; None where it cannot serve within the SLO.
         bound_by: what limits the batch: `TPOT`, `TTFT`, `KV cache` or `engine`; "" where nothing is served.
         replicas: replicas that the workload needs; 0 where it cannot be served.
+        draft: what drafts tokens; None: it does not speculate.
         why_lost: why another option was chosen, or why this one cannot serve; "" for the plan's choice.
     """
 
@@ -45,6 +47,7 @@ class Option:
     steady: Steady | None = None
     bound_by: str = ""
     replicas: int = 0
+    draft: DraftPlan | None = None
     why_lost: str = ""
 
     @property
@@ -58,14 +61,37 @@ class Option:
         return self.steady.output_tokens_per_s / self.layout.gpus if self.steady else 0.0
 
 
-def assess(question: PlanFile, shape: ModelShape, layout: Layout) -> Option:
-    """Return how well `layout` answers the question, with the step size that serves the most tokens a second."""
+def assess(question: PlanFile, shape: ModelShape, layout: Layout, draft: DraftPlan | None = None) -> Option:
+    """Return how well `layout` answers the question, with the step size that serves the most tokens a second.
+
+    Args:
+        question: the plan file.
+        shape: the model, in the precision to try.
+        layout: the layout to try.
+        draft: what may draft tokens; it does where more tokens a second are then served. None: nothing may.
+    """
     option = Option(shape.weight_precision.name, layout)
     reason = layout.why_not(shape, ACCELERATORS[question.hardware])
     if reason:
         return replace(option, why_lost=reason)
-    tried = [_with_cost(option, question, cost) for cost in costs(question, shape, layout)]
+    drafts = (None,) if draft is None else (None, draft)
+    tried = [
+        _with_cost(option, question, replace(cost, draft=each))
+        for cost in costs(question, shape, layout)
+        for each in drafts
+    ]
     return max(tried, key=lambda each: each.tokens_per_s_per_gpu)
+
+
+def speculation_trade(question: PlanFile, shape: ModelShape, chosen: Option, draft: DraftPlan) -> SpeculationTrade:
+    """Return what speculation takes and brings in the layout of an option that serves, with its step size."""
+    cost = next(each for each in costs(question, shape, chosen.layout) if each.step_tokens == chosen.step_tokens)
+    drafting, work = replace(cost, draft=draft), question.workload.work
+    batch = chosen.steady.batch if chosen.steady else 1
+    options = [_with_cost(replace(chosen, steady=None), question, each) for each in (drafting, cost)]
+    with_drafts, without = (each.tokens_per_s_per_gpu for each in options)
+    step_s, plain_step_s = (each.step(batch / cost.layout.pipeline, 0.0, work).total for each in (drafting, cost))
+    return SpeculationTrade(draft, batch, step_s, plain_step_s, with_drafts, without)
 
 
 def costs(question: PlanFile, shape: ModelShape, layout: Layout) -> Iterator[ReplicaCost]:
@@ -83,7 +109,7 @@ def engine_batch(question: PlanFile, hardware: Accelerator) -> int:
 
 def _with_cost(option: Option, question: PlanFile, cost: ReplicaCost) -> Option:
     memory, work, slo = cost.memory, question.workload.work, question.slo
-    option = replace(option, step_tokens=cost.step_tokens, memory=memory)
+    option = replace(option, step_tokens=cost.step_tokens, memory=memory, draft=cost.draft)
     reason = why_it_does_not_fit(cost, memory, work) or _why_too_slow(cost.steady(1, work, slo.share), slo)
     if reason:
         return replace(option, why_lost=reason)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from cluster.planning.cost_model import Work
 from cluster.planning.hardware import ACCELERATORS
 from cluster.planning.memory import USABLE_SHARE
+from cluster.planning.speculation import SpeculativePlan
 from cluster.spec.checked_yaml import FileKind
 from cluster.spec.yaml_tree import Location
 
@@ -107,6 +108,7 @@ class PlanFile(_Part):
         slo: mean latencies that must hold.
         precisions: number formats in which the weights may be served; empty: the checkpoint's own.
         kv_precision: number format of the KV cache.
+        speculative: speculative decoding that the plan uses where it serves more, and how often drafts are right.
         price: price of the hardware; unset: costs are not computed.
         limits: limits of the plan.
     """
@@ -117,6 +119,7 @@ class PlanFile(_Part):
     slo: Slo
     precisions: tuple[PrecisionName, ...] = ()
     kv_precision: Literal["bf16", "fp8"] = "bf16"
+    speculative: SpeculativePlan | None = None
     price: Price | None = None
     limits: Limits = Limits()
 

@@ -15,9 +15,10 @@ from cluster.planning.disaggregation import TwoPools, is_better, two_pools, why_
 from cluster.planning.hardware import ACCELERATORS, Accelerator
 from cluster.planning.layout import Layout
 from cluster.planning.model_shape import ModelShape
-from cluster.planning.option import Option, assess, costs
+from cluster.planning.option import Option, assess, costs, speculation_trade
 from cluster.planning.plan_file import PlanFile
 from cluster.planning.precision import PRECISIONS
+from cluster.planning.speculation import DraftPlan, SpeculationTrade, draft_plan
 
 _PIPELINES: Final = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32)
 _POWERS: Final = tuple(1 << power for power in range(11))
@@ -35,6 +36,8 @@ class Plan:
         apart: the best two pools, one for prefill and one for decode; None: none serve the workload within the SLO.
         why_pools: why one pool was chosen, or two.
         source: where the checkpoint is, for the cluster file; "": the model's name says it.
+        speculation: what speculative decoding takes and brings in the best single pool; None: the plan file names none,
+            or there is no such pool. Two pools are planned without it.
         cost_per_million_output_tokens: cost of a million output tokens at the workload's own load; None without a price
             or a choice.
         cost_per_million_tokens: cost of a million tokens, those of prompts included; None without a price or a choice.
@@ -51,6 +54,7 @@ class Plan:
     apart: TwoPools | None = None
     why_pools: str = ""
     source: str = ""
+    speculation: SpeculationTrade | None = None
 
     @property
     def is_apart(self) -> bool:
@@ -70,17 +74,20 @@ class Plan:
         return ACCELERATORS[self.question.hardware]
 
 
-def plan(question: PlanFile, model: ModelShape, source: str = "") -> Plan:
+def plan(question: PlanFile, model: ModelShape, source: str = "", draft: ModelShape | None = None) -> Plan:
     """Return how to serve `model` as `question` asks.
 
     Args:
         question: the plan file.
         model: the model, in its checkpoint's precision.
         source: where the checkpoint is, for the cluster file; "": the model's name says it.
+        draft: the small model that may draft for it; None: none may.
     """
     shapes = [model.in_precision(PRECISIONS[name]) for name in question.precisions] or [model]
     possible = list(layouts(model, question))
-    options = [assess(question, shape, layout) for shape in shapes for layout in possible]
+    options = [
+        assess(question, shape, layout, _draft(question, shape, draft)) for shape in shapes for layout in possible
+    ]
     serving = sorted((option for option in options if option.steady), key=_rank)
     failing = sorted((option for option in options if not option.steady), key=lambda option: option.layout.gpus)
     apart = two_pools(question, shapes, possible)
@@ -95,8 +102,15 @@ def plan(question: PlanFile, model: ModelShape, source: str = "") -> Plan:
     work, rate = question.workload.work, question.workload.requests_per_s
     shape = next(shape for shape in shapes if shape.weight_precision.name == best.precision)
     cost = next(cost for cost in costs(question, shape, best.layout) if cost.step_tokens == best.step_tokens)
+    cost = replace(cost, draft=best.draft)
     expected = _at_rate(cost, best, rate / best.replicas, work, question.slo.share)
-    return Plan(question, model, best, expected, per_output, per_token, (*others, *failing), apart, why, source)
+    drafts = _draft(question, shape, draft)
+    trade = speculation_trade(question, shape, best, drafts) if drafts else None
+    return Plan(question, model, best, expected, per_output, per_token, (*others, *failing), apart, why, source, trade)
+
+
+def _draft(question: PlanFile, shape: ModelShape, draft: ModelShape | None) -> DraftPlan | None:
+    return draft_plan(question.speculative, shape, draft) if question.speculative else None
 
 
 def _prices(question: PlanFile, gpus: int) -> tuple[float | None, float | None]:

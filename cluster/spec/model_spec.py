@@ -13,6 +13,7 @@ from cluster.spec.parts.part import Part, Seconds
 from cluster.spec.parts.scaling_spec import AutoscalingSpec, ReplicaCount
 from cluster.spec.parts.sim_spec import SimSpec
 from cluster.spec.parts.slo_spec import SloSpec
+from cluster.spec.parts.speculative_spec import NO_SPECULATION, SpeculativeSpec
 from cluster.spec.parts.task import Task
 from cluster.spec.pool_spec import OVERRIDDEN, PoolSpec
 from cluster.spec.role import Role
@@ -44,6 +45,7 @@ class ModelSpec(Part):
         media: what of images, audio and video prompts may bring along, and from where.
         env: environment variables of the replica's process.
         sim: settings of the simulated engine.
+        speculative: how tokens are drafted before the model verifies several in one step; unset: they are not.
         cpus: CPU cores that Ray reserves for a replica.
         gpus_per_replica: logical GPUs that Ray reserves for a replica of one rank; unset: 1 for vLLM on a GPU node, 0
             on a CPU. A replica of several ranks takes one for each rank; 0: none, and all ranks run on one machine.
@@ -80,6 +82,7 @@ class ModelSpec(Part):
     media: MediaSpec = MediaSpec()
     env: dict[str, str] = Field(default_factory=dict)
     sim: SimSpec = SimSpec()
+    speculative: SpeculativeSpec = NO_SPECULATION
     cpus: Annotated[float, Field(ge=0)] = 1.0
     gpus_per_replica: Annotated[float, Field(ge=0)] | None = None
     accelerator: str = ""

@@ -10,6 +10,8 @@ from cluster.spec.yaml_tree import Location
 
 _PLAIN_DTYPES: Final = frozenset({"auto", "bfloat16", "float16", "half", "float32", "float"})
 """Precisions of a KV cache that is not quantised; `auto` is one of the others, as the model's weights say."""
+_READS_STATE: Final = frozenset({"eagle", "eagle3", "mtp"})
+"""Methods of speculative decoding that draft from the model's own state, which passes on with the KV blocks."""
 _PARTNERS: Final = {
     Role.PREFILL: (Role.DECODE, "generates answers from the prompts it computes"),
     Role.DECODE: (Role.PREFILL, "computes prompts for it"),
@@ -103,7 +105,18 @@ def _format(model: Mapping[str, Any], pool: Mapping[str, Any]) -> dict[tuple[str
         return {("sim", "block_tokens"): _merged(model, pool, "sim").get("block_tokens", block_tokens)}
     arguments = {key.replace("-", "_"): value for key, value in _merged(model, pool, "engine_args").items()}
     known = {("engine_args", key): arguments[key] for key in ("block_size", "dtype") if arguments.get(key) is not None}
-    return {**known, ("engine_args", "kv_cache_dtype"): arguments.get("kv_cache_dtype") or "auto"}
+    return {**known, ("engine_args", "kv_cache_dtype"): arguments.get("kv_cache_dtype") or "auto"} | _drafts(
+        model, pool
+    )
+
+
+def _drafts(model: Mapping[str, Any], pool: Mapping[str, Any]) -> dict[tuple[str, str], object]:
+    """Return what must be equal of two pools' speculative decoding, as vLLM's NIXL connector compares it."""
+    given = pool.get("speculative", model.get("speculative"))
+    speculative = given if isinstance(given, dict) else {}
+    if speculative.get("method") not in _READS_STATE:
+        return {("speculative", "method"): "none"}
+    return {("speculative", key): speculative.get(key, "") for key in ("method", "model")}
 
 
 def _merged(model: Mapping[str, Any], pool: Mapping[str, Any], section: str) -> dict[str, Any]:

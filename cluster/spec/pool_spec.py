@@ -8,9 +8,12 @@ from cluster.spec.parts.parallelism import Parallelism
 from cluster.spec.parts.part import Part
 from cluster.spec.parts.scaling_spec import AutoscalingSpec, ReplicaCount
 from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.parts.speculative_spec import SpeculativeSpec
 from cluster.spec.role import Role
 
-OVERRIDDEN: Final = ("replicas", "parallel", "cpus", "gpus_per_replica", "accelerator", "node_group")
+OVERRIDDEN: Final = (
+    "replicas", "parallel", "cpus", "gpus_per_replica", "accelerator", "node_group", "speculative",
+)  # fmt: skip
 """Keys of a pool that take the place of the model's as a whole; of the other mappings each key does."""
 
 
@@ -31,6 +34,7 @@ class PoolSpec(Part):
         gpus_per_replica: logical GPUs that Ray reserves for a replica of one rank.
         autoscaling: how the number follows the load, each key in place of the model's.
         sim: settings of the simulated engine, each in place of the model's.
+        speculative: how tokens are drafted; `{method: none}`: they are not, whatever the model says.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
@@ -45,6 +49,7 @@ class PoolSpec(Part):
     gpus_per_replica: Annotated[float, Field(ge=0)] | None = None
     autoscaling: AutoscalingSpec | None = None
     sim: SimSpec | None = None
+    speculative: SpeculativeSpec | None = None
 
     @field_serializer("autoscaling", "sim")
     def _given(self, part: Part | None) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from cluster.spec.parts.adapter_spec import AdapterSpec
 from router.replicas.adapter_report import AdapterReport
 from router.replicas.kv_transfer import KvTransfer
 from router.replicas.media_report import NO_MEDIA, MediaReport
+from router.replicas.speculation_report import SpeculationReport
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -51,6 +52,7 @@ class EngineStats:
     prefill_tokens_per_s: float
     decode_tokens_per_s: float
     step_tokens: int
+    speculation: SpeculationReport | None = None
     media: MediaReport = NO_MEDIA
 
 

@@ -37,11 +37,20 @@ def check_here(spec: ClusterSpec, source: str) -> None:
 def _models(spec: ClusterSpec) -> Iterator[SpecProblem]:
     # Pools may name other revisions and tokens in their arguments and environments.
     places = [position for position, model in enumerate(spec.models) for _ in model.in_pools()]
+    drafting = [_draft_of(pool) for pool in spec.in_pools()]
     with ThreadPoolExecutor(MAX_AT_ONCE) as threads:
         found = list(threads.map(_source_problem, spec.in_pools()))
-    for position, problem in dict.fromkeys(zip(places, found, strict=True)):
-        if problem:
-            yield SpecProblem(f"models[{position}].source", problem)
+        drafts = list(threads.map(lambda draft: _source_problem(draft) if draft is not None else "", drafting))
+    for key, problems in (("source", found), ("speculative.model", drafts)):
+        for position, problem in dict.fromkeys(zip(places, problems, strict=True)):
+            if problem:
+                yield SpecProblem(f"models[{position}].{key}", problem)
+
+
+def _draft_of(model: ModelSpec) -> ModelSpec | None:
+    """Return the model whose drafts a model verifies; None: no other model drafts."""
+    source = model.speculative.model
+    return model.model_copy(update={"source": source, "engine_args": {}}) if source else None
 
 
 def _source_problem(model: ModelSpec) -> str:

@@ -16,6 +16,7 @@ from deployments.telemetry import telemetry_pb2 as pb
 from deployments.telemetry import telemetry_pb2_grpc as pb_grpc
 from deployments.telemetry.adapter_messages import adapters_message
 from deployments.telemetry.residency_messages import delta_message, snapshot_messages
+from deployments.telemetry.speculation_messages import speculation_message
 from router.prompt.cut import CUT_VERSION
 from router.replicas.adapter_report import AdapterReport
 from router.replicas.media_report import NO_MEDIA, MediaReport
@@ -153,6 +154,7 @@ class TelemetryService(pb_grpc.TelemetryServicer):
             accepted=self._accepted(gateway_id),
             step_tokens=stats.step_tokens,
             gateways=self._gateways(),
+            speculation=speculation_message(stats.speculation),
             media=_media(stats.media),
         )
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%deployments/telemetry/telemetry.proto\x12\x0crackserve.v1\"x\n\x0cWatchRequest\x12\x12\n\ngateway_id\x18\x01 \x01(\t\x12\x17\n\x0fmin_interval_ms\x18\x02 \x01(\r\x12\x11\n\tresidency\x18\x03 \x01(\x08\x12\x13\n\x0b\x63ut_version\x18\x04 \x01(\r\x12\x13\n\x0bhears_pulse\x18\x05 \x01(\x08\"\xfc\x01\n\x06Report\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12$\n\x05hello\x18\x02 \x01(\x0b\x32\x13.rackserve.v1.HelloH\x00\x12\"\n\x04load\x18\x03 \x01(\x0b\x32\x12.rackserve.v1.LoadH\x00\x12\x33\n\x08snapshot\x18\x04 \x01(\x0b\x32\x1f.rackserve.v1.ResidencySnapshotH\x00\x12-\n\x05\x64\x65lta\x18\x05 \x01(\x0b\x32\x1c.rackserve.v1.ResidencyDeltaH\x00\x12*\n\x08\x61\x64\x61pters\x18\x06 \x01(\x0b\x32\x16.rackserve.v1.AdaptersH\x00\x42\x06\n\x04\x62ody\"W\n\x05Hello\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x16\n\x0emax_silence_ms\x18\x03 \x01(\r\x12\x13\n\x0b\x63ut_version\x18\x04 \x01(\r\"\x86\x02\n\x04Load\x12\x0f\n\x07running\x18\x01 \x01(\r\x12\x0f\n\x07waiting\x18\x02 \x01(\r\x12\x16\n\x0ewaiting_tokens\x18\x03 \x01(\x04\x12\x10\n\x08kv_usage\x18\x04 \x01(\x01\x12\x1a\n\x12kv_capacity_tokens\x18\x05 \x01(\x04\x12\x1c\n\x14prefill_tokens_per_s\x18\x06 \x01(\x01\x12\x1b\n\x13\x64\x65\x63ode_tokens_per_s\x18\x07 \x01(\x01\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x08 \x01(\x04\x12\x13\n\x0bstep_tokens\x18\t \x01(\x04\x12\x10\n\x08gateways\x18\n \x01(\r\x12\"\n\x05media\x18\x0b \x01(\x0b\x32\x13.rackserve.v1.Media\"\x92\x01\n\x05Media\x12\x0f\n\x07\x66\x65tched\x18\x01 \x01(\x04\x12\x15\n\rfetched_bytes\x18\x02 \x01(\x04\x12\x31\n\x07refused\x18\x03 \x03(\x0b\x32 .rackserve.v1.Media.RefusedEntry\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"q\n\x08\x41\x64\x61pters\x12\x0c\n\x04held\x18\x01 \x03(\t\x12\r\n\x05slots\x18\x02 \x01(\r\x12\x0e\n\x06load_s\x18\x03 \x01(\x01\x12\r\n\x05loads\x18\x04 \x01(\x04\x12)\n\x05names\x18\x05 \x01(\x0b\x32\x1a.rackserve.v1.AdapterNames\"\x8a\x01\n\x0c\x41\x64\x61pterNames\x12\r\n\x05known\x18\x01 \x03(\t\x12:\n\x08problems\x18\x02 \x03(\x0b\x32(.rackserve.v1.AdapterNames.ProblemsEntry\x1a/\n\rProblemsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"(\n\x06\x43hunks\x12\x0e\n\x06hashes\x18\x01 \x01(\x0c\x12\x0e\n\x06tokens\x18\x02 \x01(\x0c\"[\n\x11ResidencySnapshot\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12&\n\x08resident\x18\x02 \x01(\x0b\x32\x14.rackserve.v1.Chunks\x12\x0c\n\x04more\x18\x03 \x01(\x08\"[\n\x0eResidencyDelta\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12&\n\x08resident\x18\x02 \x01(\x0b\x32\x14.rackserve.v1.Chunks\x12\x0f\n\x07\x65victed\x18\x03 \x01(\x0c\x32H\n\tTelemetry\x12;\n\x05Watch\x12\x1a.rackserve.v1.WatchRequest\x1a\x14.rackserve.v1.Report0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%deployments/telemetry/telemetry.proto\x12\x0crackserve.v1\"x\n\x0cWatchRequest\x12\x12\n\ngateway_id\x18\x01 \x01(\t\x12\x17\n\x0fmin_interval_ms\x18\x02 \x01(\r\x12\x11\n\tresidency\x18\x03 \x01(\x08\x12\x13\n\x0b\x63ut_version\x18\x04 \x01(\r\x12\x13\n\x0bhears_pulse\x18\x05 \x01(\x08\"\xfc\x01\n\x06Report\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12$\n\x05hello\x18\x02 \x01(\x0b\x32\x13.rackserve.v1.HelloH\x00\x12\"\n\x04load\x18\x03 \x01(\x0b\x32\x12.rackserve.v1.LoadH\x00\x12\x33\n\x08snapshot\x18\x04 \x01(\x0b\x32\x1f.rackserve.v1.ResidencySnapshotH\x00\x12-\n\x05\x64\x65lta\x18\x05 \x01(\x0b\x32\x1c.rackserve.v1.ResidencyDeltaH\x00\x12*\n\x08\x61\x64\x61pters\x18\x06 \x01(\x0b\x32\x16.rackserve.v1.AdaptersH\x00\x42\x06\n\x04\x62ody\"W\n\x05Hello\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x16\n\x0emax_silence_ms\x18\x03 \x01(\r\x12\x13\n\x0b\x63ut_version\x18\x04 \x01(\r\"\xb6\x02\n\x04Load\x12\x0f\n\x07running\x18\x01 \x01(\r\x12\x0f\n\x07waiting\x18\x02 \x01(\r\x12\x16\n\x0ewaiting_tokens\x18\x03 \x01(\x04\x12\x10\n\x08kv_usage\x18\x04 \x01(\x01\x12\x1a\n\x12kv_capacity_tokens\x18\x05 \x01(\x04\x12\x1c\n\x14prefill_tokens_per_s\x18\x06 \x01(\x01\x12\x1b\n\x13\x64\x65\x63ode_tokens_per_s\x18\x07 \x01(\x01\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x08 \x01(\x04\x12\x13\n\x0bstep_tokens\x18\t \x01(\x04\x12\x10\n\x08gateways\x18\n \x01(\r\x12\"\n\x05media\x18\x0b \x01(\x0b\x32\x13.rackserve.v1.Media\x12.\n\x0bspeculation\x18< \x01(\x0b\x32\x19.rackserve.v1.Speculation\"{\n\x0bSpeculation\x12\x0e\n\x06\x64rafts\x18\x01 \x01(\x04\x12\x14\n\x0c\x64raft_tokens\x18\x02 \x01(\x04\x12\x1c\n\x14\x61\x63\x63\x65pted_by_position\x18\x03 \x03(\x04\x12\x17\n\x0ftokens_per_step\x18\x04 \x01(\x01\x12\x0f\n\x07speedup\x18\x05 \x01(\x01\"\x92\x01\n\x05Media\x12\x0f\n\x07\x66\x65tched\x18\x01 \x01(\x04\x12\x15\n\rfetched_bytes\x18\x02 \x01(\x04\x12\x31\n\x07refused\x18\x03 \x03(\x0b\x32 .rackserve.v1.Media.RefusedEntry\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"q\n\x08\x41\x64\x61pters\x12\x0c\n\x04held\x18\x01 \x03(\t\x12\r\n\x05slots\x18\x02 \x01(\r\x12\x0e\n\x06load_s\x18\x03 \x01(\x01\x12\r\n\x05loads\x18\x04 \x01(\x04\x12)\n\x05names\x18\x05 \x01(\x0b\x32\x1a.rackserve.v1.AdapterNames\"\x8a\x01\n\x0c\x41\x64\x61pterNames\x12\r\n\x05known\x18\x01 \x03(\t\x12:\n\x08problems\x18\x02 \x03(\x0b\x32(.rackserve.v1.AdapterNames.ProblemsEntry\x1a/\n\rProblemsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"(\n\x06\x43hunks\x12\x0e\n\x06hashes\x18\x01 \x01(\x0c\x12\x0e\n\x06tokens\x18\x02 \x01(\x0c\"[\n\x11ResidencySnapshot\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12&\n\x08resident\x18\x02 \x01(\x0b\x32\x14.rackserve.v1.Chunks\x12\x0c\n\x04more\x18\x03 \x01(\x08\"[\n\x0eResidencyDelta\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12&\n\x08resident\x18\x02 \x01(\x0b\x32\x14.rackserve.v1.Chunks\x12\x0f\n\x07\x65victed\x18\x03 \x01(\x0c\x32H\n\tTelemetry\x12;\n\x05Watch\x12\x1a.rackserve.v1.WatchRequest\x1a\x14.rackserve.v1.Report0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,23 +42,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HELLO']._serialized_start=432
   _globals['_HELLO']._serialized_end=519
   _globals['_LOAD']._serialized_start=522
-  _globals['_LOAD']._serialized_end=784
-  _globals['_MEDIA']._serialized_start=787
-  _globals['_MEDIA']._serialized_end=933
-  _globals['_MEDIA_REFUSEDENTRY']._serialized_start=887
-  _globals['_MEDIA_REFUSEDENTRY']._serialized_end=933
-  _globals['_ADAPTERS']._serialized_start=935
-  _globals['_ADAPTERS']._serialized_end=1048
-  _globals['_ADAPTERNAMES']._serialized_start=1051
-  _globals['_ADAPTERNAMES']._serialized_end=1189
-  _globals['_ADAPTERNAMES_PROBLEMSENTRY']._serialized_start=1142
-  _globals['_ADAPTERNAMES_PROBLEMSENTRY']._serialized_end=1189
-  _globals['_CHUNKS']._serialized_start=1191
-  _globals['_CHUNKS']._serialized_end=1231
-  _globals['_RESIDENCYSNAPSHOT']._serialized_start=1233
-  _globals['_RESIDENCYSNAPSHOT']._serialized_end=1324
-  _globals['_RESIDENCYDELTA']._serialized_start=1326
-  _globals['_RESIDENCYDELTA']._serialized_end=1417
-  _globals['_TELEMETRY']._serialized_start=1419
-  _globals['_TELEMETRY']._serialized_end=1491
+  _globals['_LOAD']._serialized_end=832
+  _globals['_SPECULATION']._serialized_start=834
+  _globals['_SPECULATION']._serialized_end=957
+  _globals['_MEDIA']._serialized_start=960
+  _globals['_MEDIA']._serialized_end=1106
+  _globals['_MEDIA_REFUSEDENTRY']._serialized_start=1060
+  _globals['_MEDIA_REFUSEDENTRY']._serialized_end=1106
+  _globals['_ADAPTERS']._serialized_start=1108
+  _globals['_ADAPTERS']._serialized_end=1221
+  _globals['_ADAPTERNAMES']._serialized_start=1224
+  _globals['_ADAPTERNAMES']._serialized_end=1362
+  _globals['_ADAPTERNAMES_PROBLEMSENTRY']._serialized_start=1315
+  _globals['_ADAPTERNAMES_PROBLEMSENTRY']._serialized_end=1362
+  _globals['_CHUNKS']._serialized_start=1364
+  _globals['_CHUNKS']._serialized_end=1404
+  _globals['_RESIDENCYSNAPSHOT']._serialized_start=1406
+  _globals['_RESIDENCYSNAPSHOT']._serialized_end=1497
+  _globals['_RESIDENCYDELTA']._serialized_start=1499
+  _globals['_RESIDENCYDELTA']._serialized_end=1590
+  _globals['_TELEMETRY']._serialized_start=1592
+  _globals['_TELEMETRY']._serialized_end=1664
 # @@protoc_insertion_point(module_scope)

@@ -49,7 +49,7 @@ class Hello(_message.Message):
     def __init__(self, replica_id: _Optional[str] = ..., model: _Optional[str] = ..., max_silence_ms: _Optional[int] = ..., cut_version: _Optional[int] = ...) -> None: ...
 
 class Load(_message.Message):
-    __slots__ = ("running", "waiting", "waiting_tokens", "kv_usage", "kv_capacity_tokens", "prefill_tokens_per_s", "decode_tokens_per_s", "accepted", "step_tokens", "gateways", "media")
+    __slots__ = ("running", "waiting", "waiting_tokens", "kv_usage", "kv_capacity_tokens", "prefill_tokens_per_s", "decode_tokens_per_s", "accepted", "step_tokens", "gateways", "media", "speculation")
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
     WAITING_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +61,7 @@ class Load(_message.Message):
     STEP_TOKENS_FIELD_NUMBER: _ClassVar[int]
     GATEWAYS_FIELD_NUMBER: _ClassVar[int]
     MEDIA_FIELD_NUMBER: _ClassVar[int]
+    SPECULATION_FIELD_NUMBER: _ClassVar[int]
     running: int
     waiting: int
     waiting_tokens: int
@@ -72,7 +73,22 @@ class Load(_message.Message):
     step_tokens: int
     gateways: int
     media: Media
-    def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., waiting_tokens: _Optional[int] = ..., kv_usage: _Optional[float] = ..., kv_capacity_tokens: _Optional[int] = ..., prefill_tokens_per_s: _Optional[float] = ..., decode_tokens_per_s: _Optional[float] = ..., accepted: _Optional[int] = ..., step_tokens: _Optional[int] = ..., gateways: _Optional[int] = ..., media: _Optional[_Union[Media, _Mapping]] = ...) -> None: ...
+    speculation: Speculation
+    def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., waiting_tokens: _Optional[int] = ..., kv_usage: _Optional[float] = ..., kv_capacity_tokens: _Optional[int] = ..., prefill_tokens_per_s: _Optional[float] = ..., decode_tokens_per_s: _Optional[float] = ..., accepted: _Optional[int] = ..., step_tokens: _Optional[int] = ..., gateways: _Optional[int] = ..., media: _Optional[_Union[Media, _Mapping]] = ..., speculation: _Optional[_Union[Speculation, _Mapping]] = ...) -> None: ...
+
+class Speculation(_message.Message):
+    __slots__ = ("drafts", "draft_tokens", "accepted_by_position", "tokens_per_step", "speedup")
+    DRAFTS_FIELD_NUMBER: _ClassVar[int]
+    DRAFT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_BY_POSITION_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_PER_STEP_FIELD_NUMBER: _ClassVar[int]
+    SPEEDUP_FIELD_NUMBER: _ClassVar[int]
+    drafts: int
+    draft_tokens: int
+    accepted_by_position: _containers.RepeatedScalarFieldContainer[int]
+    tokens_per_step: float
+    speedup: float
+    def __init__(self, drafts: _Optional[int] = ..., draft_tokens: _Optional[int] = ..., accepted_by_position: _Optional[_Iterable[int]] = ..., tokens_per_step: _Optional[float] = ..., speedup: _Optional[float] = ...) -> None: ...
 
 class Media(_message.Message):
     __slots__ = ("fetched", "fetched_bytes", "refused")

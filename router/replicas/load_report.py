@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from router.replicas.media_report import NO_MEDIA, MediaReport
+from router.replicas.speculation_report import SpeculationReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class LoadReport:
         accepted: requests accepted since the replica started, from the gateway that gets this report.
         step_tokens: most tokens that the engine computes in one step; 0: not known.
         gateways: number of gateways that have requests there; 0: not known.
+        speculation: what speculative decoding brings there; None: nothing is drafted.
         media: images, audio and video that it fetched and refused.
     """
 
@@ -35,4 +37,5 @@ class LoadReport:
     accepted: int = 0
     step_tokens: int = 0
     gateways: int = 0
+    speculation: SpeculationReport | None = None
     media: MediaReport = NO_MEDIA

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -19,6 +20,7 @@ from deployments.telemetry.service import MAX_SILENCE_S, TelemetryServer, Teleme
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 from router.replicas.media_report import NO_MEDIA, MediaReport
+from router.replicas.speculation_report import SpeculationReport
 from tests.machine_speed import slowness
 
 ROOT = Path(__file__).parents[2]
@@ -34,13 +36,15 @@ class World:
         self.accepted = 0
         self.waiting = 2
         self.gateways = 3
+        self.speculation: SpeculationReport | None = None
         self.media = NO_MEDIA
         self.heard: list[tuple[str, LoadReport | None]] = []
 
     def stats(self) -> EngineStats:
         """Return the engine's state."""
         self.looks += 1
-        return EngineStats(self.running, self.waiting, 300, 0.5, 4096, 1000.0, 50.0, 2048, self.media)
+        report = EngineStats(self.running, self.waiting, 300, 0.5, 4096, 1000.0, 50.0, 2048, media=self.media)
+        return replace(report, speculation=self.speculation)
 
     def server(
         self, replica_id: str = "r1", credential: str = "secret", *, tells_of_work: bool = False
@@ -103,6 +107,8 @@ async def test_every_change_is_heard_and_nothing_is_repeated_needlessly() -> Non
     try:
         await until(lambda: world.last)
         assert world.heard == [("r1", LoadReport(2, 0, 2, 300, 0.5, 4096, 1000.0, 50.0, 0, 2048, 3))]
+        world.speculation = SpeculationReport(10, 50, (9, 7, 5, 3, 1), 3.5, 2.25)
+        await until(lambda: world.last and world.last.speculation == world.speculation)
         world.running, world.accepted = 7, 9
         took_s = await until(lambda: world.last and world.last.running == 7 and world.last.accepted == 9)
         assert took_s < 0.5 * slowness()

@@ -28,6 +28,10 @@ class SimSpec(Part):
         transfer_bytes_per_s: bytes of KV cache that an engine fetches a second from another; the default is 100 Gbit/s.
         adapter_load_s: seconds that loading a LoRA adapter takes, in which nothing is computed.
         transfer_lease_s: seconds that a computed prompt is kept for an engine that does not fetch it; vLLM's default.
+        acceptance: with `speculative`, probability that a drafted token is right where those before it were. The
+            default is about what n-grams reach where a text is copied.
+        draft_share: with the methods `ngram` and `suffix`, share of a sequence's steps for which a draft is found.
+        draft_token_s: seconds that each drafted token adds to a step.
     """
 
     prefill_tokens_per_s: Annotated[float, Field(gt=0)] = 20_000.0
@@ -46,3 +50,6 @@ class SimSpec(Part):
     transfer_bytes_per_s: Annotated[float, Field(gt=0)] = 12.5e9
     adapter_load_s: Annotated[float, Field(ge=0)] = 0.3
     transfer_lease_s: Annotated[float, Field(gt=0)] = 30.0
+    acceptance: Annotated[float, Field(ge=0, le=1)] = 0.8
+    draft_share: Annotated[float, Field(ge=0, le=1)] = 0.9
+    draft_token_s: Annotated[float, Field(ge=0)] = 0.0002

@@ -17,7 +17,7 @@ from cluster.planning.known_models import KNOWN_CONFIGS, known_model
 from cluster.planning.model_config import shape_from_config
 from cluster.planning.model_shape import ModelShape
 from cluster.planning.option import Option
-from cluster.planning.plan_file import PLAN_FILE
+from cluster.planning.plan_file import PLAN_FILE, PlanFile
 from cluster.planning.planner import Plan
 from cluster.planning.planner import plan as make_plan
 from cluster.planning.published import PREDICTED_ROWS
@@ -49,7 +49,8 @@ def plan(file: Path, *, as_json: bool, show_all: bool, console: Console) -> int:
         ModelShapeError: the model's config.json has mistakes or is of an unknown family.
     """
     question = PLAN_FILE.load(read_text(file), str(file))
-    answer = make_plan(question, shape_of(question.model, file), _source_of(question.model, file))
+    shape, draft = shape_of(question.model, file), draft_shape_of(question, file)
+    answer = make_plan(question, shape, _source_of(question.model, file), draft)
     if as_json:
         print(json.dumps(plan_data(answer), indent=2))  # noqa: T201 - for programs, on stdout
     else:
@@ -57,10 +58,15 @@ def plan(file: Path, *, as_json: bool, show_all: bool, console: Console) -> int:
     return 0 if answer.gpus else 1
 
 
-def shape_of(name: str, plan_file: Path) -> ModelShape:
+def shape_of(name: str, plan_file: Path, key: str = "model") -> ModelShape:
     """Return the shape of a model: a known name, or the path of a config.json or of its folder.
 
     A relative path starts at the plan file's folder, and `~` is the home, as in a cluster file.
+
+    Args:
+        name: the name or path.
+        plan_file: the plan file.
+        key: where the name stands in it, for errors.
     """
     if name in KNOWN_CONFIGS:
         return known_model(name)
@@ -68,7 +74,7 @@ def shape_of(name: str, plan_file: Path) -> ModelShape:
     if not config.is_file():
         known = ", ".join(KNOWN_CONFIGS)
         message = f"no model {name!r} is known here and there is no config.json at {config}; known: {known}"
-        raise SpecError(str(plan_file), [SpecProblem("model", message)])
+        raise SpecError(str(plan_file), [SpecProblem(key, message)])
     try:
         content = json.loads(read_text(config))
     except json.JSONDecodeError as error:
@@ -92,6 +98,14 @@ def _source_of(name: str, plan_file: Path) -> str:
     return str(config.parent if config.name == "config.json" else config)
 
 
+def draft_shape_of(question: PlanFile, plan_file: Path) -> ModelShape | None:
+    """Return the shape of the draft model that a plan file names; None: it names none."""
+    speculative = question.speculative
+    if speculative is None or speculative.method != "draft_model":
+        return None
+    return shape_of(speculative.model, plan_file, "speculative.model")
+
+
 def _show(plan: Plan, console: Console, *, show_all: bool) -> None:
     model = plan.model
     size = f"{model.parameters / 1e9:.1f} B parameters"
@@ -112,6 +126,9 @@ def _show(plan: Plan, console: Console, *, show_all: bool) -> None:
         console.print("[red]Nothing serves this workload within the SLO.[/]")
     else:
         console.print(f"{plan.why_pools[:1].upper()}{plan.why_pools[1:]}.", highlight=False)
+    if plan.speculation:
+        why = plan.speculation.why
+        console.print(f"{'As one pool it' if plan.is_apart else 'It'} {why}.", highlight=False)
     shown = list(plan.others) if show_all else list(_telling(plan.others))
     console.print(_others_table(shown, best))
     if len(shown) < len(plan.others):
@@ -127,7 +144,7 @@ def _show(plan: Plan, console: Console, *, show_all: bool) -> None:
         style="dim",
     )
     console.print(
-        "Times are those of a calibrated roofline. Left out: speculative decoding, overlap of communication, the "
+        "Times are those of a calibrated roofline. Left out: overlap of communication, the "
         "engine's own work on the host (cluster/planning/cost_model.py has the whole list).",
         style="dim",
     )

@@ -21,7 +21,7 @@ from cluster.spec.servers_file import SERVERS_FILE
 from cluster.spec.tenants_file import TENANTS_FILE
 from cluster.spec.yaml_tree import read_tree
 from deployments.commands.files.place import empty_placement
-from deployments.commands.files.plan import shape_of
+from deployments.commands.files.plan import draft_shape_of, shape_of
 from deployments.launch.preflight import check_here
 from deployments.launch.ray_up_file import LaunchFile
 from deployments.process.read_file import read_text
@@ -113,6 +113,7 @@ def _summary(content: BaseModel, file: Path) -> str:
         return f"{_count(len(nodes), 'machine')}, {_count(sum(node.gpus for node in nodes), 'GPU')}"
     if isinstance(content, PlanFile):
         shape_of(content.model, file)
+        draft_shape_of(content, file)
         return f"{content.model} on {content.hardware}"
     listed = next(iter(content.model_dump().values()))
     return _count(len(listed), next(iter(type(content).model_fields)).removesuffix("s"))

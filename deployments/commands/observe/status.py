@@ -13,6 +13,7 @@ from deployments.commands.observe.adapters import adapter_lines
 from deployments.commands.observe.fitted_table import print_rows
 from deployments.commands.observe.gateway_report import report_of_gateways
 from deployments.commands.observe.scaling_table import print_scaling, starving_pools
+from deployments.commands.observe.speculation_line import speculation_lines
 from deployments.commands.observe.waiting_gangs import print_waiting
 from deployments.commands.target.target import CommandTarget
 
@@ -78,5 +79,6 @@ def _print_application(application: Mapping[str, Any], console: Console) -> None
             rows.append(["none", name, model["policy"], "", "", "", ""])
     print_rows(console, ["replica", "model", "policy", "address", "running", "waiting", "KV in use"], rows)
     print_scaling(application["models"], console)
-    for line in (*starving_pools(application["models"]), *adapter_lines(application["models"])):
+    models = application["models"]
+    for line in (*speculation_lines(models), *starving_pools(models), *adapter_lines(models)):
         _say(console, line)

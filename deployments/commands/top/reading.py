@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from cluster.spec.model_spec import label_of
+from router.replicas.speculation_report import SpeculationReport
+
 _ADDED = {
     "rackserve_requests_total": "requests",
     "rackserve_waiting_requests": "waiting",
@@ -20,6 +23,10 @@ _OF_REPLICAS = {
     "rackserve_engine_waiting_requests": "waiting",
     "rackserve_engine_kv_usage_ratio": "kv_usage",
     "rackserve_engine_decode_tokens_per_second": "decode_tokens_per_s",
+    "rackserve_speculation_drafts_total": "drafts",
+    "rackserve_speculation_draft_tokens_total": "drafted",
+    "rackserve_speculation_tokens_per_step": "tokens_per_step",
+    "rackserve_speculation_speedup": "speedup",
 }
 
 
@@ -62,6 +69,11 @@ class ReplicaReading:
         waiting: requests in its engine's queue.
         kv_usage: share of its KV cache in use, 0 to 1.
         decode_tokens_per_s: tokens generated per second while busy.
+        drafts: drafts of speculative decoding so far; 0: none, or it does not speculate.
+        drafted: tokens of these drafts.
+        accepted: those of them that were right, by their place in the draft.
+        tokens_per_step: tokens that a sequence gets from a step; 0: not known.
+        speedup: tokens a second over those without drafts; 0: not known.
     """
 
     model: str
@@ -73,6 +85,19 @@ class ReplicaReading:
     waiting: float = 0.0
     kv_usage: float = 0.0
     decode_tokens_per_s: float = 0.0
+    drafts: float = 0.0
+    drafted: float = 0.0
+    accepted: dict[int, float] = field(default_factory=dict)
+    tokens_per_step: float = 0.0
+    speedup: float = 0.0
+
+    @property
+    def speculation(self) -> SpeculationReport | None:
+        """What speculative decoding brings there; None: no draft has been verified."""
+        if not self.drafts:
+            return None
+        by_place = tuple(int(self.accepted.get(place, 0)) for place in range(max(self.accepted, default=-1) + 1))
+        return SpeculationReport(int(self.drafts), int(self.drafted), by_place, self.tokens_per_step, self.speedup)
 
 
 @dataclass(slots=True)
@@ -92,6 +117,15 @@ class Reading:
     connections: float = 0.0
     models: dict[str, ModelReading] = field(default_factory=lambda: defaultdict(ModelReading))
     replicas: dict[str, ReplicaReading] = field(default_factory=dict)
+
+    @property
+    def speculation(self) -> dict[str, list[SpeculationReport]]:
+        """What speculative decoding brings on the replicas of each pool that speculates, by label."""
+        of_pool: dict[str, list[SpeculationReport]] = defaultdict(list)
+        for replica in self.replicas.values():
+            if (told := replica.speculation) is not None:
+                of_pool[label_of(replica.model, replica.pool)].append(told)
+        return of_pool
 
 
 def read(pages: Iterable[str], at_s: float) -> Reading:
@@ -151,6 +185,9 @@ def _take_of_replica(reading: Reading, name: str, labels: Mapping[str, str], val
     replica.domain = labels.get("domain") or replica.domain
     if name in _OF_REPLICAS:
         setattr(replica, _OF_REPLICAS[name], max(getattr(replica, _OF_REPLICAS[name]), value))
+    elif name == "rackserve_speculation_accepted_tokens_total":
+        place = int(labels["position"])
+        replica.accepted[place] = max(replica.accepted.get(place, 0.0), value)
     elif name == "rackserve_engine_reporting":
         replica.reporting |= value > 0
     elif name == "rackserve_replica_accepting":

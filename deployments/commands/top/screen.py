@@ -5,7 +5,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.spec.model_spec import label_of
-from deployments.commands.top.reading import ReplicaReading
+from deployments.commands.observe.speculation_line import is_slower, speculation_line
+from deployments.commands.top.reading import Reading, ReplicaReading
 from deployments.commands.top.recent import Recent
 
 BAR_CELLS = 8
@@ -38,8 +39,9 @@ def screen(recent: Recent, *, now: str, height: int, width: int) -> RenderableTy
     )
     if not reading.gateways:
         head = Text.assemble(("rackserve top", "bold"), f"  {now}  ", ("no gateway answers", "bold red"))
-    room = max(1, height - FIXED_LINES - len(reading.models))
-    return Group(head, "", _models(recent), "", _replicas(recent, room, width))
+    speculation = _speculation(reading)
+    room = max(1, height - FIXED_LINES - len(reading.models) - len(speculation))
+    return Group(head, "", _models(recent), *speculation, "", _replicas(recent, room, width))
 
 
 def _table(*columns: tuple[str, str]) -> Table:
@@ -74,6 +76,19 @@ def _models(recent: Recent) -> Table:
             _share(model.ideal_hit_ratio),
         )
     return table
+
+
+def _speculation(reading: Reading) -> list[Text]:
+    """Return a line for each pool that speculates."""
+    return [
+        Text(
+            speculation_line(_short(label, NAME_CHARS), told),
+            style="red" if is_slower(told) else "",
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+        for label, told in sorted(reading.speculation.items())
+    ]
 
 
 def _replicas(recent: Recent, room: int, width: int) -> Table:

@@ -13,6 +13,7 @@ from deployments.engines.interface import AsgiApp, EngineStats
 from deployments.engines.media.fetcher import MediaFetcher
 from deployments.engines.sim.app import SimApp
 from deployments.engines.sim.generation.core import SimCore
+from deployments.engines.sim.generation.drafting import drafting_of
 from deployments.engines.sim.transfer.exchange import KvExchange
 from deployments.tracing.wiring import app_spans, close
 from router.replicas.adapter_report import AdapterReport
@@ -42,7 +43,8 @@ class SimEngine:
         self._model = model
         self._duties = duties
         self._kv_events = KvEventHub(model.sim.block_tokens)
-        self._core = SimCore(model.sim, self._kv_events, model.adapter_room)
+        drafting = drafting_of(model.speculative, model.sim)
+        self._core = SimCore(model.sim, self._kv_events, model.adapter_room, drafting)
         self._exchange = KvExchange(self._core, host) if duties else None
         self._spans = app_spans("rackserve-sim-engine", "llm_request")
         self._fetcher = fetcher or MediaFetcher(model.name, model.media)

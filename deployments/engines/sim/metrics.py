@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 from deployments.engines.sim.generation.core import SimCore
 from deployments.engines.sim.transfer.exchange import KvExchange
 from deployments.engines.sim.transfer.figures import Distribution
+from router.replicas.speculation_report import SpeculationReport
 
 
 class SimMetrics(Collector):
@@ -71,8 +72,26 @@ class SimMetrics(Collector):
         for reason, count in totals.finished.items():
             ended.add_metric([self._model, reason], count)
         yield ended
+        if stats.speculation is not None:
+            yield from self._speculation(stats.speculation)
         if self._exchange is not None:
             yield from self._transfers(self._exchange)
+
+    def _speculation(self, report: SpeculationReport) -> Iterator[Metric]:
+        counters = {
+            "spec_decode_num_drafts": ("Number of spec decoding drafts.", report.drafts),
+            "spec_decode_num_draft_tokens": ("Number of draft tokens.", report.draft_tokens),
+            "spec_decode_num_accepted_tokens": ("Number of accepted tokens.", report.accepted_tokens),
+        }
+        yield from self._counters(counters)
+        by_position = CounterMetricFamily(
+            "vllm:spec_decode_num_accepted_tokens_per_pos",
+            "Accepted tokens per draft position.",
+            labels=["model_name", "position"],
+        )
+        for position, count in enumerate(report.accepted_by_position):
+            by_position.add_metric([self._model, str(position)], count)
+        yield by_position
 
     def _transfers(self, exchange: KvExchange) -> Iterator[Metric]:
         figures, scheduler = exchange.figures, self._core.scheduler

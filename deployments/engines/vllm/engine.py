@@ -36,6 +36,7 @@ from deployments.engines.vllm.kv_transfer import check_nixl, side_channel, trans
 from deployments.engines.vllm.load import LoadMeter
 from deployments.engines.vllm.process import FAILURE_FILE
 from deployments.engines.vllm.serve_arguments import parsed
+from deployments.engines.vllm.speculative import with_draft_found
 from deployments.engines.vllm.warm_up import WarmUp
 from deployments.models.hub import hub_problem_of
 from deployments.models.source import resolve
@@ -91,6 +92,7 @@ class VllmEngine:
         self._app: AsgiApp | None = None
         self._kv_capacity_tokens = 0
         self._step_tokens = 0
+        self._drafts = False
         remove_abandoned()
         self._folder = EngineFolder()
         self._failure = self._folder.path / "failure"
@@ -193,6 +195,7 @@ class VllmEngine:
             prefill_tokens_per_s=self._meter.prefill_rate.per_s,
             decode_tokens_per_s=self._meter.decode_rate.per_s,
             step_tokens=self._step_tokens,
+            speculation=self._meter.speculation.report() if self._drafts else None,
             media=self._fetcher.report(),
         )
 
@@ -235,8 +238,10 @@ class VllmEngine:
         """Return what vLLM loads: a folder's path, or a Hugging Face id that the hub has.
 
         Raises:
-            ModelSourceError: there is no such model; told in seconds.
+            EngineStartError: speculative decoding needs a package that is not installed.
+            ModelSourceError: there is no such model, or draft model; told in seconds.
         """
+        self._model = with_draft_found(self._model, os.environ)
         source = resolve(self._model.source)
         problem = "" if Path(source).is_absolute() else hub_problem_of(self._model, os.environ)
         if problem:
@@ -276,6 +281,7 @@ class VllmEngine:
                 aggregate_engine_logging=engine_args.aggregate_engine_logging,
             )
         self._transfer = transfer_of(config)
+        self._drafts = config.speculative_config is not None
         llm.checks_remote_prompts = wants_checked_params(config)
         llm.on_prompt = self._on_prompt
         if self._listener is not None:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
@@ -11,6 +10,7 @@ from cluster.spec.model_spec import ModelSpec
 from cluster.spec.parts.task import Task
 from deployments.engines.vllm.adapters import adapter_arguments
 from deployments.engines.vllm.kv_transfer import connector_config
+from deployments.engines.vllm.speculative import is_here, speculative_config
 from deployments.tracing.exporter import PROTOCOL, configured_target
 
 KV_CACHE_BYTES = 1 << 30
@@ -42,7 +42,7 @@ def environment(model: ModelSpec, source: str, *, cpu: bool) -> dict[str, str]:
         cpu: vLLM is built for CPUs.
     """
     found = {"VLLM_NO_USAGE_STATS": "1", "VLLM_MEDIA_CONNECTOR": MEDIA_CONNECTOR}
-    if Path(source).is_dir():
+    if is_here(model, source):
         found["HF_HUB_OFFLINE"] = "1"
     target = configured_target(os.environ | model.env)
     if target is not None:
@@ -90,8 +90,11 @@ def engine_arguments(
         sized = {"kv_cache_memory_bytes", "gpu_memory_utilization"} & asked.keys()
         if not sized and not env.get("VLLM_CPU_KVCACHE_SPACE"):
             found["kv_cache_memory_bytes"] = KV_CACHE_BYTES
-    connector = connector_config(duties, asked.get("kv_transfer_config"))
-    return found | asked | ({} if connector is None else {"kv_transfer_config": connector})
+    merged = {
+        "kv_transfer_config": connector_config(duties, asked.get("kv_transfer_config")),
+        "speculative_config": speculative_config(model.speculative, asked.get("speculative_config")),
+    }
+    return found | asked | {name: value for name, value in merged.items() if value is not None}
 
 
 def _task_arguments(task: Task | None) -> dict[str, Any]:

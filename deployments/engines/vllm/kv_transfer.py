@@ -37,7 +37,7 @@ def connector_config(duties: KvDuties, asked: object) -> object:
     Returns:
         A mapping; without duties, and for an argument of a wrong form, which vLLM's parser refuses, `asked` itself.
     """
-    given = _as_mapping(asked)
+    given = as_mapping(asked)
     if not duties or given is None:
         return asked
     both = duties.sends and duties.receives
@@ -54,7 +54,7 @@ def connector_config(duties: KvDuties, asked: object) -> object:
 
 def uses_nixl(config: object) -> bool:
     """Return whether `kv_transfer_config` names one of vLLM's NIXL connectors."""
-    return str((_as_mapping(config) or {}).get("kv_connector", "")).startswith("Nixl")
+    return str((as_mapping(config) or {}).get("kv_connector", "")).startswith("Nixl")
 
 
 def check_nixl() -> None:
@@ -110,10 +110,18 @@ def transfer_of(config: "VllmConfig") -> KvTransfer | None:
         receives=transfer.is_kv_consumer,
         block_tokens=cache.block_size,
         layout=f"{model.model}, {model.dtype}, {layers} layers of {heads} KV heads of {head_size} in {dtype}, "
-        f"vLLM {__version__}",
+        f"vLLM {__version__}{_drafts(config)}",
         bytes_per_token=values * dtype.itemsize,
         lease_s=float(transfer.get_from_extra_config("kv_lease_duration", LEASE_S)),
     )
+
+
+def _drafts(config: "VllmConfig") -> str:
+    """Return what drafts from the state that passes on with the blocks, which must be equal; "": nothing does."""
+    speculative = config.speculative_config
+    if speculative is None or not speculative.use_eagle():
+        return ""
+    return f", drafts by {speculative.method} of {speculative.draft_model_config.model}"
 
 
 def wants_checked_params(config: "VllmConfig") -> bool:
@@ -129,7 +137,8 @@ def wants_checked_params(config: "VllmConfig") -> bool:
     )
 
 
-def _as_mapping(asked: object) -> Mapping[str, Any] | None:
+def as_mapping(asked: object) -> Mapping[str, Any] | None:
+    """Return an argument that YAML gives as a mapping or as JSON; empty: it is not given; None: it is neither."""
     if asked is None:
         return {}
     if isinstance(asked, str):

@@ -1,6 +1,27 @@
-"""Measures vLLM's prefill and decode rates from its iterations' reports."""
+"""Measures vLLM's prefill and decode rates, and what speculative decoding brings, from its iterations' reports."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from deployments.engines.rates import BusyRate
+from deployments.engines.speculation_meter import SpeculationMeter
+
+
+class StepDrafts(NamedTuple):
+    """The drafts that one iteration verified.
+
+    Attributes:
+        drafts: sequences that had a draft.
+        draft_tokens: tokens of their drafts.
+        accepted_by_position: those of them that were right, by their place in the draft.
+    """
+
+    drafts: int = 0
+    draft_tokens: int = 0
+    accepted_by_position: Sequence[int] = ()
+
+
+NO_DRAFTS = StepDrafts()
 
 
 class LoadMeter:
@@ -12,6 +33,7 @@ class LoadMeter:
     Attributes:
         prefill_rate: prompt tokens per second.
         decode_rate: generated tokens per second.
+        speculation: measures what drafts bring.
     """
 
     def __init__(self) -> None:
@@ -21,6 +43,8 @@ class LoadMeter:
         """Forget what was measured."""
         self.prefill_rate = BusyRate()
         self.decode_rate = BusyRate()
+        self.speculation = SpeculationMeter()
+        self._rank_since_s: dict[int, float] = {}
         self._since_s = 0.0
         self._prefilling = False
         self._prefill_s = 0.0
@@ -32,7 +56,17 @@ class LoadMeter:
             self._prefill_s = 0.0
         self._prefilling = True
 
-    def iterated(self, now_s: float, prefilled_tokens: int, generated_tokens: int, *, prefilling: bool) -> None:
+    def iterated(  # noqa: PLR0913 - what an iteration is
+        self,
+        now_s: float,
+        prefilled_tokens: int,
+        generated_tokens: int,
+        *,
+        prefilling: bool,
+        sequences: int = 0,
+        drafts: StepDrafts = NO_DRAFTS,
+        rank: int = 0,
+    ) -> None:
         """Record the end of an iteration.
 
         Args:
@@ -40,7 +74,11 @@ class LoadMeter:
             prefilled_tokens: computed tokens of the prompts that it completed.
             generated_tokens: tokens that it sampled.
             prefilling: some prompts are still incomplete.
+            sequences: sequences that got tokens after their first.
+            drafts: what it verified.
+            rank: the data-parallel rank that ran it.
         """
+        self._speculated(now_s, prefilled_tokens, generated_tokens, sequences, drafts, rank, is_pure=not prefilling)
         passed_s = max(0.0, now_s - self._since_s)
         self._since_s = now_s
         if self._prefilling:
@@ -51,3 +89,21 @@ class LoadMeter:
         if generated_tokens and passed_s:
             self.decode_rate.observe(generated_tokens, passed_s)
         self._prefilling = prefilling
+
+    def _speculated(  # noqa: PLR0913, PLR0917 - what an iteration is
+        self,
+        now_s: float,
+        prefilled: int,
+        generated: int,
+        sequences: int,
+        drafts: StepDrafts,
+        rank: int,
+        *,
+        is_pure: bool,
+    ) -> None:
+        if drafts.drafts:
+            self.speculation.verified(*drafts)
+        since_s = self._rank_since_s.get(rank)
+        if since_s is not None and is_pure and not prefilled and not self._prefilling:
+            self.speculation.decoded(now_s - since_s, sequences, drafts.draft_tokens, generated)
+        self._rank_since_s[rank] = now_s

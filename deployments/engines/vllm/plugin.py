@@ -25,7 +25,7 @@ from vllm.v1.metrics.stats import IterationStats, SchedulerStats
 from cluster.errors import EngineStartError
 from deployments.engines.interface import AnswerSeen, PromptSeen
 from deployments.engines.remote_prompt import checked_params, is_to_be_fetched
-from deployments.engines.vllm.load import LoadMeter
+from deployments.engines.vllm.load import NO_DRAFTS, LoadMeter, StepDrafts
 from deployments.engines.vllm.process import settle_in
 
 log = structlog.get_logger(__name__)
@@ -116,10 +116,20 @@ class IterationLogger(StatLoggerBase):
                 iteration_stats.prompt_token_stats.computed,
                 iteration_stats.num_generation_tokens,
                 prefilling=self._prefilling(),
+                sequences=len(iteration_stats.inter_token_latencies_iter),
+                drafts=_drafts_in(scheduler_stats),
+                rank=engine_idx,
             )
 
     def log_engine_initialized(self) -> None:
         """Log nothing."""
+
+
+def _drafts_in(stats: SchedulerStats | None) -> StepDrafts:
+    found = stats.spec_decoding_stats if stats is not None else None
+    if found is None:
+        return NO_DRAFTS
+    return StepDrafts(found.num_drafts, found.num_draft_tokens, found.num_accepted_tokens_per_pos)
 
 
 class ObservedLLM(AsyncLLM):

@@ -149,6 +149,21 @@ CASES = (
         labels=PLACED,
     ),
     AlertCase(
+        "RackServeSpeculationSlows",
+        fires={
+            'rackserve_speculation_speedup{model="m",replica="m-1",instance="a"}': "0.8x60",
+            'rackserve_speculation_speedup{model="m",replica="m-1",instance="b"}': "0.8x60",
+            'rackserve_speculation_speedup{model="m",replica="m-2",instance="a"}': "1.0x60",
+            'rackserve_speculation_speedup{model="fast",replica="f-1",instance="a"}': "2.4x60",
+        },
+        quiet={
+            'rackserve_speculation_speedup{model="m",replica="m-1"}': "0.8x10 1.2x50",
+            'rackserve_speculation_tokens_per_step{model="m",replica="m-1"}': "0.8x60",
+        },
+        labels=MODEL,
+        at="20m",
+    ),
+    AlertCase(
         "RackServeStreamsResumed",
         fires={'rackserve_resumed_streams_total{model="m"}': "0+1x40"},
         quiet={'rackserve_resumed_streams_total{model="m"}': "7x40"},

@@ -13,6 +13,7 @@ from cluster.spec.parts.sim_spec import SimSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AllCleared, AnswerSeen, EngineStats, PromptSeen
 from deployments.engines.sim.generation.answer import Answer
+from deployments.engines.sim.generation.drafting import Drafting
 from deployments.engines.sim.generation.prompt import SimPrompt, boundary, token_ids
 from deployments.engines.sim.generation.scheduler import MAX_BATCHED_TOKENS, SimScheduler
 from deployments.engines.sim.generation.sequence import Sequence
@@ -85,6 +86,11 @@ class Generation:
 class SimCore:
     """A running simulation.
 
+    Args:
+        spec: its timing and memory.
+        events: delivers its KV events.
+        drafting: drafts tokens; None: nothing does.
+
     Attributes:
         spec: its timing and memory.
         events: delivers its KV events.
@@ -94,12 +100,14 @@ class SimCore:
         handoff: passes prompts from and to other engines; None: nothing does.
     """
 
-    def __init__(self, spec: SimSpec, events: KvEventHub, adapter_slots: int = 0) -> None:
+    def __init__(
+        self, spec: SimSpec, events: KvEventHub, adapter_slots: int = 0, drafting: Drafting | None = None
+    ) -> None:
         self.spec = spec
         self.events = events
         self.vocabulary = SimVocabulary()
         events.token_texts = self.vocabulary
-        self.scheduler = SimScheduler(spec, events, adapter_slots)
+        self.scheduler = SimScheduler(spec, events, adapter_slots, drafting)
         self.totals = SimTotals()
         self.handoff: PromptHandoff | None = None
         self._working: dict[Sequence, tuple[Generation, Answer]] = {}
@@ -142,6 +150,7 @@ class SimCore:
             prefill_tokens_per_s=scheduler.prefill_rate.per_s,
             decode_tokens_per_s=scheduler.decode_rate.per_s,
             step_tokens=MAX_BATCHED_TOKENS,
+            speculation=scheduler.speculation.report() if scheduler.speculation is not None else None,
         )
 
     def submit(
@@ -236,10 +245,13 @@ class SimCore:
             self.totals.prompt_tokens += sequence.prompt.tokens
             self.totals.cached_tokens += (sequence.cached_tokens or 0) - sequence.fetched_tokens
             self.totals.fetched_tokens += sequence.fetched_tokens
-        units = answer.sample(sequence.tail(TAIL_CHARS))
-        self.totals.generated_tokens += 1
-        if answer.finish_reason is None and not self.scheduler.append(sequence, units):
-            answer.finish_reason = "length"
+        for _ in range(1 + self.scheduler.accepted(sequence)):
+            units = answer.sample(sequence.tail(TAIL_CHARS))
+            self.totals.generated_tokens += 1
+            if answer.finish_reason is None and not self.scheduler.append(sequence, units):
+                answer.finish_reason = "length"
+            if answer.finish_reason is not None:
+                break
         if answer.finish_reason is not None:
             self._leave(sequence, generation)
             del self._working[sequence]

@@ -4,8 +4,10 @@ A step prefills up to `MAX_BATCHED_TOKENS` prompt tokens, and decodes one token 
 It lasts, in seconds,
 
     prefill tokens / prefill_tokens_per_s + inter_token_s + inter_token_per_seq_s * (sequences decoded - 1)
+    + draft_token_s * drafted tokens
 
-where the last two terms count only if a sequence is decoded. Sequences wait, first come first served, for one of
+where the terms after the first count only if a sequence is decoded. One with a draft gets the tokens of it that are
+right, and one more. Sequences wait, first come first served, for one of
 `max_num_seqs` places and for KV blocks. If a running sequence needs a block and there is none, the one that was
 admitted last gives up its blocks and computes them again later, as in vLLM.
 
@@ -26,8 +28,11 @@ from deployments.engines.interface import BlockRemoved, BlockStored
 from deployments.engines.rates import BusyRate
 from deployments.engines.sim.generation.adapters import SimAdapters
 from deployments.engines.sim.generation.cache import KvCache
+from deployments.engines.sim.generation.drafting import NO_DRAFT, Draft, Drafting
 from deployments.engines.sim.generation.prompt import boundary, token_ids
 from deployments.engines.sim.generation.sequence import Sequence, SequenceState
+from deployments.engines.sim.generation.text import TAIL_CHARS
+from deployments.engines.speculation_meter import SpeculationMeter
 
 MAX_BATCHED_TOKENS = 2048
 """Most prompt tokens in one step: vLLM's default for online serving on a CPU or a small GPU."""
@@ -37,24 +42,31 @@ class SimScheduler:
     """Runs sequences in steps, and owns their queue, batch and blocks.
 
     Use: call `begin_step`, let that many seconds pass, call `end_step`. Then give each sequence that it returned its
-    next token with `append`, or end it with `finish` or `keep`. `add`, `finish` and `fetch_ended` may be called at any
-    time.
+    next token, and as many more as `accepted` says, with `append`, or end it with `finish` or `keep`. `add`, `finish`
+    and `fetch_ended` may be called at any time.
 
     Args:
         spec: timing and memory.
         events: delivers the cache's KV events.
         adapter_slots: LoRA adapters that may be loaded at once.
+        drafting: drafts tokens; None: nothing does.
 
     Attributes:
         cache: the KV cache.
         adapters: the LoRA adapters.
         prefill_rate: prompt tokens per busy second.
         decode_rate: generated tokens per busy second.
+        speculation: measures what drafts bring; None: nothing is drafted.
         preemptions: number of preemptions so far.
     """
 
-    def __init__(self, spec: SimSpec, events: KvEventHub, adapter_slots: int = 0) -> None:
+    def __init__(
+        self, spec: SimSpec, events: KvEventHub, adapter_slots: int = 0, drafting: Drafting | None = None
+    ) -> None:
         self._spec = spec
+        self._drafting = drafting
+        self._drafts: dict[Sequence, Draft] = {}
+        self.speculation = SpeculationMeter() if drafting is not None else None
         self._events = events
         self.cache = KvCache(spec.kv_blocks, lambda hashes: events.emit(BlockRemoved(hashes)))
         self.adapters = SimAdapters(adapter_slots, spec.adapter_load_s)
@@ -160,7 +172,7 @@ class SimScheduler:
     def begin_step(self) -> float | None:
         """Plan the next step and return its length in seconds; None: there is nothing to do."""
         budget = MAX_BATCHED_TOKENS
-        self._prefilling, self._decoding, self._load_s = [], [], 0.0
+        self._prefilling, self._decoding, self._drafts, self._load_s = [], [], {}, 0.0
         for sequence in self._running:
             if not sequence.uncomputed_tokens:
                 self._decoding.append(sequence)
@@ -172,8 +184,12 @@ class SimScheduler:
         prefilled, decoded = MAX_BATCHED_TOKENS - budget, len(self._decoding)
         step_s = prefilled / self._spec.prefill_tokens_per_s
         if decoded:
+            drafted, accepted = self._draft()
             step_s += self._spec.inter_token_s + self._spec.inter_token_per_seq_s * (decoded - 1)
-            self.decode_rate.observe(decoded, step_s)
+            step_s += self._spec.draft_token_s * drafted
+            self.decode_rate.observe(decoded + accepted, step_s)
+            if self.speculation is not None and not prefilled:
+                self.speculation.decoded(step_s, decoded, drafted, decoded + accepted)
         if prefilled:
             self.prefill_rate.observe(prefilled, step_s)
         return step_s + self._load_s
@@ -188,6 +204,10 @@ class SimScheduler:
                 if not sequence.uncomputed_tokens:
                     sampled.append(sequence)
         return sampled
+
+    def accepted(self, sequence: Sequence) -> int:
+        """Return the drafted tokens of a sequence that the step just ended found right."""
+        return self._drafts.get(sequence, NO_DRAFT).accepted
 
     def append(self, sequence: Sequence, units: str) -> bool:
         """Add a sampled token to a sequence.
@@ -216,6 +236,17 @@ class SimScheduler:
             sequence.blocks += missing
         self._commit(sequence, len(sequence.hashes))
         return True
+
+    def _draft(self) -> tuple[int, int]:
+        """Draft for the sequences that are decoded; return the drafted tokens, and those of them that are right."""
+        if self._drafting is None or self.speculation is None:
+            return 0, 0
+        self._drafts = {sequence: self._drafting.draft(sequence.tail(TAIL_CHARS)) for sequence in self._decoding}
+        found = [draft for draft in self._drafts.values() if draft.tokens]
+        by_position = [sum(draft.accepted > place for draft in found) for place in range(self._drafting.tokens)]
+        drafted, accepted = sum(draft.tokens for draft in found), sum(by_position)
+        self.speculation.verified(len(found), drafted, by_position)
+        return drafted, accepted
 
     def _admit(self, budget: int) -> int:
         """Let waiting sequences begin while there is room; return the prompt tokens left for this step."""

@@ -61,11 +61,12 @@ def hidden_in_read(data: bytes, *, with_last: bool) -> bytes | None:
     """
     length = len(data)
     if length < len(_SIZE_LINES) and data.startswith(_SIZE_LINES[length]):
-        before, key, told = data.rpartition(_KEY)
+        before, key, told = data.partition(_KEY)
         length = len(told) - len(_CHUNK_TAIL) + 1
         if (
             key
             and 2 < length < _LONGEST  # noqa: PLR2004 - `null` fits
+            and told.find(_EVENT_TAIL) == length  # no other event follows in the chunk
             and told.endswith(_CHUNK_TAIL)
             and before.find(ABORT, -_NEAR_END) < 0
             and b"}," not in told

@@ -20,7 +20,6 @@ from cluster.planning.cost_model import (
     MEMORY_SHARE,
     ReplicaCost,
     Work,
-    mean_of_largest,
 )
 from cluster.planning.hardware import ACCELERATORS
 from cluster.planning.known_models import known_model
@@ -28,6 +27,7 @@ from cluster.planning.layout import Layout
 from cluster.planning.memory import RUNTIME_BYTES, memory_use, weights_on_one_gpu
 from cluster.planning.precision import BF16, FP8, NVFP4
 from cluster.planning.published import CALIBRATION_ROW, PREDICTED_ROWS, calibrated_expert_share
+from cluster.planning.queueing import mean_of_largest
 
 LLAMA_8B, LLAMA_70B, R1 = known_model("llama-3.1-8b"), known_model("llama-3.1-70b"), known_model("deepseek-r1")
 H100, GB200 = ACCELERATORS["h100"], ACCELERATORS["gb200"]

@@ -137,6 +137,11 @@ def test_a_pool_has_another_that_does_the_other_half(roles: list[str], wrong: li
         ("source: x", "engine_args: {kv_cache_dtype: fp8}", "", "models[0].pools[1]"),
         ("source: x", "engine_args: {kv_cache_dtype: bfloat16}", "", ""),
         ("source: x", "engine_args: {dtype: bfloat16}", "engine_args: {dtype: float16}", "models[0].pools[1].engine_args.dtype"),  # noqa: E501 - a row
+        ("source: x", "speculative: {method: mtp}", "speculative: {method: ngram}", "models[0].pools[1].speculative.method"),  # noqa: E501 - a row
+        ("source: x", "speculative: {method: eagle, model: a}", "speculative: {method: eagle, model: b}", "models[0].pools[1].speculative.model"),  # noqa: E501 - a row
+        ("source: x, speculative: {method: mtp}", "", "speculative: {method: none}", "models[0].pools[1].speculative.method"),  # noqa: E501 - a row
+        ("source: x, speculative: {method: mtp}", "", "", ""),
+        ("source: x", "", "speculative: {method: ngram}", ""),
     ],
 )  # fmt: skip
 def test_pools_that_pass_kv_blocks_on_have_equal_blocks(model: str, prefill: str, decode: str, where: str) -> None:

@@ -27,6 +27,11 @@ slo: {ttft_s: 1, tpot_s: 1}
 """
 
 
+PLAN_WITH_NOPE = PLAN_OF_NOPE.replace("nope", "llama-3.1-8b") + (
+    "speculative: {method: draft_model, tokens: 3, acceptance: 0.5, model: nope}\n"
+)
+
+
 def checked(file: Path, *, elsewhere: bool = False) -> str:
     """Return what people read."""
     console = Console(file=io.StringIO(), width=60)
@@ -97,6 +102,7 @@ def test_other_files_are_known_by_their_keys(tmp_path: Path, text: str, kind: st
         ("racks: [{name: r, nodes: 2, acelerator: gb300}]", "racks[0].acelerator", "did you mean 'accelerator'"),
         ("racks: [{name: r, nodes: 1, gpus_per_node: 8}]\nspares_per_domain: 1", "", "leave nothing of domain"),
         (PLAN_OF_NOPE, "model", "no model 'nope'"),
+        (PLAN_WITH_NOPE, "speculative.model", "no model 'nope'"),
         ("hardware: h100\nslo: {ttft_s: 1, tpot_s: 1}", "model", "missing"),
         ("", "", "the file is empty"),
         ("- a", "", "must be a mapping"),
@@ -121,6 +127,7 @@ gateway:
 models:
   - {name: a, source: /no/such/folder}
   - {name: b, source: smollm2-135m-instruc}
+  - {name: c, source: smollm2-135m-instruct, speculative: {method: draft_model, model: /no/such/draft}}
 """,
     )
     found = problems(file)
@@ -130,6 +137,7 @@ models:
         "gateway.tenants[0].key_file",
         "models[0].source",
         "models[1].source",
+        "models[2].speculative.model",
     }
     assert "did you mean 'smollm2-135m-instruct'" in found["models[1].source"]
     assert "OK" in checked(file, elsewhere=True)

@@ -113,6 +113,21 @@ def test_a_silent_replica_is_not_shown_as_idle() -> None:
     assert "silent" in lines[-1]
 
 
+def test_speculation_has_a_line_where_there_is_some() -> None:
+    """Of a model whose replicas draft: how many drafted tokens are right, and what that brings; two gateways say it."""
+    page = "\n".join(
+        f'rackserve_speculation_{name}{{model="m",replica="r1",domain="d"{more}}} {value}'
+        for name, more, value in (
+            ("drafts_total", "", 100), ("draft_tokens_total", "", 200), ("accepted_tokens_total", ',position="0"', 90),
+            ("accepted_tokens_total", ',position="1"', 60), ("tokens_per_step", "", 2.5), ("speedup", "", 1.9),
+        )
+    )  # fmt: skip
+    page += '\nrackserve_requests_total{model="m",tenant="t",outcome="ok"} 9\n'
+    (line,) = [line for line in _shown([page, page]) if line.startswith("speculation")]
+    assert line == "speculation m: 1.90 × none, 2.5 tokens a step, 75% of drafts right (90% 60%)"  # noqa: RUF001 - its sign
+    assert not [line for line in _shown([FIRST, SECOND]) if line.startswith("speculation")]
+
+
 def test_replicas_are_shown_with_their_pool() -> None:
     """Of a model with pools; the model's own line counts all of them."""
     pages = [

@@ -8,9 +8,11 @@ from router.http.metrics.engine_metrics import EngineMetrics
 from router.http.metrics.media_metrics import MediaMetrics
 from router.http.metrics.replica_metrics import ReplicaMetrics
 from router.http.metrics.scaling_metrics import ScalingMetrics
+from router.http.metrics.speculation_metrics import SpeculationMetrics
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 from router.replicas.media_report import MediaReport
+from router.replicas.speculation_report import SpeculationReport
 from router.scheduling.registry import policy_named
 
 
@@ -37,6 +39,34 @@ def test_a_report_is_shown_and_a_silent_replica_is_not_zero() -> None:
         f"rackserve_engine_prefill_tokens_per_second{{{heard}}} 9000.0",
         f"rackserve_engine_decode_tokens_per_second{{{heard}}} 250.0",
     } == told
+
+
+def test_what_speculation_brings_is_told_of_replicas_that_draft() -> None:
+    """Acceptance by position; what is not known yet has no row, as 0 would be a speed-up."""
+    fleet = Fleet(policy_named("round_robin"))
+    fleet.set_replicas([Endpoint(name, "m", "h", 1, pool="p") for name in ("drafts", "new", "plain")])
+    for name, told in (
+        ("drafts", SpeculationReport(10, 20, (9, 5), 2.5, 1.9)),
+        ("new", SpeculationReport(0, 0, (), 0.0, 0.0)),
+        ("plain", None),
+    ):
+        report = LoadReport(1, 3, 2, 512, 0.25, 4096, 9000.0, 250.0, speculation=told)
+        fleet.report(fleet.replicas[name], report)
+    registry = CollectorRegistry()
+    registry.register(SpeculationMetrics(lambda: list(fleet.replicas.values())))
+    lines = {line for line in generate_latest(registry).decode().splitlines() if not line.startswith("#")}
+    drafts, new = (f'domain="",model="m",pool="p",replica="{name}"' for name in ("drafts", "new"))
+    by_position = 'domain="",model="m",pool="p",position="{}",replica="drafts"'
+    assert lines == {
+        f"rackserve_speculation_drafts_total{{{drafts}}} 10.0",
+        f"rackserve_speculation_drafts_total{{{new}}} 0.0",
+        f"rackserve_speculation_draft_tokens_total{{{drafts}}} 20.0",
+        f"rackserve_speculation_draft_tokens_total{{{new}}} 0.0",
+        f"rackserve_speculation_accepted_tokens_total{{{by_position.format(0)}}} 9.0",
+        f"rackserve_speculation_accepted_tokens_total{{{by_position.format(1)}}} 5.0",
+        f"rackserve_speculation_tokens_per_step{{{drafts}}} 2.5",
+        f"rackserve_speculation_speedup{{{drafts}}} 1.9",
+    }
 
 
 def test_media_are_counted_by_reason() -> None:

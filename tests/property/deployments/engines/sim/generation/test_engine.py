@@ -4,9 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.parts.speculative_spec import SpeculativeSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import BlockRemoved, BlockStored, KvEvent
 from deployments.engines.sim.generation.cache import KvCache
+from deployments.engines.sim.generation.drafting import Drafting
 from deployments.engines.sim.generation.prompt import SimPrompt
 from deployments.engines.sim.generation.scheduler import SimScheduler
 from deployments.engines.sim.generation.sequence import Sequence, SequenceState
@@ -64,9 +66,15 @@ def _operations(draw: st.DrawFn) -> list[tuple[str, int, int]]:
 def _step(scheduler: SimScheduler, live: list[Sequence]) -> None:
     if scheduler.begin_step() is not None:
         for sequence in scheduler.end_step():
-            if not scheduler.append(sequence, "z"):
+            if not all(scheduler.append(sequence, "z") for _ in range(1 + scheduler.accepted(sequence))):
                 scheduler.finish(sequence)
                 live.remove(sequence)
+
+
+def _drafting(acceptance: float | None) -> Drafting | None:
+    if acceptance is None:
+        return None
+    return Drafting(SpeculativeSpec(method="ngram", tokens=6), SimSpec(acceptance=acceptance))
 
 
 def _change(scheduler: SimScheduler, live: list[Sequence], kept: set[Sequence], name: str, which: int) -> None:
@@ -87,9 +95,16 @@ def _change(scheduler: SimScheduler, live: list[Sequence], kept: set[Sequence], 
 
 
 @settings(max_examples=200, deadline=None)
-@given(operations=_operations(), blocks=st.integers(10, 16), places=st.integers(1, 4))
-def test_events_are_the_cache(operations: list[tuple[str, int, int]], blocks: int, places: int) -> None:
-    """After any run, fetches and kept prompts included, the blocks told and not removed are those the cache has."""
+@given(
+    operations=_operations(),
+    blocks=st.integers(10, 16),
+    places=st.integers(1, 4),
+    acceptance=st.sampled_from([None, 0.5, 1.0]),
+)
+def test_events_are_the_cache(
+    operations: list[tuple[str, int, int]], blocks: int, places: int, acceptance: float | None
+) -> None:
+    """After any run, fetches, kept prompts and drafts included, blocks told and not removed are those the cache has."""
     told: set[object] = set()
 
     def keep(event: KvEvent) -> None:
@@ -104,7 +119,7 @@ def test_events_are_the_cache(operations: list[tuple[str, int, int]], blocks: in
     hub = KvEventHub()
     hub.subscribe(keep)
     spec = SimSpec(kv_blocks=blocks, block_tokens=BLOCK, max_num_seqs=places, chars_per_token=1.0)
-    scheduler = SimScheduler(spec, hub)
+    scheduler = SimScheduler(spec, hub, drafting=_drafting(acceptance))
     live: list[Sequence] = []
     kept: set[Sequence] = set()
     for name, which, length in operations:

@@ -47,6 +47,19 @@ def test_usage_becomes_null_and_every_byte_keeps_its_place(usage: object, count:
     assert hidden_in_read(read + DONE + LAST_CHUNK, with_last=False) == shown + DONE + LAST_CHUNK
 
 
+@pytest.mark.parametrize("usage", [USAGE, {"prompt_tokens": 1}])
+@pytest.mark.parametrize("texts", [["", "word"], ["a", "b", "c"]])
+def test_several_events_in_one_chunk_are_all_hidden(usage: object, texts: list[str]) -> None:
+    """An engine may write its first events at once, and a proxy joins what comes together."""
+    short = [b'data: {"choices":[{"text":"%b"}],"usage":{"a":1}}\n\n' % text.encode() for text in texts]
+    for events in ([_event(text, usage) for text in texts], short):
+        shown = hidden_in_read(chunk(b"".join(events)), with_last=False)
+        assert shown is not None
+        seen = _seen(payload(shown))
+        assert len(seen) == len(texts)
+        assert all(isinstance(each, dict) and each["usage"] is None for each in seen)
+
+
 @pytest.mark.parametrize(
     "read",
     [
