@@ -90,12 +90,14 @@ class AdapterSlots:
 
     Attributes:
         report: the replica's last word; None: it has told nothing yet.
+        loading_until_s: when the loads that this gateway's requests make there should have ended, monotonic seconds.
     """
 
-    __slots__ = ("_held", "_in_use", "_lasts", "_use", "report")
+    __slots__ = ("_held", "_in_use", "_lasts", "_use", "loading_until_s", "report")
 
     def __init__(self, use: AdapterUse) -> None:
         self.report: AdapterReport | None = None
+        self.loading_until_s = 0.0
         self._use = use
         use.replicas += 1
         self._held: dict[str, None] = {}
@@ -151,6 +153,7 @@ class AdapterSlots:
             self._drop(victim)
         self._hold(name)
         self._use.loaded(now_s)
+        self.loading_until_s = max(now_s, self.loading_until_s) + load_s
         return load_s
 
     def ended(self, name: str, sent_s: float, now_s: float) -> None:

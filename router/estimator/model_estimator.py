@@ -246,18 +246,18 @@ class ModelEstimator:
         if matched and not match.token_ends[matched - 1]:
             uncached = min(tokens, uncached + self.rounding.tokens)
         s_per_token = replica.rates.now.s_per_token
-        ahead = replica.pending.wait_s(now_s, s_per_token) / s_per_token
+        loads_s = max(0.0, replica.adapters.loading_until_s - now_s)
+        ahead = (replica.pending.wait_s(now_s, s_per_token) + loads_s) / s_per_token
         held = matched, chain.prefix_bytes(matched), matched_tokens
         expectation = Expectation(replica, chain, *held, tokens, uncached, ahead, replica.running, now_s)
         if longest:
             expectation.shares = chain.hashes[longest - 1]
             self.sharing.waits(expectation.shares)
-        work = uncached
+        prefill_s = uncached * s_per_token
         if request.adapter:
-            work += expectation.use_adapter(request.adapter) / s_per_token
+            prefill_s += expectation.use_adapter(request.adapter)
         is_seen = request.stream or replica.endpoint.role is Role.PREFILL  # a leg that only prefills ends with it
-        expectation.number = replica.pending.add(work, now_s, s_per_token, stream=is_seen)
-        prefill_s = work * s_per_token
+        expectation.number = replica.pending.add(uncached, now_s, s_per_token, stream=is_seen)
         self.work_rate(replica).count(replica, prefill_s, now_s)
         if replica.endpoint.transfer is not None and replica.answers:  # else nobody weighs what its streams lose
             replica.slack.spend(prefill_s, replica.streams_now, replica.streams, now_s)

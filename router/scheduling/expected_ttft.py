@@ -15,7 +15,7 @@ class Terms(NamedTuple):
     """The terms of one candidate's cost, each in seconds.
 
     Attributes:
-        queue_s: wait until the prompts before it are prefilled.
+        queue_s: wait until the prompts before it are prefilled, and their adapters loaded.
         prefill_s: prefill of the part of this prompt that the replica does not hold.
         decode_s: the replica's fixed overhead, and the delay by the sequences it is decoding.
         kv_s: wait until running sequences end and free the KV blocks that this prompt lacks.
@@ -71,11 +71,15 @@ class ExpectedTtft:
 
     def weigh(self, request: RoutingRequest, candidates: Sequence[ReplicaEstimator]) -> Costs:
         """Return each candidate's cost in seconds, 0 or more, and the terms of few candidates, as in `Terms`."""
-        estimator = self._estimator
+        estimator, work = self._estimator, self._work
         chain, match, now_s = request.chain, request.match, request.now_s
-        work = self._work
-        counts, ends, token_ends = match.counts, chain.ends, match.token_ends
-        tokens, longest = match.tokens, match.longest
+        counts, ends, token_ends, tokens, longest = (
+            match.counts,
+            chain.ends,
+            match.token_ends,
+            match.tokens,
+            match.longest,
+        )
         tokens_per_byte = tokens / chain.size_bytes if chain.size_bytes else 0.0
         followers_per_s = work.followers_per_s
         again = estimator.forgotten * len(work.members) / work.work_s if work.work_s > 0.0 else 0.0
@@ -95,6 +99,8 @@ class ExpectedTtft:
             held = counts.get(candidate.replica_id, 0)
             overhead_s, s_per_token, s_per_running = candidate.rates.now
             queue_s = candidate.pending.wait_s(now_s, s_per_token)
+            if candidate.adapters.loading_until_s > now_s:
+                queue_s += candidate.adapters.loading_until_s - now_s
             uncached = tokens - (token_ends[held - 1] or ends[held - 1] * tokens_per_byte) if held else tokens
             if uncached < 1.0:  # noqa: PLR1730 - a call of max takes as long as five lines of this loop
                 uncached = 1.0
