@@ -93,11 +93,12 @@ class AdapterSlots:
         loading_until_s: when the loads that this gateway's requests make there should have ended, monotonic seconds.
     """
 
-    __slots__ = ("_held", "_in_use", "_lasts", "_use", "loading_until_s", "report")
+    __slots__ = ("_held", "_in_use", "_lasts", "_loading", "_use", "loading_until_s", "report")
 
     def __init__(self, use: AdapterUse) -> None:
         self.report: AdapterReport | None = None
         self.loading_until_s = 0.0
+        self._loading = 0
         self._use = use
         use.replicas += 1
         self._held: dict[str, None] = {}
@@ -153,8 +154,15 @@ class AdapterSlots:
             self._drop(victim)
         self._hold(name)
         self._use.loaded(now_s)
+        self._loading += 1
         self.loading_until_s = max(now_s, self.loading_until_s) + load_s
         return load_s
+
+    def loaded(self, now_s: float) -> None:
+        """Note that a request that made a load has its first token, or has ended without one."""
+        self._loading -= 1
+        if not self._loading:
+            self.loading_until_s = min(self.loading_until_s, now_s)
 
     def ended(self, name: str, sent_s: float, now_s: float) -> None:
         """Note that a request has ended, which was sent at `sent_s`."""
@@ -217,6 +225,8 @@ class AdapterSlots:
         Raises:
             AssertionError: it does not; the message says what.
         """
+        if self._loading < 0:
+            raise AssertionError("more loads have ended than were made")
         if any(count < 1 for count, _ in self._in_use.values()):
             raise AssertionError("an adapter without a request counts as in use")
         if self._in_use.keys() - self._held.keys():

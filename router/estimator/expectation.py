@@ -138,5 +138,7 @@ class Expectation:
     def end(self, now_s: float) -> None:
         """Note that its answer came to its end, or that it was lost."""
         self.ended = True
+        if self.loads and self.prefilled_s is None:
+            self.replica.adapters.loaded(now_s)
         if self.adapter:
             self.replica.adapters.ended(self.adapter, self.sent_s, now_s)

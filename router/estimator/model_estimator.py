@@ -285,6 +285,8 @@ class ModelEstimator:
             return
         expectation.prefilled_s = now_s
         replica = expectation.replica
+        if expectation.loads:
+            replica.adapters.loaded(now_s)
         if expectation.number:
             replica.pending.prefilled(expectation.number, now_s)
         replica.prefilled_tokens += expectation.uncached_tokens

@@ -73,13 +73,8 @@ class ExpectedTtft:
         """Return each candidate's cost in seconds, 0 or more, and the terms of few candidates, as in `Terms`."""
         estimator, work = self._estimator, self._work
         chain, match, now_s = request.chain, request.match, request.now_s
-        counts, ends, token_ends, tokens, longest = (
-            match.counts,
-            chain.ends,
-            match.token_ends,
-            match.tokens,
-            match.longest,
-        )
+        counts, ends, token_ends = match.counts, chain.ends, match.token_ends
+        tokens, longest = match.tokens, match.longest
         tokens_per_byte = tokens / chain.size_bytes if chain.size_bytes else 0.0
         followers_per_s = work.followers_per_s
         again = estimator.forgotten * len(work.members) / work.work_s if work.work_s > 0.0 else 0.0
@@ -93,7 +88,6 @@ class ExpectedTtft:
         costs: list[float] = []
         terms: list[tuple[float, ...]] = []
         has_terms = len(candidates) <= MAX_SHOWN
-        adapter = request.adapter
         load_s = adapter_s = 0.0
         for candidate in candidates:
             held = counts.get(candidate.replica_id, 0)
@@ -116,8 +110,8 @@ class ExpectedTtft:
                 decode_s = overhead_s + s_per_running * report.running
                 missing = uncached - (1.0 - report.kv_usage) * report.kv_capacity_tokens
                 kv_s = candidate.kv_wait_s(missing, now_s) if missing > 0.0 else 0.0
-            if adapter:
-                load_s, beside_s = candidate.adapters.weigh(adapter, now_s)
+            if request.adapter:
+                load_s, beside_s = candidate.adapters.weigh(request.adapter, now_s)
                 adapter_s = load_s + beside_s
             again_tokens = uncached - least
             recompute_s = make_good * again_tokens * s_per_token

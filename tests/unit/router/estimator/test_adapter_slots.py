@@ -76,6 +76,20 @@ def test_a_slot_is_waited_for_while_all_are_in_use() -> None:
     slots.check_integrity()
 
 
+def test_loads_are_made_one_after_the_other() -> None:
+    """Each load that is sent there is waited for, until its first token shows that it was quicker than expected."""
+    slots = AdapterSlots(AdapterUse())
+    _told(slots)
+    assert slots.sent("a", 10.0) == 0.2
+    assert slots.sent("b", 10.1) == 0.2
+    assert slots.loading_until_s == pytest.approx(10.4)
+    slots.loaded(10.15)
+    assert slots.loading_until_s == pytest.approx(10.4), "another one is under way"
+    slots.loaded(10.25)
+    assert slots.loading_until_s == 10.25
+    slots.check_integrity()
+
+
 def test_what_is_not_known_is_not_served() -> None:
     """A replica that has told its adapters gets no requests for others; one that has told nothing may have them all."""
     slots = AdapterSlots(AdapterUse())
