@@ -13,6 +13,7 @@ from tests.integration.prometheus.programs import program
 from tests.integration.prometheus.server import PrometheusServer
 
 KEYS = {"acme": "key-of-acme", "zeta": "key-of-zeta", "limited": "key-of-limited"}
+ADAPTER = "m-adapter"
 DATA_S = 60.0
 """The queries need two scrapes under load; a busy machine takes its time."""
 
@@ -23,7 +24,14 @@ def _spec() -> ClusterSpec:
     ]
     tenants[-1]["requests_per_minute"] = 2
     # 40 of a rack's 72 GPUs: two gangs do not fit into one rack.
-    model = {"name": "m", "parallel": {"tensor": 40}, "replicas": {"min": 2, "max": 3}}
+    model = {
+        "name": "m",
+        "parallel": {"tensor": 40},
+        "replicas": {"min": 2, "max": 3},
+        "adapters": [{"name": ADAPTER, "source": "org/adapter"}],
+        "speculative": {"method": "ngram", "tokens": 3},
+        "sim": {"image_tokens": 16, "adapter_load_s": 0.05},
+    }
     labels = {"rackserve.io/role": "head"}
     return sim_spec(model, name=f"seen-{time.monotonic_ns()}", replicas=2, tenants=tenants, node_labels=labels)
 
@@ -41,7 +49,7 @@ def test_dashboards_alerts_and_counts(racks: Racks, tmp_path: Path) -> None:
         targets = [f"{gateway.host}:{gateway.admin_port}" for gateway in application.view().gateways]
         with PrometheusServer(targets, tmp_path) as prometheus:
             prometheus.next_scrape()  # counters are there before the load: rates see all of it
-            load = CountedLoad(application.url, "m", KEYS)
+            load = CountedLoad(application.url, "m", KEYS, adapter=ADAPTER)
             try:
                 _every_query_has_data(prometheus)
                 _every_panel_of_racks_shows_both(prometheus)

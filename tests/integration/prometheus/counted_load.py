@@ -25,15 +25,20 @@ class Counted:
 class CountedLoad:
     """Asks over and over from one thread a tenant until it is stopped; every second answer is streamed.
 
+    Every tenth request is for a model that there is not, every third of the others for the adapter, and every eleventh
+    has an image from where the model may fetch none.
+
     Args:
         url: of the gateways.
         model: whom to ask.
         keys: API key of each tenant.
+        adapter: an adapter of the model.
     """
 
-    def __init__(self, url: str, model: str, keys: dict[str, str]) -> None:
+    def __init__(self, url: str, model: str, keys: dict[str, str], *, adapter: str) -> None:
         self._url = f"{url}/v1/chat/completions"
         self._model = model
+        self._adapter = adapter
         self._stopping = threading.Event()
         self._errors: list[Exception] = []
         self.seen = {tenant: Counted() for tenant in keys}
@@ -66,16 +71,19 @@ class CountedLoad:
             self._errors.append(error)
 
     def _ask(self, client: httpx.Client, counted: Counted, turn: int) -> None:
+        text = f"{'Tell me about placement. ' * 40}{turn % 7}"
+        image = {"type": "image_url", "image_url": {"url": "https://images.example/cat.png"}}
         body: dict[str, Any] = {
-            "model": self._model if turn % 10 else "no-such-model",
-            "messages": [{"role": "user", "content": f"{'Tell me about placement. ' * 40}{turn % 7}"}],
+            "model": (self._model if turn % 3 else self._adapter) if turn % 10 else "no-such-model",
+            "messages": [{"role": "user", "content": text if turn % 11 else [{"type": "text", "text": text}, image]}],
             "max_tokens": 8,
         }
         if turn % 2:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         answer = client.post(self._url, json=body)
         if not answer.is_success:
-            counted.outcomes[answer.json()["error"]["code"]] += 1
+            said = answer.json()["error"]["code"]
+            counted.outcomes[said if isinstance(said, str) else "upstream_status"] += 1  # the engine's own has a number
             return
         counted.outcomes["ok"] += 1
         if turn % 2:
