@@ -49,15 +49,15 @@ def _engine(name: str) -> str:
 
 
 def _adapter_loads(first: str) -> dict[str, str]:
-    """Return the series of two replicas whose loads take 0.3 s, the second with 45 a minute."""
-    return {
-        'rackserve_adapter_loads_total{model="m",replica="m-1"}': first,
-        'rackserve_adapter_loads_total{model="m",replica="m-2"}': "0+45x40",
-        'rackserve_adapter_load_seconds{model="m",replica="m-1"}': "0.3x40",
-        'rackserve_adapter_load_seconds{model="m",replica="m-2"}': "0.3x40",
-        'rackserve_adapter_slots{model="m",replica="m-1"}': "4x40",
-        'rackserve_adapter_slots{model="m",replica="m-2"}': "4x40",
-    }
+    """Return the series, by two gateways, of two replicas whose loads take 0.3 s, the second with 45 a minute."""
+    found: dict[str, str] = {}
+    for gateway in ("a", "b"):
+        for replica, loads in (("m-1", first), ("m-2", "0+45x40")):
+            labels = f'{{model="m",replica="{replica}",instance="{gateway}"}}'
+            found[f"rackserve_adapter_loads_total{labels}"] = loads
+            found[f"rackserve_adapter_load_seconds{labels}"] = "0.3x40"
+            found[f"rackserve_adapter_slots{labels}"] = "4x40"
+    return found
 
 
 CASES = (
