@@ -291,6 +291,7 @@ class Gateway:
                 {"model": model, "tenant": tenant, "outcome": str(outcome), "count": count}
                 for (model, tenant, outcome), count in meters.outcomes.items()
             ],
+            "adapters": dict(self._plane.models.adapters),
             "models": {
                 name: dispatcher.view(self._now_s()) for name, dispatcher in self._plane.models.dispatchers().items()
             },

@@ -18,7 +18,11 @@ def list_adapters(target: CommandTarget, *, as_json: bool, console: Console) -> 
     Raises:
         ClusterUnreachableError: there is no Ray cluster, no RackServe on it, or no gateway answers.
     """
-    rows = [row for model, replicas in sorted(adapters_of_replicas(target).items()) for row in _rows(model, replicas)]
+    replicas: dict[str, dict[str, dict[str, Any]]] = {}
+    for state in gateway_states(target):
+        for model in state["models"]:
+            replicas.setdefault(model, {}).update(adapters_in(state, model))
+    rows = [row for model, told in sorted(replicas.items()) for row in _rows(model, told)]
     if as_json:
         print(json.dumps(rows, indent=2))  # noqa: T201 - for programs, on stdout
         return
@@ -46,15 +50,20 @@ def adapter_lines(models: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
                 yield f"adapter {name} cannot be served on {where}: {why}"
 
 
-def adapters_of_replicas(target: CommandTarget) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return what the replicas of each model say of their adapters, by model and replica, as a gateway knows it."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+def gateway_states(target: CommandTarget) -> list[dict[str, Any]]:
+    """Return the state of each gateway that answers.
+
+    Raises:
+        ClusterUnreachableError: there is no Ray cluster, no RackServe on it, or no gateway answers.
+    """
     with closing(GatewayPages()) as pages:
-        for port in admin_ports(target, pages):
-            for model, view in (pages.state(port) or {"models": {}})["models"].items():
-                told = {row["replica_id"]: row["adapters"] for row in view["replicas"] if row.get("adapters")}
-                found.setdefault(model, {}).update(told)
-    return found
+        return [state for port in admin_ports(target, pages) if (state := pages.state(port)) is not None]
+
+
+def adapters_in(state: Mapping[str, Any], model: str) -> dict[str, dict[str, Any]]:
+    """Return what the replicas of a model have told one gateway of their adapters, by replica."""
+    view = state["models"].get(model, {"replicas": ()})
+    return {row["replica_id"]: row["adapters"] for row in view["replicas"] if row.get("adapters")}
 
 
 def _rows(model: str, replicas: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

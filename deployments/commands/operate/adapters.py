@@ -13,7 +13,7 @@ from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.model_spec import ModelSpec
 from cluster.spec.parts.adapter_spec import AdapterSpec
-from deployments.commands.observe.adapters import adapters_of_replicas
+from deployments.commands.observe.adapters import adapters_in, gateway_states
 from deployments.commands.operate.serve import stop_signals
 from deployments.commands.target.applications import application_with
 from deployments.commands.target.target import CommandTarget
@@ -129,18 +129,20 @@ def with_adapters(spec: ClusterSpec, model: str, change: Change) -> ClusterSpec:
 
 
 def _wait_until_served(name: str, model: str, address: str) -> None:
-    """Wait until every replica of a model can serve an adapter.
+    """Wait until every replica of a model can serve an adapter, and every gateway knows so.
 
     Raises:
         ClusterError: one cannot, or they take longer than `TAKEN_OVER_S`.
     """
     deadline_s = time.monotonic() + TAKEN_OVER_S
     while True:
-        replicas = adapters_of_replicas(CommandTarget(address=address)).get(model, {})
-        problems = {row["problems"][name] for row in replicas.values() if name in row["problems"]}
+        gateways = gateway_states(CommandTarget(address=address))
+        told = [row for state in gateways for row in adapters_in(state, model).values()]
+        problems = {row["problems"][name] for row in told if name in row["problems"]}
         if problems:
             raise ClusterError(f"{name} cannot be served: {'; '.join(sorted(problems))}")
-        if replicas and all(name in row["known"] for row in replicas.values()):
+        is_known = all(state["adapters"].get(name) == model for state in gateways)
+        if told and is_known and all(name in row["known"] for row in told):
             return
         if time.monotonic() > deadline_s:
             raise ClusterError(f"{name} is not served by all replicas of {model} after {TAKEN_OVER_S:g} s")

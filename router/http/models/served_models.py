@@ -106,6 +106,9 @@ class ServedModels:
     def lack_of(self, adapter: str) -> str:
         """Return why no replica can serve an adapter now; "": one can, or there is none that could say."""
         fleet = self.flows[self.adapters[adapter]].dispatcher.fleet
+        # For each request for an adapter: it ends at the first replica, as a rule.
+        if any(each.adapters.may_serve(adapter) for each in fleet.candidates):
+            return ""
         staying = [replica.adapters for replica in fleet.staying()]
         if not staying or any(each.may_serve(adapter) for each in staying):
             return ""
