@@ -110,6 +110,7 @@ class VllmAdapters:
                     await self._add(name, source)
 
     async def _add(self, name: str, source: str) -> None:
+        _log.info("loading an adapter", adapter=name, source=source)  # where it is fetched first this takes minutes
         try:
             folder = await asyncio.to_thread(adapter_folder, source, self._most_rank)
             await self._load(name, folder)
