@@ -3,6 +3,7 @@
 import os
 import secrets
 import signal
+import time
 from pathlib import Path
 
 import psutil
@@ -39,8 +40,7 @@ def test_it_answers_notices_its_engines_death_and_leaves_nothing(tmp_path: Path,
         chain = [spans[f"rackserve-{name}"] for name in ("gateway", "replica", "vllm")]
         assert [span.parent_span_id.hex() for span in chain] == [PARENT, *(span.span_id.hex() for span in chain[:-1])]
 
-        [engine] = [process for process in command.descendants() if "EngineCore" in name_of(process)]
-        os.kill(engine.pid, signal.SIGKILL)
+        os.kill(pid_of_the_engine(command), signal.SIGKILL)
         until(lambda: not gateway.replicas(), 20, "the replica to leave the routing set")
         command.descendants()
         command.send(signal.SIGTERM)
@@ -59,6 +59,21 @@ def ask(client: OpenAI, trace_id: str) -> str:
         extra_headers={"traceparent": f"00-{trace_id}-{PARENT}-01"},
     )
     return answer.choices[0].message.content or ""
+
+
+def pid_of_the_engine(command: Command) -> int:
+    """Return vLLM's one engine process under a command; the failure tells which processes there are.
+
+    A command line may read as empty for a moment; a name that comes without it is cut at 15 characters.
+    """
+    deadline_s = time.monotonic() + 10.0
+    while True:
+        names = {process.pid: name_of(process) for process in command.descendants() if process.is_running()}
+        engines = [pid for pid, name in names.items() if "VLLM::EngineCo" in name]
+        if len(engines) == 1 or time.monotonic() > deadline_s:
+            assert len(engines) == 1, names
+            return engines[0]
+        time.sleep(0.1)
 
 
 def name_of(process: psutil.Process) -> str:
