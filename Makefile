@@ -16,7 +16,7 @@ BEYOND_UNITS := tests/engine_contract tests/integration tests/clients tests/e2e 
 
 .PHONY: help setup demo test test-all test-clients check check-interpreted data format helm-docs lock clean \
 	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-autoscaling bench-admission bench-placement bench-idle \
-	bench-disaggregation bench-token-gaps bench-adapters quantised-model bench-speculation
+	bench-disaggregation bench-token-gaps bench-adapters bench-slo quantised-model bench-speculation
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -98,6 +98,9 @@ bench-idle: setup ## CPU time of an idle cluster, by process, beside the RackSer
 
 bench-adapters: setup ## Loads of LoRA adapters and time to first token, in virtual time: beside routing by load alone
 	$(BIN)/python -m tests.benchmarks.adapters.bench_adapters
+
+bench-slo: setup ## Requests within an SLO of both latencies, and GPU-hours, in virtual time: beside a fixed fleet
+	$(BIN)/python -m tests.benchmarks.slo.bench_slo
 
 bench-disaggregation: setup ## Goodput of prefill and decode apart, in virtual time: the live decision beside fixed rules
 	$(BIN)/python -m tests.benchmarks.disaggregation.bench_disaggregation

@@ -26,6 +26,7 @@ from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.gateway_spec import GatewaySpec
 from cluster.spec.model_spec import ModelSpec
 from cluster.spec.parts.scaling_spec import AutoscalingSpec, ReplicaCount
+from cluster.spec.parts.slo_spec import SloSpec
 from deployments import __version__
 from deployments.gang_placement.live_cluster import has_room_for
 from deployments.gateway.deployment import GatewayReplica
@@ -49,6 +50,7 @@ _ROUTING_ONLY = {
     "cold_start_timeout_s": 600.0,
     "drain_timeout_s": 120.0,
     "adapters": (),
+    "slo": SloSpec(),
 }
 """Fields of a model's spec that may change without a restart of its replicas.
 
@@ -190,6 +192,7 @@ def autoscaling_targets(model: ModelSpec) -> AutoscalingTargets:
         longest_wait_s=model.max_wait_s,
         first_cold_start_s=asked.expected_start_seconds,
         first_work_per_s=asked.work_per_replica,
+        slo_share=model.slo.share if model.slo.is_set else 0.0,
     )
 
 

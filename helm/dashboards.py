@@ -220,6 +220,24 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
                 "reqps",
                 [(f'sum by (outcome) (rate({REQUESTS}{{outcome=~"{REFUSED}"}}{RATE}))', "{{outcome}}")],
             ),
+            Panel(
+                "Requests in time, of those with an SLO",
+                "percentunit",
+                [
+                    (
+                        f'sum by (model, tenant) (rate(rackserve_slo_requests_total{{result="met",{OURS}}}{RATE})) / '
+                        f"sum by (model, tenant) (rate(rackserve_slo_requests_total{{{OURS}}}{RATE}))",
+                        "{{model}} {{tenant}}",
+                    ),
+                    (f"max by (model, tenant) (rackserve_slo_objective_ratio{{{OURS}}})", "{{model}} {{tenant}} objective"),
+                ],
+            ),
+            Panel(
+                "Requests not in time, by what was missed",
+                "reqps",
+                [(f'sum by (model, result) (rate(rackserve_slo_requests_total{{result!="met",{OURS}}}{RATE}))', "{{model}} {{result}}")],
+                "late: the first token; slow: the others; failed: refused or broken off.",
+            ),
             Panel("Bytes of waiting requests", "bytes", [("sum(rackserve_waiting_body_bytes)", "bodies")]),
             Panel(
                 "Requests a replica is given at once",

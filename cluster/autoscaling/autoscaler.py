@@ -5,13 +5,15 @@ It asks for more replicas, in one step to the number needed, when
 - the demand at that time would use up the headroom, or
 - the work waiting at that time would make requests wait longer than the target, or
 - requests have been waiting longer than the target for a while, or
+- fewer of the last minute's requests than the objective's share had their latencies, or
 - requests are held because there is no replica at all.
 
 It gives half of the surplus back at a time, when the surplus was not needed for a while, nothing waits and no replica
 is starting. The need of that while is the highest need at any time in it, so noise changes nothing.
 
 It learns from mistakes and forgets them over an hour. Requests that wait although the headroom should have been enough
-show that the load varies more than assumed: the headroom grows.
+show that the load varies more than assumed: the headroom grows. Where there is an objective, the headroom follows the
+share of requests in time instead (`slo_headroom`).
 
 Every number follows from `(state, metrics, now)`, so a recorded run can be replayed.
 """
@@ -25,6 +27,7 @@ from cluster.autoscaling.metrics.metrics import FleetMetrics
 from cluster.autoscaling.observation import Observation
 from cluster.autoscaling.outlook import Orders, Outlook, look_ahead
 from cluster.autoscaling.replica_rate import ReplicaRate
+from cluster.autoscaling.slo_headroom import InTime
 from cluster.autoscaling.staffing import replicas_for
 from cluster.autoscaling.targets import AutoscalingTargets
 
@@ -55,6 +58,7 @@ class AutoscalerState:
         target: replicas asked for.
         headroom: the headroom in use, at least the operator's.
         seen: what has been learned about load and replicas.
+        in_time: which requests had their latencies.
         needs: pairs of a time and the replicas needed then, within the last `scale_down_after_s`; only those that no
             later need exceeds.
         orders: the latest orders of replicas.
@@ -69,6 +73,7 @@ class AutoscalerState:
     target: int
     headroom: float
     seen: Observation = field(default_factory=Observation)
+    in_time: InTime = field(default_factory=InTime)
     needs: tuple[tuple[float, int], ...] = ()
     orders: Orders = ()
     at_s: float | None = None
@@ -124,7 +129,8 @@ class Autoscaler:
         targets, previous = self.targets, state.target
         seen = state.seen.observe(metrics, now_s)
         is_calm = state.is_calm or (not metrics.starting and seen.queue_s <= targets.target_queue_s)
-        state = self._forget(replace(state, seen=seen, is_calm=is_calm), now_s)
+        in_time = state.in_time.observe(metrics, now_s - (now_s if state.at_s is None else state.at_s))
+        state = self._forget(replace(state, seen=seen, in_time=in_time, is_calm=is_calm), now_s)
         outlook = look_ahead(targets, state.seen, metrics, target=previous, orders=state.orders, now_s=now_s)
         need = self._need(state, metrics, outlook, now_s)
         state = _with_need(state, need, now_s, targets.scale_down_after_s)
@@ -156,13 +162,20 @@ class Autoscaler:
             "needed_replicas": float(need),
             "headroom": state.headroom,
         }
+        if targets.slo_share:
+            signals["in_time_share"] = in_time.recent.mean if in_time.recent.weight else 1.0
         return state, ScalingDecision(now_s, state.target, previous, reasons or AS_NEEDED, metrics, signals)
 
     def _forget(self, state: AutoscalerState, now_s: float) -> AutoscalerState:
         targets = self.targets
         if state.at_s is None:
             return replace(state, at_s=now_s, began_s=now_s)
-        keep = kept(max(0.0, now_s - state.at_s), FORGET_S)
+        elapsed_s = max(0.0, now_s - state.at_s)
+        if targets.slo_share:
+            most = MOST_HEADROOM * targets.headroom
+            moved = state.in_time.headroom(state.headroom, targets.headroom, most, targets.slo_share, elapsed_s)
+            return replace(state, at_s=now_s, headroom=moved)
+        keep = kept(elapsed_s, FORGET_S)
         return replace(
             state,
             at_s=now_s,
@@ -187,6 +200,10 @@ class Autoscaler:
             return wishes
         if self._has_recovered(state, outlook, now_s) and min(state.seen.queue_s, outlook.queue_s) > wait_s:
             reason = f"requests have been waiting {state.seen.queue_s:.1f} s"
+            wishes.append(_Wish(target + 1, reason, is_mistake=True))
+        share = self.targets.slo_share
+        if share and self._has_recovered(state, outlook, now_s) and state.in_time.is_short(share):
+            reason = f"{state.in_time.recent.mean:.0%} of the requests are in time, {share:.0%} should be"
             wishes.append(_Wish(target + 1, reason, is_mistake=True))
         waiting_s = 0.0 if state.seen.steady_since_s is None else now_s - state.seen.steady_since_s
         if outlook.rate <= 0 and waiting_s > wait_s:

@@ -19,6 +19,8 @@ class AutoscalingTargets:
         first_cold_start_s: seconds a start is assumed to take until one has been measured.
         first_work_per_s: work a second that a replica is assumed to complete at its limit until that has been measured:
             from a plan or a load test. 0: not known, then measured when requests first have to wait.
+        slo_share: share of the requests that is to have its latencies; replicas are added while fewer have. 0: there is
+            no such objective.
     """
 
     min_replicas: int = 1
@@ -30,6 +32,7 @@ class AutoscalingTargets:
     longest_wait_s: float = 60.0
     first_cold_start_s: float = 60.0
     first_work_per_s: float = 0.0
+    slo_share: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_replicas <= self.max_replicas or self.max_replicas < 1:

@@ -77,6 +77,7 @@ def cluster_file_entry(plan: Plan) -> dict[str, Any] | None:
         "name": plan.model.name,
         "source": plan.source or CHECKPOINTS.get(plan.question.model, plan.question.model),
     }
+    entry["slo"] = plan.question.slo.model_dump(mode="json", exclude_none=True)
     if plan.apart and plan.is_apart:
         return {**entry, "pools": [_pool(plan, pool) for pool in (plan.apart.prefill, plan.apart.decode)]}
     best = plan.best

@@ -17,8 +17,10 @@ from cluster.planning.speculation import DraftPlan, SpeculationTrade
 STEP_TOKENS: Final = 8192
 """Tokens of the largest step unless the plan file sets it (the default of vLLM's API server on large GPUs)."""
 
-LOCKSTEP_STEP_TOKENS: Final = (1024, 2048, 4096, STEP_TOKENS)
-"""Tokens of the largest step to try for ranks in lockstep, where all ranks wait while one prefills a chunk."""
+STEPS_TO_TRY: Final = (STEP_TOKENS, 4096, 2048, 1024)
+"""Tokens of the largest step to try where that matters: for ranks in lockstep, as all wait while one prefills a chunk,
+and for a share of the requests within the SLO, as a long chunk makes single tokens slow. The first of equals is taken.
+"""
 
 _LARGE_GPU_BYTES: Final = 70 * 2**30
 _GB: Final = 1e9
@@ -97,7 +99,7 @@ def speculation_trade(question: PlanFile, shape: ModelShape, chosen: Option, dra
 def costs(question: PlanFile, shape: ModelShape, layout: Layout) -> Iterator[ReplicaCost]:
     """Yield the cost model of a replica for each step size to try."""
     limits, hardware, kv_precision = question.limits, ACCELERATORS[question.hardware], PRECISIONS[question.kv_precision]
-    sizes = LOCKSTEP_STEP_TOKENS if layout.data > 1 else (STEP_TOKENS,)
+    sizes = STEPS_TO_TRY if layout.data > 1 or question.slo.share is not None else (STEP_TOKENS,)
     for step_tokens in (limits.step_tokens,) if limits.step_tokens else sizes:
         yield ReplicaCost(shape, hardware, layout, kv_precision, step_tokens, limits.memory_share)
 

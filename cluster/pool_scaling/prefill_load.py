@@ -89,5 +89,8 @@ class PrefillLoad:
 
 
 def targets_in_ms(targets: AutoscalingTargets) -> AutoscalingTargets:
-    """Return the targets of a prefill pool, whose rate is known as its work is counted in milliseconds of prefill."""
-    return replace(targets, first_work_per_s=WORK_PER_S)
+    """Return the targets of a prefill pool, whose rate is known as its work is counted in milliseconds of prefill.
+
+    Its own replicas do not know which requests were in time.
+    """
+    return replace(targets, first_work_per_s=WORK_PER_S, slo_share=0.0)

@@ -59,6 +59,8 @@ class _Given:
     offered_work_squared: float = 0.0
     dispatched_work: float = 0.0
     prefill_s: float = 0.0
+    slo_requests: float = 0.0
+    slo_met: float = 0.0
 
 
 class WorkDivision:
@@ -111,6 +113,8 @@ class WorkDivision:
             given.offered_work_squared += share * (figures.offered_work_squared - before.offered_work_squared)
             given.dispatched_work += had * (figures.dispatched_work - before.dispatched_work)
             given.prefill_s += had * (figures.prefill_s - before.prefill_s)
+            given.slo_requests += had * (figures.slo_requests - before.slo_requests)
+            given.slo_met += had * (figures.slo_met - before.slo_met)
         waiting = whole_shares(figures.waiting_requests, wanted)
         return [
             GatewayFigures(
@@ -122,6 +126,8 @@ class WorkDivision:
                 dispatched_work=given.dispatched_work,
                 prefill_s=given.prefill_s,
                 occupancy=figures.occupancy,
+                slo_requests=round(given.slo_requests),
+                slo_met=round(given.slo_met),
             )
             for given, share, requests in zip(seen.given, wanted, waiting, strict=True)
         ]

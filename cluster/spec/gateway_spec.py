@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from cluster.spec.parts.forward_headers import HeaderName
 from cluster.spec.parts.part import Part, Port, PriorityName, Seconds
+from cluster.spec.parts.slo_spec import SloSpec
 
 PLAIN_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 """A Ray label's plain value. In selectors Ray also accepts `!value` and `in(a,b)`, which this does not match."""
@@ -40,6 +41,7 @@ class TenantSpec(Part):
             one.
         tokens_burst: estimated work that may come at once after a pause; unset: a sixth of `tokens_per_minute`. A
             request with more work than this is taken while none of it is used up.
+        slo: the latencies that its requests are to have; what it does not say, the model's `slo` says.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -54,6 +56,7 @@ class TenantSpec(Part):
     tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
     requests_burst: Annotated[float, Field(ge=1)] | None = None
     tokens_burst: Annotated[float, Field(ge=1)] | None = None
+    slo: SloSpec | None = None
 
     @property
     def key_digests(self) -> tuple[str, ...]:

@@ -88,6 +88,8 @@ class FleetResult:
 
     Attributes:
         ttfts_s: seconds to the first token of each answered request, in the order of their first tokens.
+        latencies_s: for each answered request, the seconds to its first token and the mean seconds between two of the
+            others, in the order of their ends.
         waits_s: for each dispatched request: the request, the seconds it waited in the gateway, and the time of its
             dispatch.
         refused: number of refused requests, by outcome.
@@ -98,6 +100,7 @@ class FleetResult:
     """
 
     ttfts_s: list[float] = field(default_factory=list)
+    latencies_s: list[tuple[float, float]] = field(default_factory=list)
     waits_s: list[tuple[SimRequest, float, float]] = field(default_factory=list)
     refused: dict[str, int] = field(default_factory=dict)
     gpu_hours: float = 0.0
@@ -113,6 +116,11 @@ class FleetResult:
     def slo_share(self, ttft_s: float) -> float:
         """Return the share of requests whose first token came within `ttft_s` seconds; refused requests count too."""
         return sum(1 for value in self.ttfts_s if value <= ttft_s) / max(1, self.requests)
+
+    def slo_share_of_both(self, ttft_s: float, tpot_s: float) -> float:
+        """Return the share of requests that had both latencies; refused requests count too."""
+        met = sum(1 for first_s, token_s in self.latencies_s if first_s <= ttft_s and token_s <= tpot_s)
+        return met / max(1, len(self.latencies_s) + sum(self.refused.values()))
 
     def ttft_quantile_s(self, share: float) -> float:
         """Return the seconds to first token that `share` of the answered requests did not exceed."""
@@ -147,10 +155,11 @@ class _Replica:
 
 @dataclass(slots=True)
 class _Job:
-    """One request on a replica's machine, with its ticket."""
+    """One request on a replica's machine, with its ticket and the time of its first token."""
 
     request: SimRequest
     ticket: Ticket
+    first_s: float = 0.0
 
 
 _ARRIVAL, _MACHINE, _READY, _REPORT, _DECIDE, _OPENING = range(6)
@@ -235,7 +244,9 @@ class _Run(Generic[StateT]):
     def _arrive(self, request: SimRequest, now_s: float) -> None:
         self._offered += 1
         prompt = ChunkChain([], [], 0, tokens=request.prompt_tokens)
-        routing = RoutingRequest(f"{self._offered}", MODEL, PATH, stream=True, body=b"", chain=prompt)
+        routing = RoutingRequest(
+            f"{self._offered}", MODEL, PATH, stream=True, body=b"", chain=prompt, targets=self._settings.limits.targets
+        )
         ticket = self._dispatcher.offer(routing, request.tenant, now_s, priority=request.priority)
         if ticket.state is RequestState.WAITING:
             self._waiting[ticket.number] = request
@@ -285,10 +296,13 @@ class _Run(Generic[StateT]):
         first, ended = replica.machine.advance()
         for job in first:
             self._dispatcher.first_token(job.ticket, now_s)
+            job.first_s = now_s
             self._result.ttfts_s.append(now_s - job.request.at_s)
         for job in ended:
             usage = Usage(job.request.prompt_tokens, 0, job.request.output_tokens)
             self._dispatcher.finish(job.ticket, Outcome.OK, usage, now_s, is_whole=True)
+            token_s = (now_s - job.first_s) / max(1, job.request.output_tokens - 1)
+            self._result.latencies_s.append((job.first_s - job.request.at_s, token_s))
             replica.in_flight -= 1
             self._unfinished -= 1
         self._schedule(replica)

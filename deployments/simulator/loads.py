@@ -1,11 +1,15 @@
 """Makes the traffic of simulated fleets. All chance comes from a seeded generator, so a run can be repeated exactly."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import cos, pi
 from random import Random
 
 from deployments.simulator.trace import TraceRequest
 from router.flow_control.priority import Priority
+
+DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,32 @@ def noisy(curve: Callable[[float], float], noise: float, until_s: float, sizes: 
     factors = [max(0.0, rng.gauss(1.0, noise)) for _ in range(1 + int(until_s / 60.0))]
     most_per_s = max(curve(60.0 * minute) for minute in range(len(factors))) * max(factors) * 1.05
     return poisson(lambda at_s: curve(at_s) * factors[int(at_s / 60.0)], most_per_s, until_s, sizes, rng)
+
+
+def bursty_day(mean_per_s: float, swing: float, extra_per_s: float, sizes: Sizes, rng: Random) -> list[SimRequest]:
+    """Return a day that rises and falls as a sine, with bursts on it, 1 to 4 minutes long and about 15 minutes apart.
+
+    Args:
+        mean_per_s: requests a second over the day, without the bursts.
+        swing: how far it rises and falls, as a share of that mean.
+        extra_per_s: requests a second that a burst adds on average; half as many to half as many again.
+        sizes: the requests' lengths.
+        rng: draws everything.
+    """
+    spans: list[tuple[float, float, float]] = []
+    at_s = rng.expovariate(1 / 900.0)
+    while at_s < DAY_S:
+        length_s = rng.uniform(60.0, 240.0)
+        spans.append((at_s, at_s + length_s, extra_per_s * rng.uniform(0.5, 1.5)))
+        at_s += length_s + rng.expovariate(1 / 900.0)
+    starts_s = [start for start, _, _ in spans]
+
+    def per_s(at_s: float) -> float:
+        latest = bisect_right(starts_s, at_s) - 1
+        extra = spans[latest][2] if latest >= 0 and at_s < spans[latest][1] else 0.0
+        return mean_per_s * (1.0 - swing * cos(2 * pi * at_s / DAY_S)) + extra
+
+    return poisson(per_s, mean_per_s * (1.0 + swing) + 1.5 * extra_per_s, DAY_S, sizes, rng)
 
 
 def bursts(low_per_s: float, until_s: float, sizes: Sizes, rng: Random) -> list[SimRequest]:

@@ -74,6 +74,7 @@ class Dispatcher:
         estimator: what is expected of each replica.
         judge: takes in how replicas answer; what is learned from good answers goes to the estimator.
         journal: the decisions for the last requests.
+        attainment: how many requests had the latencies that they were to have.
         refused: requests that waited and will not be served; the driver answers them and empties this list.
     """
 
@@ -94,12 +95,13 @@ class Dispatcher:
         self.journal = Journal()
         self.refused: list[Ticket] = []
         self._admission: Admission[Ticket, Replica] = Admission(limits or AdmissionLimits(), room, rates)
+        self.attainment = self._admission.attainment
         self._slots = self._admission.slots
         self._takers = Takers(self.fleet, self._admission, self.estimator)
         self._resends = Resends(self.fleet)
         self.judge = Judge(self._takers, self._resends)
         self._legs = PrefillLegs(self.fleet, self.estimator, self._slots, self.judge, rng)
-        self._reservations = Reservations(self.fleet, self.estimator, self._slots, self.journal, self._legs, rng)
+        self._reservations = Reservations(self.fleet, self.estimator, self._admission, self.journal, self._legs, rng)
         self._work = WorkEstimates()
 
     # --- a request's life
@@ -162,6 +164,7 @@ class Dispatcher:
         attempt = ticket.attempt
         if attempt is not None:
             attempt.record.ttft_s = now_s - ticket.request.now_s
+            ticket.first_token_s = ticket.first_token_s or now_s
             if ticket.prefill is not None:
                 self._legs.first_token(ticket, now_s)
             self.estimator.prefilled(attempt.expectation, now_s)
@@ -213,11 +216,9 @@ class Dispatcher:
         if attempt is not None and attempt.replica.health.probe is attempt:
             self.judge.ended(attempt, now_s)
         if ticket.state is RequestState.DISPATCHED:
-            uncached = usage.prompt_tokens - (usage.cached_tokens or 0) if usage.prompt_tokens is not None else None
-            output = usage.completion_tokens if usage.completion_tokens is not None else sent_tokens
-            work = self._work.settle(
-                ticket.request, ticket.tenant, ticket.work, uncached_tokens=uncached, output_tokens=output
-            )
+            if not is_whole:
+                self.attainment.refused(ticket.tenant, ticket.targets, outcome, now_s)
+            work = self._work.settle(ticket.request, ticket.tenant, ticket.work, usage, sent_tokens)
             self._admission.ended(ticket, now_s, work)
         else:
             self._admission.remove(ticket, now_s)
@@ -351,8 +352,6 @@ class Dispatcher:
         """Apply a replica's delta of its cache contents; False: some were missed, so ask it for a snapshot."""
         return self.estimator.apply_delta(replica_id, delta) if replica_id in self.fleet.replicas else True
 
-    # --- settings
-
     @property
     def limits(self) -> AdmissionLimits:
         """The model's bounds on waiting."""
@@ -385,8 +384,8 @@ class Dispatcher:
         return self._admission.view(now_s)
 
     def view(self, now_s: float) -> dict[str, Any]:
-        """Return policy, queue and replicas as plain JSON values, for `/state`."""
-        return model_view(self.fleet, self.queue(now_s), now_s)
+        """Return policy, queue, objective and replicas as plain JSON values, for `/state`."""
+        return model_view(self.fleet, self.queue(now_s), self.limits, self.attainment, now_s)
 
     def check_integrity(self, now_s: float) -> None:
         """Check what must always hold.

@@ -1,6 +1,7 @@
 """Reservations: a request takes a place on the replica that the policy picks, and gives it back exactly once."""
 
 from collections.abc import Sequence
+from math import inf
 from random import Random
 
 from router.dispatch.attempt import Attempt
@@ -11,9 +12,13 @@ from router.dispatch.replica import Replica
 from router.dispatch.ticket import Ticket
 from router.estimator.expectation import Usage
 from router.estimator.model_estimator import ModelEstimator
-from router.flow_control.slots.slots import Slots
+from router.estimator.stream_speed import LEAST_TOKENS
+from router.flow_control.admission import Admission
+from router.flow_control.attainment import timeliness
+from router.flow_control.slots.batch_bound import BatchBound
 from router.outcome import Outcome
 from router.prompt.chunk_chain import ChunkChain
+from router.request import NO_TARGETS
 
 
 class Reservations:
@@ -22,7 +27,7 @@ class Reservations:
     Args:
         fleet: the model's replicas, and the policy that picks among them.
         estimator: says what to expect of each request, and learns from its end.
-        slots: each replica's room.
+        admission: each replica's room, and how many requests had the latencies that they were to have.
         journal: keeps the decisions and how each request ended.
         legs: prompts that are computed elsewhere.
         rng: breaks ties.
@@ -32,14 +37,16 @@ class Reservations:
         self,
         fleet: Fleet,
         estimator: ModelEstimator,
-        slots: Slots[Replica],
+        admission: Admission[Ticket, Replica],
         journal: Journal,
         legs: PrefillLegs,
         rng: Random,
     ) -> None:
         self._fleet = fleet
         self._estimator = estimator
-        self._slots = slots
+        self._admission = admission
+        self._slots = admission.slots
+        self._bounds: dict[str, BatchBound] = {}
         self._journal = journal
         self._legs = legs
         self._rng = rng
@@ -88,8 +95,10 @@ class Reservations:
         )
         ticket.attempt = attempt = Attempt(replica, decision, expectation, record)
         attempt.has_place = not is_fetched
-        if is_divided:
+        if is_divided or request.targets.tpot_s < inf:
             attempt.target_class = replica.slack.join(request.targets.tpot_s)
+            self._estimator.keeps_tpot = not is_divided
+            self._bound(replica, now_s)
         if choice is not None:
             record.chosen(choice)
             self._legs.begin(ticket, choice, decision, record)
@@ -117,7 +126,7 @@ class Reservations:
             return
         ticket.attempt = None
         if attempt.target_class is not None:
-            attempt.replica.slack.leave(attempt.target_class)
+            self._leave(attempt, now_s)
         if ticket.prefill is not None:
             self._legs.drop(ticket, now_s)
         if attempt.has_place:
@@ -131,7 +140,9 @@ class Reservations:
             completion_tokens=usage.completion_tokens,
         )
         self._estimator.finished(attempt.expectation, usage, now_s, streamed=streamed, answer=answer)
-        if streamed and self._fleet.prefillers:
+        if ticket.targets is not NO_TARGETS:
+            self._judge(ticket, attempt, usage.completion_tokens, now_s, streamed=streamed)
+        if streamed and (self._fleet.prefillers or ticket.targets.tpot_s < inf):
             self._legs.handovers.streamed(attempt.expectation, usage.completion_tokens, now_s)
 
     def give_up(self, ticket: Ticket, outcome: Outcome, now_s: float) -> None:
@@ -141,10 +152,51 @@ class Reservations:
             return
         ticket.attempt = None
         if attempt.target_class is not None:
-            attempt.replica.slack.leave(attempt.target_class)
+            self._leave(attempt, now_s)
         if ticket.prefill is not None:
             self._legs.drop(ticket, now_s)
         if attempt.has_place:
             self._slots.give(attempt.replica, now_s, is_served=outcome is Outcome.CLIENT_LEFT)
         self._journal.ended(ticket.request.request_id, outcome, now_s)
         self._estimator.lost(attempt.expectation, now_s)
+
+    # --- latencies that requests are to have
+
+    def _judge(self, ticket: Ticket, attempt: Attempt, tokens: int | None, now_s: float, *, streamed: bool) -> None:
+        """Count how the latencies of a whole answer were, and learn from its tokens how many requests keep theirs."""
+        admission, targets = self._admission, ticket.targets
+        began_s = ticket.first_token_s
+        first_s = began_s - ticket.arrived_s if streamed and began_s is not None else None
+        how = timeliness(targets, first_s, now_s - ticket.arrived_s, tokens)
+        if how is not None:
+            admission.attainment.count(ticket.tenant, how, now_s)
+        is_seen = streamed and attempt.target_class is not None and not ticket.is_resumed and not self._fleet.prefillers
+        if began_s is not None and tokens is not None and tokens > LEAST_TOKENS and is_seen:
+            running = 0.5 * (attempt.expectation.running + attempt.replica.running)
+            # Half of what may be out of time is left to first tokens.
+            slow_share = 0.5 * (1.0 - admission.limits.share_of(ticket.tenant))
+            bound = self._bound_of(attempt.replica)
+            bound.learn((now_s - began_s) / (tokens - 1), running, targets.tpot_s, slow_share)
+
+    def _bound_of(self, replica: Replica) -> BatchBound:
+        pool = replica.endpoint.pool
+        bound = self._bounds.get(pool)
+        if bound is None:
+            bound = self._bounds[pool] = BatchBound(replica.streams)
+        return bound
+
+    def _bound(self, replica: Replica, now_s: float) -> None:
+        """Bound the requests on a replica by the targets of those that are there.
+
+        Where prompts may be computed elsewhere, what streams lose is priced instead (`PrefillPairs`).
+        """
+        is_priced = bool(self._fleet.prefillers)
+        most = inf if is_priced else self._bound_of(replica).most(replica.slack.told_s)
+        if most != replica.slots.kept:
+            self._slots.keep(replica, most, now_s)
+
+    def _leave(self, attempt: Attempt, now_s: float) -> None:
+        replica = attempt.replica
+        if attempt.target_class is not None:
+            replica.slack.leave(attempt.target_class)
+            self._bound(replica, now_s)

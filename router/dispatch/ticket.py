@@ -49,12 +49,14 @@ class Ticket(QueuedRequest):
         refusal: why it will not be served; None while it may still be served.
         prefill: the leg in which another replica computes its prompt, or has done so; None: its attempt's replica does.
         legs: replicas that its prompt was given to so far.
+        first_token_s: when its answer began, monotonic seconds; None: it has not yet.
     """
 
     __slots__ = (
         "attempt",
         "erring",
         "failures",
+        "first_token_s",
         "is_resent",
         "is_resumed",
         "legs",
@@ -73,7 +75,7 @@ class Ticket(QueuedRequest):
         size_bytes: int = 0,
         deadline_s: float = inf,
     ) -> None:
-        super().__init__(tenant, work, priority, size_bytes, deadline_s)
+        super().__init__(tenant, work, priority, size_bytes, deadline_s, request.targets)
         self.request = request
         self.attempt: Attempt | None = None
         self.tried: frozenset[str] = frozenset()
@@ -84,3 +86,4 @@ class Ticket(QueuedRequest):
         self.refusal: Reject | None = None
         self.prefill: PrefillLeg | None = None
         self.legs = 0
+        self.first_token_s: float | None = None

@@ -5,14 +5,19 @@ from typing import Any
 
 from router.dispatch.fleet import Fleet
 from router.dispatch.replica import Replica
+from router.flow_control.attainment import Attainment, attainment_view
+from router.flow_control.limits import AdmissionLimits
 from router.flow_control.queue_view import QueueView
 from router.replicas.adapter_report import AdapterReport
 
 
-def model_view(fleet: Fleet, queue: QueueView, now_s: float) -> dict[str, Any]:
-    """Return a model's policy, queue and replicas as plain JSON values."""
+def model_view(
+    fleet: Fleet, queue: QueueView, limits: AdmissionLimits, attainment: Attainment, now_s: float
+) -> dict[str, Any]:
+    """Return a model's policy, queue, objective (None: it has none) and replicas as plain JSON values."""
     return {
         "policy": fleet.policy.name,
+        "slo": attainment_view(limits, attainment, now_s),
         "queue": {
             "waiting": queue.waiting,
             "held": queue.held,

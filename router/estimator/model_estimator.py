@@ -69,6 +69,7 @@ class ModelEstimator:
         prefill_work: the prompts that come to replicas that only compute prompts.
         adapters: the use of the model's adapters.
         sharing: the prefixes that waiting requests have in common.
+        keeps_tpot: requests came that are to have a time per token, and no replica computes prompts for others.
     """
 
     def __init__(self, *, reads_prompts: bool = True) -> None:
@@ -85,6 +86,7 @@ class ModelEstimator:
         self.forgotten = self.efficiency.forgotten
         self.adapters = AdapterUse()
         self.sharing = PrefixSharing()
+        self.keeps_tpot = False
         self._speeds: dict[str, StreamSpeed] = {}
 
     # --- replicas

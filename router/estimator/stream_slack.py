@@ -67,17 +67,26 @@ class StreamSlack:
 
     def target_s(self, speed: StreamSpeed) -> float:
         """Return the seconds a token that its streams are held to: of the targets the lowest but few."""
+        return _seconds(self._lowest(), speed)
+
+    @property
+    def told_s(self) -> float:
+        """The same of the targets that requests have; infinite: few have any."""
+        number = self._lowest()
+        return inf if number == _NO_TARGET else float(_CLASS_STEP**number)
+
+    def _lowest(self) -> int:
         targets = self._targets
         if not targets:
-            return _seconds(_NO_TARGET, speed)
+            return _NO_TARGET
         if len(targets) == 1:
-            return _seconds(next(iter(targets)), speed)
+            return next(iter(targets))
         left = (1.0 - TARGET_SHARE) * sum(targets.values())
         for number in sorted(targets):
             left -= targets[number]
             if left < 0.0:
                 break
-        return _seconds(number, speed)
+        return number
 
     def spare(self, running: int, speed: StreamSpeed) -> float:
         """Return the share of its time that it can give to prompts, above 0 and at most 1.
@@ -126,7 +135,15 @@ class StreamSlack:
             running: streams that will run there without it.
             speed: what they cost each other.
         """
-        before_s, after_s = speed.each_s(running) / MARGIN, speed.each_s(running + 1) / MARGIN
+        return self._joining_s(tpot_s, running, speed, speed.each_s(running), speed.each_s(running + 1))
+
+    def crowding_s(self, tpot_s: float, running: int, speed: StreamSpeed) -> float:
+        """Return the same where the replica computes its streams' prompts, too; see `StreamSpeed.per_stream_s`."""
+        before_s = speed.token_s + max(0, running - 1) * speed.per_stream_s
+        return self._joining_s(tpot_s, running, speed, before_s, before_s + speed.per_stream_s)
+
+    def _joining_s(self, tpot_s: float, running: int, speed: StreamSpeed, before_s: float, after_s: float) -> float:
+        before_s, after_s = before_s / MARGIN, after_s / MARGIN
         own = _missed(after_s, _seconds(_class_of(tpot_s), speed))
         others = 0.0
         for number, count in self._targets.items():

@@ -36,14 +36,17 @@ class StreamSpeed:
     Attributes:
         token_s: seconds that one token of a stream takes that runs alone.
         per_running_s: seconds that each stream beside it adds to a token.
+        stop_s: seconds by which a prompt token that is computed meanwhile stops the streams.
     """
 
-    __slots__ = ("_lengths", "_moments", "_streams", "_xy", "per_running_s", "token_s")
+    __slots__ = ("_lengths", "_moments", "_prompts", "_streams", "_xy", "per_running_s", "stop_s", "token_s")
 
     def __init__(self) -> None:
         self.token_s = PRIOR_TOKEN_S
         self.per_running_s = PRIOR_PER_RUNNING_S
+        self.stop_s = 0.0
         self._lengths = FadingMean(PRIOR_LENGTH, 1.0)
+        self._prompts = FadingMean(0.0, 1.0)
         self._streams = 0
         self._moments = [0.0] * 6
         self._xy = [0.0] * 3
@@ -62,6 +65,7 @@ class StreamSpeed:
         if tokens < LEAST_TOKENS:
             return
         self._lengths.observe(tokens + 1, 1.0, KEEP)
+        self._prompts.observe(prefilled, tokens * (running + 1.0), KEEP)
         moments, xy = self._moments, self._xy
         beside = tokens * running
         seen = tokens * tokens, tokens * beside, tokens * prefilled, beside * beside, beside * prefilled, prefilled**2
@@ -76,6 +80,14 @@ class StreamSpeed:
     def each_s(self, running: int) -> float:
         """Return the seconds that a token takes while `running` streams run and no prompt is computed."""
         return max(LEAST_TOKEN_S, self.token_s + running * self.per_running_s)
+
+    @property
+    def per_stream_s(self) -> float:
+        """Seconds that each stream of a replica adds to a token of all: by its own tokens, and by its prompt.
+
+        Streams that end make room for others, whose prompts are computed between the tokens of those that stay.
+        """
+        return self.per_running_s + self._prompts.mean * self.stop_s
 
     @property
     def mean_tokens(self) -> float:
@@ -96,4 +108,4 @@ class StreamSpeed:
             xy[1] + squared * PRIOR_PER_RUNNING_S,
             xy[2] + squared * s_per_token,
         ]
-        self.token_s, self.per_running_s, _ = nonnegative_fit(matrix, right)
+        self.token_s, self.per_running_s, self.stop_s = nonnegative_fit(matrix, right)

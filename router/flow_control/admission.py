@@ -22,6 +22,7 @@ from math import inf
 from typing import Final, Generic
 
 from cluster.autoscaling.metrics.figures import GatewayFigures
+from router.flow_control.attainment import Attainment
 from router.flow_control.classes import PriorityClasses
 from router.flow_control.drain_rate import DrainRate
 from router.flow_control.fair_queue import TenantQueue
@@ -48,6 +49,7 @@ class Admission(Generic[RequestT, ReplicaT]):
     Attributes:
         limits: the model's bounds on waiting.
         slots: which replicas have room.
+        attainment: how many requests had the latencies that they were to have.
         displaced: requests that lost their place to a more urgent one, or to a tenant with fewer requests. The caller
             refuses them and empties this list after each `offer`.
     """
@@ -69,6 +71,7 @@ class Admission(Generic[RequestT, ReplicaT]):
         self._offered_work = 0.0
         self._offered_work_squared = 0.0
         self._dispatched_work = 0.0
+        self.attainment = Attainment()
         self._refused = 0
         self._left = 0
         self._in_flight = 0
@@ -169,10 +172,11 @@ class Admission(Generic[RequestT, ReplicaT]):
         while self._deadlines and self._deadlines[0][0] <= now_s:
             request = heappop(self._deadlines)[2]
             if request.state is RequestState.WAITING:
-                expired.append((request, self._too_late(request, now_s)))
+                refusal = self._too_late(request, now_s)
+                expired.append((request, refusal))
                 self._classes.remove(request)
                 self._stop_waiting(request, now_s, dispatched=False)
-                self._refused += 1
+                self._count_refused(request, refusal.outcome, now_s)
                 self._uncharge_rate(request)
         return expired
 
@@ -218,6 +222,7 @@ class Admission(Generic[RequestT, ReplicaT]):
     def figures(self, now_s: float) -> GatewayFigures:
         """Return this gateway's figures for the autoscaler."""
         self.slots.any_open(now_s)
+        judged = self.attainment.total
         return GatewayFigures(
             waiting_requests=len(self._classes),
             waiting_work=self._classes.waiting_work,
@@ -227,6 +232,8 @@ class Admission(Generic[RequestT, ReplicaT]):
             dispatched_work=self._dispatched_work,
             prefill_s=self.slots.prefill_s,
             occupancy=self.slots.occupancy(),
+            slo_requests=judged.requests,
+            slo_met=judged.met,
         )
 
     def view(self, now_s: float) -> QueueView:
@@ -302,7 +309,7 @@ class Admission(Generic[RequestT, ReplicaT]):
             self._classes.remove(victim)
             self._stop_waiting(victim, now_s, dispatched=False)
             self._uncharge_rate(victim)
-            self._refused += 1
+            self._count_refused(victim, Outcome.QUEUE_FULL, now_s)
             retry_s = self._fits_in_s(victim, now_s)
             verdict = reject(Outcome.QUEUE_FULL, retry_s, "too many requests wait, and this one was the least urgent")
             self.displaced.append((victim, verdict))
@@ -351,8 +358,12 @@ class Admission(Generic[RequestT, ReplicaT]):
 
     def _refuse(self, request: RequestT, outcome: Outcome, retry_after_s: float, message: str) -> Reject:
         request.state = RequestState.GONE
-        self._refused += 1
+        self._count_refused(request, outcome, request.arrived_s)
         return reject(outcome, retry_after_s, message)
+
+    def _count_refused(self, request: RequestT, outcome: Outcome, now_s: float) -> None:
+        self._refused += 1
+        self.attainment.refused(request.tenant, request.targets, outcome, now_s)
 
     def _uncharge_rate(self, request: RequestT) -> None:
         if self._rates is not None:

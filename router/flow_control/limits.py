@@ -22,6 +22,8 @@ class TenantLimits:
         tokens_per_minute: work per minute, in tokens, on all models in one gateway process; infinite: no limit.
         requests_burst: requests that may come at once after a pause; None: those of `BURST_S` seconds of the limit.
         tokens_burst: work, in tokens, that may come at once after a pause; None: that of `BURST_S` seconds.
+        targets: the latencies that its requests are to have, of whatever model; infinite ones are the model's.
+        slo_share: share of its requests that is to have them; 0: the model's.
     """
 
     weight: float = 1.0
@@ -31,6 +33,8 @@ class TenantLimits:
     tokens_per_minute: float = inf
     requests_burst: float | None = None
     tokens_burst: float | None = None
+    targets: LatencyTargets = NO_TARGETS
+    slo_share: float = 0.0
 
 
 DEFAULT_TENANT: Final = TenantLimits()
@@ -49,6 +53,7 @@ class AdmissionLimits:
         late_binding: requests wait in the gateway until a replica has room; False: each goes to a replica at once and
             waits there.
         targets: the latencies that a request without targets of its own is to have.
+        slo_share: share of the requests that is to have its latencies, below 1.
     """
 
     max_wait_s: float = 60.0
@@ -57,6 +62,20 @@ class AdmissionLimits:
     tenants: Mapping[str, TenantLimits] = field(default_factory=lambda: MappingProxyType({}))
     late_binding: bool = True
     targets: LatencyTargets = NO_TARGETS
+    slo_share: float = 0.95
+
+    def targets_of(self, tenant: str) -> LatencyTargets:
+        """Return the latencies that a tenant's request without targets of its own is to have."""
+        own, usual = self.tenant(tenant).targets, self.targets
+        if own is NO_TARGETS:
+            return usual
+        return LatencyTargets(
+            own.ttft_s if own.ttft_s < inf else usual.ttft_s, own.tpot_s if own.tpot_s < inf else usual.tpot_s
+        )
+
+    def share_of(self, tenant: str) -> float:
+        """Return the share of a tenant's requests that is to have its latencies."""
+        return self.tenant(tenant).slo_share or self.slo_share
 
     def priority_of(self, tenant: str, asked: Priority | None) -> Priority:
         """Return the class of a tenant's request that asks for the class `asked`; None: it asks for none."""

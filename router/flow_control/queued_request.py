@@ -5,6 +5,7 @@ from math import inf
 from typing import TypeVar
 
 from router.flow_control.priority import Priority
+from router.request import NO_TARGETS, LatencyTargets
 
 
 class RequestState(Enum):
@@ -34,17 +35,19 @@ class QueuedRequest:
         number: its number among the requests offered to its model, from 1; 0: not offered yet.
         arrived_s: when it was offered, monotonic seconds.
         state: where it is now.
+        targets: the latencies that it is to have.
     """
 
-    __slots__ = ("arrived_s", "deadline_s", "number", "priority", "size_bytes", "state", "tenant", "work")
+    __slots__ = ("arrived_s", "deadline_s", "number", "priority", "size_bytes", "state", "targets", "tenant", "work")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - its fields; positional for the hot path
         self,
         tenant: str,
         work: float,
         priority: Priority = Priority.NORMAL,
         size_bytes: int = 0,
         deadline_s: float = inf,
+        targets: LatencyTargets = NO_TARGETS,
     ) -> None:
         self.tenant = tenant
         self.work = work
@@ -54,6 +57,7 @@ class QueuedRequest:
         self.number = 0
         self.arrived_s = 0.0
         self.state = RequestState.NEW
+        self.targets = targets
 
 
 RequestT = TypeVar("RequestT", bound=QueuedRequest)

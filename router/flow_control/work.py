@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from router.estimator.expectation import Usage
 from router.estimator.fading_mean import FadingMean
 from router.request import RoutingRequest
 
@@ -73,9 +74,8 @@ class WorkEstimates:
         request: RoutingRequest,
         tenant: str,
         estimated_work: float,
-        *,
-        uncached_tokens: float | None,
-        output_tokens: float | None,
+        usage: Usage,
+        sent_tokens: int | None,
     ) -> float:
         """Learn from a request that ended, and return its real work in tokens.
 
@@ -83,15 +83,19 @@ class WorkEstimates:
             request: the request.
             tenant: name of the tenant that sent it.
             estimated_work: what `estimate` returned for it.
-            uncached_tokens: prompt tokens that were computed; None: not known, so the estimate stands.
-            output_tokens: tokens of the answer; None: not known, so the estimate stands.
+            usage: the tokens that its answer says it used; for what it does not say, the estimate stands.
+            sent_tokens: about how many tokens of the answer the client got, used where `usage` does not say; None: not
+                known.
         """
+        output_tokens: float | None = usage.completion_tokens
+        if output_tokens is None:
+            output_tokens = sent_tokens
         if output_tokens:
             output = self._outputs.get(tenant)
             if output is not None and request.path in GENERATING_PATHS:
                 output.observe(output_tokens)
         elif output_tokens is None:
             output_tokens = request.output_tokens
-        if uncached_tokens is None:
-            uncached_tokens = estimated_work - OUTPUT_WEIGHT * request.output_tokens
-        return work_of(uncached_tokens, output_tokens)
+        if usage.prompt_tokens is None:
+            return work_of(estimated_work - OUTPUT_WEIGHT * request.output_tokens, output_tokens)
+        return work_of(usage.prompt_tokens - (usage.cached_tokens or 0), output_tokens)

@@ -227,7 +227,7 @@ class Front:
             )
         try:
             asked, wait_s = asked_priority(incoming), asked_wait_s(incoming)
-            request.targets = asked_targets(incoming, dispatcher.limits.targets)
+            request.targets = asked_targets(incoming, dispatcher.limits.targets_of(tenant.name))
         except ValueError as error:
             self._answers.refuse(
                 client, incoming, Outcome.BAD_REQUEST, str(error), tenant=tenant.name, model=dispatcher.model

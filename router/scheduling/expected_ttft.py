@@ -24,6 +24,7 @@ class Terms(NamedTuple):
         recompute_s: prefill that the replica with the longest match would not need, divided by the idle share.
         others_s: delay of later requests by this prompt's prefill.
         evict_s: prefill needed again later, of what this prompt pushes out of the replica's cache.
+        crowd_s: what slower tokens cost this answer and those beside it, measured by the times they are to have.
     """
 
     queue_s: float
@@ -34,6 +35,7 @@ class Terms(NamedTuple):
     recompute_s: float
     others_s: float
     evict_s: float
+    crowd_s: float
 
 
 class ExpectedTtft:
@@ -53,6 +55,10 @@ class ExpectedTtft:
     Term 8 (`evict_s`) is the price of room in a cache. A measured share of what is evicted is asked for again, and a
     replica that was given more prefill evicts sooner. So new prefixes go where caches are least used.
 
+    Term 9 (`crowd_s`) is 0 unless requests are to have a time per token (`slo.tpot_s`, `x-slo-tpot-ms`): see
+    `StreamSlack.crowding_s`. By it, tight requests come to replicas, or to a pool, that are fast enough for them, and
+    the others leave these alone.
+
     All of these are measured, R and I too, so there is nothing to tune.
 
     If n other waiting requests share the prompt's longest cached prefix, a new copy of it serves them too, so this
@@ -71,6 +77,17 @@ class ExpectedTtft:
 
     def weigh(self, request: RoutingRequest, candidates: Sequence[ReplicaEstimator]) -> Costs:
         """Return each candidate's cost in seconds, 0 or more, and the terms of few candidates, as in `Terms`."""
+        costs, terms = self._weigh(request, candidates)
+        if self._estimator.keeps_tpot:
+            tpot_s = request.targets.tpot_s
+            crowds_s = [each.slack.crowding_s(tpot_s, each.streams_now, each.streams) for each in candidates]
+            costs = [cost + crowd_s for cost, crowd_s in zip(costs, crowds_s, strict=True)]
+            terms = [(*shown[:-1], crowd_s) for shown, crowd_s in zip(terms, crowds_s, strict=bool(terms))]
+        return costs, terms
+
+    def _weigh(
+        self, request: RoutingRequest, candidates: Sequence[ReplicaEstimator]
+    ) -> tuple[list[float], list[tuple[float, ...]]]:
         estimator, work = self._estimator, self._work
         chain, match, now_s = request.chain, request.match, request.now_s
         counts, ends, token_ends = match.counts, chain.ends, match.token_ends
@@ -119,6 +136,6 @@ class ExpectedTtft:
             others_s = followers_per_s * charged_s * (queue_s + 0.5 * charged_s)
             evict_s = again * candidate.work_s * prefill_s
             if has_terms:
-                terms.append((queue_s, prefill_s, decode_s, kv_s, adapter_s, recompute_s, others_s, evict_s))
+                terms.append((queue_s, prefill_s, decode_s, kv_s, adapter_s, recompute_s, others_s, evict_s, 0.0))
             costs.append(queue_s + prefill_s + decode_s + kv_s + adapter_s + recompute_s + others_s + evict_s)
         return costs, terms

@@ -39,6 +39,7 @@ models:
     replicas: {replicas}
     cpus: 0.5
     policy: expected_ttft
+    slo: {{ttft_s: 60, tpot_s: 5}}
     engine_args: {{dtype: float32, max_model_len: 8192, enable_auto_tool_choice: true, tool_call_parser: hermes}}
   - name: {sim_model}
     engine: sim

@@ -22,7 +22,7 @@ READY_S = 300.0
 
 
 def test_it_answers_notices_its_engines_death_and_leaves_nothing(tmp_path: Path, collector: TraceCollector) -> None:
-    """READY, the right answer, one trace down to vLLM's span; then SIGKILL to the engine, SIGTERM to the command.
+    """READY, the right answer within its SLO, one trace down to vLLM's span; then SIGKILL to the engine, then SIGTERM.
 
     A replica whose engine died gets no more requests within seconds, and the command ends well while Serve is
     about to start another one: exit code 0, no process of it left.
@@ -36,6 +36,9 @@ def test_it_answers_notices_its_engines_death_and_leaves_nothing(tmp_path: Path,
             assert {model.id for model in client.models.list()} == {MODEL, SIM_MODEL}
             trace_id = secrets.token_hex(16)
             assert ask(client, trace_id) == "The capital of France is Paris."
+        slo = gateway.state()["models"][MODEL]["slo"]
+        assert (slo["ttft_s"], slo["tpot_s"], slo["share"]) == (60.0, 5.0, 0.95)
+        assert slo["windows"]["1 h"] == {"requests": 1, "met": 1}
         spans = collector.of(trace_id, 3)
         chain = [spans[f"rackserve-{name}"] for name in ("gateway", "replica", "vllm")]
         assert [span.parent_span_id.hex() for span in chain] == [PARENT, *(span.span_id.hex() for span in chain[:-1])]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class GatewayFigures:
     """One model's load in one gateway. Work is estimated in tokens, as flow control counts it.
 
-    The `offered_…` figures, `dispatched_work` and `prefill_s` are totals since the gateway first served the model.
+    The `offered_…` and `slo_…` figures, `dispatched_work` and `prefill_s` are totals since the gateway first served the
+    model.
 
     Attributes:
         waiting_requests: requests that wait in this gateway.
@@ -18,6 +19,8 @@ class GatewayFigures:
         dispatched_work: work of the requests sent to replicas.
         prefill_s: seconds of prefill of the requests sent to replicas.
         occupancy: share of the replicas' batch places that the requests of all gateways take, 0 to 1.
+        slo_requests: requests that ended and were to have some latency (the model's `slo`).
+        slo_met: number of these that had it.
     """
 
     waiting_requests: int = 0
@@ -28,6 +31,8 @@ class GatewayFigures:
     dispatched_work: float = 0.0
     prefill_s: float = 0.0
     occupancy: float = 0.0
+    slo_requests: int = 0
+    slo_met: int = 0
 
 
 @dataclass(frozen=True, slots=True)

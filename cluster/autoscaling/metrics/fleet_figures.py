@@ -24,9 +24,10 @@ next start, so only the time since its process started counts."""
 _POINTS = 8
 """Number of a gateway's last reports that are kept."""
 
-_Counters = tuple[float, float, float, float, float]
-"""A gateway's totals: the offered requests, their work, its squares, the dispatched work and the seconds of prefill."""
-_NO_COUNTERS: _Counters = (0.0, 0.0, 0.0, 0.0, 0.0)
+_Counters = tuple[float, float, float, float, float, float, float]
+"""A gateway's totals: the offered requests, their work, its squares, the dispatched work, the seconds of prefill, the
+requests that were to have some latency, and those of them that had it."""
+_NO_COUNTERS: _Counters = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(slots=True)
@@ -163,7 +164,7 @@ class FleetFigures:
         counted = self._retired
         for gateway in gateways:
             counted = _sum(counted, gateway.since_base(as_of_s))
-        requests, work, squared, dispatched, prefill_s = counted
+        requests, work, squared, dispatched, prefill_s, slo_requests, slo_met = counted
         elapsed_s = as_of_s - self._as_of_s
         prefill_share = max(0.0, prefill_s - self._prefill_s) / (max(1, ready) * elapsed_s)
         self._as_of_s, self._prefill_s = as_of_s, prefill_s
@@ -190,6 +191,8 @@ class FleetFigures:
             offered_work=work,
             offered_work_squared=squared,
             dispatched_work=dispatched,
+            slo_requests=slo_requests,
+            slo_met=slo_met,
             start_durations_s=starts_s,
         )
 
@@ -226,11 +229,13 @@ def _counters(figures: GatewayFigures) -> _Counters:
         figures.offered_work_squared,
         figures.dispatched_work,
         figures.prefill_s,
+        float(figures.slo_requests),
+        float(figures.slo_met),
     )
 
 
 def _sum(one: _Counters, other: _Counters) -> _Counters:
-    return (one[0] + other[0], one[1] + other[1], one[2] + other[2], one[3] + other[3], one[4] + other[4])
+    return tuple(a + b for a, b in zip(one, other, strict=True))  # type: ignore[return-value] # seven totals, too
 
 
 def _difference(one: _Counters, other: _Counters) -> _Counters:
@@ -238,4 +243,4 @@ def _difference(one: _Counters, other: _Counters) -> _Counters:
 
 
 def _scaled(counters: _Counters, factor: float) -> _Counters:
-    return tuple(value * factor for value in counters)  # type: ignore[return-value] # five totals in, five out
+    return tuple(value * factor for value in counters)  # type: ignore[return-value] # seven totals in, seven out

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class FleetMetrics:
     """One model's load and replicas, summed over its gateways and replicas.
 
-    Work is estimated in tokens, as the gateways' flow control counts it. The `offered_…` and `dispatched_…` figures are
-    totals, which only grow unless a gateway begins to count anew; a policy uses their differences.
+    Work is estimated in tokens, as the gateways' flow control counts it. The `offered_…`, `dispatched_…` and `slo_…`
+    figures are totals, which only grow unless a gateway begins to count anew; a policy uses their differences.
 
     Attributes:
         ready: replicas that take requests.
@@ -25,6 +25,8 @@ class FleetMetrics:
         offered_work_squared: sum of the squares of the offered requests' works, which shows how much `offered_work`
             varies by chance.
         dispatched_work: work of the requests sent to replicas.
+        slo_requests: requests that ended and were to have some latency.
+        slo_met: number of these that had it.
         start_durations_s: seconds from order to ready of each start that ended since the last metrics.
     """
 
@@ -40,6 +42,8 @@ class FleetMetrics:
     offered_work: float = 0.0
     offered_work_squared: float = 0.0
     dispatched_work: float = 0.0
+    slo_requests: float = 0.0
+    slo_met: float = 0.0
     start_durations_s: tuple[float, ...] = ()
 
     @property

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cluster.errors import ClusterUnreachableError
+from deployments.commands.observe.attainment_line import attainment_of
 from deployments.commands.target.gateway_pages import AdminPort, GatewayPages, ports_at
 
 
@@ -34,6 +35,7 @@ def report_of_gateways(urls: Sequence[str]) -> dict[str, Any]:
             name: {
                 "policy": model["policy"],
                 "queue": queue_of(name, states),
+                "slo": attainment_of(name, states),
                 "replicas": list(model["replicas"]),
                 "decisions": [],
             }

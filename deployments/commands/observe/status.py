@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.text import Text
 from cluster.spec.model_spec import label_of
 from cluster.spec.role import Role
 from deployments.commands.observe.adapters import adapter_lines
+from deployments.commands.observe.attainment_line import attainment_lines
 from deployments.commands.observe.fitted_table import print_rows
 from deployments.commands.observe.gateway_report import report_of_gateways
 from deployments.commands.observe.scaling_table import print_scaling, starving_pools
@@ -80,5 +82,6 @@ def _print_application(application: Mapping[str, Any], console: Console) -> None
     print_rows(console, ["replica", "model", "policy", "address", "running", "waiting", "KV in use"], rows)
     print_scaling(application["models"], console)
     models = application["models"]
-    for line in (*speculation_lines(models), *starving_pools(models), *adapter_lines(models)):
+    told = (attainment_lines(models), speculation_lines(models), starving_pools(models), adapter_lines(models))
+    for line in chain.from_iterable(told):
         _say(console, line)

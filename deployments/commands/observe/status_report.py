@@ -6,6 +6,7 @@ from typing import Any
 import deployments.ray_api as ray_api
 from cluster.errors import ClusterError
 from deployments.app import GATEWAY_DEPLOYMENT
+from deployments.commands.observe.attainment_line import attainment_of
 from deployments.commands.observe.gateway_report import queue_of
 from deployments.commands.observe.scaling_table import decisions_of
 from deployments.commands.observe.waiting_gangs import waiting_gangs
@@ -65,6 +66,7 @@ def _application(name: str, pages: GatewayPages) -> dict[str, Any]:
             model: {
                 "policy": seen["models"].get(model, {}).get("policy", ""),
                 "queue": queue_of(model, [gateway["state"] for gateway in gateways]),
+                "slo": attainment_of(model, [gateway["state"] for gateway in gateways]),
                 "replicas": _replicas(model, view, seen),
                 "decisions": decisions.get(model, []),
             }
@@ -113,6 +115,7 @@ def _replicas(model: str, view: View, seen: Mapping[str, Any]) -> list[dict[str,
             "http_port": endpoint.http_port,
             "node_id": endpoint.node_id,
             "report": rows.get(endpoint.replica_id, {}).get("report"),
+            "adapters": rows.get(endpoint.replica_id, {}).get("adapters"),
         }
         for endpoint in view.replicas
         if endpoint.model == model

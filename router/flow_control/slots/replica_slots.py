@@ -32,6 +32,7 @@ class ReplicaSlots:
             requests of this gateway alone.
         batch: requests in its engine's batch, by its last report.
         most: requests of this gateway above which it never has room, whatever is learned; infinite: no such bound.
+        kept: requests of all gateways with which its streams keep their time per token; infinite: they have no target.
     """
 
     __slots__ = (
@@ -46,6 +47,7 @@ class ReplicaSlots:
         "is_bounded",
         "is_gone",
         "is_reported",
+        "kept",
         "most",
         "others",
         "prefill_until_s",
@@ -64,6 +66,7 @@ class ReplicaSlots:
         self.fair = inf
         self.batch = 0
         self.most = max_requests or inf
+        self.kept = inf
         self._passing = FadingMean(0.0, RATE_MEMORY_S)  # a first guess of 0 that counts like one second
         self._reported_s = 0.0
 
@@ -80,7 +83,7 @@ class ReplicaSlots:
         if self.draining or in_flight >= self.most:
             return False
         limit = self.depth.limit if in_flight < self.fair else self.batch
-        return in_flight + self.others < limit or not in_flight or not self.is_bounded
+        return in_flight + self.others < min(limit, self.kept) or not in_flight or not self.is_bounded
 
     def has_room(self, in_flight: int, now_s: float) -> bool:
         """Tell whether it has room for one more request: a free place, and less prefill ahead than its depth."""
@@ -156,6 +159,11 @@ class ReplicaSlots:
         """Requests of all gateways that end there per second, about."""
         return self._passing.mean
 
+    @property
+    def limit(self) -> float:
+        """Requests of all gateways that it may have, as learned: by its engine, and by its streams' time per token."""
+        return min(self.depth.limit, self.kept)
+
     def occupancy(self, in_flight: int) -> float:
         """Return the share of its limit that is taken by the requests of all gateways, 0 to 1."""
-        return min(1.0, (in_flight + self.others) / min(self.depth.limit, self.most))
+        return min(1.0, (in_flight + self.others) / min(self.limit, self.most))

@@ -94,6 +94,11 @@ class Slots(Generic[ReplicaT]):
         replica.slots.most = max_requests or inf
         self._settle(replica, now_s)
 
+    def keep(self, replica: ReplicaT, requests: float, now_s: float) -> None:
+        """Bound the requests of all gateways on a replica, so that its streams keep their time per token."""
+        replica.slots.kept = requests
+        self._settle(replica, now_s)
+
     def take(self, replica: ReplicaT) -> None:
         """Take a place on a replica. Its room is not checked, because retries and resumed streams may exceed it."""
         replica.in_flight += 1

@@ -39,7 +39,7 @@ class ReplicaMetrics(Collector):
             row = [replica.endpoint.model, replica.replica_id, *pool_label(replica.endpoint.pool)]
             in_flight.add_metric(row, replica.in_flight)
             accepting.add_metric(row, float(replica.accepting))
-            limits.add_metric(row, int(replica.slots.depth.limit))
+            limits.add_metric(row, int(replica.slots.limit))
         yield in_flight
         yield accepting
         yield limits

@@ -11,6 +11,7 @@ import structlog
 from cluster.autoscaling.metrics.figures import GatewayFigures
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
 from cluster.spec.model_spec import ModelSpec
+from cluster.spec.parts.slo_spec import SloSpec
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.engine import Engines
 from router.dispatch.replica import Replica
@@ -28,7 +29,7 @@ from router.replicas.adapter_report import AdapterReport
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 from router.replicas.model_card import ModelCard, agreed
-from router.request import LatencyTargets
+from router.request import NO_TARGETS, LatencyTargets
 from router.scheduling.needed_telemetry import lack, provides
 
 if TYPE_CHECKING:
@@ -140,7 +141,8 @@ class ServedModels:
                 max_wait_s=model.max_wait_s,
                 cold_start_timeout_s=model.cold_start_timeout_s,
                 tenants=self._tenants,
-                targets=LatencyTargets(model.slo.ttft_s or inf, model.slo.tpot_s or inf),
+                targets=_targets_of(model.slo),
+                slo_share=model.slo.share,
             )
             known = self.flows.get(model.name)
             if known is None:
@@ -288,7 +290,14 @@ def _limits_of(tenant: TenantSpec) -> TenantLimits:
         if (value := getattr(tenant, name)) is not None
     }
     most_urgent = priority_named(tenant.max_priority) if tenant.max_priority is not None else priority
-    return TenantLimits(weight=tenant.weight, priority=priority, max_priority=most_urgent, **rates)
+    if tenant.slo is not None:
+        rates["slo_share"] = tenant.slo.share
+    targets = NO_TARGETS if tenant.slo is None else _targets_of(tenant.slo)
+    return TenantLimits(weight=tenant.weight, priority=priority, max_priority=most_urgent, targets=targets, **rates)
+
+
+def _targets_of(slo: SloSpec) -> LatencyTargets:
+    return LatencyTargets(slo.ttft_s or inf, slo.tpot_s or inf) if slo.is_set else NO_TARGETS
 
 
 def _nothing() -> None:

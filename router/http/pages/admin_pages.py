@@ -18,6 +18,7 @@ from router.http.data_plane.answers import Answers
 from router.http.data_plane.data_plane import DataPlane
 from router.http.metrics.adapter_metrics import AdapterMetrics
 from router.http.metrics.affinity_metrics import AffinityMetrics
+from router.http.metrics.attainment_metrics import AttainmentMetrics
 from router.http.metrics.engine_metrics import EngineMetrics
 from router.http.metrics.flow_metrics import FlowMetrics
 from router.http.metrics.media_metrics import MediaMetrics
@@ -45,6 +46,7 @@ def collectors(plane: DataPlane) -> tuple[Collector, ...]:
         FlowMetrics(lambda: _queues(plane), plane.models.room, plane.meters),
         ReplicaMetrics(plane.models.replicas),
         AdapterMetrics(plane.models.dispatchers),
+        AttainmentMetrics(plane.models.dispatchers),
         AffinityMetrics(lambda: _learning(plane)),
         EngineMetrics(plane.models.replicas),
         SpeculationMetrics(plane.models.replicas),

@@ -44,6 +44,16 @@ def _first_bytes(slow_per_minute: int) -> dict[str, str]:
     }
 
 
+def _in_time(missed_per_minute: int, of: int = 100) -> dict[str, str]:
+    """Return the series of a tenant whose objective is 95 %; the first hour is without a miss."""
+    series = 'rackserve_slo_requests_total{{model="m",tenant="t",result="{}"}}'
+    return {
+        series.format("met"): f"0+{of}x60 {60 * of + of - missed_per_minute}+{of - missed_per_minute}x500",
+        series.format("late"): f"0x60 {missed_per_minute}+{missed_per_minute}x500",
+        'rackserve_slo_objective_ratio{model="m",tenant="t"}': "0.95x600",
+    }
+
+
 def _engine(name: str) -> str:
     return f'rackserve_engine_{name}{{model="m",replica="m-1",domain="rack-0"}}'
 
@@ -76,6 +86,9 @@ CASES = (
         labels=MODEL,
     ),
     AlertCase("RackServeRequestsFail", _outcomes("replica_failed", 12), _outcomes("replica_failed", 3), labels=MODEL),
+    # 80 % missed burns 16 times as fast as it may; 60 % 12 times.
+    AlertCase("RackServeSloBurnsFast", _in_time(80), _in_time(60), labels={**MODEL, "tenant": "t"}, at="3h"),
+    AlertCase("RackServeSloBurns", _in_time(40), _in_time(20), labels={**MODEL, "tenant": "t"}, at="8h"),
     AlertCase("RackServeFirstByteSlow", _first_bytes(8), _first_bytes(2), labels=MODEL),
     AlertCase(
         "RackServeQueueLong",

@@ -50,12 +50,14 @@ class LogicalGpuPlatform(CpuPlatform):
 
     @classmethod
     def register_triton_kernel_overrides(cls) -> None:
-        """Register the CPU's kernels, and put ours in place of two functions with which sampled drafts go wrong."""
+        """Register the CPU's kernels, and make right what they do to sampled drafts and to experts dealt to ranks."""
         from vllm.utils import cpu_triton_utils  # noqa: PLC0415 - it asks for the platform
         from vllm.v1.sample import rejection_sampler  # noqa: PLC0415 - the same
 
+        from deployments.engines.vllm.cpu.experts import compute_own_experts  # noqa: PLC0415 - the same
         from deployments.engines.vllm.cpu.sampling import constrained_logits, expand_to_tokens  # noqa: PLC0415 - the same
 
+        compute_own_experts()
         cpu_triton_utils._expand_kernel_impl = expand_to_tokens  # noqa: SLF001 - where the platform takes it from
         rejection_sampler.apply_sampling_constraints = constrained_logits
         super().register_triton_kernel_overrides()

@@ -262,6 +262,9 @@ class DispatcherMachine(RuleBasedStateMachine):
         assert queue.waiting == sum(ticket.state is RequestState.WAITING for ticket in self.open)
         assert queue.in_flight == len(self._running()) + len(self._computed())
         assert self.room.requests == queue.waiting
+        judged = self.dispatcher.attainment.total
+        assert judged.met <= judged.requests <= self.ended
+        assert sum(self.dispatcher.attainment.counts.values()) == judged.requests
 
     def teardown(self) -> None:
         """End all requests: then nothing is reserved and nothing waits."""
@@ -272,6 +275,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.dispatcher.check_integrity(self.now_s)
         assert all(replica.in_flight == 0 for replica in self.dispatcher.fleet.replicas.values())
         assert not any(replica.slack._targets for replica in self.dispatcher.fleet.replicas.values())
+        assert all(replica.slots.kept == inf for replica in self.dispatcher.fleet.replicas.values())
         queue = self.dispatcher.queue(self.now_s)
         assert (queue.waiting, queue.in_flight, queue.waiting_work) == (0, 0, 0.0)
 
