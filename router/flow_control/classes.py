@@ -52,7 +52,7 @@ class PriorityClasses(Generic[RequestT]):
         if not self.count:
             return None
         self.count -= 1
-        return self._next_queue(now_s).pop()
+        return self._next_queue(now_s).pop(now_s)
 
     def remove(self, request: RequestT) -> None:
         """Take a waiting request out, without charging its tenant."""

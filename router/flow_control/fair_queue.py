@@ -5,6 +5,10 @@ virtual time at which its next request starts. The queue with the smallest tag i
 `work / weight`. The class's virtual time is the tag that was served last. A queue that was empty joins at this time, so
 a tenant neither saves up its share for later nor pays for capacity that would have been idle.
 
+Within a tenant, a request whose first token can no longer come in time lets those pass that still can be. Otherwise,
+once a queue is longer than the target, everybody behind would be late as well, also after the load has fallen. One
+dispatch in `LATE_TURN` still takes the oldest.
+
 When a request ends, its tenant's tag is moved by the difference between real and estimated work. So in the long run
 each tenant gets its share of the real work, even if the estimates are wrong.
 """
@@ -18,6 +22,8 @@ from router.flow_control.queued_request import RequestT
 
 _STALE_ENTRIES: Final = 64
 """Entries in the heap, beyond two for each tenant with waiting requests, above which stale ones are dropped."""
+LATE_TURN: Final = 10
+"""Dispatches of a tenant of which one takes its oldest request, in time or not, so that late ones move on."""
 _KEPT_TENANTS: Final = 1024
 """Number of tenants at which idle ones are forgotten before another is added."""
 _NO_ENTRY: Final = -1
@@ -31,22 +37,53 @@ class TenantQueue(Generic[RequestT]):
         name: the tenant's name.
         weight: its share of the capacity, relative to the other tenants' weights.
         tag: virtual time at which its next request starts, in work per unit of weight.
-        waiting: its waiting requests by number, in the order in which they are served.
-        waiting_work: estimated work of these requests, in tokens.
+        waiting: its waiting requests by number, oldest first.
+        in_time: those of them that are not known to be late, which are served first.
+        waiting_work: estimated work of all waiting requests, in tokens.
+        late_work: that of those which are known to be late.
         in_flight: number of its requests that are dispatched and have not ended.
         entry: number of its valid entry in the heap; -1: none.
     """
 
-    __slots__ = ("entry", "in_flight", "name", "tag", "waiting", "waiting_work", "weight")
+    __slots__ = (
+        "_since_oldest",
+        "entry",
+        "in_flight",
+        "in_time",
+        "late_work",
+        "name",
+        "tag",
+        "waiting",
+        "waiting_work",
+        "weight",
+    )
 
     def __init__(self, name: str, weight: float) -> None:
         self.name = name
         self.weight = weight
         self.tag = 0.0
         self.waiting: OrderedDict[int, RequestT] = OrderedDict()
+        self.in_time: OrderedDict[int, RequestT] = OrderedDict()
         self.waiting_work = 0.0
+        self.late_work = 0.0
         self.in_flight = 0
         self.entry = _NO_ENTRY
+        self._since_oldest = 0
+
+    def next(self, now_s: float) -> RequestT:
+        """Return the request to serve next; at least one waits."""
+        in_time = self.in_time
+        while in_time:
+            request = next(iter(in_time.values()))
+            if not request.is_late(now_s):
+                break
+            del in_time[request.number]
+            self.late_work += request.work
+        self._since_oldest += 1
+        if in_time and self._since_oldest < LATE_TURN:
+            return request
+        self._since_oldest = 0
+        return next(iter(self.waiting.values()))
 
 
 class FairQueue(Generic[RequestT]):
@@ -102,11 +139,12 @@ class FairQueue(Generic[RequestT]):
             tenant.tag = max(tenant.tag, self._virtual_time)
             self._activate(tenant)
         tenant.waiting[request.number] = request
+        tenant.in_time[request.number] = request
         self.arrivals[request.number] = request
         tenant.waiting_work += request.work
         self.waiting_work += request.work
 
-    def pop(self) -> RequestT | None:
+    def pop(self, now_s: float) -> RequestT | None:
         """Take the next request out and charge its tenant for it; None: nothing waits."""
         heap = self._heap
         while heap:
@@ -116,7 +154,7 @@ class FairQueue(Generic[RequestT]):
             heappop(heap)
         else:
             return None
-        request = next(iter(tenant.waiting.values()))
+        request = tenant.next(now_s)
         self._virtual_time = max(self._virtual_time, tag)
         tenant.tag = tag + request.work / tenant.weight
         tenant.in_flight += 1
@@ -143,6 +181,7 @@ class FairQueue(Generic[RequestT]):
         self.settle(request, 0.0)
         self.push(request, tenant)
         tenant.waiting.move_to_end(request.number, last=False)
+        tenant.in_time.move_to_end(request.number, last=False)
         self.arrivals.move_to_end(request.number, last=False)
 
     def settle(self, request: RequestT, real_work: float) -> None:
@@ -161,13 +200,15 @@ class FairQueue(Generic[RequestT]):
         """Return the work of this class that is served before a request which joins `tenant` now, about.
 
         It is the tenant's own waiting work divided by its share of the weights, because the others are served in
-        between; but at most the waiting work of all.
+        between; but at most the waiting work of all. The tenant's late requests let it pass.
         """
         weight = self.waiting_weight if tenant.waiting else self.waiting_weight + tenant.weight
-        return min(self.waiting_work, tenant.waiting_work * weight / tenant.weight)
+        return min(self.waiting_work, (tenant.waiting_work - tenant.late_work) * weight / tenant.weight)
 
     def _take_out(self, request: RequestT, tenant: TenantQueue[RequestT]) -> None:
         del tenant.waiting[request.number]
+        if tenant.in_time.pop(request.number, None) is None:
+            tenant.late_work -= request.work
         del self.arrivals[request.number]
         if tenant.waiting:
             tenant.waiting_work -= request.work
@@ -176,7 +217,7 @@ class FairQueue(Generic[RequestT]):
             # Sums of floats drift; of an empty queue the true sum is known.
             self.waiting_work = self.waiting_work - tenant.waiting_work if self.arrivals else 0.0
             self.waiting_weight = self.waiting_weight - tenant.weight if self.arrivals else 0.0
-            tenant.waiting_work = 0.0
+            tenant.waiting_work = tenant.late_work = 0.0
             tenant.entry = _NO_ENTRY
             self._active -= 1
 
@@ -231,6 +272,9 @@ class FairQueue(Generic[RequestT]):
                 )
             if not _close(tenant.waiting_work, sum(request.work for request in tenant.waiting.values())):
                 raise AssertionError(f"{tenant.name}: waiting work is {tenant.waiting_work}")
+            late = sum(request.work for number, request in tenant.waiting.items() if number not in tenant.in_time)
+            if not tenant.in_time.keys() <= tenant.waiting.keys() or not _close(tenant.late_work, late):
+                raise AssertionError(f"{tenant.name}: {tenant.late_work} of its work is late, in truth {late}")
             if tenant.in_flight < 0:
                 raise AssertionError(f"{tenant.name}: {tenant.in_flight} in flight")
         if not _close(self.waiting_work, sum(request.work for request in waiting)):

@@ -59,6 +59,10 @@ class QueuedRequest:
         self.state = RequestState.NEW
         self.targets = targets
 
+    def is_late(self, now_s: float) -> bool:
+        """Tell whether its first token can no longer come in time."""
+        return now_s - self.arrived_s >= self.targets.ttft_s
+
 
 RequestT = TypeVar("RequestT", bound=QueuedRequest)
 """Type of the requests that are queued: the caller's own subclass, such as a ticket."""

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from router.dispatch.replica import Replica
 from router.flow_control.admission import Admission
-from router.flow_control.fair_queue import FairQueue
+from router.flow_control.fair_queue import LATE_TURN, FairQueue
 from router.flow_control.limits import AdmissionLimits, TenantLimits, WaitingRoom
 from router.flow_control.priority import Priority
 from router.flow_control.queued_request import QueuedRequest, RequestState
@@ -19,6 +19,7 @@ from router.flow_control.verdict import Admit, Reject
 from router.outcome import HTTP_STATUS, Outcome
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
+from router.request import LatencyTargets
 
 TENANTS = ("ann", "bob", "eve")
 MAX_REQUESTS, MAX_BYTES = 4, 5_000
@@ -273,7 +274,7 @@ def test_backlogged_tenants_get_work_by_weight(works: list[list[float]], weights
     served = [0.0] * len(works)
     bounds = [max(sizes) / weights[number] for number, sizes in enumerate(works)]
     while all(tenant.waiting for tenant in queue.tenants.values()):
-        request = queue.pop()
+        request = queue.pop(0.0)
         assert request is not None
         served[int(request.tenant)] += request.work / weights[int(request.tenant)]
         queue.check_integrity()
@@ -297,7 +298,7 @@ def test_wrong_estimates_buy_nothing(factors: list[float], works: list[float]) -
                 queue.push(numbered(next(numbers), tenant, work), queue.tenant(tenant, 1.0))
     real = dict.fromkeys(tenants, 0.0)
     for _ in range(400):
-        request = queue.pop()
+        request = queue.pop(0.0)
         assert request is not None
         cost = request.work * factors[int(request.tenant)]
         queue.settle(request, cost)
@@ -315,5 +316,40 @@ def test_one_tenant_is_first_come_first_served(order: list[int]) -> None:
     tenant = queue.tenant("ann", 1.0)
     for number in order:
         queue.push(numbered(number, "ann", 1.0 + number), tenant)
-    taken = [request.number for request in iter(queue.pop, None)]
+    taken = [request.number for request in iter(lambda: queue.pop(0.0), None)]
     assert taken == order
+
+
+@given(
+    ttfts_s=st.lists(st.one_of(st.just(inf), st.floats(0.1, 5.0)), min_size=1, max_size=40),
+    gaps_s=st.lists(st.floats(0.0, 1.0), min_size=40, max_size=40),
+    serve_s=st.floats(0.05, 2.0),
+)
+def test_late_requests_let_those_in_time_pass_and_still_move_on(
+    ttfts_s: list[float], gaps_s: list[float], serve_s: float
+) -> None:
+    """One dispatch in ten is the oldest; the others are in time if any is. Each list keeps its order, nothing is lost."""
+    queue: FairQueue[QueuedRequest] = FairQueue()
+    tenant = queue.tenant("ann", 1.0)
+    now_s, before_others = 0.0, 0
+    for number, ttft_s in enumerate(ttfts_s):
+        now_s += gaps_s[number]
+        request = QueuedRequest("ann", 1.0 + number, targets=LatencyTargets(ttft_s=ttft_s))
+        request.number, request.arrived_s = number, now_s
+        queue.push(request, tenant)
+    taken: list[int] = []
+    while True:
+        now_s += serve_s
+        waiting = dict(tenant.waiting)
+        request = queue.pop(now_s)
+        queue.check_integrity()
+        if request is None:
+            break
+        taken.append(request.number)
+        if request.is_late(now_s):
+            assert request.number == min(waiting)
+            before_others += bool(tenant.in_time)
+    assert before_others <= len(taken) / LATE_TURN
+    assert sorted(taken) == list(range(len(ttfts_s)))
+    if all(ttft_s == inf for ttft_s in ttfts_s):
+        assert taken == sorted(taken)
