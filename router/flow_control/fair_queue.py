@@ -85,6 +85,20 @@ class TenantQueue(Generic[RequestT]):
         self._since_oldest = 0
         return next(iter(self.waiting.values()))
 
+    def check_integrity(self) -> None:
+        """Check what must always hold.
+
+        Raises:
+            AssertionError: it does not; the message says what.
+        """
+        late = sum(request.work for number, request in self.waiting.items() if number not in self.in_time)
+        if not self.in_time.keys() <= self.waiting.keys() or not _close(self.late_work, late):
+            raise AssertionError(f"{self.name}: {self.late_work} of its work is late, in truth {late}")
+        if not _close(self.waiting_work, sum(request.work for request in self.waiting.values())):
+            raise AssertionError(f"{self.name}: waiting work is {self.waiting_work}")
+        if self.in_flight < 0:
+            raise AssertionError(f"{self.name}: {self.in_flight} in flight")
+
 
 class FairQueue(Generic[RequestT]):
     """The waiting requests of one class. Every operation is O(log tenants) or O(1), amortised.
@@ -270,13 +284,7 @@ class FairQueue(Generic[RequestT]):
                 raise AssertionError(
                     f"{tenant.name}: the heap has the tag {valid[tenant.name]}, the tenant {tenant.tag}"
                 )
-            if not _close(tenant.waiting_work, sum(request.work for request in tenant.waiting.values())):
-                raise AssertionError(f"{tenant.name}: waiting work is {tenant.waiting_work}")
-            late = sum(request.work for number, request in tenant.waiting.items() if number not in tenant.in_time)
-            if not tenant.in_time.keys() <= tenant.waiting.keys() or not _close(tenant.late_work, late):
-                raise AssertionError(f"{tenant.name}: {tenant.late_work} of its work is late, in truth {late}")
-            if tenant.in_flight < 0:
-                raise AssertionError(f"{tenant.name}: {tenant.in_flight} in flight")
+            tenant.check_integrity()
         if not _close(self.waiting_work, sum(request.work for request in waiting)):
             raise AssertionError(f"the class's waiting work is {self.waiting_work}")
         active = [tenant for tenant in self.tenants.values() if tenant.waiting]
