@@ -97,7 +97,7 @@ http_options:
   host: 0.0.0.0
   port: {{ int $ports.serve }}
 applications:
-  - name: {{ $ports.name }}
+  - name: {{ $ports.name | quote }}
     import_path: deployments.app:build
     route_prefix: /{{ $ports.name }}
     args:

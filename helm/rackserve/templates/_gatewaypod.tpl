@@ -12,7 +12,7 @@ metadata:
 spec:
   {{- include "rackserve.podSpec" (dict "root" .root "component" "gateway") | nindent 2 }}
   {{- with .root.Values.gateway.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   {{- with .root.Values.gateway.nodeSelector }}
   nodeSelector:
@@ -48,8 +48,7 @@ spec:
       securityContext:
         {{- include "rackserve.containerSecurity" (dict "root" .root "rdma" false) | nindent 8 }}
       env:
-        {{- include "rackserve.env" (dict "root" .root "component" "gateway") | nindent 8 }}
-        {{- include "rackserve.joinEnv" .root | nindent 8 }}
+        {{- include "rackserve.env" (dict "root" .root "component" "gateway" "joins" true) | nindent 8 }}
       volumeMounts:
         {{- include "rackserve.volumeMounts" (dict "root" .root "component" "gateway") | nindent 8 }}
   {{- end }}
@@ -72,10 +71,7 @@ spec:
       securityContext:
         {{- include "rackserve.containerSecurity" (dict "root" .root "rdma" false) | nindent 8 }}
       env:
-        {{- include "rackserve.env" (dict "root" .root "component" "gateway") | nindent 8 }}
-        {{- if .joins }}
-        {{- include "rackserve.joinEnv" .root | nindent 8 }}
-        {{- end }}
+        {{- include "rackserve.env" (dict "root" .root "component" "gateway" "joins" .joins) | nindent 8 }}
       startupProbe:
         {{- include "rackserve.rayHealth" (dict "failures" 60) | nindent 8 }}
       livenessProbe:

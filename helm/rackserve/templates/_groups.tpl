@@ -42,3 +42,10 @@
 {{- define "rackserve.gatewayLabels" -}}
 {{- toJson (dict "rackserve.io/role" "gateway" "rackserve.io/group" "gateway") -}}
 {{- end -}}
+
+{{/* Ray's labels of a group's nodes, as YAML. Takes the group. */}}
+{{- define "rackserve.groupLabels" -}}
+{{- $own := dict "rackserve.io/role" "model" "rackserve.io/group" .name -}}
+{{- if .gpuDomain -}}{{- $_ := set $own "ray.io/gpu-domain" .gpuDomain -}}{{- end -}}
+{{- include "rackserve.mapping" (list $own .labels) -}}
+{{- end -}}

@@ -11,7 +11,7 @@ metadata:
 spec:
   {{- include "rackserve.podSpec" (dict "root" .root "component" "head") | nindent 2 }}
   {{- with .root.Values.head.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   {{- with .root.Values.head.nodeSelector }}
   nodeSelector:

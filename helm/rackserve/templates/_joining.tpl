@@ -36,7 +36,7 @@ ulimit -n 65536 || ulimit -n $(ulimit -Hn); exec ray start --address="$RAY_ADDRE
 - name: RAY_AUTH_TOKEN
   valueFrom:
     secretKeyRef:
-      name: {{ .Values.auth.secretName }}
+      name: {{ .Values.auth.secretName | quote }}
       key: auth_token
 {{- end }}
 {{- end -}}

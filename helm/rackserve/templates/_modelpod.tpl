@@ -6,18 +6,18 @@ metadata:
   labels:
     {{- include "rackserve.podLabels" .root | nindent 4 }}
     app.kubernetes.io/component: model
-    rackserve.io/group: {{ $group.name }}
-  {{- with merge (deepCopy (default dict $group.annotations)) .root.Values.podAnnotations }}
+    rackserve.io/group: {{ $group.name | quote }}
+  {{- with include "rackserve.mapping" (list .root.Values.podAnnotations $group.annotations) }}
   annotations:
-    {{- toYaml . | nindent 4 }}
+    {{- . | nindent 4 }}
   {{- end }}
 spec:
   {{- include "rackserve.podSpec" (dict "root" .root "component" "model") | nindent 2 }}
   {{- with $group.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   {{- with $group.runtimeClassName }}
-  runtimeClassName: {{ . }}
+  runtimeClassName: {{ . | quote }}
   {{- end }}
   {{- with $group.nodeSelector }}
   nodeSelector:
@@ -27,21 +27,9 @@ spec:
   tolerations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- if or $group.affinity $group.cliqueAffinity }}
+  {{- with include "rackserve.groupAffinity" . }}
   affinity:
-    {{- with $group.affinity }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-    {{- if $group.cliqueAffinity }}
-    # All pods of the group in one NVLink clique, whichever the first of them came to.
-    podAffinity:
-      requiredDuringSchedulingIgnoredDuringExecution:
-        - topologyKey: nvidia.com/gpu.clique
-          labelSelector:
-            matchLabels:
-              {{- include "rackserve.podLabels" .root | nindent 14 }}
-              rackserve.io/group: {{ $group.name }}
-    {{- end }}
+    {{- . | nindent 4 }}
   {{- end }}
   {{- if $group.computeDomain }}
   resourceClaims:
@@ -56,14 +44,7 @@ spec:
         - {name: metrics, containerPort: 8080}
       resources:
         limits:
-          cpu: {{ $group.cpu }}
-          memory: {{ $group.memory }}
-          {{- if gt (int $group.gpus) 0 }}
-          {{ default "nvidia.com/gpu" $group.gpuResource }}: {{ int $group.gpus }}
-          {{- end }}
-          {{- if $rdma }}
-          {{ $group.rdma.resource }}: {{ int $group.rdma.count }}
-          {{- end }}
+          {{- include "rackserve.groupLimits" $group | nindent 10 }}
         {{- if $group.computeDomain }}
         claims:
           - name: compute-domain
@@ -88,4 +69,26 @@ spec:
         {{- include "rackserve.volumeMounts" (dict "root" .root "component" "model") | nindent 8 }}
   volumes:
     {{- include "rackserve.volumes" (dict "root" .root "component" "model" "shm" $group.shm) | nindent 4 }}
+{{- end -}}
+
+{{/* A group's affinity, as YAML; "" for none: the group's own, and with `cliqueAffinity` that all its pods are in one NVLink clique,
+whichever the first of them came to. Takes {root, group}. */}}
+{{- define "rackserve.groupAffinity" -}}
+{{- $affinity := deepCopy (default dict .group.affinity) -}}
+{{- if .group.cliqueAffinity -}}
+{{- $labels := set (include "rackserve.podLabels" .root | fromYaml) "rackserve.io/group" .group.name -}}
+{{- $clique := dict "topologyKey" "nvidia.com/gpu.clique" "labelSelector" (dict "matchLabels" $labels) -}}
+{{- $pods := default dict $affinity.podAffinity -}}
+{{- $required := append (default list $pods.requiredDuringSchedulingIgnoredDuringExecution) $clique -}}
+{{- $_ := set $affinity "podAffinity" (set $pods "requiredDuringSchedulingIgnoredDuringExecution" $required) -}}
+{{- end -}}
+{{- if $affinity -}}{{- toYaml $affinity -}}{{- end -}}
+{{- end -}}
+
+{{/* What a group's container may use, as YAML. Takes the group. */}}
+{{- define "rackserve.groupLimits" -}}
+{{- $limits := dict "cpu" .cpu "memory" .memory -}}
+{{- if gt (int .gpus) 0 -}}{{- $_ := set $limits (default "nvidia.com/gpu" .gpuResource) (int .gpus) -}}{{- end -}}
+{{- if and .rdma .rdma.resource -}}{{- $_ := set $limits .rdma.resource (int .rdma.count) -}}{{- end -}}
+{{- toYaml $limits -}}
 {{- end -}}

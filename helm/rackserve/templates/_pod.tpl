@@ -1,12 +1,12 @@
 {{/* What head, gateway and replica pods have in common. */}}
 
 {{- define "rackserve.podSpec" -}}
-serviceAccountName: {{ include "rackserve.serviceAccountName" .root }}
+serviceAccountName: {{ include "rackserve.serviceAccountName" .root | quote }}
 automountServiceAccountToken: {{ and .root.Values.autoscaler.enabled (eq .component "head") }}
 {{- with .root.Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 securityContext:
@@ -65,38 +65,46 @@ enableServiceLinks: false
 - name: shared-mem
   emptyDir:
     medium: Memory
-    sizeLimit: {{ .shm }}
+    sizeLimit: {{ .shm | quote }}
 {{- end }}
 {{- if eq .component "model" }}
 - name: model-cache
   {{- if eq .root.Values.modelCache.type "pvc" }}
   persistentVolumeClaim:
-    claimName: {{ .root.Values.modelCache.claimName }}
+    claimName: {{ .root.Values.modelCache.claimName | quote }}
   {{- else if eq .root.Values.modelCache.type "hostPath" }}
   hostPath:
-    path: {{ .root.Values.modelCache.path }}
+    path: {{ .root.Values.modelCache.path | quote }}
     type: DirectoryOrCreate
   {{- else }}
   emptyDir:
-    sizeLimit: {{ .root.Values.modelCache.size }}
+    sizeLimit: {{ .root.Values.modelCache.size | quote }}
   {{- end }}
 {{- end }}
 {{- if and (eq .component "gateway") .root.Values.gateway.tls.secretName }}
 - name: tls
   secret:
-    secretName: {{ .root.Values.gateway.tls.secretName }}
+    secretName: {{ .root.Values.gateway.tls.secretName | quote }}
     defaultMode: 0440
 {{- end }}
 {{- if and (eq .component "gateway") .root.Values.gateway.tenantKeys.secretName }}
 - name: tenant-keys
   secret:
-    secretName: {{ .root.Values.gateway.tenantKeys.secretName }}
+    secretName: {{ .root.Values.gateway.tenantKeys.secretName | quote }}
     defaultMode: 0440
 {{- end }}
 {{- end -}}
 
-{{/* Takes {root, component, env}. */}}
+{{/* A container's environment: the chart's, that of all pods, that of its group, each wider one under the narrower.
+Takes {root, component, env, joins}; joins: what a pod needs to join Ray by itself, which nobody overrides. */}}
 {{- define "rackserve.env" -}}
+{{- $chart := include "rackserve.chartEnv" . | fromYamlArray -}}
+{{- $joining := ternary (include "rackserve.joinEnv" .root | fromYamlArray) list (default false .joins) -}}
+{{- include "rackserve.entries" (dict "key" "name" "entries" (concat $chart .root.Values.env (default list .env) $joining)) -}}
+{{- end -}}
+
+{{/* What the chart sets. Takes {root, component}. */}}
+{{- define "rackserve.chartEnv" -}}
 - name: HOME
   value: /home/rackserve
 - name: RAY_USAGE_STATS_ENABLED
@@ -151,16 +159,10 @@ enableServiceLinks: false
 - name: HF_TOKEN
   valueFrom:
     secretKeyRef:
-      name: {{ .name }}
-      key: {{ .key }}
+      name: {{ .name | quote }}
+      key: {{ .key | quote }}
 {{- end }}
 {{- end }}
-{{- end }}
-{{- with .root.Values.env }}
-{{ toYaml . }}
-{{- end }}
-{{- with .env }}
-{{ toYaml . }}
 {{- end }}
 {{- end -}}
 

@@ -64,6 +64,11 @@
 {{- $problems = append $problems (printf "%s: replicas (or max) is %d, but its NVLink domain has %d GPUs, %d a node: at most %d nodes; give each rack a group of its own" $where (int $scale.maxReplicas) (int $group.domainGpus) $gpus $most) -}}
 {{- end -}}
 {{- end -}}
+{{- $problems = concat $problems (include "rackserve.validate.entries" (dict "path" (printf "groups[%d].env" $index) "key" "name" "entries" $group.env) | fromJsonArray) -}}
+{{- $role := get (default dict $group.labels) "rackserve.io/role" -}}
+{{- if not (has $role (list "" "model")) -}}
+{{- $problems = append $problems (printf "groups[%d].labels: rackserve.io/role is %q; it tells gateways from replicas, so leave it out" $index $role) -}}
+{{- end -}}
 {{- if hasKey (default dict $group.labels) "ray.io/gpu-domain" -}}
 {{- $problems = append $problems (printf "groups[%d].labels: ray.io/gpu-domain is %q; give it as groups[%d].gpuDomain" $index (get $group.labels "ray.io/gpu-domain") $index) -}}
 {{- end -}}
@@ -238,7 +243,9 @@
 {{- end -}}
 
 {{- define "rackserve.validate.cluster" -}}
-{{- $problems := list -}}
+{{- $problems := concat
+  (include "rackserve.validate.entries" (dict "path" "env" "key" "name" "entries" .Values.env) | fromJsonArray)
+  (include "rackserve.validate.entries" (dict "path" "head.env" "key" "name" "entries" .Values.head.env) | fromJsonArray) -}}
 {{- if and (eq .Values.gcs.backend "redis") (not .Values.gcs.redis.address) -}}
 {{- $problems = append $problems "gcs.redis.address: empty with gcs.backend redis; give redis://HOST:PORT" -}}
 {{- end -}}
