@@ -203,7 +203,8 @@ def test_budgets_are_what_kubernetes_can_count() -> None:
 def test_who_may_reach_what() -> None:
     """Apps: the gateways' port. Monitoring: metrics. The operator: the head. Everybody else: nothing."""
     policies = {p["metadata"]["name"]: p["spec"] for p in of_kind("NetworkPolicy", scenario("tenants-tls"))}
-    assert set(policies) == {"llm-cluster", "llm-head", "llm-gateway"}
+    assert set(policies) == {"llm-cluster", "llm-head", "llm-gateway", "llm-models"}
+    assert "ingress" not in policies.pop("llm-models")
     reach = {
         name: [(rule.get("from", "anybody"), [p["port"] for p in rule.get("ports", ())]) for rule in spec["ingress"]]
         for name, spec in policies.items()
@@ -214,7 +215,7 @@ def test_who_may_reach_what() -> None:
     assert [ports for _, ports in reach["llm-head"]] == [[8265, 8001]]
     assert reach["llm-cluster"][0] == ([{"podSelector": policies["llm-cluster"]["podSelector"]}], [])
     assert "anybody" not in [peers for rules in reach.values() for peers, _ in rules]
-    assert len(policies["llm-cluster"]["egress"]) == 2  # each other and DNS: `egress: []`
+    assert len(policies["llm-cluster"]["egress"]) == 2  # each other and DNS
 
 
 def test_no_secret_is_rendered() -> None:
