@@ -5,6 +5,7 @@ and makes one node type of each group of workers.
 """
 
 import copy
+import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,8 @@ from cluster.spec.launch_spec import (
 
 MARK: Final = re.compile(r"FILL_IN_[A-Z_]+")
 DEFAULT_VENV: Final = "~/rackserve"
+SYSTEM_GIB: Final = 100
+"""GiB of a worker's disk beside the weights: the image, RackServe's environment, compiled kernels, logs."""
 Group = TypeVar("Group", AwsWorkers, GcpWorkers)
 _GROUPS = re.compile(r"FILL_IN_WORKER_ADDRESS\).*?;;")
 
@@ -36,7 +39,7 @@ def template_name(launch: LaunchSpec) -> str:
     return f"{launch.provider}.yaml"
 
 
-def render(name: str, launch: LaunchSpec, template: str, *, source: str) -> str:
+def render(name: str, launch: LaunchSpec, template: str, *, source: str, weights_bytes: int = 0) -> str:
     """Return the `ray up` file.
 
     Args:
@@ -44,6 +47,7 @@ def render(name: str, launch: LaunchSpec, template: str, *, source: str) -> str:
         launch: the `launch:` section; `ray up` opens its paths of the wheel and the private key as they are.
         template: content of the file that `template_name` names.
         source: path of the cluster file, for the first line.
+        weights_bytes: what the models' weights take on the disk of a cloud's worker; 0: not known.
     """
     config = yaml.safe_load(template)
     config["cluster_name"] = name
@@ -52,9 +56,9 @@ def render(name: str, launch: LaunchSpec, template: str, *, source: str) -> str:
         _fill_onprem(config, launch)
         marks["FILL_IN_HEAD_ADDRESS"] = launch.head.address
     elif isinstance(launch, AwsLaunch):
-        marks |= _fill_aws(config, launch)
+        marks |= _fill_aws(config, launch, weights_bytes)
     else:
-        marks |= _fill_gcp(config, launch)
+        marks |= _fill_gcp(config, launch, weights_bytes)
     if launch.ssh.proxy_command:
         config["auth"]["ssh_proxy_command"] = launch.ssh.proxy_command
         config["provider"].pop("use_external_head_ip", None)
@@ -128,9 +132,16 @@ def _case(group: OnPremWorkers) -> str:
     return f'{"|".join(group.hosts)}) group="{" ".join(options)}" ;;'
 
 
-def _fill_aws(config: dict[str, Any], launch: AwsLaunch) -> dict[str, str]:
+def _disk_gib(least: int, weights_bytes: int) -> int:
+    """Return the size of a worker's disk: the file's own, or the weights beside system and images."""
+    return max(least, math.ceil(weights_bytes / 2**30) + SYSTEM_GIB)
+
+
+def _fill_aws(config: dict[str, Any], launch: AwsLaunch, weights_bytes: int) -> dict[str, str]:
     for node_type, group in _node_types(config, launch, launch.workers):
         node = node_type["node_config"]
+        disk = node["BlockDeviceMappings"][0]["Ebs"]
+        disk["VolumeSize"] = _disk_gib(disk["VolumeSize"], weights_bytes)
         if group.reservation is None:
             del node["CapacityReservationSpecification"]
         if group.reservation is None or not group.capacity_block:
@@ -148,9 +159,11 @@ def _fill_aws(config: dict[str, Any], launch: AwsLaunch) -> dict[str, str]:
     }
 
 
-def _fill_gcp(config: dict[str, Any], launch: GcpLaunch) -> dict[str, str]:
+def _fill_gcp(config: dict[str, Any], launch: GcpLaunch, weights_bytes: int) -> dict[str, str]:
     for node_type, group in _node_types(config, launch, launch.workers):
         node = node_type["node_config"]
+        disk = node["disks"][0]["initializeParams"]
+        disk["diskSizeGb"] = _disk_gib(disk["diskSizeGb"], weights_bytes)
         node["machineType"] = group.machine
         if group.reservation is None:
             del node["reservationAffinity"]

@@ -24,6 +24,8 @@ Kubernetes = dict[str, Any]
 Count = Annotated[int, Field(ge=0, le=10_000)]
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$")]
 """A Kubernetes quantity: `500m`, `16Gi`."""
+OptionalQuantity = Annotated[str, Field(pattern=r"^([0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?)?$")]
+"""A quantity; "": the chart's own."""
 ObjectName = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$")]
 """The name of a Kubernetes object; "": none."""
 GroupName = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")]
@@ -213,7 +215,8 @@ class ServiceAccount(_Part):
 
 class ModelCache(_Part):
     type: Literal["emptyDir", "hostPath", "pvc"]
-    size: Quantity
+    size: OptionalQuantity
+    weights: dict[str, Quantity]
     path: Annotated[str, Field(pattern=r"^/")]
     claimName: ObjectName
 

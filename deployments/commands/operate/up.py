@@ -10,6 +10,7 @@ from rich.console import Console
 
 from cluster.errors import ClusterError
 from cluster.spec.launch_spec import OnPremLaunch
+from deployments.launch.disk_check import check_disks
 from deployments.launch.host_check import check_hosts
 from deployments.launch.ray_up import RayUp
 from deployments.launch.ray_up_file import LaunchFile
@@ -70,6 +71,7 @@ def up(file: Path, *, restart: bool, verbose: bool, console: Console) -> None:
     if isinstance(launch, OnPremLaunch):
         log.step(f"looking at {1 + sum(group.count for group in launch.workers)} machines")
         check_hosts(launch, str(file))
+        check_disks(launch, found.spec, str(file))
     config = found.write()
     ray = _ray(found, config, log.line)
     log.step(f"ray up {config}")

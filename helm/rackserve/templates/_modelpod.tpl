@@ -45,6 +45,10 @@ spec:
       resources:
         limits:
           {{- include "rackserve.groupLimits" $group | nindent 10 }}
+        {{- with include "rackserve.diskRequest" .root }}
+        requests:
+          ephemeral-storage: {{ . | quote }}
+        {{- end }}
         {{- if $group.computeDomain }}
         claims:
           - name: compute-domain

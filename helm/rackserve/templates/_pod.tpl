@@ -78,7 +78,7 @@ enableServiceLinks: false
     type: DirectoryOrCreate
   {{- else }}
   emptyDir:
-    sizeLimit: {{ .root.Values.modelCache.size | quote }}
+    sizeLimit: {{ include "rackserve.cacheSize" .root | quote }}
   {{- end }}
 {{- end }}
 {{- if and (eq .component "gateway") .root.Values.gateway.tls.secretName }}

@@ -18,6 +18,7 @@
   (include "rackserve.validate.names" . | fromJsonArray)
   (include "rackserve.validate.groups" . | fromJsonArray)
   (include "rackserve.validate.models" . | fromJsonArray)
+  (include "rackserve.validate.sizes" . | fromJsonArray)
   (include "rackserve.validate.gateway" . | fromJsonArray)
   (include "rackserve.validate.gatewayScaling" . | fromJsonArray)
   (include "rackserve.validate.cluster" . | fromJsonArray) -}}

@@ -279,3 +279,23 @@ def test_folders_of_this_machine_are_no_source_on_another() -> None:
 def test_a_cluster_file_without_the_section_is_told_what_is_missing() -> None:
     """`rackserve up` on a file that is for `rackserve serve`."""
     assert problems(cluster_file.load(f"models: [{SIM_TP4}]", "f"))[0].startswith("launch: missing")
+
+
+@pytest.mark.parametrize(("provider", "least"), [("aws-p5", 500), ("aws-gb300", 500), ("gcp", 200)])
+def test_a_clouds_disks_have_room_for_the_weights(provider: str, least: int) -> None:
+    """A worker's disk is as large as the weights need beside the system, and never smaller than the file has it."""
+    launch = spec_of(provider).launch
+    assert launch is not None
+    sizes = []
+    for weights_bytes in (0, 708 * 10**9):
+        text = render("racks", launch, template(launch), source="f.yaml", weights_bytes=weights_bytes)
+        types = yaml.safe_load(text)["available_node_types"]
+        nodes = [node["node_config"] for name, node in types.items() if name != "head"]
+        sizes += [{_disk_gb(node) for node in nodes}]
+    assert sizes == [{least}, {760}]
+
+
+def _disk_gb(node: dict[str, Any]) -> int:
+    if "disks" in node:
+        return int(node["disks"][0]["initializeParams"]["diskSizeGb"])
+    return int(node["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"])
