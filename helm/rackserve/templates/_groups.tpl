@@ -7,8 +7,10 @@
 {{- range $key, $value := .group -}}
 {{- $_ := set $group $key $value -}}
 {{- end -}}
+{{- /* Without a label a machine is a domain of its own (cluster/placement/node_labels.py), as a box of 8 GPUs is. */ -}}
 {{- if not (hasKey $group "gpuDomain") -}}
-{{- $_ := set $group "gpuDomain" (ternary $group.name "" (gt (int $group.gpus) 0)) -}}
+{{- $shared := and (gt (int $group.gpus) 0) (gt (int $group.domainGpus) (int $group.gpus)) -}}
+{{- $_ := set $group "gpuDomain" (ternary $group.name "" $shared) -}}
 {{- end -}}
 {{- toJson $group -}}
 {{- end -}}
@@ -30,6 +32,30 @@
 {{- toJson (dict "replicas" $replicas "minReplicas" $min "maxReplicas" $max) -}}
 {{- end -}}
 
+{{/* The NVLink domains of all groups, as a JSON list of {name, gpus, count}. Groups of one `gpuDomain` are one domain. */}}
+{{- define "rackserve.domains" -}}
+{{- $shared := dict -}}
+{{- $domains := list -}}
+{{- range $given := .Values.groups -}}
+{{- $group := include "rackserve.group" (dict "root" $ "group" $given) | fromJson -}}
+{{- $nodes := int (include "rackserve.scale" (dict "root" $ "group" $given) | fromJson).maxReplicas -}}
+{{- $gpus := int $group.gpus -}}
+{{- if and (gt $gpus 0) (gt $nodes 0) -}}
+{{- if $group.gpuDomain -}}
+{{- $all := mul $gpus $nodes | int -}}
+{{- if $group.domainGpus -}}{{- $all = min $all (int $group.domainGpus) | int -}}{{- end -}}
+{{- $_ := set $shared $group.gpuDomain (add $all (int (default 0 (get $shared $group.gpuDomain))) | int) -}}
+{{- else -}}
+{{- $domains = append $domains (dict "name" (printf "a node of %s" $group.name) "gpus" $gpus "count" $nodes) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $gpus := $shared -}}
+{{- $domains = append $domains (dict "name" $name "gpus" $gpus "count" 1) -}}
+{{- end -}}
+{{- toJson $domains -}}
+{{- end -}}
+
 {{- define "rackserve.gatewayGroup" -}}
 {{- toJson (dict "name" "gateway" "replicas" (int .Values.gateway.replicas)) -}}
 {{- end -}}
@@ -46,6 +72,11 @@
 {{/* Ray's labels of a group's nodes, as YAML. Takes the group. */}}
 {{- define "rackserve.groupLabels" -}}
 {{- $own := dict "rackserve.io/role" "model" "rackserve.io/group" .name -}}
-{{- if .gpuDomain -}}{{- $_ := set $own "ray.io/gpu-domain" .gpuDomain -}}{{- end -}}
+{{- if .gpuDomain -}}
+{{- $_ := set $own "ray.io/gpu-domain" .gpuDomain -}}
+{{- else if gt (int .gpus) 0 -}}
+{{- /* Its machines are neighbours all the same: a gang over several of them stays in the group. */ -}}
+{{- $_ := set $own "rackserve.io/rack" .name -}}
+{{- end -}}
 {{- include "rackserve.mapping" (list $own .labels) -}}
 {{- end -}}

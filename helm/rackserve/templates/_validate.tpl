@@ -59,10 +59,10 @@
 {{- $gpus := int $group.gpus -}}
 {{- if and $group.domainGpus (gt $gpus (int $group.domainGpus)) -}}
 {{- $problems = append $problems (printf "groups[%d].gpus: %d is more than the %d GPUs of its NVLink domain (domainGpus)" $index $gpus (int $group.domainGpus)) -}}
-{{- else if and $group.cliqueAffinity $group.domainGpus (gt $gpus 0) -}}
+{{- else if and (or $group.cliqueAffinity $group.gpuDomain) $group.domainGpus (gt $gpus 0) -}}
 {{- $most := div (int $group.domainGpus) $gpus -}}
 {{- if gt (int $scale.maxReplicas) (int $most) -}}
-{{- $problems = append $problems (printf "%s: replicas (or max) is %d, but its NVLink domain has %d GPUs, %d a node: at most %d nodes; give each rack a group of its own" $where (int $scale.maxReplicas) (int $group.domainGpus) $gpus $most) -}}
+{{- $problems = append $problems (printf "%s: replicas (or max) is %d, but its NVLink domain has %d GPUs, %d a node: at most %d nodes; give each rack a group of its own, or leave gpuDomain out where each node is a domain" $where (int $scale.maxReplicas) (int $group.domainGpus) $gpus $most) -}}
 {{- end -}}
 {{- end -}}
 {{- $problems = concat $problems (include "rackserve.validate.entries" (dict "path" (printf "groups[%d].env" $index) "key" "name" "entries" $group.env) | fromJsonArray) -}}
@@ -105,13 +105,15 @@
 {{- $names := list -}}
 {{- $domain := 0 -}}
 {{- $largest := "" -}}
-{{- range $given := .Values.groups -}}
-{{- $group := include "rackserve.group" (dict "root" $ "group" $given) | fromJson -}}
-{{- $gpus := mul (int $group.gpus) (int (include "rackserve.scale" (dict "root" $ "group" $given) | fromJson).maxReplicas) -}}
-{{- if $group.domainGpus -}}{{- $gpus = min $gpus (int $group.domainGpus) -}}{{- end -}}
-{{- if gt (int $gpus) $domain -}}
-{{- $domain = int $gpus -}}
-{{- $largest = $group.name -}}
+{{- $total := 0 -}}
+{{- $asked := 0.0 -}}
+{{- $askers := list -}}
+{{- $domains := include "rackserve.domains" . | fromJsonArray -}}
+{{- range $domains -}}
+{{- $total = add $total (mul (int .gpus) (int .count)) | int -}}
+{{- if gt (int .gpus) $domain -}}
+{{- $domain = int .gpus -}}
+{{- $largest = .name -}}
 {{- end -}}
 {{- end -}}
 {{- range $index, $model := .Values.clusterFile.models -}}
@@ -127,7 +129,8 @@
 {{- if or (gt (int $replicas.min) (int $replicas.max)) (lt (int $replicas.max) 1) -}}
 {{- $problems = append $problems (printf "models.%s: min is %d and max %d; min <= max and max >= 1 must hold (clusterFile.models[%d].replicas is what values.models does not give)" $model.name (int $replicas.min) (int $replicas.max) $index) -}}
 {{- end -}}
-{{- $parts := list (dict "where" (printf "clusterFile.models[%d]" $index) "parallel" $model.parallel) -}}
+{{- $parts := list (dict "where" (printf "clusterFile.models[%d]" $index) "label" $model.name "parallel" $model.parallel "min" $replicas.min "each" $model.gpus_per_replica) -}}
+{{- if $model.pools -}}{{- $parts = list -}}{{- end -}}
 {{- $pools := list -}}
 {{- $roles := list -}}
 {{- range $number, $pool := default list $model.pools -}}
@@ -141,7 +144,8 @@
 {{- if or (gt (int $replicas.min) (int $replicas.max)) (lt (int $replicas.max) 1) -}}
 {{- $problems = append $problems (printf "models.%s.pools.%s: min is %d and max %d; min <= max and max >= 1 must hold (%s.replicas is what values.models does not give)" $model.name $pool.name (int $replicas.min) (int $replicas.max) $where) -}}
 {{- end -}}
-{{- $parts = append $parts (dict "where" $where "parallel" $pool.parallel) -}}
+{{- $each := ternary $pool.gpus_per_replica $model.gpus_per_replica (hasKey $pool "gpus_per_replica") -}}
+{{- $parts = append $parts (dict "where" $where "label" (printf "%s:%s" $model.name $pool.name) "parallel" (default $model.parallel $pool.parallel) "min" $replicas.min "each" $each) -}}
 {{- end -}}
 {{- range $number, $role := $roles -}}
 {{- $partner := get (dict "prefill" "decode" "decode" "prefill") $role -}}
@@ -155,11 +159,36 @@
 {{- end -}}
 {{- end -}}
 {{- range $part := $parts -}}
-{{- $tensor := int (default 1 (default dict $part.parallel).tensor) -}}
+{{- $parallel := default dict $part.parallel -}}
+{{- $tensor := int (default 1 $parallel.tensor) -}}
+{{- $data := int (default 1 $parallel.data) -}}
+{{- $ranks := mul $tensor (int (default 1 $parallel.pipeline)) $data | int -}}
+{{- $gpus := float64 $ranks -}}
+{{- if not (kindIs "invalid" $part.each) -}}
+{{- if or (eq $ranks 1) (eq (float64 $part.each) 0.0) -}}{{- $gpus = float64 $part.each -}}{{- end -}}
+{{- else if and (eq (default "vllm" $model.engine) "sim") (eq $ranks 1) -}}
+{{- $gpus = 0.0 -}}
+{{- end -}}
+{{- if and (gt $gpus 0.0) (gt (int $part.min) 0) -}}
+{{- $asked = addf $asked (mulf $gpus (int $part.min)) -}}
+{{- $askers = append $askers (printf "%s: %d x %v" $part.label (int $part.min) $gpus) -}}
+{{- $unit := ternary (mul $tensor $data | int) $tensor (gt (int (default 1 $parallel.expert)) 1) -}}
+{{- $units := mul (div $ranks $unit) (int $part.min) | int -}}
+{{- $places := 0 -}}
+{{- range $domains -}}
+{{- $places = add $places (mul (div (int .gpus) $unit) (int .count)) | int -}}
+{{- end -}}
+{{- if and (gt $gpus 1.0) (gt $units $places) (le $unit $domain) -}}
+{{- $problems = append $problems (printf "%s.parallel: %d replicas are %d groups of %d GPUs, each in one NVLink domain, but these groups have room for %d" $part.where (int $part.min) $units $unit $places) -}}
+{{- end -}}
+{{- end -}}
 {{- if and (eq (default "vllm" $model.engine) "vllm") (gt $domain 0) (gt $tensor $domain) -}}
 {{- $problems = append $problems (printf "%s.parallel.tensor: %d, but the largest NVLink domain of these groups (%s) has %d GPUs; tensor parallelism stays inside one" $part.where $tensor $largest $domain) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- if and (gt $total 0) (gt $asked (float64 $total)) -}}
+{{- $problems = append $problems (printf "clusterFile.models: their replicas need %v GPUs at least (%s), but the groups have %d" $asked (join ", " $askers) $total) -}}
 {{- end -}}
 {{- range $name, $_ := .Values.models -}}
 {{- if not (has $name $names) -}}

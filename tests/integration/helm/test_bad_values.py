@@ -19,6 +19,31 @@ SEMANTIC: dict[str, tuple[str, list[str], str]] = {
         ["scale.rack-0.replicas=19"],
         "groups[0] (rack-0): replicas (or max) is 19, but its NVLink domain has 72 GPUs, 4 a node: at most 18 nodes",
     ),
+    "a domain over machines that have one each": (
+        "hgx-redis",
+        ["groups[0].name=hgx,groups[0].profile=hgx,groups[0].replicas=2,groups[0].gpuDomain=hgx"],
+        "groups[0] (hgx): replicas (or max) is 2, but its NVLink domain has 8 GPUs, 8 a node: at most 1 nodes; give each",
+    ),
+    "tensor parallelism over machines without NVLink": (
+        "monitoring",
+        [f"{FIRST}.name=chat,{FIRST}.source=Qwen/Qwen3-14B,{FIRST}.parallel.tensor=2"],
+        "clusterFile.models[0].parallel.tensor: 2, but the largest NVLink domain of these groups (a node of gpu) has 1",
+    ),
+    "more gangs than GPUs": (
+        "hgx-redis",
+        [f"{FIRST}.name=r1,{FIRST}.source=x,{FIRST}.parallel.tensor=8,{FIRST}.parallel.pipeline=2,{FIRST}.replicas=4"],
+        "clusterFile.models: their replicas need 64 GPUs at least (r1: 4 x 16), but the groups have 16",
+    ),
+    "gangs that fit in the GPUs and not in the machines": (
+        "hgx-redis",
+        [f"{FIRST}.name=odd,{FIRST}.source=x,{FIRST}.parallel.tensor=5,{FIRST}.replicas=3"],
+        f"{FIRST}.parallel: 3 replicas are 3 groups of 5 GPUs, each in one NVLink domain, but these groups have room for 2",
+    ),
+    "a pool's gangs beside another's": (
+        "pools",
+        ["models.chat.pools.decode.min=5,models.chat.pools.decode.max=6,models.chat.pools.prefill.min=3"],
+        "clusterFile.models: their replicas need 26 GPUs at least (chat:prefill: 3 x 2, chat:decode: 5 x 4), but the groups",
+    ),
     "a group that is not there": (
         "gb300-rack",
         ["scale.rack-9.replicas=3"],

@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cluster.placement.gang import Gang, PlacedGang, WhyNot
+from cluster.placement.node_labels import live_node
+from cluster.placement.placement import Placement
+from cluster.placement.topology import Topology
 from cluster.spec.cluster_spec import ClusterSpec
 from deployments import app
 from tests.integration.helm.chart import (
@@ -70,6 +74,55 @@ def test_a_group_a_rack_each_with_its_domain() -> None:
     one_rack = worker_groups(ray_service(scenario("gb300-rack")))
     assert one_rack["rack-0"]["labels"]["ray.io/gpu-domain"] == "rack-0"
     assert "ray.io/gpu-domain" not in worker_groups(ray_service(CHART / "values-cpu.yaml"))["cpu"]["labels"]
+
+
+def test_a_box_is_a_domain_of_its_own() -> None:
+    """Machines whose NVLink ends at the machine share no domain: a tensor group stays on one, a pipeline in their group."""
+    groups = worker_groups(ray_service(scenario("pools")))
+    nodes = [
+        live_node(f"{name}-{number}", group["labels"], gpus, gpus).node
+        for name, gpus in (("rack-0", 4), ("boxes", 8))
+        for group in [groups[name]]
+        for number in range(group["replicas"])
+    ]
+    assert [(node.domain, node.rack) for node in nodes] == [
+        ("rack-0", "rack-0"),
+        ("rack-0", "rack-0"),
+        ("boxes-0", "boxes"),
+        ("boxes-1", "boxes"),
+    ]
+    placement = Placement(Topology.of(nodes))
+    six, four = (placement.place(Gang(name, name, gpus)) for name, gpus in (("six", 6), ("four", 4)))
+    assert isinstance(six, PlacedGang)
+    assert isinstance(four, PlacedGang)
+    assert [len(set(gang.nodes)) for gang in (six, four)] == [2, 1]  # a rack's machines share their NVLink
+    boxes = Placement(Topology.of(nodes[2:]))
+    for number in range(2):
+        placed = boxes.place(Gang(f"g{number}", "g", 6))
+        assert isinstance(placed, PlacedGang)
+        assert len(set(placed.nodes)) == 1
+    told = boxes.place(Gang("large", "large", 16))
+    assert isinstance(told, WhyNot)
+    assert "needs 16 GPUs in one domain; the largest domain, boxes-0, has 8" in told.message
+
+
+@pytest.mark.parametrize(
+    ("settings", "domain", "rack"),
+    [
+        ("profile=hgx", None, "a"),
+        ("profile=gpu,gpus=4", None, "a"),
+        ("gpus=4,cpu=8,memory=8Gi", None, "a"),
+        ("profile=gb200", "a", None),
+        ("gpus=4,cpu=8,memory=8Gi,domainGpus=16", "a", None),
+        ("gpus=4,cpu=8,memory=8Gi,gpuDomain=x", "x", None),
+        ("profile=cpu", None, None),
+    ],
+)
+def test_a_domain_is_what_shares_nvlink(settings: str, domain: str | None, rack: str | None) -> None:
+    """The label stands where a domain has more GPUs than a node, or where the values name the domain."""
+    first = ",".join(f"groups[0].{setting}" for setting in ["name=a", *settings.split(",")])
+    labels = worker_groups(ray_service(CHART / "values.yaml", first))["a"]["labels"]
+    assert (labels.get("ray.io/gpu-domain"), labels.get("rackserve.io/rack")) == (domain, rack)
 
 
 def test_a_gb300_pod_claims_its_rack() -> None:
