@@ -238,8 +238,9 @@ class Placement:
     def _why_not(self, gang: Gang, rooms: list[DomainRoom], *, rebuild: bool) -> WhyNot:
         unit, units = gang.unit_gpus, gang.units
         if not rooms:
+            wanted = f"{gang.accelerator or gang.gpus} GPU{'s' if gang.accelerator or gang.gpus > 1 else ''}"
             kinds = sorted({room.domain.accelerator or "unnamed" for room in self.rooms.values()})
-            message = f"needs {gang.accelerator} GPUs; this cluster has {', '.join(kinds)}"
+            message = f"needs {wanted}; this cluster has {', '.join(kinds) or 'no GPU yet'}"
             return WhyNot(gang, message, unit, units, 0, "", 0)
         best = max(rooms, key=lambda room: (room.room(with_spares=rebuild), -room.order))
         free = best.room(with_spares=rebuild)

@@ -72,14 +72,14 @@ class OneNode(_Part):
         name: unique name of the machine.
         rack: name of its rack.
         domain: name of its NVLink domain; unset: that of its rack.
-        gpus: number of its GPUs.
+        gpus: number of its GPUs; 0: it is left out, as a head or a gateway's machine is.
         accelerator: kind of its GPUs, any word.
     """
 
     name: Name
     rack: Name
     domain: Name | None = None
-    gpus: Annotated[int, Field(ge=1, le=1024)]
+    gpus: Annotated[int, Field(ge=0, le=1024)]
     accelerator: str = ""
 
 
@@ -99,14 +99,16 @@ class TopologyFile(_Part):
     lost: tuple[str, ...] = ()
 
     def topology(self) -> Topology:
-        """Return the machines as a topology.
+        """Return the machines that have GPUs as a topology.
 
         Raises:
             TopologyError: the machines contradict each other: a name stands twice, or a domain is in two racks.
         """
         generated = [node for racks in self.racks for node in racks.each_node()]
         listed = [
-            Node(node.name, node.domain or node.rack, node.rack, node.gpus, node.accelerator) for node in self.nodes
+            Node(node.name, node.domain or node.rack, node.rack, node.gpus, node.accelerator)
+            for node in self.nodes
+            if node.gpus
         ]
         return Topology.of([*generated, *listed])
 

@@ -133,6 +133,19 @@ def test_a_gang_of_another_kind_of_gpu_goes_only_there() -> None:
     assert why.message == "needs a100 GPUs; this cluster has gb300, h100"
 
 
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (Gang("a", "a", 8, 2), "needs 16 GPUs; this cluster has no GPU yet"),
+        (Gang("a", "a", 1), "needs 1 GPU; this cluster has no GPU yet"),
+        (Gang("a", "a", 8, accelerator="gb300"), "needs gb300 GPUs; this cluster has no GPU yet"),
+    ],
+)
+def test_why_not_is_a_whole_sentence_before_there_are_gpus(asked: Gang, message: str) -> None:
+    """What is wanted and what there is, also where that is nothing, as while an autoscaler waits for its first node."""
+    assert refused(Placement(Topology.of([])).place(asked)).message == message
+
+
 def test_why_not_names_the_best_domain_and_what_it_has() -> None:
     """In the words that `rackserve status` prints: three racks of 16 GPUs with 2, 3 and 12 free."""
     placement = Placement(racks(3, nodes=4, per_domain=4))

@@ -128,6 +128,19 @@ def test_gangs_without_a_place_wait_and_the_exit_code_says_so(tmp_path: Path) ->
     assert "waits: a#2 needs 40 GPUs in one domain; best domain rack-0 has 32 free" in text
 
 
+def test_machines_without_a_gpu_are_no_place(tmp_path: Path) -> None:
+    """A cluster that has none yet is told so; beside others they are left out."""
+    gangs = "gangs: [{name: big, tensor: 8, pipeline: 2}]"
+    bare = "nodes: [{name: cpu-1, rack: r, domain: d, gpus: 0}]"
+    code, text = Asked(tmp_path, gangs, bare).shown()
+    assert code == 1
+    assert "waits: big#0 needs 16 GPUs; this cluster has no GPU yet" in text
+    mixed = "nodes: [{name: cpu-1, rack: r, gpus: 0}, {name: a, rack: r, gpus: 16}]"
+    code, text = Asked(tmp_path, gangs, mixed).shown()
+    assert code == 0
+    assert "cpu-1" not in text
+
+
 def test_spares_come_from_the_file_or_the_option(tmp_path: Path) -> None:
     """The option wins; spares that leave nothing are a mistake in the file."""
     asked = Asked(tmp_path, "gangs: [{name: a, tensor: 72}]", TWO_RACKS + "spares_per_domain: 1\nlost: [rack-1-n0]\n")
