@@ -58,6 +58,7 @@ class GroupScale(_Part):
 class Rdma(_Part):
     resource: Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")]
     count: Annotated[int, Field(ge=1, le=64)]
+    memlock: Literal["capability", "node"] = "capability"
 
 
 class ProfileValues(_Part):
@@ -76,6 +77,8 @@ class ProfileValues(_Part):
     cliqueAffinity: bool = False
     rdma: Rdma | None = None
     runtimeClassName: ObjectName = ""
+    podSecurityContext: Kubernetes = {}
+    securityContext: Kubernetes = {}
 
 
 class Group(ProfileValues):

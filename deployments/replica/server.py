@@ -18,6 +18,7 @@ from deployments.kv_residency.replica_residency import ReplicaResidency
 from deployments.kv_residency.request_bodies import RequestBodies
 from deployments.kv_residency.self_test import AffinityProof, AffinitySelfTest
 from deployments.replica.guard import ReplicaGuard
+from deployments.replica.memory_lock import check_memory_lock
 from deployments.replica.own_card import own_card
 from deployments.telemetry.service import TelemetryServer, TelemetryService
 from deployments.tracing.wiring import app_spans, close
@@ -112,8 +113,10 @@ class ReplicaServer:
         """Start the engine, open both ports and test affinity; return where the ports are.
 
         Raises:
-            EngineStartError: the engine did not come up, or not within the model's `start_timeout_s`.
+            EngineStartError: the engine did not come up, or not within the model's `start_timeout_s`; or this replica
+                is to use RDMA and may not lock memory.
         """
+        check_memory_lock()
         try:
             async with asyncio.timeout(self._model.start_timeout_s):
                 await self._engine.start()

@@ -46,7 +46,7 @@ spec:
       resources:
         limits: {cpu: 500m, memory: 512Mi}
       securityContext:
-        {{- include "rackserve.containerSecurity" (dict "root" .root "rdma" false) | nindent 8 }}
+        {{- include "rackserve.containerSecurity" .root | nindent 8 }}
       env:
         {{- include "rackserve.env" (dict "root" .root "component" "gateway" "joins" true) | nindent 8 }}
       volumeMounts:
@@ -69,7 +69,7 @@ spec:
       resources:
         {{- toYaml .root.Values.gateway.resources | nindent 8 }}
       securityContext:
-        {{- include "rackserve.containerSecurity" (dict "root" .root "rdma" false) | nindent 8 }}
+        {{- include "rackserve.containerSecurity" .root | nindent 8 }}
       env:
         {{- include "rackserve.env" (dict "root" .root "component" "gateway" "joins" .joins) | nindent 8 }}
       startupProbe:

@@ -38,7 +38,7 @@ spec:
       resources:
         {{- toYaml .root.Values.head.resources | nindent 8 }}
       securityContext:
-        {{- include "rackserve.containerSecurity" (dict "root" .root "rdma" false) | nindent 8 }}
+        {{- include "rackserve.containerSecurity" .root | nindent 8 }}
       env:
         {{- include "rackserve.env" (dict "root" .root "component" "head" "env" .root.Values.head.env) | nindent 8 }}
       startupProbe:

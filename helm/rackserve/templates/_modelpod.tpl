@@ -1,7 +1,6 @@
 {{/* A pod of a GPU (or CPU) group: Ray places replicas, or parts of one, on it. Takes {root, group}. */}}
 {{- define "rackserve.modelPod" -}}
 {{- $group := .group -}}
-{{- $rdma := and $group.rdma $group.rdma.resource -}}
 metadata:
   labels:
     {{- include "rackserve.podLabels" .root | nindent 4 }}
@@ -12,7 +11,7 @@ metadata:
     {{- . | nindent 4 }}
   {{- end }}
 spec:
-  {{- include "rackserve.podSpec" (dict "root" .root "component" "model") | nindent 2 }}
+  {{- include "rackserve.podSpec" (dict "root" .root "component" "model" "security" $group.podSecurityContext) | nindent 2 }}
   {{- with $group.priorityClassName }}
   priorityClassName: {{ . | quote }}
   {{- end }}
@@ -54,9 +53,9 @@ spec:
           - name: compute-domain
         {{- end }}
       securityContext:
-        {{- include "rackserve.containerSecurity" (dict "root" .root "rdma" $rdma) | nindent 8 }}
+        {{- include "rackserve.groupSecurity" . | nindent 8 }}
       env:
-        {{- include "rackserve.env" (dict "root" .root "component" "model" "env" $group.env) | nindent 8 }}
+        {{- include "rackserve.env" (dict "root" .root "component" "model" "env" $group.env "rdma" (include "rackserve.usesRdma" $group)) | nindent 8 }}
       startupProbe:
         {{- include "rackserve.rayHealth" (dict "failures" 60) | nindent 8 }}
       livenessProbe:

@@ -1,5 +1,6 @@
 {{/* What head, gateway and replica pods have in common. */}}
 
+{{/* Takes {root, component, security}; security: the group's own of the pod's security context. */}}
 {{- define "rackserve.podSpec" -}}
 serviceAccountName: {{ include "rackserve.serviceAccountName" .root | quote }}
 automountServiceAccountToken: {{ and .root.Values.autoscaler.enabled (eq .component "head") }}
@@ -10,7 +11,7 @@ imagePullSecrets:
   {{- end }}
 {{- end }}
 securityContext:
-  {{- toYaml .root.Values.security.pod | nindent 2 }}
+  {{- include "rackserve.mapping" (list .root.Values.security.pod .security) | nindent 2 }}
 terminationGracePeriodSeconds: {{ include "rackserve.graceSeconds" . }}
 enableServiceLinks: false
 {{- end -}}
@@ -22,15 +23,32 @@ enableServiceLinks: false
 {{- add (int $drain) (int .root.Values.drain.extraSeconds) -}}
 {{- end -}}
 
-{{/* A container's security context. Takes {root, rdma}: registering memory with a RDMA device needs IPC_LOCK. */}}
+{{/* A container's security context. */}}
 {{- define "rackserve.containerSecurity" -}}
+{{- toYaml .Values.security.container -}}
+{{- end -}}
+
+{{/* The security context of a group's container: the values', and the group's own over it. RDMA locks memory. Where nodes do not let
+everybody do so (`rdma.memlock: capability`), that takes IPC_LOCK, which only root has any use of. Takes {root, group}. */}}
+{{- define "rackserve.groupSecurity" -}}
 {{- $context := deepCopy .root.Values.security.container -}}
-{{- if .rdma -}}
-{{- $capabilities := deepCopy (default dict $context.capabilities) -}}
+{{- if eq (include "rackserve.locksByCapability" .group) "yes" -}}
+{{- $capabilities := default dict $context.capabilities -}}
 {{- $_ := set $capabilities "add" (uniq (append (default list $capabilities.add) "IPC_LOCK")) -}}
 {{- $_ := set $context "capabilities" $capabilities -}}
+{{- $_ := set $context "runAsUser" 0 -}}
+{{- $_ := set $context "runAsNonRoot" false -}}
 {{- end -}}
-{{- toYaml $context -}}
+{{- include "rackserve.mapping" (list $context .group.securityContext) -}}
+{{- end -}}
+
+{{/* Whether a group's pods use RDMA, and whether they lock memory for it by a capability: "yes" or "no". Each takes the group. */}}
+{{- define "rackserve.usesRdma" -}}
+{{- if and .rdma (default dict .rdma).resource -}}yes{{- else -}}no{{- end -}}
+{{- end -}}
+
+{{- define "rackserve.locksByCapability" -}}
+{{- if and .rdma (default dict .rdma).resource (ne (default "capability" (default dict .rdma).memlock) "node") -}}yes{{- else -}}no{{- end -}}
 {{- end -}}
 
 {{/* The root file system is read-only: everything that is written goes to these. Takes {root, component}. */}}
@@ -96,14 +114,14 @@ enableServiceLinks: false
 {{- end -}}
 
 {{/* A container's environment: the chart's, that of all pods, that of its group, each wider one under the narrower.
-Takes {root, component, env, joins}; joins: what a pod needs to join Ray by itself, which nobody overrides. */}}
+Takes {root, component, env, joins, rdma}; joins: what a pod needs to join Ray by itself, which nobody overrides. */}}
 {{- define "rackserve.env" -}}
 {{- $chart := include "rackserve.chartEnv" . | fromYamlArray -}}
 {{- $joining := ternary (include "rackserve.joinEnv" .root | fromYamlArray) list (default false .joins) -}}
 {{- include "rackserve.entries" (dict "key" "name" "entries" (concat $chart .root.Values.env (default list .env) $joining)) -}}
 {{- end -}}
 
-{{/* What the chart sets. Takes {root, component}. */}}
+{{/* What the chart sets. Takes {root, component, rdma}. */}}
 {{- define "rackserve.chartEnv" -}}
 - name: HOME
   value: /home/rackserve
@@ -154,6 +172,11 @@ Takes {root, component, env, joins}; joins: what a pod needs to join Ray by itse
   value: /var/cache/rackserve/triton
 - name: TORCHINDUCTOR_CACHE_DIR
   value: /var/cache/rackserve/inductor
+{{- if eq (default "no" .rdma) "yes" }}
+{{- /* deployments/replica/memory_lock.py: without the right to lock memory a replica does not start, in place of falling back to TCP */}}
+- name: RACKSERVE_LOCKS_MEMORY
+  value: "1"
+{{- end }}
 {{- with .root.Values.hfTokenSecret }}
 {{- if .name }}
 - name: HF_TOKEN

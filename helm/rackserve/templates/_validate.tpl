@@ -73,6 +73,11 @@
 {{- if hasKey (default dict $group.labels) "ray.io/gpu-domain" -}}
 {{- $problems = append $problems (printf "groups[%d].labels: ray.io/gpu-domain is %q; give it as groups[%d].gpuDomain" $index (get $group.labels "ray.io/gpu-domain") $index) -}}
 {{- end -}}
+{{- $own := default dict $group.securityContext -}}
+{{- $confined := not (ternary $own.allowPrivilegeEscalation $.Values.security.container.allowPrivilegeEscalation (hasKey $own "allowPrivilegeEscalation")) -}}
+{{- if and (eq (include "rackserve.locksByCapability" $group) "yes") $own.runAsUser $confined -}}
+{{- $problems = append $problems (printf "groups[%d].securityContext.runAsUser: %d with rdma.memlock capability, but IPC_LOCK has no effect for any user but 0; set rdma.memlock to node where the nodes' limit on locked memory is lifted" $index (int $own.runAsUser)) -}}
+{{- end -}}
 {{- if and $group.computeDomain (not $group.cliqueAffinity) -}}
 {{- $problems = append $problems (printf "groups[%d].cliqueAffinity: false with computeDomain true; a ComputeDomain does not keep pods in one rack, so set it to true" $index) -}}
 {{- end -}}

@@ -164,6 +164,11 @@ SEMANTIC: dict[str, tuple[str, list[str], str]] = {
         ["groups[0].name=a,groups[0].profile=gb300,groups[0].labels.ray\\.io/gpu-domain=x"],
         'groups[0].labels: ray.io/gpu-domain is "x"; give it as groups[0].gpuDomain',
     ),
+    "a capability without effect": (
+        "gb300-rack",
+        ["groups[0].name=a,groups[0].profile=gb300,groups[0].replicas=17,groups[0].securityContext.runAsUser=1000"],
+        "groups[0].securityContext.runAsUser: 1000 with rdma.memlock capability, but IPC_LOCK has no effect for any user",
+    ),
     "a compute domain over several racks": (
         "gb300-rack",
         ["groups[0].name=a,groups[0].profile=gb300,groups[0].cliqueAffinity=false"],

@@ -12,6 +12,7 @@ from cluster.placement.placement import Placement
 from cluster.placement.topology import Topology
 from cluster.spec.cluster_spec import ClusterSpec
 from deployments import app
+from deployments.replica.memory_lock import LOCKS_MEMORY
 from tests.integration.helm.chart import (
     ALL_VALUES,
     CHART,
@@ -77,7 +78,7 @@ def test_a_group_a_rack_each_with_its_domain() -> None:
 
 
 def test_a_box_is_a_domain_of_its_own() -> None:
-    """Machines whose NVLink ends at the machine share no domain: a tensor group stays on one, a pipeline in their group."""
+    """Machines whose NVLink ends at the machine share no domain: a tensor group stays on one of them."""
     groups = worker_groups(ray_service(scenario("pools")))
     nodes = [
         live_node(f"{name}-{number}", group["labels"], gpus, gpus).node
@@ -187,9 +188,71 @@ def test_every_container_is_confined(values: Path) -> None:
             assert context["readOnlyRootFilesystem"] is True
             assert context["allowPrivilegeEscalation"] is False
             assert context["capabilities"]["drop"] == ["ALL"]
+            may_lock = context["capabilities"].get("add", []) == ["IPC_LOCK"]
+            assert (context.get("runAsUser", pod["securityContext"]["runAsUser"]) == 0) is may_lock
             mounted = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
             assert {"tmp", "home"} <= set(mounted.values())
             assert set(mounted.values()) <= {volume["name"] for volume in pod["volumes"]}
+
+
+def pod_security_level(pod: Manifest) -> str:
+    """Return the strictest of Kubernetes' Pod Security Standards that a pod passes."""
+    containers = (*pod["containers"], *pod.get("initContainers", ()))
+    contexts = [pod["securityContext"] | container["securityContext"] for container in containers]
+    added = {name for context in contexts for name in context.get("capabilities", {}).get("add", ())}
+    kinds = {kind for volume in pod["volumes"] for kind in volume if kind != "name"}
+    if pod.get("hostNetwork") or "hostPath" in kinds or added - {"NET_BIND_SERVICE", "CHOWN", "SETUID", "SETGID"}:
+        return "privileged"
+    restricted = kinds <= {"emptyDir", "secret", "configMap", "persistentVolumeClaim", "projected"} and all(
+        context.get("runAsNonRoot") is True
+        and context.get("runAsUser") != 0
+        and context.get("allowPrivilegeEscalation") is False
+        and context["capabilities"]["drop"] == ["ALL"]
+        and context["seccompProfile"]["type"] in {"RuntimeDefault", "Localhost"}
+        for context in contexts
+    )
+    return "restricted" if restricted else "baseline"
+
+
+@pytest.mark.parametrize(
+    ("settings", "level"),
+    [
+        ("profile=cpu", "restricted"),
+        ("profile=gpu", "restricted"),
+        ("profile=hgx", "privileged"),
+        ("profile=gb200", "privileged"),
+        ("profile=gb300", "privileged"),
+        ("profile=hgx,rdma.resource=rdma/ib,rdma.count=8,rdma.memlock=node", "restricted"),
+        ("profile=gb300,rdma=null", "restricted"),
+        ("profile=gpu,securityContext.runAsUser=0,securityContext.runAsNonRoot=false", "baseline"),
+    ],
+)
+def test_each_profile_has_its_pod_security_level(settings: str, level: str) -> None:
+    """As the README's table has it; head and gateways pass `restricted` whatever replicas need."""
+    first = ",".join(f"groups[0].{setting}" for setting in ["name=a", *settings.split(",")])
+    found = {name: pod_security_level(pod) for name, pod in pods(CHART / "values.yaml", first).items()}
+    assert found == {"a": level, "head": "restricted", "gateway": "restricted"}
+
+
+def test_rdma_has_the_right_to_lock_memory_and_its_replica_looks() -> None:
+    """IPC_LOCK comes with the only user who has any use of it; the replica checks, with the capability and without."""
+    found = []
+    for setting in ("rdma=null", "cpu=96", "rdma.resource=rdma/ib,groups[0].rdma.count=8,groups[0].rdma.memlock=node"):
+        settings = f"groups[0].name=a,groups[0].profile=hgx,groups[0].{setting}"
+        (container,) = pods(CHART / "values.yaml", settings)["a"]["containers"]
+        context = container["securityContext"]
+        checks = {"name": LOCKS_MEMORY, "value": "1"} in container["env"]
+        found.append((context.get("runAsUser"), context["capabilities"].get("add"), checks))
+    assert found == [(None, None, False), (0, ["IPC_LOCK"], True), (None, None, True)]
+
+
+def test_a_groups_security_context_wins_key_by_key() -> None:
+    """What a group says of pod and container lies over the values for all; the rest of those stays."""
+    first = "groups[0].name=a,groups[0].profile=gpu,groups[0].securityContext.readOnlyRootFilesystem=false"
+    pod = pods(CHART / "values.yaml", f"{first},groups[0].podSecurityContext.fsGroup=2000")["a"]
+    assert (pod["securityContext"]["fsGroup"], pod["securityContext"]["runAsUser"]) == (2000, 1000)
+    context = pod["containers"][0]["securityContext"]
+    assert (context["readOnlyRootFilesystem"], context["allowPrivilegeEscalation"]) == (False, False)
 
 
 @every_values_file
