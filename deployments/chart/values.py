@@ -24,6 +24,8 @@ Kubernetes = dict[str, Any]
 Count = Annotated[int, Field(ge=0, le=10_000)]
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$")]
 """A Kubernetes quantity: `500m`, `16Gi`."""
+CpuQuantity = Annotated[str, Field(pattern=r"^([1-9][0-9]{0,3}(\.[0-9]+)?|[1-9][0-9]{3,6}m)$")]
+"""CPUs as text: `"16"`, `7500m`."""
 OptionalQuantity = Annotated[str, Field(pattern=r"^([0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?)?$")]
 """A quantity; "": the chart's own."""
 ObjectName = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$")]
@@ -61,12 +63,17 @@ class Rdma(_Part):
     memlock: Literal["capability", "node"] = "capability"
 
 
+class Resources(_Part):
+    requests: Kubernetes = {}
+    limits: Kubernetes = {}
+
+
 class ProfileValues(_Part):
     """The resources and needs of one kind of node."""
 
     gpus: Annotated[int, Field(ge=0, le=16)] = 0
     gpuResource: Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")] = "nvidia.com/gpu"
-    cpu: Annotated[int, Field(ge=1, le=1024)] = 1
+    cpu: Annotated[int, Field(ge=1, le=1024)] | CpuQuantity = 1
     memory: Quantity = "1Gi"
     shm: Quantity = "1Gi"
     domainGpus: Annotated[int, Field(ge=1, le=1024)] = 1
@@ -79,6 +86,15 @@ class ProfileValues(_Part):
     runtimeClassName: ObjectName = ""
     podSecurityContext: Kubernetes = {}
     securityContext: Kubernetes = {}
+    resources: Resources = Resources()
+    podLabels: dict[str, LabelValue] = {}
+    envFrom: list[Kubernetes] = []
+    volumes: list[Kubernetes] = []
+    volumeMounts: list[Kubernetes] = []
+    initContainers: list[Kubernetes] = []
+    sidecars: list[Kubernetes] = []
+    topologySpreadConstraints: list[Kubernetes] = []
+    hostNetwork: bool = False
 
 
 class Group(ProfileValues):
@@ -115,6 +131,8 @@ class Service(_Part):
     annotations: dict[str, str]
     port: Annotated[int, Field(ge=0, le=65535)]
     loadBalancerSourceRanges: list[str]
+    loadBalancerClass: str
+    externalTrafficPolicy: Literal["", "Cluster", "Local"]
 
 
 class SecretName(_Part):
@@ -165,6 +183,7 @@ class GatewayValues(PlacementValues):
     tenantKeys: SecretName
     ingress: Ingress
     podDisruptionBudget: DisruptionBudget
+    topologySpreadConstraints: list[Kubernetes]
 
 
 class RocksDb(_Part):
@@ -222,6 +241,7 @@ class ModelCache(_Part):
     weights: dict[str, Quantity]
     path: Annotated[str, Field(pattern=r"^/")]
     claimName: ObjectName
+    readOnly: bool
 
 
 class NetworkPolicy(_Part):
@@ -279,6 +299,10 @@ class ChartValues(_Part):
     hfTokenSecret: SecretKey
     env: list[Kubernetes]
     podAnnotations: dict[str, str]
+    podLabels: dict[str, LabelValue]
+    labels: dict[str, LabelValue]
+    annotations: dict[str, str]
+    schedulerName: str
     networkPolicy: NetworkPolicy
     podDisruptionBudget: DisruptionBudget
     monitoring: Monitoring

@@ -59,7 +59,7 @@
 where it begins as one. */}}
 {{- define "rackserve.usesHub" -}}
 {{- $sources := list -}}
-{{- $all := dict -}}
+{{- $all := ternary (dict "HF_HUB_OFFLINE" "1") dict .Values.modelCache.readOnly -}}
 {{- range .Values.env -}}{{- $_ := set $all .name .value -}}{{- end -}}
 {{- range $model := .Values.clusterFile.models -}}
 {{- $env := merge (deepCopy (default dict $model.env)) $all -}}

@@ -3,8 +3,7 @@ Takes {root, ports, joins}; joins: the pod starts Ray by itself, else KubeRay ha
 {{- define "rackserve.gatewayPod" -}}
 metadata:
   labels:
-    {{- include "rackserve.podLabels" .root | nindent 4 }}
-    app.kubernetes.io/component: gateway
+    {{- include "rackserve.mapping" (list .root.Values.podLabels (include "rackserve.podLabels" .root | fromYaml) (dict "app.kubernetes.io/component" "gateway")) | nindent 4 }}
   {{- with .root.Values.podAnnotations }}
   annotations:
     {{- toYaml . | nindent 4 }}
@@ -13,6 +12,11 @@ spec:
   {{- include "rackserve.podSpec" (dict "root" .root "component" "gateway") | nindent 2 }}
   {{- with .root.Values.gateway.priorityClassName }}
   priorityClassName: {{ . | quote }}
+  {{- end }}
+  {{- $selector := set (include "rackserve.podLabels" .root | fromYaml) "app.kubernetes.io/component" "gateway" }}
+  {{- with include "rackserve.spread" (dict "constraints" .root.Values.gateway.topologySpreadConstraints "labels" $selector) }}
+  topologySpreadConstraints:
+    {{- . | nindent 4 }}
   {{- end }}
   {{- with .root.Values.gateway.nodeSelector }}
   nodeSelector:

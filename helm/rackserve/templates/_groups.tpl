@@ -80,3 +80,13 @@
 {{- end -}}
 {{- include "rackserve.mapping" (list $own .labels) -}}
 {{- end -}}
+
+{{/* CPUs that Ray may give away: whole ones. Takes a number, or a quantity such as "16" or 7500m. */}}
+{{- define "rackserve.wholeCpus" -}}
+{{- $text := toString . -}}
+{{- if hasSuffix "m" $text -}}
+{{- div (trimSuffix "m" $text | int) 1000 -}}
+{{- else -}}
+{{- float64 $text | floor | int -}}
+{{- end -}}
+{{- end -}}

@@ -2,8 +2,7 @@
 {{- define "rackserve.headPod" -}}
 metadata:
   labels:
-    {{- include "rackserve.podLabels" .root | nindent 4 }}
-    app.kubernetes.io/component: head
+    {{- include "rackserve.mapping" (list .root.Values.podLabels (include "rackserve.podLabels" .root | fromYaml) (dict "app.kubernetes.io/component" "head")) | nindent 4 }}
   {{- with .root.Values.podAnnotations }}
   annotations:
     {{- toYaml . | nindent 4 }}

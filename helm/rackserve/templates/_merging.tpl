@@ -49,3 +49,14 @@ to those before them. Takes {key, entries}; key: what tells entries apart. */}}
 {{- end -}}
 {{- toJson $problems -}}
 {{- end -}}
+
+{{/* The problems of labels of one's own, as a JSON list: what Services, policies and KubeRay find pods by is not theirs. Takes {path, labels}. */}}
+{{- define "rackserve.validate.selecting" -}}
+{{- $problems := list -}}
+{{- range $key, $value := default dict .labels -}}
+{{- if or (has $key (list "app.kubernetes.io/instance" "app.kubernetes.io/part-of" "app.kubernetes.io/component" "rackserve.io/group")) (hasPrefix "ray.io/" $key) (and (eq $key "app.kubernetes.io/name") (ne $.path "labels")) -}}
+{{- $problems = append $problems (printf "%s.%s: %q, but objects find pods by this label; take another key" $.path $key (toString $value)) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $problems -}}
+{{- end -}}

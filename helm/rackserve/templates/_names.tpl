@@ -15,11 +15,12 @@
 
 {{/* Labels of objects. Not for pods: KubeRay's head Service selects pods by its own app.kubernetes.io/name. */}}
 {{- define "rackserve.labels" -}}
-app.kubernetes.io/name: rackserve
-{{ include "rackserve.podLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- $own := dict
+  "app.kubernetes.io/name" "rackserve"
+  "app.kubernetes.io/version" .Chart.AppVersion
+  "app.kubernetes.io/managed-by" .Release.Service
+  "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_") -}}
+{{- include "rackserve.mapping" (list $own .Values.labels (include "rackserve.podLabels" . | fromYaml)) -}}
 {{- end -}}
 
 {{/* What all pods of this release share, and what selects them. */}}

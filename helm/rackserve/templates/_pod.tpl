@@ -14,6 +14,9 @@ securityContext:
   {{- include "rackserve.mapping" (list .root.Values.security.pod .security) | nindent 2 }}
 terminationGracePeriodSeconds: {{ include "rackserve.graceSeconds" . }}
 enableServiceLinks: false
+{{- with .root.Values.schedulerName }}
+schedulerName: {{ . | quote }}
+{{- end }}
 {{- end -}}
 
 {{/* Longer than anything in the pod takes to finish its answers. Takes {root, component}. */}}
@@ -60,6 +63,11 @@ everybody do so (`rdma.memlock: capability`), that takes IPC_LOCK, which only ro
 {{- if eq .component "model" }}
 - name: model-cache
   mountPath: /var/cache/rackserve
+{{- if .root.Values.modelCache.readOnly }}
+  readOnly: true
+- name: compiled
+  mountPath: /var/cache/rackserve-compiled
+{{- end }}
 {{- end }}
 {{- if and (eq .component "gateway") .root.Values.gateway.tls.secretName }}
 - name: tls
@@ -98,6 +106,10 @@ everybody do so (`rdma.memlock: capability`), that takes IPC_LOCK, which only ro
   emptyDir:
     sizeLimit: {{ include "rackserve.cacheSize" .root | quote }}
   {{- end }}
+{{- if .root.Values.modelCache.readOnly }}
+- name: compiled
+  emptyDir: {}
+{{- end }}
 {{- end }}
 {{- if and (eq .component "gateway") .root.Values.gateway.tls.secretName }}
 - name: tls
@@ -166,12 +178,19 @@ Takes {root, component, env, joins, rdma}; joins: what a pod needs to join Ray b
   value: /var/cache/rackserve
 - name: HF_HOME
   value: /var/cache/rackserve/huggingface
+{{- $compiled := ternary "/var/cache/rackserve-compiled" "/var/cache/rackserve" .root.Values.modelCache.readOnly }}
 - name: VLLM_CACHE_ROOT
-  value: /var/cache/rackserve/vllm
+  value: {{ $compiled }}/vllm
 - name: TRITON_CACHE_DIR
-  value: /var/cache/rackserve/triton
+  value: {{ $compiled }}/triton
 - name: TORCHINDUCTOR_CACHE_DIR
-  value: /var/cache/rackserve/inductor
+  value: {{ $compiled }}/inductor
+{{- if .root.Values.modelCache.readOnly }}
+- name: HF_MODULES_CACHE
+  value: {{ $compiled }}/modules
+- name: HF_HUB_OFFLINE
+  value: "1"
+{{- end }}
 {{- if eq (default "no" .rdma) "yes" }}
 {{- /* deployments/replica/memory_lock.py: without the right to lock memory a replica does not start, in place of falling back to TCP */}}
 - name: RACKSERVE_LOCKS_MEMORY

@@ -66,6 +66,13 @@
 {{- end -}}
 {{- end -}}
 {{- $problems = concat $problems (include "rackserve.validate.entries" (dict "path" (printf "groups[%d].env" $index) "key" "name" "entries" $group.env) | fromJsonArray) -}}
+{{- range $key, $name := dict "volumes" "name" "volumeMounts" "mountPath" "initContainers" "name" "sidecars" "name" -}}
+{{- $problems = concat $problems (include "rackserve.validate.entries" (dict "path" (printf "groups[%d].%s" $index $key) "key" $name "entries" (get $group $key)) | fromJsonArray) -}}
+{{- end -}}
+{{- $problems = concat $problems (include "rackserve.validate.selecting" (dict "path" (printf "groups[%d].podLabels" $index) "labels" $group.podLabels) | fromJsonArray) -}}
+{{- if and $group.cpu (lt (include "rackserve.wholeCpus" $group.cpu | int) 1) -}}
+{{- $problems = append $problems (printf "groups[%d].cpu: %v; Ray gives away whole CPUs, so give 1 or more" $index $group.cpu) -}}
+{{- end -}}
 {{- $role := get (default dict $group.labels) "rackserve.io/role" -}}
 {{- if not (has $role (list "" "model")) -}}
 {{- $problems = append $problems (printf "groups[%d].labels: rackserve.io/role is %q; it tells gateways from replicas, so leave it out" $index $role) -}}
@@ -230,9 +237,6 @@
 {{- $problems = append $problems (printf "clusterFile.gateway.tenants[%d]: %q has no key; give key_sha256, or the Secret that has it as gateway.tenantKeys.secretName" $index $tenant.name) -}}
 {{- end -}}
 {{- end -}}
-{{- if and .Values.gateway.ingress.enabled (not .Values.gateway.ingress.host) -}}
-{{- $problems = append $problems "gateway.ingress.host: empty with gateway.ingress.enabled true; give the host name apps use" -}}
-{{- end -}}
 {{- toJson $problems -}}
 {{- end -}}
 
@@ -280,7 +284,12 @@
 {{- define "rackserve.validate.cluster" -}}
 {{- $problems := concat
   (include "rackserve.validate.entries" (dict "path" "env" "key" "name" "entries" .Values.env) | fromJsonArray)
-  (include "rackserve.validate.entries" (dict "path" "head.env" "key" "name" "entries" .Values.head.env) | fromJsonArray) -}}
+  (include "rackserve.validate.entries" (dict "path" "head.env" "key" "name" "entries" .Values.head.env) | fromJsonArray)
+  (include "rackserve.validate.selecting" (dict "path" "labels" "labels" .Values.labels) | fromJsonArray)
+  (include "rackserve.validate.selecting" (dict "path" "podLabels" "labels" .Values.podLabels) | fromJsonArray) -}}
+{{- if and .Values.modelCache.readOnly (eq .Values.modelCache.type "emptyDir") -}}
+{{- $problems = append $problems "modelCache.readOnly: true with modelCache.type emptyDir, which has nothing in it; take pvc or hostPath" -}}
+{{- end -}}
 {{- if and (eq .Values.gcs.backend "redis") (not .Values.gcs.redis.address) -}}
 {{- $problems = append $problems "gcs.redis.address: empty with gcs.backend redis; give redis://HOST:PORT" -}}
 {{- end -}}
