@@ -62,6 +62,9 @@ def cautions(plan: Plan) -> list[str]:
         notes.append(
             f"{plan.source} is a config alone: the cluster file's source must name the checkpoint's id or folder"
         )
+    asked = plan.question.speculative
+    if asked is not None and asked.model.endswith(".json"):
+        notes.append(f"{asked.model} is a config alone: speculative.model must name the draft's id or folder")
     draft = plan.speculation.draft if plan.speculation else None
     if draft and draft.has_tables and draft.shape and draft.shape.vocab != plan.model.vocab:
         notes.append(

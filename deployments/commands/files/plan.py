@@ -50,7 +50,7 @@ def plan(file: Path, *, as_json: bool, show_all: bool, console: Console) -> int:
     """
     question = PLAN_FILE.load(read_text(file), str(file))
     shape, draft = shape_of(question.model, file), draft_shape_of(question, file)
-    answer = make_plan(question, shape, _source_of(question.model, file), draft)
+    answer = make_plan(_with_draft_source(question, file), shape, _source_of(question.model, file), draft)
     if as_json:
         print(json.dumps(plan_data(answer), indent=2))  # noqa: T201 - for programs, on stdout
     else:
@@ -96,6 +96,15 @@ def _source_of(name: str, plan_file: Path) -> str:
         return ""
     config = _config_of(name, plan_file).resolve()
     return str(config.parent if config.name == "config.json" else config)
+
+
+def _with_draft_source(question: PlanFile, plan_file: Path) -> PlanFile:
+    """Return the question with its draft model's path as the cluster file wants it, like that of the model itself."""
+    speculative = question.speculative
+    source = _source_of(speculative.model, plan_file) if speculative and speculative.method == "draft_model" else ""
+    if speculative is None or not source:
+        return question
+    return question.model_copy(update={"speculative": speculative.model_copy(update={"model": source})})
 
 
 def draft_shape_of(question: PlanFile, plan_file: Path) -> ModelShape | None:

@@ -125,6 +125,23 @@ def test_the_source_of_a_plan_from_a_config_is_a_folder_that_serves(
         assert answer["cautions"] == []
 
 
+def test_a_drafts_source_is_a_folder_that_serves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the model's own: absolute, however the plan file has it; a config alone is warned of."""
+    folder = tmp_path / "draft"
+    folder.mkdir()
+    for file in (folder / "config.json", tmp_path / "small.json"):
+        shutil.copy(CONFIGS / "llama-3.1-8b.json", file)
+    for draft in ("draft", "draft/config.json", str(folder), "small.json"):
+        speculative = f"speculative: {{method: draft_model, tokens: 4, acceptance: 0.9, model: {draft}}}\n"
+        file = written(tmp_path, "llama-3.1-405b", QUESTION.replace("h100", "gb300") + speculative)
+        plan(file, as_json=True, show_all=False, console=Console())
+        answer = json.loads(capsys.readouterr().out)
+        if draft == "small.json":
+            assert f"{tmp_path}/small.json is a config alone: speculative.model must" in " ".join(answer["cautions"])
+        else:
+            assert answer["cluster_file"]["speculative"]["model"] == str(folder)
+
+
 def test_a_config_without_a_checkpoint_beside_it_is_warned_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
