@@ -72,7 +72,8 @@ class ProfileValues(_Part):
     """The resources and needs of one kind of node."""
 
     gpus: Annotated[int, Field(ge=0, le=16)] = 0
-    gpuResource: Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")] = "nvidia.com/gpu"
+    gpuResource: Annotated[str, Field(pattern=r"^([a-z0-9.-]+/[A-Za-z0-9._-]+)?$")] = "nvidia.com/gpu"
+    resourceClaims: list[Kubernetes] = []
     cpu: Annotated[int, Field(ge=1, le=1024)] | CpuQuantity = 1
     memory: Quantity = "1Gi"
     shm: Quantity = "1Gi"
@@ -152,6 +153,13 @@ class Ingress(_Part):
     tlsSecretName: ObjectName
 
 
+class HttpRoute(_Part):
+    enabled: bool
+    parentRefs: list[Kubernetes]
+    hostnames: list[str]
+    annotations: dict[str, str]
+
+
 class DisruptionBudget(_Part):
     maxUnavailable: Count
 
@@ -182,6 +190,7 @@ class GatewayValues(PlacementValues):
     tls: SecretName
     tenantKeys: SecretName
     ingress: Ingress
+    httpRoute: HttpRoute
     podDisruptionBudget: DisruptionBudget
     topologySpreadConstraints: list[Kubernetes]
 
@@ -258,6 +267,10 @@ class ServiceMonitor(_Part):
     interval: Annotated[str, Field(pattern=r"^[0-9]+(ms|s|m)$")]
 
 
+class PodMonitor(ServiceMonitor):
+    pass
+
+
 class PrometheusRule(_Part):
     enabled: bool
     labels: dict[str, str]
@@ -269,6 +282,7 @@ class Dashboards(PrometheusRule):
 
 class Monitoring(_Part):
     serviceMonitor: ServiceMonitor
+    podMonitor: PodMonitor
     prometheusRule: PrometheusRule
     dashboards: Dashboards
 

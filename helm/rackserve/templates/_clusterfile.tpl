@@ -89,6 +89,12 @@
   "name" (default "rackserve" $cluster.name)) -}}
 {{- end -}}
 
+{{/* The port of the gateways' Service. */}}
+{{- define "rackserve.servicePort" -}}
+{{- $usual := ternary 443 (include "rackserve.ports" . | fromJson).apps (ne .Values.gateway.tls.secretName "") -}}
+{{- int (default $usual .Values.gateway.service.port) -}}
+{{- end -}}
+
 {{/* Serve's own config, which KubeRay sends to the head: one application, built from the cluster file. */}}
 {{- define "rackserve.serveConfig" -}}
 {{- $ports := include "rackserve.ports" . | fromJson -}}

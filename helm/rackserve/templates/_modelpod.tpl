@@ -36,10 +36,9 @@ spec:
   affinity:
     {{- . | nindent 4 }}
   {{- end }}
-  {{- if $group.computeDomain }}
+  {{- with include "rackserve.groupClaims" . }}
   resourceClaims:
-    - name: compute-domain
-      resourceClaimTemplateName: {{ include "rackserve.fullname" .root }}-{{ $group.name }}
+    {{- . | nindent 4 }}
   {{- end }}
   containers:
     - name: ray-worker
@@ -54,9 +53,11 @@ spec:
         requests:
           {{- . | nindent 10 }}
         {{- end }}
-        {{- if $group.computeDomain }}
+        {{- with include "rackserve.groupClaims" . | fromYamlArray }}
         claims:
-          - name: compute-domain
+          {{- range . }}
+          - name: {{ .name | quote }}
+          {{- end }}
         {{- end }}
       securityContext:
         {{- include "rackserve.groupSecurity" . | nindent 8 }}
@@ -138,10 +139,21 @@ whichever the first of them came to. Takes {root, group}. */}}
 {{- if $affinity -}}{{- toYaml $affinity -}}{{- end -}}
 {{- end -}}
 
+{{/* What a group's pods claim of DRA drivers, as YAML; "" for nothing: the rack's compute domain, and the group's own. Takes {root, group}. */}}
+{{- define "rackserve.groupClaims" -}}
+{{- $claims := list -}}
+{{- if .group.computeDomain -}}
+{{- $template := printf "%s-%s" (include "rackserve.fullname" .root) .group.name -}}
+{{- $claims = append $claims (dict "name" "compute-domain" "resourceClaimTemplateName" $template) -}}
+{{- end -}}
+{{- include "rackserve.entries" (dict "key" "name" "entries" (concat $claims (default list .group.resourceClaims))) -}}
+{{- end -}}
+
 {{/* What a group's container may use, as YAML. Takes the group. */}}
 {{- define "rackserve.groupLimits" -}}
 {{- $limits := dict "cpu" .cpu "memory" .memory -}}
-{{- if gt (int .gpus) 0 -}}{{- $_ := set $limits (default "nvidia.com/gpu" .gpuResource) (int .gpus) -}}{{- end -}}
+{{- $resource := ternary .gpuResource "nvidia.com/gpu" (hasKey . "gpuResource") -}}
+{{- if and (gt (int .gpus) 0) $resource -}}{{- $_ := set $limits $resource (int .gpus) -}}{{- end -}}
 {{- if and .rdma .rdma.resource -}}{{- $_ := set $limits .rdma.resource (int .rdma.count) -}}{{- end -}}
 {{- include "rackserve.mapping" (list $limits (default dict .resources).limits) -}}
 {{- end -}}

@@ -66,7 +66,7 @@
 {{- end -}}
 {{- end -}}
 {{- $problems = concat $problems (include "rackserve.validate.entries" (dict "path" (printf "groups[%d].env" $index) "key" "name" "entries" $group.env) | fromJsonArray) -}}
-{{- range $key, $name := dict "volumes" "name" "volumeMounts" "mountPath" "initContainers" "name" "sidecars" "name" -}}
+{{- range $key, $name := dict "resourceClaims" "name" "volumes" "name" "volumeMounts" "mountPath" "initContainers" "name" "sidecars" "name" -}}
 {{- $problems = concat $problems (include "rackserve.validate.entries" (dict "path" (printf "groups[%d].%s" $index $key) "key" $name "entries" (get $group $key)) | fromJsonArray) -}}
 {{- end -}}
 {{- $problems = concat $problems (include "rackserve.validate.selecting" (dict "path" (printf "groups[%d].podLabels" $index) "labels" $group.podLabels) | fromJsonArray) -}}
@@ -242,6 +242,9 @@
 
 {{- define "rackserve.validate.gatewayScaling" -}}
 {{- $problems := list -}}
+{{- if and .Values.gateway.httpRoute.enabled (not .Values.gateway.httpRoute.parentRefs) -}}
+{{- $problems = append $problems "gateway.httpRoute.parentRefs: empty with gateway.httpRoute.enabled true; name the Gateway" -}}
+{{- end -}}
 {{- $gateway := .Values.gateway -}}
 {{- $scaling := $gateway.autoscaling -}}
 {{- $given := default dict .Values.scale.gateway -}}

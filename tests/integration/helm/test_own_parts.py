@@ -38,12 +38,12 @@ def test_volumes_stand_beside_the_charts() -> None:
     assert volumes["home"]["emptyDir"] == {"sizeLimit": "10Gi"}
     found = mounts(rack()["containers"][0])
     assert found["/etc/ssl/corp"] == "corp-ca"
-    assert found["/dev/shm"] == "shared-mem"
+    assert found["/dev/shm"] == "shared-mem"  # noqa: S108 - a path in the pod
     assert found.keys() >= {"/tmp", "/home/rackserve", "/var/cache/rackserve"}  # noqa: S108 - a path in the pod
 
 
 def test_containers_before_and_beside_find_the_model_cache() -> None:
-    """An init container writes weights where the engine reads them, confined as all are; a sidecar has its own mount, too."""
+    """An init container writes weights where the engine reads them, confined as all are; sidecars have mounts too."""
     (weights,) = rack()["initContainers"]
     _, logs = rack()["containers"]
     assert mounts(weights)["/var/cache/rackserve"] == "model-cache"
@@ -86,7 +86,8 @@ def test_pods_are_scheduled_as_asked() -> None:
         assert first["labelSelector"]["matchLabels"].items() <= own.items()
         others = [t["metadata"]["labels"] for other, t in pod_templates(OWN).items() if other != name]
         assert not any(first["labelSelector"]["matchLabels"].items() <= labels.items() for labels in others)
-        assert [each["labelSelector"]["matchLabels"] for each in more] == ([{"app": "all"}] if name == "gateway" else [])
+        told = [each["labelSelector"]["matchLabels"] for each in more]
+        assert told == ([{"app": "all"}] if name == "gateway" else [])
     host = pods(OWN)["host"]
     assert (host["hostNetwork"], host["dnsPolicy"]) == (True, "ClusterFirstWithHostNet")
 
@@ -103,30 +104,65 @@ def test_apps_come_by_any_host_and_by_the_class_asked_for() -> None:
     assert tls["spec"]["tls"] == [{"secretName": "cert"}]
 
 
+def test_a_gateway_of_the_gateway_api_sends_to_the_service() -> None:
+    """Its route goes to the port that the Service has, with or without TLS, and ends no stream."""
+    for settings in ((), ("gateway.tls.secretName=cert",)):
+        (route,) = of_kind("HTTPRoute", OWN, *settings)
+        (front,) = (s for s in of_kind("Service", OWN, *settings) if s["metadata"]["name"].endswith("-gateway"))
+        (rule,) = route["spec"]["rules"]
+        (backend,) = rule["backendRefs"]
+        assert backend == {"name": front["metadata"]["name"], "port": front["spec"]["ports"][0]["port"]}
+        assert rule["timeouts"] == {"request": "0s"}
+        assert route["spec"]["parentRefs"] == [{"name": "public", "namespace": "infra"}]
+    assert not of_kind("HTTPRoute", scenario("bare"))
+
+
+def test_gpus_may_be_claimed_of_a_driver() -> None:
+    """The claim stands in the pod and in its container, Ray counts the GPU, and no device plugin is asked."""
+    pod = pods(OWN)["claimed"]
+    assert pod["resourceClaims"] == [{"name": "gpu", "resourceClaimTemplateName": "one-gpu"}]
+    (container,) = pod["containers"]
+    assert container["resources"]["claims"] == [{"name": "gpu"}]
+    assert "nvidia.com/gpu" not in container["resources"]["limits"]
+    assert worker_groups(ray_service(OWN))["claimed"]["rayStartParams"]["num-gpus"] == "1"
+
+
+def test_rays_own_metrics_are_scraped() -> None:
+    """Of every pod, by the port that each has under that name."""
+    (monitor,) = of_kind("PodMonitor", OWN)
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    for template in pod_templates(OWN).values():
+        assert monitor["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+        assert endpoint["port"] in {port["name"] for port in template["spec"]["containers"][0]["ports"]}
+
+
 def test_weights_that_are_only_read() -> None:
     """Nothing is written beside them, and nothing fetched: what is compiled goes to the pod's own disk."""
     (container,) = pods(ROX)["hgx"]["containers"]
     (cache,) = (mount for mount in container["volumeMounts"] if mount["name"] == "model-cache")
     assert cache["readOnly"] is True
     env = {variable["name"]: variable.get("value", "") for variable in container["env"]}
-    written = [env[name] for name in ("VLLM_CACHE_ROOT", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "HF_MODULES_CACHE")]
+    names = ("VLLM_CACHE_ROOT", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "HF_MODULES_CACHE")
+    written = [env[name] for name in names]
     writable = [mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")]
     assert all(any(Path(path).is_relative_to(mount) for mount in writable) for path in written)
     assert not any(Path(path).is_relative_to(cache["mountPath"]) for path in written)
     assert (env["HF_HOME"], env["HF_HUB_OFFLINE"]) == ("/var/cache/rackserve/huggingface", "1")
 
 
+CPU = "groups[0].name=a,groups[0].profile=cpu"
 REFUSED = {
     "a selecting label": (
         "podLabels.app\\.kubernetes\\.io/component=x",
         'podLabels.app.kubernetes.io/component: "x", but objects find pods by this label; take another key',
     ),
     "a group's selecting label": (
-        "groups[0].name=a,groups[0].profile=cpu,groups[0].podLabels.rackserve\\.io/group=b",
+        f"{CPU},groups[0].podLabels.rackserve\\.io/group=b",
         'groups[0].podLabels.rackserve.io/group: "b", but objects find pods by this label; take another key',
     ),
     "a mount twice": (
-        "groups[0].name=a,groups[0].profile=cpu,groups[0].volumeMounts[0].mountPath=/x,groups[0].volumeMounts[1].mountPath=/x",
+        f"{CPU},groups[0].volumeMounts[0].mountPath=/x,groups[0].volumeMounts[1].mountPath=/x",
         'groups[0].volumeMounts[1].mountPath: "/x" is also groups[0].volumeMounts[0]; keep one',
     ),
     "a share of a CPU": ("groups[0].name=a,groups[0].memory=1Gi,groups[0].cpu=500m", 'groups[0].cpu: "500m"; must be'),
