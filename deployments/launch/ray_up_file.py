@@ -10,7 +10,7 @@ from cluster.errors import SpecError, SpecProblem
 from cluster.launch.package import Package
 from cluster.launch.problems import launch_problems
 from cluster.launch.render import render, template_name
-from cluster.planning.disk_room import downloads
+from cluster.planning.disk_room import disk_bytes
 from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.launch_spec import LaunchSpec
@@ -65,7 +65,7 @@ class LaunchFile:
     def text(self) -> str:
         """The content of the `ray up` file."""
         template = files("cluster.launch").joinpath(template_name(self.launch)).read_text(encoding="utf-8")
-        weights_bytes = sum(downloads(self.spec.in_pools()).values())
+        weights_bytes = disk_bytes(self.spec.in_pools())
         return render(self.spec.cluster.name, self.launch, template, source=str(self.file), weights_bytes=weights_bytes)
 
     @property

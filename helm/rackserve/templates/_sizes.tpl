@@ -8,10 +8,11 @@
 {{- divf (mulf $number (get $bytes $unit)) 1073741824.0 -}}
 {{- end -}}
 
-{{/* What the models take on a disk, as JSON: GiB of each source whose size is known, and the sources whose size is not. */}}
+{{/* What the models take on a disk, as JSON: GiB of each source whose size is known, and of the others a guess (two bytes for each
+parameter, if the name tells their number, as cluster/planning/disk_room.py guesses), which bounds and refuses nothing. */}}
 {{- define "rackserve.weights" -}}
 {{- $known := dict -}}
-{{- $unknown := list -}}
+{{- $unknown := dict -}}
 {{- $planned := .Files.Get "schema/weights.json" | fromJson -}}
 {{- range $model := .Values.clusterFile.models -}}
 {{- if eq (default "vllm" $model.engine) "vllm" -}}
@@ -25,7 +26,11 @@
 {{- else if hasKey $planned $source -}}
 {{- $_ := set $known $source (divf (get $planned $source) 1073741824.0) -}}
 {{- else if not (regexMatch "^[./~]" $source) -}}
-{{- $unknown = append $unknown $source -}}
+{{- $billions := 0.0 -}}
+{{- range $number := regexFindAll "[0-9]+(\\.[0-9]+)?[bB]([^A-Za-z]|$)" (base $source) -1 -}}
+{{- $billions = maxf $billions (regexFind "^[0-9.]+" $number | float64) -}}
+{{- end -}}
+{{- $_ := set $unknown $source (divf (mulf $billions 2.1e9) 1073741824.0) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -42,13 +47,18 @@
 {{- ceil $sum | int -}}
 {{- end -}}
 
-{{/* Bound of the emptyDir: as given; else what the models need, or 200Gi where a larger need may be unknown. */}}
+{{/* Bound of the emptyDir: as given; else what the models need, with a guess of what is not known and 200Gi then at least. */}}
 {{- define "rackserve.cacheSize" -}}
 {{- $needed := include "rackserve.neededGib" . | int -}}
+{{- $unknown := (include "rackserve.weights" . | fromJson).unknown -}}
 {{- if .Values.modelCache.size -}}
 {{- .Values.modelCache.size -}}
-{{- else if (include "rackserve.weights" . | fromJson).unknown -}}
-{{- printf "%dGi" (max $needed 200) -}}
+{{- else if $unknown -}}
+{{- $guessed := float64 $needed -}}
+{{- range $_, $gib := $unknown -}}
+{{- $guessed = addf $guessed $gib -}}
+{{- end -}}
+{{- printf "%dGi" (max (ceil $guessed | int) 200) -}}
 {{- else -}}
 {{- printf "%dGi" $needed -}}
 {{- end -}}

@@ -32,11 +32,21 @@ def test_the_weights_are_the_planners() -> None:
         ([], "11Gi", "11Gi"),
         ([R1, HGX, "modelCache.size=2Ti"], "2Ti", "669Gi"),
         ([UNKNOWN], "200Gi", None),
+        ([UNKNOWN.replace("org/other", "org/Chat-0.5B-v480B-A35B-it")], "949Gi", None),
         ([UNKNOWN, r"modelCache.weights.org/other=300G"], "290Gi", "290Gi"),
         (["modelCache.size=5Gi"], "5Gi", "5Gi"),
         ([R1, HGX, "modelCache.type=hostPath"], None, None),
     ],
-    ids=["planned", "small", "more than needed", "unknown", "told", "less than kernels may take", "on the node"],
+    ids=[
+        "planned",
+        "small",
+        "more than needed",
+        "unknown",
+        "guessed by name",
+        "told",
+        "less than kernels may take",
+        "on the node",
+    ],
 )
 def test_pods_have_and_ask_for_the_room_that_is_needed(
     settings: list[str], bound: str | None, request_: str | None
