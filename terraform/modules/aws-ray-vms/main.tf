@@ -8,7 +8,9 @@ locals {
   region     = data.aws_region.current.name
   partition  = data.aws_partition.current.partition
   account_id = data.aws_caller_identity.current.account_id
-  ec2        = "arn:${local.partition}:ec2:${local.region}:${local.account_id}"
+  # As cluster/launch/render.py: 100 GiB beside the weights for system, environment, kernels and logs.
+  gpu_disk_gib = max(var.disk_gib, var.weights_gib + 100)
+  ec2          = "arn:${local.partition}:ec2:${local.region}:${local.account_id}"
 }
 
 resource "aws_kms_key" "disks" {
@@ -110,7 +112,7 @@ module "machine" {
   subnet_id            = var.rack_subnet_ids[each.value.pool]
   security_group_ids   = [var.nodes_security_group_id]
   kms_key_arn          = aws_kms_key.disks.arn
-  disk_gib             = var.disk_gib
+  disk_gib             = local.gpu_disk_gib
   image_id             = var.image_ids[each.value.arch]
   instance_profile_arn = aws_iam_instance_profile.worker.arn
   key_name             = var.key_name

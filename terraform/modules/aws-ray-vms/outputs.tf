@@ -12,3 +12,8 @@ output "kms_key_arn" {
   description = "Key of the disks."
   value       = aws_kms_key.disks.arn
 }
+
+output "gpu_disk_gib" {
+  description = "Root disk of each GPU node, GiB."
+  value       = local.gpu_disk_gib
+}

@@ -143,6 +143,17 @@ variable "disk_gib" {
   }
 }
 
+variable "weights_gib" {
+  description = "What the models' weights take on each GPU node, GiB, as `rackserve plan` tells: 660 for DeepSeek-R1. GPU nodes have a disk for them and 100 GiB beside, at least `disk_gib`."
+  type        = number
+  default     = 0
+
+  validation {
+    condition     = var.weights_gib >= 0
+    error_message = "weights_gib is 0 or more; given: ${var.weights_gib}."
+  }
+}
+
 variable "tags" {
   description = "Tags of every resource."
   type        = map(string)

@@ -39,6 +39,20 @@ variables {
   }
 }
 
+run "disks_have_room_for_the_weights" {
+  variables {
+    weights_gib = 660
+  }
+  assert {
+    condition     = output.gpu_disk_gib == 760
+    error_message = "weights and 100 GiB beside: ${output.gpu_disk_gib}"
+  }
+  assert {
+    condition     = aws_launch_template.head.block_device_mappings[0].ebs[0].volume_size == 500
+    error_message = "the head has no weights: ${aws_launch_template.head.block_device_mappings[0].ebs[0].volume_size}"
+  }
+}
+
 run "two_racks" {
   assert {
     condition     = output.launch_file == file("${path.module}/tests/launch_file.golden.yaml")
@@ -71,8 +85,9 @@ run "bad_values_are_told" {
     image_ids           = { x86_64 = "ami-0123456789abcdef0" }
     weights_bucket_arns = ["weights"]
     disk_gib            = 10
+    weights_gib         = -1
   }
   expect_failures = [
-    var.name, var.rack_subnet_ids, var.ssh_cidrs, var.app_cidrs, var.head_instance_type, var.image_ids, var.weights_bucket_arns, var.disk_gib,
+    var.name, var.rack_subnet_ids, var.ssh_cidrs, var.app_cidrs, var.head_instance_type, var.image_ids, var.weights_bucket_arns, var.disk_gib, var.weights_gib,
   ]
 }
