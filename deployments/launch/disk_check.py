@@ -25,7 +25,8 @@ _LOOK: Final = (
 def check_disks(launch: OnPremLaunch, spec: ClusterSpec, source: str) -> None:
     """Look whether each model's weights fit on as many machines as its replicas need.
 
-    Only models of known size are looked for; one that is in a machine's cache already needs no room there.
+    Only models of known size that take GPUs are looked for, as where others run is not known; one that is in a
+    machine's cache already needs no room there.
 
     Args:
         launch: the cluster file's `launch` section.

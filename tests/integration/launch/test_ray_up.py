@@ -26,6 +26,20 @@ def test_a_machine_that_cannot_be_reached_is_named_before_anything_starts(hosts:
     assert [host.processes() for host in hosts.hosts] == [[], [], []]
 
 
+def test_machines_without_room_for_the_weights_are_named_before_anything_starts(hosts: NetnsHosts) -> None:
+    """Each worker's own disk is looked at, over SSH; a model of 707 GB has no room in a memory's file system."""
+    launcher = Launcher(hosts)
+    text = launcher.text.replace(f"source: {REAL_MODEL}", "source: deepseek-ai/DeepSeek-R1")
+    text = text.replace("  gpus_per_replica: 0\n", "").replace("env: {", "env: {HF_HOME: /dev/shm/huggingface, ")
+    launcher.file.write_text(text, encoding="utf-8")
+    ended = launcher.run("up", str(launcher.file))
+    assert ended.returncode == 2, ended.stderr
+    assert "deepseek-ai/DeepSeek-R1 takes 707 GB on the disk of each machine" in ended.stderr
+    for worker in launcher.workers:
+        assert f"{worker.address} has " in ended.stderr
+    assert [host.processes() for host in hosts.hosts] == [[], [], []]
+
+
 @pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.vllm
