@@ -6,6 +6,7 @@ from typing import Any, Final
 from cluster.spec.checked_yaml import FileKind, Rule, no_rules, path
 from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.gateway_rules import gateway_rules
+from cluster.spec.kv_cache_rules import kv_cache_rules
 from cluster.spec.pool_rules import pool_rules
 from cluster.spec.yaml_tree import Location
 
@@ -70,6 +71,7 @@ def _rules(data: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
         if model.get("engine", "vllm") == "vllm" and model.get("source", "") == "":
             yield ("models", position, "source"), "missing: a Hugging Face id, a folder or a built-in name"
         yield from pool_rules(("models", position), model)
+        yield from kv_cache_rules(("models", position), model)
     yield from _adapter_rules(data, first_with_name)
     adapters = {name for _, model in each_model(data) for name in _adapters(model)}
     yield from gateway_rules(data, {*first_with_name, *adapters})

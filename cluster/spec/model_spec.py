@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from cluster.spec.kv_duties import KvDuties
 from cluster.spec.parts.adapter_spec import DEFAULT_SLOTS, AdapterSpec
+from cluster.spec.parts.kv_cache_spec import KvCacheSpec
 from cluster.spec.parts.media_spec import MediaSpec
 from cluster.spec.parts.model_name import checked_name
 from cluster.spec.parts.parallelism import Parallelism
@@ -46,6 +47,7 @@ class ModelSpec(Part):
         env: environment variables of the replica's process.
         sim: settings of the simulated engine.
         speculative: how tokens are drafted before the model verifies several in one step; unset: they are not.
+        kv_cache: precision of the KV cache, and where its blocks are kept that leave the GPU.
         cpus: CPU cores that Ray reserves for a replica.
         gpus_per_replica: logical GPUs that Ray reserves for a replica of one rank; unset: 1 for vLLM on a GPU node, 0
             on a CPU. A replica of several ranks takes one for each rank; 0: none, and all ranks run on one machine.
@@ -83,6 +85,7 @@ class ModelSpec(Part):
     env: dict[str, str] = Field(default_factory=dict)
     sim: SimSpec = SimSpec()
     speculative: SpeculativeSpec = NO_SPECULATION
+    kv_cache: KvCacheSpec = KvCacheSpec()
     cpus: Annotated[float, Field(ge=0)] = 1.0
     gpus_per_replica: Annotated[float, Field(ge=0)] | None = None
     accelerator: str = ""
@@ -112,7 +115,8 @@ class ModelSpec(Part):
     def in_pools(self) -> tuple["ModelSpec", ...]:
         """Return the model as each of its pools runs it, in the file's order; just itself if it has no pools.
 
-        What a pool says wins over what the model says; of `engine_args`, `env`, `sim` and `autoscaling`, each key does.
+        What a pool says wins over what the model says; of `engine_args`, `env`, `sim`, `autoscaling` and `kv_cache`,
+        each key does.
         The returned specs have their pool's `pool` and `role`, so each can be started, placed and scaled like a model
         of its own. Of one of them, this method returns that one.
         """
@@ -125,6 +129,7 @@ class ModelSpec(Part):
             "env": {**self.env, **pool.env},
             "sim": _merged(self.sim, pool.sim),
             "autoscaling": _merged(self.autoscaling, pool.autoscaling),
+            "kv_cache": _merged(self.kv_cache, pool.kv_cache),
             "pools": (PoolSpec(name=pool.name, role=pool.role),),
         }
         return self.model_copy(update={**own, **merged})

@@ -12,6 +12,9 @@ _PLAIN_DTYPES: Final = frozenset({"auto", "bfloat16", "float16", "half", "float3
 """Precisions of a KV cache that is not quantised; `auto` is one of the others, as the model's weights say."""
 _READS_STATE: Final = frozenset({"eagle", "eagle3", "mtp"})
 """Methods of speculative decoding that draft from the model's own state, which passes on with the KV blocks."""
+_KV_DTYPE: Final = ("engine_args", "kv_cache_dtype")
+_ALSO: Final = {_KV_DTYPE: (("kv_cache", "dtype"),)}
+"""Where else a value may be given, which counts where it is not given in the first place."""
 _PARTNERS: Final = {
     Role.PREFILL: (Role.DECODE, "generates answers from the prompts it computes"),
     Role.DECODE: (Role.PREFILL, "computes prompts for it"),
@@ -90,11 +93,12 @@ def _exchange(one: KvDuties, other: KvDuties) -> bool:
 
 def _place(pool_at: Location, model: Mapping[str, Any], pool: Mapping[str, Any], key: tuple[str, str]) -> Location:
     """Return where a value of a pool is given: in the pool, in the model, or nowhere, then the pool itself."""
-    for at, part in ((pool_at, pool), (pool_at[:-2], model)):
-        section = part.get(key[0])
-        for written in section if isinstance(section, dict) else ():
-            if str(written).replace("-", "_") == key[1]:
-                return (*at, key[0], written)
+    for section, name in (key, *_ALSO.get(key, ())):
+        for at, part in ((pool_at, pool), (pool_at[:-2], model)):
+            given = part.get(section)
+            for written in given if isinstance(given, dict) else ():
+                if str(written).replace("-", "_") == name:
+                    return (*at, section, written)
     return pool_at
 
 
@@ -102,12 +106,11 @@ def _format(model: Mapping[str, Any], pool: Mapping[str, Any]) -> dict[tuple[str
     """Return what is known of the KV blocks of a pool: the values by section and key."""
     if model.get("engine", "vllm") == "sim":
         block_tokens = SimSpec.model_fields["block_tokens"].default
-        return {("sim", "block_tokens"): _merged(model, pool, "sim").get("block_tokens", block_tokens)}
-    arguments = {key.replace("-", "_"): value for key, value in _merged(model, pool, "engine_args").items()}
+        return {("sim", "block_tokens"): merged(model, pool, "sim").get("block_tokens", block_tokens)}
+    arguments = {key.replace("-", "_"): value for key, value in merged(model, pool, "engine_args").items()}
     known = {("engine_args", key): arguments[key] for key in ("block_size", "dtype") if arguments.get(key) is not None}
-    return {**known, ("engine_args", "kv_cache_dtype"): arguments.get("kv_cache_dtype") or "auto"} | _drafts(
-        model, pool
-    )
+    dtype = arguments.get(_KV_DTYPE[1]) or merged(model, pool, "kv_cache").get("dtype") or "auto"
+    return {**known, _KV_DTYPE: dtype} | _drafts(model, pool)
 
 
 def _drafts(model: Mapping[str, Any], pool: Mapping[str, Any]) -> dict[tuple[str, str], object]:
@@ -119,7 +122,8 @@ def _drafts(model: Mapping[str, Any], pool: Mapping[str, Any]) -> dict[tuple[str
     return {("speculative", key): speculative.get(key, "") for key in ("method", "model")}
 
 
-def _merged(model: Mapping[str, Any], pool: Mapping[str, Any], section: str) -> dict[str, Any]:
+def merged(model: Mapping[str, Any], pool: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """Return a section of a pool's raw data: the pool's keys, and the model's where the pool has none."""
     parts = [part.get(section) for part in (model, pool)]
     return {key: value for part in parts if isinstance(part, dict) for key, value in part.items()}
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, field_serializer
 
+from cluster.spec.parts.kv_cache_spec import KvCacheSpec
 from cluster.spec.parts.parallelism import Parallelism
 from cluster.spec.parts.part import Part
 from cluster.spec.parts.scaling_spec import AutoscalingSpec, ReplicaCount
@@ -35,6 +36,7 @@ class PoolSpec(Part):
         autoscaling: how the number follows the load, each key in place of the model's.
         sim: settings of the simulated engine, each in place of the model's.
         speculative: how tokens are drafted; `{method: none}`: they are not, whatever the model says.
+        kv_cache: precision and offloading of the KV cache, each of both in place of the model's.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
@@ -50,8 +52,9 @@ class PoolSpec(Part):
     autoscaling: AutoscalingSpec | None = None
     sim: SimSpec | None = None
     speculative: SpeculativeSpec | None = None
+    kv_cache: KvCacheSpec | None = None
 
-    @field_serializer("autoscaling", "sim")
+    @field_serializer("autoscaling", "sim", "kv_cache")
     def _given(self, part: Part | None) -> dict[str, Any] | None:
         # Only the keys that it gives: read again, the others must stay the model's.
         return part.model_dump(mode="json", exclude_unset=True) if part is not None else None

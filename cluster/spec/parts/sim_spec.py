@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cluster.spec.parts.kv_cache_spec import DISK_BYTES_PER_S, HOST_BYTES_PER_S
 from cluster.spec.parts.part import Part
 
 
@@ -23,9 +24,12 @@ class SimSpec(Part):
         image_tokens: prompt tokens that an image takes; 0: a text model, which refuses images. LLaVA 1.5's takes 576.
         reasoning_tokens: mean tokens of reasoning before a chat answer; 0: it does not reason.
         start_s: seconds the engine takes to start.
-        kv_bytes_per_token: bytes of KV cache that a prompt token takes when it is handed to another engine. The default
-            is that of Llama 3.1 8B in bf16: keys and values of 8 heads of 128 in 32 layers, 2 bytes each.
+        kv_bytes_per_token: bytes of KV cache that a prompt token takes when it is handed to another engine, or kept
+            beyond the device (`kv_cache.offload`). The default is that of Llama 3.1 8B in bf16: keys and values of 8
+            heads of 128 in 32 layers, 2 bytes each.
         transfer_bytes_per_s: bytes of KV cache that an engine fetches a second from another; the default is 100 Gbit/s.
+        offload_bytes_per_s: bytes of KV cache that come back a second from host memory.
+        disk_bytes_per_s: bytes of KV cache that come back a second from files to host memory.
         adapter_load_s: seconds that loading a LoRA adapter takes, in which nothing is computed.
         transfer_lease_s: seconds that a computed prompt is kept for an engine that does not fetch it; vLLM's default.
         acceptance: with `speculative`, probability that a drafted token is right where those before it were. The
@@ -48,6 +52,8 @@ class SimSpec(Part):
     start_s: Annotated[float, Field(ge=0)] = 0.0
     kv_bytes_per_token: Annotated[int, Field(ge=1)] = 131_072
     transfer_bytes_per_s: Annotated[float, Field(gt=0)] = 12.5e9
+    offload_bytes_per_s: Annotated[float, Field(gt=0)] = HOST_BYTES_PER_S
+    disk_bytes_per_s: Annotated[float, Field(gt=0)] = DISK_BYTES_PER_S
     adapter_load_s: Annotated[float, Field(ge=0)] = 0.3
     transfer_lease_s: Annotated[float, Field(gt=0)] = 30.0
     acceptance: Annotated[float, Field(ge=0, le=1)] = 0.8

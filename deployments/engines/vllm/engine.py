@@ -34,6 +34,7 @@ from deployments.engines.vllm.env import engine_arguments, environment, is_cpu_b
 from deployments.engines.vllm.kv_events import KvEventListener
 from deployments.engines.vllm.kv_transfer import check_nixl, side_channel, transfer_of, uses_nixl, wants_checked_params
 from deployments.engines.vllm.load import LoadMeter
+from deployments.engines.vllm.offload import check_offloading
 from deployments.engines.vllm.process import FAILURE_FILE
 from deployments.engines.vllm.serve_arguments import parsed
 from deployments.engines.vllm.speculative import with_draft_found
@@ -225,11 +226,12 @@ class VllmEngine:
         """Return the KV connector's environment variables, if there is one that needs any.
 
         Raises:
-            EngineStartError: the connector's package is not installed, or no port is free.
+            EngineStartError: offloading cannot work here, the connector's package is not installed, or no port is
+                free.
         """
-        if not uses_nixl(
-            engine_arguments(self._model, os.environ, cpu=cpu, duties=self._duties).get("kv_transfer_config")
-        ):
+        arguments = engine_arguments(self._model, os.environ, cpu=cpu, duties=self._duties)
+        check_offloading(arguments, self._model.kv_cache.offload, self._duties, cpu=cpu)
+        if not uses_nixl(arguments.get("kv_transfer_config")):
             return {}
         check_nixl()
         return side_channel(self._host, self._model.parallel.data, cpu=cpu)

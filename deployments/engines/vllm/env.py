@@ -10,6 +10,7 @@ from cluster.spec.model_spec import ModelSpec
 from cluster.spec.parts.task import Task
 from deployments.engines.vllm.adapters import adapter_arguments
 from deployments.engines.vllm.kv_transfer import connector_config
+from deployments.engines.vllm.offload import with_offloading
 from deployments.engines.vllm.speculative import is_here, speculative_config
 from deployments.tracing.exporter import PROTOCOL, configured_target
 
@@ -90,8 +91,13 @@ def engine_arguments(
         sized = {"kv_cache_memory_bytes", "gpu_memory_utilization"} & asked.keys()
         if not sized and not env.get("VLLM_CPU_KVCACHE_SPACE"):
             found["kv_cache_memory_bytes"] = KV_CACHE_BYTES
+    if model.kv_cache.dtype is not None:
+        found["kv_cache_dtype"] = model.kv_cache.dtype
+    transfer = connector_config(duties, asked.get("kv_transfer_config"))
+    if asked.get("kv_offloading_size") is None:
+        transfer = with_offloading(transfer, model.kv_cache.offload)
     merged = {
-        "kv_transfer_config": connector_config(duties, asked.get("kv_transfer_config")),
+        "kv_transfer_config": transfer,
         "speculative_config": speculative_config(model.speculative, asked.get("speculative_config")),
     }
     return found | asked | {name: value for name, value in merged.items() if value is not None}

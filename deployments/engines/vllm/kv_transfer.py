@@ -15,11 +15,14 @@ from cluster.spec.kv_duties import KvDuties
 from router.replicas.kv_transfer import KvTransfer
 
 if TYPE_CHECKING:
+    import torch
     from vllm.config import VllmConfig
 
 CONNECTOR: Final = "NixlConnector"
 PULLS: Final = frozenset({CONNECTOR, "NixlPullConnector"})
 """Names of the connector with which the engine that decodes reads; with the other, the one that prefills writes."""
+SEVERAL: Final = "MultiConnector"
+"""Name of the connector that has others: blocks are saved to all of them, and fetched from the first that has them."""
 LEASE_S: Final = 30
 """Default seconds that a prompt is kept for an engine that does not fetch it: vLLM's own, written down."""
 INSTALL: Final = "pip install --no-deps nixl==1.5.1 nixl-cu12==1.5.1"
@@ -54,7 +57,18 @@ def connector_config(duties: KvDuties, asked: object) -> object:
 
 def uses_nixl(config: object) -> bool:
     """Return whether `kv_transfer_config` names one of vLLM's NIXL connectors."""
-    return str((as_mapping(config) or {}).get("kv_connector", "")).startswith("Nixl")
+    parts = connectors_of(as_mapping(config) or {})
+    return any(str(part["kv_connector"]).startswith("Nixl") for part in parts)
+
+
+def connectors_of(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the connectors that a `kv_transfer_config` names, each as the mapping that does."""
+    extra = config.get("kv_connector_extra_config")
+    if config.get("kv_connector") != SEVERAL or not isinstance(extra, Mapping):
+        return [config] if config.get("kv_connector") else []
+    listed = extra.get("connectors")
+    parts = listed if isinstance(listed, list) else []
+    return [part for part in parts if isinstance(part, Mapping) and part.get("kv_connector")]
 
 
 def check_nixl() -> None:
@@ -92,28 +106,48 @@ def transfer_of(config: "VllmConfig") -> KvTransfer | None:
     Two engines fit if vLLM's own check at their first contact finds the same (`compute_nixl_compatibility_hash`).
     """
     from vllm import __version__  # noqa: PLC0415 - imported once the environment is set
-    from vllm.utils.torch_utils import get_kv_cache_torch_dtype  # noqa: PLC0415
 
-    transfer, model, cache = config.kv_transfer_config, config.model_config, config.cache_config
-    if transfer is None or transfer.kv_connector not in PULLS:
+    pulling, model, cache = _pulling(config), config.model_config, config.cache_config
+    if pulling is None:
         return None
     layers, heads, head_size = (
         model.get_total_num_hidden_layers(),
         model.get_total_num_kv_heads(),
         model.get_head_size(),
     )
-    dtype = get_kv_cache_torch_dtype(cache.cache_dtype, model.dtype)
-    values = layers * heads * head_size * (1 if model.use_mla else 2)
     return KvTransfer(
         connector=CONNECTOR,
-        sends=transfer.is_kv_producer,
-        receives=transfer.is_kv_consumer,
+        sends=pulling["kv_role"] in {"kv_producer", "kv_both"},
+        receives=pulling["kv_role"] in {"kv_consumer", "kv_both"},
         block_tokens=cache.block_size,
-        layout=f"{model.model}, {model.dtype}, {layers} layers of {heads} KV heads of {head_size} in {dtype}, "
-        f"vLLM {__version__}{_drafts(config)}",
-        bytes_per_token=values * dtype.itemsize,
-        lease_s=float(transfer.get_from_extra_config("kv_lease_duration", LEASE_S)),
+        layout=f"{model.model}, {model.dtype}, {layers} layers of {heads} KV heads of {head_size} in "
+        f"{_kv_dtype(config)}, vLLM {__version__}{_drafts(config)}",
+        bytes_per_token=kv_bytes_per_token(config),
+        lease_s=float(pulling.get("kv_connector_extra_config", {}).get("kv_lease_duration", LEASE_S)),
     )
+
+
+def kv_bytes_per_token(config: "VllmConfig") -> int:
+    """Return the bytes of KV cache that a token takes, over all ranks."""
+    model = config.model_config
+    values: int = model.get_total_num_hidden_layers() * model.get_total_num_kv_heads() * model.get_head_size()
+    return values * (1 if model.use_mla else 2) * int(_kv_dtype(config).itemsize)
+
+
+def _kv_dtype(config: "VllmConfig") -> "torch.dtype":
+    from vllm.utils.torch_utils import get_kv_cache_torch_dtype  # noqa: PLC0415 - once the environment is set
+
+    return get_kv_cache_torch_dtype(config.cache_config.cache_dtype, config.model_config.dtype)
+
+
+def _pulling(config: "VllmConfig") -> Mapping[str, Any] | None:
+    """Return the connector with which an engine that decodes reads, perhaps one of several; None: there is none."""
+    transfer = config.kv_transfer_config
+    if transfer is None:
+        return None
+    names = ("kv_connector", "kv_role", "kv_connector_extra_config")
+    parts = connectors_of({name: getattr(transfer, name) for name in names})
+    return next((part for part in parts if part["kv_connector"] in PULLS), None)
 
 
 def _drafts(config: "VllmConfig") -> str:
@@ -129,12 +163,8 @@ def wants_checked_params(config: "VllmConfig") -> bool:
 
     Where decoders hand blocks back to prefillers too (`bidirectional_kv_xfer`), other params are right.
     """
-    transfer = config.kv_transfer_config
-    return (
-        transfer is not None
-        and transfer.kv_connector in PULLS
-        and not transfer.get_from_extra_config("bidirectional_kv_xfer", default=False)
-    )
+    pulling = _pulling(config)
+    return pulling is not None and not pulling.get("kv_connector_extra_config", {}).get("bidirectional_kv_xfer")
 
 
 def as_mapping(asked: object) -> Mapping[str, Any] | None:
