@@ -18,11 +18,13 @@ class KvEventHub:
     Attributes:
         block_tokens: tokens per KV block; the engine sets it when it starts.
         token_texts: the text of each token id; None: the engine doesn't say.
+        has_tiers: blocks that leave the device may be held in tiers below it; the engine sets it when it starts.
     """
 
     def __init__(self, block_tokens: int = 0) -> None:
         self.block_tokens = block_tokens
         self.token_texts: TokenTexts | None = None
+        self.has_tiers = False
         self._callbacks: list[Callable[[KvEvent], None]] = []
 
     def __bool__(self) -> bool:

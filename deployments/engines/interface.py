@@ -8,9 +8,11 @@ gives one `PromptSeen` each, in order.
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 from cluster.spec.parts.adapter_spec import AdapterSpec
+from deployments.engines.fetch_meter import FetchStats
 from router.replicas.adapter_report import AdapterReport
 from router.replicas.kv_transfer import KvTransfer
 from router.replicas.media_report import NO_MEDIA, MediaReport
@@ -42,7 +44,10 @@ class GangPlace:
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """An engine's state at one moment: the fields of `router.replicas.snapshot.LoadReport` that the engine knows."""
+    """An engine's state at one moment: the fields of `router.replicas.load_report.LoadReport` that the engine knows.
+
+    `fetches` is what it fetched from the tiers below its device; None: it has none.
+    """
 
     running: int
     waiting: int
@@ -54,6 +59,7 @@ class EngineStats:
     step_tokens: int
     speculation: SpeculationReport | None = None
     media: MediaReport = NO_MEDIA
+    fetches: FetchStats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +96,21 @@ class AnswerSeen:
     token_ids: tuple[tuple[int, ...], ...]
 
 
+class Medium(StrEnum):
+    """Where blocks are held: on the device, where they are used, or in a tier below, from which they are fetched."""
+
+    DEVICE = "device"
+    HOST = "host"
+    DISK = "disk"
+
+
 @dataclass(frozen=True, slots=True)
 class BlockStored:
-    """Consecutive full blocks are now in the prefix cache.
+    """Consecutive full blocks are now in the prefix cache, or in a tier below the device.
 
-    If a block is stored again before it was removed, the cache holds one more copy of it.
+    If a block is stored on the device again before it was removed, the cache holds one more copy of it. A tier below
+    holds one, and its blocks are known by hashes that the device or another tier holds at that time: their tokens may
+    be left out.
 
     Attributes:
         block_hashes: the blocks' hashes, in order.
@@ -103,6 +119,7 @@ class BlockStored:
         block_size: tokens per block.
         extra_keys: for each block what distinguishes it besides its tokens (adapter, salt, media), encoded by
             `extra_keys.extra_of`. May be shorter than the blocks: the rest have none.
+        medium: where they are.
     """
 
     block_hashes: tuple[BlockHash, ...]
@@ -110,18 +127,28 @@ class BlockStored:
     token_ids: tuple[int, ...]
     block_size: int
     extra_keys: tuple[str, ...] = ()
+    medium: Medium = Medium.DEVICE
 
 
 @dataclass(frozen=True, slots=True)
 class BlockRemoved:
-    """One copy of each of these blocks has left the prefix cache."""
+    """One copy of each of these blocks has left the prefix cache, or a tier below.
+
+    Attributes:
+        block_hashes: the blocks' hashes.
+        medium: where they were.
+    """
 
     block_hashes: tuple[BlockHash, ...]
+    medium: Medium = Medium.DEVICE
 
 
 @dataclass(frozen=True, slots=True)
 class AllCleared:
-    """The cache was emptied, or events were lost so that nothing known of it is certain: forget every block."""
+    """The cache was emptied, or events were lost so that nothing known of it is certain: forget every block.
+
+    Those of the tiers below too: what is held there and not known costs a computation, as before.
+    """
 
 
 KvEvent = PromptSeen | AnswerSeen | BlockStored | BlockRemoved | AllCleared
@@ -145,10 +172,12 @@ class KvEvents(Protocol):
     Attributes:
         block_tokens: tokens per KV block; 0 until the engine has started.
         token_texts: the texts of the token ids in `PromptSeen` and `AnswerSeen`; None: not known.
+        has_tiers: blocks that leave the device may be held in tiers below it.
     """
 
     block_tokens: int
     token_texts: TokenTexts | None
+    has_tiers: bool
 
     def subscribe(self, callback: Callable[[KvEvent], None]) -> Callable[[], None]:
         """Call `callback`, which must not block, with each event from now on; return a function that ends this."""

@@ -2,10 +2,12 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deployments.kv_residency.place import Place
 from router.prompt.chunk_chain import Hashes
 
 MAX_CHUNKS_PER_BLOCK = 32
@@ -28,39 +30,61 @@ class Resident:
     tokens: NDArray[np.uint32]
 
 
-@dataclass(slots=True)
+class Changes(NamedTuple):
+    """What changed of prompt chunks.
+
+    Attributes:
+        resident: those that are on the device now.
+        lower: those that are only in a tier below the device now.
+        evicted: hashes of those that were told of and have left their place, unless they are on the device now. One
+            that is also in `lower` stands there at the same position.
+    """
+
+    resident: Resident
+    lower: Resident
+    evicted: Hashes
+
+
 class _Chunk:
     """One chunk.
 
     Attributes:
         tokens: tokens from the prompt's start to the chunk's end.
-        blocks: blocks that decide it.
-        held_blocks: those of them that the engine holds.
+        blocks: blocks that decide it, by their place.
     """
 
-    tokens: int
-    blocks: int = 0
-    held_blocks: int = 0
+    __slots__ = ("blocks", "tokens")
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+        self.blocks = [0, 0, 0]
+
+    @property
+    def place(self) -> Place:
+        """Where the best of its blocks is."""
+        _, lower, device = self.blocks
+        return Place.DEVICE if device else Place.LOWER if lower else Place.NOWHERE
 
 
 class ChunkBlockMap:
     """Maps prompt chunks to the KV blocks that decide whether they are resident.
 
-    A chunk is resident while the engine holds at least one of its blocks. A chunk that ends within a block can have
-    several: prompts that continue differently after the chunk have different blocks there.
+    A chunk is where the best of its blocks is: resident while the device holds at least one of them. A chunk that ends
+    within a block can have several: prompts that continue differently after the chunk have different blocks there.
 
     Args:
-        max_pending: most blocks remembered that are not held, because their prompt waits for its prefill or they were
+        max_pending: most blocks remembered that are nowhere, because their prompt waits for its prefill or they were
             evicted. Beyond it the block that was used longest ago is forgotten, with its chunks.
     """
 
     def __init__(self, max_pending: int) -> None:
         self._max_pending = max_pending
         self._chunks: dict[int, _Chunk] = {}
-        self._held: dict[int, list[int]] = {}
         self._pending: OrderedDict[int, list[int]] = OrderedDict()
+        self._blocks: tuple[dict[int, list[int]], ...] = (self._pending, {}, {})
         self._changed: set[int] = set()
         self._reported: dict[int, int] = {}
+        self._reported_lower: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._chunks)
@@ -71,74 +95,68 @@ class ChunkBlockMap:
         return known.tokens if known is not None else None
 
     def is_resident(self, chunk: int) -> bool:
-        """Return whether the engine holds at least one of a chunk's blocks."""
-        known = self._chunks.get(chunk)
-        return known is not None and known.held_blocks > 0
+        """Return whether the device holds at least one of a chunk's blocks."""
+        return self.place(chunk) is Place.DEVICE
 
-    def add(self, chunk: int, block: int, tokens: int, *, is_held: bool) -> None:
-        """Map a chunk to a block: while the engine holds the block, the chunk is resident.
+    def place(self, chunk: int) -> Place:
+        """Return where a chunk is."""
+        known = self._chunks.get(chunk)
+        return known.place if known is not None else Place.NOWHERE
+
+    def add(self, chunk: int, block: int, tokens: int, *, place: Place) -> None:
+        """Map a chunk to a block: from then on it is where the block is, or better.
 
         Args:
             chunk: the chunk's hash.
             block: the block's key.
             tokens: where the chunk ends, in tokens from the prompt's start.
-            is_held: the engine holds the block now.
+            place: where the block is now.
         """
-        if is_held:
-            chunks = self._held.setdefault(block, [])
-        else:
-            chunks = self._pending.setdefault(block, [])
+        chunks = self._blocks[place].setdefault(block, [])
+        if place is Place.NOWHERE:
             self._pending.move_to_end(block)
         if chunk not in chunks:
             known = self._chunks.get(chunk)
             if known is None:
                 known = self._chunks[chunk] = _Chunk(tokens)
             chunks.append(chunk)
-            known.blocks += 1
-            if is_held:
-                self._hold(chunk, known)
+            known.blocks[place] += 1
+            self._note(chunk, place)
             if len(chunks) > MAX_CHUNKS_PER_BLOCK:
-                self._remove(chunks.pop(0), is_held=is_held)
-        if len(self._pending) > self._max_pending:
-            for forgotten in self._pending.popitem(last=False)[1]:
-                self._remove(forgotten, is_held=False)
+                self._remove(chunks.pop(0), place)
+        self._trim()
 
-    def appeared(self, block: int) -> None:
-        """Record that the engine now holds a block that it did not hold."""
-        chunks = self._pending.pop(block, None)
-        if chunks is not None:
-            self._held[block] = chunks
-            for chunk in chunks:
-                self._hold(chunk, self._chunks[chunk])
-
-    def vanished(self, block: int) -> None:
-        """Record that the engine no longer holds a block; its chunks stay mapped, for a prompt may bring it back."""
-        chunks = self._held.pop(block, None)
-        if chunks is None:
+    def moved(self, block: int, place: Place) -> None:
+        """Record where a block is now; one that is nowhere stays mapped, for a prompt may bring it back."""
+        for before in Place:
+            chunks = self._blocks[before].pop(block, None)
+            if chunks is not None:
+                break
+        else:
             return
+        self._blocks[place][block] = chunks
         for chunk in chunks:
-            self._release(chunk, self._chunks[chunk])
-        self._pending[block] = chunks
+            blocks = self._chunks[chunk].blocks
+            blocks[before] -= 1
+            blocks[place] += 1
+            self._note(chunk, max(before, place))
+        self._trim()
+
+    def _note(self, chunk: int, place: Place) -> None:
+        """Note that a block of a chunk came to a place or left it, which matters if no more than one is there."""
+        if place and self._chunks[chunk].blocks[place] <= 1:
+            self._changed.add(chunk)
+
+    def _trim(self) -> None:
         if len(self._pending) > self._max_pending:
             for forgotten in self._pending.popitem(last=False)[1]:
-                self._remove(forgotten, is_held=False)
+                self._remove(forgotten, Place.NOWHERE)
 
-    def _hold(self, chunk: int, known: _Chunk) -> None:
-        known.held_blocks += 1
-        if known.held_blocks == 1:
-            self._changed.add(chunk)
-
-    def _release(self, chunk: int, known: _Chunk) -> None:
-        known.held_blocks -= 1
-        if not known.held_blocks:
-            self._changed.add(chunk)
-
-    def _remove(self, chunk: int, *, is_held: bool) -> None:
+    def _remove(self, chunk: int, place: Place) -> None:
         known = self._chunks[chunk]
-        known.blocks -= 1
-        if is_held:
-            self._release(chunk, known)
-        if not known.blocks:
+        known.blocks[place] -= 1
+        self._note(chunk, place)
+        if not any(known.blocks):
             del self._chunks[chunk]
 
     @property
@@ -146,26 +164,42 @@ class ChunkBlockMap:
         """Whether `take_changes` may have something to return."""
         return bool(self._changed)
 
-    def take_changes(self) -> tuple[Resident, Hashes]:
-        """Return what changed since the last call: chunks that became resident, and hashes of chunks evicted."""
-        reported = self._reported
+    def take_changes(self) -> Changes:
+        """Return what changed since the last call."""
+        reported, lower = self._reported, self._reported_lower
         resident: dict[int, int] = {}
+        sunk: dict[int, int] = {}
+        risen: dict[int, int] = {}
         evicted: list[int] = []
         for chunk in self._changed:
             known = self._chunks.get(chunk)
-            if known is not None and known.held_blocks:
+            place = known.place if known is not None else Place.NOWHERE
+            if known is not None and place is Place.DEVICE:
                 if chunk not in reported:
                     resident[chunk] = known.tokens
-            elif chunk in reported:
-                del reported[chunk]
+                    lower.pop(chunk, None)
+            elif known is not None and place is Place.LOWER:
+                if reported.pop(chunk, None) is not None:
+                    sunk[chunk] = known.tokens
+                elif chunk not in lower:
+                    risen[chunk] = known.tokens
+            elif chunk in reported or chunk in lower:
+                reported.pop(chunk, None)
+                lower.pop(chunk, None)
                 evicted.append(chunk)
         reported.update(resident)
+        lower.update(sunk)
+        lower.update(risen)
         self._changed.clear()
-        return _resident(resident), np.array(evicted, np.uint64)
+        return Changes(_resident(resident), _resident(sunk | risen), np.array([*sunk, *evicted], np.uint64))
 
     def all_resident(self) -> Resident:
         """Return every chunk that was resident at the last `take_changes`: the sum of all changes taken so far."""
         return _resident(self._reported)
+
+    def all_lower(self) -> Resident:
+        """Return every chunk that was only in a tier below the device at the last `take_changes`."""
+        return _resident(self._reported_lower)
 
     def check_integrity(self) -> None:
         """Check that each chunk's counts agree with the blocks.
@@ -173,24 +207,30 @@ class ChunkBlockMap:
         Raises:
             AssertionError: they do not; the message says what is wrong.
         """
-        if self._held.keys() & self._pending.keys():
-            raise AssertionError("a block is both held and not")
-        if len(self._pending) > self._max_pending:
-            raise AssertionError(f"{len(self._pending)} blocks are remembered that are not held")
-        counts: dict[int, list[int]] = {chunk: [0, 0] for chunk in self._chunks}
-        for blocks, is_held in ((self._held, 1), (self._pending, 0)):
+        pending, lower, device = self._blocks
+        if lower.keys() & device.keys() or pending.keys() & (lower.keys() | device.keys()):
+            raise AssertionError("a block is at two places")
+        if len(pending) > self._max_pending:
+            raise AssertionError(f"{len(pending)} blocks are remembered that are nowhere")
+        counts: dict[int, list[int]] = {chunk: [0, 0, 0] for chunk in self._chunks}
+        for place, blocks in enumerate(self._blocks):
             for chunks in blocks.values():
                 if not 0 < len(chunks) == len(set(chunks)) <= MAX_CHUNKS_PER_BLOCK:
                     raise AssertionError(f"a block has {len(chunks)} chunks")
                 for chunk in chunks:
-                    counts[chunk][0] += 1
-                    counts[chunk][1] += is_held
+                    counts[chunk][place] += 1
         for chunk, known in self._chunks.items():
-            if not known.blocks or [known.blocks, known.held_blocks] != counts[chunk]:
-                raise AssertionError(f"chunk {chunk:x}: {known} but {counts[chunk]}")
-        resident = {chunk for chunk, known in self._chunks.items() if known.held_blocks}
-        if not resident ^ self._reported.keys() <= self._changed:
-            raise AssertionError("a chunk changed but `take_changes` would not return it")
+            if not any(known.blocks) or known.blocks != counts[chunk]:
+                raise AssertionError(f"chunk {chunk:x}: {known.blocks} but {counts[chunk]}")
+        self._check_reported()
+
+    def _check_reported(self) -> None:
+        if self._reported.keys() & self._reported_lower.keys():
+            raise AssertionError("a chunk was told of at two places")
+        for place, told in ((Place.DEVICE, self._reported), (Place.LOWER, self._reported_lower)):
+            there = {chunk for chunk, known in self._chunks.items() if known.place is place}
+            if not there ^ told.keys() <= self._changed:
+                raise AssertionError("a chunk changed but `take_changes` would not return it")
 
 
 def _resident(ends: dict[int, int]) -> Resident:

@@ -7,7 +7,7 @@ from deployments.kv_residency.block_keys import ROOT, block_keys, packed
 
 
 class KvBlocks:
-    """The blocks of one engine's prefix cache.
+    """The blocks of one engine's prefix cache, on its device.
 
     vLLM may hold several copies of a block (two prompts with the same beginning, prefilled at once) and sends events
     for each copy. A block is held while at least one copy is. Events that don't fit (an unknown parent, sizes that
@@ -32,6 +32,10 @@ class KvBlocks:
 
     def __len__(self) -> int:
         return len(self.copies)
+
+    def key(self, name: BlockHash) -> int | None:
+        """Return our key of a held block, by the engine's hash; None: none is held under it."""
+        return self._keys.get(name)
 
     def stored(self, event: BlockStored) -> Iterator[int]:
         """Apply an event and yield the keys of blocks that were not held before."""

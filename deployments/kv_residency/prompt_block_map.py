@@ -10,6 +10,7 @@ from deployments.engines.interface import AnswerSeen, PromptSeen, TokenTexts
 from deployments.kv_residency.alignment import token_ends, token_ends_in_proportion
 from deployments.kv_residency.block_keys import ROOT, block_keys, packed
 from deployments.kv_residency.chunk_block_map import ChunkBlockMap
+from deployments.kv_residency.place import Place
 from router.prompt.canonical import Prompt, UnknownPromptError, assistant_piece, read_prompt
 from router.prompt.chunk_chain import ChunkChain, ChunkHasher
 
@@ -60,7 +61,7 @@ class PromptBlockMap:
         hasher: hashes chunks exactly as the gateways do.
         model: the model's name, as gateways use it.
         chunk_block_map: where the mapping is stored.
-        is_held: returns whether the engine holds the block with a key.
+        place_of: returns where the engine holds the block with a key.
         block_tokens: tokens per block.
         token_texts: the text of each token id; None: not known.
     """
@@ -71,14 +72,14 @@ class PromptBlockMap:
         model: str,
         *,
         chunk_block_map: ChunkBlockMap,
-        is_held: Callable[[int], bool],
+        place_of: Callable[[int], Place],
         block_tokens: int,
         token_texts: TokenTexts | None,
     ) -> None:
         self._hasher = hasher
         self._model = model
         self._chunk_block_map = chunk_block_map
-        self._is_held = is_held
+        self._place_of = place_of
         self._block_tokens = block_tokens
         self._texts = token_texts
         self._open: OrderedDict[str, _Open] = OrderedDict()
@@ -210,7 +211,7 @@ class PromptBlockMap:
         Returns:
             The number of leading chunks whose middle lies before the end of `keys`; the rest have no block yet.
         """
-        add, is_held = self._chunk_block_map.add, self._is_held
+        add, place_of = self._chunk_block_map.add, self._place_of
         two_blocks = 2 * self._block_tokens
         for position, (chunk, end) in enumerate(zip(chunks, ends, strict=True)):
             block = (begin + end) // two_blocks - first
@@ -218,7 +219,7 @@ class PromptBlockMap:
                 return position
             if block >= 0:
                 key = keys[block]
-                add(chunk, key, end, is_held=is_held(key))
+                add(chunk, key, end, place=place_of(key))
             begin = end
         return len(chunks)
 

@@ -13,10 +13,12 @@ from deployments.engines.interface import (
     BlockStored,
     KvEvent,
     KvEvents,
+    Medium,
     PromptSeen,
 )
 from deployments.kv_residency.chunk_block_map import ChunkBlockMap
-from deployments.kv_residency.kv_blocks import KvBlocks
+from deployments.kv_residency.kv_tiers import KvTiers
+from deployments.kv_residency.place import Place
 from deployments.kv_residency.prompt_block_map import PromptBlockMap
 from deployments.kv_residency.request_bodies import CURRENT_BODY
 from deployments.kv_residency.residency_log import ResidencyLog
@@ -51,17 +53,17 @@ class ReplicaResidency:
     def __init__(self, events: KvEvents, hasher: ChunkHasher, model: str, kv_capacity_tokens: int) -> None:
         capacity_blocks = kv_capacity_tokens // events.block_tokens
         self._capacity_blocks = capacity_blocks
-        self._blocks = KvBlocks(events.block_tokens)
+        self._tiers = KvTiers(events.block_tokens)
         self._chunk_block_map = ChunkBlockMap(max(MIN_PENDING_BLOCKS, capacity_blocks))
         self._prompt_block_map = PromptBlockMap(
             hasher,
             model,
             chunk_block_map=self._chunk_block_map,
-            is_held=self._blocks.__contains__,
+            place_of=self._tiers.place,
             block_tokens=events.block_tokens,
             token_texts=events.token_texts,
         )
-        self.log = ResidencyLog(self._chunk_block_map)
+        self.log = ResidencyLog(self._chunk_block_map, has_tiers=events.has_tiers)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._flushed_s = 0.0
@@ -86,14 +88,23 @@ class ReplicaResidency:
         self._listeners.add(callback)
         return lambda: self._listeners.discard(callback)
 
-    def resident_tokens(self, chain: ChunkChain) -> int:
-        """Return how many leading tokens of a prompt the chunks say are cached, changes not yet in the log included."""
+    def resident_tokens(self, chain: ChunkChain, least: Place = Place.DEVICE) -> int:
+        """Return how many leading tokens of a prompt the chunks say are cached, changes not yet in the log included.
+
+        Args:
+            chain: the prompt.
+            least: the worst place that counts.
+        """
         found = 0
         for chunk in chain.hashes:
-            if not self._chunk_block_map.is_resident(chunk):
+            if self._chunk_block_map.place(chunk) < least:
                 break
             found = self._chunk_block_map.tokens(chunk) or found
         return found
+
+    def held_tokens(self, medium: Medium) -> int:
+        """Return how many tokens of KV cache the engine holds in a tier, as far as its events say."""
+        return self._tiers.held_tokens(medium)
 
     def _take(self, event: KvEvent) -> None:
         self._handlers[type(event)](event)
@@ -109,21 +120,21 @@ class ReplicaResidency:
             self._prompt_block_map.prompt(event, path, body)
 
     def _stored(self, event: BlockStored) -> None:
-        for key in self._blocks.stored(event):
-            self._chunk_block_map.appeared(key)
-        if self._blocks.total_copies > self._capacity_blocks > 0:
+        for key, place in self._tiers.stored(event):
+            self._chunk_block_map.moved(key, place)
+        stored, capacity = self._tiers.device.total_copies, self._capacity_blocks
+        if stored > capacity > 0:
             # More than fits into the engine: removals were missed, so nothing known about the cache is certain.
-            stored, capacity = self._blocks.total_copies, self._capacity_blocks
             _log.error("more KV blocks stored than the engine has", stored=stored, capacity=capacity)
             self._cleared(event)
 
     def _removed(self, event: BlockRemoved) -> None:
-        for key in self._blocks.removed(event):
-            self._chunk_block_map.vanished(key)
+        for key, place in self._tiers.removed(event):
+            self._chunk_block_map.moved(key, place)
 
     def _cleared(self, _: object) -> None:
-        for key in self._blocks.cleared():
-            self._chunk_block_map.vanished(key)
+        for key in self._tiers.cleared():
+            self._chunk_block_map.moved(key, Place.NOWHERE)
 
     def _flush(self) -> None:
         self._timer = None
@@ -138,5 +149,5 @@ class ReplicaResidency:
         Raises:
             AssertionError: it does not; the message says what.
         """
-        self._blocks.check_integrity()
+        self._tiers.check_integrity()
         self._chunk_block_map.check_integrity()

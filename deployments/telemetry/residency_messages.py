@@ -23,17 +23,21 @@ class MalformedResidencyError(Exception):
 def delta_message(delta: ResidencyDelta) -> pb.ResidencyDelta:
     """Return a delta as a message."""
     return pb.ResidencyDelta(
-        sequence=delta.sequence, resident=_chunks(delta, slice(None)), evicted=_packed(delta.evicted, _HASH)
+        sequence=delta.sequence,
+        resident=_chunks(delta, slice(None)),
+        evicted=_packed(delta.evicted, _HASH),
+        lower=_lower(delta, slice(None)),
     )
 
 
 def snapshot_messages(snapshot: ResidencyDelta) -> Iterator[pb.ResidencySnapshot]:
-    """Yield a snapshot in parts; one empty part if nothing is resident."""
-    total = len(snapshot.resident)
+    """Yield a snapshot in parts; one empty part if nothing is held."""
+    total = max(len(snapshot.resident), len(snapshot.lower_tokens))
     for start in range(0, max(1, total), PART_CHUNKS):
         stop = start + PART_CHUNKS
         resident = _chunks(snapshot, slice(start, stop))
-        yield pb.ResidencySnapshot(sequence=snapshot.sequence, resident=resident, more=stop < total)
+        lower = _lower(snapshot, slice(start, stop))
+        yield pb.ResidencySnapshot(sequence=snapshot.sequence, resident=resident, lower=lower, more=stop < total)
 
 
 def read_delta(message: pb.ResidencyDelta) -> ResidencyDelta:
@@ -43,7 +47,15 @@ def read_delta(message: pb.ResidencyDelta) -> ResidencyDelta:
         MalformedResidencyError: the message's parts contradict each other.
     """
     hashes, tokens = _read_chunks([message.resident])
-    return ResidencyDelta(message.sequence, hashes, _unpacked([message.evicted], _HASH), tokens=tokens)
+    lower, lower_tokens = _read_chunks([message.lower])
+    return ResidencyDelta(
+        message.sequence,
+        hashes,
+        _unpacked([message.evicted], _HASH),
+        tokens=tokens,
+        lower=lower if message.HasField("lower") else None,
+        lower_tokens=lower_tokens,
+    )
 
 
 class SnapshotReader:
@@ -64,12 +76,27 @@ class SnapshotReader:
         if part.more:
             return None
         hashes, tokens = _read_chunks([whole.resident for whole in self._parts])
+        lower, lower_tokens = _read_chunks([whole.lower for whole in self._parts])
         self._parts = []
-        return ResidencyDelta(part.sequence, hashes, np.empty(0, np.uint64), snapshot=True, tokens=tokens)
+        return ResidencyDelta(
+            part.sequence,
+            hashes,
+            np.empty(0, np.uint64),
+            snapshot=True,
+            tokens=tokens,
+            lower=lower if part.HasField("lower") else None,
+            lower_tokens=lower_tokens,
+        )
 
 
 def _chunks(delta: ResidencyDelta, part: slice) -> pb.Chunks:
     return pb.Chunks(hashes=_packed(delta.resident[part], _HASH), tokens=_packed(delta.tokens[part], _TOKENS))
+
+
+def _lower(delta: ResidencyDelta, part: slice) -> pb.Chunks | None:
+    if delta.lower is None:
+        return None
+    return pb.Chunks(hashes=_packed(delta.lower[part], _HASH), tokens=_packed(delta.lower_tokens[part], _TOKENS))
 
 
 def _read_chunks(messages: list[pb.Chunks]) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:

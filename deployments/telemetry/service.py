@@ -9,7 +9,8 @@ from typing import Final
 import grpc
 import grpc.aio
 
-from deployments.engines.interface import EngineStats
+from deployments.engines.fetch_meter import FetchStats
+from deployments.engines.interface import EngineStats, Medium
 from deployments.kv_residency.replica_residency import ReplicaResidency
 from deployments.kv_residency.residency_log import ResidencyLog
 from deployments.telemetry import telemetry_pb2 as pb
@@ -17,9 +18,11 @@ from deployments.telemetry import telemetry_pb2_grpc as pb_grpc
 from deployments.telemetry.adapter_messages import adapters_message
 from deployments.telemetry.residency_messages import delta_message, snapshot_messages
 from deployments.telemetry.speculation_messages import speculation_message
+from deployments.telemetry.tier_messages import tier_message
 from router.prompt.cut import CUT_VERSION
 from router.replicas.adapter_report import AdapterReport
 from router.replicas.media_report import NO_MEDIA, MediaReport
+from router.replicas.tier_report import TierReport
 
 MIN_INTERVAL_S: Final = 0.05
 """Shortest time, in seconds, between two load reports to one gateway."""
@@ -156,6 +159,7 @@ class TelemetryService(pb_grpc.TelemetryServicer):
             gateways=self._gateways(),
             speculation=speculation_message(stats.speculation),
             media=_media(stats.media),
+            tiers=tier_message(_tiers(stats.fetches, self._residency)),
         )
 
     async def _check_credential(self, context: "grpc.aio.ServicerContext[pb.WatchRequest, pb.Report]") -> None:
@@ -164,6 +168,14 @@ class TelemetryService(pb_grpc.TelemetryServicer):
         shown_bytes = shown if isinstance(shown, bytes) else shown.encode()
         if not hmac.compare_digest(shown_bytes, self._authorization):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the cluster's credential is missing or wrong")
+
+
+def _tiers(fetches: FetchStats | None, residency: ReplicaResidency | None) -> TierReport | None:
+    """Return what is kept beyond the device; what is held where is known only with residency."""
+    if fetches is None:
+        return None
+    device, host, disk = (residency.held_tokens(medium) if residency is not None else 0 for medium in Medium)
+    return TierReport(device, host, disk, fetches.fetched_tokens, fetches.s_per_token)
 
 
 def _media(report: MediaReport) -> pb.Media | None:

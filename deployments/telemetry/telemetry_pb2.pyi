@@ -49,7 +49,7 @@ class Hello(_message.Message):
     def __init__(self, replica_id: _Optional[str] = ..., model: _Optional[str] = ..., max_silence_ms: _Optional[int] = ..., cut_version: _Optional[int] = ...) -> None: ...
 
 class Load(_message.Message):
-    __slots__ = ("running", "waiting", "waiting_tokens", "kv_usage", "kv_capacity_tokens", "prefill_tokens_per_s", "decode_tokens_per_s", "accepted", "step_tokens", "gateways", "media", "speculation")
+    __slots__ = ("running", "waiting", "waiting_tokens", "kv_usage", "kv_capacity_tokens", "prefill_tokens_per_s", "decode_tokens_per_s", "accepted", "step_tokens", "gateways", "media", "speculation", "tiers")
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
     WAITING_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -62,6 +62,7 @@ class Load(_message.Message):
     GATEWAYS_FIELD_NUMBER: _ClassVar[int]
     MEDIA_FIELD_NUMBER: _ClassVar[int]
     SPECULATION_FIELD_NUMBER: _ClassVar[int]
+    TIERS_FIELD_NUMBER: _ClassVar[int]
     running: int
     waiting: int
     waiting_tokens: int
@@ -74,7 +75,8 @@ class Load(_message.Message):
     gateways: int
     media: Media
     speculation: Speculation
-    def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., waiting_tokens: _Optional[int] = ..., kv_usage: _Optional[float] = ..., kv_capacity_tokens: _Optional[int] = ..., prefill_tokens_per_s: _Optional[float] = ..., decode_tokens_per_s: _Optional[float] = ..., accepted: _Optional[int] = ..., step_tokens: _Optional[int] = ..., gateways: _Optional[int] = ..., media: _Optional[_Union[Media, _Mapping]] = ..., speculation: _Optional[_Union[Speculation, _Mapping]] = ...) -> None: ...
+    tiers: Tiers
+    def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., waiting_tokens: _Optional[int] = ..., kv_usage: _Optional[float] = ..., kv_capacity_tokens: _Optional[int] = ..., prefill_tokens_per_s: _Optional[float] = ..., decode_tokens_per_s: _Optional[float] = ..., accepted: _Optional[int] = ..., step_tokens: _Optional[int] = ..., gateways: _Optional[int] = ..., media: _Optional[_Union[Media, _Mapping]] = ..., speculation: _Optional[_Union[Speculation, _Mapping]] = ..., tiers: _Optional[_Union[Tiers, _Mapping]] = ...) -> None: ...
 
 class Speculation(_message.Message):
     __slots__ = ("drafts", "draft_tokens", "accepted_by_position", "tokens_per_step", "speedup")
@@ -145,21 +147,39 @@ class Chunks(_message.Message):
     def __init__(self, hashes: _Optional[bytes] = ..., tokens: _Optional[bytes] = ...) -> None: ...
 
 class ResidencySnapshot(_message.Message):
-    __slots__ = ("sequence", "resident", "more")
+    __slots__ = ("sequence", "resident", "more", "lower")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     RESIDENT_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
+    LOWER_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     resident: Chunks
     more: bool
-    def __init__(self, sequence: _Optional[int] = ..., resident: _Optional[_Union[Chunks, _Mapping]] = ..., more: _Optional[bool] = ...) -> None: ...
+    lower: Chunks
+    def __init__(self, sequence: _Optional[int] = ..., resident: _Optional[_Union[Chunks, _Mapping]] = ..., more: _Optional[bool] = ..., lower: _Optional[_Union[Chunks, _Mapping]] = ...) -> None: ...
 
 class ResidencyDelta(_message.Message):
-    __slots__ = ("sequence", "resident", "evicted")
+    __slots__ = ("sequence", "resident", "evicted", "lower")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     RESIDENT_FIELD_NUMBER: _ClassVar[int]
     EVICTED_FIELD_NUMBER: _ClassVar[int]
+    LOWER_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     resident: Chunks
     evicted: bytes
-    def __init__(self, sequence: _Optional[int] = ..., resident: _Optional[_Union[Chunks, _Mapping]] = ..., evicted: _Optional[bytes] = ...) -> None: ...
+    lower: Chunks
+    def __init__(self, sequence: _Optional[int] = ..., resident: _Optional[_Union[Chunks, _Mapping]] = ..., evicted: _Optional[bytes] = ..., lower: _Optional[_Union[Chunks, _Mapping]] = ...) -> None: ...
+
+class Tiers(_message.Message):
+    __slots__ = ("device_tokens", "host_tokens", "disk_tokens", "fetched_tokens", "fetch_s_per_token")
+    DEVICE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    HOST_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    DISK_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    FETCHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    FETCH_S_PER_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    device_tokens: int
+    host_tokens: int
+    disk_tokens: int
+    fetched_tokens: int
+    fetch_s_per_token: float
+    def __init__(self, device_tokens: _Optional[int] = ..., host_tokens: _Optional[int] = ..., disk_tokens: _Optional[int] = ..., fetched_tokens: _Optional[int] = ..., fetch_s_per_token: _Optional[float] = ...) -> None: ...

@@ -3,6 +3,7 @@
 from typing import final
 
 from router.estimator.replica_estimator import ReplicaEstimator
+from router.prefix_cache.match import PrefixMatch
 from router.prompt.chunk_chain import ChunkChain
 
 
@@ -65,6 +66,7 @@ class Expectation:
         prefilled_before: prompt tokens that the replica had computed when its first token came.
         adapter: the adapter that it uses there; "": none.
         loads: the replica was expected to load that adapter first.
+        fetch_s: seconds that it was expected to fetch a part of the prompt from the tiers below its device.
     """
 
     __slots__ = (
@@ -72,6 +74,7 @@ class Expectation:
         "ahead_tokens",
         "chain",
         "ended",
+        "fetch_s",
         "is_fetched",
         "loads",
         "matched_bytes",
@@ -127,6 +130,7 @@ class Expectation:
         self.prefilled_before = 0.0
         self.adapter = ""
         self.loads = False
+        self.fetch_s = 0.0
 
     def use_adapter(self, name: str) -> float:
         """Count that it uses an adapter there; return the expected seconds of the load that this makes, mostly 0."""
@@ -134,6 +138,17 @@ class Expectation:
         load_s = self.replica.adapters.sent(name, self.sent_s)
         self.loads = load_s > 0.0
         return load_s
+
+    def fetch(self, match: PrefixMatch) -> int:
+        """Count what it fetches from the tiers below the device; return its leading chunks on the device."""
+        replica = self.replica
+        self.fetch_s = match.fetched_tokens(self.chain, replica.replica_id) * replica.fetch_s_per_token
+        return match.device_count(replica.replica_id)
+
+    @property
+    def computing_s(self) -> float:
+        """Seconds until its first token came, without those that it was expected to fetch; 0 or less: it has not."""
+        return (self.prefilled_s or 0.0) - self.sent_s - self.fetch_s
 
     def end(self, now_s: float) -> None:
         """Note that its answer came to its end, or that it was lost."""

@@ -59,7 +59,7 @@ class Handovers:
         Nothing waits there yet: `asked` counts the request when it is sent.
         """
         chain, match = request.chain, request.match
-        matched = match.count(replica.replica_id)
+        matched = match.device_count(replica.replica_id)  # what is below the device comes from the other replica, too
         matched_tokens = match.cached_tokens(chain, matched)
         held = matched, chain.prefix_bytes(matched), matched_tokens
         expectation = Expectation(

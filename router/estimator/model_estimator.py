@@ -138,6 +138,8 @@ class ModelEstimator:
             replica.pending.silent()
             return
         replica.pending.reported(report.waiting_tokens, report.accepted, now_s)
+        if report.tiers is not None:
+            replica.fetch_s_per_token = report.tiers.fetch_s_per_token
         if not self.reads_prompts:
             return
         if replica.tells_rate and not replica.rates.outcomes:
@@ -264,6 +266,8 @@ class ModelEstimator:
         if replica.endpoint.transfer is not None and replica.answers:  # else nobody weighs what its streams lose
             replica.slack.spend(prefill_s, replica.streams_now, replica.streams, now_s)
         self.efficiency.arrived(chain)
+        if match.device_counts is not None:
+            matched = expectation.fetch(match)
         source = self.residency.source(replica.replica_id)
         if source is not None:
             expectation.prompt_number = source.sent(chain, matched, now_s)
@@ -351,7 +355,7 @@ class ModelEstimator:
         self.efficiency.answered(replica.replica_id, prompt_tokens, cached_tokens)
         if streamed and expectation.prefilled_s is not None and not expectation.loads:
             tokens = expectation.ahead_tokens + max(1.0, prompt_tokens - cached_tokens)
-            replica.rates.learn(expectation.prefilled_s - expectation.sent_s, tokens, expectation.running)
+            replica.rates.learn(expectation.computing_s, tokens, expectation.running)
 
     def lost(self, expectation: Expectation, now_s: float) -> None:
         """End a request without a whole answer: the replica failed, or the client left."""

@@ -34,11 +34,14 @@ class ReplicaEstimator(ReplicaSnapshot):
         slack: what its streams can spare.
         coming: requests that it will answer once another replica has computed their prompts.
         adapters: the adapters that it has loaded.
+        fetch_s_per_token: seconds that it takes to fetch a token from the tiers below its device, as last reported; 0:
+            it has no such tier.
     """
 
     __slots__ = (
         "adapters",
         "coming",
+        "fetch_s_per_token",
         "kv_freed",
         "kv_tokens",
         "pending",
@@ -69,6 +72,7 @@ class ReplicaEstimator(ReplicaSnapshot):
         self.slack = StreamSlack()
         self.coming = 0
         self.adapters = AdapterSlots(AdapterUse())
+        self.fetch_s_per_token = 0.0
 
     @property
     def tells_rate(self) -> bool:

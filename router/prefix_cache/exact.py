@@ -13,20 +13,28 @@ CONFIRM_S = 2.0
 """Seconds after a prompt's prefill within which the replica must confirm its chunks; then the claims are taken back."""
 
 
+def anywhere_of(replica_id: str) -> str:
+    """Return the name of the column for what a replica holds in any tier."""
+    return f"{replica_id}\0anywhere"
+
+
 @dataclass(frozen=True, slots=True)
 class ResidencyDelta:
     """What changed in one replica's cache: one message of its residency stream.
 
-    Within one delta, `evicted` happened before `resident`: a chunk named in both is resident.
+    Within one delta, `evicted` happened before `resident` and `lower`: a chunk named in both is resident, or in a tier
+    below the device.
 
     Attributes:
         sequence: number of the delta, one more than the one before in the same life of a replica; a snapshot has the
             number of the last delta it includes.
         resident: chunks that became resident, in a snapshot all resident chunks; shape (n,).
-        evicted: chunks that are no longer resident, none in a snapshot; shape (m,).
-        snapshot: `resident` is the whole cache.
+        evicted: chunks that have left the device, or the tiers below it; none in a snapshot; shape (m,).
+        snapshot: `resident` is the whole cache, with `lower`.
         tokens: for each chunk of `resident`, tokens from the prompt's start to the chunk's end, by the replica's
             tokenizer and chat template; shape (n,), or (0,) where they are not known.
+        lower: chunks that are only in a tier below the device now; shape (k,). None: the replica has no such tier.
+        lower_tokens: as `tokens`, for each chunk of `lower`.
     """
 
     sequence: int
@@ -34,6 +42,8 @@ class ResidencyDelta:
     evicted: Hashes
     snapshot: bool = False
     tokens: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
+    lower: Hashes | None = None
+    lower_tokens: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
 
 
 class ExactReplica:
@@ -44,6 +54,9 @@ class ExactReplica:
     gap no delta is applied until a snapshot has come. The old claims stay until then, so that one lost message does not
     empty the index; the snapshot replaces all of them but those still to be confirmed.
 
+    A replica with tiers below its device has a second column in the index, under `anywhere_of` its id: the chunks that
+    it holds on the device or below. So one walk down a prompt's chain counts both.
+
     Args:
         index: receives the claims.
         replica_id: the replica.
@@ -51,6 +64,8 @@ class ExactReplica:
 
     Attributes:
         synced: a snapshot has come, and every delta after it.
+        has_tiers: the last snapshot says that the replica has tiers below its device.
+        anywhere: the column for what it holds in any of them.
     """
 
     def __init__(self, index: PrefixIndex, replica_id: str, kv_bytes: int) -> None:
@@ -59,6 +74,8 @@ class ExactReplica:
         self._replica_id = replica_id
         self._sequence = -1
         self.synced = False
+        self.has_tiers = False
+        self.anywhere = anywhere_of(replica_id)
         self._prompts = 0
         self._unconfirmed: dict[int, int] = {}
         self._claimed_for: dict[int, list[int]] = {}
@@ -68,6 +85,7 @@ class ExactReplica:
         """Apply a delta or a snapshot; return False where deltas are missing and a snapshot is needed."""
         if delta.snapshot:
             self._index.replace(self._replica_id, delta.resident, delta.tokens)
+            self._begin_tiers(delta)
             self._keep_expected()
             self._sequence = delta.sequence
             self.synced = True
@@ -82,9 +100,27 @@ class ExactReplica:
         self._sequence = delta.sequence
         self._index.evict(self._replica_id, delta.evicted)
         self._index.claim(self._replica_id, delta.resident, delta.tokens)
+        if self.has_tiers and delta.lower is not None:
+            self._index.evict(self.anywhere, delta.evicted)
+            self._index.claim(self.anywhere, delta.resident)
+            self._index.claim(self.anywhere, delta.lower, delta.lower_tokens)
         self._confirm(delta.evicted)
         self._confirm(delta.resident)
         return True
+
+    def leave(self) -> None:
+        """Forget the replica's claims: it is gone."""
+        self._index.drop_replica(self._replica_id)
+        self._index.drop_replica(self.anywhere)
+
+    def _begin_tiers(self, snapshot: ResidencyDelta) -> None:
+        """Replace the claims of all tiers by a snapshot's."""
+        self._index.drop_replica(self.anywhere)
+        self.has_tiers = snapshot.lower is not None
+        if snapshot.lower is not None:
+            self._index.add_replica(self.anywhere)
+            self._index.claim(self.anywhere, snapshot.resident)
+            self._index.claim(self.anywhere, snapshot.lower, snapshot.lower_tokens)
 
     def _keep_expected(self) -> None:
         """Claim again, after a snapshot, the chunks of sent prompts that are not in it yet."""

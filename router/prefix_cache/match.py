@@ -1,6 +1,6 @@
 """How many leading chunks of one prompt each replica holds, from the claims on each chunk."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, final
 
 import numpy as np
@@ -13,24 +13,54 @@ class PrefixMatch:
     """The leading chunks of one prompt that each replica holds.
 
     Attributes:
-        counts: replica id → leading chunks held; a replica that holds none may be left out.
+        counts: replica id → leading chunks held, in any tier; a replica that holds none may be left out.
         longest: the largest of `counts`; 0: nobody holds any.
         token_ends: for each leading chunk that any replica holds, tokens from the prompt's start to the chunk's end; 0
             where they are not known. At least `longest` entries.
         tokens: tokens of the whole prompt, as best known; 0: nobody has counted them.
+        device_counts: leading chunks on the device, of each replica that holds more of them in tiers below; None: none
+            does.
     """
 
-    __slots__ = ("counts", "longest", "token_ends", "tokens")
+    __slots__ = ("counts", "device_counts", "longest", "token_ends", "tokens")
 
     def __init__(self, counts: dict[str, int], longest: int, token_ends: list[int]) -> None:
         self.counts = counts
         self.longest = longest
         self.token_ends = token_ends
         self.tokens = 0.0
+        self.device_counts: dict[str, int] | None = None
 
     def count(self, replica_id: str) -> int:
         """Return how many leading chunks a replica holds; 0 for an unknown replica."""
         return self.counts.get(replica_id, 0)
+
+    def count_tiers(self, columns: Mapping[str, str]) -> None:
+        """Take the counts of other columns as those of replicas' tiers together.
+
+        Args:
+            columns: replica id → the name under which `counts` has what it holds in any tier.
+        """
+        counts = self.counts
+        for replica_id, column in columns.items():
+            anywhere, device = counts.pop(column, 0), counts.get(replica_id, 0)
+            if anywhere > device:
+                counts[replica_id] = anywhere
+                if self.device_counts is None:
+                    self.device_counts = {}
+                self.device_counts[replica_id] = device
+
+    def device_count(self, replica_id: str) -> int:
+        """Return how many leading chunks a replica holds on its device."""
+        count = self.counts.get(replica_id, 0)
+        return count if self.device_counts is None else self.device_counts.get(replica_id, count)
+
+    def fetched_tokens(self, chain: ChunkChain, replica_id: str) -> float:
+        """Return how many tokens a replica would fetch from the tiers below its device."""
+        if self.device_counts is None or replica_id not in self.device_counts:
+            return 0.0
+        on_device = self.cached_tokens(chain, self.device_counts[replica_id])
+        return max(0.0, self.cached_tokens(chain, self.counts[replica_id]) - on_device)
 
     def cached_tokens(self, chain: ChunkChain, chunks: int) -> float:
         """Return how many tokens the first `chunks` chunks of the matched prompt have, as best known."""

@@ -81,6 +81,7 @@ class Residency:
         self.exact = PrefixIndex(max_slots)
         self.observed = ObservedIndex()
         self._sources: dict[str, ReplicaSource] = {}
+        self._tiered: dict[str, str] = {}
         self._exact_replicas = 0
 
     def add_replica(self, replica_id: str, *, exact: bool, kv_bytes: int, caches: bool = True) -> None:
@@ -105,9 +106,10 @@ class Residency:
     def drop_replica(self, replica_id: str) -> None:
         """Forget a replica that is gone or has restarted; do nothing where it is not known."""
         source = self._sources.pop(replica_id, None)
+        self._tiered.pop(replica_id, None)
         if isinstance(source, ExactReplica):
             self._exact_replicas -= 1
-            self.exact.drop_replica(replica_id)
+            source.leave()
         elif isinstance(source, ObservedReplica):
             self.observed.leave(replica_id)
 
@@ -131,6 +133,8 @@ class Residency:
         if not self._exact_replicas:
             return PrefixMatch(counts, longest, [0] * longest)
         match = self.exact.match(np.array(chain.hashes, np.uint64))
+        if self._tiered:
+            match.count_tiers(self._tiered)
         if longest:
             match.counts.update(counts)
             match.longest = max(match.longest, longest)
@@ -144,7 +148,14 @@ class Residency:
             False where deltas were lost: the caller must ask the replica for a snapshot.
         """
         source = self._sources.get(replica_id)
-        return source.apply(delta) if isinstance(source, ExactReplica) else True
+        if not isinstance(source, ExactReplica):
+            return True
+        applied = source.apply(delta)
+        if source.has_tiers:
+            self._tiered[replica_id] = source.anywhere
+        else:
+            self._tiered.pop(replica_id, None)
+        return applied
 
     def modes(self) -> dict[str, str]:
         """Return how each replica's residency is known, by id; `Mode.EXACT` only while its stream is in step."""
@@ -166,7 +177,12 @@ class Residency:
         self.exact.check_integrity()
         self.observed.check_integrity()
         kinds = {replica_id: type(source) for replica_id, source in self._sources.items()}
-        for kind, replicas in ((ExactReplica, self.exact.replicas), (ObservedReplica, self.observed.replicas)):
+        exact_sources = {name: each for name, each in self._sources.items() if isinstance(each, ExactReplica)}
+        tiered = {name for name, source in exact_sources.items() if source.has_tiers}
+        if tiered != self._tiered.keys():
+            raise AssertionError("a replica's tiers are counted and it has none, or not and it has")
+        exact = set(self.exact.replicas) - set(self._tiered.values())
+        for kind, replicas in ((ExactReplica, exact), (ObservedReplica, self.observed.replicas)):
             if {replica_id for replica_id, known in kinds.items() if known is kind} != set(replicas):
                 raise AssertionError(f"an index and the sources know different replicas: {kind.__name__}")
         for source in self._sources.values():

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from router.replicas.media_report import NO_MEDIA, MediaReport
 from router.replicas.speculation_report import SpeculationReport
+from router.replicas.tier_report import TierReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class LoadReport:
         gateways: number of gateways that have requests there; 0: not known.
         speculation: what speculative decoding brings there; None: nothing is drafted.
         media: images, audio and video that it fetched and refused.
+        tiers: what it keeps of its KV cache beyond its device; None: nothing.
     """
 
     sequence: int
@@ -39,3 +41,4 @@ class LoadReport:
     gateways: int = 0
     speculation: SpeculationReport | None = None
     media: MediaReport = NO_MEDIA
+    tiers: TierReport | None = None

@@ -1,7 +1,7 @@
 """The default policy's cost: the expected seconds to first token, for this request and for those it delays."""
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from router.estimator.model_estimator import ModelEstimator
 from router.estimator.replica_estimator import ReplicaEstimator
@@ -21,6 +21,7 @@ class Terms(NamedTuple):
         kv_s: wait until running sequences end and free the KV blocks that this prompt lacks.
         adapter_s: load of the adapter that the replica lacks, the wait for its slot, and the later load of the one that
             it pushes out.
+        fetch_s: fetch of the part of this prompt that the replica holds only in tiers below its device.
         recompute_s: prefill that the replica with the longest match would not need, divided by the idle share.
         others_s: delay of later requests by this prompt's prefill.
         evict_s: prefill needed again later, of what this prompt pushes out of the replica's cache.
@@ -32,30 +33,35 @@ class Terms(NamedTuple):
     decode_s: float
     kv_s: float
     adapter_s: float
+    fetch_s: float
     recompute_s: float
     others_s: float
     evict_s: float
     crowd_s: float
 
 
+_FETCH: Final = Terms._fields.index("fetch_s")
+
+
 class ExpectedTtft:
     """A candidate's cost is the expected seconds to first token, for this request and for those it delays.
 
-    Terms 1 to 5 are this request's own time to first token. The fifth (`adapter_s`) is 0 where the request is for no
-    adapter: see `AdapterSlots`.
+    Terms 1 to 6 are this request's own time to first token. The fifth (`adapter_s`) is 0 where the request is for no
+    adapter: see `AdapterSlots`. The sixth (`fetch_s`) is 0 where no replica holds a part of the prompt only below its
+    device: that part need not be computed, but it has to come back.
 
-    Term 6 (`recompute_s`) is engine time spent on a prefix that another replica holds. If replicas are idle for a share
+    Term 7 (`recompute_s`) is engine time spent on a prefix that another replica holds. If replicas are idle for a share
     I of the time, the cluster needs 1 / I seconds to catch up with one second of such work.
 
-    Term 7 (`others_s`) is the delay of later requests. They come to a replica at a rate R, so each second of queue plus
+    Term 8 (`others_s`) is the delay of later requests. They come to a replica at a rate R, so each second of queue plus
     half this prefill (and load of an adapter) makes R / I of them wait for its length. This is the value function of an
     M/G/1 queue: Hyytiä, Penttinen, Aalto, "Size- and state-aware dispatching problem with queue-specific job sizes",
     EJOR 217, 2012. Where prompts go to whichever replica is free, fewer wait: see `WorkRate`.
 
-    Term 8 (`evict_s`) is the price of room in a cache. A measured share of what is evicted is asked for again, and a
+    Term 9 (`evict_s`) is the price of room in a cache. A measured share of what is evicted is asked for again, and a
     replica that was given more prefill evicts sooner. So new prefixes go where caches are least used.
 
-    Term 9 (`crowd_s`) is 0 unless requests are to have a time per token (`slo.tpot_s`, `x-slo-tpot-ms`): see
+    Term 10 (`crowd_s`) is 0 unless requests are to have a time per token (`slo.tpot_s`, `x-slo-tpot-ms`): see
     `StreamSlack.crowding_s`. By it, tight requests come to replicas, or to a pool, that are fast enough for them, and
     the others leave these alone.
 
@@ -78,6 +84,8 @@ class ExpectedTtft:
     def weigh(self, request: RoutingRequest, candidates: Sequence[ReplicaEstimator]) -> Costs:
         """Return each candidate's cost in seconds, 0 or more, and the terms of few candidates, as in `Terms`."""
         costs, terms = self._weigh(request, candidates)
+        if request.match.device_counts is not None:
+            _add_fetches(request, candidates, costs, terms)
         if self._estimator.keeps_tpot:
             tpot_s = request.targets.tpot_s
             crowds_s = [each.slack.crowding_s(tpot_s, each.streams_now, each.streams) for each in candidates]
@@ -136,6 +144,22 @@ class ExpectedTtft:
             others_s = followers_per_s * charged_s * (queue_s + 0.5 * charged_s)
             evict_s = again * candidate.work_s * prefill_s
             if has_terms:
-                terms.append((queue_s, prefill_s, decode_s, kv_s, adapter_s, recompute_s, others_s, evict_s, 0.0))
+                terms.append((queue_s, prefill_s, decode_s, kv_s, adapter_s, 0.0, recompute_s, others_s, evict_s, 0.0))
             costs.append(queue_s + prefill_s + decode_s + kv_s + adapter_s + recompute_s + others_s + evict_s)
         return costs, terms
+
+
+def _add_fetches(
+    request: RoutingRequest,
+    candidates: Sequence[ReplicaEstimator],
+    costs: list[float],
+    terms: list[tuple[float, ...]],
+) -> None:
+    """Add to costs and terms what each candidate would fetch from below its device."""
+    chain, match = request.chain, request.match
+    for position, candidate in enumerate(candidates):
+        fetch_s = match.fetched_tokens(chain, candidate.replica_id) * candidate.fetch_s_per_token
+        costs[position] += fetch_s
+        if terms:
+            shown = terms[position]
+            terms[position] = (*shown[:_FETCH], fetch_s, *shown[_FETCH + 1 :])

@@ -34,7 +34,7 @@ TRANSFER: Final = "transfer_s"
 ROOM: Final = "room_s"
 PAIR_TERMS: Final = (*ExpectedTtft.terms, TRANSFER, ROOM, STREAMS, LATE)
 """Names of the terms of a pair's cost: those of the replica that computes the prompt, and the pair's own."""
-OWN: Final = 5
+OWN: Final = 6
 """Number of the first terms of `ExpectedTtft` that are the request's own time to first token."""
 
 
@@ -213,13 +213,15 @@ class PrefillPairs(Generic[CandidateT]):
         stalled_s = _stalled_s(replica, missing, now_s)
         joins_s = replica.slack.joining_s(request.targets.tpot_s, replica.streams_soon, replica.streams)
         s_per_token = replica.rates.now.s_per_token
+        below = request.match.fetched_tokens(request.chain, replica.replica_id)
         ttft_s = replica.pending.wait_s(now_s, s_per_token) + replica.rates.expected_s(missing, running)
+        ttft_s += below * replica.fetch_s_per_token
         pairs: list[_Pair[CandidateT]] = []
         card, here = replica.endpoint.transfer, replica.endpoint
         if card is not None:
             for sender in senders:
                 if sender.replica is not replica and not sender.card.why_not_to(card):
-                    transfer_s = self._handovers.transfer_s(sender.replica.endpoint, here, missing, running)
+                    transfer_s = self._handovers.transfer_s(sender.replica.endpoint, here, missing + below, running)
                     room_s = _room_s(request, replica, missing, sender.ttft_s + transfer_s)
                     late_s = _late_s(request, sender.ttft_s + transfer_s + room_s)
                     pairs.append(_Pair(sender, transfer_s, room_s, late_s))

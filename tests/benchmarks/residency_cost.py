@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from deployments.engines.interface import AnswerSeen, BlockRemoved, BlockStored, PromptSeen
 from deployments.kv_residency.chunk_block_map import ChunkBlockMap
-from deployments.kv_residency.kv_blocks import KvBlocks
+from deployments.kv_residency.kv_tiers import KvTiers
 from deployments.kv_residency.prompt_block_map import PromptBlockMap
 from deployments.kv_residency.residency_log import ResidencyLog
 from router.prompt.chunk_chain import ChunkHasher
@@ -33,13 +33,13 @@ class Replica:
 
     def __init__(self) -> None:
         self.chunk_block_map = ChunkBlockMap(1 << 20)
-        self.blocks = KvBlocks(BLOCK_TOKENS)
+        self.tiers = KvTiers(BLOCK_TOKENS)
         self.log = ResidencyLog(self.chunk_block_map)
         self.prompts = PromptBlockMap(
             ChunkHasher(1),
             "m",
             chunk_block_map=self.chunk_block_map,
-            is_held=self.blocks.__contains__,
+            place_of=self.tiers.place,
             block_tokens=BLOCK_TOKENS,
             token_texts=VOCABULARY,
         )
@@ -56,11 +56,11 @@ class Replica:
     def take(self, event: BlockStored | BlockRemoved) -> None:
         """Take an event as `ReplicaResidency` does."""
         if isinstance(event, BlockStored):
-            for key in self.blocks.stored(event):
-                self.chunk_block_map.appeared(key)
+            for key, place in self.tiers.stored(event):
+                self.chunk_block_map.moved(key, place)
         else:
-            for key in self.blocks.removed(event):
-                self.chunk_block_map.vanished(key)
+            for key, place in self.tiers.removed(event):
+                self.chunk_block_map.moved(key, place)
 
 
 def chat_of(tokens: int, rng: Random) -> tuple[bytes, list[int]]:
@@ -150,7 +150,7 @@ def bytes_a_block() -> float:
     replica.log.flush()
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    return used / len(replica.blocks)
+    return used / len(replica.tiers.device)
 
 
 def main() -> int:

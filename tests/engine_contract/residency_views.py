@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from deployments.engines.interface import AsgiApp, Engine
+from deployments.kv_residency.place import Place
 from deployments.kv_residency.replica_residency import ReplicaResidency
 from deployments.kv_residency.request_bodies import RequestBodies
 from deployments.kv_residency.self_test import AffinitySelfTest
@@ -27,13 +28,17 @@ class ResidencyViews:
         self.app: AsgiApp = RequestBodies(engine.app)
 
     def claims(self, path: str, body: str) -> dict[str, int]:
-        """Return how much of a request's prompt is claimed to be cached, in tokens and in bytes of it."""
+        """Return how much of a request's prompt is claimed to be cached, in tokens and in bytes of it.
+
+        `below` is the tokens that are only in tiers below the device, of those that it begins with.
+        """
         chain = self._hasher.of_body(path, body.encode(), model=self._model)
         tokens = self._residency.resident_tokens(chain)
+        below = self._residency.resident_tokens(chain, Place.LOWER) - tokens
         resident = set(self._residency.log.snapshot().resident.tolist())
         told = next((place for place, chunk in enumerate(chain.hashes) if chunk not in resident), len(chain))
         self._residency.check_integrity()
-        return {"tokens": tokens, "told_bytes": chain.prefix_bytes(told), "bytes": chain.size_bytes}
+        return {"tokens": tokens, "below": below, "told_bytes": chain.prefix_bytes(told), "bytes": chain.size_bytes}
 
     async def self_test(self) -> dict[str, Any]:
         """Return what the affinity self-test proves."""

@@ -14,6 +14,7 @@ import pytest
 from cluster.spec.model_spec import ModelSpec
 from deployments.engines.interface import EngineStats
 from deployments.kv_residency.chunk_block_map import ChunkBlockMap
+from deployments.kv_residency.place import Place
 from deployments.kv_residency.replica_residency import ReplicaResidency
 from deployments.kv_residency.residency_log import ResidencyLog
 from deployments.replica.engine_registry import engine_for
@@ -28,6 +29,7 @@ from router.prompt.chunk_chain import ChunkChain, ChunkHasher
 from router.prompt.cut import CUT_VERSION
 from router.prompt.hash_seed import hash_seed
 from router.replicas.endpoint import Endpoint, Signal
+from router.replicas.load_report import LoadReport
 from tests.machine_speed import slowness
 
 CREDENTIAL = "secret"
@@ -42,6 +44,7 @@ class Gateway:
         self.residency = Residency()
         self.came: list[tuple[bool, int]] = []
         self.loads = 0
+        self.last: LoadReport | None = None
         self.client = TelemetryClient("g1", CREDENTIAL, self._load, self._apply, wants_residency=lambda _: wants)
 
     def follow(self, endpoint: Endpoint) -> None:
@@ -49,8 +52,9 @@ class Gateway:
         self.residency.add_replica(endpoint.replica_id, exact=True, kv_bytes=0)
         self.client.follow([endpoint])
 
-    def _load(self, _replica_id: str, _report: object) -> None:
+    def _load(self, _replica_id: str, report: LoadReport | None) -> None:
         self.loads += 1
+        self.last = report
 
     def _apply(self, replica_id: str, delta: ResidencyDelta) -> bool:
         self.came.append((delta.snapshot, delta.sequence))
@@ -83,11 +87,11 @@ async def until(condition: object, limit_s: float = 30.0) -> float:
 
 
 class Replica:
-    """A sim engine behind its ports, with room for a few chats."""
+    """A sim engine behind its ports, with room for a few chats, and for more in `cpu_gb` of host memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, cpu_gb: float = 0.0) -> None:
         spec = {"name": "m", "engine": "sim", "sim": {"kv_blocks": 40, "block_tokens": 32, "inter_token_s": 0.001}}
-        model = ModelSpec.model_validate(spec)
+        model = ModelSpec.model_validate({**spec, "kv_cache": {"offload": {"cpu_gb": cpu_gb}}})
         self.server = ReplicaServer(model, engine_for(model), replica_id="r", host="127.0.0.1", credential=CREDENTIAL)
         self._http = httpx.AsyncClient(headers={"authorization": f"Bearer {CREDENTIAL}"})
         self.endpoint: Endpoint | None = None
@@ -141,6 +145,46 @@ async def test_a_gateway_knows_what_others_caused(replica: Replica) -> None:
         gateway.residency.check_integrity()
     finally:
         await gateway.client.stop()
+
+
+async def test_a_gateway_knows_what_is_below_the_device() -> None:
+    """A chat that left the device counts where it is, then on the device again; who comes later knows it too."""
+    replica = Replica(cpu_gb=1.0)
+    replica.endpoint = await replica.server.start()
+    gateways = [Gateway(), Gateway()]
+
+    def chunks(gateway: Gateway) -> tuple[int, int]:
+        match = gateway.residency.match(chain_of(chat(1)))
+        return match.device_count("r"), match.count("r")
+
+    try:
+        gateways[0].follow(replica.endpoint)
+        await replica.ask(chat(1))
+        await until(lambda: chunks(gateways[0])[0] >= 4)
+        on_device = chunks(gateways[0])[0]
+        for number in range(2, 9):
+            await replica.ask(chat(number))
+        await until(lambda: chunks(gateways[0]) == (0, on_device))
+        gateways[1].follow(replica.endpoint)
+        await until(lambda: chunks(gateways[1]) == (0, on_device))
+        fetched = gateways[1].residency.match(chain_of(chat(1))).fetched_tokens(chain_of(chat(1)), "r")
+        answer = await replica.ask(chat(1))
+        assert abs(answer["usage"]["prompt_tokens_details"]["cached_tokens"] - fetched) <= 2 * 32
+        for gateway in gateways:
+            await until(lambda gateway=gateway: chunks(gateway)[0] >= on_device)
+            await until(
+                lambda gateway=gateway: gateway.last and gateway.last.tiers and gateway.last.tiers.fetched_tokens
+            )
+            gateway.residency.check_integrity()
+            tiers = gateway.last.tiers if gateway.last is not None else None
+            assert tiers is not None
+            assert 0 < tiers.device_tokens <= 40 * 32
+            assert tiers.host_tokens > 500
+            assert tiers.fetch_s_per_token > 0
+    finally:
+        for gateway in gateways:
+            await gateway.client.stop()
+        await replica.stop()
 
 
 async def test_changes_come_at_once_and_a_calm_replica_says_nothing(replica: Replica) -> None:
@@ -207,12 +251,12 @@ class FilledResidency(ReplicaResidency):
         self.log = ResidencyLog(self._chunk_block_map)
         self._listeners = set()
         for chunk in np.random.default_rng(0).integers(1, 1 << 63, chunks, dtype=np.uint64).tolist():
-            self._chunk_block_map.add(chunk, chunk, 60, is_held=True)
+            self._chunk_block_map.add(chunk, chunk, 60, place=Place.DEVICE)
         self.log.flush()
 
     def grow(self, chunk: int) -> None:
         """Hold one more chunk."""
-        self._chunk_block_map.add(chunk, chunk, 60, is_held=True)
+        self._chunk_block_map.add(chunk, chunk, 60, place=Place.DEVICE)
         self._flush_now()
 
     def _flush_now(self) -> None:

@@ -44,7 +44,7 @@ class SimEngine:
         self._duties = duties
         self._kv_events = KvEventHub(model.sim.block_tokens)
         drafting = drafting_of(model.speculative, model.sim)
-        self._core = SimCore(model.sim, self._kv_events, model.adapter_room, drafting)
+        self._core = SimCore(model.sim, self._kv_events, model.adapter_room, drafting, model.kv_cache.offload)
         self._exchange = KvExchange(self._core, host) if duties else None
         self._spans = app_spans("rackserve-sim-engine", "llm_request")
         self._fetcher = fetcher or MediaFetcher(model.name, model.media)

@@ -74,6 +74,15 @@ class SimMetrics(Collector):
         yield ended
         if stats.speculation is not None:
             yield from self._speculation(stats.speculation)
+        if scheduler.tiers:
+            fetches = scheduler.tiers.fetches
+            loaded = fetches.tokens * spec.kv_bytes_per_token
+            yield from self._counters(
+                {
+                    "kv_offload_load_bytes": ("Total bytes loaded from offload storage.", loaded),
+                    "kv_offload_load_time": ("Total load time from offload storage, in seconds.", fetches.seconds),
+                }
+            )
         if self._exchange is not None:
             yield from self._transfers(self._exchange)
 

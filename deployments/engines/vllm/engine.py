@@ -35,6 +35,7 @@ from deployments.engines.vllm.kv_events import KvEventListener
 from deployments.engines.vllm.kv_transfer import check_nixl, side_channel, transfer_of, uses_nixl, wants_checked_params
 from deployments.engines.vllm.load import LoadMeter
 from deployments.engines.vllm.offload import check_offloading
+from deployments.engines.vllm.offload_meter import OffloadMeter
 from deployments.engines.vllm.process import FAILURE_FILE
 from deployments.engines.vllm.serve_arguments import parsed
 from deployments.engines.vllm.speculative import with_draft_found
@@ -198,6 +199,7 @@ class VllmEngine:
             step_tokens=self._step_tokens,
             speculation=self._meter.speculation.report() if self._drafts else None,
             media=self._fetcher.report(),
+            fetches=self._iterations.fetch_stats() if self._iterations is not None else None,
         )
 
     async def check_health(self) -> None:
@@ -271,7 +273,8 @@ class VllmEngine:
             _check_where_ranks_meet(self._place, config)
             config.parallel_config.placement_group = self._place.placement_group
         executor = Executor.get_class(config)
-        self._iterations = plugin.IterationLogger(self._meter, self._is_prefilling)
+        self._iterations = plugin.IterationLogger(self._meter, self._is_prefilling, OffloadMeter.of(config))
+        self._hub.has_tiers = self._iterations.fetches is not None
         with service_named("rackserve-vllm"):
             llm = plugin.ObservedLLM(
                 vllm_config=config,

@@ -15,12 +15,12 @@ from zmq.constants import SocketOption, SocketType
 
 from deployments.engines.events import KvEventHub
 from deployments.engines.extra_keys import extra_of
-from deployments.engines.interface import AllCleared, BlockRemoved, BlockStored, KvEvent
+from deployments.engines.interface import AllCleared, BlockRemoved, BlockStored, KvEvent, Medium
 
 log = structlog.get_logger(__name__)
 
-DEVICE = (None, "GPU")
-"""Media of events about the engine's own cache; vLLM says GPU on a CPU too. Other media are offloading tiers."""
+MEDIA = {None: Medium.DEVICE, "GPU": Medium.DEVICE, "CPU": Medium.HOST, "STORAGE": Medium.DISK}
+"""Each of vLLM's media. It says GPU on a CPU too; the others are tiers of its offloading connector."""
 WHOLE_PREFIX = frozenset({"full_attention", "mla_attention", "sink_full_attention"})
 """Kinds of layers that need all blocks of a prefix (`KVCacheSpecKind` of vllm/v1/kv_cache_interface.py)."""
 
@@ -134,14 +134,16 @@ def _leading_group(events: list[_Stored | _Removed | _Cleared]) -> int | None:
 def _translated(event: _Stored | _Removed | _Cleared, group: int) -> KvEvent | None:
     if isinstance(event, _Cleared):
         return AllCleared()
-    if event.medium not in DEVICE or event.group_idx not in (None, group):
+    medium = MEDIA.get(event.medium)
+    if medium is None or event.group_idx not in (None, group):
         return None
     if isinstance(event, _Removed):
-        return BlockRemoved(tuple(event.block_hashes))
+        return BlockRemoved(tuple(event.block_hashes), medium)
     return BlockStored(
         block_hashes=tuple(event.block_hashes),
         parent_block_hash=event.parent_block_hash,
         token_ids=tuple(event.token_ids),
         block_size=event.block_size,
         extra_keys=tuple(map(extra_of, event.extra_keys)) if event.extra_keys and any(event.extra_keys) else (),
+        medium=medium,
     )

@@ -23,9 +23,11 @@ from vllm.v1.metrics.loggers import StatLoggerBase
 from vllm.v1.metrics.stats import IterationStats, SchedulerStats
 
 from cluster.errors import EngineStartError
+from deployments.engines.fetch_meter import FetchStats
 from deployments.engines.interface import AnswerSeen, PromptSeen
 from deployments.engines.remote_prompt import checked_params, is_to_be_fetched
 from deployments.engines.vllm.load import NO_DRAFTS, LoadMeter, StepDrafts
+from deployments.engines.vllm.offload_meter import OffloadMeter
 from deployments.engines.vllm.process import settle_in
 
 log = structlog.get_logger(__name__)
@@ -90,13 +92,16 @@ class IterationLogger(StatLoggerBase):
     Args:
         meter: measures the rates.
         prefilling: returns whether prompts are incomplete.
+        fetches: measures what comes from below the device; None: nothing does.
 
     Attributes:
         schedulers: the last report by rank; a rank is missing before its first iteration.
+        fetches: measures what comes from below the device; None: nothing does.
     """
 
-    def __init__(self, meter: LoadMeter, prefilling: Callable[[], bool]) -> None:
+    def __init__(self, meter: LoadMeter, prefilling: Callable[[], bool], fetches: OffloadMeter | None = None) -> None:
         self.schedulers: dict[int, SchedulerStats] = {}
+        self.fetches = fetches
         self._meter = meter
         self._prefilling = prefilling
 
@@ -110,6 +115,8 @@ class IterationLogger(StatLoggerBase):
         """Record one iteration's numbers."""
         if scheduler_stats is not None:
             self.schedulers[engine_idx] = scheduler_stats
+            if self.fetches is not None:
+                self.fetches.take(scheduler_stats)
         if iteration_stats is not None:
             self._meter.iterated(
                 time.monotonic(),
@@ -120,6 +127,10 @@ class IterationLogger(StatLoggerBase):
                 drafts=_drafts_in(scheduler_stats),
                 rank=engine_idx,
             )
+
+    def fetch_stats(self) -> FetchStats | None:
+        """Return what was fetched from below the device; None: nothing is kept there."""
+        return self.fetches.stats() if self.fetches is not None else None
 
     def log_engine_initialized(self) -> None:
         """Log nothing."""

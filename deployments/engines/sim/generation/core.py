@@ -9,6 +9,7 @@ from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cluster.spec.parts.kv_cache_spec import OffloadSpec
 from cluster.spec.parts.sim_spec import SimSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AllCleared, AnswerSeen, EngineStats, PromptSeen
@@ -18,6 +19,7 @@ from deployments.engines.sim.generation.prompt import SimPrompt, boundary, token
 from deployments.engines.sim.generation.scheduler import MAX_BATCHED_TOKENS, SimScheduler
 from deployments.engines.sim.generation.sequence import Sequence
 from deployments.engines.sim.generation.text import TAIL_CHARS
+from deployments.engines.sim.generation.tiers import NOTHING, SimTiers
 from deployments.engines.sim.generation.vocabulary import SimVocabulary
 
 if TYPE_CHECKING:
@@ -90,6 +92,7 @@ class SimCore:
         spec: its timing and memory.
         events: delivers its KV events.
         drafting: drafts tokens; None: nothing does.
+        offload: what is kept of blocks that leave the device.
 
     Attributes:
         spec: its timing and memory.
@@ -101,13 +104,20 @@ class SimCore:
     """
 
     def __init__(
-        self, spec: SimSpec, events: KvEventHub, adapter_slots: int = 0, drafting: Drafting | None = None
+        self,
+        spec: SimSpec,
+        events: KvEventHub,
+        adapter_slots: int = 0,
+        drafting: Drafting | None = None,
+        offload: OffloadSpec = NOTHING,
     ) -> None:
         self.spec = spec
         self.events = events
         self.vocabulary = SimVocabulary()
         events.token_texts = self.vocabulary
-        self.scheduler = SimScheduler(spec, events, adapter_slots, drafting)
+        tiers = SimTiers(spec, offload, events.emit)
+        events.has_tiers = bool(tiers)
+        self.scheduler = SimScheduler(spec, events, adapter_slots, drafting, tiers)
         self.totals = SimTotals()
         self.handoff: PromptHandoff | None = None
         self._working: dict[Sequence, tuple[Generation, Answer]] = {}
@@ -151,6 +161,7 @@ class SimCore:
             decode_tokens_per_s=scheduler.decode_rate.per_s,
             step_tokens=MAX_BATCHED_TOKENS,
             speculation=scheduler.speculation.report() if scheduler.speculation is not None else None,
+            fetches=scheduler.tiers.fetches.stats() if scheduler.tiers else None,
         )
 
     def submit(
@@ -214,6 +225,7 @@ class SimCore:
         """Empty the prefix cache; return False, with no change, if requests hold blocks of it."""
         if not self.scheduler.cache.clear():
             return False
+        self.scheduler.tiers.clear()
         self.events.emit(AllCleared())
         return True
 
@@ -228,11 +240,18 @@ class SimCore:
         if self.handoff is not None:
             for sequence in self.scheduler.take_to_fetch():
                 self.handoff.fetch(sequence)
+        for sequence, load_s in self.scheduler.take_to_load():
+            if self._loop is not None:
+                self._loop.call_later(load_s, self._loaded, sequence)
         if step_s is None or self._loop is None:
             self._timer = None
             return
         self._due_s = max(self._due_s, self._loop.time() - MAX_LAG_S) + step_s
         self._timer = self._loop.call_at(self._due_s, self._end_step)
+
+    def _loaded(self, sequence: Sequence) -> None:
+        self.scheduler.load_ended(sequence)
+        self._go_on()
 
     def _end_step(self) -> None:
         for sequence in self.scheduler.end_step():

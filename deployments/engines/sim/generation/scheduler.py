@@ -17,6 +17,9 @@ behind it may go before. A step in which an adapter is loaded lasts that much lo
 A prompt may come from another engine, or be kept for one. A sequence that fetches takes its blocks when its turn comes,
 and a place once they have come; then its last token alone is computed. One that is kept has ended, and holds its blocks
 until `finish`.
+
+Blocks that are evicted may be kept in tiers below the device. A sequence whose prompt goes on there waits until they
+have come back, and others run meanwhile.
 """
 
 from collections import deque
@@ -32,6 +35,7 @@ from deployments.engines.sim.generation.drafting import NO_DRAFT, Draft, Draftin
 from deployments.engines.sim.generation.prompt import boundary, token_ids
 from deployments.engines.sim.generation.sequence import Sequence, SequenceState
 from deployments.engines.sim.generation.text import TAIL_CHARS
+from deployments.engines.sim.generation.tiers import NOTHING, SimTiers
 from deployments.engines.speculation_meter import SpeculationMeter
 
 MAX_BATCHED_TOKENS = 2048
@@ -42,17 +46,19 @@ class SimScheduler:
     """Runs sequences in steps, and owns their queue, batch and blocks.
 
     Use: call `begin_step`, let that many seconds pass, call `end_step`. Then give each sequence that it returned its
-    next token, and as many more as `accepted` says, with `append`, or end it with `finish` or `keep`. `add`, `finish`
-    and `fetch_ended` may be called at any time.
+    next token, and as many more as `accepted` says, with `append`, or end it with `finish` or `keep`. `add`, `finish`,
+    `fetch_ended` and `load_ended` may be called at any time.
 
     Args:
         spec: timing and memory.
         events: delivers the cache's KV events.
         adapter_slots: LoRA adapters that may be loaded at once.
         drafting: drafts tokens; None: nothing does.
+        tiers: the tiers below the device; None: there are none.
 
     Attributes:
         cache: the KV cache.
+        tiers: the tiers below the device.
         adapters: the LoRA adapters.
         prefill_rate: prompt tokens per busy second.
         decode_rate: generated tokens per busy second.
@@ -61,14 +67,21 @@ class SimScheduler:
     """
 
     def __init__(
-        self, spec: SimSpec, events: KvEventHub, adapter_slots: int = 0, drafting: Drafting | None = None
+        self,
+        spec: SimSpec,
+        events: KvEventHub,
+        adapter_slots: int = 0,
+        drafting: Drafting | None = None,
+        tiers: SimTiers | None = None,
     ) -> None:
         self._spec = spec
         self._drafting = drafting
         self._drafts: dict[Sequence, Draft] = {}
         self.speculation = SpeculationMeter() if drafting is not None else None
         self._events = events
-        self.cache = KvCache(spec.kv_blocks, lambda hashes: events.emit(BlockRemoved(hashes)))
+        self.cache = KvCache(spec.kv_blocks, self._evicted)
+        self.tiers = tiers or SimTiers(spec, NOTHING, events.emit)
+        self._to_load: list[tuple[Sequence, float]] = []
         self.adapters = SimAdapters(adapter_slots, spec.adapter_load_s)
         self._load_s = 0.0
         self._waiting: deque[Sequence] = deque()
@@ -169,6 +182,19 @@ class SimScheduler:
         self._fetched.append(sequence)
         sequence.state = SequenceState.FETCHED
 
+    def take_to_load(self) -> list[tuple[Sequence, float]]:
+        """Return the sequences whose blocks come back from below the device from now on, and after how many seconds."""
+        begun, self._to_load = self._to_load, []
+        return begun
+
+    def load_ended(self, sequence: Sequence) -> None:
+        """Go on with a sequence whose blocks have come back; nothing happens if it has ended meanwhile."""
+        if sequence.state is SequenceState.FETCHING:
+            self._commit(sequence, sequence.computed_tokens // self._spec.block_tokens)
+            del self._fetching[sequence]
+            self._fetched.append(sequence)
+            sequence.state = SequenceState.FETCHED
+
     def begin_step(self) -> float | None:
         """Plan the next step and return its length in seconds; None: there is nothing to do."""
         budget = MAX_BATCHED_TOKENS
@@ -262,10 +288,28 @@ class SimScheduler:
                 self._to_fetch.append(sequence)
                 sequence.state = SequenceState.FETCHING
                 continue
+            loads = self._load(sequence)
             if sequence.cached_tokens is None:
                 sequence.cached_tokens = sequence.computed_tokens
-            budget -= self._run(sequence, budget)
+            if not loads:
+                budget -= self._run(sequence, budget)
         return budget
+
+    def _load(self, sequence: Sequence) -> bool:
+        """Begin to fetch the blocks that follow in tiers below the device; return whether there are any."""
+        block_tokens = self._spec.block_tokens
+        follow = sequence.hashes[sequence.held : (sequence.target_tokens - 1) // block_tokens]
+        blocks = self.tiers.matched(follow)
+        if blocks:
+            self._to_load.append((sequence, self.tiers.fetch(follow[:blocks])))
+            sequence.computed_tokens += blocks * block_tokens
+            self._fetching[sequence] = None
+            sequence.state = SequenceState.FETCHING
+        return blocks > 0
+
+    def _evicted(self, hashes: tuple[int, ...]) -> None:
+        self.tiers.put(hashes)
+        self._events.emit(BlockRemoved(hashes))
 
     def _next_of(self, queue: deque[Sequence]) -> Sequence | None:
         """Return the first of a queue whose adapter may be in the batch now."""
@@ -348,6 +392,7 @@ class SimScheduler:
             AssertionError: the message says what is wrong.
         """
         self.cache.check_integrity()
+        self.tiers.check_integrity()
         if any(sequence.blocks or sequence.held for sequence in self._waiting):
             raise AssertionError("a waiting sequence has blocks")
         self.adapters.check_integrity(sequence.prompt.adapter for sequence in self._running)

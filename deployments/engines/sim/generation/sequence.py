@@ -14,7 +14,7 @@ class SequenceState(Enum):
 
     WAITING = auto()
     FETCHING = auto()
-    """Its prompt's blocks come from another engine."""
+    """Its prompt's blocks come from another engine, or from below the device."""
     FETCHED = auto()
     """They have come, or could not be had; it waits for a place in the batch."""
     RUNNING = auto()
@@ -36,7 +36,7 @@ class Sequence:
         held: number of leading `hashes` whose blocks it holds in the cache.
         blocks: number of all its blocks; those beyond `held` are private.
         target_tokens: tokens to prefill in this run.
-        computed_tokens: tokens prefilled in this run, cached ones included.
+        computed_tokens: tokens prefilled in this run, cached ones included, and those that come from below the device.
         cached_tokens: prompt tokens that its first run needed not compute; None before.
         fetched_tokens: those of them that came from another engine.
         cached_elsewhere: prompt tokens that the other engine had found in its cache, which the usage tells in place of

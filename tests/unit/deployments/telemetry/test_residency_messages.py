@@ -31,6 +31,33 @@ def test_a_delta_arrives_as_it_was() -> None:
     assert read.tokens.tolist() == [1, 70_000, 1 << 31]
 
 
+def test_tiers_arrive_as_they_were() -> None:
+    """Chunks below the device with their ends; and that there are no such tiers, which is not the same as no chunks."""
+    ends = np.array([5, 6], np.uint32)
+    for lower, tokens in ((None, NONE.astype(np.uint32)), (NONE, NONE.astype(np.uint32)), (_hashes(2), ends)):
+        delta = ResidencyDelta(7, _hashes(1), _hashes(2), lower=lower, lower_tokens=tokens)
+        read = read_delta(pb.ResidencyDelta.FromString(delta_message(delta).SerializeToString()))
+        assert (read.lower is None) == (lower is None)
+        assert lower is None or read.lower is None or read.lower.tolist() == lower.tolist()
+        assert read.lower_tokens.tolist() == tokens.tolist()
+
+
+def test_a_snapshot_of_tiers_is_as_long_as_the_longer_of_both() -> None:
+    """Its parts hold what is on the device and what is below, each whole at the end."""
+    below = PART_CHUNKS + 5
+    ends = np.arange(below, dtype=np.uint32)
+    sent = ResidencyDelta(9, _hashes(3), NONE, snapshot=True, lower=_hashes(below), lower_tokens=ends)
+    reader = SnapshotReader()
+    parts = [reader.take(message) for message in snapshot_messages(sent)]
+    assert parts[0] is None
+    whole = parts[1]
+    assert whole is not None
+    assert whole.lower is not None
+    assert whole.resident.tolist() == sent.resident.tolist()
+    assert whole.lower.tolist() == _hashes(below).tolist()
+    assert whole.lower_tokens.tolist() == ends.tolist()
+
+
 @pytest.mark.parametrize(("chunks", "parts"), [(0, 1), (1, 1), (PART_CHUNKS, 1), (PART_CHUNKS + 1, 2), (100_000, 4)])
 def test_a_snapshot_arrives_in_parts_that_are_small(chunks: int, parts: int) -> None:
     """However much is resident, no message comes near gRPC's limit, and the whole is what was sent."""

@@ -9,7 +9,7 @@ from zmq.asyncio import Context
 from zmq.constants import SocketType
 
 from deployments.engines.events import KvEventHub
-from deployments.engines.interface import AllCleared, BlockRemoved, BlockStored, KvEvent
+from deployments.engines.interface import AllCleared, BlockRemoved, BlockStored, KvEvent, Medium
 from deployments.engines.vllm.kv_events import KvEventListener
 
 STORED = {
@@ -57,10 +57,24 @@ def test_hashes_may_be_bytes(listener: KvEventListener, heard: list[KvEvent]) ->
     assert heard == [BlockStored((b"ab", b"cd"), None, (1, 2, 3, 4), 2)]
 
 
-def test_other_media_and_groups_are_not_the_cache(listener: KvEventListener, heard: list[KvEvent]) -> None:
-    """Offloading tiers and further groups of layers are left out."""
-    listener.take(0, payload({**STORED, "medium": "STORAGE"}, {**STORED, "group_idx": 1}))
+def test_further_groups_are_left_out(listener: KvEventListener, heard: list[KvEvent]) -> None:
+    """One group of layers stands for all; and so are media that nobody here knows."""
+    listener.take(0, payload({**STORED, "medium": "TAPE"}, {**STORED, "group_idx": 1}))
     assert heard == []
+
+
+def test_tiers_below_the_device_are_told_apart(listener: KvEventListener, heard: list[KvEvent]) -> None:
+    """Host memory and files, whether vLLM says what their blocks hold or only which they are."""
+    named = {**STORED, "block_hashes": [12], "parent_block_hash": None, "token_ids": [], "block_size": 0}
+    removed = {"type": "BlockRemoved", "block_hashes": [11], "group_idx": 0}
+    listener.take(0, payload({**STORED, "medium": "CPU"}, {**named, "medium": "STORAGE", "ownership": "1:fs"}))
+    listener.take(1, payload({**removed, "medium": "CPU"}, {**removed, "medium": "STORAGE"}))
+    assert heard == [
+        BlockStored((11, 12), 10, (1, 2, 3, 4), 2, medium=Medium.HOST),
+        BlockStored((12,), None, (), 0, medium=Medium.DISK),
+        BlockRemoved((11,), Medium.HOST),
+        BlockRemoved((11,), Medium.DISK),
+    ]
 
 
 def test_what_tells_blocks_apart_is_passed_on(listener: KvEventListener, heard: list[KvEvent]) -> None:
