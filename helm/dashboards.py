@@ -406,6 +406,25 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
                 "Below 1 speculative decoding makes answers slower.",
             ),
             Panel(
+                "KV cache held, by tier",
+                "short",
+                [(
+                    f"sum by (model, tier) (max by (model, pool, replica, tier) (rackserve_replica_kv_held_tokens{{{OURS}}}))",
+                    "{{model}} {{tier}}",
+                )],
+                "Tokens; a block may be in several tiers. Only of replicas with kv_cache.offload.",
+            ),
+            Panel(
+                "Prompt tokens fetched from below the device",
+                "short",
+                [(
+                    f"sum by (model) (max by (model, pool, replica) (rate(rackserve_replica_kv_fetched_tokens_total{{{OURS}}}{RATE})))",
+                    "{{model}}",
+                )],
+                "A second; without the tiers they would have been computed.",
+            ),
+            Panel("Seconds that fetching a token takes", "s", [each_replica("rackserve_replica_kv_fetch_seconds_per_token")]),
+            Panel(
                 "Images, audio and video fetched",
                 "short",
                 [(f"sum by (model) (max by (model, pool, replica) (rate(rackserve_media_fetched_total{{{OURS}}}{RATE})))", "{{model}}")],

@@ -25,6 +25,7 @@ from router.http.metrics.media_metrics import MediaMetrics
 from router.http.metrics.replica_metrics import ReplicaMetrics
 from router.http.metrics.scaling_metrics import ScalingMetrics
 from router.http.metrics.speculation_metrics import SpeculationMetrics
+from router.http.metrics.tier_metrics import TierMetrics
 from router.http.pages.affinity_page import affinity_of
 from router.http.pages.operations import Operation, Operations
 from router.http.pages.pages import HEALTHY, JSON, Page, answer_page
@@ -50,6 +51,7 @@ def collectors(plane: DataPlane) -> tuple[Collector, ...]:
         AffinityMetrics(lambda: _learning(plane)),
         EngineMetrics(plane.models.replicas),
         SpeculationMetrics(plane.models.replicas),
+        TierMetrics(plane.models.replicas),
         MediaMetrics(plane.models.replicas),
         ScalingMetrics(plane.scaling_views),
     )

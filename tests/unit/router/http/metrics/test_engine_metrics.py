@@ -1,5 +1,7 @@
 """What a gateway tells Prometheus of engines."""
 
+from dataclasses import replace
+
 from prometheus_client import CollectorRegistry, generate_latest
 
 from cluster.autoscaling.scaling_view import ScalingView
@@ -9,10 +11,12 @@ from router.http.metrics.media_metrics import MediaMetrics
 from router.http.metrics.replica_metrics import ReplicaMetrics
 from router.http.metrics.scaling_metrics import ScalingMetrics
 from router.http.metrics.speculation_metrics import SpeculationMetrics
+from router.http.metrics.tier_metrics import TierMetrics
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 from router.replicas.media_report import MediaReport
 from router.replicas.speculation_report import SpeculationReport
+from router.replicas.tier_report import TierReport
 from router.scheduling.registry import policy_named
 
 
@@ -66,6 +70,26 @@ def test_what_speculation_brings_is_told_of_replicas_that_draft() -> None:
         f"rackserve_speculation_accepted_tokens_total{{{by_position.format(1)}}} 5.0",
         f"rackserve_speculation_tokens_per_step{{{drafts}}} 2.5",
         f"rackserve_speculation_speedup{{{drafts}}} 1.9",
+    }
+
+
+def test_tiers_are_told_of_replicas_that_have_some() -> None:
+    """Tokens by tier, what was fetched, and how long one takes; others have no rows."""
+    fleet = Fleet(policy_named("round_robin"))
+    fleet.set_replicas([Endpoint(name, "m", "h", 1, domain="d") for name in ("tiered", "plain", "silent")])
+    report = LoadReport(1, 3, 2, 512, 0.25, 4096, 9000.0, 250.0)
+    fleet.report(fleet.replicas["tiered"], replace(report, tiers=TierReport(100, 200, 300, 40, 0.5)))
+    fleet.report(fleet.replicas["plain"], report)
+    registry = CollectorRegistry()
+    registry.register(TierMetrics(lambda: list(fleet.replicas.values())))
+    lines = {line for line in generate_latest(registry).decode().splitlines() if not line.startswith("#")}
+    tiered = 'domain="d",model="m",replica="tiered"'
+    assert lines == {
+        f'rackserve_replica_kv_held_tokens{{{tiered},tier="device"}} 100.0',
+        f'rackserve_replica_kv_held_tokens{{{tiered},tier="host"}} 200.0',
+        f'rackserve_replica_kv_held_tokens{{{tiered},tier="disk"}} 300.0',
+        f"rackserve_replica_kv_fetched_tokens_total{{{tiered}}} 40.0",
+        f"rackserve_replica_kv_fetch_seconds_per_token{{{tiered}}} 0.5",
     }
 
 
