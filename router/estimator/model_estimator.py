@@ -138,8 +138,7 @@ class ModelEstimator:
             replica.pending.silent()
             return
         replica.pending.reported(report.waiting_tokens, report.accepted, now_s)
-        if report.tiers is not None:
-            replica.fetch_s_per_token = report.tiers.fetch_s_per_token
+        replica.fetch_s_per_token = report.tiers.fetch_s_per_token if report.tiers is not None else 0.0
         if not self.reads_prompts:
             return
         if replica.tells_rate and not replica.rates.outcomes:
@@ -266,11 +265,10 @@ class ModelEstimator:
         if replica.endpoint.transfer is not None and replica.answers:  # else nobody weighs what its streams lose
             replica.slack.spend(prefill_s, replica.streams_now, replica.streams, now_s)
         self.efficiency.arrived(chain)
-        if match.device_counts is not None:
-            matched = expectation.fetch(match)
+        on_device = matched if match.device_counts is None else expectation.fetch(match)
         source = self.residency.source(replica.replica_id)
         if source is not None:
-            expectation.prompt_number = source.sent(chain, matched, now_s)
+            expectation.prompt_number = source.sent(chain, on_device, now_s)
         return expectation
 
     def _expect_unread(self, request: RoutingRequest, replica: ReplicaEstimator) -> Expectation:
