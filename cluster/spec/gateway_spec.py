@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from cluster.spec.parts.engine_control import passed_on
 from cluster.spec.parts.forward_headers import HeaderName
 from cluster.spec.parts.part import Part, Port, PriorityName, Seconds
 from cluster.spec.parts.slo_spec import SloSpec
@@ -114,6 +115,10 @@ class CorsSpec(Part):
     origins: tuple[Annotated[str, Field(pattern=ORIGIN)], ...] = ()
 
 
+ApiPathName = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$"), AfterValidator(passed_on)]
+"""A path in plain spelling that steers no engine."""
+
+
 class GatewaySpec(Part):
     """The gateways, which apps connect to.
 
@@ -130,7 +135,8 @@ class GatewaySpec(Part):
         admin_key_file: instead of `admin_key_sha256`: a file on the gateways' nodes that holds the key; it is read when
             a gateway starts.
         api_paths: further paths that are passed on, such as `/v1/audio/speech`: POST requests whose JSON body names a
-            model. Those of vLLM's APIs are passed on without being named.
+            model. Those of vLLM's APIs are passed on without being named; those that steer an engine, such as `/sleep`,
+            are not taken.
         replicas: gateway processes in the cluster, or `every_node`: `per_node` processes (unset: one) on each node with
             `node_labels`, also on nodes that join later.
         tls: certificate with which the apps' port speaks HTTPS; unset: plain HTTP.
@@ -166,7 +172,7 @@ class GatewaySpec(Part):
     admin_host: str = ""
     admin_key_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
     admin_key_file: str = ""
-    api_paths: tuple[Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$")], ...] = ()
+    api_paths: tuple[ApiPathName, ...] = ()
     replicas: Annotated[int, Field(ge=1, le=256)] | Literal["every_node"] = 1
     tls: TlsSpec | None = None
     node_labels: dict[str, str] = Field(default_factory=dict)

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
+from cluster.spec.parts.engine_control import controls_engine
 from deployments.engines.interface import AsgiApp, Receive, Scope, Send
 from deployments.telemetry.pulse import PULSE_PATH, answer_pulse
 
@@ -14,6 +15,10 @@ MAX_GATEWAYS: Final = 4096
 _UNAUTHORIZED = (
     b'{"error":{"message":"replicas answer gateways only; ask the gateway","type":"authentication_error","param":null,'
     b'"code":"unauthorized"}}'
+)
+_NOT_FOUND = (
+    b'{"error":{"message":"this path manages an engine: a replica takes it from nobody","type":"not_found_error",'
+    b'"param":null,"code":"not_found"}}'
 )
 _CLOSED = (
     b'{"error":{"message":"this replica takes no more requests","type":"server_error","param":null,'
@@ -68,8 +73,12 @@ class ReplicaGuard:
         """Return how many requests of a gateway have been accepted so far."""
         return self._accepted.get(gateway_id.encode(), 0)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request or WebSocket on if it carries the credential; answer 401 if not, 503 once `closed`."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901 - one question a line
+        """Pass a request or WebSocket on if it carries the credential; answer 401 if not, 503 once `closed`.
+
+        What steers the engine is 404: gateways pass no such request on, so one that comes is not from a gateway's
+        client, and the replica itself asks its engine directly.
+        """
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -84,6 +93,9 @@ class ReplicaGuard:
             return
         if scope["type"] == "http" and scope["path"] == PULSE_PATH:
             await answer_pulse(receive, send)
+            return
+        if controls_engine(scope["path"]):
+            await _refuse(scope, send, 404, _NOT_FOUND)
             return
         if self.closed:
             await _refuse(scope, send, 503, _CLOSED, (b"x-rackserve-retry", b"1"))

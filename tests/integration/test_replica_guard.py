@@ -64,3 +64,32 @@ async def test_websockets_are_guarded_like_requests() -> None:
         assert guard.in_flight == 0
     assert told == [1]
     stop()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/sleep", "/reset_prefix_cache", "/collective_rpc", "/v1/load_lora_adapter", "//sleep/", "/Sleep", "/sleep;a=b",
+        "/v1/..;/sleep", "/v1/%2e%2e/collective_rpc", "/x%5c..%5csleep", "/fault_tolerance/apply",
+        "/update_weights_from_disk",
+    ],
+)  # fmt: skip
+async def test_nobody_steers_an_engine_through_its_replica(path: str) -> None:
+    """Not even with the credential, whatever the spelling; the engine's app sees no such request."""
+    seen: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        del receive
+        seen.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with guarded(ReplicaGuard(app, "inner")) as url:
+        port = int(url.split(":")[2].split("/")[0])
+        for target, status in ((path, 404), ("/v1/chat/completions", 200), ("/v1/models", 200)):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            head = f"POST {target} HTTP/1.1\r\nhost: t\r\nauthorization: Bearer inner\r\ncontent-length: 0\r\n\r\n"
+            writer.write(head.encode())
+            assert (await reader.readline()).split()[1] == str(status).encode(), target
+            writer.close()
+    assert seen == ["/v1/chat/completions", "/v1/models"]

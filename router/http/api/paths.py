@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from cluster.spec.parts.engine_control import controls_engine
+
 
 class Body(Enum):
     """What a request's body is, and so where its model is named. No other type of content is passed on.
@@ -73,40 +75,6 @@ API_PATHS: Mapping[bytes, ApiPath] = {
 }
 """The paths whose requests name a model: those of vLLM 0.32 (`vllm/entrypoints`), and three that SGLang adds."""
 
-MANAGEMENT = frozenset(
-    {
-        b"/abort_requests",
-        b"/collective_rpc",
-        b"/fault_tolerance",
-        b"/flush_cache",
-        b"/get_world_size",
-        b"/inference/v1/abort_requests",
-        b"/init_weight_transfer_engine",
-        b"/is_paused",
-        b"/is_scaling_elastic_ep",
-        b"/is_sleeping",
-        b"/kv_event_sources",
-        b"/load",
-        b"/pause",
-        b"/release_kv_cache_memory",
-        b"/reset_encoder_cache",
-        b"/reset_mm_cache",
-        b"/reset_prefix_cache",
-        b"/resume",
-        b"/scale_elastic_ep",
-        b"/server_info",
-        b"/sleep",
-        b"/start_profile",
-        b"/stop_profile",
-        b"/tokenizer_info",
-        b"/update_weights",
-        b"/v1/load_lora_adapter",
-        b"/v1/unload_lora_adapter",
-        b"/wake_up",
-    }
-)
-"""Paths that steer one engine or show its inside. All unknown paths are refused; these are named to say why."""
-
 
 def with_more_paths(more: Iterable[str]) -> dict[bytes, ApiPath]:
     """Return the paths of the APIs together with further ones, whose requests are JSON that is sent by POST."""
@@ -116,6 +84,6 @@ def with_more_paths(more: Iterable[str]) -> dict[bytes, ApiPath]:
 def why_not_found(path: bytes) -> str:
     """Return what to tell a client about a path that is not passed on."""
     shown = path[:200].decode("ascii", "replace")
-    if path in MANAGEMENT or path.startswith(b"/fault_tolerance/"):
+    if controls_engine(path.decode("latin-1")):
         return f"{shown!r} manages an engine: the gateway passes it on to none. Ask the replica itself"
     return f"there is nothing at {shown!r}; the API is under /v1/"

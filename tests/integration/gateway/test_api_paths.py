@@ -5,7 +5,9 @@ import json
 from hashlib import sha256
 
 import pytest
+from pydantic import ValidationError
 
+from cluster.spec.gateway_spec import GatewaySpec
 from cluster.spec.model_spec import ModelSpec
 from tests.integration.gateway.running_gateway import ask, request, running_gateway
 from tests.integration.gateway.scripted_replica import Received, ScriptedReplica, plain
@@ -70,7 +72,8 @@ async def test_options_of_the_server_as_a_whole() -> None:
     [
         "/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/sleep", "/wake_up", "/pause", "/resume",
         "/reset_prefix_cache", "/start_profile", "/collective_rpc", "/update_weights", "/server_info",
-        "/inference/v1/abort_requests", "/scale_elastic_ep", "/fault_tolerance/apply",
+        "/inference/v1/abort_requests", "/scale_elastic_ep", "/fault_tolerance/apply", "/v1//load_lora_adapter/",
+        "/%73leep", "/sleep;a=b", "/weight_checker", "/update_weights_from_disk",
     ],
 )  # fmt: skip
 async def test_management_of_engines_is_refused(path: str) -> None:
@@ -80,6 +83,24 @@ async def test_management_of_engines_is_refused(path: str) -> None:
         assert status == 404
         assert "manages an engine" in json.loads(body)["error"]["message"]
         assert not replica.received
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/..;/sleep", "/v1/%2e%2e/sleep", "/v1/chat\\..\\..\\..\\sleep", "/v1/x/..%3b/../sleep"]
+)
+async def test_no_path_climbs_to_an_engines_switches(path: str) -> None:
+    """Spellings of `..` that some server could take for it are 400 before a path is looked up, and reach no replica."""
+    async with ScriptedReplica(_ok) as replica, running_gateway([replica.port]) as gateway:
+        status, _, body = await ask(gateway.port, request(path=path))
+        assert (status, json.loads(body)["error"]["code"]) == (400, "bad_request")
+        assert not replica.received
+
+
+@pytest.mark.parametrize("path", ["/sleep", "/v1/load_lora_adapter", "/fault_tolerance/apply", "/Reset_Prefix_Cache"])
+def test_an_engines_switches_cannot_be_named_as_further_paths(path: str) -> None:
+    """`gateway.api_paths` opens no way to them: the cluster file is refused, and the refusal says why."""
+    with pytest.raises(ValidationError, match="manages an engine"):
+        GatewaySpec.model_validate({"api_paths": [path]})
 
 
 async def test_further_paths_can_be_named() -> None:

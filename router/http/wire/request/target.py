@@ -24,7 +24,14 @@ ANY: Final = b"*"
 _ORIGIN: Final = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 _MODEL_NAMES: Final = re.compile(rb"/+v1/+models/")
 """What stands before a model's name, in which slashes count: `/models/Qwen3` is a name."""
-_DOTS: Final = re.compile(rb"(^|[/\\])\.\.([/\\]|$)")
+MAX_PATH: Final = 4096
+"""Bytes of a path above which it is refused: reading one takes some passes over it. The longest model's name fits."""
+MAX_QUERY: Final = 8192
+"""Bytes of a query above which it is refused: each of its fields costs about a microsecond where it is read."""
+_DOTS: Final = re.compile(rb"(?:^|[/\\]|\xc0\xaf)[ \t]*(?:\.|\xc0\xae){2}[ \t]*(?:[/\\;]|\xc0\xaf|$)")
+"""A segment `..`, alone or with what some servers take off before they look at it: parameters (`..;a=b`), spaces. A
+backslash is a slash to some, and an overlong form of UTF-8 the character that it would be."""
+_CONTROL: Final = re.compile(rb"[\0-\x1f\x7f]")
 _FURTHER_DECODINGS: Final = 3
 """How many more times a path is decoded when it is searched for `..`, in case a server behind decodes it again."""
 _NOT_KEPT: Final = re.compile(rb"[^!-$&-~]")
@@ -74,7 +81,7 @@ def read_target(sent: bytes) -> RequestTarget:
     Doubled slashes and one slash at the end are mistakes in joining a base URL with a path, so they are dropped.
 
     Raises:
-        TargetError: it is no path and no absolute URL, or its path climbs with `..`.
+        TargetError: it is no path and no absolute URL, or it is too long, or its path climbs with `..`.
     """
     if sent == ANY:
         return RequestTarget(ANY, b"", ANY)
@@ -87,6 +94,10 @@ def read_target(sent: bytes) -> RequestTarget:
     if b"#" in sent:
         raise TargetError("the request target must not contain `#`")
     path, mark, query = sent.partition(b"?")
+    if len(path) > MAX_PATH:
+        raise TargetError(f"the path has over {MAX_PATH} bytes")
+    if len(query) > MAX_QUERY:
+        raise TargetError(f"the query has over {MAX_QUERY} bytes")
     path = _normal(_without_empty_segments(path))
     url = path.replace(b"?", b"%3F").replace(b"#", b"%23")
     return RequestTarget(path, query, url + mark + query)
@@ -103,13 +114,14 @@ def _normal(path: bytes) -> bytes:
     """Return a path that is decoded once, with what must stay encoded encoded again.
 
     Raises:
-        TargetError: it has a segment `..`, even one that is encoded several times, or a control character.
+        TargetError: it has a segment `..`, even one that is encoded several times or has parameters (`..;`), or a
+            control character.
     """
     decoded = plain = unquote_to_bytes(path)
     for _ in range(_FURTHER_DECODINGS):
         plain = unquote_to_bytes(plain)
     if _DOTS.search(plain):
         raise TargetError("the path must not contain `..`")
-    if any(control in plain for control in (b"\0", b"\r", b"\n")):
+    if _CONTROL.search(plain):
         raise TargetError("the path must not contain control characters")
     return _NOT_KEPT.sub(lambda match: b"%%%02X" % match[0][0], decoded)

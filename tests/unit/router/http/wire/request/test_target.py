@@ -45,6 +45,7 @@ def test_every_spelling_is_one_path(sent: bytes) -> None:
         (b"/v1/models/", b"/v1/models", b"", b"/v1/models"),
         (b"/v1/models/a..b", b"/v1/models/a..b", b"", b"/v1/models/a..b"),
         (b"/v1/models/./x", b"/v1/models/./x", b"", b"/v1/models/./x"),
+        (b"/v1/models/a;..", b"/v1/models/a;..", b"", b"/v1/models/a;.."),
     ],
 )
 def test_what_is_kept(sent: bytes, path: bytes, query: bytes, url: bytes) -> None:
@@ -66,6 +67,23 @@ def test_what_is_kept(sent: bytes, path: bytes, query: bytes, url: bytes) -> Non
         b"/v1/..\\metrics",
         b"/v1/%5c..%5cmetrics",
         b"/v1/models/%2e%2e%2fx",
+        b"/v1/..;/metrics",
+        b"/v1/..;a=b/metrics",
+        b"/..;",
+        b"/v1/%2e%2e%3b/metrics",
+        b"/v1/%252e%252e%253Bx/metrics",
+        b"/v1\\..\\sleep",
+        b"\\..",
+        b"/\\../sleep",
+        b"/v1/..%5c..;/sleep",
+        b"/v1/..%20/sleep",
+        b"/v1/%09../sleep",
+        b"/v1/%c0%ae%c0%ae/sleep",
+        b"/v1/.%c0%ae%c0%afsleep",
+        b"/a%1fb",
+        b"/a%7f",
+        b"/" + b"a" * 5000,
+        b"/" + b"%2541" * 1000,
         b"http://a/../x",
         b"/a%00b",
         b"/a%0d%0ab",
@@ -78,7 +96,7 @@ def test_what_is_kept(sent: bytes, path: bytes, query: bytes, url: bytes) -> Non
     ],
 )
 def test_what_is_refused(sent: bytes) -> None:
-    """`..` in any encoding, control characters, fragments, and what is no path."""
+    """`..` in any encoding and with what servers take off it, control characters, fragments, and what is no path."""
     with pytest.raises(TargetError):
         read_target(sent)
 
@@ -89,5 +107,10 @@ def test_usual_targets_are_in_normal_form() -> None:
 
 
 def test_a_path_encoded_many_times_over_costs_no_more() -> None:
-    """The number of decodings is bounded, so a long target cannot hold up the gateway."""
-    assert read_target(b"/%" + b"25" * 30_000).path.startswith(b"/%25")
+    """The number of decodings is bounded, and so is the path, so a long target cannot hold up the gateway."""
+    assert read_target(b"/%" + b"25" * 2000).path.startswith(b"/%25")
+    with pytest.raises(TargetError, match="over 4096 bytes"):
+        read_target(b"/%" + b"25" * 30_000)
+    assert read_target(b"/v1/models?" + b"x" * 8192).path == b"/v1/models"
+    with pytest.raises(TargetError, match="over 8192 bytes"):
+        read_target(b"/v1/models?" + b"a&" * 30_000)
