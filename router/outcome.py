@@ -24,6 +24,7 @@ class Outcome(StrEnum):
     UNSUPPORTED_ENCODING = "unsupported_encoding"
     HEADER_TOO_LARGE = "header_too_large"
     EXPECTATION_FAILED = "expectation_failed"
+    OVERLOADED = "overloaded"
     NO_REPLICA = "no_replica"
     NO_CAPACITY = "no_capacity"
     QUEUE_FULL = "queue_full"
@@ -51,6 +52,7 @@ HTTP_STATUS: dict[Outcome, int] = {
     Outcome.UNSUPPORTED_ENCODING: 415,
     Outcome.HEADER_TOO_LARGE: 431,
     Outcome.EXPECTATION_FAILED: 417,
+    Outcome.OVERLOADED: 503,
     Outcome.NO_REPLICA: 503,
     Outcome.NO_CAPACITY: 503,
     Outcome.QUEUE_FULL: 429,

@@ -145,7 +145,12 @@ class GatewaySpec(Part):
             unset: no limit.
         max_body_bytes: bytes above which a request body is refused with 413.
         max_header_bytes: bytes above which a request head is refused with 431.
+        max_incoming_bytes: bytes of request bodies that may be on their way into one gateway process, those that are
+            being decompressed included; at least `max_body_bytes`. Where more come, the longest of them is refused with
+            503 `overloaded`.
         header_timeout_s: seconds after which an incomplete request head is refused with 408.
+        min_body_bytes_per_s: bytes a second that an incomplete request body must bring, as a mean over
+            `header_timeout_s`; a slower one is refused with 408.
         idle_timeout_s: seconds after which an idle keep-alive connection is closed.
         connect_timeout_s: seconds a replica may take to accept a connection; then another is tried.
         drain_timeout_s: seconds that a stopping gateway gives running responses to finish.
@@ -179,7 +184,9 @@ class GatewaySpec(Part):
     per_node: Annotated[int, Field(ge=1, le=64)] | None = None
     max_body_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
     max_header_bytes: Annotated[int, Field(ge=1024, le=1024 * 1024)] = 64 * 1024
+    max_incoming_bytes: Annotated[int, Field(ge=1024)] = 512 * 1024 * 1024
     header_timeout_s: Seconds = 30.0
+    min_body_bytes_per_s: Annotated[float, Field(ge=1, le=1e9)] = 500.0
     idle_timeout_s: Seconds = 75.0
     connect_timeout_s: Seconds = 3.0
     drain_timeout_s: Seconds = 30.0

@@ -49,6 +49,29 @@ class Front:
         self._asked = AskedModel(plane)
         self._lookup = ResponseLookup(plane)
 
+    def needs_body(self, client: Client, incoming: IncomingRequest) -> bool:
+        """Tell whether a request's answer depends on its body: it is for a model, and has a key that is let in."""
+        del client
+        headers, methods = incoming.headers, self._methods(incoming)
+        if incoming.method not in methods:
+            return False
+        key = headers.get(b"x-api-key") or headers.get(b"api-key", b"")
+        return self._plane.authenticator.tenant(headers.get(b"authorization", b""), key) is not None
+
+    def _methods(self, incoming: IncomingRequest) -> Sequence[bytes]:
+        """Return the methods by which a path is passed on to replicas; empty: by none."""
+        path = incoming.path
+        if path.startswith(AZURE):
+            target = azure_target(path, b"")
+            path = target.path if target is not None else b""
+        known = self._paths.get(path)
+        if known is not None:
+            return known.methods
+        if path.startswith(BY_ID):
+            asked = response_path(path)
+            return asked.methods if asked is not None else ()
+        return (b"POST",) if path == _INVOCATIONS else ()
+
     def handle(self, client: Client, incoming: IncomingRequest) -> Exchange | None:
         """Answer a request and return None, or return the exchange that will answer it once started."""
         known = self._paths.get(incoming.path)

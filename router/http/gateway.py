@@ -19,7 +19,8 @@ from router.estimator.learned_rates import ProbeOutcome
 from router.http.access_control.admin_access import AdminAccess
 from router.http.access_control.auth import Authenticator, OpenAccess, keys_of
 from router.http.access_control.cors import Cors
-from router.http.connection.client_connection import ClientConnection, Handler, OpenConnections
+from router.http.connection.client_connection import ClientConnection, Handler
+from router.http.connection.open_connections import OpenConnections
 from router.http.data_plane.access_log import AccessLog
 from router.http.data_plane.data_plane import TICK_S, DataPlane
 from router.http.data_plane.page_request import get_page

@@ -1,22 +1,24 @@
 """One client's connection: has its requests answered, one after the other, and enforces its time limits."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Final, Protocol, cast
 
 import structlog
 
+from cluster.spec.gateway_spec import GatewaySpec
 from router.http.access_control.cors import Cors
 from router.http.api.errors import error_body
 from router.http.connection.client import Answering, Client
 from router.http.connection.decoding import Decoding
 from router.http.connection.half_closed import HalfClosed, may_be_half_closed
+from router.http.connection.open_connections import OpenConnections
 from router.http.data_plane.data_plane import TICK_S, DataPlane
 from router.http.wire.request.incoming import EncodedRequest, IncomingRequest, RefusedRequest
 from router.http.wire.request.request_parser import Phase, RequestParser
 from router.http.wire.responses import CONTINUE, response
 from router.outcome import HTTP_STATUS, Outcome
 
+_BODY: Final = Phase.BODY
 _log: Final = structlog.get_logger("rackserve.gateway")
 
 MAX_HELD_BYTES: Final = 64 * 1024
@@ -30,46 +32,27 @@ it; its answer says that the connection closes."""
 LINGER_S: Final = 2.0
 """Seconds after an early refusal in which the client's further bytes are read and dropped. Closing at once would reset
 the connection, and the client could lose the answer."""
+RETRY: Final = b"retry-after: 1\r\n"
+"""Header line of a refusal that may be another answer a second later."""
+MAX_AT_ONCE: Final = 32
+"""Requests that came together of which this many are answered in one turn of the event loop, if no replica is asked."""
 FAILED_INSIDE: Final = "the gateway failed; it has logged why"
 
 
 class Handler(Protocol):
     """Answers whole requests, itself or by an exchange with a replica."""
 
+    def needs_body(self, client: Client, incoming: IncomingRequest) -> bool:
+        """Tell whether a request's answer depends on its body, which has not come whole.
+
+        Where it does not, `handle` answers the request without one, at once. So what is refused by its head alone,
+        for its key above all, sends no body into memory.
+        """
+        ...
+
     def handle(self, client: Client, incoming: IncomingRequest) -> Answering | None:
         """Answer a request and return None, or return what will answer it once started."""
         ...
-
-
-class OpenConnections:
-    """The open connections of one gateway process.
-
-    Attributes:
-        all: the connections.
-        empty: set while no connection is open.
-    """
-
-    def __init__(self) -> None:
-        self.all: set[ClientConnection] = set()
-        self.empty = asyncio.Event()
-        self.empty.set()
-
-    def __len__(self) -> int:
-        return len(self.all)
-
-    def __iter__(self) -> Iterator["ClientConnection"]:
-        return iter(self.all)
-
-    def add(self, connection: "ClientConnection") -> None:
-        """Add a connection that is open now."""
-        self.all.add(connection)
-        self.empty.clear()
-
-    def discard(self, connection: "ClientConnection") -> None:
-        """Remove a connection that is closed."""
-        self.all.discard(connection)
-        if not self.all:
-            self.empty.set()
 
 
 class ClientConnection:
@@ -92,6 +75,7 @@ class ClientConnection:
 
     __slots__ = (
         "_answering",
+        "_body_bytes",
         "_connections",
         "_cors",
         "_half_closed",
@@ -119,6 +103,7 @@ class ClientConnection:
         self._cors = cors
         self._requests = RequestParser(plane.spec, plane.read_headers)
         self._answering: Answering | None = None
+        self._body_bytes = 0  # counted of a body that is coming in
         self._serving = False
         self._half_closed: HalfClosed | None = None
         self._held = b""
@@ -142,6 +127,7 @@ class ClientConnection:
         self._connections.discard(self)
         self._plane.meters.connections -= 1
         self._requests.close()
+        self._count_body(0)
         answering = self._answering
         self._answering = None
         if answering is not None:
@@ -169,15 +155,42 @@ class ClientConnection:
             self._lingered += len(data)
             if self._lingered > MAX_LINGER_BYTES:
                 self.transport.abort()
-        elif not self.writable:
+        elif not self.writable or self._requests.queue:
             self._hold(data)
         else:
             requests = self._requests
             requests.feed(data)
+            if requests.phase is _BODY:
+                self._body_comes()
+            elif self._body_bytes:
+                self._count_body(0)
             if requests.queue:
                 self._serve_queue()
             if requests.wants_continue:
                 self._let_body_come()
+
+    def _body_comes(self) -> None:
+        """Count a body that has come in part; answer at once where its request needs none."""
+        requests = self._requests
+        begun = requests.take_begun()
+        if begun is not None and not self._handler.needs_body(self, begun):
+            requests.answer_by_head(begun)
+        self._count_body(requests.body.held_bytes)
+
+    def _count_body(self, size_bytes: int) -> None:
+        """Count what is held of a body that is coming in, or is being decoded, among those of all connections."""
+        if size_bytes != self._body_bytes:
+            self._body_bytes = size_bytes
+            self._plane.incoming_bodies.count(self, size_bytes)
+
+    def give_up_body(self) -> None:
+        """Refuse the request whose body is coming in, as bodies take too much memory; it is the longest of all."""
+        self._count_body(0)
+        if isinstance(self._answering, Decoding):
+            self._answering.client_left()
+            self._answering = None
+        self._requests.refuse(Outcome.OVERLOADED, "too many request bodies are coming in; send it again later", RETRY)
+        self._serve_queue()
 
     def _hold(self, data: bytes) -> None:
         self._held += data
@@ -207,12 +220,17 @@ class ClientConnection:
             return
         self._serving = True
         queue = self._requests.queue
+        left = MAX_AT_ONCE
         while queue and self._answering is None and self.writable and not self.transport.is_closing():
+            if not left:
+                asyncio.get_running_loop().call_soon(self._go_on)
+                break
+            left -= 1
             item = queue.popleft()
             if isinstance(item, IncomingRequest):
                 self._answer(item)
             elif isinstance(item, EncodedRequest):
-                self._answering = Decoding(item, self._plane.spec.max_body_bytes, self._decoded)
+                self._answering = Decoding(item, self._plane.spec.max_body_bytes, self._count_body, self._decoded)
                 self._answering.start()
             else:
                 self._answer_refusal(item)
@@ -236,11 +254,15 @@ class ClientConnection:
             self._answer_refusal(RefusedRequest(Outcome.INTERNAL, FAILED_INSIDE, request.path))
             return
         if answering is None and (not request.keep_alive or self._plane.draining):
-            self.transport.close()
+            if self._requests.is_cut:
+                self._linger()
+            else:
+                self.transport.close()
 
     def _decoded(self, item: IncomingRequest | RefusedRequest) -> None:
         """Answer a request whose body came compressed, or refuse it."""
         self._answering = None
+        self._count_body(0)
         self._requests.queue.appendleft(item)
         self._go_on()
 
@@ -262,7 +284,13 @@ class ClientConnection:
         """Answer what waits in the queue, then parse what was held."""
         if self._requests.queue:
             self._serve_queue()
-        if self._held and self._answering is None and self.writable and not self.transport.is_closing():
+        if (
+            self._held
+            and not self._requests.queue
+            and self._answering is None
+            and self.writable
+            and not self.transport.is_closing()
+        ):
             held, self._held = self._held, b""
             self.transport.resume_reading()
             self.data_received(held)
@@ -286,6 +314,11 @@ class ClientConnection:
         body = error_body(refused.outcome, refused.message, path=refused.path)
         status = HTTP_STATUS[refused.outcome]
         self.transport.write(response(status, body, headers=headers, close=True, head_only=refused.head_only))
+        self._linger()
+
+    def _linger(self) -> None:
+        """End this side of the connection, and drop what the client still sends for a while before it is closed."""
+        self._count_body(0)
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._requests.queue.clear()
@@ -337,6 +370,14 @@ class ClientConnection:
         elif requests.phase is Phase.IDLE:
             if waited_s > (LAST_WORD_S if self._plane.draining else spec.idle_timeout_s):
                 self.transport.close()
+        elif requests.phase is _BODY and requests.body.has_brought(spec.min_body_bytes_per_s * spec.header_timeout_s):
+            requests.quiet_ticks = 0
         elif waited_s > spec.header_timeout_s:
-            requests.refuse(Outcome.HEADER_TIMEOUT, f"nothing came for {spec.header_timeout_s:g} s within a request")
+            requests.refuse(Outcome.HEADER_TIMEOUT, _too_slow(requests.phase, spec))
             self._serve_queue()
+
+
+def _too_slow(phase: Phase, spec: GatewaySpec) -> str:
+    if phase is Phase.BODY:
+        return f"the body came with under {spec.min_body_bytes_per_s:g} bytes a second for {spec.header_timeout_s:g} s"
+    return f"the request's head was not complete after {spec.header_timeout_s:g} s"

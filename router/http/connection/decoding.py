@@ -14,6 +14,7 @@ class Decoding:
     Args:
         encoded: the request.
         most_bytes: length of the decoded body above which it is refused, for the refusal's text.
+        count: called with the bytes that the body takes after each step; it may end this.
         then: called with the request once its body is decoded, or with a refusal.
     """
 
@@ -21,10 +22,12 @@ class Decoding:
         self,
         encoded: EncodedRequest,
         most_bytes: int,
+        count: Callable[[int], None],
         then: Callable[[IncomingRequest | RefusedRequest], None],
     ) -> None:
         self._encoded = encoded
         self._most_bytes = most_bytes
+        self._count = count
         self._then = then
         self._is_over = False
 
@@ -45,6 +48,7 @@ class Decoding:
             self._then(RefusedRequest(Outcome.BAD_REQUEST, str(error), encoded.request.path))
         else:
             if body is None:
+                self._count(encoded.decoder.held_bytes)
                 asyncio.get_running_loop().call_soon(self._step)
                 return
             encoded.request.body = body.removeprefix(BYTE_ORDER_MARK)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from cluster.spec.gateway_spec import GatewaySpec
 from router.dispatch.replica import Replica
 from router.http.access_control.auth import Authenticator
+from router.http.data_plane.incoming_bodies import IncomingBodies
 from router.http.data_plane.replica_route import ReplicaRoute
 from router.http.data_plane.response_owners import ResponseOwners
 from router.http.metrics.meters import Meters
@@ -55,6 +56,7 @@ class DataPlane:
         tracer: makes spans of requests; None: requests are not traced.
         read_headers: names of the request headers that are kept: those that the gateway reads, and those that
             `gateway.forward_headers` passes on.
+        incoming_bodies: the request bodies that are not complete yet.
         tasks: attempts to connect to a replica, and look-ups of stored responses, that are under way.
         response_owners: which replica holds a stored response, and whose it is.
         access_log: takes an entry for each request that has ended; None: there is none.
@@ -83,6 +85,7 @@ class DataPlane:
         self.tracer: Tracer | None = None
         self.read_headers = READ | {name.encode() for name in spec.forward_headers}
         self.access_log: AccessLog | None = None
+        self.incoming_bodies = IncomingBodies(max(spec.max_incoming_bytes, spec.max_body_bytes))
         self.tasks: set[asyncio.Task[None]] = set()
         self.response_owners = ResponseOwners()
         self._routes: dict[str, ReplicaRoute] = {}

@@ -92,6 +92,12 @@ class AdminPages:
             b"/state": lambda _: (200, JSON, msgspec.json.encode(state())),
         }
 
+    def needs_body(self, client: Client, incoming: IncomingRequest) -> bool:
+        """Tell whether a request's answer depends on its body: it is an operation that the client may call."""
+        authorization = incoming.headers.get(b"authorization", b"")
+        may_see = self._access.may_see(incoming.path, authorization, is_local=is_local(client.transport))
+        return may_see and self._operations.at(incoming) is not None
+
     def handle(self, client: Client, incoming: IncomingRequest) -> None:
         """Answer a request for a page; refuse it if there is no such page, or if the client may not see it."""
         path = incoming.path

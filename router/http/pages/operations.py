@@ -23,10 +23,14 @@ class Operations:
         self._operations = operations
         self._answers = answers
 
+    def at(self, incoming: IncomingRequest) -> Operation | None:
+        """Return the operation at a request's path; None: there is none."""
+        path, _, _ = incoming.path[1:].partition(b"/")
+        return self._operations.get(b"/" + path)
+
     def handle(self, client: Client, incoming: IncomingRequest) -> bool:
         """Answer a request for an operation; return False where there is none at its path."""
-        path, _, _ = incoming.path[1:].partition(b"/")
-        operation = self._operations.get(b"/" + path)
+        operation = self.at(incoming)
         if operation is None:
             return False
         if b"origin" in incoming.headers:

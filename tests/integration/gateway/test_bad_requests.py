@@ -124,7 +124,7 @@ async def test_nothing_can_be_smuggled_behind_a_request() -> None:
 async def test_a_request_that_never_ends_is_given_up() -> None:
     """A head that does not end within its time gets 408, a body too."""
     async with running_gateway([], header_timeout_s=0.5) as gateway:
-        for raw in (b"GET /health HT", b'POST /v1/a HTTP/1.1\r\nhost: t\r\ncontent-length: 9\r\n\r\n{"'):
+        for raw in (b"GET /health HT", b'POST /v1/completions HTTP/1.1\r\nhost: t\r\ncontent-length: 9\r\n\r\n{"'):
             status, _, body = await ask(gateway.port, raw)
             assert (status, json.loads(body)["error"]["code"]) == (408, "header_timeout")
 

@@ -60,6 +60,13 @@ class BodyDecoder:
         self._members_left = _MOST_MEMBERS
         self._room = most_bytes
         self._decoded: list[bytes] = []
+        self._body_bytes = len(body)
+        self._most_bytes = most_bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """What body and decoded bytes take of the memory, in bytes."""
+        return self._body_bytes + self._most_bytes - self._room
 
     def step(self) -> bytes | None:
         """Decode a little more; return the whole decoded body once it is complete, None before.

@@ -7,9 +7,10 @@ from typing import Final
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from cluster.spec.gateway_spec import GatewaySpec
+from router.http.wire.request.body_pieces import BodyPieces
 from router.http.wire.request.chunk_sizes import ChunkSizes
 from router.http.wire.request.content_coding import ACCEPTED, BodyDecoder, ContentCodingError, understood
-from router.http.wire.request.incoming import BYTE_ORDER_MARK, EncodedRequest, IncomingRequest, RefusedRequest
+from router.http.wire.request.incoming import EncodedRequest, IncomingRequest, RefusedRequest
 from router.http.wire.request.request_headers import READ, DoubledHeaderError, joined
 from router.http.wire.request.target import USUAL, RequestTarget, TargetError, read_target
 from router.http.wire.request.websocket import take_key
@@ -18,11 +19,19 @@ from router.outcome import Outcome
 REALTIME: Final = frozenset({b"/v1/realtime", b"/openai/v1/realtime", b"/openai/realtime"})
 """The paths that can become a WebSocket. Everywhere else a wish to change the protocol is ignored."""
 _NO_TUNNEL: Final = "this server is no proxy: CONNECT is not understood"
+MAX_HEADER_LINES: Final = 256
+"""Lines of a head and of a body's trailer above which a request is refused: each costs time, however short it is."""
+MAX_AHEAD: Final = 256
+"""Requests in one read above which the rest is refused. Clients that send some ahead of answers send a few dozens."""
 _OVERFLOW: Final = "Chunk size overflow"
 """The parser's word for a chunk of over 2^64 bytes."""
 
 _CLOSED: Final = HttpRequestParser(object())
 """The parser of a connection that is closed; it tells nobody what it parses."""
+
+
+class _EnoughError(Exception):
+    """Stops the parser within a read, as the request has been refused."""
 
 
 class Phase(Enum):
@@ -48,19 +57,21 @@ class RequestParser:
     Attributes:
         queue: requests and refusals in their order; whoever answers them takes them out.
         phase: what comes next.
-        quiet_ticks: the gateway's timer ticks since a request began or a piece of its body came; the gateway counts
-            them.
+        quiet_ticks: the gateway's timer ticks since a request began, or since its body last brought enough; the gateway
+            counts them.
+        body: what has come of the body.
+        is_cut: a request is answered by its head alone, and what follows is of no use.
         wants_continue: the client waits for `100 Continue` before it sends its body.
         after_upgrade: what came after a request that asks for a WebSocket; None: there was no such request.
     """
 
     __slots__ = (
-        "_body",
-        "_body_bytes",
+        "_begun",
         "_encoding",
         "_head_tail",
         "_headers",
         "_is_first",
+        "_lines",
         "_parser",
         "_read_headers",
         "_refused",
@@ -69,6 +80,8 @@ class RequestParser:
         "_unread_bytes",
         "_url",
         "after_upgrade",
+        "body",
+        "is_cut",
         "phase",
         "queue",
         "quiet_ticks",
@@ -85,13 +98,15 @@ class RequestParser:
         self._unread_bytes = 0  # of the head; and of the framing since the last piece of the body
         self._head_tail = b""
         self._is_first = False  # of the requests that began in one read
-        self._body: list[bytes] = []
-        self._body_bytes = 0
+        self._lines = 0
+        self._begun: IncomingRequest | None = None  # the request whose body is not complete
         self._encoding = ""
         self._sizes: ChunkSizes | None = None
         self.queue: deque[IncomingRequest | EncodedRequest | RefusedRequest] = deque()
         self.phase = _IDLE
         self.quiet_ticks = 0
+        self.body = BodyPieces()
+        self.is_cut = False
         self.wants_continue = False
         self.after_upgrade: bytes | None = None
 
@@ -127,8 +142,9 @@ class RequestParser:
             self._refuse_long_head()
         if self.phase is _HEAD:
             self._head_tail = (self._head_tail + data)[-3:]
-        elif self._sizes is not None and self._body_bytes + self._sizes.to_come(data) > self._spec.max_body_bytes:
+        elif self._sizes is not None and self.body.size + self._sizes.to_come(data) > self._spec.max_body_bytes:
             self._refuse_long_body()
+        self.body.compact()
 
     # --- what httptools calls
 
@@ -139,8 +155,9 @@ class RequestParser:
         self._head_tail = b""
         self._url = b""
         self._headers = {}
-        self._body = []
-        self._body_bytes = 0
+        self._lines = 0
+        self._begun = None
+        self.body.begin()
 
     def on_url(self, url: bytes) -> None:
         """Add a piece of the request's target."""
@@ -148,6 +165,10 @@ class RequestParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header if the gateway reads it. A trailer, which comes after the body, is no header."""
+        self._lines += 1
+        if self._lines > MAX_HEADER_LINES:
+            self.refuse(Outcome.HEADER_TOO_LARGE, f"the request has over {MAX_HEADER_LINES} header lines")
+            raise _EnoughError
         name = name.lower()
         if name in self._read_headers and self.phase is _HEAD:
             if name in self._headers:
@@ -210,13 +231,13 @@ class RequestParser:
         """Add a piece of the body, given without its framing."""
         if self._refused:
             return
-        self.quiet_ticks = 0
         self._unread_bytes = 0
-        self._body_bytes += len(data)
-        if self._body_bytes > self._spec.max_body_bytes:
+        body = self.body
+        body.size += len(data)
+        if body.size > self._spec.max_body_bytes:
             self._refuse_long_body()
         else:
-            self._body.append(data)
+            body.pieces.append(data)
 
     def on_message_complete(self) -> None:
         """Put the complete request in the queue."""
@@ -229,9 +250,15 @@ class RequestParser:
         if b"upgrade" in headers and parser.should_upgrade():
             return  # the parser takes no body from such a request: `_go_on_after` does
         self.phase = _IDLE
-        request = self._request()
+        request, self._begun = self._begun, None
+        if request is None:
+            request = self._request()
         if request is None:
             return
+        request.body = self.body.take()
+        if len(self.queue) >= MAX_AHEAD:
+            self.refuse(Outcome.BAD_REQUEST, f"over {MAX_AHEAD} requests came before the first one's answer")
+            raise _EnoughError
         if self._encoding or self._sizes is not None or self.wants_continue:
             self._end_unusual(request)
         else:
@@ -239,12 +266,31 @@ class RequestParser:
 
     # --- requests
 
+    def take_begun(self) -> IncomingRequest | None:
+        """Return the request whose head has come and whose body has not, once; None: there is none, or it is refused.
+
+        It has no body yet.
+        """
+        if self.phase is not _BODY or self._begun is not None or self._refused:
+            return None
+        self._begun = self._request()
+        return self._begun
+
+    def answer_by_head(self, request: IncomingRequest) -> None:
+        """Queue the request that `take_begun` returned: its answer does not depend on its body, which is dropped."""
+        self._refused = self.is_cut = True
+        self.body.drop()
+        self.wants_continue = False
+        request.keep_alive = False
+        self.queue.append(request)
+
     def _request(self) -> IncomingRequest | None:
-        """Return the request that is complete; None: it was refused."""
+        """Return the request whose head is complete, without its body; None: it was refused."""
         url, headers, parser = self._url, self._headers, self._parser
         method = parser.get_method()
         version = parser.get_http_version()
-        if version != "1.1" and not self._speaks(version):
+        if version == "2.0":
+            self.refuse(Outcome.BAD_REQUEST, "this server speaks HTTP/1.1, and no HTTP/2 under that name")
             return None
         if version == "1.1" and b"host" not in headers:
             self.refuse(Outcome.BAD_REQUEST, "the host header is missing")
@@ -256,16 +302,7 @@ class RequestParser:
             if target is None:
                 return None
             path, query, url = target.path, target.query, target.url
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body = []
-        body = body.removeprefix(BYTE_ORDER_MARK)
-        return IncomingRequest(method, url, path, query, headers, body, parser.should_keep_alive(), version != "1.1")
-
-    def _speaks(self, version: str) -> bool:
-        if version == "2.0":
-            self.refuse(Outcome.BAD_REQUEST, "this server speaks HTTP/1.1, and no HTTP/2 under that name")
-            return False
-        return True
+        return IncomingRequest(method, url, path, query, headers, b"", parser.should_keep_alive(), version != "1.1")
 
     def _target(self, url: bytes, method: bytes) -> RequestTarget | None:
         try:
@@ -338,6 +375,7 @@ class RequestParser:
         """Put a refusal in the queue, unless there is one."""
         if not self._refused:
             self._refused = True
+            self.body.drop()
             head_only = self._parser.get_method() == b"HEAD"
             self.queue.append(RefusedRequest(outcome, message, self._path(), headers, head_only))
 
@@ -355,9 +393,7 @@ class RequestParser:
             self.refuse(Outcome.BAD_REQUEST, f"this is not an HTTP/1.1 request: {error}")
 
     def _refuse_long_head(self) -> None:
-        limit = self._spec.max_header_bytes
-        self.refuse(Outcome.HEADER_TOO_LARGE, f"the request head has over {limit} bytes")
+        self.refuse(Outcome.HEADER_TOO_LARGE, f"the request head has over {self._spec.max_header_bytes} bytes")
 
     def _refuse_long_body(self) -> None:
-        limit = self._spec.max_body_bytes
-        self.refuse(Outcome.BODY_TOO_LARGE, f"the request body has over {limit} bytes")
+        self.refuse(Outcome.BODY_TOO_LARGE, f"the request body has over {self._spec.max_body_bytes} bytes")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cluster.spec.gateway_spec import GatewaySpec
 from router.http.wire.chunked import LAST_CHUNK, chunk
 from router.http.wire.request.incoming import EncodedRequest, IncomingRequest, RefusedRequest
-from router.http.wire.request.request_parser import Phase, RequestParser
+from router.http.wire.request.request_parser import MAX_AHEAD, Phase, RequestParser
 from router.outcome import Outcome
 
 CHAT = b"/v1/chat/completions"
@@ -85,7 +85,53 @@ def test_a_wish_to_change_the_protocol_is_ignored(upgrade: bytes, version: bytes
 
 def test_thousands_of_such_wishes_come_in_one_read() -> None:
     """They are read one after the other, not one inside the other."""
-    assert len(_parse(_post(b"{}", H2C) * 3000).queue) == 3000
+    assert len(_parse(_post(b"{}", H2C) * MAX_AHEAD).queue) == MAX_AHEAD
+
+
+def test_requests_sent_ahead_are_bounded() -> None:
+    """The first are answered, and then the connection is closed: one read must not hold up others for long."""
+    queue = _parse(_post(b"{}") * 3000).queue
+    refused = queue.pop()
+    assert isinstance(refused, RefusedRequest)
+    assert refused.outcome is Outcome.BAD_REQUEST
+    assert list(queue) == [_one(_post(b"{}"))] * MAX_AHEAD
+
+
+@pytest.mark.parametrize("line", [b"a:\r\n", b"accept: a\r\n", b"tracestate: a=b\r\n"])
+def test_header_lines_are_bounded(line: bytes) -> None:
+    """However short they are, and also where lines of one name are joined; a trailer's lines count as well."""
+    many = line * 300
+    assert _refusal(_post(headers=many)).outcome is Outcome.HEADER_TOO_LARGE
+    assert _refusal(_post_chunked(b"{}", trailer=many)).outcome is Outcome.HEADER_TOO_LARGE
+    assert _one(_post(headers=line * 200)).body == b"{}"
+
+
+def test_tiny_chunks_take_no_more_memory_than_their_bytes() -> None:
+    """Each read leaves few pieces, and the body is what was sent."""
+    raw = _post_chunked(*([b"ab"] * 20_000))
+    parser, most = RequestParser(GatewaySpec()), 0
+    for start in range(0, len(raw), 700):
+        parser.feed(raw[start : start + 700])
+        most = max(most, len(parser.body.pieces))
+    assert most <= 65
+    (request,) = parser.queue
+    assert isinstance(request, IncomingRequest)
+    assert request.body == b"ab" * 20_000
+
+
+def test_a_head_is_told_of_while_its_body_is_to_come() -> None:
+    """Once, with all that the head says; the request is the same object when its body has come."""
+    raw = _post(b'{"a":1}', target=b"//v1/completions/")
+    parser = _parse(raw[:-3])
+    begun = parser.take_begun()
+    assert begun is not None
+    assert (begun.path, begun.body, begun.keep_alive) == (b"/v1/completions", b"", True)
+    assert parser.take_begun() is None
+    parser.feed(raw[-3:])
+    assert parser.queue.popleft() is begun
+    assert begun == _one(raw)
+    for whole in (b"", raw, raw[:30]):
+        assert _parse(whole).take_begun() is None
 
 
 def test_a_websocket_is_asked_for_where_there_is_one() -> None:
