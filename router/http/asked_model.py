@@ -17,6 +17,7 @@ from router.http.data_plane.data_plane import DataPlane
 from router.http.wire.request.incoming import IncomingRequest
 from router.outcome import Outcome
 from router.prompt.outline import Outline, outline_of
+from router.prompt.weight import TooHeavyError, check_weight
 
 MAX_LISTED: Final = 20
 """Most models that an error lists by name."""
@@ -44,7 +45,7 @@ def read_body(incoming: IncomingRequest, kind: Body, tenant: Tenant) -> tuple[En
     """Return the fields of the body that routing needs, and the body in outline where it has one.
 
     Raises:
-        AskedModelError: the body's type is not the one that the path takes.
+        AskedModelError: the body's type is not the one that the path takes, or it has too many values to be read.
         EnvelopeError: the body cannot be read, or could be read in two ways.
     """
     body = incoming.body
@@ -54,7 +55,7 @@ def read_body(incoming: IncomingRequest, kind: Body, tenant: Tenant) -> tuple[En
     if kind is Body.JSON:
         if content_type and content_type != b"application/json" and not _is_json(content_type):
             raise _wrong_type(content_type, kind)
-        outline = outline_of(incoming.path.decode("ascii"), body)
+        outline = _outline(incoming, body)
         rest = body if outline is None else outline.rest
         envelope = read_json(rest)
         if tenant.models is not None:
@@ -63,6 +64,16 @@ def read_body(incoming: IncomingRequest, kind: Body, tenant: Tenant) -> tuple[En
     if content_type.partition(b";")[0].strip().lower() != b"multipart/form-data":
         raise _wrong_type(content_type, kind)
     return read_form(body, content_type), None
+
+
+def _outline(incoming: IncomingRequest, body: bytes) -> Outline | None:
+    try:
+        outline = outline_of(incoming.path.decode("ascii"), body)
+        if outline is None:
+            check_weight(body)
+    except TooHeavyError as error:
+        raise AskedModelError(Outcome.BODY_TOO_LARGE, str(error), param=None) from error
+    return outline
 
 
 def _is_json(content_type: bytes) -> bool:

@@ -104,7 +104,7 @@ class ChatBody(ChatHead, kw_only=True, gc=False):
 class AnthropicHead(msgspec.Struct, gc=False):
     """What stands beside the messages in the body of `POST /v1/messages`."""
 
-    system: Content = None
+    system: msgspec.Raw = _MISSING
     tools: msgspec.Raw = _MISSING
     cache_salt: str | None = None
 

@@ -6,18 +6,16 @@ message share the start of that piece. The bytes `FIELD`, `PART` and `PIECE_END`
 can imitate another structure.
 
 Media are replaced by a digest of their URL or data, repeated to about the length of a text of as many tokens.
+Of a body that is much work only the beginning is read, and the rest of the prompt is counted (see `weight.py`).
 A body that cannot be understood raises `UnknownPromptError`; its request is still routed, but without affinity.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Final, final
 
 import msgspec
-from xxhash import xxh3_128_digest
 
 from router.prompt.bodies import (
-    MEDIA_FIELDS,
     AnthropicBody,
     AnthropicHead,
     ChatBody,
@@ -25,31 +23,30 @@ from router.prompt.bodies import (
     Content,
     EmbeddingBody,
     Item,
-    Media,
     PairsBody,
     PromptMessage,
-    PromptPart,
     ResponsesBody,
     ResponsesHead,
     TextBody,
     TextHead,
 )
+from router.prompt.message_piece import (
+    FIELD,
+    MEDIA_BYTES,
+    PART,
+    PIECE_END,
+    content_bytes,
+    item_piece,
+    message_piece,
+    sorted_json,
+)
 from router.prompt.outline import Outline, outline_of
+from router.prompt.weight import MAX_HASHED_BYTES, MAX_READ_BYTES, MAX_READ_WEIGHT, MAX_WEIGHT, weight_of
 
-FIELD: Final = b"\xfe"
-"""Stands between the fields of a piece, such as a message's role and its content."""
-PART: Final = b"\xfd"
-"""Stands between the parts of a message's content, and between the parts of a prompt's head (tools, documents)."""
-PIECE_END: Final = b"\xff"
-"""Ends a piece."""
-MEDIA_BYTES: Final = 1024
-"""Bytes that stand for an image, audio or video: about 256 tokens. LLaVA 1.5 takes 576, a thumbnail in Qwen2-VL 64."""
-MEDIA_GROWTH: Final = 4
-"""Most bytes that stand for a media object, as a multiple of its values: many tiny ones must not fill memory."""
-_BRACE: Final = ord("{")
+_BYTES_OF_WEIGHT: Final = 8
+"""Bytes that stand for one weight of a message that is not read: a text, which weighs 8, for 64."""
+_COMPLETIONS: Final = "/v1/completions"
 _SPACE: Final = b" \t\r\n"
-_MAX_CACHED_TOOLS: Final = 64 * 1024
-"""Bytes of JSON, such as tool definitions, up to which their sorted form is cached."""
 
 
 class UnknownPromptError(Exception):
@@ -106,9 +103,28 @@ def read_prompt(path: str, body: bytes, outline: Outline | None = None) -> Promp
     try:
         if outline is None:
             outline = outline_of(path, body)
-        return _OUTLINED[path](outline, body) if outline is not None else read(body)
+        if outline is not None:
+            prompt = _OUTLINED[path](outline, body)
+        else:
+            most = MAX_WEIGHT if path == _COMPLETIONS else MAX_READ_WEIGHT  # token ids are not read one by one
+            if weight_of(body, most) > most:
+                raise UnknownPromptError("the body has too many values to be looked at")
+            prompt = read(body)
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         raise UnknownPromptError(f"the body's prompt cannot be read: {error}") from error
+    return prompt if len(body) <= MAX_HASHED_BYTES else _beginning(prompt)
+
+
+def _beginning(prompt: Prompt) -> Prompt:
+    """Return a prompt of which at most `MAX_HASHED_BYTES` are looked up; the rest is counted."""
+    left = MAX_HASHED_BYTES
+    for number, piece in enumerate(prompt.pieces):
+        if len(piece) > left:
+            rest_bytes = sum(map(len, prompt.pieces[number:])) - left
+            pieces = [*prompt.pieces[:number], piece[:left]]
+            return Prompt(pieces, prompt.tokens, prompt.cache_salt, prompt.more_bytes + rest_bytes)
+        left -= len(piece)
+    return prompt
 
 
 def assistant_piece(text: str) -> bytes:
@@ -118,12 +134,13 @@ def assistant_piece(text: str) -> bytes:
 
 def _chat(body: bytes) -> Prompt:
     chat = _chat_decoder.decode(body)
-    return Prompt([*_chat_head(chat), *map(_message, chat.messages)], cache_salt=chat.cache_salt or "")
+    return Prompt([*_chat_head(chat), *map(message_piece, chat.messages)], cache_salt=chat.cache_salt or "")
 
 
 def _outlined_chat(outline: Outline, body: bytes) -> Prompt:
     head = _chat_head_decoder.decode(outline.rest)
-    return Prompt(_chat_head(head) + _outlined_messages(outline, body), cache_salt=head.cache_salt or "")
+    messages, more_bytes = _outlined_messages(outline, body, _read_message)
+    return Prompt(_chat_head(head) + messages, cache_salt=head.cache_salt or "", more_bytes=more_bytes)
 
 
 def _chat_head(chat: ChatHead) -> list[bytes]:
@@ -132,31 +149,65 @@ def _chat_head(chat: ChatHead) -> list[bytes]:
 
 def _anthropic(body: bytes) -> Prompt:
     messages = _anthropic_decoder.decode(body)
-    pieces = [*_anthropic_head(messages), *map(_message, messages.messages)]
+    pieces = [*_anthropic_head(messages), *map(message_piece, messages.messages)]
     return Prompt(pieces, cache_salt=messages.cache_salt or "")
 
 
 def _outlined_anthropic(outline: Outline, body: bytes) -> Prompt:
     head = _anthropic_head_decoder.decode(outline.rest)
-    return Prompt(_anthropic_head(head) + _outlined_messages(outline, body), cache_salt=head.cache_salt or "")
+    messages, more_bytes = _outlined_messages(outline, body, _read_message)
+    return Prompt(_anthropic_head(head) + messages, cache_salt=head.cache_salt or "", more_bytes=more_bytes)
 
 
 def _anthropic_head(messages: AnthropicHead) -> list[bytes]:
     pieces = _head(messages.tools)
-    if messages.system:
-        pieces.append(b"system" + FIELD + _content(messages.system) + PIECE_END)
+    raw = bytes(messages.system)
+    if weight_of(raw, MAX_READ_WEIGHT) > MAX_READ_WEIGHT:
+        pieces.append(b"system" + FIELD + raw + PIECE_END)
+    elif raw and (system := _content_decoder.decode(raw)):
+        pieces.append(b"system" + FIELD + content_bytes(system) + PIECE_END)
     return pieces
 
 
-def _outlined_messages(outline: Outline, body: bytes) -> list[bytes]:
-    """Return the pieces of an outline's messages; those that are not read yet are decoded."""
-    pieces = outline.pieces
-    if isinstance(pieces, bytes):
+def _outlined_messages(outline: Outline, body: bytes, read: Callable[[memoryview], bytes]) -> tuple[list[bytes], int]:
+    """Return the pieces of an outline's messages, and about the size of those after it that are too much to read.
+
+    Args:
+        outline: the body in outline.
+        body: the body.
+        read: makes the piece of a message that has none yet.
+    """
+    given = outline.pieces
+    if isinstance(given, bytes):
         raise UnknownPromptError("the messages are no list")
-    return [
-        piece if isinstance(piece, bytes) else _message(_message_decoder.decode(body[piece[0] : piece[1]]))
-        for piece in pieces
-    ]
+    pieces: list[bytes] = []
+    left_bytes, left_weight = MAX_READ_BYTES, MAX_READ_WEIGHT
+    for number, piece in enumerate(given):
+        if isinstance(piece, bytes):
+            pieces.append(piece)
+            continue
+        left_bytes -= piece[1] - piece[0]
+        left_weight -= piece[2]
+        if left_bytes < 0 or left_weight < 0:
+            return pieces, sum(map(_about_bytes, given[number:]))
+        pieces.append(read(memoryview(body)[piece[0] : piece[1]]))
+    return pieces, 0
+
+
+def _about_bytes(piece: bytes | tuple[int, int, int]) -> int:
+    """Return the size of a message in an outline; one that is long for its weight has media, which count as such."""
+    if isinstance(piece, bytes):
+        return len(piece)
+    start, end, weight = piece
+    return min(end - start, MEDIA_BYTES + _BYTES_OF_WEIGHT * weight)
+
+
+def _read_message(message: memoryview) -> bytes:
+    return message_piece(_message_decoder.decode(message))
+
+
+def _read_item(item: memoryview) -> bytes:
+    return item_piece(_item_decoder.decode(item))
 
 
 def _responses(body: bytes) -> Prompt:
@@ -165,21 +216,19 @@ def _responses(body: bytes) -> Prompt:
     if isinstance(responses.input, str):
         pieces.append(_user_piece(responses.input.encode()))
     else:
-        pieces += map(_item, responses.input)
+        pieces += map(item_piece, responses.input)
     return Prompt(pieces, cache_salt=responses.cache_salt or "")
 
 
 def _outlined_responses(outline: Outline, body: bytes) -> Prompt:
     head, given = _responses_head_decoder.decode(outline.rest), outline.pieces
-    pieces = _responses_head(head)
+    pieces, more_bytes = _responses_head(head), 0
     if isinstance(given, bytes):
         pieces.append(_user_piece(given))
     else:
-        pieces += [
-            piece if isinstance(piece, bytes) else _item(_item_decoder.decode(body[piece[0] : piece[1]]))
-            for piece in given
-        ]
-    return Prompt(pieces, cache_salt=head.cache_salt or "")
+        items, more_bytes = _outlined_messages(outline, body, _read_item)
+        pieces += items
+    return Prompt(pieces, cache_salt=head.cache_salt or "", more_bytes=more_bytes)
 
 
 def _responses_head(responses: ResponsesHead) -> list[bytes]:
@@ -210,7 +259,7 @@ def _outlined_text(outline: Outline, body: bytes) -> Prompt:
 def _embedding(body: bytes) -> Prompt:
     embedding = _embedding_decoder.decode(body)
     if embedding.messages is not None:
-        return Prompt(list(map(_message, embedding.messages)), cache_salt=embedding.cache_salt or "")
+        return Prompt(list(map(message_piece, embedding.messages)), cache_salt=embedding.cache_salt or "")
     return _flat(embedding.input, embedding.cache_salt)
 
 
@@ -263,100 +312,15 @@ def _digits(ids: bytes) -> bytes:
 
 def _head(*raws: msgspec.Raw) -> list[bytes]:
     """Return one piece for tools and the like, which stand before the first message; [] where there are none."""
-    parts = [_sorted_json(bytes(raw)) for raw in raws if raw]
+    parts = [sorted_json(bytes(raw)) for raw in raws if raw]
     return [b"tools" + FIELD + PART.join(parts) + PIECE_END] if any(parts) else []
-
-
-def _sorted_json(raw: bytes) -> bytes:
-    if raw in {b"null", b"[]", b"{}"}:
-        return b""
-    return _cached_sorted_json(raw) if len(raw) <= _MAX_CACHED_TOOLS else _fresh_sorted_json(raw)
-
-
-def _fresh_sorted_json(raw: bytes) -> bytes:
-    return msgspec.json.encode(msgspec.json.decode(raw), order="sorted")
-
-
-_cached_sorted_json: Final = lru_cache(maxsize=64)(_fresh_sorted_json)
-
-
-def _message(message: PromptMessage) -> bytes:
-    content = message.content
-    text = content.encode() if content.__class__ is str else _content(content)
-    if message.tool_calls or message.name or message.tool_call_id or message.reasoning_content:
-        text += _rarer_fields(message)
-    return b"".join((message.role.encode(), FIELD, text, PIECE_END))  # one copy of a text that may be long
-
-
-def _rarer_fields(message: PromptMessage) -> bytes:
-    fields = (b"name", message.name), (b"call", message.tool_call_id), (b"why", message.reasoning_content)
-    parts = [name + value.encode() for name, value in fields if value]
-    if message.tool_calls:
-        parts.append(_fresh_sorted_json(bytes(message.tool_calls)))
-    return b"".join(FIELD + part for part in parts)
-
-
-def _item(item: Item) -> bytes:
-    if item.role:
-        return item.role.encode() + FIELD + _content(item.content) + PIECE_END
-    parts = [value.encode() for value in (item.type, item.call_id, item.id, item.name, item.arguments) if value]
-    if item.output:
-        parts.append(_fresh_sorted_json(bytes(item.output)))
-    if item.content or item.summary:
-        parts += [_content(item.content), _content(item.summary)]
-    return FIELD.join(parts) + PIECE_END
-
-
-def _content(content: Content) -> bytes:
-    if content is None:
-        return b""
-    if isinstance(content, str):
-        return content.encode()
-    return PART.join(map(_part, content))
-
-
-def _part(part: PromptPart | str) -> bytes:
-    if isinstance(part, str):
-        return part.encode()
-    if part.text is not None:
-        return part.text.encode()
-    pieces = [part.type.encode()]
-    pieces += [value.encode() for value in (part.refusal, part.thinking, part.id, part.name, part.tool_use_id) if value]
-    if part.input:
-        pieces.append(_fresh_sorted_json(bytes(part.input)))
-    if part.content is not None:
-        pieces.append(_content(part.content))
-    for name in MEDIA_FIELDS:
-        raw: msgspec.Raw = getattr(part, name)
-        if raw:
-            pieces.append(_media(raw))
-    return FIELD.join(pieces)
-
-
-def _weighed(digest: bytes, value_bytes: int) -> bytes:
-    """Return a media object's digest as often as gives it the weight of about as much text as it takes tokens.
-
-    So routing sees that a prompt with images is long, and that an image in a cache is worth a way. The tokens of an
-    image are its model's secret; `MEDIA_BYTES` is of the usual order. No body becomes more than a few times longer.
-    """
-    weight = min(MEDIA_BYTES, MEDIA_GROWTH * value_bytes)
-    return digest * max(1, weight // len(digest))
-
-
-def _media(raw: msgspec.Raw) -> bytes:
-    """Return what stands for a media object: a digest of its raw values. Megabytes are neither decoded nor copied."""
-    view = memoryview(raw)
-    if view[0] != _BRACE:
-        return _weighed(xxh3_128_digest(view), len(view))
-    values = msgspec.structs.astuple(_media_decoder.decode(raw))
-    digests = [xxh3_128_digest(memoryview(value)) if value else b"" for value in values]
-    return _weighed(xxh3_128_digest(FIELD.join(digests)), sum(len(memoryview(value)) for value in values))
 
 
 _chat_decoder: Final = msgspec.json.Decoder(ChatBody)
 _chat_head_decoder: Final = msgspec.json.Decoder(ChatHead)
 _anthropic_decoder: Final = msgspec.json.Decoder(AnthropicBody)
 _anthropic_head_decoder: Final = msgspec.json.Decoder(AnthropicHead)
+_content_decoder: Final = msgspec.json.Decoder(Content)
 _message_decoder: Final = msgspec.json.Decoder(PromptMessage)
 _responses_decoder: Final = msgspec.json.Decoder(ResponsesBody)
 _responses_head_decoder: Final = msgspec.json.Decoder(ResponsesHead)
@@ -365,7 +329,6 @@ _text_decoder: Final = msgspec.json.Decoder(TextBody)
 _text_head_decoder: Final = msgspec.json.Decoder(TextHead)
 _embedding_decoder: Final = msgspec.json.Decoder(EmbeddingBody)
 _pairs_decoder: Final = msgspec.json.Decoder(PairsBody)
-_media_decoder: Final = msgspec.json.Decoder(Media)
 _string_decoder: Final = msgspec.json.Decoder(str)
 _strings_decoder: Final = msgspec.json.Decoder(list[str])
 _lists_decoder: Final = msgspec.json.Decoder(list[msgspec.Raw])

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
-from router.prompt.canonical import FIELD, Prompt, UnknownPromptError, read_prompt
+from router.prompt.canonical import Prompt, UnknownPromptError, read_prompt
 from router.prompt.cut import cut
+from router.prompt.message_piece import FIELD
 from router.prompt.outline import Outline
 
 Hashes = NDArray[np.uint64]
@@ -54,6 +55,11 @@ class ChunkChain:
     def __reduce__(self) -> tuple[Callable[..., "ChunkChain"], tuple[object, ...]]:
         """Say how a copy is made, for `pickle`: its own way needs a constructor without arguments once compiled."""
         return _chain, (self.hashes, self.ends, self.size_bytes, self.tokens, self.tail, self.link)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the prompt was hashed, up to `tail`."""
+        return (self.ends[-1] if self.ends else 0) + len(self.tail) == self.size_bytes
 
     def prefix_bytes(self, chunks: int) -> int:
         """Return the size of the first `chunks` chunks, in bytes."""
@@ -116,9 +122,12 @@ class ChunkHasher:
     def extended(self, chain: ChunkChain, piece: bytes) -> ChunkChain:
         """Return the chain of the same prompt with one more piece, such as its answer, at its end.
 
-        `chain` must be that of a body's only prompt, and its prompt must end with a whole piece.
+        `chain` must be that of a body's only prompt, and its prompt must end with a whole piece. One of which only the
+        beginning was hashed is returned as it is.
         """
         start = chain.size_bytes - len(chain.tail)
+        if not chain.is_whole:
+            return chain
         hashes, ends, size, tail = cut([chain.tail + piece], chain.link, start)
         return ChunkChain(
             chain.hashes + hashes,
@@ -134,6 +143,8 @@ class ChunkHasher:
         Their ends are counted from the end of the chain's last chunk. The result is no whole prompt: it has no `tail`
         or `link`, so it cannot be extended.
         """
+        if not chain.is_whole:
+            return None
         start = chain.size_bytes - len(chain.tail)
         hashes, ends, size, _ = cut([chain.tail + piece], chain.link, start)
         return ChunkChain(hashes, ends, size) if ends else None

@@ -4,6 +4,8 @@ from typing import Final
 
 import msgspec
 
+from router.prompt.weight import MAX_WEIGHT, weight_of
+
 INVOCATIONS: Final = "/invocations"
 _MISSING: Final = msgspec.Raw(b"")
 
@@ -20,7 +22,9 @@ _decoder: Final = msgspec.json.Decoder(_Members)
 
 
 def invoked_path(body: bytes) -> str:
-    """Return the path of the API that a body is for; `INVOCATIONS` where that is not known."""
+    """Return the path of the API that a body is for; `INVOCATIONS` where that is not known, or too much to look at."""
+    if weight_of(body) > MAX_WEIGHT:
+        return INVOCATIONS
     try:
         found = _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -6,6 +6,8 @@ be decoded as often as is convenient. Without the compiled code there are no out
 
 from typing import Final, final
 
+from router.prompt.weight import MAX_MESSAGES, MAX_WEIGHT, too_heavy
+
 try:
     from router.prompt.prompt_scan import scan
 except ImportError:
@@ -20,8 +22,8 @@ _MEMBERS: Final = {
     "/v1/responses": b"input",
 }
 """The member that holds the prompt, or nearly all of it, by path."""
-Pieces = bytes | list[bytes | tuple[int, int]]
-"""Text in UTF-8, or a list of messages: for each its piece, or where it begins and ends in the body."""
+Pieces = bytes | list[bytes | tuple[int, int, int]]
+"""Text in UTF-8, or a list of messages: for each its piece, or where it begins and ends in the body, and its weight."""
 
 
 @final
@@ -31,11 +33,13 @@ class Outline:
     Attributes:
         rest: the body with `null` in place of its prompt. Offsets in `pieces` are offsets in the body, not in it.
         pieces: the prompt.
+        weight: that of all but the messages (see `weight.py`).
     """
 
-    def __init__(self, rest: bytes, pieces: Pieces) -> None:
+    def __init__(self, rest: bytes, pieces: Pieces, weight: int) -> None:
         self.rest = rest
         self.pieces = pieces
+        self.weight = weight
 
 
 def outline_of(path: str, body: bytes) -> Outline | None:
@@ -44,12 +48,18 @@ def outline_of(path: str, body: bytes) -> Outline | None:
     Args:
         path: the request's path, without the query.
         body: the request's body, as it came.
+
+    Raises:
+        TooHeavyError: it has more messages or values than are read.
     """
     member = _MEMBERS.get(path)
     if member is None or scan is None:
         return None
-    found = scan(body, member)
+    try:
+        found = scan(body, member, MAX_MESSAGES, MAX_WEIGHT)
+    except OverflowError as error:
+        raise too_heavy(str(error)) from error
     if found is None:
         return None
-    start, end, pieces = found
-    return Outline(body[:start] + b"null" + body[end:], pieces)
+    start, end, pieces, weight = found
+    return Outline(body[:start] + b"null" + body[end:], pieces, weight)

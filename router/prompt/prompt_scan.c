@@ -1,14 +1,19 @@
 /* The prompt's member of a request body, read without making Python objects of what is in it.
 
    `scan(body, member)` finds one member of the JSON object `body`, whose value is text or a list of messages, and makes
-   pieces of it as router/prompt/canonical.py does. It returns where the value begins and ends in the body, and
+   pieces of it as router/prompt/message_piece.py does. It returns where the value begins and ends in the body, and
    - of text: its bytes in UTF-8;
-   - of messages: a list with the piece of each one that has a role and a text alone, and of any other message a pair:
-     where it begins and ends. Python reads those.
-   It returns None where the body is no JSON object, does not have the member once, or has something else there. So
-   canonical.py alone says what is right, and a property test holds the two against each other.
+   - of messages: a list with the piece of each one that has a role and a text alone, and of any other message three
+     numbers: where it begins and ends, and its weight. Python reads those.
+   The last thing that it returns is the weight of all but the messages. It returns None where the body is no JSON object, does not have the member once, or has something else there. So
+   Python alone says what is right, and a property test holds the two against each other.
 
-   All JSON that is passed over is checked (RFC 8259), so what comes back is the extent of a valid value. */
+   All JSON that is passed over is checked (RFC 8259), so what comes back is the extent of a valid value.
+
+   A body's weight says how much work its reading is, whatever its length: 8 for each string, array and object, 1 for any
+   other value and for sixteen bytes of space or of a number. `scan(body, member, most_messages, most_weight)` raises
+   OverflowError where a body has more, at once. `weigh(body, most_weight)` is the weight of any bytes, about: it checks
+   nothing, and stops above `most_weight`. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -18,16 +23,21 @@
 #include <emmintrin.h>
 #endif
 
-#define FIELD 0xFE     /* as in canonical.py */
-#define PART 0xFD      /* as in canonical.py */
-#define PIECE_END 0xFF /* as in canonical.py */
+#define FIELD 0xFE     /* as in message_piece.py */
+#define PART 0xFD      /* as in message_piece.py */
+#define PIECE_END 0xFF /* as in message_piece.py */
 #define MAX_DEPTH 64   /* levels of nesting; deeper bodies are left to Python, which counts its own */
 #define MAX_PARTS 16   /* parts of one content; a message with more is left to Python */
+#define CHECKED (1 << 20) /* bytes of a text after which only its end is looked for: the engine checks the rest */
+#define HEAVY 8        /* the weight of a string, an array or an object */
+#define SPACE_SHIFT 4  /* sixteen bytes outside of strings weigh 1 */
 
 typedef const unsigned char *Text;
 
 typedef struct {
     Text at, end; /* what is left to read; `*end` can be read, it is 0 */
+    Py_ssize_t weight, most_weight; /* of what has been read */
+    Py_ssize_t messages_weight;     /* the part of it that is of messages */
 } Reader;
 
 typedef struct {
@@ -42,8 +52,10 @@ typedef struct {
 
 static void skip_space(Reader *in)
 {
+    Text start = in->at;
     while (*in->at == ' ' || *in->at == '\n' || *in->at == '\r' || *in->at == '\t')
         in->at++;
+    in->weight += (in->at - start) >> SPACE_SHIFT;
 }
 
 /* Take the byte `wanted`, after white space, if it comes next. */
@@ -71,6 +83,23 @@ static Text plain_until(Text at, Text end)
     }
 #endif
     while (at < end && *at >= ' ' && *at < 0x80 && *at != '"' && *at != '\\')
+        at++;
+    return at;
+}
+
+/* Return the first quote or backslash from `at` on. */
+static Text quote_until(Text at, Text end)
+{
+#ifdef __SSE2__
+    const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\');
+    for (; end - at >= 16; at += 16) {
+        __m128i block = _mm_loadu_si128((const __m128i *)at);
+        int found = _mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(block, quote), _mm_cmpeq_epi8(block, backslash)));
+        if (found)
+            return at + __builtin_ctz((unsigned)found);
+    }
+#endif
+    while (at < end && *at != '"' && *at != '\\')
         at++;
     return at;
 }
@@ -156,7 +185,17 @@ static int read_string(Reader *in, String *string)
     string->start = in->at;
     string->has_escapes = 0;
     for (;;) {
-        Text at = plain_until(in->at, in->end);
+        Text at;
+        if (in->at - string->start > CHECKED) {
+            at = quote_until(in->at, in->end);
+            if (at < in->end && *at == '\\') {
+                string->has_escapes = 1;
+                in->at = in->end - at > 2 ? at + 2 : in->end;
+                continue;
+            }
+        } else {
+            at = plain_until(in->at, in->end);
+        }
         if (at >= in->end)
             return 0;
         if (*at == '"') {
@@ -173,6 +212,9 @@ static int read_string(Reader *in, String *string)
         if (!length)
             return 0;
         in->at = at + length;
+        /* Such characters rarely stand alone. */
+        while (*in->at >= 0x80 && in->at - string->start <= CHECKED && (length = utf8_length(in->at, in->end)))
+            in->at += length;
     }
 }
 
@@ -228,8 +270,11 @@ static int skip_members(Reader *in, unsigned char closing, int depth)
     if (take(in, closing))
         return 1;
     do {
-        if (closing == '}' && !(read_string(in, &key) && take(in, ':')))
-            return 0;
+        if (closing == '}') {
+            if (!(read_string(in, &key) && take(in, ':')))
+                return 0;
+            in->weight += HEAVY;
+        }
         if (!skip_value(in, depth))
             return 0;
     } while (take(in, ','));
@@ -240,24 +285,37 @@ static int skip_members(Reader *in, unsigned char closing, int depth)
 static int skip_value(Reader *in, int depth)
 {
     String string;
+    Text start;
+    int found;
     skip_space(in);
+    if (in->weight > in->most_weight)
+        return 0;
     switch (*in->at) {
     case '"':
+        in->weight += HEAVY;
         return read_string(in, &string);
     case '{':
+        in->weight += HEAVY;
         in->at++;
         return skip_members(in, '}', depth + 1);
     case '[':
+        in->weight += HEAVY;
         in->at++;
         return skip_members(in, ']', depth + 1);
     case 't':
+        in->weight++;
         return skip_word(in, "true", 4);
     case 'f':
+        in->weight++;
         return skip_word(in, "false", 5);
     case 'n':
+        in->weight++;
         return skip_word(in, "null", 4);
     default:
-        return skip_number(in);
+        start = in->at;
+        found = skip_number(in);
+        in->weight += 1 + ((in->at - start) >> SPACE_SHIFT);
+        return found;
     }
 }
 
@@ -320,18 +378,19 @@ static int read_message(Reader *in, Message *message)
     return has_role && message->role.end > message->role.start && take(in, '}');
 }
 
-/* Write a string's text to `to`, without its escapes, and return where it ends. */
+/* Write a string's text to `to`, without its escapes up to where they are checked, and return where it ends. */
 static unsigned char *write_text(unsigned char *to, const String *string)
 {
     Text at = string->start;
     while (string->has_escapes && at < string->end) {
         Text escape = memchr(at, '\\', (size_t)(string->end - at));
         unsigned code = 0;
-        if (!escape)
+        int length;
+        if (!escape || escape - string->start > CHECKED || !(length = escape_length(escape, string->end, &code)))
             break;
         memcpy(to, at, (size_t)(escape - at));
         to += escape - at;
-        at = escape + escape_length(escape, string->end, &code);
+        at = escape + length;
         if (code >= 0x10000) {
             *to++ = (unsigned char)(0xF0 | code >> 18);
             *to++ = (unsigned char)(0x80 | (code >> 12 & 0x3F));
@@ -383,10 +442,11 @@ static PyObject *text_of(const String *string)
 }
 
 /* Return a list with the pieces of the messages that come next; NULL without an exception: they cannot be read here. */
-static PyObject *read_messages(Reader *in, Text body)
+static PyObject *read_messages(Reader *in, Text body, Py_ssize_t most_messages)
 {
     PyObject *pieces;
     Message message;
+    Py_ssize_t before;
     if (!take(in, '['))
         return NULL;
     pieces = PyList_New(0);
@@ -396,15 +456,25 @@ static PyObject *read_messages(Reader *in, Text body)
         PyObject *piece;
         Reader ahead = *in;
         int failed;
+        if (PyList_GET_SIZE(pieces) == most_messages) {
+            PyErr_SetString(PyExc_OverflowError, "messages");
+            goto fail;
+        }
         if (read_message(&ahead, &message)) {
+            ahead.weight += HEAVY * (1 + message.part_count); /* what making its piece costs, about */
             piece = piece_of(&message);
         } else {
             skip_space(in);
             ahead = *in;
-            if (*in->at != '{' || !skip_value(&ahead, 2))
+            before = in->weight;
+            if (*in->at != '{' || !skip_value(&ahead, 2)) {
+                in->weight = ahead.weight;
                 goto fail;
-            piece = Py_BuildValue("(nn)", (Py_ssize_t)(in->at - body), (Py_ssize_t)(ahead.at - body));
+            }
+            piece = Py_BuildValue("(nnn)", (Py_ssize_t)(in->at - body), (Py_ssize_t)(ahead.at - body),
+                                  ahead.weight - before);
         }
+        ahead.messages_weight += ahead.weight - in->weight;
         *in = ahead;
         failed = !piece || PyList_Append(pieces, piece);
         Py_XDECREF(piece);
@@ -418,12 +488,12 @@ fail:
     return NULL;
 }
 
-static PyObject *read_member(Reader *in, Text body)
+static PyObject *read_member(Reader *in, Text body, Py_ssize_t most_messages)
 {
     String string;
     skip_space(in);
     if (*in->at != '"')
-        return read_messages(in, body);
+        return read_messages(in, body, most_messages);
     return read_string(in, &string) ? text_of(&string) : NULL;
 }
 
@@ -433,12 +503,17 @@ static PyObject *scan(PyObject *module, PyObject *const *args, Py_ssize_t count)
     Text body;
     String key;
     PyObject *value = NULL;
-    Py_ssize_t start = 0, end = 0;
+    Py_ssize_t start = 0, end = 0, most_messages;
     (void)module;
-    if (count != 2 || !PyBytes_Check(args[0]) || !PyBytes_Check(args[1])) {
-        PyErr_SetString(PyExc_TypeError, "scan(body, member) takes two bytes objects");
+    if (count != 4 || !PyBytes_Check(args[0]) || !PyBytes_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "scan(body, member, most_messages, most_weight) takes two bytes and two ints");
         return NULL;
     }
+    most_messages = PyLong_AsSsize_t(args[2]);
+    in.most_weight = PyLong_AsSsize_t(args[3]);
+    if (PyErr_Occurred())
+        return NULL;
+    in.weight = in.messages_weight = 0;
     body = (Text)PyBytes_AS_STRING(args[0]);
     in.at = body;
     in.end = body + PyBytes_GET_SIZE(args[0]);
@@ -455,7 +530,7 @@ static PyObject *scan(PyObject *module, PyObject *const *args, Py_ssize_t count)
             if (value) /* there are two, of which Python knows the one that counts */
                 goto none;
             start = in.at - body;
-            value = read_member(&in, body);
+            value = read_member(&in, body, most_messages);
             if (!value)
                 goto none;
             end = in.at - body;
@@ -463,18 +538,53 @@ static PyObject *scan(PyObject *module, PyObject *const *args, Py_ssize_t count)
     } while (take(&in, ','));
     if (value && take(&in, '}')) {
         skip_space(&in);
-        if (in.at == in.end)
-            return Py_BuildValue("(nnN)", start, end, value);
+        if (in.at == in.end && in.weight <= in.most_weight)
+            return Py_BuildValue("(nnNn)", start, end, value, in.weight - in.messages_weight);
     }
 none:
     Py_XDECREF(value);
+    if (!PyErr_Occurred() && in.weight > in.most_weight)
+        PyErr_SetString(PyExc_OverflowError, "weight");
     if (PyErr_Occurred())
         return NULL;
     Py_RETURN_NONE;
 }
 
+static PyObject *weigh(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    static const unsigned char weights[256] = {['{'] = HEAVY, ['['] = HEAVY, [','] = 1};
+    Text at, end, start;
+    Py_ssize_t most, weight = 0, outside = 0;
+    (void)module;
+    if (count != 2 || !PyBytes_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "weigh(body, most_weight) takes bytes and an int");
+        return NULL;
+    }
+    most = PyLong_AsSsize_t(args[1]);
+    if (PyErr_Occurred())
+        return NULL;
+    at = (Text)PyBytes_AS_STRING(args[0]);
+    end = at + PyBytes_GET_SIZE(args[0]);
+    while (at < end && weight + (outside >> SPACE_SHIFT) <= most) {
+        Text stop = end - at > 4096 ? at + 4096 : end;
+        for (start = at; at < stop && *at != '"'; at++)
+            weight += weights[*at];
+        outside += at - start;
+        if (at < stop) { /* a quote */
+            weight += HEAVY;
+            outside++;
+            at++;
+            while ((at = quote_until(at, end)) < end && *at == '\\')
+                at = end - at > 2 ? at + 2 : end;
+            at += at < end;
+        }
+    }
+    return PyLong_FromSsize_t(weight + (outside >> SPACE_SHIFT));
+}
+
 static PyMethodDef methods[] = {
     {"scan", (PyCFunction)(void (*)(void))scan, METH_FASTCALL, "Read one member of a JSON body as a prompt's pieces."},
+    {"weigh", (PyCFunction)(void (*)(void))weigh, METH_FASTCALL, "Say about how much work reading a JSON body is."},
     {NULL, NULL, 0, NULL},
 };
 

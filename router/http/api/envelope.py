@@ -2,9 +2,16 @@
 
 from collections.abc import Mapping
 from itertools import product
-from typing import Any
+from typing import Annotated, Any, Final
 
 import msgspec
+
+from router.replicas.model_card import MAX_NAME
+
+MAX_SALT: Final = 1024
+"""Characters above which a request's `cache_salt` is refused."""
+_END_BYTES: Final = 64
+"""Bytes before a body's last brace in which its last member's end is looked for first."""
 
 
 class EnvelopeError(Exception):
@@ -18,9 +25,9 @@ _TRUE = frozenset({"1", "on", "t", "true", "y", "yes"})
 class Envelope(msgspec.Struct, gc=False):
     """The fields that the gateway reads of a body. All others are skipped; the engine checks them."""
 
-    model: str | None = None
+    model: Annotated[str, msgspec.Meta(max_length=MAX_NAME)] | None = None
     stream: Any = None
-    cache_salt: str | None = None
+    cache_salt: Annotated[str, msgspec.Meta(max_length=MAX_SALT)] | None = None
     max_tokens: Any = None
     max_completion_tokens: Any = None
     max_output_tokens: Any = None
@@ -127,6 +134,7 @@ def with_members(body: bytes, members: Mapping[str, object]) -> bytes:
         body: a JSON object.
         members: at least one.
     """
-    start = body.rstrip()[:-1].rstrip()
-    comma = b"" if start.endswith(b"{") else b","
-    return b"%s%s%s" % (start, comma, _encode(members)[1:])
+    end = body.rfind(b"}")
+    before = body[max(0, end - _END_BYTES) : end].rstrip() or body[:end].rstrip()
+    comma = b"" if before.endswith(b"{") else b","
+    return b"".join((memoryview(body)[:end], comma, memoryview(_encode(members))[1:]))  # the body is copied once

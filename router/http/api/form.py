@@ -17,11 +17,14 @@ MAX_MODEL_FIELD = 4 * MAX_NAME
 """Bytes above which a form's `model` field is an error: those of the longest name."""
 MAX_PARTS = 1000
 """Parts above which a form is refused; Starlette's own bound of fields."""
+_READ_BYTES = 64 * 1024
+"""Bytes of a part that are read: its headers, of which the parser takes 32 KiB at most, and a `model` field."""
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - HTTP's word for a plain name (RFC 9110, 5.6.2)
 _PARAMETER = rf'\s*;\s*({_TOKEN})\s*=\s*("(?:[^"\\]|\\.)*"|[^\s";]+)'
 _PARAMETERS = re.compile(_PARAMETER)
-_WHOLE = re.compile(rf"\s*({_TOKEN}(?:/{_TOKEN})?)((?:{_PARAMETER})*)\s*;?\s*")
+_WHOLE = re.compile(rf"{_TOKEN}(?:/{_TOKEN})?((?:{_PARAMETER})*)")
+"""A header's value, without space around it: two runs of space side by side would take a square of their length."""
 _PLAIN_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _PLAIN_ENCODINGS = frozenset({"7bit", "8bit", "binary"})
 
@@ -47,7 +50,7 @@ def read_form(body: bytes, content_type: bytes) -> Envelope:
                 "on_end": reader.end,
             },
         )
-        parser.write(body)
+        _write(parser, body, b"\r\n--" + boundary)
         parser.finalize()
     except FormParserError as error:
         raise EnvelopeError(f"the request body is not a multipart form: {error}") from error
@@ -57,6 +60,31 @@ def read_form(body: bytes, content_type: bytes) -> Envelope:
         return Envelope(model=bytes(reader.model).decode() if reader.found else None)
     except UnicodeDecodeError as error:
         raise EnvelopeError("the form's model field is not UTF-8") from error
+
+
+def _write(parser: MultipartParser, body: bytes, delimiter: bytes) -> None:
+    """Give a form to the parser, but for the inside of long parts.
+
+    The parser itself looks byte by byte at what only begins like a delimiter.
+
+    Raises:
+        EnvelopeError: there are too many parts, or a line that begins with the boundary goes on after it.
+    """
+    parts = 1
+    start, found = 0, body.find(delimiter)
+    while found >= 0:
+        after = found + len(delimiter)
+        if body[after : after + 2] not in (b"\r\n", b"--"):
+            raise EnvelopeError("a line of the form begins with its boundary and goes on after it")
+        parser.write(body[start : min(found, start + _READ_BYTES)])
+        start = found
+        if body[after : after + 2] == b"--":
+            break
+        parts += 1
+        if parts > MAX_PARTS:
+            raise EnvelopeError(f"the form has over {MAX_PARTS} parts")
+        found = body.find(delimiter, after)
+    parser.write(body[start : start + _READ_BYTES])
 
 
 def with_model_field(body: bytes, content_type: bytes, model: str) -> bytes | None:
@@ -84,10 +112,10 @@ def boundary_of(content_type: bytes) -> bytes:
 
 def _parameters_of(value: bytes, header: str) -> list[tuple[str, str]]:
     """Return the parameters of a header's value, in order: names in lower case, values without quotes, else as sent."""
-    whole = _WHOLE.fullmatch(value.decode("latin-1"))
+    whole = _WHOLE.fullmatch(value.decode("latin-1").strip().removesuffix(";").rstrip())
     if whole is None:
         raise EnvelopeError(f"the form's {header} {value[:80]!r} is malformed")
-    found = _PARAMETERS.findall(whole[2])
+    found = _PARAMETERS.findall(whole[1])
     return [(name.lower(), text[1:-1] if text[0] == '"' else text) for name, text in found]
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.kv_residency.alignment import token_ends, token_ends_in_proportion
-from router.prompt.canonical import FIELD, PIECE_END
+from router.prompt.message_piece import FIELD, PIECE_END
 
 WORDS = ["river", "mountain", "paper", "history", "music", "water", "light", "energy", "東京", "naïve", "über", "loop"]
 

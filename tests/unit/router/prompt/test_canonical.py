@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from router.prompt.canonical import MEDIA_BYTES, UnknownPromptError, assistant_piece, read_prompt
+from router.prompt.canonical import UnknownPromptError, assistant_piece, read_prompt
+from router.prompt.message_piece import MEDIA_BYTES
 
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
@@ -226,8 +227,23 @@ def test_megabytes_of_media_stand_as_a_digest() -> None:
     source = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "A" * 1_000_000}}
     (piece,) = _pieces(MESSAGES, {"messages": [{"role": "user", "content": [source]}]})
     assert MEDIA_BYTES <= len(piece) < MEDIA_BYTES + 100
-    many = [{"role": "user", "content": [{"type": "input_image", "image_url": "u"}] * 10_000}]
-    assert sum(map(len, _pieces(RESPONSES, {"input": many}))) < 10_000 * 100
+    many = [{"role": "user", "content": [{"type": "input_image", "image_url": "u"}] * 1_000}]
+    assert sum(map(len, _pieces(RESPONSES, {"input": many}))) < 1_000 * 100
+
+
+@pytest.mark.parametrize("url", ["data:," + "A" * 100_000, "data:,\\u0041" + "A" * 100_000, "data:," + "é" * 100_000])
+def test_a_long_url_is_the_same_however_its_object_is_written(url: str) -> None:
+    """Spaces, and members that say nothing, change nothing; another URL or another member does."""
+
+    def pieces(image: bytes) -> list[bytes]:
+        part = b'{"type":"image_url","image_url":%s}' % image.replace(b"URL", url.encode())
+        return read_prompt(CHAT, b'{"messages":[{"role":"user","content":[%s]}]}' % part).pieces
+
+    plain = pieces(b'{"url":"URL"}')
+    assert MEDIA_BYTES <= len(plain[0]) < MEDIA_BYTES + 100
+    assert pieces(b'{ "url" : "URL" }') == pieces(b'{"url":"URL","other":1}') == plain
+    assert pieces(b'{"url":"URL","detail":"low"}') != plain
+    assert pieces(b'{"url":"URLA"}') != plain
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,8 @@ NOT_PLAIN = {
     "two dispositions": (_field('; name="x"', "o", 'Content-Disposition: form-data; name="model"\r\n') + END, KIND),
     "encoded": (_field('; name="model"', "bQ==", "Content-Transfer-Encoding: base64\r\n") + END, KIND),
     "a part's charset": (_field('; name="model"', "m", "Content-Type: text/plain; charset=utf-7\r\n") + END, KIND),
+    "a padded boundary": (MODEL + b'--XX \r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n' + END, KIND),
+    "a boundary that goes on": (MODEL + FILE + b"--XXY\r\n" + END, KIND),
     "too many parts": (_field('; name="a"', "b") * 1001 + MODEL + END, KIND),
 }
 
@@ -68,6 +70,15 @@ def test_a_form_that_is_not_plain_is_an_error(body: bytes, content_type: bytes) 
     """A form that is broken, or that frameworks read in different ways, is refused."""
     with pytest.raises(EnvelopeError):
         read_form(body, content_type)
+
+
+@pytest.mark.parametrize("data", [b"\0" * 200_000, b"\r\n--X" * 50_000, b"\r\n" * 100_000 + b"--X"])
+def test_the_inside_of_long_files_is_passed_over(data: bytes) -> None:
+    """What stands before and behind them is read, and nothing in them is taken for a field."""
+    inside = b'\r\n\r\nContent-Disposition: form-data; name="model"\r\n\r\nother\r\n'
+    file = AUDIO + data + inside + data + b"\r\n"
+    for body in (file + MODEL + file + END, MODEL + file + END, file + file + MODEL + END + data):
+        assert read_form(body, KIND) == Envelope(model="whisper")
 
 
 def test_a_model_is_put_before_the_first_part() -> None:
