@@ -34,6 +34,8 @@ LINGER_S: Final = 2.0
 the connection, and the client could lose the answer."""
 RETRY: Final = b"retry-after: 1\r\n"
 """Header line of a refusal that may be another answer a second later."""
+MAX_PARSED: Final = 64 * 1024
+"""Bytes of a read that are parsed at once where requests begin in it: the rest waits until those have been answered."""
 MAX_AT_ONCE: Final = 32
 """Requests that came together of which this many are answered in one turn of the event loop, if no replica is asked."""
 FAILED_INSIDE: Final = "the gateway failed; it has logged why"
@@ -158,16 +160,24 @@ class ClientConnection:
         elif not self.writable or self._requests.queue:
             self._hold(data)
         else:
-            requests = self._requests
-            requests.feed(data)
-            if requests.phase is _BODY:
-                self._body_comes()
-            elif self._body_bytes:
-                self._count_body(0)
-            if requests.queue:
-                self._serve_queue()
-            if requests.wants_continue:
-                self._let_body_come()
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        """Parse the client's next bytes, a part at a time where requests begin in them, and answer what is complete."""
+        requests, rest = self._requests, b""
+        if len(data) > MAX_PARSED and requests.phase is not _BODY:
+            data, rest = data[:MAX_PARSED], data[MAX_PARSED:]
+        requests.feed(data)
+        if requests.phase is _BODY:
+            self._body_comes()
+        elif self._body_bytes:
+            self._count_body(0)
+        if requests.queue:
+            self._serve_queue()
+        if rest:
+            self.data_received(rest)
+        elif requests.wants_continue:
+            self._let_body_come()
 
     def _body_comes(self) -> None:
         """Count a body that has come in part; answer at once where its request needs none."""

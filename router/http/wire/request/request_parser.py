@@ -21,8 +21,6 @@ REALTIME: Final = frozenset({b"/v1/realtime", b"/openai/v1/realtime", b"/openai/
 _NO_TUNNEL: Final = "this server is no proxy: CONNECT is not understood"
 MAX_HEADER_LINES: Final = 256
 """Lines of a head and of a body's trailer above which a request is refused: each costs time, however short it is."""
-MAX_AHEAD: Final = 256
-"""Requests in one read above which the rest is refused. Clients that send some ahead of answers send a few dozens."""
 _OVERFLOW: Final = "Chunk size overflow"
 """The parser's word for a chunk of over 2^64 bytes."""
 
@@ -256,9 +254,6 @@ class RequestParser:
         if request is None:
             return
         request.body = self.body.take()
-        if len(self.queue) >= MAX_AHEAD:
-            self.refuse(Outcome.BAD_REQUEST, f"over {MAX_AHEAD} requests came before the first one's answer")
-            raise _EnoughError
         if self._encoding or self._sizes is not None or self.wants_continue:
             self._end_unusual(request)
         else:
