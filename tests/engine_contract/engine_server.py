@@ -61,8 +61,9 @@ class Watched:
         }
 
     def follow_residency(self, model: str) -> None:
-        """Follow what the engine's cache holds from now on, as its replica would."""
-        self.residency = ResidencyViews(self.engine, model)
+        """Follow what the engine's cache holds from now on, as its replica would, if it says."""
+        if self.engine.kv_events is not None:
+            self.residency = ResidencyViews(self.engine, model)
 
     def _keep(self, event: KvEvent) -> None:
         self.events.append((type(event).__name__, asdict(event)))
