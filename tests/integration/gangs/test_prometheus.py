@@ -31,6 +31,7 @@ def _spec() -> ClusterSpec:
         "replicas": {"min": 2, "max": 3},
         "adapters": [{"name": ADAPTER, "source": "org/adapter"}],
         "slo": {"ttft_s": 60.0},
+        "kv_cache": {"offload": {"cpu_gb": 1}},
         "speculative": {"method": "ngram", "tokens": 3},
         "sim": {"image_tokens": 16, "adapter_load_s": 0.05},
     }
