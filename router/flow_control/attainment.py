@@ -22,7 +22,7 @@ WINDOWS_S: Final = {"5 min": 300.0, "1 h": 3600.0, "6 h": LONGEST_S}
 """The windows that people see, seconds by name; the shortest first."""
 OURS: Final = frozenset({
     Outcome.DEADLINE, Outcome.QUEUE_FULL, Outcome.NO_CAPACITY, Outcome.NO_REPLICA, Outcome.REPLICA_FAILED,
-    Outcome.REPLICA_TIMEOUT,
+    Outcome.REPLICA_TIMEOUT, Outcome.INTERNAL,
 })  # fmt: skip
 """Ends that are the cluster's doing and count as not in time; the others are the client's, or say nothing."""
 

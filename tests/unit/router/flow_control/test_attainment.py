@@ -71,7 +71,7 @@ def test_only_the_clusters_own_refusals_count() -> None:
     for outcome in Outcome:
         attainment.refused("ann", BOTH, outcome, 0.0)
         attainment.refused("ann", NO_TARGETS, outcome, 0.0)
-    assert attainment.counts == {("ann", Timeliness.FAILED): 6}
+    assert attainment.counts == {("ann", Timeliness.FAILED): 7}
 
 
 def test_a_tenants_own_objective_comes_before_the_models() -> None:
