@@ -147,15 +147,10 @@ def _ray_serve_llm(run: _Run, log_dir: Path) -> None:
 
 
 def _cluster(run: _Run, name: str, policy: str) -> None:
-    """Measure our whole cluster. It goes on between rounds."""
+    """Measure our whole cluster. It goes on between rounds, as Ray Serve LLM does."""
     run.report(f"starting a cluster of {ENGINES} vLLM replicas, {policy}")
-    with routed_cluster(policy, lambda _progress: None) as cluster:
-
-        def chats(_name: str, load: ChatLoad) -> ChatsSeen:
-            empty_caches(cluster.replicas)
-            return run_chats(cluster.gateway, load)
-
-        run.rounds_of((name,), chats)
+    with routed_cluster(policy, lambda _progress: None) as target:
+        run.rounds_of((name,), lambda _name, load: run_chats(target, load))
 
 
 def engine_bars(measured: EngineRouting) -> list[Bar]:

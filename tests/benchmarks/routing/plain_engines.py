@@ -97,7 +97,7 @@ def empty_caches(engines: Sequence[Target]) -> None:
 def _emptied(engine: Target) -> bool:
     connection = http.client.HTTPConnection(engine.host, engine.port, timeout=_RESET_WAIT_S)
     try:
-        connection.request("POST", "/reset_prefix_cache", headers={"authorization": f"Bearer {engine.bearer}"})
+        connection.request("POST", "/reset_prefix_cache")
         response = connection.getresponse()
         return response.status == http.client.OK and json.loads(response.read())["success"] is True
     finally:

@@ -3,11 +3,8 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-import deployments.ray_api as ray_api
 from cluster.spec.cluster_spec import ClusterSpec
-from deployments.directory.client import view_now
 from deployments.launch.application import Launch, Progress
 from tests.benchmarks.engine_dtype import engine_dtype
 from tests.benchmarks.load_plan import API_KEY
@@ -15,19 +12,6 @@ from tests.benchmarks.one_replica_cluster import MODEL
 from tests.benchmarks.routing.plain_engines import BLOCK_TOKENS, ENGINE_ENV, ENGINES, KV_BLOCKS
 from tests.benchmarks.token_streams import Target
 from tests.free_ports import free_port
-
-
-@dataclass(frozen=True, slots=True)
-class RoutedCluster:
-    """A running cluster.
-
-    Attributes:
-        gateway: as an app with an API key sees it.
-        replicas: each replica's own port, with the cluster's internal credential.
-    """
-
-    gateway: Target
-    replicas: tuple[Target, ...]
 
 
 def _spec(policy: str) -> ClusterSpec:
@@ -64,8 +48,8 @@ def _spec(policy: str) -> ClusterSpec:
 
 
 @contextmanager
-def routed_cluster(policy: str, report: Callable[[Progress], None]) -> Iterator[RoutedCluster]:
-    """Run the cluster as `rackserve serve` does, for as long as the context lasts.
+def routed_cluster(policy: str, report: Callable[[Progress], None]) -> Iterator[Target]:
+    """Run the cluster as `rackserve serve` does, for as long as the context lasts, and give its gateway to an app.
 
     Args:
         policy: how its gateway picks replicas.
@@ -79,11 +63,6 @@ def routed_cluster(policy: str, report: Callable[[Progress], None]) -> Iterator[
     try:
         launch.start(lambda: False)
         launch.wait_until_ready(report, lambda: False)
-        credential = ray_api.shared_secret(spec.cluster.name)
-        replicas = view_now(spec.cluster.name).replicas
-        yield RoutedCluster(
-            Target(spec.gateway.host, spec.gateway.port, API_KEY, MODEL),
-            tuple(Target(replica.host, replica.http_port, credential, MODEL) for replica in replicas),
-        )
+        yield Target(spec.gateway.host, spec.gateway.port, API_KEY, MODEL)
     finally:
         launch.stop()
