@@ -11,6 +11,7 @@
     │       └── GangLostError     a node of its gang is gone
     ├── ClusterError              Ray or Ray Serve did not do what was asked
     │   └── ClusterUnreachableError
+    ├── UsageRecordsError         records of what tenants have used are missing, or cannot be read or written
     ├── TraceError                a trace of requests cannot be read
     └── PolicyError               an unknown policy, or one whose telemetry is missing
 
@@ -57,6 +58,10 @@ class SpecError(RackServeError):
     def __reduce__(self) -> tuple[type["SpecError"], tuple[str, tuple[SpecProblem, ...]]]:
         """Pickle by the constructor's own arguments: Ray carries this error between processes."""
         return type(self), (self.source, self.problems)
+
+
+class UsageRecordsError(RackServeError):
+    """The records of what tenants have used are not where they were looked for, or cannot be read or written."""
 
 
 class ModelSourceError(RackServeError):

@@ -238,6 +238,12 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
                 [(f'sum by (model, result) (rate(rackserve_slo_requests_total{{result!="met",{OURS}}}{RATE}))', "{{model}} {{result}}")],
                 "late: the first token; slow: the others; failed: refused or broken off.",
             ),
+            Panel(
+                "Usage not written to disk",
+                "s",
+                [("max by (pod, instance) (rackserve_usage_unwritten_seconds)", "{{pod}} {{instance}}")],
+                "About a second under load; more where the disk of `gateway.usage` takes nothing.",
+            ),
             Panel("Bytes of waiting requests", "bytes", [("sum(rackserve_waiting_body_bytes)", "bodies")]),
             Panel(
                 "Requests a replica is given at once",

@@ -10,6 +10,7 @@ from cluster.spec.parts.engine_control import passed_on
 from cluster.spec.parts.forward_headers import HeaderName
 from cluster.spec.parts.part import Part, Port, PriorityName, Seconds
 from cluster.spec.parts.slo_spec import SloSpec
+from cluster.spec.parts.usage_spec import UsageSpec
 
 PLAIN_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 """A Ray label's plain value. In selectors Ray also accepts `!value` and `in(a,b)`, which this does not match."""
@@ -168,6 +169,7 @@ class GatewaySpec(Part):
         cors: which web pages may use the gateway from a browser; unset: none.
         access_log: file to which each gateway process adds a line of JSON for each request, without its content; `-`:
             the standard output; empty: none.
+        usage: whether records are kept of what tenants use, for billing (`rackserve usage`).
         tenants: customers who may use the cluster; empty: everybody, as one anonymous tenant.
     """
 
@@ -197,6 +199,7 @@ class GatewaySpec(Part):
     heartbeat_s: Annotated[float, Field(ge=0, le=3600)] = 0.0
     cors: CorsSpec = CorsSpec()
     access_log: str = ""
+    usage: UsageSpec = UsageSpec()
     tenants: tuple[TenantSpec, ...] = ()
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ from deployments.cli.shared import RayAddress
 from deployments.commands.files.replay import replay
 from deployments.commands.gateway.gateway import gateway
 from deployments.commands.target.target import check_listening
+from deployments.commands.usage.command import usage
 from deployments.process.logs import configure_logs
 from router import FORM
 
@@ -44,7 +45,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(operate.adapters, name="adapters")
 for _command in (
     files.init, files.validate, observe.status, observe.top, observe.why, observe.logs, observe.chat, observe.topology,
-    operate.scale, operate.drain_node, gateway, files.plan, files.place, replay,
+    operate.scale, operate.drain_node, gateway, usage, files.plan, files.place, replay,
 ):  # fmt: skip
     app.command()(_command)
 

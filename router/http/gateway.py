@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from random import Random
-from socket import socket
+from socket import gethostname, socket
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
@@ -31,6 +32,7 @@ from router.http.metrics.meters import ProbeResult
 from router.http.pages.admin_pages import AdminPages
 from router.http.pages.pages import Pages
 from router.http.pages.readiness import Readiness, readiness_of
+from router.http.usage.ledger import UsageLedger
 from router.http.wire.listen import Listener, first_free_socket, shared_socket
 from router.http.wire.server_certificate import ServerCertificate
 from router.prefix_cache.exact import ResidencyDelta
@@ -126,6 +128,12 @@ class Gateway:
         loop = asyncio.get_running_loop()
         if self._spec.access_log:
             self._plane.access_log = AccessLog(self._spec.access_log)
+        usage = self._spec.usage
+        if usage.folder:
+            folder, machine = Path(usage.folder), gethostname()
+            self._plane.usage = UsageLedger(
+                folder, machine=machine, gateway=self._gateway_id, keep_months=usage.keep_months
+            )
         self._certificate = ServerCertificate(self._spec.tls) if self._spec.tls is not None else None
         front = Front(self._plane, Pages(self._plane, self.readiness))
         apps_socket = shared_socket(self._spec.host, self._spec.port)
@@ -321,6 +329,8 @@ class Gateway:
         self._plane.close()
         if self._plane.access_log is not None:
             self._plane.access_log.close()
+        if self._plane.usage is not None:
+            await asyncio.to_thread(self._plane.usage.close)
 
     async def _tick(self) -> None:
         while True:

@@ -165,6 +165,13 @@ def gateway(
             rich_help_panel=_APPS,
         ),
     ] = "",
+    usage_folder: Annotated[
+        str,
+        typer.Option(
+            help="A folder for records of what tenants use, which `rackserve usage` adds up.",
+            rich_help_panel=_APPS,
+        ),
+    ] = "",
     max_body: Annotated[
         str,
         typer.Option(
@@ -245,6 +252,7 @@ def gateway(
     ```
     """
     from cluster.spec.gateway_spec import GatewaySpec, TlsSpec
+    from cluster.spec.parts.usage_spec import UsageSpec
     from cluster.spec.servers_file import sendable_key
     from deployments.commands.gateway.cors_option import cors_of
     from deployments.standalone.foreground import ServerOptions, run_in_foreground
@@ -277,6 +285,7 @@ def gateway(
         idle_timeout_s=idle_timeout,
         drain_timeout_s=drain_timeout,
         access_log=access_log,
+        usage=UsageSpec(folder=usage_folder),
         cors=cors_of(cors_origin or ()),
         forward_headers=tuple(forward_header or ()),
         resume_streams=not no_resume,

@@ -7,6 +7,9 @@ from typing import Final, Protocol
 
 from cluster.spec.gateway_spec import TenantSpec
 
+KEY_DIGITS: Final = 8
+"""Hex digits of an API key's SHA-256 that records of usage show: enough to tell keys apart, too few to guess one by."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
@@ -17,12 +20,14 @@ class Tenant:
         models: names of the models it may use; None: all.
         cache_salt: salt of its prompts' hashes: tenants with different salts share no cached prefix. "": no salt.
         beside_salts: other tenants have a salt, so one that its requests bring must not look like theirs.
+        key: the first digits of its API key's SHA-256, by which usage is told apart while keys are rotated.
     """
 
     name: str
     models: frozenset[str] | None = None
     cache_salt: str = ""
     beside_salts: bool = False
+    key: str = ""
 
     def may_use(self, model: str) -> bool:
         """Tell whether this tenant may use `model`."""
@@ -83,5 +88,7 @@ def keys_of(tenants: Iterable[TenantSpec]) -> ApiKeys:
     for tenant in tenants:
         models = frozenset(tenant.models) if tenant.models is not None else None
         for digest in tenant.key_digests:
-            by_key[digest] = Tenant(tenant.name, models, tenant.cache_salt, bool(salts - {tenant.cache_salt}))
+            beside_salts = bool(salts - {tenant.cache_salt})
+            key = digest[:KEY_DIGITS]
+            by_key[digest] = Tenant(tenant.name, models, tenant.cache_salt, beside_salts=beside_salts, key=key)
     return ApiKeys(by_key)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cluster.autoscaling.scaling_view import ScalingView
     from router.http.data_plane.access_log import AccessLog
     from router.http.data_plane.tracing import Tracer
+    from router.http.usage.ledger import UsageLedger
 
 TICK_S: Final = 0.25
 """Seconds between two checks of all time limits. One sweep over all connections is cheaper than a timer for each."""
@@ -60,6 +61,7 @@ class DataPlane:
         tasks: attempts to connect to a replica, and look-ups of stored responses, that are under way.
         response_owners: which replica holds a stored response, and whose it is.
         access_log: takes an entry for each request that has ended; None: there is none.
+        usage: records what tenants use; None: it is not recorded.
     """
 
     def __init__(  # noqa: PLR0913 - the composition of one process
@@ -85,6 +87,7 @@ class DataPlane:
         self.tracer: Tracer | None = None
         self.read_headers = READ | {name.encode() for name in spec.forward_headers}
         self.access_log: AccessLog | None = None
+        self.usage: UsageLedger | None = None
         self.incoming_bodies = IncomingBodies(max(spec.max_incoming_bytes, spec.max_body_bytes))
         self.tasks: set[asyncio.Task[None]] = set()
         self.response_owners = ResponseOwners()
@@ -142,6 +145,8 @@ class DataPlane:
     def tick(self) -> None:
         """Enforce the time limits of waiting requests, replicas and their connections; called every `TICK_S`."""
         self.models.tick()
+        if self.usage is not None:
+            self.usage.tick(self.now_s())
         for route in self._routes.values():
             route.pool.tick()
 

@@ -18,9 +18,11 @@ from router.http.data_plane.data_plane import TICK_S, DataPlane
 from router.http.data_plane.response_owners import ResponseOwner
 from router.http.exchange.client_probe import probe_client
 from router.http.exchange.early_answer import STREAMED_PATHS
+from router.http.exchange.explain_headers import explain_headers
 from router.http.exchange.failover import Failover
 from router.http.exchange.relayed_answer import RelayedAnswer
 from router.http.models.model_flow import ModelFlow
+from router.http.usage.used import Subject
 from router.http.wire.request.incoming import IncomingRequest
 from router.http.wire.response_head import UNTIL_CLOSE, ResponseHead
 from router.http.wire.responses import response
@@ -186,7 +188,7 @@ class Exchange(Failover):
             lines += rate_limit_headers(plane.models.rates, self._tenant.name, self._request.path, plane.now_s())
         if attempt is not None and b"x-rackserve-explain" in self._incoming.headers:
             waited_s = self._request.now_s - self._began_s
-            lines += _explanation(attempt) + b"x-rackserve-waited-ms: %d\r\n" % round(1000 * waited_s)
+            lines += explain_headers(attempt) + b"x-rackserve-waited-ms: %d\r\n" % round(1000 * waited_s)
         return lines
 
     def upstream_done(self) -> None:
@@ -352,6 +354,11 @@ class Exchange(Failover):
         plane.meters.used(model, tenant, usage)
         if self._span is not None:
             self._span.ended(outcome, usage)
+        if plane.usage is not None and attempt is not None:
+            subject = Subject(tenant, self._tenant.key, model, self._request.adapter)
+            held_s, is_whole = now_s - self._request.now_s, outcome is Outcome.OK
+            is_handed_over = self._ticket.prefill is not None
+            plane.usage.add(subject, usage, held_s, is_whole=is_whole, is_handed_over=is_handed_over)
         if plane.access_log is not None:
             plane.access_log.write(self._access_entry(outcome, usage, attempt, now_s))
         meters = plane.meters.model(model)
@@ -388,13 +395,3 @@ class Exchange(Failover):
 
 def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else round(1000 * seconds, 1)
-
-
-def _explanation(attempt: Attempt) -> bytes:
-    """Return header lines with the replica, the policy that picked it, and how much of the prompt it should hold."""
-    expectation = attempt.expectation
-    return (
-        f"x-rackserve-replica: {attempt.replica.replica_id}\r\nx-rackserve-policy: {attempt.decision.policy}\r\n"
-        f"x-rackserve-matched-chars: {expectation.matched_bytes}\r\n"
-        f"x-rackserve-matched-tokens: {expectation.matched_tokens:.0f}\r\n"
-    ).encode("latin-1")

@@ -26,6 +26,7 @@ from router.http.metrics.replica_metrics import ReplicaMetrics
 from router.http.metrics.scaling_metrics import ScalingMetrics
 from router.http.metrics.speculation_metrics import SpeculationMetrics
 from router.http.metrics.tier_metrics import TierMetrics
+from router.http.metrics.usage_metrics import UsageMetrics
 from router.http.pages.affinity_page import affinity_of
 from router.http.pages.operations import Operation, Operations
 from router.http.pages.pages import HEALTHY, JSON, Page, answer_page
@@ -54,6 +55,7 @@ def collectors(plane: DataPlane) -> tuple[Collector, ...]:
         TierMetrics(plane.models.replicas),
         MediaMetrics(plane.models.replicas),
         ScalingMetrics(plane.scaling_views),
+        UsageMetrics(lambda: plane.usage.late_s if plane.usage is not None else None),
     )
 
 

@@ -18,7 +18,7 @@ DATA_S = 60.0
 """The queries need two scrapes under load; a busy machine takes its time."""
 
 
-def _spec() -> ClusterSpec:
+def _spec(usage_folder: Path) -> ClusterSpec:
     tenants: list[dict[str, object]] = [
         {"name": name, "key_sha256": hashlib.sha256(key.encode()).hexdigest()} for name, key in KEYS.items()
     ]
@@ -36,14 +36,16 @@ def _spec() -> ClusterSpec:
         "sim": {"image_tokens": 16, "adapter_load_s": 0.05},
     }
     labels = {"rackserve.io/role": "head"}
-    return sim_spec(model, name=f"seen-{time.monotonic_ns()}", replicas=2, tenants=tenants, node_labels=labels)
+    usage = {"folder": str(usage_folder)}
+    name = f"seen-{time.monotonic_ns()}"
+    return sim_spec(model, name=name, replicas=2, tenants=tenants, node_labels=labels, usage=usage)
 
 
 def test_dashboards_alerts_and_counts(racks: Racks, tmp_path: Path) -> None:
     """Every query has data, those by rack for both racks, no rule is broken or fires, the counts are the clients'."""
     del racks
     program("prometheus")  # or skip before anything is started
-    application = RunningApplication(_spec())
+    application = RunningApplication(_spec(tmp_path / "usage"))
     try:
         application.deploy(application.spec)
         application.wait_until_ready()

@@ -1,0 +1,1 @@
+"""`rackserve usage`: what tenants have used, from the records that gateways keep."""

@@ -1,0 +1,1 @@
+"""What tenants have used, recorded so that it can be billed."""
