@@ -36,9 +36,11 @@ class TenantSpec(Part):
         weight: share of a model's capacity relative to the other tenants' weights, while requests wait.
         priority: priority class of requests without an `x-priority` header.
         max_priority: the most urgent class that `x-priority` may ask for; unset: `priority`.
-        requests_per_minute: limit in each gateway process, all models together; unset: no limit.
-        tokens_per_minute: limit on estimated work in each gateway process, all models together, corrected when a
-            request ends (see `router.flow_control.work`); unset: no limit.
+        requests_per_minute: limit over all gateways and models of the cluster; unset: no limit. The directory deals it
+            out to the gateways as they are asked.
+        tokens_per_minute: limit on estimated work over all gateways and models, corrected when a request ends (see
+            `router.flow_control.work`); unset: no limit.
+        requests_at_once: requests over all gateways and models that may wait and run at once; unset: no limit.
         requests_burst: requests that may come at once after a pause; unset: a sixth of `requests_per_minute`, at least
             one.
         tokens_burst: estimated work that may come at once after a pause; unset: a sixth of `tokens_per_minute`. A
@@ -56,6 +58,7 @@ class TenantSpec(Part):
     max_priority: PriorityName | None = None
     requests_per_minute: Annotated[float, Field(gt=0)] | None = None
     tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
+    requests_at_once: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     requests_burst: Annotated[float, Field(ge=1)] | None = None
     tokens_burst: Annotated[float, Field(ge=1)] | None = None
     slo: SloSpec | None = None

@@ -8,12 +8,14 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from cluster.errors import ClusterError
 from deployments.directory.lease_table import LEASE_S, RENEW_S, LeaseTable
 from deployments.directory.membership import Member, View
+from deployments.directory.share_table import ShareTable
+from router.flow_control.tenant_limits.limit_shares import Deal, LimitKey, Want
 
 SWEEP_S: Final = 0.2
 """Least seconds between two checks of the leases: a dead member is gone within `LEASE_S` plus this."""
@@ -34,6 +36,7 @@ class Directory:
     def __init__(self, lease_s: float = LEASE_S, linger_s: float = LINGER_S) -> None:
         self._lease_s = lease_s
         self._table = LeaseTable(secrets.token_hex(8), time.monotonic(), lease_s)
+        self._shares = ShareTable(time.monotonic(), lease_s)
         self._changed: asyncio.Event | None = None
         self._sweeper: asyncio.Task[None] | None = None
         # A thread, because a restarted directory whose application is gone is never called, so no event loop runs.
@@ -57,6 +60,11 @@ class Directory:
     async def withdraw(self, key: str) -> None:
         """End a member's lease at once."""
         self._change(lambda now_s: self._table.withdraw(key, now_s))
+        self._shares.forget(key)
+
+    async def deal(self, gateway_id: str, wants: Mapping[LimitKey, Want], held: Mapping[LimitKey, float]) -> Deal:
+        """Take what a gateway wants of the tenants' limits, and return its part of each that is in use."""
+        return self._shares.deal(gateway_id, wants, held, time.monotonic())
 
     async def watch(self, epoch: str, version: int, poll_s: float = POLL_S) -> View:
         """Return the view once it differs from the caller's, or after `poll_s` seconds.

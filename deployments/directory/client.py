@@ -5,7 +5,7 @@ view until then.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
 import structlog
@@ -15,6 +15,7 @@ from cluster.errors import ClusterError
 from deployments.directory.actor import POLL_S, Directory
 from deployments.directory.lease_table import RENEW_S
 from deployments.directory.membership import Member, View, member_id
+from router.flow_control.tenant_limits.limit_shares import Deal, LimitKey, Want
 
 CALL_TIMEOUT_S: Final = 2.0
 """Seconds after which a call without an answer has failed; a watch may take `POLL_S` longer, a hold `RENEW_S`."""
@@ -53,6 +54,13 @@ class DirectoryClient:
     async def withdraw(self, key: str) -> None:
         """End a member's lease at once."""
         await self._call(CALL_TIMEOUT_S, "withdraw", key)
+
+    async def deal(self, gateway_id: str, wants: Mapping[LimitKey, Want], held: Mapping[LimitKey, float]) -> Deal:
+        """Tell what a gateway wants of the tenants' limits and holds; return its part of each that is in use."""
+        dealt = await self._call(CALL_TIMEOUT_S, "deal", gateway_id, wants, held)
+        if not isinstance(dealt, Deal):
+            raise ClusterError(f"the directory answered with a {type(dealt).__name__}")
+        return dealt
 
     async def watch(self, epoch: str, version: int) -> View:
         """Return the view once its epoch or version differs from the caller's, or after `POLL_S`."""

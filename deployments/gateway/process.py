@@ -12,6 +12,7 @@ from cluster.spec.model_spec import ModelSpec
 from deployments.autoscaling.load_push import LoadPush, LoadSink
 from deployments.directory.client import Announcement, DirectoryClient, follow
 from deployments.directory.membership import GatewayEndpoint, LastKnownReplicas, View
+from deployments.gateway.limit_renewal import LimitRenewal
 from deployments.gateway.rolling_update import SUCCESSOR_S, may_leave
 from deployments.gateway.tenant_keys import with_keys_read
 from deployments.gateway.tenants_watch import TenantsWatch
@@ -90,6 +91,7 @@ class GatewayProcess:
         self._load_sink = load_sink
         self._load_push: LoadPush | None = None
         self._tenants = TenantsWatch(self._gateway, lambda: _tenants_of(spec)) if spec.tenants else None
+        self._limits: LimitRenewal | None = None
         self._follower: asyncio.Task[None] | None = None
         self._has_view = asyncio.Event()
 
@@ -116,6 +118,9 @@ class GatewayProcess:
         with suppress(TimeoutError):
             async with asyncio.timeout(FIRST_VIEW_S):
                 await self._has_view.wait()
+        self._limits = LimitRenewal(self._directory, self._gateway_id, self._gateway)
+        await self._limits.renew()  # before it listens: with another's part of the limits it would let too much through
+        self._limits.start()
         await self._gateway.start()
         if self._tenants is not None:
             self._tenants.start()
@@ -171,6 +176,8 @@ class GatewayProcess:
             await self._announcement.withdraw()
         if self._tenants is not None:
             await self._tenants.stop()
+        if self._limits is not None:
+            await self._limits.stop()
         await self._gateway.stop(drain_s)
         if self._load_push is not None:
             await self._load_push.stop()

@@ -39,7 +39,7 @@ from router.flow_control.limits import AdmissionLimits, WaitingRoom
 from router.flow_control.priority import Priority
 from router.flow_control.queue_view import QueueView
 from router.flow_control.queued_request import RequestState
-from router.flow_control.rate_limits import RateLimits
+from router.flow_control.tenant_limits.rate_limits import RateLimits
 from router.flow_control.verdict import ADMIT, Reject
 from router.flow_control.work import WorkEstimates
 from router.outcome import Outcome

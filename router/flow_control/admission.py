@@ -29,8 +29,8 @@ from router.flow_control.fair_queue import TenantQueue
 from router.flow_control.limits import AdmissionLimits, WaitingRoom
 from router.flow_control.queue_view import QueueView
 from router.flow_control.queued_request import RequestState, RequestT
-from router.flow_control.rate_limits import RateLimits
 from router.flow_control.slots.slots import ReplicaT, Slots
+from router.flow_control.tenant_limits.rate_limits import RateLimits
 from router.flow_control.verdict import ADMIT, WAIT, Reject, Verdict, reject
 from router.outcome import Outcome
 

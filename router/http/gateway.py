@@ -17,6 +17,7 @@ from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
 from cluster.spec.model_spec import ModelSpec
 from router import FORM
 from router.estimator.learned_rates import ProbeOutcome
+from router.flow_control.tenant_limits.limit_shares import Deal, LimitKey, Want
 from router.http.access_control.admin_access import AdminAccess
 from router.http.access_control.auth import Authenticator, OpenAccess, keys_of
 from router.http.access_control.cors import Cors
@@ -259,6 +260,19 @@ class Gateway:
     def when_held(self, tell: Callable[[], None]) -> None:
         """Call `tell` whenever a request is held because its model has no replica."""
         self._plane.models.on_held = tell
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether any tenant has limits that gateways share."""
+        return bool(self._plane.models.rates)
+
+    def limit_wants(self) -> dict[LimitKey, Want]:
+        """Return what is wanted here of the tenants' limits that are in use here."""
+        return self._plane.models.rates.wants(self._now_s())
+
+    def share_limits(self, deal: Deal) -> None:
+        """Use these parts of the tenants' limits from now on; without a call it uses all of them."""
+        self._plane.models.rates.share(deal, self._now_s())
 
     def apply_residency(self, replica_id: str, delta: ResidencyDelta) -> bool:
         """Take the chunks that a replica's cache gained and lost.

@@ -5,13 +5,12 @@ vLLM's `NixlConnector` moves KV blocks: the engine that decodes reads them from 
 
 import importlib.util
 import json
-import socket
 from collections.abc import Mapping
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from cluster.errors import EngineStartError
 from cluster.spec.kv_duties import KvDuties
+from deployments.process.listening_ports import free_ports
 from router.replicas.kv_transfer import KvTransfer
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ LEASE_S: Final = 30
 """Default seconds that a prompt is kept for an engine that does not fetch it: vLLM's own, written down."""
 INSTALL: Final = "pip install --no-deps nixl==1.5.1 nixl-cu12==1.5.1"
 """Gets NIXL for the CPU and for CUDA 12; later releases pin wheels that are not on every index."""
-_TRIES: Final = 50
 
 
 def connector_config(duties: KvDuties, asked: object) -> object:
@@ -95,7 +93,9 @@ def side_channel(host: str, data_ranks: int, *, cpu: bool) -> dict[str, str]:
     Raises:
         EngineStartError: no ports are free.
     """
-    port = _free_ports(host, data_ranks)
+    port = free_ports(host, data_ranks)
+    if port is None:
+        raise EngineStartError(f"no {data_ranks} free ports in a row at {host} for the KV connector's side channel")
     found = {"VLLM_NIXL_SIDE_CHANNEL_HOST": host, "VLLM_NIXL_SIDE_CHANNEL_PORT": str(port)}
     return found | ({"UCX_TLS": "tcp,self"} if cpu else {})
 
@@ -177,20 +177,3 @@ def as_mapping(asked: object) -> Mapping[str, Any] | None:
         except ValueError:
             return None
     return asked if isinstance(asked, Mapping) else None
-
-
-def _free_ports(host: str, count: int) -> int:
-    """Return the first of `count` free ports in a row."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for _ in range(_TRIES):
-        with ExitStack() as opened:
-            first = opened.enter_context(socket.socket(family))
-            first.bind((host, 0))
-            port = int(first.getsockname()[1])
-            try:
-                for following in range(port + 1, port + count):
-                    opened.enter_context(socket.socket(family)).bind((host, following))
-            except (OSError, OverflowError):
-                continue
-            return port
-    raise EngineStartError(f"no {count} free ports in a row at {host} for the KV connector's side channel")

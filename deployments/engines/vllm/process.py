@@ -17,6 +17,9 @@ FAILURE_FILE = "RACKSERVE_VLLM_FAILURE_FILE"
 ENGINE_LOGGER = "vllm.v1.engine.core"
 """The logger on which vLLM 0.32's engine process reports what ended it."""
 
+SIDE_CHANNEL_THREAD = "nixl_handshake_listener"
+"""The thread of vLLM 0.32's NIXL connector that listens for other engines."""
+
 ORPHAN_GRACE_S = 2.0
 """Seconds that an engine process without its replica has to end by itself before it is killed."""
 
@@ -50,6 +53,18 @@ class FailureNote(logging.Handler):
             Path(os.environ[FAILURE_FILE]).write_text(f"{type(exception).__name__}: {exception}", encoding="utf-8")
 
 
+def end_without_side_channel(args: threading.ExceptHookArgs) -> None:
+    """End this process when the thread ends in error that answers other engines' questions for KV blocks.
+
+    vLLM 0.32 waits for ever for that thread to say that it listens, so the replica would only time out.
+    """
+    threading.__excepthook__(args)
+    if args.thread is not None and args.thread.name == SIDE_CHANNEL_THREAD:
+        problem = f"the KV connector's side channel ended: {args.exc_value}"
+        Path(os.environ[FAILURE_FILE]).write_text(problem, encoding="utf-8")
+        os._exit(1)
+
+
 def settle_in() -> None:
     """Prepare an engine process: it ends with its replica, ends fast, and writes down why it failed."""
     end_with_parent()
@@ -57,3 +72,4 @@ def settle_in() -> None:
     atexit.register(gc.freeze)
     if FAILURE_FILE in os.environ:
         logging.getLogger(ENGINE_LOGGER).addHandler(FailureNote(logging.ERROR))
+        threading.excepthook = end_without_side_channel

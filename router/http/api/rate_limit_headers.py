@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from router.flow_control.rate_limits import RateLimits, RateView
+from router.flow_control.tenant_limits.rate_limits import RateLimits, RateView
 
 _ANTHROPIC = "/v1/messages"
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -18,7 +18,7 @@ from router.dispatch.replica import Replica
 from router.estimator.learned_rates import ProbeOutcome
 from router.flow_control.limits import AdmissionLimits, TenantLimits, WaitingRoom
 from router.flow_control.priority import Priority, priority_named
-from router.flow_control.rate_limits import RateLimits
+from router.flow_control.tenant_limits.rate_limits import RateLimits
 from router.flow_control.verdict import reject
 from router.http.access_control.auth import ANONYMOUS
 from router.http.metrics.meters import Meters
@@ -278,17 +278,22 @@ class ServedModels:
         return {name: flow.dispatcher.load(now_s) for name, flow in self.flows.items()}
 
 
+_LIMITS: Final = (
+    "requests_per_minute",
+    "tokens_per_minute",
+    "requests_burst",
+    "tokens_burst",
+    "requests_at_once",
+)
+
+
 def _limits_by_name(tenants: Sequence[TenantSpec]) -> dict[str, TenantLimits]:
     return {tenant.name: _limits_of(tenant) for tenant in tenants}
 
 
 def _limits_of(tenant: TenantSpec) -> TenantLimits:
     priority = priority_named(tenant.priority)
-    rates = {
-        name: value
-        for name in ("requests_per_minute", "tokens_per_minute", "requests_burst", "tokens_burst")
-        if (value := getattr(tenant, name)) is not None
-    }
+    rates = {name: value for name in _LIMITS if (value := getattr(tenant, name)) is not None}
     most_urgent = priority_named(tenant.max_priority) if tenant.max_priority is not None else priority
     if tenant.slo is not None:
         rates["slo_share"] = tenant.slo.share

@@ -9,8 +9,8 @@ from router.flow_control.drain_rate import DrainRate
 from router.flow_control.limits import AdmissionLimits, TenantLimits, WaitingRoom
 from router.flow_control.priority import Priority, priority_named
 from router.flow_control.queued_request import QueuedRequest
-from router.flow_control.rate_limits import RateLimits
-from router.flow_control.token_bucket import TokenBucket
+from router.flow_control.tenant_limits.rate_limits import RateLimits
+from router.flow_control.tenant_limits.token_bucket import TokenBucket
 from router.flow_control.verdict import ADMIT, WAIT, Reject
 from router.flow_control.work import OutputEstimate, work_of
 from router.outcome import Outcome

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from router.flow_control.limits import TenantLimits
-from router.flow_control.rate_limits import RateLimits
+from router.flow_control.tenant_limits.rate_limits import RateLimits
 
 STEP_S = 0.05
 

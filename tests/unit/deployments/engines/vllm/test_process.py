@@ -80,3 +80,29 @@ def test_a_failure_leaves_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     failure = ValueError("no memory for 8192 tokens")
     logger.error("EngineCore failed to start.", exc_info=failure)
     assert (tmp_path / "failure").read_text() == "ValueError: no memory for 8192 tokens"
+
+
+def test_an_engine_without_its_side_channel_ends(tmp_path: Path) -> None:
+    """When the thread that listens for other engines fails, the process ends and says why; vLLM would wait for ever."""
+    program = (
+        "import threading, time\n"
+        "from deployments.engines.vllm.process import SIDE_CHANNEL_THREAD, settle_in\n"
+        "settle_in()\n"
+        "def listen():\n"
+        "    raise OSError('address already in use')\n"
+        "threading.Thread(target=print, name='another').start()\n"
+        "threading.Thread(target=listen, name=SIDE_CHANNEL_THREAD).start()\n"
+        "time.sleep(60)\n"
+    )
+    failure = tmp_path / "failure"
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {FAILURE_FILE: str(failure)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "address already in use" in ended.stderr
+    assert failure.read_text() == "the KV connector's side channel ended: address already in use"

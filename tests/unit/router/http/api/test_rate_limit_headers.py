@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from router.flow_control.limits import TenantLimits
-from router.flow_control.rate_limits import RateLimits
+from router.flow_control.tenant_limits.rate_limits import RateLimits
 from router.http.api.rate_limit_headers import duration, rate_limit_headers
 
 
