@@ -16,7 +16,7 @@ BEYOND_UNITS := tests/engine_contract tests/integration tests/clients tests/e2e 
 
 .PHONY: help setup demo test test-all test-clients check check-interpreted data format helm-docs lock clean \
 	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-autoscaling bench-admission bench-placement bench-idle \
-	bench-disaggregation bench-token-gaps bench-adapters bench-slo quantised-model bench-speculation
+	bench-disaggregation bench-token-gaps bench-adapters bench-slo fuzz quantised-model bench-speculation
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -45,6 +45,10 @@ test-all: setup check check-interpreted ## Every test, the long ones too, and pr
 test-clients: setup ## SDKs, frameworks, old HTTP and load generators against the endpoint, each in an environment of its own
 	$(BIN)/python -m tests.clients.environments
 	$(BIN)/pytest -q tests/clients
+
+fuzz: setup ## A million inputs to the parsers of what strangers and engines send (INPUTS=…, SEED=…)
+	@.setup/atheris
+	RACKSERVE_INTERPRETED=1 $(BIN)/python -m tests.fuzz.run --inputs $(or $(INPUTS),1000000) --seed $(or $(SEED),1)
 
 quantised-model: setup ## The small model in INT8, by LLM Compressor in an environment of its own, for the test that serves it
 	$(BIN)/python -m tests.quantised_model.make

@@ -123,7 +123,7 @@ def _error_in(head: ResponseHead, body: bytes, path: bytes, request_id: bytes) -
             body = b""
     try:
         answer = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         answer = None
     error = answer.get("error") if isinstance(answer, dict) else None
     if isinstance(error, dict):

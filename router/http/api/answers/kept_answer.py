@@ -115,7 +115,7 @@ class KeptAnswer:
         grow within a stream, so a 0 that follows a number says nothing.
         """
         tail = self.tail()
-        last = last_usage_of_stream(tail)
+        last = last_usage_of_stream(tail, begins_a_chunk=self._chunked and self._cut is None)
         if last is None and self._cut is not None:
             last = self._cut.last(tail)
         if last is None:

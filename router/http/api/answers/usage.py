@@ -7,7 +7,7 @@ import msgspec
 from router.estimator.expectation import Usage
 from router.http.api.answers.answer_fields import MOST, Holder, PlainAnswer, PlainUsage
 from router.http.api.answers.server_sent_events import data_of, split_events
-from router.http.wire.chunked import inside
+from router.http.wire.chunked import ChunkedError, inside, payload
 
 UNKNOWN: Final = Usage()
 """Usage of an answer that does not say its tokens."""
@@ -109,8 +109,11 @@ def _held(answer: bytes | msgspec.Raw) -> Holder | None:
 
 
 def _fields(raw: msgspec.Raw) -> dict[str, Any] | None:
-    """Return a decoded object; None: the field is missing, or `null`, or something else."""
-    found: object = msgspec.json.decode(raw) if raw else None
+    """Return a decoded object; None: the field is missing, or `null`, or something else, or no UTF-8."""
+    try:
+        found: object = msgspec.json.decode(raw) if raw else None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
     return found if isinstance(found, dict) else None
 
 
@@ -120,11 +123,12 @@ def billed(units: dict[str, Any]) -> dict[str, Any]:
     return {"prompt_tokens": sum(prompt), "completion_tokens": units.get("output_tokens")}
 
 
-def last_usage_of_stream(tail: bytes) -> dict[str, Any] | None:
+def last_usage_of_stream(tail: bytes, *, begins_a_chunk: bool = False) -> dict[str, Any] | None:
     """Return the last `usage` object in the whole events at the end of a stream; None: they have none.
 
     Args:
         tail: the end of the stream, with or without chunk framing, which may cut anything in two.
+        begins_a_chunk: it has framing, and begins with a whole chunk, so that no text can be taken for framing.
     """
     at = tail.rfind(KEY)
     start, end = tail.rfind(b"\n\n", 0, max(0, at)), tail.find(b"\n\n", at)
@@ -132,10 +136,17 @@ def last_usage_of_stream(tail: bytes) -> dict[str, Any] | None:
         found = usage_in(data_of(inside(tail[start + 2 : end])))
         if found is not None:
             return found
-    events, rest = split_events(inside(tail))
+    events, rest = split_events(_unframed(tail) if begins_a_chunk else inside(tail))
     for event in (rest, *reversed(events)):
         if KEY in event:
             found = usage_in(data_of(event))
             if found is not None:
                 return found
     return None
+
+
+def _unframed(framed: bytes) -> bytes:
+    try:
+        return payload(framed)
+    except ChunkedError:
+        return inside(framed)

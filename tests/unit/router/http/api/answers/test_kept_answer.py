@@ -165,3 +165,24 @@ def test_memory_is_bounded() -> None:
     """A long stream keeps its start and its end."""
     answer = _kept([b"x" * 1000] * 5_000, streamed=True)
     assert len(answer.tail()) < 2 * WINDOW + 256 * 1000
+
+
+MESSAGES = (
+    b'event: message_start\r\ndata: {"type":"message_start","message":{"usage":{"input_tokens":3}}}\r\n\r\n'
+    b'event: message_delta\r\ndata: {"type":"message_delta","usage":{"output_tokens":4}}\r\n\r\n'
+)
+
+
+def test_text_that_looks_like_framing_is_text() -> None:
+    """A chunk may end after the `e` of `event`, alone in its line like the size of a chunk of 14 bytes."""
+    for cut in range(1, len(MESSAGES)):
+        reads = [chunk(MESSAGES[:cut]), chunk(MESSAGES[cut:]) + LAST_CHUNK]
+        assert _kept(reads, chunked=True, streamed=True).usage() == Usage(3, None, 4), cut
+
+
+@pytest.mark.parametrize("inner", [b'"a\xc1"', b'{"a":' * 5_000 + b"1" + b"}" * 5_000])
+def test_usage_that_cannot_be_read_is_none(inner: bytes) -> None:
+    """An engine that answers garbage in its usage costs no request: the counts are unknown."""
+    event = b'data: {"choices":[],"usage":{"prompt_tokens":' + inner + b"}}\n\n"
+    assert _kept([chunk(event), LAST_CHUNK], chunked=True, streamed=True).usage() == Usage()
+    assert _kept([event[6:-2]]).usage() == Usage()
