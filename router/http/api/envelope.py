@@ -72,6 +72,8 @@ def check_model_is_named_once(body: bytes) -> None:
         _counting.decode(body)
     except msgspec.ValidationError as error:
         raise EnvelopeError(f"the request body does not fit: {error}") from error
+    except UnicodeDecodeError as error:  # in a member that the envelope does not have
+        raise EnvelopeError(f"the request body is not valid JSON: {error}") from error
 
 
 class _NamedModel(str):

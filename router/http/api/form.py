@@ -25,6 +25,8 @@ _PARAMETER = rf'\s*;\s*({_TOKEN})\s*=\s*("(?:[^"\\]|\\.)*"|[^\s";]+)'
 _PARAMETERS = re.compile(_PARAMETER)
 _WHOLE = re.compile(rf"{_TOKEN}(?:/{_TOKEN})?((?:{_PARAMETER})*)")
 """A header's value, without space around it: two runs of space side by side would take a square of their length."""
+_CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+"""Control characters but the tab, which is a space."""
 _PLAIN_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _PLAIN_ENCODINGS = frozenset({"7bit", "8bit", "binary"})
 
@@ -112,8 +114,8 @@ def boundary_of(content_type: bytes) -> bytes:
 
 def _parameters_of(value: bytes, header: str) -> list[tuple[str, str]]:
     """Return the parameters of a header's value, in order: names in lower case, values without quotes, else as sent."""
-    whole = _WHOLE.fullmatch(value.decode("latin-1").strip().removesuffix(";").rstrip())
-    if whole is None:
+    whole = _WHOLE.fullmatch(value.decode("latin-1").strip(" \t").removesuffix(";").rstrip(" \t"))
+    if whole is None or _CONTROLS.search(value):  # what a parser makes of them is its own
         raise EnvelopeError(f"the form's {header} {value[:80]!r} is malformed")
     found = _PARAMETERS.findall(whole[1])
     return [(name.lower(), text[1:-1] if text[0] == '"' else text) for name, text in found]

@@ -57,6 +57,14 @@ def test_two_models_are_seen(body: bytes) -> None:
         check_model_is_named_once(body)
 
 
+def test_a_name_that_is_no_utf_8_is_seen() -> None:
+    """Bytes that the envelope skips are still no JSON where members' names are counted."""
+    body = b'{"mOdel":"m\xff\xff"}'
+    assert read_json(body).model is None
+    with pytest.raises(EnvelopeError, match="not valid JSON"):
+        check_model_is_named_once(body)
+
+
 @pytest.mark.parametrize("name", ["Model", "MODEL", "modeL", "\\u004dodel"])
 @pytest.mark.parametrize("body", ['{"model":"m","%s":"other"}', '{"%s":"other","model":"m"}', '{"%s":"other"}'])
 def test_a_model_in_other_letters_is_seen(body: str, name: str) -> None:

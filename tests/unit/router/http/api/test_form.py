@@ -61,6 +61,8 @@ NOT_PLAIN = {
     "a part's charset": (_field('; name="model"', "m", "Content-Type: text/plain; charset=utf-7\r\n") + END, KIND),
     "a padded boundary": (MODEL + b'--XX \r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n' + END, KIND),
     "a boundary that goes on": (MODEL + FILE + b"--XXY\r\n" + END, KIND),
+    "a line's end before the name": (_field('; name=\n"model"', "other") + END, KIND),
+    "a control character": (_field('; name="model"\x0b', "other") + END, KIND),
     "too many parts": (_field('; name="a"', "b") * 1001 + MODEL + END, KIND),
 }
 
