@@ -65,6 +65,7 @@ class Fleet:
         gone = [replica for replica in self.replicas.values() if not _is_still(replica, wanted)]
         for replica in gone:
             del self.replicas[replica.replica_id]
+            replica.silent = True  # nobody listens to it any more, though requests may still run there
         new = [
             Replica(endpoint, self._engines[replica_id])
             for replica_id, endpoint in wanted.items()

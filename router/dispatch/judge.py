@@ -97,11 +97,26 @@ class Judge:
 
     def has_other(self, ticket: Ticket) -> bool:
         """Tell whether another replica can be asked in place of the one that a request is on."""
-        attempt = ticket.attempt
-        others = (
-            replica for replica in self._resends.untried(ticket) if attempt is None or replica is not attempt.replica
+        return any(self._others(ticket))
+
+    def has_well_other(self, ticket: Ticket, *, continuing: bool) -> bool:
+        """Tell the same of replicas that take requests and are not silent.
+
+        Args:
+            ticket: the request's ticket.
+            continuing: it must be known to continue a message that another replica began.
+        """
+        return any(
+            replica.usable and (replica.endpoint.continues_messages or not continuing)
+            for replica in self._others(ticket)
         )
-        return ticket.failures + 1 < MAX_ATTEMPTS and any(others)
+
+    def _others(self, ticket: Ticket) -> list[Replica]:
+        if ticket.failures + 1 >= MAX_ATTEMPTS:
+            return []
+        attempt = ticket.attempt
+        here = attempt.replica if attempt is not None else None
+        return [replica for replica in self._resends.untried(ticket) if replica is not here]
 
     def leaves_continuing(self, ticket: Ticket) -> bool:
         """Keep a stream from replicas that may not continue a message; return whether there are others."""

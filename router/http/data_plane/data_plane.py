@@ -10,6 +10,7 @@ from cluster.spec.gateway_spec import GatewaySpec
 from router.dispatch.replica import Replica
 from router.http.access_control.auth import Authenticator
 from router.http.data_plane.incoming_bodies import IncomingBodies
+from router.http.data_plane.life_signs import LifeSigns
 from router.http.data_plane.replica_route import ReplicaRoute
 from router.http.data_plane.response_owners import ResponseOwners
 from router.http.metrics.meters import Meters
@@ -59,6 +60,7 @@ class DataPlane:
             `gateway.forward_headers` passes on.
         incoming_bodies: the request bodies that are not complete yet.
         tasks: attempts to connect to a replica, and look-ups of stored responses, that are under way.
+        life_signs: asks replicas whose answers have stopped whether they live.
         response_owners: which replica holds a stored response, and whose it is.
         access_log: takes an entry for each request that has ended; None: there is none.
         usage: records what tenants use; None: it is not recorded.
@@ -90,6 +92,7 @@ class DataPlane:
         self.usage: UsageLedger | None = None
         self.incoming_bodies = IncomingBodies(max(spec.max_incoming_bytes, spec.max_body_bytes))
         self.tasks: set[asyncio.Task[None]] = set()
+        self.life_signs = LifeSigns()
         self.response_owners = ResponseOwners()
         self._routes: dict[str, ReplicaRoute] = {}
         self._gateway_id = gateway_id
@@ -114,8 +117,12 @@ class DataPlane:
         return route
 
     def _new_route(self, endpoint: Endpoint) -> ReplicaRoute:
+        return self.route_over(UpstreamPool(endpoint, self.spec.connect_timeout_s, TICK_S))
+
+    def route_over(self, pool: UpstreamPool) -> ReplicaRoute:
+        """Return a route over given connections, which may be to a replica that is no longer listed."""
         return ReplicaRoute.to(
-            UpstreamPool(endpoint, self.spec.connect_timeout_s, TICK_S),
+            pool,
             gateway_id=self._gateway_id,
             credential=self._credential,
             forward_headers=self.spec.forward_headers,
@@ -145,6 +152,7 @@ class DataPlane:
     def tick(self) -> None:
         """Enforce the time limits of waiting requests, replicas and their connections; called every `TICK_S`."""
         self.models.tick()
+        self.life_signs.tick()
         if self.usage is not None:
             self.usage.tick(self.now_s())
         for route in self._routes.values():
@@ -154,5 +162,6 @@ class DataPlane:
         """Close all idle connections to replicas and stop connecting."""
         for route in self._routes.values():
             route.pool.close()
+        self.life_signs.close()
         for task in self.tasks:
             task.cancel()

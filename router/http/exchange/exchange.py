@@ -14,13 +14,13 @@ from router.http.api.rate_limit_headers import rate_limit_headers
 from router.http.api.response_id import CREATE_RESPONSE
 from router.http.connection.client import Client
 from router.http.data_plane.access_log import AccessEntry, peer_of
-from router.http.data_plane.data_plane import TICK_S, DataPlane
+from router.http.data_plane.data_plane import DataPlane
 from router.http.data_plane.response_owners import ResponseOwner
 from router.http.exchange.client_probe import probe_client
 from router.http.exchange.early_answer import STREAMED_PATHS
 from router.http.exchange.explain_headers import explain_headers
-from router.http.exchange.failover import Failover
 from router.http.exchange.relayed_answer import RelayedAnswer
+from router.http.exchange.silence import SilenceFailover
 from router.http.models.model_flow import ModelFlow
 from router.http.usage.used import Subject
 from router.http.wire.request.incoming import IncomingRequest
@@ -37,13 +37,13 @@ _UNKNOWN: Final = Usage()
 """Usage of a request whose answer does not say its tokens."""
 
 
-class Exchange(Failover):
+class Exchange(SilenceFailover):
     """One request and its answer.
 
     Its life is `start` → (a wait) → `dispatched` → an upstream connection → `upstream_head` → bytes to the client … →
     `upstream_done`. If the replica fails before its head, answers with an error, or fails within a stream that another
-    replica can continue, the request goes back to the dispatcher (see `Failover`). It ends at any point if the client
-    leaves.
+    replica can continue, the request goes back to the dispatcher (see `Failover`; `SilenceFailover` for replicas that
+    hang). It ends at any point if the client leaves.
 
     Args:
         plane: the gateway's shared state.
@@ -254,9 +254,7 @@ class Exchange(Failover):
         if not upstream.quiet_ticks and upstream.received:
             upstream.pool.signs_of_life += 1
         upstream.tick()
-        timeout_s = self.model_timeout_s()
-        if upstream.quiet_ticks * TICK_S > timeout_s:
-            self.timed_out(timeout_s)
+        self.act_on_silence(upstream)
 
     def _beat(self) -> None:
         """Tell a client that waits for a stream's first bytes that it still does, once in each `heartbeat_s`."""
@@ -272,10 +270,6 @@ class Exchange(Failover):
             if plane.draining and answer.head is None and not answer.is_early:
                 answer.keep_alive = False
             answer.beat(self._own_headers(attempt))
-
-    def model_timeout_s(self) -> float:
-        """Return the seconds of silence after which the replica has failed; infinite: no limit is known."""
-        return self._plane.request_timeouts_s.get(self._request.model, inf)
 
     def client_left(self) -> None:
         """End the request, as its client is gone; closing the replica's connection makes the engine abort."""

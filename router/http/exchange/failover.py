@@ -215,20 +215,6 @@ class Failover(ABC):
         self._needs_fresh = self._plane.now_s() - self._ticket.request.now_s < STALE_S
         return self._needs_fresh
 
-    def timed_out(self, timeout_s: float) -> None:
-        """Give up on the replica, as it sent nothing for `timeout_s` seconds."""
-        upstream = self.upstream
-        if upstream is None or self._ticket.attempt is None or self._ended:
-            return
-        reason = f"sent nothing for {timeout_s:g} s"
-        between_chunks = upstream.between_chunks
-        upstream.abandon()
-        if self.answer.head is not None:
-            self._failed_within_answer(Outcome.REPLICA_TIMEOUT, reason, whole=between_chunks)
-            return
-        self._blame(reason)
-        self._refuse(Reject(Outcome.REPLICA_TIMEOUT, 1.0, f"the replica {reason}"))
-
     def _going_away(self) -> None:
         """Give the request to another replica, as this one is stopping and has not begun it."""
         attempt, upstream = self._ticket.attempt, self.upstream

@@ -5,6 +5,7 @@ from typing import Final, cast
 
 from router.http.wire.chunked import ChunkedError, ChunkedWalk
 from router.http.wire.response_head import CHUNKED, SWITCHED, UNTIL_CLOSE, HeadError, ResponseHead, parse_head
+from router.http.wire.upstream.dead_peer import notice_dead_peer
 from router.http.wire.upstream.receiver import Receiver, Sink
 from router.http.wire.upstream.upstream_tls import client_context, keep_session
 from router.replicas.endpoint import Endpoint
@@ -76,6 +77,7 @@ class UpstreamConnection:
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport and count the connection as open."""
         self.transport = cast("asyncio.Transport", transport)
+        notice_dead_peer(self.transport)
         self.pool.open += 1
 
     def eof_received(self) -> None:
