@@ -27,7 +27,7 @@ from router.dispatch.health import Standing
 from router.dispatch.journal import Journal
 from router.dispatch.judge import Judge
 from router.dispatch.prefill_legs import PrefillLegs
-from router.dispatch.resends import ALL_FAILED, MAX_ATTEMPTS, Resends
+from router.dispatch.resends import ALL_FAILED, Resends, attempts_left
 from router.dispatch.reservations import Reservations
 from router.dispatch.takers import Takers
 from router.dispatch.ticket import Fault, Ticket
@@ -262,7 +262,7 @@ class Dispatcher:
     def _go_on(self, ticket: Ticket, now_s: float) -> None:
         others = self._resends.untried(ticket)
         is_pinned = bool(ticket.request.replica_id)
-        if ticket.failures >= MAX_ATTEMPTS or self._resends.is_closed or (is_pinned and not others):
+        if attempts_left(ticket) <= 0 or self._resends.is_closed or (is_pinned and not others):
             ticket.refusal = ALL_FAILED
         elif others and (ticket.is_resumed or self._slots.has_room_in(others, now_s)):
             # A stream that was cut waited before its first dispatch, so it goes before those that wait now.

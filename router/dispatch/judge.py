@@ -4,7 +4,7 @@ from router.dispatch.attempt import Attempt
 from router.dispatch.backpressure import pause_s
 from router.dispatch.health import Standing
 from router.dispatch.replica import Replica
-from router.dispatch.resends import MAX_ATTEMPTS, Resends
+from router.dispatch.resends import Resends, attempts_left
 from router.dispatch.takers import Takers
 from router.dispatch.ticket import Fault, Ticket
 
@@ -112,7 +112,7 @@ class Judge:
         )
 
     def _others(self, ticket: Ticket) -> list[Replica]:
-        if ticket.failures + 1 >= MAX_ATTEMPTS:
+        if attempts_left(ticket) <= 1:
             return []
         attempt = ticket.attempt
         here = attempt.replica if attempt is not None else None

@@ -8,6 +8,8 @@ from router.outcome import Outcome
 
 MAX_ATTEMPTS = 3
 """Failed attempts after which a request is refused. So a request that kills its replica cannot kill them all."""
+MAX_ATTEMPTS_OF_STREAM = 4
+"""The same for a stream that was resumed: each attempt has brought it on, so it may be cut three times."""
 ALL_FAILED = reject(Outcome.REPLICA_FAILED, 1.0, "every replica that was tried failed before answering")
 """The refusal of a request that no replica is left to try."""
 FRUITLESS_SHARE = 0.2
@@ -46,6 +48,11 @@ class ResendBudget:
         self._left = max(0.0, self._left - 1.0)
 
 
+def attempts_left(ticket: Ticket) -> int:
+    """Return how many replicas may still fail a request before it is refused."""
+    return (MAX_ATTEMPTS_OF_STREAM if ticket.is_resumed else MAX_ATTEMPTS) - ticket.failures
+
+
 class Resends:
     """Decides whether another replica is asked after one has answered with an error.
 
@@ -72,7 +79,7 @@ class Resends:
             self._budget.was_fruitless()
             return False
         is_pinned = bool(ticket.request.replica_id)
-        is_last = is_pinned or self.is_closed or ticket.failures + 1 >= MAX_ATTEMPTS
+        is_last = is_pinned or self.is_closed or attempts_left(ticket) <= 1
         return not is_last and self._has_alternative(ticket, now_s) and self._budget.allows(ticket.number)
 
     def _has_alternative(self, ticket: Ticket, now_s: float) -> bool:

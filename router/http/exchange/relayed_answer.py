@@ -8,14 +8,7 @@ from typing import Final
 from router.estimator.expectation import Usage
 from router.http.api.answers.kept_answer import FOLD_BYTES, KeptAnswer
 from router.http.api.answers.reply import stream_piece, usage_and_reply
-from router.http.api.answers.resume import (
-    CHAT,
-    COMPLETIONS,
-    RESUMABLE_PATHS,
-    continuation_body,
-    may_be_resumed,
-    tokens_left,
-)
+from router.http.api.answers.resume import CHAT, COMPLETIONS, RESUMABLE_PATHS, continuation_body
 from router.http.api.answers.resumed_stream import ResumedStream, ending, usage_asked
 from router.http.api.answers.sent_text import SentText
 from router.http.api.answers.server_sent_events import ends_event
@@ -324,13 +317,10 @@ class RelayedAnswer:
         if sent.finished:  # all of the text was sent; only the stream's end is missing
             self._end_here(sent, None)
             return b""
-        asked = may_be_resumed(self._incoming.body, sent)
-        left = tokens_left(path, asked, sent) if asked is not None else None
-        if left is not None and left <= 0 and sent.text:
-            self._end_here(sent, "length")
-            return b""
         body = continuation_body(path, self._incoming.body, sent)
-        if body is not None:
+        if body == b"":
+            self._end_here(sent, "length")
+        elif body is not None:
             self._resumed = ResumedStream(sent, self._usage_asked)
         return body
 

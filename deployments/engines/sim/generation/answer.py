@@ -7,7 +7,7 @@ from xxhash import xxh32_intdigest
 
 from deployments.engines.sim.generation.prompt import VOCAB_SIZE, SimPrompt, units_of_ids
 from deployments.engines.sim.generation.script import CallDelta, Script, ToolCall
-from deployments.engines.sim.generation.text import TAIL_CHARS, VOCABULARY, answer_words, next_word
+from deployments.engines.sim.generation.text import TAIL_CHARS, VOCABULARY, answer_words, next_word, rest_of_word
 
 _TOKEN_OF_WORD = {word: units_of_ids([1000 + index]) for index, word in enumerate(VOCABULARY)}
 
@@ -83,6 +83,8 @@ class Answer:
             return
         before = self.prompt.units[max(0, self.prompt.answer_from - TAIL_CHARS) : self.prompt.answer_from]
         begun_words = len(begun.split())
+        if not self.prompt.from_ids and (rest := rest_of_word(self.prompt.units, self.salt)):
+            self._to_say, begun_words = [rest], begun_words - bool(begun[-1:].strip())
         reasoning = self._reasoning_words(before)
         if reasoning and END_OF_REASONING not in begun:
             self._reasons_until = max(1, reasoning - begun_words)
@@ -113,7 +115,7 @@ class Answer:
         if is_over and (may_stop or self.script is not None):
             self.finish_reason = "stop"
             return ""
-        word = next_word(tail, self.salt) if self.script is None else self._to_say[self.tokens - 1]
+        word = self._to_say[self.tokens - 1] if self.tokens <= len(self._to_say) else next_word(tail, self.salt)
         if self.tokens <= self._reasons_until:
             return self._reason(word)
         self._text += word.lstrip() if self.reasoning_tokens and not self._text else word
@@ -160,7 +162,7 @@ class Answer:
 
     def _showable(self) -> int:
         end = len(self._text)
-        if self.finish_reason is None and self.rules.stops:
+        if self.finish_reason is None and self.rules.stops and not self.rules.keep_stop:
             end = max(self._shown, end - max(map(len, self.rules.stops)) + 1)
         return end
 

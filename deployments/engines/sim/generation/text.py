@@ -32,6 +32,20 @@ def next_word(tail: str, salt: int) -> str:
     return word if not tail or tail.endswith("\n") else " " + word
 
 
+def rest_of_word(text: str, salt: int) -> str:
+    """Return the rest of the word that a text breaks off in, as a language model would complete it; "": in none.
+
+    Args:
+        text: prompt and begun answer.
+        salt: as for `next_word`.
+    """
+    start = text.rfind(" ")
+    if start < 0:
+        return ""
+    word, part = next_word(text[:start], salt), text[start:]
+    return word[len(part) :] if word.startswith(part) else ""
+
+
 def answer_words(tail: str, salt: int, mean_words: int) -> int:
     """Return the length, in words, of an answer that begins after `tail`: between 0.5 and 1.5 times the mean."""
     return max(1, mean_words // 2 + _drawn(tail, salt ^ 0x5BD1E995) % (mean_words + 1))

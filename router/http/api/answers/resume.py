@@ -60,35 +60,60 @@ def tokens_left(path: str, asked: dict[str, Any], sent: SentText) -> int | None:
     return _COMPLETION_TOKENS - sent.tokens if path == COMPLETIONS else None
 
 
+def _stops(asked: dict[str, Any]) -> list[str]:
+    """Return the strings that end an answer."""
+    stops = asked.get("stop")
+    found = [stops] if isinstance(stops, str) else stops if isinstance(stops, list) else []
+    return [stop for stop in found if isinstance(stop, str) and stop]
+
+
+def _held_chars(asked: dict[str, Any]) -> int:
+    """Return the characters that an engine holds back of its text's end, as vLLM does: they may begin a stop string."""
+    return 0 if asked.get("include_stop_str_in_output") else max([len(stop) - 1 for stop in _stops(asked)], default=0)
+
+
+def _ends_in_stop(asked: dict[str, Any], sent: SentText) -> bool:
+    """Tell whether the text ends with the beginning of a stop string, whose end no other engine would know."""
+    return bool(asked.get("include_stop_str_in_output")) and any(
+        sent.text.endswith(stop[:end]) for stop in _stops(asked) for end in range(1, len(stop))
+    )
+
+
 def continuation_body(path: str, body: bytes, sent: SentText) -> bytes | None:
-    """Return the body that asks another replica to continue where `sent` ends; None where that cannot be asked.
+    """Return the body that asks another replica to continue where `sent` ends.
 
     Args:
         path: the request's path, one of `RESUMABLE_PATHS`.
         body: the client's own body, a JSON object.
-        sent: the text that the client has been sent, folded; its limit is not used up.
+        sent: the text that the client has been sent, folded; the tokens of it are counted anew.
+
+    Returns:
+        The body; b"": the answer has had all its tokens; None: nobody can be asked to continue it.
     """
     asked = may_be_resumed(body, sent)
-    if asked is None:
+    if asked is None or _ends_in_stop(asked, sent):
         return None
     if not sent.text:
         return body
+    sent.go_on_after(_held_chars(asked))
     left = tokens_left(path, asked, sent)
-    for field in _LIMITS[path]:
+    if left is not None and left <= 0:
+        return b""
+    for field in _NUMBERS:
         if isinstance(asked.get(field), int):
-            asked[field] = max(1, asked[field] - sent.tokens)
+            asked[field] = max(field != "min_tokens", asked[field] - sent.tokens)
     if path == COMPLETIONS:
         asked["max_tokens"] = left
-    if isinstance(asked.get("min_tokens"), int):
-        asked["min_tokens"] = max(0, asked["min_tokens"] - sent.tokens)
-    if path == CHAT:
-        if not _continue_chat(asked, sent):
-            return None
-    elif isinstance(asked.get("prompt"), str):
-        asked["prompt"] += sent.text
-    else:
-        return None
-    return msgspec.json.encode(asked)
+    can_go_on = _continue_chat(asked, sent) if path == CHAT else _continue_completion(asked, sent)
+    return msgspec.json.encode(asked) if can_go_on else None
+
+
+def _continue_completion(asked: dict[str, Any], sent: SentText) -> bool:
+    """Make the text so far the prompt's end; return False where the prompt is no text."""
+    if not isinstance(asked.get("prompt"), str):
+        return False
+    asked["prompt"] += sent.text
+    return True
 
 
 def _continue_chat(asked: dict[str, Any], sent: SentText) -> bool:

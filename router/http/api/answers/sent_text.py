@@ -18,6 +18,8 @@ _TOLD: Final = (b'"usage":{', b'"usage": {')
 """How servers write the start of a told usage."""
 _PIECE: Final = re.compile(rb'"(?:content|text|reasoning|reasoning_content)"\s*:\s*"[^"]')
 _EVENT: Final = b"data: {"
+MAX_HELD_CHARS: Final = 512
+"""Characters held back by an engine up to which the tokens that were sent are counted right."""
 
 
 class SentText:
@@ -43,6 +45,7 @@ class SentText:
         "_cut",
         "_event",
         "_kept",
+        "_marks",
         "_of_choices",
         "finished",
         "first",
@@ -69,6 +72,7 @@ class SentText:
         self._cut: CutUsage | None = None
         self._event = b""
         self._of_choices: dict[int, int] = {}  # tokens, by the choice's index, as told with its last event
+        self._marks: list[tuple[int, int]] = []  # characters sent and tokens told after each event, of the text's end
         self._kept: list[bytes] = []
         self.keep = self._kept.append
 
@@ -143,6 +147,38 @@ class SentText:
             self.usage_sent = not choices
             for choice in choices:
                 self._of_choices[choice.index] = self.tokens
+        self._mark()
+
+    def _mark(self) -> None:
+        """Remember how many characters came with how many tokens, of as much as an engine may hold back."""
+        chars, marks = len(self.text) + len(self.reasoning), self._marks
+        if chars > (marks[-1][0] if marks else 0):
+            marks.append((chars, self.tokens))
+            while len(marks) > 2 and marks[1][0] + MAX_HELD_CHARS <= chars:  # noqa: PLR2004 - a pair around a place
+                del marks[0]
+
+    def go_on_after(self, held_chars: int) -> None:
+        """Count the tokens whose text was sent, for another engine goes on after these.
+
+        An engine has told more: it holds back the end of its text while that may be a stop string, and a character
+        until all its bytes are there. Of an event with several tokens that was sent in part, it is a share of them.
+
+        Args:
+            held_chars: characters that the engine holds back of a text that goes on.
+        """
+        chars = len(self.text) + len(self.reasoning)
+        reached, tokens = 0, 0
+        for sent, told in self._marks or [(chars - held_chars, self.tokens)]:
+            generated = sent + held_chars
+            if generated > chars:
+                tokens += (told - tokens) * (chars - reached) // (generated - reached)
+                break
+            reached, tokens = generated, told
+        self.tokens = tokens
+        self._marks = [(chars - held_chars, tokens)]
+        if self.told.completion_tokens is not None:
+            self.told = Usage(self.told.prompt_tokens, self.told.cached_tokens, tokens)
+            self._of_choices = {0: tokens}
 
     def _add_reasoning(self, reasoning: str, choice: StreamChoice) -> None:
         self.reasoning += reasoning

@@ -112,3 +112,16 @@ def test_nothing_sent_yet_asks_the_same_again() -> None:
     """Before any text was sent, the body to resume with is the client's own."""
     body = b'{ "messages": [] }'
     assert continuation_body(CHAT, body, _sent("", 0)) == body
+
+
+def test_a_stop_string_begun_is_continued_by_nobody() -> None:
+    """Where the engine sends stop strings, the beginning of one may have been sent, which another does not know."""
+    body = {"messages": [USER], "stop": ["END", "x"], "include_stop_str_in_output": True, "max_tokens": 9}
+    assert _asked(CHAT, body, _sent("the EN", 3)) is None
+    assert _asked(CHAT, body, _sent("the E n", 3))["max_tokens"] == 6
+
+
+def test_an_answer_that_had_its_tokens_is_not_continued() -> None:
+    """Its limit is used up, so only the stream's end is missing."""
+    body = json.dumps({"messages": [USER], "max_tokens": 3}).encode()
+    assert continuation_body(CHAT, body, _sent("one two three", 3)) == b""

@@ -183,3 +183,36 @@ def test_the_tokens_of_several_choices_add_up() -> None:
         assert sent.usage_about() == Usage(10, None, 7 + 5 + 6)
         sent.keep(whole)
         assert sent.usage() == Usage(10, None, 21)
+
+
+@pytest.mark.parametrize("held", [0, 1, 5, 11])
+@pytest.mark.parametrize("tokens_an_event", [1, 3])
+def test_only_the_tokens_whose_text_was_sent_count(held: int, tokens_an_event: int) -> None:
+    """An engine that holds text back has told more; another one goes on after what was sent, and not after that."""
+    tokens = [f"w{number:02} " for number in range(60)]  # of four characters each
+    sent, generated, shown = SentText(), "", ""
+    for at in range(0, len(tokens), tokens_an_event):
+        generated += "".join(tokens[at : at + tokens_an_event])
+        piece = generated[len(shown) : max(0, len(generated) - held)]
+        shown += piece
+        sent.keep(chunk(_event({"content": piece}, usage=_told(at + tokens_an_event))))
+    sent.fold()
+    assert sent.text == shown
+    assert sent.tokens == len(tokens)
+    sent.go_on_after(held)
+    assert sent.tokens == len(shown) // 4
+    assert sent.usage_about().completion_tokens == sent.tokens
+    sent.go_on_after(held)
+    assert sent.tokens == len(shown) // 4
+    sent.keep(chunk(_event({"content": "abcd" * 5}, usage=_told(sent.tokens + 5 + -(-held // 4)))))
+    sent.fold()
+    sent.go_on_after(held)
+    assert sent.tokens == len(shown) // 4 + 5
+
+
+def test_a_character_whose_bytes_are_not_all_there_is_no_text_yet() -> None:
+    """Tokens of an event without text are not counted as sent."""
+    sent = _sent(chunk(_event({"content": "one"}, usage=_told(1)) + _event({"content": ""}, usage=_told(2))))
+    assert sent.tokens == 2
+    sent.go_on_after(0)
+    assert sent.tokens == 1
