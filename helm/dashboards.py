@@ -121,6 +121,17 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
                 ],
             ),
             Panel(
+                "Longest stop of a gateway's event loop",
+                "s",
+                [("max(rackserve_loop_block_seconds)", "longest")],
+                "No byte of any request moves meanwhile. Above a tenth of a second something is wrong, or the machine busy.",
+            ),
+            Panel(
+                "Bodies that are coming in",
+                "bytes",
+                [("max(rackserve_incoming_body_bytes)", "of one gateway")],
+            ),
+            Panel(
                 "Bytes in and out",
                 "Bps",
                 [

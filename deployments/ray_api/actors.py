@@ -1,7 +1,10 @@
 """RackServe's own named actors."""
 
+import asyncio
 import contextlib
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, Final
 
 import ray
@@ -27,22 +30,40 @@ class ActorRef:
         self._name = name
         self._make = make
         self._handle: Any = None
+        self._looked_up: Future[Any] | None = None
 
     async def call(self, method: str, *args: Any) -> Any:  # noqa: ANN401 - the method's own
-        """Call a method of the actor and return its result.
+        """Call a method of the actor and return its result; the event loop goes on meanwhile.
 
         Raises:
             ClusterError: the actor is away, or its method failed.
         """
         try:
             if self._handle is None:
-                self._handle = self._make()
+                self._handle = await self._find()
             return await getattr(self._handle, method).remote(*args)
         except RayActorError as error:
             self._handle = None  # dead or restarting: the next call finds it again or makes it
             raise ClusterError(f"the actor {self._name} is away: {first_line(error)}") from error
         except (RayError, ValueError, RuntimeError) as error:
             raise ClusterError(f"{self._name}.{method} failed: {first_line(error)}") from error
+
+    async def _find(self) -> Any:  # noqa: ANN401 - Ray's handle
+        """Find or make the actor in a thread, as Ray blocks for a minute or for good while its head is away.
+
+        A look-up that still blocks is shared by all later calls: there is one thread, however often they are repeated.
+        The thread does not keep the process from ending.
+        """
+        if self._looked_up is None or self._looked_up.done():
+            self._looked_up = Future()
+            threading.Thread(target=self._look_up, args=(self._looked_up,), name=self._name, daemon=True).start()
+        return await asyncio.shield(asyncio.wrap_future(self._looked_up))
+
+    def _look_up(self, found: "Future[Any]") -> None:
+        try:
+            found.set_result(self._make())
+        except BaseException as error:  # noqa: BLE001 - the caller's to handle
+            found.set_exception(error)
 
     def call_now(self, method: str, *args: Any, timeout_s: float = 10.0) -> Any:  # noqa: ANN401 - the method's own
         """Call a method and wait for the result, from a thread without an event loop.

@@ -11,6 +11,7 @@ from router.dispatch.replica import Replica
 from router.http.access_control.auth import Authenticator
 from router.http.data_plane.incoming_bodies import IncomingBodies
 from router.http.data_plane.life_signs import LifeSigns
+from router.http.data_plane.loop_watch import LoopWatch
 from router.http.data_plane.replica_route import ReplicaRoute
 from router.http.data_plane.response_owners import ResponseOwners
 from router.http.metrics.meters import Meters
@@ -61,6 +62,7 @@ class DataPlane:
         incoming_bodies: the request bodies that are not complete yet.
         tasks: attempts to connect to a replica, and look-ups of stored responses, that are under way.
         life_signs: asks replicas whose answers have stopped whether they live.
+        loop_watch: measures for how long the event loop stood still.
         response_owners: which replica holds a stored response, and whose it is.
         access_log: takes an entry for each request that has ended; None: there is none.
         usage: records what tenants use; None: it is not recorded.
@@ -93,10 +95,12 @@ class DataPlane:
         self.incoming_bodies = IncomingBodies(max(spec.max_incoming_bytes, spec.max_body_bytes))
         self.tasks: set[asyncio.Task[None]] = set()
         self.life_signs = LifeSigns()
+        self.loop_watch = LoopWatch(now_s, TICK_S)
         self.response_owners = ResponseOwners()
         self._routes: dict[str, ReplicaRoute] = {}
         self._gateway_id = gateway_id
         self._credential = credential
+        self._asked_before = 0
         self._id_prefix = secrets.token_hex(4).encode() + b"-"
         self._ids = count(1)
 
@@ -151,6 +155,8 @@ class DataPlane:
 
     def tick(self) -> None:
         """Enforce the time limits of waiting requests, replicas and their connections; called every `TICK_S`."""
+        self.loop_watch.tick(someone_asks=self.asked != self._asked_before)
+        self._asked_before = self.asked
         self.models.tick()
         self.life_signs.tick()
         if self.usage is not None:
@@ -163,5 +169,6 @@ class DataPlane:
         for route in self._routes.values():
             route.pool.close()
         self.life_signs.close()
+        self.loop_watch.stop()
         for task in self.tasks:
             task.cancel()

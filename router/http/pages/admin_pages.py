@@ -22,6 +22,7 @@ from router.http.metrics.attainment_metrics import AttainmentMetrics
 from router.http.metrics.engine_metrics import EngineMetrics
 from router.http.metrics.flow_metrics import FlowMetrics
 from router.http.metrics.media_metrics import MediaMetrics
+from router.http.metrics.process_metrics import ProcessMetrics
 from router.http.metrics.replica_metrics import ReplicaMetrics
 from router.http.metrics.scaling_metrics import ScalingMetrics
 from router.http.metrics.speculation_metrics import SpeculationMetrics
@@ -45,6 +46,7 @@ def collectors(plane: DataPlane) -> tuple[Collector, ...]:
     """Return the collectors of all families in /metrics."""
     return (
         plane.meters,
+        ProcessMetrics(lambda: plane.loop_watch.longest_s, lambda: plane.incoming_bodies.total_bytes),
         FlowMetrics(lambda: _queues(plane), plane.models.room, plane.meters),
         ReplicaMetrics(plane.models.replicas),
         AdapterMetrics(plane.models.dispatchers),

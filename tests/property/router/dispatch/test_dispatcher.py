@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from cluster.spec.role import Role
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.prefill_legs import MAX_LEGS
-from router.dispatch.resends import MAX_ATTEMPTS
+from router.dispatch.resends import MAX_ATTEMPTS, MAX_ATTEMPTS_OF_STREAM
 from router.dispatch.ticket import Fault, Ticket
 from router.estimator.expectation import Usage
 from router.flow_control.limits import AdmissionLimits, TenantLimits, WaitingRoom
@@ -204,7 +204,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         left = ticket.attempt.replica
         ticket.is_resumed |= is_resumed
         self.dispatcher.fail(ticket, fault, self.now_s)
-        assert ticket.failures <= MAX_ATTEMPTS
+        assert ticket.failures <= (MAX_ATTEMPTS_OF_STREAM if ticket.is_resumed else MAX_ATTEMPTS)
         if ticket.attempt is not None:
             assert ticket.attempt.replica.replica_id not in ticket.tried
             assert ticket.attempt.replica is not left or fault is Fault.STALE_CONNECTION
