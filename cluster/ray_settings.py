@@ -19,6 +19,13 @@ Ray's defaults are five checks of 10 s, 3 s apart: 65 s at most, 64 s measured, 
 answer in that time. Only the head reads these settings.
 """
 
+HEAD_AWAY: Final[Mapping[str, str]] = {"RAY_gcs_rpc_server_reconnect_timeout_s": "3600"}
+"""For how long a node, and each process on it, waits for a head that is away before it ends itself; for every node.
+
+Ray's default is 60 s: a minute without the head, and every replica and gateway of the cluster has ended. No request
+needs the head, so they go on for an hour.
+"""
+
 PACE: Final[Mapping[str, str]] = {
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",

@@ -72,6 +72,7 @@ class GatewayReplica:
             directory=DirectoryClient.of(identity.application),
             load_sink=self._scaling.gateway,
             scaling_views=lambda: self._scaling.views,
+            ask_head=ray_api.check_head,
         )
         await process.start()
         collect_seldom()

@@ -12,6 +12,7 @@ from cluster.spec.model_spec import ModelSpec
 from deployments.autoscaling.load_push import LoadPush, LoadSink
 from deployments.directory.client import Announcement, DirectoryClient, follow
 from deployments.directory.membership import GatewayEndpoint, LastKnownReplicas, View
+from deployments.gateway.head_watch import HeadWatch
 from deployments.gateway.limit_renewal import LimitRenewal
 from deployments.gateway.rolling_update import SUCCESSOR_S, may_leave
 from deployments.gateway.tenant_keys import with_keys_read
@@ -43,6 +44,7 @@ class GatewayProcess:
         settings: a digest of what this gateway was started with.
         load_sink: takes the models' load twice a second while one of them autoscales; None: it is not sent.
         scaling_views: returns the state of autoscaling of the pools, by model, for the metrics.
+        ask_head: asks Ray's head whether it is there, and raises ClusterError if not; None: nobody looks.
     """
 
     def __init__(  # noqa: PLR0913 - the composition of one process
@@ -58,6 +60,7 @@ class GatewayProcess:
         settings: str = "",
         load_sink: LoadSink | None = None,
         scaling_views: Callable[[], Mapping[str, Sequence[ScalingView]]] = dict,
+        ask_head: Callable[[], None] | None = None,
     ) -> None:
         self._tracer = gateway_tracer()
         self._gateway_id = gateway_id
@@ -90,6 +93,8 @@ class GatewayProcess:
         self._announcement: Announcement | None = None
         self._load_sink = load_sink
         self._load_push: LoadPush | None = None
+        self._ask_head = ask_head
+        self._head_watch: HeadWatch | None = None
         self._tenants = TenantsWatch(self._gateway, lambda: _tenants_of(spec)) if spec.tenants else None
         self._limits: LimitRenewal | None = None
         self._follower: asyncio.Task[None] | None = None
@@ -124,6 +129,8 @@ class GatewayProcess:
         await self._gateway.start()
         if self._tenants is not None:
             self._tenants.start()
+        if self._ask_head is not None:
+            self._head_watch = HeadWatch(self._gateway, self._ask_head)
         await self._push_load_if_wanted()
         self._endpoint = endpoint = GatewayEndpoint(
             gateway_id=self._gateway_id,
@@ -178,6 +185,8 @@ class GatewayProcess:
             await self._tenants.stop()
         if self._limits is not None:
             await self._limits.stop()
+        if self._head_watch is not None:
+            await self._head_watch.stop()
         await self._gateway.stop(drain_s)
         if self._load_push is not None:
             await self._load_push.stop()

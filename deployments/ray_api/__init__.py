@@ -17,6 +17,7 @@ from deployments.ray_api.application import (
 from deployments.ray_api.cluster import (
     abandon_own_cluster,
     address,
+    check_head,
     cluster_resources,
     connect,
     disconnect,
@@ -68,6 +69,7 @@ __all__ = [
     "application_state",
     "ask_autoscaler",
     "bind",
+    "check_head",
     "cluster_resources",
     "connect",
     "default_serve_port",

@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import RayError
 
 from cluster.errors import ClusterError, ClusterUnreachableError
-from cluster.ray_settings import DEATH_TIMEOUTS, PACE, UNSEEN
+from cluster.ray_settings import DEATH_TIMEOUTS, HEAD_AWAY, PACE, UNSEEN
 from deployments.ray_api.errors import ray_errors
 from deployments.ray_api.head import ask_head
 
@@ -38,7 +38,7 @@ def start_local(cpus: float, *, quiet: bool = True) -> None:
     os.environ.setdefault(
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
     )  # Ray 2.60 warns unless this is set; 0 is its future default
-    for name, value in {**DEATH_TIMEOUTS, **PACE, **UNSEEN}.items():
+    for name, value in {**DEATH_TIMEOUTS, **HEAD_AWAY, **PACE, **UNSEEN}.items():
         os.environ.setdefault(name, value)
     _quieten(quiet=quiet)
     _init(
@@ -97,6 +97,17 @@ def disconnect() -> None:
 def address() -> str:
     """Return `host:port` of the cluster's head, in the form of `RAY_ADDRESS`."""
     return str(ray.get_runtime_context().gcs_address)
+
+
+def check_head(timeout_s: float = 2.0) -> None:
+    """Check that the cluster's head answers within `timeout_s`; this blocks, so call it in a thread of its own.
+
+    Raises:
+        ClusterError: it does not.
+    """
+    client = ray._private.worker.global_worker.gcs_client  # noqa: SLF001 - Ray has no public call with a time limit
+    with ray_errors("asking Ray's head"):
+        client.internal_kv_get(b"rackserve", None, timeout=timeout_s)
 
 
 def cluster_resources() -> dict[str, float]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from socket import gethostname, socket
@@ -77,6 +78,8 @@ class Gateway:
         port: the apps' port; 0 before `start`.
         admin_port: the operators' port; 0 before `start`.
         operations: what operators may do on their port, by path; filled before `start`.
+        head_problem: what cannot be done while Ray's head is away, for /state and /ready; "": it is there, or there is
+            none.
         tenants_problem: why changed tenants or keys were not taken over, for /state; "": they were.
     """
 
@@ -96,6 +99,7 @@ class Gateway:
         self.port = 0
         self.admin_port = 0
         self.operations: dict[bytes, Operation] = {}
+        self.head_problem = ""
         self.tenants_problem = ""
         self._spec = spec
         self._gateway_id = gateway_id
@@ -295,7 +299,7 @@ class Gateway:
             return Readiness(is_ready=False, reason=reason)
         now = readiness_of(fleets, self._required, has_been_ready=self._has_been_ready)
         self._has_been_ready |= now.is_ready
-        return now
+        return replace(now, reason=f"{now.reason}; {self.head_problem}") if self.head_problem else now
 
     def state(self) -> dict[str, Any]:
         """Return the state of this process for `rackserve status`, as plain JSON values."""
@@ -308,6 +312,7 @@ class Gateway:
             "admin_port": self.admin_port,
             "ready": ready.is_ready,
             "reason": ready.reason,
+            "head_problem": self.head_problem,
             "tenants_problem": self.tenants_problem,
             "connections": meters.connections,
             "outcomes": [

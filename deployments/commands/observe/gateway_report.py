@@ -53,6 +53,7 @@ def _gateway(port: AdminPort, state: Mapping[str, Any]) -> dict[str, Any]:
         "admin_url": port.url,
         "ready": bool(state["ready"]),
         "reason": state["reason"],
+        "head_problem": state.get("head_problem", ""),
     }
 
 

@@ -1,7 +1,7 @@
 """`rackserve status`: shows what runs, of a Ray cluster or of gateways named by their URLs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -49,11 +49,18 @@ def _say(console: Console, line: str) -> None:
     console.print(Text(line.rstrip()), soft_wrap=True)
 
 
-def _print_application(application: Mapping[str, Any], console: Console) -> None:
-    _say(console, f"{application['name']}: {application['status']} {application['message']}")
-    for gateway in application["gateways"]:
+def _print_gateways(gateways: Sequence[Mapping[str, Any]], console: Console) -> None:
+    for gateway in gateways:
         ready = "ready" if gateway["ready"] else f"not ready: {gateway['reason']}"
         _say(console, f"gateway {gateway['url']} (admin {gateway['admin_url']}): {ready}")
+    problems = {gateway.get("head_problem", "") for gateway in gateways}
+    for problem in sorted(filter(None, problems)):
+        _say(console, problem)
+
+
+def _print_application(application: Mapping[str, Any], console: Console) -> None:
+    _say(console, f"{application['name']}: {application['status']} {application['message']}")
+    _print_gateways(application["gateways"], console)
     for name, reason in application["missing"].items():
         _say(console, f"{name} waits for machines that are not there: {reason}")
     for name, deployment in application["deployments"].items():

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import deployments.ray_api as ray_api
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, ClusterUnreachableError
 from deployments.app import GATEWAY_DEPLOYMENT
 from deployments.commands.observe.attainment_line import attainment_of
 from deployments.commands.observe.gateway_report import queue_of
@@ -26,7 +26,11 @@ def report_of_ray(address: str) -> dict[str, Any]:
     Raises:
         ClusterUnreachableError: there is no Ray cluster at `address`, or no RackServe on it.
     """
-    ray_api.connect(address)
+    try:
+        ray_api.connect(address)
+    except ClusterUnreachableError as error:
+        hint = "where only Ray's head is away its gateways serve on: ask one by --url"
+        raise ClusterUnreachableError(f"{error}; {hint}") from error
     pages = GatewayPages()
     try:
         return {
@@ -99,6 +103,7 @@ def _gateway(gateway: GatewayEndpoint, headers: Mapping[str, str], pages: Gatewa
         "admin_url": gateway.admin_url,
         "ready": bool(state and state["ready"]),
         "reason": state["reason"] if state else "its admin port does not answer",
+        "head_problem": state.get("head_problem", "") if state else "",
         "state": state,
     }
 

@@ -26,10 +26,6 @@ ulimit -n 65536 || ulimit -n $(ulimit -Hn); exec ray start --address="$RAY_ADDRE
   value: "5"
 - name: RAY_timeout_ms_task_wait_for_death_info
   value: "0"
-{{- if ne .Values.gcs.backend "none" }}
-- name: RAY_gcs_rpc_server_reconnect_timeout_s
-  value: "600"
-{{- end }}
 {{- if .Values.auth.enabled }}
 - name: RAY_AUTH_MODE
   value: token

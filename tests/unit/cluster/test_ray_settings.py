@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cluster.ray_settings import DEATH_TIMEOUTS, NODE_DEATH_SEEN_S, PACE
+from cluster.ray_settings import DEATH_TIMEOUTS, HEAD_AWAY, NODE_DEATH_SEEN_S, PACE
 
 
 def test_a_node_that_answers_nothing_is_dead_within_the_bound() -> None:
@@ -15,5 +15,5 @@ def test_a_node_that_answers_nothing_is_dead_within_the_bound() -> None:
 def test_the_helm_charts_pods_have_them_too() -> None:
     """The template repeats them; this keeps it in step."""
     template = (Path(__file__).parents[3] / "helm/rackserve/templates/_pod.tpl").read_text()
-    for name, value in {**DEATH_TIMEOUTS, **PACE}.items():
+    for name, value in {**DEATH_TIMEOUTS, **HEAD_AWAY, **PACE}.items():
         assert f'- name: {name}\n  value: "{value}"\n' in template

@@ -11,7 +11,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from cluster.launch.problems import launch_problems
 from cluster.launch.render import MARK, render, setup_commands, template_name
-from cluster.ray_settings import DEATH_TIMEOUTS, PACE, UNSEEN
+from cluster.ray_settings import DEATH_TIMEOUTS, HEAD_AWAY, PACE, UNSEEN
 from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.launch_spec import LaunchSpec
@@ -135,6 +135,16 @@ def test_every_node_is_calm_while_nothing_happens(provider: str) -> None:
     config = rendered(spec_of(provider))[1]
     for key in ("head_start_ray_commands", "worker_start_ray_commands"):
         for setting in {**PACE, **UNSEEN}.items():
+            assert f" {'='.join(setting)}" in config[key][-1]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_every_node_goes_on_for_an_hour_without_the_head(provider: str) -> None:
+    """Head and workers of each file wait for a head that is away longer than Ray's minute."""
+    config = rendered(spec_of(provider))[1]
+    assert int(HEAD_AWAY["RAY_gcs_rpc_server_reconnect_timeout_s"]) >= 3600
+    for key in ("head_start_ray_commands", "worker_start_ray_commands"):
+        for setting in HEAD_AWAY.items():
             assert f" {'='.join(setting)}" in config[key][-1]
 
 
