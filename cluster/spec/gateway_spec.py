@@ -130,14 +130,15 @@ class GatewaySpec(Part):
         host: address to listen on.
         port: port for apps, shared by the gateway processes of a node (SO_REUSEPORT); 0: any free port.
         admin_port: port of `/metrics` and `/state` for operators: the first gateway process of a node takes this port,
-            the second the next one, and so on; 0: any free ports.
+            the second the next one, and so on; one that replaces another takes its port seconds after its end. 0: any
+            free ports.
         admin_host: address that the admin port listens on. Unset: 127.0.0.1 for a gateway without Ray; in a cluster,
             `host`, where other machines must show the admin key or be RackServe's own commands. Set, and without an
             admin key: other machines, too, see `/metrics` and `/ready` there, for Prometheus.
         admin_key_sha256: SHA-256 of the key that operators send to the admin port as a bearer token, 64 hex digits.
             With it, all but `/health` asks for the key, also on the gateway's own machine.
-        admin_key_file: instead of `admin_key_sha256`: a file on the gateways' nodes that holds the key; it is read when
-            a gateway starts.
+        admin_key_file: instead of `admin_key_sha256`: a file on the gateways' nodes that holds the key; a changed
+            one is taken over within seconds.
         api_paths: further paths that are passed on, such as `/v1/audio/speech`: POST requests whose JSON body names a
             model. Those of vLLM's APIs are passed on without being named; those that steer an engine, such as `/sleep`,
             are not taken.

@@ -116,6 +116,10 @@ class Announcement:
         self._check_health = check_health
         self._task = asyncio.get_running_loop().create_task(self._renew(), name="lease")
 
+    def change(self, member: Member) -> None:
+        """Announce the same member with another row, within `RENEW_S`."""
+        self._member = member
+
     async def withdraw(self) -> None:
         """End the lease for good. If the directory is away, the lease expires by itself."""
         self._task.cancel()

@@ -11,7 +11,6 @@ from cluster.spec.gateway_spec import GatewaySpec
 from cluster.spec.model_spec import ModelSpec
 from deployments.autoscaling.client import ScalingClient
 from deployments.directory.client import DirectoryClient, actor_name
-from deployments.gateway.admin_key import with_admin_key_read
 from deployments.gateway.process import GatewayProcess
 from deployments.process.garbage_collection import collect_seldom
 from deployments.process.logs import configure_logs
@@ -62,7 +61,7 @@ class GatewayReplica:
             )
         await _check_port_is_ours(self._spec.port, identity.application)
         process = GatewayProcess(
-            with_admin_key_read(self._spec),
+            self._spec,
             models,
             gateway_id=identity.unique_id,
             host=self._spec.host if self._spec.host not in EVERY_ADDRESS else ray_api.node_address(),
@@ -92,11 +91,8 @@ class GatewayReplica:
                 raise ClusterError(f"the gateway's event loop is stuck: {error}") from error
 
     async def __call__(self, _request: object) -> dict[str, Any]:
-        """Return, on Serve's own HTTP port, where apps connect and whether they can; the rest is for operators."""
-        if self._process is None:
-            raise ClusterError("the gateway has not started")
-        state = await self._loop.run_async(self._process.state())
-        return {key: state[key] for key in ("port", "ready")}
+        """Return, on Serve's own HTTP port, where apps connect; what goes on is for operators."""
+        return {"port": self._spec.port}
 
     async def __del__(self) -> None:
         """Obey Serve's order to end: accept no new connections and let running answers finish."""

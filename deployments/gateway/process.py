@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -11,7 +12,10 @@ from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
 from cluster.spec.model_spec import ModelSpec
 from deployments.autoscaling.load_push import LoadPush, LoadSink
 from deployments.directory.client import Announcement, DirectoryClient, follow
+from deployments.directory.lease_table import RENEW_S
 from deployments.directory.membership import GatewayEndpoint, LastKnownReplicas, View
+from deployments.gateway.admin_key import with_admin_key_read
+from deployments.gateway.admin_key_watch import AdminKeyWatch
 from deployments.gateway.head_watch import HeadWatch
 from deployments.gateway.limit_renewal import LimitRenewal
 from deployments.gateway.rolling_update import SUCCESSOR_S, may_leave
@@ -26,6 +30,8 @@ from router.scheduling.registry import reads_prompts
 
 FIRST_VIEW_S = 2.0
 """Seconds that a starting gateway waits for the directory's first view; then it listens without one."""
+SETTLE_EVERY_S = 1.0
+"""Seconds between two looks whether an admin port below this gateway's has become free."""
 WILDCARDS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not listened on
 """Values of `host` that stand for all addresses of a node."""
 
@@ -75,7 +81,7 @@ class GatewayProcess:
         self._may_leave.set()
         self._directory = directory
         self._gateway = Gateway(
-            spec,
+            with_admin_key_read(spec),
             models,
             gateway_id=gateway_id,
             credential=credential,
@@ -97,6 +103,8 @@ class GatewayProcess:
         self._head_watch: HeadWatch | None = None
         self._tenants = TenantsWatch(self._gateway, lambda: _tenants_of(spec)) if spec.tenants else None
         self._limits: LimitRenewal | None = None
+        self._admin_key = AdminKeyWatch(self._gateway, spec) if spec.admin_key_file else None
+        self._settling: asyncio.Task[None] | None = None
         self._follower: asyncio.Task[None] | None = None
         self._has_view = asyncio.Event()
 
@@ -129,6 +137,8 @@ class GatewayProcess:
         await self._gateway.start()
         if self._tenants is not None:
             self._tenants.start()
+        if self._admin_key is not None:
+            self._admin_key.start()
         if self._ask_head is not None:
             self._head_watch = HeadWatch(self._gateway, self._ask_head)
         await self._push_load_if_wanted()
@@ -143,7 +153,20 @@ class GatewayProcess:
             admin_host=self._admin_host if self._admin_host != self._host else "",
         )
         self._announcement = Announcement(self._directory, endpoint, self.check_health)
+        self._settling = asyncio.get_running_loop().create_task(self._settle_admin_port(), name="admin port")
         return endpoint
+
+    async def _settle_admin_port(self) -> None:
+        """Take the first admin port that becomes free, and say so in the directory before the old one is closed."""
+        while True:
+            await asyncio.sleep(SETTLE_EVERY_S)
+            old = await self._gateway.settle_admin_port()
+            if old is None or self._endpoint is None or self._announcement is None:
+                continue
+            self._endpoint = replace(self._endpoint, admin_port=self._gateway.admin_port)
+            self._announcement.change(self._endpoint)
+            await asyncio.sleep(2 * RENEW_S)
+            await self._gateway.close_listener(old)
 
     async def set_models(self, models: Sequence[ModelSpec]) -> None:
         """Serve exactly these models from now on; running requests go on.
@@ -179,8 +202,13 @@ class GatewayProcess:
         with suppress(TimeoutError):
             async with asyncio.timeout(SUCCESSOR_S):
                 await self._may_leave.wait()
+        if self._settling is not None:
+            self._settling.cancel()
+            await asyncio.gather(self._settling, return_exceptions=True)
         if self._announcement is not None:
             await self._announcement.withdraw()
+        if self._admin_key is not None:
+            await self._admin_key.stop()
         if self._tenants is not None:
             await self._tenants.stop()
         if self._limits is not None:

@@ -122,7 +122,7 @@ class Launch:
             ray_api.start_local(self.cpus_wanted, quiet=self._quiet)
         if is_stopping():
             return
-        self._started_serve = ray_api.start_serve(self._spec.cluster.serve_port)
+        self._started_serve = ray_api.start_serve(self._spec.cluster.serve_port, self._spec.gateway.host)
         if is_stopping():
             return
         self._deployed = True

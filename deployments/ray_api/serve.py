@@ -16,11 +16,12 @@ def default_serve_port(port: int) -> None:
     HTTPOptions.model_rebuild(force=True)
 
 
-def start_serve(port: int) -> bool:
+def start_serve(port: int, host: str) -> bool:
     """Start Ray Serve if it does not run; return whether it was started.
 
     Args:
         port: port of Serve's own HTTP (control and health checks) on the head node; 0: no HTTP.
+        host: the address it listens on, which must be one of the head's.
 
     Raises:
         ClusterError: it did not start.
@@ -30,7 +31,7 @@ def start_serve(port: int) -> bool:
     with ray_errors("starting Ray Serve"):
         serve.start(
             proxy_location=ProxyLocation.HeadOnly if port else ProxyLocation.Disabled,
-            http_options={"host": "0.0.0.0", "port": port} if port else None,  # noqa: S104 - probes come from outside
+            http_options={"host": host, "port": port} if port else None,
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
     return True

@@ -22,6 +22,7 @@ from router.flow_control.tenant_limits.limit_shares import Deal, LimitKey, Want
 from router.http.access_control.admin_access import AdminAccess
 from router.http.access_control.auth import Authenticator, OpenAccess, keys_of
 from router.http.access_control.cors import Cors
+from router.http.access_control.open_door import open_door
 from router.http.connection.client_connection import ClientConnection, Handler
 from router.http.connection.open_connections import OpenConnections
 from router.http.data_plane.access_log import AccessLog
@@ -35,7 +36,7 @@ from router.http.pages.admin_pages import AdminPages
 from router.http.pages.pages import Pages
 from router.http.pages.readiness import Readiness, readiness_of
 from router.http.usage.ledger import UsageLedger
-from router.http.wire.listen import Listener, first_free_socket, shared_socket
+from router.http.wire.listen import Listener, first_free_socket, freed_socket, shared_socket
 from router.http.wire.server_certificate import ServerCertificate
 from router.prefix_cache.exact import ResidencyDelta
 from router.replicas.adapter_report import AdapterReport
@@ -112,11 +113,13 @@ class Gateway:
             now_s=clock.now_s,
         )
         self._admin_credential = admin_credential
+        self._access = AdminAccess(spec.admin_key_sha256, [admin_credential], is_opened=bool(spec.admin_host))
         self._now_s = clock.now_s
         self._certificate: ServerCertificate | None = None
         self._plane.tracer = tracer
         self._connections = OpenConnections()
         self._listeners: list[Listener] = []
+        self._admin: Listener | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._has_view = False
         self._has_been_ready = False
@@ -143,20 +146,51 @@ class Gateway:
         front = Front(self._plane, Pages(self._plane, self.readiness))
         apps_socket = shared_socket(self._spec.host, self._spec.port)
         cors = Cors(self._spec.cors.origins) if self._spec.cors.origins else None
-        self.port = await self._listen(apps_socket, front, self._certificate, cors)
-        self.admin_port = await self._listen(
-            first_free_socket(self._admin_host(), self._spec.admin_port),
-            AdminPages(self._plane, self.readiness, self.state, self._admin_access(), self.operations),
-        )
+        self.port = (await self._listen(apps_socket, front, self._certificate, cors)).port
+        if isinstance(self._plane.authenticator, OpenAccess) and (opened := open_door(self._spec)):
+            _log.warning(opened)
+        self._admin = await self._listen_for_operators(first_free_socket(self._admin_host(), self._spec.admin_port))
         self._ticker = loop.create_task(self._tick())
 
     def _admin_host(self) -> str:
         """Return the address of the admin port: loopback, unless told otherwise or guarded by a credential."""
         return self._spec.admin_host or (self._spec.host if self._admin_credential else LOOPBACK)
 
-    def _admin_access(self) -> AdminAccess:
-        spec = self._spec
-        return AdminAccess(spec.admin_key_sha256, [self._admin_credential], is_opened=bool(spec.admin_host))
+    async def _listen_for_operators(self, sock: socket) -> Listener:
+        pages = AdminPages(self._plane, self.readiness, self.state, self._access, self.operations)
+        listener = await self._listen(sock, pages)
+        self.admin_port = listener.port
+        return listener
+
+    async def settle_admin_port(self) -> Listener | None:
+        """Listen for operators on the first free port below the present one, such as a gateway's that has ended.
+
+        So admin ports stay `admin_port` and those after it, however often gateways are replaced.
+
+        Returns:
+            The listener of the port up to now, to be closed once the new one is known; None: nothing has changed.
+        """
+        before, wanted = self._admin, self._spec.admin_port
+        if before is None or not wanted or self._plane.draining:
+            return None
+        sock = freed_socket(self._admin_host(), wanted, self.admin_port)
+        if sock is None:
+            return None
+        try:
+            self._admin = await self._listen_for_operators(sock)
+        except OSError:  # another process was faster
+            sock.close()
+            return None
+        return before
+
+    async def close_listener(self, listener: Listener) -> None:
+        """Close a port that is no longer used."""
+        self._listeners.remove(listener)
+        await listener.close()
+
+    def set_admin_key(self, key_sha256: str) -> None:
+        """Let holders of exactly this operators' key in from now on."""
+        self._access.set_key(key_sha256)
 
     async def _listen(
         self,
@@ -164,7 +198,7 @@ class Gateway:
         handler: Handler,
         certificate: ServerCertificate | None = None,
         cors: Cors | None = None,
-    ) -> int:
+    ) -> Listener:
         listener = Listener(
             sock,
             lambda: cast("asyncio.Protocol", ClientConnection(self._plane, handler, self._connections, cors)),
@@ -173,7 +207,7 @@ class Gateway:
         )
         await listener.start()
         self._listeners.append(listener)
-        return listener.port
+        return listener
 
     def set_models(self, models: Sequence[ModelSpec]) -> None:
         """Serve exactly these models from now on; running requests go on.

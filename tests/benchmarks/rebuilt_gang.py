@@ -45,7 +45,7 @@ def rebuilt_gang() -> dict[str, float]:
             racks.add(rack, 2)
         racks.wait()
         ray_api.connect(racks.address)
-        ray_api.start_serve(free_port())
+        ray_api.start_serve(free_port(), "127.0.0.1")
         return asdict(_measured(racks))
     finally:
         ray_api.disconnect()

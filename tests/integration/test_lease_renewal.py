@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -104,6 +105,20 @@ async def test_a_member_that_is_not_well_leaves_within_a_second_or_so() -> None:
     await _seconds_until_known(way, known=True)
     is_well = False
     assert await _seconds_until_known(way, known=False) < CHECK_S + 0.5 * slowness()
+    await announcement.withdraw()
+
+
+async def test_a_changed_row_is_known_after_a_renewal() -> None:
+    """A gateway whose admin port changes tells so under its old id."""
+    way = InThisProcess()
+    announcement = Announcement(way, MEMBER, well)
+    await _seconds_until_known(way, known=True)
+    changed = replace(MEMBER, http_port=2)
+    announcement.change(changed)
+    began_s = time.monotonic()
+    while (await way.view()).replicas != (changed,):
+        assert time.monotonic() - began_s < (RENEW_S + 1.0) * slowness()
+        await asyncio.sleep(0.01)
     await announcement.withdraw()
 
 

@@ -18,6 +18,7 @@ from deployments.launch.preflight import check_here
 from deployments.models.builtins import BUILTIN_MODELS
 from deployments.models.source import fetch
 from deployments.replica.read_spec import read_spec
+from router.http.access_control.open_door import open_door
 
 WATCH_S = 2.0
 """Seconds between two looks at a serving application."""
@@ -90,6 +91,8 @@ def deploy(file: Path, address: str, *, verbose: bool, console: Console) -> None
 def _say_ready(url: str, spec: ClusterSpec, console: Console) -> None:
     print(f"READY {url}", flush=True)  # noqa: T201 - programs wait for this line on stdout
     console.print(f"OpenAI base URL: {url}/v1   models: {', '.join(m.name for m in spec.models)}")
+    if opened := open_door(spec.gateway):
+        console.print(f"The gateway is {opened}.", soft_wrap=True)
 
 
 def end_if_abandoned(launch: Launch) -> None:

@@ -25,11 +25,15 @@ class AdminAccess:
     """
 
     def __init__(self, key_sha256: str, credentials: Iterable[str], *, is_opened: bool) -> None:
-        self._digests = [sha256(token.encode()).digest() for token in credentials if token]
+        self._credentials = [sha256(token.encode()).digest() for token in credentials if token]
+        self._is_opened = is_opened
+        self.set_key(key_sha256)
+
+    def set_key(self, key_sha256: str) -> None:
+        """Ask for exactly this operators' key from now on; "": none is set."""
         self._has_key = bool(key_sha256)
-        if key_sha256:
-            self._digests.append(bytes.fromhex(key_sha256))
-        self._for_strangers = FOR_SCRAPERS if is_opened and not key_sha256 else FOR_ALL
+        self._digests = [*self._credentials, *([bytes.fromhex(key_sha256)] if key_sha256 else [])]
+        self._for_strangers = FOR_SCRAPERS if self._is_opened and not key_sha256 else FOR_ALL
 
     def may_see(self, path: bytes, authorization: bytes, *, is_local: bool) -> bool:
         """Tell whether a page may be shown.

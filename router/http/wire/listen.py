@@ -103,6 +103,16 @@ def first_free_socket(host: str, port: int) -> socket.socket:
     raise OSError(errno.EADDRINUSE, f"no free port on {host} from {port} on")
 
 
+def freed_socket(host: str, port: int, before: int) -> socket.socket | None:
+    """Return a socket bound to the first free port from `port` to the one before `before`; None: none is free."""
+    for candidate in range(port, before):
+        try:
+            return _bound_socket(host, candidate, shared=False)
+        except OSError:
+            continue
+    return None
+
+
 def _bound_socket(host: str, port: int, *, shared: bool) -> socket.socket:
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:

@@ -24,7 +24,7 @@ def ray_cluster() -> Iterator[str]:
     os.environ["RAY_TMPDIR"] = folder
     try:
         ray_api.start_local(LOGICAL_CPUS)
-        ray_api.start_serve(free_port())
+        ray_api.start_serve(free_port(), "127.0.0.1")
         yield ray_api.address()
     finally:
         ray_api.disconnect()

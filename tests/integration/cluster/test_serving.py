@@ -110,4 +110,4 @@ def test_serves_own_http_tells_where_the_gateway_is(shared_application: RunningA
     port = ray_api.serve_http_port()
     assert httpx.get(f"http://127.0.0.1:{port}/-/healthz").status_code == 200
     state = httpx.get(f"http://127.0.0.1:{port}/{shared_application.name}").json()
-    assert state == {"port": shared_application.gateway().port, "ready": True}
+    assert state == {"port": shared_application.gateway().port}

@@ -41,7 +41,7 @@ def racks(request: pytest.FixtureRequest) -> Iterator[Racks]:
             cluster.add(rack, NODES // halved, gpus=GPUS_PER_NODE * halved)
         cluster.wait()
         ray_api.connect(cluster.address)
-        ray_api.start_serve(free_port())
+        ray_api.start_serve(free_port(), "127.0.0.1")
         yield cluster
     finally:
         ray_api.disconnect()
