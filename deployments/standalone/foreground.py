@@ -15,6 +15,7 @@ from cluster.spec.parts.server_url import server_url
 from cluster.spec.servers_file import ServerSpec
 from cluster.spec.tenants_file import TENANTS_FILE
 from deployments.gateway.admin_key import with_admin_key_read
+from deployments.gateway.admin_key_watch import AdminKeyWatch
 from deployments.gateway.tenant_keys import with_keys_read
 from deployments.gateway.tenants_watch import TenantsWatch
 from deployments.process.garbage_collection import collect_seldom
@@ -61,6 +62,7 @@ def run_in_foreground(  # noqa: PLR0913 - the command's options
     """
     if tenants is not None:
         spec = spec.model_copy(update={"tenants": _tenants_of(tenants)[0]})
+    admin_key = spec
     spec = with_admin_key_read(spec, "the options")
     try:
         listed = ServerList(map(_given, servers.urls), file=servers.file, defaults=servers.defaults)
@@ -75,7 +77,7 @@ def run_in_foreground(  # noqa: PLR0913 - the command's options
         poll_timeout_s=poll_timeout_s,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(process, listed, spec, tenants, console))
+        runner.run(_run(process, listed, spec, admin_key, tenants, console))
 
 
 def _given(url: str) -> ServerSpec:
@@ -92,8 +94,13 @@ def _tenants_of(file: Path) -> tuple[tuple[TenantSpec, ...], list[str]]:
     return read.tenants, [str(file), *(tenant.key_file for tenant in listed if tenant.key_file)]
 
 
-async def _run(
-    process: StandaloneGateway, listed: ServerList, spec: GatewaySpec, tenants: Path | None, console: Console
+async def _run(  # noqa: PLR0913, PLR0917 - the process' parts
+    process: StandaloneGateway,
+    listed: ServerList,
+    spec: GatewaySpec,
+    admin_key: GatewaySpec,
+    tenants: Path | None,
+    console: Console,
 ) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -118,8 +125,12 @@ async def _run(
     console.print(
         f"admin: http://{admin_host}:{process.gateway.admin_port} (/metrics, /state, /servers)", highlight=False
     )
-    watch = TenantsWatch(process.gateway, lambda: _tenants_of(tenants)) if tenants is not None else None
-    if watch is not None:
+    watches: list[TenantsWatch | AdminKeyWatch] = []
+    if tenants is not None:
+        watches.append(TenantsWatch(process.gateway, lambda: _tenants_of(tenants)))
+    if admin_key.admin_key_file:
+        watches.append(AdminKeyWatch(process.gateway, admin_key))
+    for watch in watches:
         watch.start()
     watching = asyncio.ensure_future(listed.keep_up_to_date(changed))
     ends = {watching, asyncio.ensure_future(stopping.wait()), asyncio.ensure_future(process.wait_for_failure())}
@@ -127,7 +138,7 @@ async def _run(
     for task in pending:
         task.cancel()
     console.print("Stopping: running answers may finish …")
-    if watch is not None:
+    for watch in watches:
         await watch.stop()
     await process.stop(spec.drain_timeout_s)
     for task in done:

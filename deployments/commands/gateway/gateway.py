@@ -180,6 +180,24 @@ def gateway(
             rich_help_panel=_LIMITS,
         ),
     ] = "32M",
+    max_incoming: Annotated[
+        str,
+        typer.Option(
+            metavar="SIZE",
+            help="Most bytes of bodies that come in at a time, of all clients; the longest is refused with 503 then.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = "512M",
+    min_body_rate: Annotated[
+        float,
+        typer.Option(
+            min=1.0,
+            max=1e9,
+            metavar="BYTES",
+            help="Bytes a second that a body must bring, as a mean over --header-timeout; a slower one is 408.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = 500.0,
     request_timeout: Annotated[
         float,
         typer.Option(
@@ -280,6 +298,8 @@ def gateway(
         api_paths=tuple(api_path or ()),
         tls=TlsSpec(cert_file=str(tls_cert), key_file=str(tls_key)) if tls_cert is not None else None,
         max_body_bytes=size_bytes(max_body),
+        max_incoming_bytes=max(size_bytes(max_incoming), size_bytes(max_body)),
+        min_body_bytes_per_s=min_body_rate,
         connect_timeout_s=connect_timeout,
         header_timeout_s=header_timeout,
         idle_timeout_s=idle_timeout,

@@ -112,6 +112,28 @@ async def test_bodies_and_idle_connections_have_the_given_limits() -> None:
                 writer.close()
 
 
+async def test_bodies_that_come_in_have_the_given_bounds() -> None:
+    """`--max-incoming`: the longest of those that are too long together yields. `--min-body-rate`: a slow one does."""
+    head = b"POST /v1/completions HTTP/1.1\r\nhost: t\r\ncontent-type: application/json\r\n"
+    async with scripted_server("m") as server:
+        limits = ("--max-body", "4K", "--max-incoming", "4K", "--min-body-rate", "1e6", "--header-timeout", "2")
+        with gateway("--replica", f"127.0.0.1:{server.port}", *limits) as command:
+            port = httpx.URL(await url_of(command)).port
+
+            async def send(length: int, part: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(head + b"content-length: %d\r\n\r\n" % length + b"x" * part)
+                await writer.drain()
+                return reader, writer
+
+            long, shorter = await send(4000, 3000), await send(3000, 2000)
+            async with asyncio.timeout(10):
+                assert (await long[0].readline()).startswith(b"HTTP/1.1 503 ")
+                assert (await shorter[0].readline()).startswith(b"HTTP/1.1 408 ")
+            for _, writer in (long, shorter):
+                writer.close()
+
+
 async def test_servers_have_no_more_requests_than_given() -> None:
     """`--max-requests-per-server`: the others wait in the gateway and are served in turn, over all of its models."""
     running, most = 0, 0
