@@ -5,7 +5,6 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -201,7 +200,8 @@ async def _nothing_is_held(gateway: Gateway, engines: Engines, victim: str) -> N
                     await asyncio.sleep(0.05)
 
 
-VLLM_PROMPT = "How rivers shape the valleys that they flow through. " * 60
+VLLM_PROMPT = "How rivers shape the valleys that they flow through. " * 60 + "They"
+"""It ends in no space: one before an answer's line end would be one token with it where the answer is continued."""
 VLLM_MODEL = VLLM.model_copy(
     update={
         "name": "m",
@@ -230,7 +230,8 @@ def _has_been_computed() -> Reached:
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 @NEEDS_NIXL
-async def test_killed_real_engines_cost_no_request(tmp_path: Path) -> None:
+@pytest.mark.parametrize("victim", ["p0", "d0"])
+async def test_killed_real_engines_cost_no_request(victim: str, tmp_path: Path) -> None:
     """The same with vLLM over NIXL. Blocks pass in milliseconds there, so kept and on their way are one point."""
     points: dict[str, Callable[[], Reached | None]] = {
         "before it": lambda: None,
@@ -241,8 +242,8 @@ async def test_killed_real_engines_cost_no_request(tmp_path: Path) -> None:
         "at its last token": lambda: _has_tokens(TOKENS - 1),
     }
     with _engines(VLLM_MODEL, tmp_path) as engines:
-        for number, (victim, point) in enumerate(product(("p0", "d0"), points)):
-            prompt = f"Case {number}. {VLLM_PROMPT}"
+        for number, point in enumerate(points):
+            prompt = f"Case {number} of {victim}. {VLLM_PROMPT}"
             asked = engines["p1"].complete(prompt, max_tokens=TOKENS, ignore_eos=True, cache_salt="alone")
             async with _before(engines, VLLM_MODEL) as gateway:
                 said = await _killed_at(gateway, engines, victim, points[point](), prompt)
