@@ -106,3 +106,7 @@ class PolicyError(RackServeError):
 
 class TraceError(RackServeError):
     """A trace of requests cannot be read."""
+
+
+class MissingPackageError(RackServeError):
+    """An optional package is asked for and not installed; the message says how to install it."""

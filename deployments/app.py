@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import deployments.ray_api as ray_api
-from cluster.autoscaling.targets import AutoscalingTargets
 from cluster.errors import SpecError, SpecProblem
 from cluster.placement.gang_of_model import needs_gang
 from cluster.placement.node_labels import ACCELERATOR, NODE_GROUP
+from cluster.pool_scaling.scaled_pool import autoscaling_targets
 from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.gateway_spec import GatewaySpec
@@ -176,23 +176,6 @@ def _replicas(model: ModelSpec, pool: ModelSpec) -> int | ray_api.PolicyOptions:
         arguments={"model": model.name, "pool": pool.pool, "pools": pools},
         min_replicas=pool.replicas.min,
         max_replicas=pool.replicas.max,
-    )
-
-
-def autoscaling_targets(model: ModelSpec) -> AutoscalingTargets:
-    """Return the autoscaling targets of a model, or of a pool as `in_pools` gives it."""
-    asked = model.autoscaling
-    return AutoscalingTargets(
-        min_replicas=model.replicas.min,
-        max_replicas=model.replicas.max,
-        target_queue_s=asked.target_queue_seconds,
-        headroom=asked.headroom,
-        scale_down_after_s=asked.scale_down_after_seconds,
-        scale_to_zero_after_s=asked.scale_to_zero_after_seconds,
-        longest_wait_s=model.max_wait_s,
-        first_cold_start_s=asked.expected_start_seconds,
-        first_work_per_s=asked.work_per_replica,
-        slo_share=model.slo.share if model.slo.is_set else 0.0,
     )
 
 

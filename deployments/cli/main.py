@@ -12,6 +12,7 @@ from cluster.errors import RackServeError, SpecError
 from deployments import __version__
 from deployments.cli import files, observe, operate
 from deployments.cli.shared import RayAddress
+from deployments.cli.simulate import simulate
 from deployments.commands.files.replay import replay
 from deployments.commands.gateway.gateway import gateway
 from deployments.commands.target.target import check_listening
@@ -45,7 +46,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(operate.adapters, name="adapters")
 for _command in (
     files.init, files.validate, observe.status, observe.top, observe.why, observe.logs, observe.chat, observe.topology,
-    operate.scale, operate.drain_node, gateway, usage, files.plan, files.place, replay,
+    operate.scale, operate.drain_node, gateway, usage, files.plan, files.place, replay, simulate,
 ):  # fmt: skip
     app.command()(_command)
 

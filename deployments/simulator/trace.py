@@ -1,18 +1,14 @@
-"""Reads recorded traffic in the Mooncake format: one JSON object on each line."""
-
-from pathlib import Path
+"""A request of a recorded trace, and its prompt as a chain."""
 
 import msgspec
 import numpy as np
 
-from cluster.errors import TraceError
 from router.prompt.chunk_chain import ChunkChain, Hashes
 
 BLOCK_TOKENS = 512
 """Prompt tokens that one hash id stands for (Mooncake's traces, FAST 2025)."""
 TOKEN_BYTES = 4
 """Bytes of prompt assumed for one token. The figure does not matter, as the trace gives exact tokens."""
-_MAX_TOKENS = 1 << 40
 
 
 class TraceRequest(msgspec.Struct, frozen=True):
@@ -24,62 +20,16 @@ class TraceRequest(msgspec.Struct, frozen=True):
         output_length: generated tokens.
         hash_ids: one id for each block of `BLOCK_TOKENS` prompt tokens; the last block may be shorter. Two requests
             with an equal id have equal prompts up to the end of that block.
+        model: the model it asks for; "": it does not say.
+        tenant: number of its tenant, from 1; 0: it does not say.
     """
 
     timestamp: float
     input_length: int
     output_length: int
     hash_ids: list[int]
-
-
-def read_trace(path: Path, limit: int | None = None) -> list[TraceRequest]:
-    """Read a trace; return its requests in the order of their timestamps.
-
-    Args:
-        path: the file.
-        limit: number of requests to read from the start of the file; None: all.
-
-    Raises:
-        TraceError: the file cannot be read or is empty, or a line is wrong; the message names the line.
-    """
-    decoder = msgspec.json.Decoder(TraceRequest)
-    requests: list[TraceRequest] = []
-    try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if limit is not None and len(requests) >= limit:
-                    break
-                if not line.strip():
-                    continue
-                try:
-                    request = decoder.decode(line)
-                except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                    raise TraceError(f"{path}, line {number}: {error}; {_EXPECTED}") from error
-                _check(request, path, number)
-                requests.append(request)
-    except OSError as error:
-        raise TraceError(f"the trace {path} cannot be read: {error.strerror or error}") from error
-    if not requests:
-        raise TraceError(f"{path} has no requests; {_EXPECTED}")
-    return sorted(requests, key=lambda request: request.timestamp)
-
-
-_EXPECTED = (
-    'a line should be like {"timestamp": 0, "input_length": 6758, "output_length": 500, "hash_ids": [0, 1, 2]}'
-    f" with one id for each {BLOCK_TOKENS} input tokens"
-)
-
-
-def _check(request: TraceRequest, path: Path, number: int) -> None:
-    where = f"{path}, line {number}"
-    if not 0 < request.input_length < _MAX_TOKENS or request.output_length < 0:
-        raise TraceError(f"{where}: input_length must be 1 or more and output_length 0 or more")
-    blocks = -(-request.input_length // BLOCK_TOKENS)
-    if len(request.hash_ids) != blocks:
-        raise TraceError(
-            f"{where}: {request.input_length} input tokens are {blocks} blocks of {BLOCK_TOKENS},"
-            f" but there are {len(request.hash_ids)} hash_ids"
-        )
+    model: str = ""
+    tenant: int = 0
 
 
 def chunk_chain(request: TraceRequest, seed: int) -> ChunkChain:

@@ -13,7 +13,7 @@ from cluster.spec.parts.sim_spec import SimSpec
 from deployments.simulator.autoscaled_fleet import FleetResult, FleetSettings, run_fleet
 from deployments.simulator.fixed_fleet import FixedFleet
 from deployments.simulator.loads import SimRequest, Sizes, bursts, noisy, recorded, step
-from deployments.simulator.trace import read_trace
+from deployments.simulator.trace_file import read_trace
 from router.flow_control.limits import AdmissionLimits
 from router.flow_control.work import work_of
 from tests.data_files import MOONCAKE_TRACE

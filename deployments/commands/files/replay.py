@@ -56,7 +56,7 @@ def replay(
     """
     from deployments.simulator.replay import ReplaySettings
     from deployments.simulator.replay import replay as run
-    from deployments.simulator.trace import read_trace
+    from deployments.simulator.trace_file import read_trace
     from router.scheduling.registry import POLICIES
 
     requests = read_trace(trace, limit or None)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 
+from deployments.simulator.disaggregation.engine_sequence import EngineSequence, Leg
 from deployments.simulator.disaggregation.fates import FleetRun, RequestFate
 from deployments.simulator.disaggregation.kv_links import KvLinks
 from deployments.simulator.disaggregation.kv_memory import BLOCK_TOKENS
 from deployments.simulator.disaggregation.leg_dispatcher import LegDispatcher
 from deployments.simulator.disaggregation.pools import MODEL, Member, PooledFleet, members
 from deployments.simulator.disaggregation.prompts import PromptRequest
-from deployments.simulator.disaggregation.transferring_replica import EngineSequence, Leg
 from router.dispatch.ticket import Ticket
 from router.estimator.expectation import Usage
 from router.flow_control.queued_request import RequestState

@@ -10,20 +10,23 @@ computes the prompt's last token, as in vLLM).
 
 Steps that differ by what their sequences attend to alone are computed as one: their times grow evenly, so their sum has
 a closed form.
+
+An engine of several lanes (data-parallel ranks, or the micro-batches of pipeline stages) steps them together; each
+prompt is computed in one lane, which has a budget of its own. The KV cache is counted as one for all lanes.
 """
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum, auto
 from heapq import heappop, heappush
 from itertools import count
-from math import sqrt
+from math import ceil, sqrt
 from typing import Generic, TypeVar
 
 from deployments.engines.rates import BusyRate
-from deployments.simulator.disaggregation.kv_memory import BLOCK_TOKENS, KvLease, KvMemory
-from deployments.simulator.disaggregation.step_times import StepTimes
+from deployments.engines.sim.generation.adapters import SimAdapters
+from deployments.simulator.disaggregation.engine_sequence import EngineSequence, Happened, Leg
+from deployments.simulator.disaggregation.kv_memory import KvMemory
+from deployments.simulator.disaggregation.step_times import Chunk, EngineTimes
 from router.replicas.load_report import LoadReport
 
 OwnerT = TypeVar("OwnerT")
@@ -32,68 +35,15 @@ _UNBOUNDED = 1 << 40
 _ROUNDING = 1e-9
 
 
-class Leg(Enum):
-    """What a replica does of a request."""
-
-    WHOLE = auto()
-    """It computes the prompt and generates the answer."""
-    COMPUTES = auto()
-    """It computes the prompt, whose blocks another replica fetches."""
-    CONTINUES = auto()
-    """It fetches the prompt's blocks and generates the answer."""
-
-
-@dataclass(slots=True)
-class EngineSequence(Generic[OwnerT]):
-    """One request on one replica.
-
-    Attributes:
-        owner: the caller's object for it.
-        leg: what the replica does of it.
-        blocks: hashes of its prompt's full blocks.
-        prompt_tokens: tokens of its prompt.
-        output_tokens: tokens to generate here.
-        left: prompt tokens still to compute here.
-        lease: its blocks; None: it has none yet, or no longer.
-    """
-
-    owner: OwnerT
-    leg: Leg
-    blocks: Sequence[int]
-    prompt_tokens: int
-    output_tokens: int
-    left: int
-    lease: KvLease | None = None
-
-    @property
-    def cached_tokens(self) -> int:
-        """Leading tokens of its prompt that were cached here when it got its blocks."""
-        return min(self.prompt_tokens - 1, self.lease.matched * BLOCK_TOKENS) if self.lease else 0
-
-
-@dataclass(slots=True)
-class Happened(Generic[OwnerT]):
-    """What happened in the steps that ended.
-
-    Attributes:
-        began: sequences whose first token came.
-        ended: sequences whose last token came.
-        computed: sequences whose prompt is computed for another replica, which may fetch the blocks now.
-    """
-
-    began: list[EngineSequence[OwnerT]]
-    ended: list[EngineSequence[OwnerT]]
-    computed: list[EngineSequence[OwnerT]]
-
-
 class TransferringReplica(Generic[OwnerT]):
     """One replica. Call `add` for each request, and `advance` at the time `next_s`.
 
     Args:
         times: its step times.
         kv_tokens: capacity of its KV cache, in tokens.
-        step_tokens: tokens of the largest step.
-        max_sequences: most sequences that it runs at once.
+        step_tokens: tokens of the largest step, of each lane.
+        max_sequences: most sequences that it runs at once, in all lanes.
+        adapters: its LoRA adapters; None: it has none.
 
     Attributes:
         kv: its KV blocks.
@@ -103,17 +53,28 @@ class TransferringReplica(Generic[OwnerT]):
         gaps: seconds of a step, in tenths of a millisecond, and how many tokens of running answers it brought.
     """
 
-    def __init__(self, times: StepTimes, *, kv_tokens: int, step_tokens: int, max_sequences: int) -> None:
+    def __init__(
+        self,
+        times: EngineTimes,
+        *,
+        kv_tokens: int,
+        step_tokens: int,
+        max_sequences: int,
+        adapters: SimAdapters | None = None,
+    ) -> None:
+        self.adapters = adapters
         self.kv = KvMemory(kv_tokens)
         self.next_s: float | None = None
         self.wants: list[EngineSequence[OwnerT]] = []
         self.gaps: dict[int, int] = {}
         self._times = times
+        self._lanes = times.lanes
+        self._tokens_per_step = times.tokens_per_step
         self._kv_tokens = kv_tokens
         self._step_tokens = step_tokens
         self._max_sequences = max_sequences
         self._waiting: deque[EngineSequence[OwnerT]] = deque()
-        self._fetching = 0
+        self._fetching: list[EngineSequence[OwnerT]] = []
         self._prefilling: list[EngineSequence[OwnerT]] = []
         self._decoding: list[tuple[int, int, EngineSequence[OwnerT]]] = []
         self._context = 0  # tokens that the decoding sequences attend to together
@@ -141,9 +102,16 @@ class TransferringReplica(Generic[OwnerT]):
         return not (self.running or self._waiting or self._fetching)
 
     def add(  # noqa: PLR0913, PLR0917 - what a request is
-        self, owner: OwnerT, leg: Leg, blocks: Sequence[int], prompt_tokens: int, output_tokens: int, now_s: float
-    ) -> None:
-        """Take a request at the time `now_s`; `next_s` and `wants` may change.
+        self,
+        owner: OwnerT,
+        leg: Leg,
+        blocks: Sequence[int],
+        prompt_tokens: int,
+        output_tokens: int,
+        now_s: float,
+        adapter: str = "",
+    ) -> EngineSequence[OwnerT]:
+        """Take a request at the time `now_s`, and return its sequence; `next_s` and `wants` may change.
 
         Args:
             owner: the caller's object for it.
@@ -152,18 +120,29 @@ class TransferringReplica(Generic[OwnerT]):
             prompt_tokens: tokens of its prompt, 1 or more.
             output_tokens: tokens of its answer, 1 or more; of a prompt that is computed for another replica 1 is.
             now_s: the time, seconds.
+            adapter: the LoRA adapter that it is for; "": none.
         """
         self._accepted += 1
         output = 1 if leg is Leg.COMPUTES else output_tokens
-        self._waiting.append(EngineSequence(owner, leg, blocks, prompt_tokens, output, prompt_tokens))
+        sequence = EngineSequence(owner, leg, blocks, prompt_tokens, output, prompt_tokens, adapter=adapter)
+        self._waiting.append(sequence)
         self._interrupt(now_s)
+        return sequence
 
     def arrived(self, sequence: EngineSequence[OwnerT], now_s: float) -> None:
         """Take in that a sequence's blocks have come; `next_s` may change."""
-        self._fetching -= 1
+        self._fetching.remove(sequence)
         if sequence.lease is not None:
             self.kv.filled(sequence.lease, sequence.blocks)
         sequence.left = 1
+        self._prefilling.append(sequence)
+        self._interrupt(now_s)
+
+    def computes_itself(self, sequence: EngineSequence[OwnerT], now_s: float) -> None:
+        """Compute a sequence's prompt here, as its blocks do not come; `next_s` may change."""
+        self._fetching.remove(sequence)
+        sequence.leg = Leg.WHOLE
+        sequence.left = sequence.prompt_tokens - sequence.cached_tokens
         self._prefilling.append(sequence)
         self._interrupt(now_s)
 
@@ -211,28 +190,58 @@ class TransferringReplica(Generic[OwnerT]):
 
     def report(self, now_s: float) -> LoadReport:
         """Return its load report at the time `now_s`, which must not be after `next_s`."""
+        return self.reports(now_s, (self._accepted,))[0]
+
+    def reports(self, now_s: float, accepted: Sequence[int]) -> list[LoadReport]:
+        """Return its load reports for several gateways, at the time `now_s`, which must not be after `next_s`.
+
+        Args:
+            now_s: the time, seconds.
+            accepted: how many requests it has accepted from each gateway.
+        """
         left = sum(sequence.left for sequence in self._prefilling)
         left += sum(sequence.left for sequence in self._waiting if sequence.leg is not Leg.CONTINUES)
         if self.next_s is not None and self._plan:
             left -= min(self._steps, self._steps_by(now_s)) * sum(tokens for _, tokens in self._plan)
         self._reports += 1
-        return LoadReport(
-            sequence=self._reports,
-            running=self.running,
-            waiting=len(self._waiting) + self._fetching,
-            waiting_tokens=left,
-            kv_usage=self.kv.usage,
-            kv_capacity_tokens=self._kv_tokens,
-            prefill_tokens_per_s=self._prefill_rate.per_s,
-            decode_tokens_per_s=self._decode_rate.per_s,
-            accepted=self._accepted,
-            step_tokens=self._step_tokens,
-        )
+        usage = self.kv.usage
+        return [
+            LoadReport(
+                sequence=self._reports,
+                running=self.running,
+                waiting=len(self._waiting) + len(self._fetching),
+                waiting_tokens=left,
+                kv_usage=usage,
+                kv_capacity_tokens=self._kv_tokens,
+                prefill_tokens_per_s=self._prefill_rate.per_s,
+                decode_tokens_per_s=self._decode_rate.per_s,
+                accepted=each,
+                step_tokens=self._step_tokens,
+                gateways=len(accepted) if len(accepted) > 1 else 0,
+            )
+            for each in accepted
+        ]
+
+    def stop(self, now_s: float) -> list[tuple[EngineSequence[OwnerT], int]]:
+        """End at once, as its machine is gone; return what was here, each with the tokens of its answer that came."""
+        gone = self._steps_by(now_s) if self.next_s is not None else 0
+        steps = self._decoded_steps + min(gone, self._steps)
+        ended = [(sequence, 0) for sequence in (*self._waiting, *self._fetching, *self._prefilling)]
+        for last_step, _, sequence in sorted(self._decoding, key=lambda entry: entry[:2]):
+            missing = (last_step - steps) * self._tokens_per_step
+            ended.append((sequence, max(1, sequence.output_tokens - ceil(missing))))
+        self.next_s = None
+        self._waiting.clear()
+        self._fetching = []
+        self._prefilling, self._decoding, self._plan = [], [], []
+        return ended
 
     def _prompt_done(self, sequence: EngineSequence[OwnerT], happened: Happened[OwnerT]) -> None:
         if sequence.lease is not None and sequence.leg is not Leg.CONTINUES:
             self.kv.filled(sequence.lease, sequence.blocks)
         if sequence.leg is Leg.COMPUTES:
+            if self.adapters is not None:
+                self.adapters.end(sequence.adapter)
             happened.computed.append(sequence)
             return
         happened.began.append(sequence)
@@ -240,16 +249,18 @@ class TransferringReplica(Generic[OwnerT]):
         if sequence.output_tokens == 1:
             self._end(sequence, happened)
         else:
-            last_step = self._decoded_steps + sequence.output_tokens - 1
+            last_step = self._decoded_steps + self._steps_for(sequence.output_tokens - 1)
             self._context += 1
             heappush(self._decoding, (last_step, next(self._numbers), sequence))
 
     def _end(self, sequence: EngineSequence[OwnerT], happened: Happened[OwnerT]) -> None:
         self._context -= sequence.prompt_tokens
         if sequence.output_tokens > 1:
-            self._context -= sequence.output_tokens
+            self._context -= 1 + self._steps_for(sequence.output_tokens - 1)
         if sequence.lease is not None:
             self.kv.give_back(sequence.lease)
+        if self.adapters is not None:
+            self.adapters.end(sequence.adapter)
         happened.ended.append(sequence)
 
     def _interrupt(self, now_s: float) -> None:
@@ -259,6 +270,10 @@ class TransferringReplica(Generic[OwnerT]):
         elif self._steps > 1 and not self._is_full:
             self._steps = min(self._steps, self._steps_by(now_s, is_begun=True))
             self.next_s = self._began_s + self._lasts_s(self._steps)
+
+    def _steps_for(self, tokens: int) -> int:
+        """Return the steps that bring a sequence `tokens` tokens; with drafts a step brings several on average."""
+        return tokens if self._tokens_per_step == 1.0 else ceil(tokens / self._tokens_per_step - _ROUNDING)
 
     def _lasts_s(self, steps: int) -> float:
         return steps * self._first_step_s + self._growth_s * steps * (steps - 1) / 2
@@ -277,53 +292,70 @@ class TransferringReplica(Generic[OwnerT]):
         return max(1, whole if steps - whole < _ROUNDING else whole + 1)
 
     def _begin(self, now_s: float) -> None:
-        times, running = self._times, len(self._decoding)
-        budget = self._step_tokens - running
+        times, running, lanes = self._times, len(self._decoding), self._lanes
+        left = [self._step_tokens - -(-running // lanes)] * lanes  # of each lane's budget
         self._plan = plan = []
         for sequence in self._prefilling:
-            if budget <= 0:
+            budget = left[sequence.lane]
+            if budget > 0:
+                tokens = min(sequence.left, budget)
+                plan.append((sequence, tokens))
+                left[sequence.lane] -= tokens
+            elif lanes == 1:
                 break
-            plan.append((sequence, min(sequence.left, budget)))
-            budget -= plan[-1][1]
-        budget = self._take_in(budget)
+        loading_s = self._take_in(left, now_s)
         if not plan and not running:
             self.next_s = None
             return
-        prefill = sum(tokens for _, tokens in plan)
-        first_s = times.tokens_s(running, prefill) + times.decode_s * self._context
-        for sequence, tokens in plan:
-            attended = sequence.prompt_tokens - sequence.left + tokens / 2
-            first_s += times.prefill_s * tokens * attended
-        growth_s = times.decode_s * running
+        chunks: list[Chunk] = [
+            (sequence.lane, tokens, sequence.prompt_tokens - sequence.left + tokens / 2) for sequence, tokens in plan
+        ]
+        first_s, growth_s = times.step_s(running, self._context, chunks), times.growth_s(running, self._context)
         steps = 1 if plan else _UNBOUNDED
-        self._is_full = budget <= 0
-        if self._is_full and len(plan) == 1:
+        self._is_full = max(left) <= 0
+        if self._is_full and len(plan) == 1 and lanes == 1:
             # While one long prompt takes the whole budget, all steps are alike until it is nearly prefilled.
             sequence, tokens = plan[0]
             steps = max(1, sequence.left // tokens)
-            growth_s += times.prefill_s * tokens * tokens
+            growth_s += times.prompt_growth_s(tokens, chunks[0][2])
         if running:
             steps = min(steps, self._decoding[0][0] - self._decoded_steps)
+        if loading_s:
+            first_s, steps = first_s + loading_s, 1  # nothing is computed while an adapter is loaded
         self._began_s, self._steps = now_s, steps
         self._first_step_s, self._growth_s = first_s, growth_s
         self.next_s = now_s + self._lasts_s(steps)
 
-    def _take_in(self, budget: int) -> int:
-        """Give blocks and a place in the step to those that wait; return what is left of the budget."""
-        waiting = self._waiting
-        while waiting and budget > 0 and self.running + self._fetching < self._max_sequences:
+    def _take_in(self, left: list[int], now_s: float) -> float:
+        """Give blocks and a place in the step to those that wait, and take what they compute from their lane's budget.
+
+        A prompt goes to the lane that has the most left.
+
+        Returns:
+            Seconds that the adapters take to load which these need.
+        """
+        waiting, adapters, loading_s = self._waiting, self.adapters, 0.0
+        while waiting and self.running + len(self._fetching) < self._max_sequences:
+            lane = left.index(max(left)) if self._lanes > 1 else 0
+            if left[lane] <= 0:
+                break
             sequence = waiting[0]
+            if adapters is not None and not adapters.fits(sequence.adapter):
+                break
             lease = self.kv.take(sequence.blocks, sequence.prompt_tokens + sequence.output_tokens)
             if lease is None:
                 break
             waiting.popleft()
-            sequence.lease = lease
+            if adapters is not None:
+                loading_s += adapters.begin(sequence.adapter)
+            sequence.lease, sequence.lane, sequence.begun_s = lease, lane, now_s
             if sequence.leg is Leg.CONTINUES:
-                self._fetching += 1
+                self._fetching.append(sequence)
                 self.wants.append(sequence)
                 continue
             sequence.left = sequence.prompt_tokens - sequence.cached_tokens
             self._prefilling.append(sequence)
-            self._plan.append((sequence, min(sequence.left, budget)))
-            budget -= self._plan[-1][1]
-        return budget
+            tokens = min(sequence.left, left[lane])
+            self._plan.append((sequence, tokens))
+            left[lane] -= tokens
+        return loading_s

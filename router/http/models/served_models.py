@@ -2,22 +2,21 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import inf
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import structlog
 
 from cluster.autoscaling.metrics.figures import GatewayFigures
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.slo_spec import SloSpec
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.engine import Engines
 from router.dispatch.replica import Replica
 from router.estimator.learned_rates import ProbeOutcome
 from router.flow_control.limits import AdmissionLimits, TenantLimits, WaitingRoom
-from router.flow_control.priority import Priority, priority_named
+from router.flow_control.priority import Priority
+from router.flow_control.spec_limits import model_limits, tenant_limits
 from router.flow_control.tenant_limits.rate_limits import RateLimits
 from router.flow_control.verdict import reject
 from router.http.access_control.auth import ANONYMOUS
@@ -29,7 +28,6 @@ from router.replicas.adapter_report import AdapterReport
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 from router.replicas.model_card import ModelCard, agreed
-from router.request import NO_TARGETS, LatencyTargets
 from router.scheduling.needed_telemetry import lack, provides
 
 if TYPE_CHECKING:
@@ -72,7 +70,7 @@ class ServedModels:
         self._now_s = now_s
         # Without tenants there is nobody to protect from others: each request may ask for any class.
         anonymous = TenantLimits(max_priority=Priority.HIGH)
-        self._tenants = _limits_by_name(spec.tenants) or {ANONYMOUS.name: anonymous}
+        self._tenants = tenant_limits(spec.tenants) or {ANONYMOUS.name: anonymous}
         self.rates = RateLimits(self._tenants, now_s())
         self._model_of: dict[str, str] = {}
 
@@ -137,13 +135,7 @@ class ServedModels:
             gone += flow.dispatcher.set_replicas((), now_s)[1]
             self._meters.forget(name)
         for model in models:
-            limits = AdmissionLimits(
-                max_wait_s=model.max_wait_s,
-                cold_start_timeout_s=model.cold_start_timeout_s,
-                tenants=self._tenants,
-                targets=_targets_of(model.slo),
-                slo_share=model.slo.share,
-            )
+            limits = model_limits(model, self._tenants)
             known = self.flows.get(model.name)
             if known is None:
                 self.flows[model.name] = self._new_flow(model, limits)
@@ -161,7 +153,7 @@ class ServedModels:
 
     def set_tenants(self, tenants: Sequence[TenantSpec]) -> None:
         """Apply other tenants' shares and limits from now on; what is used up of a limit that stays, stays used up."""
-        self._tenants = _limits_by_name(tenants)
+        self._tenants = tenant_limits(tenants)
         self.rates.set_tenants(self._tenants, self._now_s())
         for flow in self.flows.values():
             flow.dispatcher.set_limits(replace(flow.dispatcher.limits, tenants=self._tenants))
@@ -276,33 +268,6 @@ class ServedModels:
         """Return the figures for the autoscaler, by model."""
         now_s = self._now_s()
         return {name: flow.dispatcher.load(now_s) for name, flow in self.flows.items()}
-
-
-_LIMITS: Final = (
-    "requests_per_minute",
-    "tokens_per_minute",
-    "requests_burst",
-    "tokens_burst",
-    "requests_at_once",
-)
-
-
-def _limits_by_name(tenants: Sequence[TenantSpec]) -> dict[str, TenantLimits]:
-    return {tenant.name: _limits_of(tenant) for tenant in tenants}
-
-
-def _limits_of(tenant: TenantSpec) -> TenantLimits:
-    priority = priority_named(tenant.priority)
-    rates = {name: value for name in _LIMITS if (value := getattr(tenant, name)) is not None}
-    most_urgent = priority_named(tenant.max_priority) if tenant.max_priority is not None else priority
-    if tenant.slo is not None:
-        rates["slo_share"] = tenant.slo.share
-    targets = NO_TARGETS if tenant.slo is None else _targets_of(tenant.slo)
-    return TenantLimits(weight=tenant.weight, priority=priority, max_priority=most_urgent, targets=targets, **rates)
-
-
-def _targets_of(slo: SloSpec) -> LatencyTargets:
-    return LatencyTargets(slo.ttft_s or inf, slo.tpot_s or inf) if slo.is_set else NO_TARGETS
 
 
 def _nothing() -> None:

@@ -21,7 +21,7 @@ from typing import Final
 from cluster.planning.cost_model import Work
 from deployments.simulator.disaggregation.kv_memory import BLOCK_TOKENS
 from deployments.simulator.disaggregation.prompts import LatencyLimits, PromptRequest
-from deployments.simulator.trace import read_trace
+from deployments.simulator.trace_file import read_trace
 from tests.benchmarks.disaggregation.loads import Kind, bursty, recorded, steady, varying
 from tests.data_files import MOONCAKE_TRACE
 

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from cluster.errors import RackServeError
 from deployments.models.source import fetch
-from deployments.simulator.trace import TraceRequest, read_trace
+from deployments.simulator.trace import TraceRequest
+from deployments.simulator.trace_file import read_trace
 from tests.benchmarks.bars import Bar, report_bars
 from tests.benchmarks.one_replica_cluster import MODEL
 from tests.benchmarks.peers import PeerMissingError

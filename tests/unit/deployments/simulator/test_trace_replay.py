@@ -11,7 +11,8 @@ from cluster.errors import PolicyError, TraceError
 from deployments.simulator.block_cache import BlockCache
 from deployments.simulator.prefill_replica import PrefillReplica
 from deployments.simulator.replay import ReplaySettings, replay
-from deployments.simulator.trace import BLOCK_TOKENS, TraceRequest, chunk_chain, read_trace
+from deployments.simulator.trace import BLOCK_TOKENS, TraceRequest, chunk_chain
+from deployments.simulator.trace_file import read_trace
 from router.scheduling.registry import POLICIES
 from tests.data_files import MOONCAKE_TRACE
 

@@ -11,9 +11,10 @@ from cluster.planning.hardware import ACCELERATORS
 from cluster.planning.known_models import known_model
 from cluster.planning.layout import Layout
 from cluster.planning.precision import FP8
+from deployments.simulator.disaggregation.engine_sequence import EngineSequence, Leg
 from deployments.simulator.disaggregation.kv_memory import BLOCK_TOKENS
 from deployments.simulator.disaggregation.step_times import StepTimes
-from deployments.simulator.disaggregation.transferring_replica import EngineSequence, Leg, TransferringReplica
+from deployments.simulator.disaggregation.transferring_replica import TransferringReplica
 
 COST = ReplicaCost(known_model("llama-3.1-70b").in_precision(FP8), ACCELERATORS["h100"], Layout(4), FP8)
 FETCH_S = 0.037

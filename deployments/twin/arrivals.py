@@ -1,0 +1,220 @@
+"""The requests of a simulated load, one after the other: from streams of a scenario, or from a recorded trace."""
+
+from bisect import bisect_left
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from heapq import merge
+from itertools import accumulate
+from math import cos, pi
+from operator import attrgetter
+from random import Random
+from typing import Final, NamedTuple
+
+from deployments.simulator.disaggregation.kv_memory import BLOCK_TOKENS
+from deployments.simulator.loads import DAY_S
+from deployments.simulator.trace import TraceRequest, chunk_chain
+from deployments.twin.scenario_file import StreamSpec
+from router.flow_control.priority import Priority, priority_named
+
+ANYBODY: Final = "anonymous"
+"""Name of the tenant of a cluster without tenants, as in `router/http/access_control/auth.py`."""
+_SWING: Final = 0.6
+"""How far a `day` rises and falls, as a share of its mean."""
+_BURST: Final = (2.0, 5.0)
+_BURST_S: Final = (60.0, 240.0)
+_BETWEEN_S: Final = 900.0
+
+
+class Arrival(NamedTuple):
+    """One request.
+
+    Attributes:
+        at_s: when it comes, seconds from the start.
+        model: the model it asks for, or an adapter; "": the first of the file.
+        prompt_tokens: tokens of its prompt, 1 or more.
+        output_tokens: tokens of its answer, 1 or more.
+        blocks: hashes of its prompt's full blocks of `BLOCK_TOKENS` tokens; equal ones stand for equal prefixes.
+        tenant: name of its tenant.
+        priority: its class; None: its tenant's.
+    """
+
+    at_s: float
+    model: str
+    prompt_tokens: int
+    output_tokens: int
+    blocks: list[int]
+    tenant: str = ANYBODY
+    priority: Priority | None = None
+
+
+def streams(load: Sequence[StreamSpec], seed: int) -> Iterator[Arrival]:
+    """Yield the requests of all streams in the order of their times; each stream has a generator of its own."""
+    drawn = [_stream(spec, Random(f"{seed} {number}")) for number, spec in enumerate(load)]  # noqa: S311 - replayable
+    return drawn[0] if len(drawn) == 1 else merge(*drawn, key=attrgetter("at_s"))
+
+
+def expected(load: Iterable[StreamSpec]) -> int:
+    """Return about how many requests the streams bring, for a progress bar."""
+    return sum(spec.requests or max(1, round(spec.rate * spec.seconds)) for spec in load)
+
+
+def recorded(
+    trace: Iterable[TraceRequest],
+    seed: int,
+    speedup: float = 1.0,
+    tenants: Sequence[str] = (),
+    models: Container[str] = (),
+) -> Iterator[Arrival]:
+    """Yield a trace's requests.
+
+    Args:
+        trace: the requests, in the order of their times.
+        seed: mixed into the hashes.
+        speedup: factor by which it is played faster.
+        tenants: names of the tenants that its numbers stand for, in the cluster file's order.
+        models: models and adapters that are served; a request for another one is for the cluster file's first.
+    """
+    for request in trace:
+        full = request.input_length // BLOCK_TOKENS
+        yield Arrival(
+            request.timestamp / 1000.0 / speedup,
+            request.model if request.model in models else "",
+            request.input_length,
+            max(1, request.output_length),
+            chunk_chain(request, seed).hashes[:full],
+            _tenant(request.tenant, tenants),
+        )
+
+
+def _tenant(number: int, tenants: Sequence[str]) -> str:
+    """Return the tenant that a trace's number stands for: 0 for none, or the place among the cluster file's."""
+    if not number:
+        return ANYBODY
+    return tenants[number - 1] if number <= len(tenants) else f"tenant-{number}"
+
+
+def _stream(spec: StreamSpec, rng: Random) -> Iterator[Arrival]:
+    """Yield one stream's requests, those of its conversations among one another in the order of their times."""
+    times = _times(spec, rng)
+    make = _Maker(spec, rng)
+    if spec.turns <= 1.0:
+        for at_s in times:
+            yield make.first(at_s)
+        return
+    yield from _conversations(spec, times, make, rng)
+
+
+def _conversations(spec: StreamSpec, times: Iterator[float], make: "_Maker", rng: Random) -> Iterator[Arrival]:
+    """Yield conversations: each time begins one, and each further request follows the one before."""
+    later: list[Arrival] = []
+    on = 1.0 - 1.0 / spec.turns
+    sent = 0
+    upcoming = next(times, None)
+    while upcoming is not None or later:
+        if later and (upcoming is None or later[0].at_s <= upcoming):
+            request = later.pop(0)
+        elif upcoming is not None:
+            request = make.first(upcoming)
+            upcoming = next(times, None)
+        yield request
+        sent += 1
+        if spec.requests and sent >= spec.requests:
+            return
+        if rng.random() < on:
+            following = make.next(request, request.at_s + rng.expovariate(1.0 / spec.think_s))
+            later.insert(bisect_left(later, following.at_s, key=attrgetter("at_s")), following)
+
+
+def _times(spec: StreamSpec, rng: Random) -> Iterator[float]:
+    """Yield the times at which requests, or conversations, begin."""
+    rate = spec.rate / spec.turns
+    most = spec.requests or 1 << 60
+    if spec.shape == "offline":
+        yield from (spec.begin_s for _ in range(spec.requests))
+        return
+    end_s = spec.begin_s + spec.seconds if not spec.requests else float("inf")
+    factor, top = _curve(spec, rng)
+    at_s, sent = spec.begin_s, 0
+    while sent < most:
+        at_s += 1.0 / rate if spec.shape == "even" else rng.expovariate(rate * top)
+        if at_s >= end_s:
+            return
+        if factor is None or rng.random() * top < factor(at_s):
+            sent += 1
+            yield at_s
+
+
+def _curve(spec: StreamSpec, rng: Random) -> tuple[Callable[[float], float] | None, float]:
+    """Return the rate over time as a multiple of its mean, and a bound of that; None: it is steady."""
+    if spec.shape == "day":
+        return lambda at_s: 1.0 - _SWING * cos(2 * pi * at_s / DAY_S), 1.0 + _SWING
+    if spec.shape != "bursts":
+        return None, 1.0
+    share = sum(_BURST_S) / 2 / (sum(_BURST_S) / 2 + _BETWEEN_S)
+    low = 1.0 / (1.0 - share + share * sum(_BURST) / 2)
+    ends: list[float] = []
+    factors: list[float] = []
+
+    def factor(at_s: float) -> float:
+        while not ends or ends[-1] <= at_s:
+            before = ends[-1] if ends else spec.begin_s
+            ends.append(before + rng.expovariate(1.0 / _BETWEEN_S))
+            ends.append(ends[-1] + rng.uniform(*_BURST_S))
+            factors.extend((low, low * rng.uniform(*_BURST)))
+        return factors[bisect_left(ends, at_s)]
+
+    return factor, low * _BURST[1]
+
+
+class _Maker:
+    """Draws a stream's requests."""
+
+    def __init__(self, spec: StreamSpec, rng: Random) -> None:
+        self._spec, self._rng = spec, rng
+        self._prompt = spec.prompt_tokens, spec.spread
+        self._output = spec.output_tokens, spec.spread if spec.output_spread is None else spec.output_spread
+        self._prefix_blocks = spec.prefix_tokens // BLOCK_TOKENS if spec.prefixes else 0
+        self._prefixes: dict[int, list[int]] = {}
+        self._popularity = list(accumulate(1.0 / (rank + 1) for rank in range(spec.prefixes)))
+        self._tenants = list(spec.tenants)
+        self._shares = list(accumulate(spec.tenants.values()))
+        self._priority = priority_named(spec.priority) if spec.priority is not None else None
+
+    def first(self, at_s: float) -> Arrival:
+        """Return the first request of a conversation, or the only one."""
+        prompt = self._length(*self._prompt)
+        blocks: list[int] = []
+        if self._prefix_blocks:
+            blocks = list(self._prefix())
+            prompt = max(prompt, (len(blocks) + 1) * BLOCK_TOKENS)
+        return self._request(at_s, prompt, blocks, self._tenant())
+
+    def next(self, before: Arrival, at_s: float) -> Arrival:
+        """Return the request that follows another: its prompt is that one's, its answer, and as much again."""
+        added = self._length(*self._prompt)
+        prompt = min(self._spec.most_tokens, before.prompt_tokens + before.output_tokens + added)
+        return self._request(at_s, max(prompt, before.prompt_tokens), list(before.blocks), before.tenant)
+
+    def _request(self, at_s: float, prompt: int, blocks: list[int], tenant: str) -> Arrival:
+        draw = self._rng.getrandbits
+        blocks.extend(draw(63) | 1 for _ in range(prompt // BLOCK_TOKENS - len(blocks)))
+        return Arrival(at_s, self._spec.model, prompt, self._length(*self._output), blocks, tenant, self._priority)
+
+    def _length(self, mean: int, spread: float) -> int:
+        if not spread:
+            return min(self._spec.most_tokens, mean)
+        # The mean of a log-normal is exp(mu + sigma² / 2).
+        drawn = mean * self._rng.lognormvariate(-(spread**2) / 2, spread)
+        return max(1, min(self._spec.most_tokens, round(drawn)))
+
+    def _prefix(self) -> list[int]:
+        rank = bisect_left(self._popularity, self._rng.random() * self._popularity[-1])
+        found = self._prefixes.get(rank)
+        if found is None:
+            found = [self._rng.getrandbits(63) | 1 for _ in range(self._prefix_blocks)]
+            self._prefixes[rank] = found
+        return found
+
+    def _tenant(self) -> str:
+        if not self._tenants:
+            return ANYBODY
+        return self._tenants[bisect_left(self._shares, self._rng.random() * self._shares[-1])]
