@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from cluster.spec.parts.capture_spec import CaptureSpec
 from cluster.spec.parts.engine_control import passed_on
 from cluster.spec.parts.forward_headers import HeaderName
 from cluster.spec.parts.part import Part, Port, PriorityName, Seconds
@@ -174,6 +175,7 @@ class GatewaySpec(Part):
         access_log: file to which each gateway process adds a line of JSON for each request, without its content; `-`:
             the standard output; empty: none.
         usage: whether records are kept of what tenants use, for billing (`rackserve usage`).
+        capture: where a trace of the requests is written, for `rackserve simulate`; unset: nowhere.
         tenants: customers who may use the cluster; empty: everybody, as one anonymous tenant.
     """
 
@@ -204,6 +206,7 @@ class GatewaySpec(Part):
     cors: CorsSpec = CorsSpec()
     access_log: str = ""
     usage: UsageSpec = UsageSpec()
+    capture: CaptureSpec = CaptureSpec()
     tenants: tuple[TenantSpec, ...] = ()
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ All but `logs` take the same two: `--address`, a Ray cluster, and `--url`, a gat
 """
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -45,9 +46,25 @@ def why(
     ] = "",
     url: Urls = None,
     address: Address = "",
+    body: Annotated[
+        Path | None,
+        typer.Option(help="The JSON body of a request: say where it would go, without running it.", show_default=False),
+    ] = None,
+    api_key: Annotated[
+        str, typer.Option(envvar="RACKSERVE_API_KEY", help="With --body: your key, where the cluster has tenants.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show why a request went to its replica: every candidate, each term of its cost, the pick, and the outcome."""
+    """Show why a request went to its replica: every candidate, each term of its cost, the pick, and the outcome.
+
+    With `--body` a gateway is asked where such a request would go now, what is cached there, and what it would cost.
+    """
+    if body is not None:
+        from deployments.commands.rehearse.dry_run import why_body
+
+        target = target_of(url or (), address, variable=APPS_URL, default=USUAL_APPS_URL)
+        why_body(body, target, api_key=api_key, as_json=as_json, console=Console())
+        return
     from deployments.commands.observe.why import why as run
 
     target = target_of(url or (), address, default=USUAL_ADMIN_URL)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from router.http.access_control.auth import ANONYMOUS, Tenant
 from router.http.api.asked_answer import includes_usage, is_streamed, most_tokens, tells_usage
 from router.http.api.azure import PREFIX as AZURE
@@ -16,6 +18,7 @@ from router.http.asked_model import AskedModel, AskedModelError, read_body
 from router.http.connection.client import Client
 from router.http.data_plane.answers import Answers
 from router.http.data_plane.data_plane import DataPlane
+from router.http.exchange.dry_run import DRY_RUN, dry_run
 from router.http.exchange.exchange import Exchange
 from router.http.exchange.pinned_exchange import PinnedExchange
 from router.http.exchange.realtime import REALTIME, Realtime, model_in, with_model
@@ -255,6 +258,10 @@ class Front:
             self._answers.refuse(
                 client, incoming, Outcome.BAD_REQUEST, str(error), tenant=tenant.name, model=dispatcher.model
             )
+            return None
+        if DRY_RUN in incoming.headers:
+            found = dry_run(dispatcher, request, tenant.name, self._plane.now_s())
+            self._answers.answer(client, incoming, 200, msgspec.json.encode(found))
             return None
         priority = dispatcher.limits.priority_of(tenant.name, asked)
         if response_id is None:

@@ -26,6 +26,7 @@ from router.http.access_control.open_door import open_door
 from router.http.connection.client_connection import ClientConnection, Handler
 from router.http.connection.open_connections import OpenConnections
 from router.http.data_plane.access_log import AccessLog
+from router.http.data_plane.capture import Capture
 from router.http.data_plane.data_plane import TICK_S, DataPlane
 from router.http.data_plane.page_request import get_page
 from router.http.data_plane.probe_request import TimedAnswer, ask_timed
@@ -142,6 +143,9 @@ class Gateway:
             self._plane.usage = UsageLedger(
                 folder, machine=machine, gateway=self._gateway_id, keep_months=usage.keep_months
             )
+        if self._spec.capture:
+            tenants = [tenant.name for tenant in self._spec.tenants]
+            self._plane.capture = Capture(self._spec.capture, self._gateway_id, tenants)
         self._certificate = ServerCertificate(self._spec.tls) if self._spec.tls is not None else None
         front = Front(self._plane, Pages(self._plane, self.readiness))
         apps_socket = shared_socket(self._spec.host, self._spec.port)
@@ -384,6 +388,8 @@ class Gateway:
             self._plane.access_log.close()
         if self._plane.usage is not None:
             await asyncio.to_thread(self._plane.usage.close)
+        if self._plane.capture is not None:
+            self._plane.capture.close()
 
     async def _tick(self) -> None:
         while True:

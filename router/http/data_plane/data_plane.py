@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from cluster.autoscaling.scaling_view import ScalingView
     from router.http.data_plane.access_log import AccessLog
+    from router.http.data_plane.capture import Capture
     from router.http.data_plane.tracing import Tracer
     from router.http.usage.ledger import UsageLedger
 
@@ -66,6 +67,7 @@ class DataPlane:
         response_owners: which replica holds a stored response, and whose it is.
         access_log: takes an entry for each request that has ended; None: there is none.
         usage: records what tenants use; None: it is not recorded.
+        capture: takes what a trace says of each request to a model; None: none is written.
     """
 
     def __init__(  # noqa: PLR0913 - the composition of one process
@@ -92,6 +94,7 @@ class DataPlane:
         self.read_headers = READ | {name.encode() for name in spec.forward_headers}
         self.access_log: AccessLog | None = None
         self.usage: UsageLedger | None = None
+        self.capture: Capture | None = None
         self.incoming_bodies = IncomingBodies(max(spec.max_incoming_bytes, spec.max_body_bytes))
         self.tasks: set[asyncio.Task[None]] = set()
         self.life_signs = LifeSigns()

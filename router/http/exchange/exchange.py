@@ -314,8 +314,7 @@ class Exchange(SilenceFailover):
     ) -> None:
         """Give back the request's reservations and count its outcome; called exactly once.
 
-        `usage` is what the answer reported. With `is_whole` the replica's answer is complete, so it is learned from;
-        `added` are the chunks that it adds to the prompt's chain (None: none, or it was not read).
+        With `is_whole` the replica's answer is complete, so it is learned from; `added` are the chunks that it adds.
         """
         self._ended = True
         if self._first_leg is not None:
@@ -324,13 +323,12 @@ class Exchange(SilenceFailover):
         model, tenant = self._request.model, self._tenant.name
         now_s = plane.now_s()
         attempt = self._ticket.attempt
+        sent_tokens: int | None = None
         if usage.completion_tokens is None:
             so_far = self.answer.usage_about()
             if so_far.prompt_tokens is not None:
                 usage = so_far
             sent_tokens = so_far.completion_tokens
-        else:
-            sent_tokens = None
         self._flow.dispatcher.finish(
             self._ticket,
             outcome,
@@ -355,6 +353,8 @@ class Exchange(SilenceFailover):
             plane.usage.add(subject, usage, held_s, is_whole=is_whole, is_handed_over=is_handed_over)
         if plane.access_log is not None:
             plane.access_log.write(self._access_entry(outcome, usage, attempt, now_s))
+        if plane.capture is not None:
+            plane.capture.note(self._began_s, self._request, tenant, usage)
         meters = plane.meters.model(model)
         meters.duration_s.observe(now_s - self._began_s)
         meters.body_bytes += len(self._incoming.body)

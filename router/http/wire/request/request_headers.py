@@ -26,6 +26,7 @@ READ = frozenset(
         b"upgrade",
         b"x-api-key",
         b"x-priority",
+        b"x-rackserve-dry-run",
         b"x-rackserve-explain",
         b"x-request-id",
         b"x-request-timeout-ms",

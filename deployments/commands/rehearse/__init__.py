@@ -1,0 +1,1 @@
+"""`rackserve why --body`: asks a gateway where a request would go, without running it."""
