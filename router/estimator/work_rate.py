@@ -69,7 +69,8 @@ class WorkRate:
         arrivals.fade(now_s)
         arrivals.counts[0] += 1.0
         arrivals.counts[1] += work_s
-        span_s = arrivals.span_s(ARRIVALS_AT_LEAST_S) * len(self.members)
+        # A request may still be given to a replica that is gone, when the last of its group is too.
+        span_s = arrivals.span_s(ARRIVALS_AT_LEAST_S) * max(1, len(self.members))
         self.requests_per_s = arrivals.counts[0] / span_s
         self.idle = 1.0 - min(arrivals.counts[1] / span_s, MAX_UTILISATION)
         self.followers_per_s = self.requests_per_s / self.idle

@@ -277,3 +277,16 @@ def test_why_shows_the_losing_pairs() -> None:
     assert ways[0].prefill_id == _prefilled_by(ticket) == entry.attempts[-1].prefilled_by
     for way in ways:
         assert sum(way.terms.values()) == pytest.approx(way.cost)
+
+
+def test_a_prefill_replica_that_fails_after_all_of_its_group_are_gone_costs_one_request_its_leg() -> None:
+    """A whole machine is lost: the directory drops all replicas, and only then connections to them break."""
+    dispatcher = _fleet()
+    _busy(dispatcher, running=3)
+    ticket = dispatcher.offer(_request(0), "t", 0.1)
+    assert _prefilled_by(ticket)
+    dispatcher.set_replicas([], 0.2)
+    dispatcher.prefill_failed(ticket, Fault.FAILED, 0.3)
+    assert ticket.prefill is None
+    dispatcher.fail(ticket, Fault.FAILED, 0.4)
+    dispatcher.check_integrity(0.4)
