@@ -13,6 +13,7 @@
     │   └── ClusterUnreachableError
     ├── UsageRecordsError         records of what tenants have used are missing, or cannot be read or written
     ├── TraceError                a trace of requests cannot be read
+    ├── MissingPackageError       an optional package is asked for and not installed
     └── PolicyError               an unknown policy, or one whose telemetry is missing
 
 Refusals of single requests are not exceptions: see `router.outcome`. Adapters map foreign exceptions to these with

@@ -65,6 +65,9 @@ class RequestFlow:
         self._rng = rng
         self._left = left
         self._say = say
+        self._most_tokens = [
+            min(kind.kv_tokens // BLOCK_TOKENS for kind in kinds) * BLOCK_TOKENS for kinds in cluster.kinds
+        ]
 
     # --- requests come and wait
 
@@ -75,6 +78,9 @@ class RequestFlow:
         model, adapter = self._cluster.meant(arrival.model)
         job = Job(arrival, self.arrived, chosen, model, adapter)
         self.arrived += 1
+        if arrival.prompt_tokens + arrival.output_tokens > self._most_tokens[model]:
+            self._records.refuse(model, arrival.tenant, str(Outcome.BAD_REQUEST))  # no engine has room for it
+            return
         self.unfinished += 1
         row = gateways.rows[chosen][model]
         dispatcher = row.dispatcher
@@ -121,6 +127,7 @@ class RequestFlow:
         refusal = job.ticket.refusal
         outcome = refusal.outcome if refusal is not None else Outcome.REPLICA_FAILED
         self._gateways.rows[job.gateway][job.model].dispatcher.finish(job.ticket, outcome, Usage(0, 0, 0), now_s)
+        self._release(job, now_s)
         self._records.refuse(job.model, job.arrival.tenant, str(outcome))
         self.unfinished -= 1
 
@@ -149,18 +156,39 @@ class RequestFlow:
         if job.dispatched_s < 0.0:
             job.dispatched_s = now_s
         self.in_flight += 1
-        prefill = job.ticket.prefill
-        if prefill is not None:
-            job.holder = self._fleet.members.get(prefill.replica.replica_id)
-            if job.holder is not None:
-                self._add(job.holder, job, Leg.COMPUTES, now_s)
+        ticket, members = job.ticket, self._fleet.members
+        dispatcher = self._gateways.rows[job.gateway][job.model].dispatcher
+        while ticket.prefill is not None and ticket.prefill.done_s is None:
+            holder = members.get(ticket.prefill.replica.replica_id)
+            if holder is not None:
+                self._add(holder, job, Leg.COMPUTES, now_s)
                 return
-        self._add(self._answering(job), job, Leg.WHOLE, now_s)
+            dispatcher.prefill_failed(ticket, Fault.FAILED, now_s)
+        if ticket.prefill is not None:  # its prompt was computed before its replica was lost
+            self._send_on(job, Leg.CONTINUES, now_s)
+        else:
+            self._release(job, now_s)
+            self._send_on(job, Leg.WHOLE, now_s)
 
-    def _answering(self, job: Job) -> TwinReplica:
-        if job.ticket.attempt is None:
-            raise AssertionError("a request was dispatched and is on no replica")
-        return self._fleet.members[job.ticket.attempt.replica.replica_id]
+    def _send_on(self, job: Job, leg: Leg, now_s: float) -> None:
+        """Send a request to the replica that generates its answer; if that one is gone, elsewhere."""
+        attempt = job.ticket.attempt
+        member = self._fleet.members.get(attempt.replica.replica_id) if attempt is not None else None
+        if member is not None:
+            self._add(member, job, leg, now_s)
+            return
+        self._count_lost(job)
+        row = self._gateways.rows[job.gateway][job.model]
+        row.dispatcher.fail(job.ticket, Fault.FAILED, now_s)
+        self._go_on(row, job, now_s)
+        self.tell_refused(row, now_s)
+
+    def _count_lost(self, job: Job) -> None:
+        """Count a request whose replica was lost."""
+        job.sequence = None
+        job.resent += 1
+        self._records.resent += 1
+        self.in_flight -= 1
 
     def _add(self, member: TwinReplica, job: Job, leg: Leg, now_s: float) -> None:
         arrival = job.arrival
@@ -203,7 +231,7 @@ class RequestFlow:
         job = sequence.owner
         if job.sequence is not sequence or job.ticket.attempt is None:
             return  # its replica was lost meanwhile
-        member = self._answering(job)
+        member = self._fleet.members[job.ticket.attempt.replica.replica_id]
         if self._release(job, now_s):
             member.engine.arrived(sequence, now_s)
         else:
@@ -234,7 +262,9 @@ class RequestFlow:
         """Move an engine on to the end of its steps under way."""
         happened = member.engine.advance()
         rows = self._gateways.rows
+        freed: set[int] = set()
         for sequence in happened.computed:
+            freed.add(sequence.owner.gateway)
             self._computed(member, sequence, now_s)
         for sequence in happened.began:
             job = sequence.owner
@@ -247,7 +277,6 @@ class RequestFlow:
             if job.first_s < 0.0:
                 job.first_s = now_s
             dispatcher.first_token(job.ticket, now_s)
-        freed: set[int] = set()
         for sequence in happened.ended:
             freed.add(self._end(member, sequence, now_s))
         self._follow(member, now_s)
@@ -286,32 +315,18 @@ class RequestFlow:
         job.cached_tokens = sequence.cached_tokens
         row = self._gateways.rows[job.gateway][job.model]
         row.dispatcher.prefill_done(job.ticket, Usage(sequence.prompt_tokens, sequence.cached_tokens, 1), now_s)
-        attempt = job.ticket.attempt
-        member = self._fleet.members.get(attempt.replica.replica_id) if attempt is not None else None
-        if member is not None:
-            self._add(member, job, Leg.CONTINUES, now_s)
-            return
-        self._release(job, now_s)  # the replica of its answer was lost meanwhile
-        self.in_flight -= 1
-        job.resent += 1
-        self._records.resent += 1
-        row.dispatcher.fail(job.ticket, Fault.FAILED, now_s)
-        self._go_on(row, job, now_s)
+        self._send_on(job, Leg.CONTINUES, now_s)
 
     def lost(self, sequence: EngineSequence[Job], sent: int, now_s: float) -> None:
         """Send a request elsewhere whose replica was lost."""
         job = sequence.owner
         row = self._gateways.rows[job.gateway][job.model]
         dispatcher, ticket = row.dispatcher, job.ticket
-        job.sequence = None
-        job.resent += 1
-        self._records.resent += 1
-        self.in_flight -= 1
+        self._count_lost(job)
         if sequence.leg is Leg.COMPUTES:
             dispatcher.prefill_failed(ticket, Fault.FAILED, now_s)
             self._send(job, now_s)
             return
-        self._release(job, now_s)
         job.sent_tokens += sent
         ticket.is_resumed = job.sent_tokens > 0
         dispatcher.fail(ticket, Fault.FAILED, now_s)

@@ -162,7 +162,7 @@ def test_prompts_are_computed_in_one_pool_and_answered_in_another() -> None:
     event = {"at_s": 10.0, "lose": "rack-0-0-n0", "for_s": 10.0}
     _, lossy = finished(cluster_of([model], {"load": load, "events": [event]}))
     assert lossy.all.answered == 200
-    assert lossy.replicas_lost == 2
+    assert lossy.replicas_lost == 4  # one machine has all of them
 
 
 def test_adapters_are_loaded_where_they_are_asked_for() -> None:
@@ -184,3 +184,11 @@ def test_several_gateways_with_old_views_share_a_replica_less_well() -> None:
     )
     assert four.all.answered == one.all.answered == 600
     assert four.all.ttft_s[0] > one.all.ttft_s[0]
+
+
+def test_a_request_that_no_engine_has_room_for_is_refused_at_once() -> None:
+    """A KV cache of 131 072 tokens and a prompt of 140 000: an engine answers 400, and would never begin."""
+    arrivals = [Arrival(0.0, "", 140_000, 10, []), Arrival(1.0, "", 1000, 10, [])]
+    _, found = finished(cluster_of([sim_model(1)], {}), arrivals=iter(arrivals))
+    assert found.all.answered == 1
+    assert found.all.refused == {"bad_request": 1}
