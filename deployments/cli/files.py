@@ -25,7 +25,8 @@ def validate(
     file: Annotated[
         Path,
         typer.Argument(
-            help="A cluster file, or one of tenants, servers, gangs, machines or a plan (YAML).", show_default=False
+            help="A cluster file, or one of tenants, servers, gangs, machines, a plan or a scenario (YAML).",
+            show_default=False,
         ),
     ],
     elsewhere: Annotated[

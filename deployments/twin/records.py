@@ -135,7 +135,7 @@ class Columns:
     @property
     def tpot_s(self) -> Numbers:
         """Mean seconds between two tokens of the answer; 0 for an answer of one token."""
-        return (self.last_s - self.first_s) / np.maximum(1, self.output - 1)
+        return np.asarray((self.last_s - self.first_s) / np.maximum(1, self.output - 1), np.float64)
 
     def only(self, which: npt.NDArray[np.bool_]) -> "Columns":
         """Return the requests for which `which` is true."""

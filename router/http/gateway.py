@@ -131,8 +131,8 @@ class Gateway:
         """Listen on both ports and begin to enforce time limits.
 
         Raises:
-            OSError: a port is taken by a process that does not share it, or the certificate or the access log cannot be
-                used.
+            OSError: a port is taken by a process that does not share it, or the certificate, the access log or the
+                folder of captured traces cannot be used.
         """
         loop = asyncio.get_running_loop()
         if self._spec.access_log:

@@ -26,8 +26,11 @@ from deployments.launch.preflight import check_here
 from deployments.launch.ray_up_file import LaunchFile
 from deployments.process.read_file import read_text
 from deployments.replica.read_spec import read_spec
+from deployments.twin.scenario_file import SCENARIO_FILE
 
 KINDS: Final[tuple[tuple[str, FileKind[Any]], ...]] = (
+    ("load", SCENARIO_FILE),
+    ("events", SCENARIO_FILE),
     ("models", CLUSTER_FILE),
     ("tenants", TENANTS_FILE),
     ("servers", SERVERS_FILE),

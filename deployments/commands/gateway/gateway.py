@@ -169,6 +169,11 @@ def gateway(
         str,
         typer.Option(
             help="A folder for records of what tenants use, which `rackserve usage` adds up.",
+    capture: Annotated[
+        str,
+        typer.Option(
+            metavar="FOLDER",
+            help="A folder for a trace of the requests: times, lengths, hashes, never text; for `rackserve simulate`.",
             rich_help_panel=_APPS,
         ),
     ] = "",
@@ -271,6 +276,7 @@ def gateway(
     """
     from cluster.spec.gateway_spec import GatewaySpec, TlsSpec
     from cluster.spec.parts.usage_spec import UsageSpec
+    from cluster.spec.parts.capture_spec import CaptureSpec
     from cluster.spec.servers_file import sendable_key
     from deployments.commands.gateway.cors_option import cors_of
     from deployments.standalone.foreground import ServerOptions, run_in_foreground
@@ -306,6 +312,7 @@ def gateway(
         drain_timeout_s=drain_timeout,
         access_log=access_log,
         usage=UsageSpec(folder=usage_folder),
+        capture=CaptureSpec(path=str(Path(capture).expanduser().absolute()) if capture else ""),
         cors=cors_of(cors_origin or ()),
         forward_headers=tuple(forward_header or ()),
         resume_streams=not no_resume,

@@ -1,5 +1,6 @@
 """A trace of the requests that this gateway saw, for what-if runs on yesterday's traffic: numbers only, never text."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterable
@@ -11,11 +12,12 @@ import structlog
 
 from cluster.spec.parts.capture_spec import CaptureSpec
 from router.estimator.expectation import Usage
+from router.prompt.chunk_chain import ChunkChain
 from router.request import RoutingRequest
 
 WRITE_EVERY_S: Final = 0.5
 """Seconds between two writes of what has gathered."""
-MAX_WAITING: Final = 100_000
+MAX_WAITING: Final = 20_000
 """Requests that may wait for a slow disk; further ones are dropped and counted."""
 THIN_BYTES: Final = 1024
 """Bytes of prompt between two hashes that are kept; a chunk has about 240, and a block of a trace 512 tokens."""
@@ -25,7 +27,8 @@ _MEGABYTE: Final = 1_000_000
 
 _log: Final = structlog.get_logger("rackserve.gateway")
 
-_Seen = tuple[float, RoutingRequest, str, Usage]
+_Seen = tuple[float, ChunkChain, str, str, Usage]
+"""When a request came, its prompt, the model or adapter it asked for, its tenant, its usage; not its body."""
 
 
 class CapturedRequest(msgspec.Struct, gc=False, omit_defaults=True):
@@ -90,7 +93,7 @@ class Capture:
         if len(self._seen) >= MAX_WAITING:
             self.dropped += 1
         else:
-            self._seen.append((began_s, request, tenant, usage))
+            self._seen.append((began_s, request.chain, request.adapter or request.model, tenant, usage))
 
     def close(self) -> None:
         """Write what has gathered, and end the thread."""
@@ -108,12 +111,13 @@ class Capture:
         self._delete_old()
 
     def _delete_old(self) -> None:
-        found = sorted(
-            ((path.stat().st_mtime, path) for path in self._folder.glob("*.jsonl")),
-            key=lambda row: (row[0], str(row[1])),
-        )
+        found: list[tuple[float, str, Path]] = []
+        for path in self._folder.glob("*.jsonl"):
+            with contextlib.suppress(FileNotFoundError):  # another process has deleted it
+                found.append((path.stat().st_mtime, path.name, path))
+        found.sort()
         surplus = len(found) - self._files
-        for written_s, path in found[: max(0, surplus)]:
+        for written_s, _, path in found[: max(0, surplus)]:
             is_mine = path.name.startswith(f"{self._stem}-")
             if path != self._path and (is_mine or time.time() - written_s > LIVE_S):
                 path.unlink(missing_ok=True)
@@ -138,8 +142,7 @@ class Capture:
             self.dropped += len(seen)
             _log.warning("trace not written", file=str(self._path), requests=len(seen), error=str(error))
 
-    def _row(self, began_s: float, request: RoutingRequest, tenant: str, usage: Usage) -> CapturedRequest:
-        chain = request.chain
+    def _row(self, began_s: float, chain: ChunkChain, model: str, tenant: str, usage: Usage) -> CapturedRequest:
         chunks: list[int] = []
         ends: list[int] = []
         due = THIN_BYTES
@@ -155,6 +158,6 @@ class Capture:
             ends=ends,
             input_length=usage.prompt_tokens,
             output_length=usage.completion_tokens,
-            model=request.adapter or request.model,
+            model=model,
             tenant=self._tenants.get(tenant, 0),
         )
