@@ -114,6 +114,8 @@ class Cluster:
             if unknown:
                 yield SpecProblem(f"load.{number}.tenants", f"the cluster file has no tenant {unknown[0]!r}")
         names = {model.name for model in self.models}
+        for name in sorted(self.scenario.models.keys() - names):
+            yield SpecProblem(f"models.{name}", f"the cluster file has no model {name!r}")
         places = {part for node in self.topology.nodes for part in (node.name, node.domain, node.rack)}
         for number, event in enumerate(self.scenario.events):
             if event.update and event.update not in names:

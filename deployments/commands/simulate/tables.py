@@ -26,7 +26,8 @@ def show(outcome: Outcome, console: Console) -> None:
     """Print one run."""
     found = outcome.answer
     table = Table(title=escape(outcome.name), title_justify="left")
-    for heading in ("", "requests", "refused", "in time", "TTFT p50", "p99", "TPOT p50", "p99", "cached"):
+    headings = "", "requests", "refused", "in time", "TTFT p50, s", "p99, s", "TPOT p50, ms", "p99, ms", "cached"
+    for heading in headings:
         table.add_column(heading, justify="left" if not heading else "right")
     table.add_row("all", *_cells(found.all))
     for kind, named in (("", found.models), ("tenant ", found.tenants)):
@@ -108,9 +109,9 @@ def _cells(figures: Figures) -> list[str]:
         f"{figures.requests:,}",
         f"{figures.requests - figures.answered:,}",
         "-" if figures.in_time is None else f"{figures.in_time:.2%}",
-        f"{figures.ttft_s[1]:.3f} s",
-        f"{figures.ttft_s[3]:.3f} s",
-        f"{figures.tpot_s[1] * 1e3:.1f} ms",
-        f"{figures.tpot_s[3] * 1e3:.1f} ms",
+        f"{figures.ttft_s[1]:.3f}",
+        f"{figures.ttft_s[3]:.3f}",
+        f"{figures.tpot_s[1] * 1e3:.1f}",
+        f"{figures.tpot_s[3] * 1e3:.1f}",
         f"{figures.cached_share:.0%}",
     ]

@@ -26,8 +26,11 @@ TPOT_S: Final = 0.08
 SHARE: Final = 0.99
 ARRIVALS_S: Final = 600.0
 """LoadGen's `*.Server.min_duration`."""
-SAMPLES_PER_RACK: Final = 4388
-"""LoadGen's `deepseek-r1.Offline.min_query_count`."""
+OFFLINE_S: Final = 660.0
+"""Seconds for which LoadGen sends offline samples enough, at the rate that the submitter expects: its `min_duration` of
+600 s and a tenth. So the samples of each GPU are as many on a large system as on a small one."""
+EXPECTED_PER_RACK_S: Final = 108.0
+"""Offline samples a second that a submitter expects of a rack: the published 5 842.5 tokens/s/GPU of v5.1."""
 PROMPT_TOKENS: Final = 804
 OUTPUT_TOKENS: Final = 3886
 OUTPUT_SPREAD: Final = 0.9
@@ -95,9 +98,9 @@ def run_shape(racks: int, load: dict[str, Any], per_s: float, seed: int = 0) -> 
     )
 
 
-def offline(racks: int, samples_per_rack: int = SAMPLES_PER_RACK) -> Shape:
-    """Return the offline scenario."""
-    load = {"shape": "offline", "requests": racks * samples_per_rack, **_lengths()}
+def offline(racks: int, seconds: float = OFFLINE_S) -> Shape:
+    """Return the offline scenario, with samples for some seconds."""
+    load = {"shape": "offline", "requests": round(racks * EXPECTED_PER_RACK_S * seconds), **_lengths()}
     return run_shape(racks, load, 0.0)
 
 

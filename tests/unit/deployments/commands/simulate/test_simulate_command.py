@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+import deployments.twin as twin
 from cluster.errors import SpecError
 from deployments.commands.simulate.command import Asked, Shown, simulate
 from deployments.commands.simulate.sweep import Sweep
+from deployments.twin.scenario_file import SCENARIO_FILE
 from tests.unit.deployments.twin.small_cluster import SIM
 
 LOAD = ("rate=5,requests=60,prompt_tokens=800,output_tokens=30",)
@@ -106,3 +108,12 @@ def test_what_does_not_fit_together_is_told_at_once(tmp_path: Path) -> None:
     real.write_text("models: [{name: chat, source: meta-llama/Llama-3.1-8B-Instruct}]\n")
     with pytest.raises(SpecError, match="--hardware"):
         simulate([real], "", Asked(load=LOAD), shown)
+
+
+def test_scenarios_that_are_shown_can_be_read() -> None:
+    """The example, and the one in the twin's README."""
+    folder = Path(twin.__file__).parent
+    example = folder.parent / "examples" / "scenario.yaml"
+    assert SCENARIO_FILE.load(example.read_text(), str(example)).events
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", (folder / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert len(SCENARIO_FILE.load(block, "README.md").load) == 2
