@@ -205,7 +205,7 @@ class RequestFlow:
     def _follow(self, member: TwinReplica, now_s: float) -> None:
         """Begin the transfers that a replica wants now, and await its next event."""
         engine = member.engine
-        if engine.wants:
+        while engine.wants:
             wants, engine.wants = engine.wants, []
             for sequence in wants:
                 self._fetch(member, sequence, now_s)
