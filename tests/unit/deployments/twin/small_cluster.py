@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from cluster.placement.topology import Topology
 from cluster.planning.known_models import known_model
 from cluster.spec import cluster_file
 from deployments.twin.answer import Answer, answer
@@ -19,13 +20,21 @@ SIM: dict[str, Any] = {
 
 
 def cluster_of(
-    models: list[dict[str, Any]], scenario: dict[str, Any], gateway: dict[str, Any] | None = None
+    models: list[dict[str, Any]],
+    scenario: dict[str, Any],
+    gateway: dict[str, Any] | None = None,
+    topology: Topology | None = None,
+    spares: int | None = None,
 ) -> Cluster:
     """Return a cluster of these models."""
     data = {"models": models, **({"gateway": gateway} if gateway else {})}
-    spec = cluster_file.from_data(data, "test")
     return Cluster.of(
-        spec, SCENARIO_FILE.from_data(scenario, "scenario"), lambda name, _: known_model(name), source="test"
+        cluster_file.from_data(data, "test"),
+        SCENARIO_FILE.from_data(scenario, "scenario"),
+        lambda name, _: known_model(name),
+        source="test",
+        topology=topology,
+        spares_per_domain=spares,
     )
 
 

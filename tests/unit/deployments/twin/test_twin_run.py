@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cluster.placement.topology import Node, Topology
 from deployments.twin.arrivals import Arrival
 from tests.unit.deployments.twin.small_cluster import SIM, cluster_of, finished, sim_model
 
@@ -192,3 +193,18 @@ def test_a_request_that_no_engine_has_room_for_is_refused_at_once() -> None:
     _, found = finished(cluster_of([sim_model(1)], {}), arrivals=iter(arrivals))
     assert found.all.answered == 1
     assert found.all.refused == {"bad_request": 1}
+
+
+def test_a_spare_machine_takes_the_replicas_of_a_lost_one_at_once() -> None:
+    """Three machines of four GPUs in one domain, one of them spare: gangs that lost theirs start there, and wait none.
+
+    Without a spare machine they wait until the lost one is back.
+    """
+    nodes = [Node(f"n{number}", "rack", "rack", 4) for number in range(3)]
+    model = sim_model(4, parallel={"tensor": 2})
+    scenario = {"load": LOAD, "events": [{"at_s": 10.0, "lose": "n0", "for_s": 20.0}]}
+    _, spare = finished(cluster_of([model], scenario, topology=Topology.of(nodes), spares=1))
+    _, none = finished(cluster_of([model], scenario, topology=Topology.of(nodes[:2]), spares=0))
+    assert spare.replicas_lost == none.replicas_lost == 2
+    assert spare.unplaced_s == 0.0
+    assert none.unplaced_s == pytest.approx(2 * 20.0, abs=2.1)
