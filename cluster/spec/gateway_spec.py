@@ -6,7 +6,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from cluster.spec.parts.capture_spec import CaptureSpec
 from cluster.spec.parts.engine_control import passed_on
 from cluster.spec.parts.forward_headers import HeaderName
 from cluster.spec.parts.part import Part, Port, PriorityName, Seconds
@@ -122,6 +121,35 @@ class CorsSpec(Part):
 
 ApiPathName = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$"), AfterValidator(passed_on)]
 """A path in plain spelling that steers no engine."""
+
+
+class CaptureSpec(Part):
+    """A trace of the requests that gateways see, for `rackserve replay` and `rackserve simulate`.
+
+    It has times, lengths, hashes of prompt chunks (made with the cluster's secret seed), the model's name, and tenants
+    as numbers; never text of a prompt or an answer. Nothing is written unless there is a path.
+
+    Attributes:
+        path: a folder on each gateway's machine, made where it is missing; each gateway process writes files of its own
+            there. "": nothing is captured.
+        max_mb: megabytes (10⁶ bytes) after which a process begins another file.
+        files: files of all processes that stay in the folder; of more, those written to longest ago are deleted. A file
+            that was written to in the last minute stays.
+    """
+
+    path: str = ""
+    max_mb: Annotated[float, Field(gt=0, le=100_000)] = 64.0
+    files: Annotated[int, Field(ge=1, le=10_000)] = 8
+
+    @model_validator(mode="after")
+    def _path_is_absolute(self) -> Self:
+        if self.path and not self.path.startswith(("/", "~")):
+            raise ValueError(f"path is {self.path!r}; it must begin with /: gateways run in folders of their own")
+        return self
+
+    def __bool__(self) -> bool:
+        """Return whether anything is captured."""
+        return bool(self.path)
 
 
 class GatewaySpec(Part):

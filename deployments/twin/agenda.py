@@ -20,6 +20,8 @@ class Due(IntEnum):
     """A replica has started."""
     KEEP = auto()
     """What pools lack is looked at."""
+    LIMITS = auto()
+    """The tenants' limits are divided between the gateways."""
     SCALE = auto()
     """The autoscalers decide."""
     HAPPENS = auto()

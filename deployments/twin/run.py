@@ -13,7 +13,7 @@ from deployments.twin.agenda import Agenda, Due
 from deployments.twin.arrivals import Arrival
 from deployments.twin.cluster import Cluster
 from deployments.twin.fleet import Fleet
-from deployments.twin.gateways import Gateways, ModelGateway
+from deployments.twin.gateways import RENEW_S, Gateways, ModelGateway
 from deployments.twin.member import Stage, TwinReplica
 from deployments.twin.records import Moment, Records, Timeline
 from deployments.twin.request_flow import RequestFlow
@@ -104,6 +104,8 @@ class TwinRun:
         agenda.push(0.0, Due.SAMPLE)
         if self._scaling.is_needed:
             agenda.push(0.0, Due.SCALE)
+        if self.gateways.shares_limits:
+            agenda.push(0.0, Due.LIMITS)
         for event in self._cluster.scenario.events:
             agenda.push(event.at_s, Due.HAPPENS, event)
         self._keep(0.0)
@@ -136,6 +138,9 @@ class TwinRun:
                 self.timeline.marks.append((now_s, f"{pool.kind.spec.label}: {before} → {pool.target} replicas"))
             self._reconcile(now_s)
             self._agenda.push(now_s + self._scaling.every_s, Due.SCALE)
+        elif kind is Due.LIMITS:
+            self.gateways.share_limits(now_s)
+            self._agenda.push(now_s + RENEW_S, Due.LIMITS)
         elif kind is Due.KEEP:
             self._keeps = False
             self._reconcile(now_s)

@@ -165,15 +165,18 @@ def gateway(
             rich_help_panel=_APPS,
         ),
     ] = "",
-    usage_folder: Annotated[
-        str,
-        typer.Option(
-            help="A folder for records of what tenants use, which `rackserve usage` adds up.",
     capture: Annotated[
         str,
         typer.Option(
             metavar="FOLDER",
             help="A folder for a trace of the requests: times, lengths, hashes, never text; for `rackserve simulate`.",
+            rich_help_panel=_APPS,
+        ),
+    ] = "",
+    usage_folder: Annotated[
+        str,
+        typer.Option(
+            help="A folder for records of what tenants use, which `rackserve usage` adds up.",
             rich_help_panel=_APPS,
         ),
     ] = "",
@@ -274,9 +277,8 @@ def gateway(
       - {name: beta, key_file: /run/secrets/beta}
     ```
     """
-    from cluster.spec.gateway_spec import GatewaySpec, TlsSpec
+    from cluster.spec.gateway_spec import CaptureSpec, GatewaySpec, TlsSpec
     from cluster.spec.parts.usage_spec import UsageSpec
-    from cluster.spec.parts.capture_spec import CaptureSpec
     from cluster.spec.servers_file import sendable_key
     from deployments.commands.gateway.cors_option import cors_of
     from deployments.standalone.foreground import ServerOptions, run_in_foreground

@@ -10,7 +10,7 @@ from typing import Final, final
 import msgspec
 import structlog
 
-from cluster.spec.parts.capture_spec import CaptureSpec
+from cluster.spec.gateway_spec import CaptureSpec
 from router.estimator.expectation import Usage
 from router.prompt.chunk_chain import ChunkChain
 from router.request import RoutingRequest

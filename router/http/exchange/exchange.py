@@ -314,7 +314,8 @@ class Exchange(SilenceFailover):
     ) -> None:
         """Give back the request's reservations and count its outcome; called exactly once.
 
-        With `is_whole` the replica's answer is complete, so it is learned from; `added` are the chunks that it adds.
+        `usage` is what the answer reported. With `is_whole` the replica's answer is complete, so it is learned from;
+        `added` are the chunks that it adds to the prompt's chain (None: none, or it was not read).
         """
         self._ended = True
         if self._first_leg is not None:
@@ -323,12 +324,13 @@ class Exchange(SilenceFailover):
         model, tenant = self._request.model, self._tenant.name
         now_s = plane.now_s()
         attempt = self._ticket.attempt
-        sent_tokens: int | None = None
         if usage.completion_tokens is None:
             so_far = self.answer.usage_about()
             if so_far.prompt_tokens is not None:
                 usage = so_far
             sent_tokens = so_far.completion_tokens
+        else:
+            sent_tokens = None
         self._flow.dispatcher.finish(
             self._ticket,
             outcome,

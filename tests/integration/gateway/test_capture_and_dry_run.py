@@ -59,12 +59,11 @@ async def test_requests_are_captured_as_numbers_and_read_as_a_trace(tmp_path: Pa
     assert trace[0].timestamp == 0.0
 
 
-async def test_nothing_is_captured_unless_it_is_asked_for(tmp_path: Path) -> None:
+async def test_nothing_is_captured_unless_it_is_asked_for() -> None:
     """Without the key there is no capture at all."""
     async with ScriptedReplica(_chat) as replica, running_gateway([replica.port], models=MODELS) as gateway:
         await ask(gateway.port, request(_body("hello")))
         assert gateway._plane.capture is None
-    assert not list(tmp_path.iterdir())
 
 
 async def test_a_dry_run_says_where_a_request_would_go_and_runs_nothing() -> None:

@@ -208,3 +208,17 @@ def test_a_spare_machine_takes_the_replicas_of_a_lost_one_at_once() -> None:
     assert spare.replicas_lost == none.replicas_lost == 2
     assert spare.unplaced_s == 0.0
     assert none.unplaced_s == pytest.approx(2 * 20.0, abs=2.1)
+
+
+def test_a_tenants_limit_holds_for_all_gateways_together() -> None:
+    """60 requests a minute and three times as many asked for: as many come through four gateways as through one."""
+    tenants = [{"name": "t", "key_sha256": "a" * 64, "requests_per_minute": 60.0}]
+    load = [{"rate": 3.0, "seconds": 200.0, "prompt_tokens": 200, "output_tokens": 5, "tenants": {"t": 1.0}}]
+    answered = []
+    for count in (1, 4):
+        gateway = {"tenants": tenants, "replicas": count}
+        _, found = finished(cluster_of([sim_model(2)], {"load": load}, gateway))
+        assert set(found.all.refused) == {"rate_limited"}
+        answered.append(found.all.answered)
+    assert answered[0] == pytest.approx(200 + 10, abs=5)  # one a second, and ten at once at the start
+    assert answered[1] == pytest.approx(answered[0], rel=0.1)

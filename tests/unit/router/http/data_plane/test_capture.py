@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from cluster.spec.parts.capture_spec import CaptureSpec
+from cluster.spec.gateway_spec import CaptureSpec
 from router.estimator.expectation import Usage
 from router.http.data_plane.capture import MAX_WAITING, THIN_BYTES, Capture, CapturedRequest
 from router.prompt.chunk_chain import ChunkChain
