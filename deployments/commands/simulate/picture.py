@@ -19,6 +19,7 @@ def picture(outcomes: Sequence[Outcome]) -> bytes:
 
         mpl.use("Agg")
         from matplotlib import pyplot as plt  # noqa: PLC0415 - as above
+        from matplotlib.ticker import NullFormatter  # noqa: PLC0415 - as above
     except ImportError as error:
         raise MissingPackageError("plots need matplotlib: pip install 'rackserve[report]'") from error
     figure, axes = plt.subplots(2, 3, figsize=(15.0, 7.5), layout="constrained")
@@ -49,6 +50,7 @@ def picture(outcomes: Sequence[Outcome]) -> bytes:
     token.set(title="time per output token", xlabel="milliseconds", ylabel="% of answered requests")
     if all(min(outcome.ttft_s, default=0.0) > 0 for outcome in outcomes):
         first.set_xscale("log")
+        first.xaxis.set_minor_formatter(NullFormatter())
     for axis in axes.flat:
         axis.grid(alpha=0.3)
     load.legend(fontsize="small")
