@@ -12,6 +12,7 @@ from deployments.twin.arrivals import streams
 from deployments.twin.cluster import Cluster
 from deployments.twin.run import TwinRun
 from deployments.twin.scenario_file import SCENARIO_FILE
+from tests.benchmarks.simulate.dispatcher_cost import DispatcherCost
 
 GPUS_PER_REPLICA: Final = 4
 PER_REPLICA_PER_S: Final = 4.0
@@ -55,8 +56,8 @@ def measured(gpus: int, requests: int, gateways: int = 1) -> Speed:
         return pool.apply(run_one, (gpus, requests, gateways))
 
 
-def run_one(gpus: int, requests: int, gateways: int = 1) -> Speed:
-    """Run a cluster in this process."""
+def cluster_of(gpus: int, requests: int, gateways: int = 1) -> Cluster:
+    """Return a cluster of one model under a load of so many requests."""
     replicas = gpus // GPUS_PER_REPLICA
     model = {
         "name": "chat",
@@ -68,9 +69,14 @@ def run_one(gpus: int, requests: int, gateways: int = 1) -> Speed:
     load = {**LOAD, "rate": PER_REPLICA_PER_S * replicas, "requests": requests}
     scenario = SCENARIO_FILE.from_data({"hardware": "gb300", "load": [load], "ttft_s": 1.0}, "bench-simulate")
     spec = cluster_file.from_data({"models": [model], "gateway": {"replicas": gateways}}, "bench-simulate")
+    return Cluster.of(spec, scenario, lambda name, _: known_model(name), source="bench-simulate")
+
+
+def run_one(gpus: int, requests: int, gateways: int = 1) -> Speed:
+    """Run a cluster in this process."""
     began_s = process_time()
-    cluster = Cluster.of(spec, scenario, lambda name, _: known_model(name), source="bench-simulate")
-    run = TwinRun(cluster, streams(scenario.load, 0), 0)
+    cluster = cluster_of(gpus, requests, gateways)
+    run = TwinRun(cluster, streams(cluster.scenario.load, 0), 0)
     run.run()
     cpu_s = process_time() - began_s
     run.check_integrity()
@@ -84,3 +90,10 @@ def run_one(gpus: int, requests: int, gateways: int = 1) -> Speed:
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         float((columns.ttft_s <= 1.0).sum()) / run.arrived,
     )
+
+
+def dispatcher_us(gpus: int, requests: int) -> float:
+    """Return the microseconds of CPU that the dispatcher alone takes of a request of the same load."""
+    cost = DispatcherCost(cluster_of(gpus, requests))
+    cost.run()
+    return cost.cpu_s / max(1, cost.requests) * 1e6

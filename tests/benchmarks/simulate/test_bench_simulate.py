@@ -1,7 +1,7 @@
 """The benchmark of the twin, in its short form."""
 
 from tests.benchmarks.simulate.mlperf_shapes import run_shape
-from tests.benchmarks.simulate.speed import run_one
+from tests.benchmarks.simulate.speed import dispatcher_us, run_one
 
 
 def test_many_gpus_answer_what_few_do() -> None:
@@ -10,6 +10,7 @@ def test_many_gpus_answer_what_few_do() -> None:
     assert few.answered == 400
     assert many.answered == 1200
     assert abs(few.in_time - many.in_time) < 0.1
+    assert 0 < dispatcher_us(8, 200) < few.cpu_us
 
 
 def test_a_rack_runs_offline_samples() -> None:
