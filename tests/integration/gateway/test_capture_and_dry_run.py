@@ -12,8 +12,9 @@ from cluster.spec.model_spec import ModelSpec
 from deployments.commands.rehearse.dry_run import why_body
 from deployments.commands.target.target import CommandTarget
 from deployments.simulator.trace_file import read_trace
-from tests.integration.gateway.running_gateway import ask, request, running_gateway
+from tests.integration.gateway.running_gateway import NOT_HELD, ask, request, running_gateway
 from tests.integration.gateway.scripted_replica import Received, ScriptedReplica, plain
+from tests.integration.gateway.test_limits_and_keys import key, tenant
 
 MODELS = [ModelSpec(name="m", engine="sim", policy="expected_ttft")]
 TRIED = b"x-rackserve-dry-run: 1\r\n"
@@ -109,3 +110,29 @@ async def test_the_command_prints_a_dry_run(tmp_path: Path) -> None:
     shown = console.export_text()
     assert "would go to r0" in shown
     assert "cached tokens" in shown
+
+
+async def test_a_dry_run_says_when_a_request_would_wait_or_be_refused() -> None:
+    """Without a replica it waits for the first, or is refused where the model holds none; round robin picks none."""
+    held = NOT_HELD.model_copy(update={"cold_start_timeout_s": 60.0})
+    for model, would in ((NOT_HELD, "be refused"), (held, "wait")):
+        async with running_gateway([], models=[model]) as gateway:
+            _, _, answer = await ask(gateway.port, request(_body("x"), headers=TRIED))
+            found = json.loads(answer)
+            assert (found["would"], found["candidates"], found["picked"]) == (would, [], "")
+    async with ScriptedReplica(_chat) as replica, running_gateway([replica.port], models=[NOT_HELD]) as gateway:
+        first, second = [json.loads((await ask(gateway.port, request(_body("x"), headers=TRIED)))[2]) for _ in range(2)]
+        assert first == second
+        assert (first["would"], first["picked"], len(first["candidates"])) == ("go", "", 1)
+
+
+async def test_a_dry_run_needs_a_key_where_others_do() -> None:
+    """It says what is cached, so it is for tenants alone."""
+    async with (
+        ScriptedReplica(_chat) as replica,
+        running_gateway([replica.port], models=MODELS, tenants=[tenant("ann", b"ka")]) as gateway,
+    ):
+        assert (await ask(gateway.port, request(_body("x"), headers=TRIED)))[0] == 401
+        status, _, answer = await ask(gateway.port, request(_body("x"), headers=TRIED + key(b"ka")))
+        assert status == 200
+        assert json.loads(answer)["tenant"] == "ann"
