@@ -16,7 +16,7 @@ Numbers = npt.NDArray[np.float64]
 class Records:
     """The finished and refused requests, in the order of their ends.
 
-    About 90 bytes a request are kept, so a million of them are 90 MB.
+    72 bytes a request are kept, so a million of them are 72 MB.
 
     Attributes:
         refused: number of refused requests by model's number, tenant and outcome.
