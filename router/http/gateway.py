@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from random import Random
-from socket import gethostname, socket
+from socket import socket
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
@@ -26,7 +25,6 @@ from router.http.access_control.open_door import open_door
 from router.http.connection.client_connection import ClientConnection, Handler
 from router.http.connection.open_connections import OpenConnections
 from router.http.data_plane.access_log import AccessLog
-from router.http.data_plane.capture import Capture
 from router.http.data_plane.data_plane import TICK_S, DataPlane
 from router.http.data_plane.page_request import get_page
 from router.http.data_plane.probe_request import TimedAnswer, ask_timed
@@ -36,7 +34,7 @@ from router.http.metrics.meters import ProbeResult
 from router.http.pages.admin_pages import AdminPages
 from router.http.pages.pages import Pages
 from router.http.pages.readiness import Readiness, readiness_of
-from router.http.usage.ledger import UsageLedger
+from router.http.usage.ledger import ledger_of
 from router.http.wire.listen import Listener, first_free_socket, freed_socket, shared_socket
 from router.http.wire.server_certificate import ServerCertificate
 from router.prefix_cache.exact import ResidencyDelta
@@ -137,12 +135,7 @@ class Gateway:
         loop = asyncio.get_running_loop()
         if self._spec.access_log:
             self._plane.access_log = AccessLog(self._spec.access_log)
-        usage = self._spec.usage
-        if usage.folder:
-            folder, machine = Path(usage.folder), gethostname()
-            self._plane.usage = UsageLedger(
-                folder, machine=machine, gateway=self._gateway_id, keep_months=usage.keep_months
-            )
+        self._plane.usage = ledger_of(self._spec.usage, self._gateway_id)
         if self._spec.capture:
             tenants = [tenant.name for tenant in self._spec.tenants]
             self._plane.capture = Capture(self._spec.capture, self._gateway_id, tenants)

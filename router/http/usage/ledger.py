@@ -1,5 +1,6 @@
 """Counts what tenants use on the event loop, and writes it down from a thread."""
 
+import socket
 import sqlite3
 import threading
 import time
@@ -11,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from cluster.spec.parts.usage_spec import UsageSpec
 from router.estimator.expectation import Usage
 from router.http.usage.store import SUFFIX, UsageFile, file_of, month_of
 from router.http.usage.used import Subject, Sums, Used, add_up
@@ -136,6 +138,14 @@ class UsageLedger:
             of_file = path.name.removesuffix(SUFFIX).rpartition(".")[2]
             if of_file not in kept and of_file < month:
                 path.unlink(missing_ok=True)
+
+
+def ledger_of(spec: UsageSpec, gateway_id: str) -> UsageLedger | None:
+    """Return the ledger that a cluster file asks for; None: no records are kept."""
+    if not spec.folder:
+        return None
+    machine = socket.gethostname()
+    return UsageLedger(Path(spec.folder), machine=machine, gateway=gateway_id, keep_months=spec.keep_months)
 
 
 def month_before(month: str, count: int) -> str:
