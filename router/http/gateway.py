@@ -25,6 +25,7 @@ from router.http.access_control.open_door import open_door
 from router.http.connection.client_connection import ClientConnection, Handler
 from router.http.connection.open_connections import OpenConnections
 from router.http.data_plane.access_log import AccessLog
+from router.http.data_plane.capture import Capture
 from router.http.data_plane.data_plane import TICK_S, DataPlane
 from router.http.data_plane.page_request import get_page
 from router.http.data_plane.probe_request import TimedAnswer, ask_timed
