@@ -63,5 +63,18 @@ UNSEEN: Final[Mapping[str, str]] = {
 RackServe's own metrics are the gateways'. Not under Helm, where KubeRay runs the dashboard.
 """
 
+TOKEN_FILE: Final = ".rackserve/ray_token"  # noqa: S105 - a path
+"""Path, under a user's home, of the token that Ray asks for: made by the first start there, copied to workers."""
+
+AUTHENTICATION: Final[Mapping[str, str]] = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": f"$HOME/{TOKEN_FILE}"}
+"""Ray's authentication, said on each node that `rackserve up` starts; values are for a shell to expand.
+
+Left to itself, `ray start --head` of Ray 2.60 asks for a token if a file `~/.ray/auth_token` is there, as any
+`ray.init()` leaves it, while `ray start --address` sends none: workers then try for ever to join.
+"""
+
+LEFT_OVER: Final = ("RAY_ADDRESS", "RAY_AUTH_TOKEN")
+"""Variables of a login shell that name another Ray or its token; unset before a start."""
+
 NODE_DEATH_SEEN_S: Final = 10.0
 """Seconds from a node's last sign of life within which its death is known; see `DEATH_TIMEOUTS`."""

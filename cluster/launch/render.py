@@ -16,6 +16,7 @@ import yaml
 from cluster.launch.machines import labels_of, machine_of
 from cluster.launch.package import Package
 from cluster.placement.node_labels import DOMAIN, NODE_GROUP
+from cluster.ray_settings import AUTHENTICATION, LEFT_OVER
 from cluster.spec.launch_spec import (
     AwsLaunch,
     AwsWorkers,
@@ -101,11 +102,21 @@ def replaced(tree: Any, marks: Mapping[str, str]) -> Any:  # noqa: ANN401 - any 
     return tree
 
 
+def head_command(command: str, launch: LaunchSpec) -> str:
+    """Return a shell command that runs RackServe's `command` on the head in the environment of Ray's start."""
+    settings = " ".join(f"{key}={value}" for key, value in AUTHENTICATION.items())
+    theirs = f" {_exports(launch)};" if launch.env else ""
+    return f"unset {' '.join(LEFT_OVER)}; export {settings};{theirs} {launch.venv}/bin/{command}"
+
+
+def _exports(launch: LaunchSpec) -> str:
+    return "export " + " ".join(f"{key}={shlex.quote(value)}" for key, value in launch.env.items())
+
+
 def _on_this_cluster(command: str, launch: LaunchSpec) -> str:
     command = command.replace(f"{DEFAULT_VENV}/", f"{launch.venv}/")
     if launch.env and " start " in command:
-        exports = " ".join(f"{key}={shlex.quote(value)}" for key, value in launch.env.items())
-        command = command.replace("ulimit ", f"export {exports}; ulimit ", 1)  # after ours, so that theirs win
+        command = command.replace("ulimit ", f"{_exports(launch)}; ulimit ", 1)  # after ours, so that theirs win
     return command
 
 

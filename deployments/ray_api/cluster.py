@@ -12,7 +12,8 @@ from ray.exceptions import RayError
 from cluster.errors import ClusterError, ClusterUnreachableError
 from cluster.ray_settings import DEATH_TIMEOUTS, HEAD_AWAY, PACE, UNSEEN
 from deployments.ray_api.errors import ray_errors
-from deployments.ray_api.head import ask_head
+from deployments.ray_api.joining.authentication import settle_for_own_cluster
+from deployments.ray_api.joining.head import ask_head
 
 NAMESPACE: Final = "rackserve"
 """The Ray namespace of RackServe's own named actors."""
@@ -40,6 +41,7 @@ def start_local(cpus: float, *, quiet: bool = True) -> None:
     )  # Ray 2.60 warns unless this is set; 0 is its future default
     for name, value in {**DEATH_TIMEOUTS, **HEAD_AWAY, **PACE, **UNSEEN}.items():
         os.environ.setdefault(name, value)
+    settle_for_own_cluster()
     _quieten(quiet=quiet)
     _init(
         "local",

@@ -1,5 +1,6 @@
 """Starts and stops Ray Serve itself, and reads its own HTTP port."""
 
+import ray
 from ray import serve
 from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.context import _get_global_client
@@ -47,9 +48,11 @@ def serve_http_port() -> int:
     """Return the port of Serve's own HTTP; 0: it has none."""
     with ray_errors("asking Ray Serve for its port"):
         client = _get_global_client(raise_if_no_controller_running=False)
-    if client is None or client.http_config.location == ProxyLocation.Disabled or client.http_config.host is None:
-        return 0
-    return int(client.http_config.port)
+        if client is None or client.http_config.host is None:
+            return 0
+        # Not `http_config.location`, which is None unless somebody asked for one. Ray has no public call.
+        where = ray.get(client._controller.get_proxy_location.remote())  # noqa: SLF001
+    return 0 if where in {None, ProxyLocation.Disabled} else int(client.http_config.port)
 
 
 def stop_serve() -> None:

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from rich.console import Console
 
 from cluster.errors import ClusterError
-from cluster.spec.launch_spec import OnPremLaunch
+from cluster.launch.render import head_command
+from cluster.spec.launch_spec import LaunchSpec, OnPremLaunch
 from deployments.launch.disk_check import check_disks
 from deployments.launch.host_check import check_hosts
 from deployments.launch.ray_up import RayUp
@@ -78,18 +79,19 @@ def up(file: Path, *, restart: bool, verbose: bool, console: Console) -> None:
     ray.up(restart=restart)
     log.step("the head is up and starts the workers; deploying")
     ray.put(file, REMOTE_FILE)
-    url = _deploy(ray, launch.venv, log)
+    url = _deploy(ray, launch, log)
     if dict(found.spec.gateway.node_labels) == HEAD_LABELS:
         url = f"http://{ray.head_address()}:{urlsplit(url).port}"
     log.step(f"ready; OpenAI base URL: {url}/v1")
     print(f"READY {url}", flush=True)  # noqa: T201 - programs wait for this line on stdout
 
 
-def _deploy(ray: RayUp, venv: str, log: _StepLog) -> str:
+def _deploy(ray: RayUp, launch: LaunchSpec, log: _StepLog) -> str:
     """Run `rackserve serve --detach` on the head, print its progress, and return the URL of its READY line."""
     url, is_ours = "", False
     # Ray runs commands on the head in a terminal; this variable asks for a line per change, as in a log.
-    for line in ray.on_head(f"TTY_COMPATIBLE=0 {venv}/bin/rackserve serve {REMOTE_FILE} --address auto --detach"):
+    command = head_command(f"rackserve serve {REMOTE_FILE} --address auto --detach", launch)
+    for line in ray.on_head(f"export TTY_COMPATIBLE=0; {command}"):
         is_ours = is_ours or line.startswith("Deploying ")  # lines before it are Ray's and the login shell's
         if line.startswith("READY "):
             url = line.removeprefix("READY ").strip()

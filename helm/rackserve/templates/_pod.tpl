@@ -139,6 +139,11 @@ Takes {root, component, env, joins, rdma}; joins: what a pod needs to join Ray b
   value: /home/rackserve
 - name: RAY_USAGE_STATS_ENABLED
   value: "0"
+{{- if not .root.Values.auth.enabled }}
+{{- /* Said, for a token file in an image or a mounted home would turn it on for the head alone */}}
+- name: RAY_AUTH_MODE
+  value: disabled
+{{- end }}
 {{- /* cluster/ray_settings.py: Ray looks less often at what rarely changes here */}}
 - name: RAY_SERVE_CONTROL_LOOP_INTERVAL_S
   value: "0.5"

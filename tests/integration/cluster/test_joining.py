@@ -16,7 +16,7 @@ import ray
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
 from cluster.errors import ClusterError
-from deployments.ray_api.head import ask_head
+from deployments.ray_api.joining.head import ask_head
 from tests.integration.cluster.command import RACKSERVE, run
 
 TOKEN = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of this test's own cluster
@@ -104,7 +104,7 @@ def test_another_version_of_ray_is_told(head: tuple[ScriptedHead, str]) -> None:
 def test_a_token_that_is_missing_or_wrong_is_told(head: tuple[ScriptedHead, str], tmp_path: Path) -> None:
     """In a process of its own, for Ray keeps the token that it read: where it is looked for, and that it is refused."""
     head[0].token = TOKEN
-    script = f"from deployments.ray_api.head import ask_head; ask_head({head[1]!r})"
+    script = f"from deployments.ray_api.joining.head import ask_head; ask_head({head[1]!r})"
     env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")} | {"HOME": str(tmp_path)}
     for more, words in (
         ({}, "wants a token, and there is none: give it in RAY_AUTH_TOKEN"),

@@ -340,3 +340,18 @@ def test_no_secret_is_rendered() -> None:
         assert not [manifest for manifest in render("4.1", values) if manifest["kind"] == "Secret"]
     head = json.dumps(ray_service(scenario("hgx-redis"))["spec"]["rayClusterConfig"]["gcsFaultToleranceOptions"])
     assert json.loads(head)["redisPassword"] == {"valueFrom": {"secretKeyRef": {"name": "redis", "key": "password"}}}
+
+
+@every_values_file
+def test_rays_authentication_is_said_either_way(values: Path) -> None:
+    """KubeRay's mode, and for `disabled` each pod's own: a token file in an image would turn it on for the head alone."""
+    service = ray_service(values)
+    mode = service["spec"]["rayClusterConfig"]["authOptions"]["mode"]
+    told = {
+        variable["value"]
+        for pod in pods(values).values()
+        for container in pod["containers"][:1]
+        for variable in container["env"]
+        if variable["name"] == "RAY_AUTH_MODE"
+    }
+    assert told == {"disabled"} if mode == "disabled" else told <= {"token"}

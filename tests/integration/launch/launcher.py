@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import yaml
 
 from tests.integration.launch.netns_hosts import REPOSITORY, Host, NetnsHosts
 
@@ -53,6 +54,13 @@ class Launcher:
         self.text = "\n".join(
             f"  {instead.get(line.split()[0], line.strip())}" if _replaced(line) else line for line in lines
         )
+        self.file.write_text(self.text, encoding="utf-8")
+
+    def simulate_only(self) -> None:
+        """Leave the simulated gang alone in the file, which starts in seconds."""
+        spec = yaml.safe_load(self.text)
+        spec["models"] = [model for model in spec["models"] if model["name"] == GANG]
+        self.text = yaml.safe_dump(spec, sort_keys=False)
         self.file.write_text(self.text, encoding="utf-8")
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:

@@ -28,7 +28,8 @@ NETWORK = "10.0.0"
 SSHD_S = 20.0
 Result = TypeVar("Result")
 
-# A private /tmp, /dev/shm and /run; where the repository is itself in /tmp, it stays visible there.
+# A private /tmp, /dev/shm and /run, and a home at /srv, the same path on all hosts; where the repository is itself in
+# /tmp, it stays visible there.
 _START = r"""
 set -e
 mount --make-rprivate /
@@ -40,6 +41,7 @@ mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /run
 mkdir -p /run/sshd
 mount --bind "$FOLDER/passwd" /etc/passwd
+mount --bind "$FOLDER/home" /srv
 hostname "$NAME"
 cd /
 exec "$SSHD" -D -e -f /dev/null -h "$FOLDER/host_key" -o ListenAddress="$ADDRESS" -o UsePAM=no -o StrictModes=no \
@@ -67,6 +69,7 @@ class Host:
         address: in the hosts' network.
         namespace: its network namespace.
         link: its end of the cable on the bridge.
+        home: its user's home, as this machine sees it.
     """
 
     def __init__(self, number: int, prefix: str, folder: Path) -> None:
@@ -74,6 +77,7 @@ class Host:
         self.namespace = f"{prefix}h{number}"
         self.link = f"host{number}"
         self.folder = folder / f"host{number}"
+        self.home = self.folder / "home"
         self.process: subprocess.Popen[bytes] | None = None
 
     def processes(self) -> list[str]:
@@ -196,7 +200,7 @@ class NetnsHosts:
         (host.folder / "tmp").chmod(0o1777)
         shutil.copy(self.folder / "key.pub", host.folder / "home" / ".ssh" / "authorized_keys")
         shutil.copy(self.folder / "host_key", host.folder / "host_key")
-        users = f"root:x:0:0:root:{host.folder}/home:/bin/bash\nsshd:x:65533:65533::/run/sshd:/usr/sbin/nologin\n"
+        users = "root:x:0:0:root:/srv:/bin/bash\nsshd:x:65533:65533::/run/sshd:/usr/sbin/nologin\n"
         (host.folder / "passwd").write_text(users, encoding="utf-8")
         session = {**self._programs.env, "PYTHONPATH": str(REPOSITORY)}
         # A login shell sets PATH anew.

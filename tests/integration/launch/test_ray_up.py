@@ -42,6 +42,35 @@ def test_machines_without_room_for_the_weights_are_named_before_anything_starts(
 
 @pytest.mark.long
 @pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_what_another_ray_left_behind_does_not_count(hosts: NetnsHosts) -> None:
+    """READY, and an answer, on machines where a user ran Ray before.
+
+    The head's user has a token file, which alone makes a head ask for tokens, and a login shell that names another
+    cluster and token; one worker's user has another token file. Ray asks for the token that the launch made, which
+    nobody else can read.
+    """
+    launcher = Launcher(hosts)
+    launcher.simulate_only()
+    for host, token in ((launcher.head, "a" * 64), (launcher.workers[1], "b" * 64)):
+        (host.home / ".ray").mkdir()
+        (host.home / ".ray" / "auth_token").write_text(token, encoding="ascii")
+    with (launcher.head.home / ".bash_profile").open("a", encoding="utf-8") as profile:
+        profile.write(f"export RAY_ADDRESS=10.0.0.99:6379 RAY_AUTH_TOKEN={'c' * 64}\n")
+    current = launcher.head.folder / "tmp" / "ray" / "ray_current_cluster"
+    current.parent.mkdir()
+    current.write_text("10.0.0.99:6379", encoding="ascii")
+
+    assert launcher.up() == launcher.url
+    assert launcher.chat(GANG).json()["usage"]["completion_tokens"] == 8
+    tokens = [host.home / ".rackserve" / "ray_token" for host in hosts.hosts]
+    assert len({token.read_text(encoding="ascii") for token in tokens}) == 1
+    assert {oct(token.stat().st_mode & 0o777) for token in tokens} == {"0o600"}
+    launcher.down()
+
+
+@pytest.mark.long
+@pytest.mark.ray
 @pytest.mark.vllm
 @pytest.mark.timeout(900)
 def test_from_one_file_to_an_answer_through_a_cut_link_and_back_to_nothing(hosts: NetnsHosts) -> None:

@@ -1,5 +1,6 @@
 """`cluster/launch/`: its files are of Ray's kind, rendering leaves no mark, what cannot be launched is said first."""
 
+import re
 import subprocess
 from importlib.resources import files
 from pathlib import Path
@@ -10,8 +11,8 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from cluster.launch.problems import launch_problems
-from cluster.launch.render import MARK, render, setup_commands, template_name
-from cluster.ray_settings import DEATH_TIMEOUTS, HEAD_AWAY, PACE, UNSEEN
+from cluster.launch.render import MARK, head_command, render, setup_commands, template_name
+from cluster.ray_settings import DEATH_TIMEOUTS, HEAD_AWAY, PACE, TOKEN_FILE, UNSEEN
 from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.launch_spec import LaunchSpec
@@ -154,6 +155,47 @@ def test_heads_see_a_nodes_death_in_time(provider: str) -> None:
     start = rendered(spec_of(provider))[1]["head_start_ray_commands"][-1]
     for setting in DEATH_TIMEOUTS.items():
         assert "=".join(setting) in start
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_what_another_ray_left_counts_on_no_node(provider: str, tmp_path: Path) -> None:
+    """In a real shell with leftovers: mode, token and address of each `ray start`, and of RackServe on the head.
+
+    All have the head's own token, made once and readable by its user alone; what `launch.env` says still wins.
+    """
+    spec = spec_of(provider)
+    assert spec.launch is not None
+    launch = spec.launch.model_copy(update={"env": {"RAY_TMPDIR": "/scratch/ray"}})
+    config = rendered(spec.model_copy(update={"launch": launch}))[1]
+    assert config["cluster_synced_files"] == [f"~/{TOKEN_FILE}"]
+    ray = tmp_path / "rackserve" / "bin" / "ray"
+    ray.parent.mkdir(parents=True)
+    ray.write_text("#!/bin/bash\n[ $1 = stop ] || env | grep ^RAY_ | sort\n")
+    ray.chmod(0o755)
+    ray.with_name("rackserve").symlink_to(ray)
+    left = {"RAY_ADDRESS": "10.9.9.9:6379", "RAY_AUTH_TOKEN": "0" * 64, "RAY_AUTH_MODE": "disabled"}
+    env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "SSH_CONNECTION": "10.0.0.1 40000 10.0.0.12 22", **left}
+
+    def seen(*commands: str) -> dict[str, str]:
+        script = "\n".join(f"({command})" for command in commands)
+        out = subprocess.run(["bash", "-c", script], env=env, stdout=subprocess.PIPE, text=True, check=True).stdout
+        return dict(line.split("=", 1) for line in out.splitlines())
+
+    head = seen(*config["head_start_ray_commands"])
+    token = tmp_path / TOKEN_FILE
+    made = token.read_text()
+    assert re.fullmatch("[0-9a-f]{64}", made)
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert seen(*config["head_start_ray_commands"]) == head
+    assert token.read_text() == made
+    settled = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_TMPDIR": "/scratch/ray"}
+    for environment in (
+        head,
+        seen(*config["worker_start_ray_commands"]),
+        seen(head_command("rackserve serve f.yaml", launch)),
+    ):
+        assert settled.items() <= environment.items()
+        assert not environment.keys() & {"RAY_ADDRESS", "RAY_AUTH_TOKEN"}
 
 
 def test_a_worker_on_premises_finds_its_group_by_its_own_address() -> None:

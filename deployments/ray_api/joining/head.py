@@ -1,32 +1,28 @@
 """Asks a cluster's head whether it can be joined from here: `ray.init` would wait for up to a minute where it cannot.
 
-Chooses Ray's token too. Ray 2.60 uses a token that exists (`RAY_AUTH_TOKEN`, `RAY_AUTH_TOKEN_PATH`,
-`~/.ray/auth_token`) only for a cluster that it found by itself, not for an address that was given.
+Chooses Ray's token too, by what the head asks for: see `authentication.py`.
 """
 
-import os
-from contextlib import suppress
 from typing import Any, Final
 
 import grpc
 import ray
 from ray._private import services
-from ray._raylet import AuthenticationTokenLoader, Config, NodeID  # type: ignore[attr-defined] # Ray is untyped here
+from ray._raylet import NodeID
 from ray.core.generated.gcs_service_pb2 import CheckAliveRequest, GetAllNodeInfoRequest
 from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 
 from cluster.errors import ClusterError, ClusterUnreachableError
+from deployments.ray_api.joining.authentication import PLACES, tokens, use_token
 
 ANSWER_S: Final = 2.5
 """Seconds within which a head answers."""
-_MODE: Final = "RAY_AUTH_MODE"
-_WHERE = "RAY_AUTH_TOKEN, the file that RAY_AUTH_TOKEN_PATH names, or ~/.ray/auth_token"
 
 
 def ask_head(address: str) -> str:
     """Return `host:port` of the head of a cluster that can be joined from here.
 
-    Turns on Ray's token mode in this process if the cluster wants a token and there is one.
+    Sets Ray's authentication in this process to what the cluster wants: the token that it accepts, or none.
 
     Args:
         address: `host:port` of the head, or `auto` for the cluster on this machine.
@@ -39,26 +35,18 @@ def ask_head(address: str) -> str:
     found = _host_and_port(address)
     with grpc.insecure_channel(found, options=[("grpc.enable_http_proxy", 0)]) as channel:
         head = NodeInfoGcsServiceStub(channel)
-        token: list[tuple[str, str]] = []
         try:
-            try:
-                version = _version(head, token)
-            except grpc.RpcError as error:
-                if error.code() != grpc.StatusCode.UNAUTHENTICATED:
-                    raise
-                token = _token(address)
-                version = _version(head, token)
+            token, version = _let_in(head, address)
             if version not in {"", ray.__version__}:
                 raise ClusterError(f"the Ray cluster at {address} runs Ray {version}, and here is {ray.__version__}")
-            if not _has_node_here(head, token):
+            if not _has_node_here(head, _header(token)):
                 raise ClusterUnreachableError(
                     f"no node of the Ray cluster at {address} is on this machine; run this on one of its machines, or "
                     "ask a gateway by --url where the command has it"
                 )
         except grpc.RpcError as error:
             raise ClusterUnreachableError(f"no Ray cluster at {address}: {_why(error)}") from error
-    if token:
-        _use_token_mode()
+    use_token(token)
     return found
 
 
@@ -89,29 +77,35 @@ def _has_node_here(head: Any, token: list[tuple[str, str]]) -> bool:  # noqa: AN
     return any(node.state == node.ALIVE for node in answer.node_info_list)
 
 
-def _token(address: str) -> list[tuple[str, str]]:
-    """Return the header with the token that exists.
+def _let_in(head: Any, address: str) -> tuple[str, str]:  # noqa: ANN401 - Ray's generated stub
+    """Return the token with which the head answers, "" if it asks for none, and its version of Ray.
 
     Raises:
-        ClusterUnreachableError: there is none.
+        ClusterUnreachableError: it asks for a token, and there is none here.
+        grpc.RpcError: it does not answer, or refuses each token.
     """
-    with suppress(Exception):  # AuthenticationError and others, when a file cannot be read
-        raw = AuthenticationTokenLoader.instance().get_raw_token(ignore_auth_mode=True)
-        if raw:
-            return [("authorization", f"Bearer {raw}")]
-    raise ClusterUnreachableError(f"the Ray cluster at {address} wants a token, and there is none: give it in {_WHERE}")
+    refused: grpc.RpcError | None = None
+    for token in ("", *tokens()):
+        try:
+            return token, _version(head, _header(token))
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.UNAUTHENTICATED:
+                raise
+            if token:
+                refused = error
+    if refused is not None:
+        raise refused
+    raise ClusterUnreachableError(f"the Ray cluster at {address} wants a token, and there is none: give it in {PLACES}")
 
 
-def _use_token_mode() -> None:
-    if os.environ.get(_MODE, "").lower() != "token":
-        os.environ[_MODE] = "token"
-        Config.initialize("")  # Ray keeps what it read of the environment at its import
+def _header(token: str) -> list[tuple[str, str]]:
+    return [("authorization", f"Bearer {token}")] if token else []
 
 
 def _why(error: grpc.RpcError) -> str:
     code = error.code()
     if code == grpc.StatusCode.UNAUTHENTICATED:
-        return f"it refuses the token in {_WHERE}"
+        return f"it refuses the token in {PLACES}"
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         return f"no answer within {ANSWER_S:g} s"
     details = str(error.details() or "").rpartition(": ")[2]
