@@ -18,8 +18,10 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from cluster.planning.hardware import ACCELERATORS
+from cluster.ray_settings import UNSEEN
 
 TERRAFORM = Path(__file__).parents[2] / "terraform"
+CLUSTER = TERRAFORM.with_name("cluster")
 MODULES = sorted(TERRAFORM.glob("modules/*"))
 FOLDERS = [*MODULES, *sorted(TERRAFORM.glob("examples/*"))]
 MIRROR = Path(os.environ.get("TERRAFORM_MIRROR", "/opt/tf-plugins"))
@@ -153,3 +155,14 @@ def test_ray_up_takes_the_launch_file() -> None:
     assert {row["labels"].get("ray.io/gpu-domain") for row in launch_file["available_node_types"].values()} == {
         None, "gb300-0", "gb300-1",
     }  # fmt: skip
+
+
+def test_machines_of_terraform_start_ray_as_those_of_rackserve_up_do() -> None:
+    """The same token, made in the same way, and the same settings; Ray's records stay, for its dashboard."""
+    ours = yaml.safe_load((CLUSTER / "launch" / "aws-gb300.yaml").read_text())
+    theirs = yaml.safe_load((TERRAFORM / "modules/aws-ray-vms/tests/launch_file.golden.yaml").read_text())
+    assert theirs["cluster_synced_files"] == ours["cluster_synced_files"]
+    assert theirs["head_start_ray_commands"][1] == ours["head_start_ray_commands"][1]
+    for key in ("head_start_ray_commands", "worker_start_ray_commands"):
+        mine, other = (set(re.split(r"[ ;]+", config[key][-1].partition("ulimit")[0])) for config in (ours, theirs))
+        assert mine - {"=".join(setting) for setting in UNSEEN.items()} == other

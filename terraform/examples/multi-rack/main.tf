@@ -1,4 +1,5 @@
-# Several racks of any kinds: NVL72 domains in capacity blocks beside eight-GPU machines, one node group for each domain.
+# Several racks of any kinds: NVL72 domains in capacity blocks beside eight-GPU machines: one node group for each NVL72, and for each
+# pool or reservation of the others.
 
 locals {
   tags     = { "rackserve.io/cluster" = var.name }
@@ -45,6 +46,7 @@ module "rack" {
   instance_type      = each.value.instance_type
   nodes              = each.value.nodes
   reservation        = each.value.reservation
+  capacity_block     = each.value.capacity_block
   subnet_id          = module.network.rack_subnet_ids[each.value.pool]
   security_group_ids = [module.eks.cluster_security_group_id, module.network.nodes_security_group_id]
   node_role_arn      = module.eks.node_role_arn

@@ -24,6 +24,7 @@ variable "pools" {
     nodes             = number
     availability_zone = string
     reservations      = optional(list(string), [])
+    capacity_block    = optional(bool, true)
   }))
 
   validation {

@@ -47,6 +47,7 @@ module "rack" {
   instance_type      = each.value.instance_type
   nodes              = each.value.nodes
   reservation        = each.value.reservation
+  capacity_block     = each.value.capacity_block
   subnet_id          = module.network.rack_subnet_ids[each.value.pool]
   security_group_ids = [module.eks.cluster_security_group_id, module.network.nodes_security_group_id]
   node_role_arn      = module.eks.node_role_arn

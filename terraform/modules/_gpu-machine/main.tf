@@ -27,9 +27,9 @@ resource "aws_launch_template" "this" {
     }
   }
 
-  # p6e is sold in capacity blocks, a market of their own; other types' reservations are plain ones.
+  # Capacity blocks are a market of their own; machines of on-demand capacity reservations are plain ones.
   dynamic "instance_market_options" {
-    for_each = local.shape.needs_reservation ? ["capacity-block"] : []
+    for_each = var.reservation != null && var.capacity_block ? ["capacity-block"] : []
     content {
       market_type = instance_market_options.value
     }

@@ -14,6 +14,12 @@ variable "reservation" {
   default     = null
 }
 
+variable "capacity_block" {
+  description = "The reservation is a capacity block; false: an on-demand capacity reservation."
+  type        = bool
+  default     = true
+}
+
 variable "subnet_id" {
   description = "The machines' subnet, in the reservation's zone."
   type        = string

@@ -3,20 +3,31 @@
 locals {
   instance_types = jsondecode(file("${path.module}/instance_types.json"))
 
-  # One entry an NVLink domain, in the order of the pools.
+  # Machines that share NVLink are a group of their own for each domain. Others only share a template: their group is what
+  # one reservation holds, or all of the pool, as far as one EKS node group goes.
+  groups_in = {
+    for pool in var.pools : pool.name => (
+      local.instance_types[pool.instance_type].nodes_per_domain > 1
+      ? ceil(pool.nodes / local.instance_types[pool.instance_type].nodes_per_domain)
+      : max(length(pool.reservations), ceil(pool.nodes / local.nodes_per_group))
+    )
+  }
+  nodes_per_group = 450 # EKS' quota "Nodes per managed node group"
+
+  # One entry a group of machines, in the order of the pools.
   domain_list = flatten([
     for pool in var.pools : [
-      for index in range(ceil(pool.nodes / local.instance_types[pool.instance_type].nodes_per_domain)) : {
+      for index in range(local.groups_in[pool.name]) : {
         name              = "${pool.name}-${index}"
         pool              = pool.name
         instance_type     = pool.instance_type
         availability_zone = pool.availability_zone
-        nodes             = min(pool.nodes, local.instance_types[pool.instance_type].nodes_per_domain)
+        nodes             = floor(pool.nodes / local.groups_in[pool.name]) + (index < pool.nodes % local.groups_in[pool.name] ? 1 : 0)
         gpus_per_node     = local.instance_types[pool.instance_type].gpus
-        gpus              = min(pool.nodes, local.instance_types[pool.instance_type].nodes_per_domain) * local.instance_types[pool.instance_type].gpus
         efa_interfaces    = local.efa_per_node[pool.instance_type]
         arch              = local.instance_types[pool.instance_type].arch
         reservation       = try(pool.reservations[index], null)
+        capacity_block    = length(pool.reservations) > 0 && pool.capacity_block
       }
     ]
   ])

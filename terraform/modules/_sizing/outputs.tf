@@ -1,10 +1,15 @@
 output "domains" {
-  description = "NVLink domains by name, each: pool, instance_type, availability_zone, nodes, gpus_per_node, gpus, efa_interfaces (a node), arch, reservation."
+  description = "Groups of machines by name, each an NVLink domain, or machines that are each one: pool, instance_type, availability_zone, nodes, gpus_per_node, efa_interfaces (a node), arch, reservation, capacity_block."
   value       = { for domain in local.domain_list : domain.name => domain }
+
+  precondition {
+    condition     = length(local.domain_list) + 1 <= var.node_groups
+    error_message = "pools: they make ${length(local.domain_list)} node groups beside the one without GPUs, but a cluster has ${var.node_groups} at most: name fewer reservations, or have the quota raised and say so in node_groups."
+  }
 }
 
 output "domain_names" {
-  description = "Names of the domains, in the order the Helm values keep (worker groups update in place only when new ones come last)."
+  description = "Names of these groups, in the order the Helm values keep (worker groups update in place only when new ones come last)."
   value       = local.domain_list[*].name
 }
 
@@ -25,11 +30,11 @@ output "subnets" {
 }
 
 output "totals" {
-  description = "What it comes to: racks, nodes, gpus, efa_interfaces, addresses (in subnets)."
+  description = "What it comes to: racks (groups), nodes, gpus, efa_interfaces, addresses (in subnets)."
   value = {
     racks          = length(local.domain_list)
     nodes          = sum(concat([0], local.domain_list[*].nodes))
-    gpus           = sum(concat([0], local.domain_list[*].gpus))
+    gpus           = sum(concat([0], [for domain in local.domain_list : domain.nodes * domain.gpus_per_node]))
     efa_interfaces = sum(concat([0], [for domain in local.domain_list : domain.nodes * domain.efa_interfaces]))
     addresses      = local.addresses
   }

@@ -1,8 +1,10 @@
 variable "pools" {
   description = <<-EOT
-    GPU pools, in the order the Helm values keep them. One pool is one instance type in one availability zone; it is cut
-    into NVLink domains ("racks"): a p6e pool of 36 nodes is 2 racks of 18, a p5en pool of 4 nodes is 4 domains of one.
-    `reservations` names one capacity block (or reservation) a domain, in rack order.
+    GPU pools, in the order the Helm values keep them. One pool is one instance type in one availability zone. A p6e pool
+    is cut into NVLink domains ("racks"): 36 nodes are 2 racks of 18. Machines of other types are each a domain by
+    themselves; all nodes of such a pool are one group. `reservations` names one capacity block a rack; of other types
+    none, one for the whole pool, or several that hold equal shares of it. They are capacity blocks unless
+    `capacity_block` is false: then on-demand capacity reservations.
   EOT
   type = list(object({
     name              = string
@@ -10,6 +12,7 @@ variable "pools" {
     nodes             = number
     availability_zone = string
     reservations      = optional(list(string), [])
+    capacity_block    = optional(bool, true)
   }))
   default = []
 
@@ -38,10 +41,13 @@ variable "pools" {
   }
   validation {
     condition = alltrue([
-      for pool in var.pools : length(pool.reservations) == ceil(pool.nodes / try(local.instance_types[pool.instance_type].nodes_per_domain, 1))
-      || (length(pool.reservations) == 0 && !try(local.instance_types[pool.instance_type].needs_reservation, false))
+      for pool in var.pools : (
+        try(local.instance_types[pool.instance_type].needs_reservation, false)
+        ? length(pool.reservations) == ceil(pool.nodes / local.instance_types[pool.instance_type].nodes_per_domain) && pool.capacity_block
+        : length(pool.reservations) == 0 || pool.nodes % max(1, length(pool.reservations)) == 0
+      )
     ])
-    error_message = "pools: p6e is sold as capacity blocks only, so name one reservation (cr-…) for each rack; other types name one for each node or none. Given: ${join(", ", [for pool in var.pools : "${pool.name}=${pool.nodes} nodes, ${length(pool.reservations)} reservations"])}."
+    error_message = "pools: p6e is sold as capacity blocks only, so name one (cr-…) for each rack; of other types name none, or reservations that hold equal shares of the nodes (make pools of unequal ones). Given: ${join(", ", [for pool in var.pools : "${pool.name}=${pool.nodes} nodes, ${length(pool.reservations)} reservations"])}."
   }
   validation {
     condition     = alltrue([for pool in var.pools : alltrue([for id in pool.reservations : can(regex("^cr-[0-9a-f]{8,17}$", id))])])
@@ -49,7 +55,7 @@ variable "pools" {
   }
   validation {
     condition     = length(distinct(flatten(var.pools[*].reservations))) == length(flatten(var.pools[*].reservations))
-    error_message = "pools: a reservation is named twice; each rack has its own: ${join(", ", flatten(var.pools[*].reservations))}."
+    error_message = "pools: a reservation is named twice; name it once, in one pool: ${join(", ", flatten(var.pools[*].reservations))}."
   }
   validation {
     condition     = alltrue([for pool in var.pools : contains(var.availability_zones, pool.availability_zone)])
@@ -97,5 +103,16 @@ variable "addresses_per_node" {
   validation {
     condition     = var.addresses_per_node >= 2 && var.addresses_per_node <= 256
     error_message = "addresses_per_node is 2 to 256; given: ${var.addresses_per_node}."
+  }
+}
+
+variable "node_groups" {
+  description = "Groups of machines that the cluster may have, the one without GPUs counted: EKS' quota of managed node groups."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.node_groups >= 1 && floor(var.node_groups) == var.node_groups
+    error_message = "node_groups is a whole number of 1 or more; given: ${var.node_groups}."
   }
 }

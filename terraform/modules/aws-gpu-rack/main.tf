@@ -1,9 +1,11 @@
-# One NVLink domain as one EKS node group, so that a rack is started, labelled and lost as the unit it is.
+# One EKS node group: an NVLink domain, so that a rack is started, labelled and lost as the unit it is, or machines of a
+# type whose NVLink ends at the machine.
 
 locals {
   instance_types = jsondecode(file("${path.module}/../_sizing/instance_types.json"))
   shape          = local.instance_types[var.instance_type]
-  capacity_block = local.shape.needs_reservation
+  capacity_block = var.reservation != null && var.capacity_block
+  shares_nvlink  = local.shape.nodes_per_domain > 1
 }
 
 module "machine" {
@@ -12,6 +14,7 @@ module "machine" {
   name               = "${var.cluster_name}-${var.name}"
   instance_type      = var.instance_type
   reservation        = var.reservation
+  capacity_block     = var.capacity_block
   subnet_id          = var.subnet_id
   security_group_ids = var.security_group_ids
   kms_key_arn        = var.kms_key_arn
@@ -46,11 +49,10 @@ resource "aws_eks_node_group" "this" {
   capacity_type   = local.capacity_block ? "CAPACITY_BLOCK" : "ON_DEMAND"
   tags            = var.tags
 
-  labels = {
-    "rackserve.io/pool" = "gpu"
-    "ray.io/gpu-domain" = var.name
-    "rackserve.io/gpu"  = local.shape.gpu
-  }
+  labels = merge(
+    { "rackserve.io/pool" = "gpu", "rackserve.io/gpu" = local.shape.gpu },
+    local.shares_nvlink ? { "ray.io/gpu-domain" = var.name } : {},
+  )
 
   taint {
     key    = "nvidia.com/gpu"

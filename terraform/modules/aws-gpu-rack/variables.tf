@@ -1,5 +1,5 @@
 variable "name" {
-  description = "The rack's name: node group, Ray's `ray.io/gpu-domain`, and worker group in the Helm values."
+  description = "The rack's name: node group, worker group in the Helm values, and Ray's `ray.io/gpu-domain` where its machines share NVLink."
   type        = string
 
   validation {
@@ -24,12 +24,12 @@ variable "instance_type" {
 }
 
 variable "nodes" {
-  description = "Machines in this NVLink domain: 1 to 18 for p6e (18 is a whole NVL72), 1 for types whose NVLink ends at the machine."
+  description = "Machines: 1 to 18 for p6e (18 is a whole NVL72), any number up to EKS' 450 for types whose NVLink ends at the machine."
   type        = number
 
   validation {
-    condition     = var.nodes >= 1 && floor(var.nodes) == var.nodes && var.nodes <= try(local.instance_types[var.instance_type].nodes_per_domain, var.nodes)
-    error_message = "nodes is 1 to ${try(local.instance_types[var.instance_type].nodes_per_domain, "?")} in one NVLink domain of ${var.instance_type}; given: ${var.nodes}. More nodes are more racks."
+    condition     = var.nodes >= 1 && floor(var.nodes) == var.nodes && var.nodes <= (local.shares_nvlink ? local.shape.nodes_per_domain : 450)
+    error_message = "nodes is 1 to ${local.shares_nvlink ? "${local.shape.nodes_per_domain} in one NVLink domain" : "450 in one node group"} of ${var.instance_type}; given: ${var.nodes}. More nodes are more racks."
   }
 }
 
@@ -45,6 +45,17 @@ variable "reservation" {
   validation {
     condition     = var.reservation == null || can(regex("^cr-[0-9a-f]{8,17}$", var.reservation))
     error_message = "reservation is a capacity reservation's id such as cr-0123456789abcdef0; given: ${coalesce(var.reservation, "null")}."
+  }
+}
+
+variable "capacity_block" {
+  description = "The reservation is a capacity block; false: an on-demand capacity reservation, which p6e has not."
+  type        = bool
+  default     = true
+
+  validation {
+    condition     = var.capacity_block || !try(local.instance_types[var.instance_type].needs_reservation, false)
+    error_message = "capacity_block is false, but ${var.instance_type} is sold as capacity blocks only."
   }
 }
 

@@ -10,7 +10,9 @@ locals {
   account_id = data.aws_caller_identity.current.account_id
   # As cluster/launch/render.py: 100 GiB beside the weights for system, environment, kernels and logs.
   gpu_disk_gib = max(var.disk_gib, var.weights_gib + 100)
-  ec2          = "arn:${local.partition}:ec2:${local.region}:${local.account_id}"
+  # Types whose machines share NVLink with others of their group.
+  shares_nvlink = { for name, type in jsondecode(file("${path.module}/../_sizing/instance_types.json")) : name => type.nodes_per_domain > 1 }
+  ec2           = "arn:${local.partition}:ec2:${local.region}:${local.account_id}"
 }
 
 resource "aws_kms_key" "disks" {
@@ -109,6 +111,7 @@ module "machine" {
   name                 = "${var.name}-${each.key}"
   instance_type        = each.value.instance_type
   reservation          = each.value.reservation
+  capacity_block       = each.value.capacity_block
   subnet_id            = var.rack_subnet_ids[each.value.pool]
   security_group_ids   = [var.nodes_security_group_id]
   kms_key_arn          = aws_kms_key.disks.arn

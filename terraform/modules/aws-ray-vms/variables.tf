@@ -34,7 +34,7 @@ variable "nodes_security_group_id" {
 }
 
 variable "domains" {
-  description = "`_sizing`'s output `domains`: one Ray node type for each NVLink domain."
+  description = "`_sizing`'s output `domains`: one Ray node type for each."
   type = map(object({
     pool           = string
     instance_type  = string
@@ -43,6 +43,7 @@ variable "domains" {
     efa_interfaces = number
     arch           = string
     reservation    = string
+    capacity_block = optional(bool, true)
   }))
 }
 

@@ -44,6 +44,20 @@ run "two_racks_and_two_machines" {
   }
 }
 
+run "forty_machines_of_one_capacity_block" {
+  variables {
+    pools = [{ name = "h200", instance_type = "p5en.48xlarge", nodes = 40, availability_zone = "us-east-1b", reservations = ["cr-00000000000000001"] }]
+  }
+  assert {
+    condition     = [for rack in output.plan.racks : "${rack.name} ${rack.nodes} ${rack.gpuDomain}"] == ["h200-0 40 "]
+    error_message = "forty machines are one node group without a common domain: ${jsonencode(output.plan.racks)}"
+  }
+  assert {
+    condition     = module.sizing.domains["h200-0"].capacity_block
+    error_message = jsonencode(module.sizing.domains)
+  }
+}
+
 run "a_pool_of_another_region" {
   command = plan
   variables {

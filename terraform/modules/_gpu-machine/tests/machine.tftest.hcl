@@ -47,3 +47,24 @@ run "h100" {
     error_message = "no reservation unless given"
   }
 }
+
+run "h200_of_a_capacity_block" {
+  variables {
+    instance_type = "p5en.48xlarge"
+  }
+  assert {
+    condition     = aws_launch_template.this.instance_market_options[0].market_type == "capacity-block"
+    error_message = "a reservation is a capacity block unless told otherwise"
+  }
+}
+
+run "b200_of_an_on_demand_capacity_reservation" {
+  variables {
+    instance_type  = "p6-b200.48xlarge"
+    capacity_block = false
+  }
+  assert {
+    condition     = length(aws_launch_template.this.instance_market_options) == 0 && length(aws_launch_template.this.capacity_reservation_specification) == 1
+    error_message = "it targets the reservation, on the plain market"
+  }
+}

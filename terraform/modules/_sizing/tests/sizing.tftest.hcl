@@ -28,7 +28,7 @@ run "racks_and_single_nodes_together" {
     ]
   }
   assert {
-    condition     = output.domain_names == ["gb200-0", "gb200-1", "h200-0", "h200-1", "h200-2"]
+    condition     = output.domain_names == ["gb200-0", "gb200-1", "h200-0"] && output.domains["h200-0"].nodes == 3
     error_message = "domains keep the pools' order, not ${jsonencode(output.domain_names)}"
   }
   assert {
@@ -36,7 +36,7 @@ run "racks_and_single_nodes_together" {
     error_message = jsonencode(output.totals)
   }
   assert {
-    condition     = output.domains["gb200-1"].reservation == "cr-00000000000000002" && output.domains["h200-2"].reservation == null
+    condition     = output.domains["gb200-1"].reservation == "cr-00000000000000002" && output.domains["h200-0"].reservation == null && !output.domains["h200-0"].capacity_block
     error_message = "reservations go to racks in their order: ${jsonencode(output.domains)}"
   }
 }
@@ -142,4 +142,62 @@ run "a_network_too_small_for_the_pools" {
     pools    = [{ name = "h100", instance_type = "p5.48xlarge", nodes = 8, availability_zone = "us-east-1a" }]
   }
   expect_failures = [output.subnets]
+}
+
+run "eight_gpu_machines_share_reservations" {
+  command = plan
+  variables {
+    pools = [
+      { name = "one", instance_type = "p5en.48xlarge", nodes = 5, availability_zone = "us-east-1a", reservations = ["cr-00000000000000001"] },
+      { name = "two", instance_type = "p6-b200.48xlarge", nodes = 6, availability_zone = "us-east-1a", reservations = ["cr-00000000000000002", "cr-00000000000000003"] },
+      { name = "plain", instance_type = "p5.48xlarge", nodes = 2, availability_zone = "us-east-1a", reservations = ["cr-00000000000000004"], capacity_block = false },
+    ]
+  }
+  assert {
+    condition = { for name, domain in output.domains : name => "${domain.nodes} in ${domain.reservation} ${domain.capacity_block}" } == {
+      one-0   = "5 in cr-00000000000000001 true", two-0 = "3 in cr-00000000000000002 true", two-1 = "3 in cr-00000000000000003 true",
+      plain-0 = "2 in cr-00000000000000004 false",
+    }
+    error_message = jsonencode(output.domains)
+  }
+}
+
+run "forty_machines_are_one_group_and_a_thousand_three" {
+  command = plan
+  variables {
+    pools = [
+      { name = "forty", instance_type = "p5en.48xlarge", nodes = 40, availability_zone = "us-east-1b" },
+      { name = "many", instance_type = "p5en.48xlarge", nodes = 1000, availability_zone = "us-east-1b" },
+    ]
+    addresses_per_node = 8
+  }
+  assert {
+    condition     = { for name, domain in output.domains : name => domain.nodes } == { forty-0 = 40, many-0 = 334, many-1 = 333, many-2 = 333 } && output.totals.nodes == 1040
+    error_message = jsonencode(output.domains)
+  }
+}
+
+run "reservations_of_unequal_shares" {
+  command = plan
+  variables {
+    pools = [{ name = "h200", instance_type = "p5en.48xlarge", nodes = 5, availability_zone = "us-east-1a", reservations = ["cr-00000000000000001", "cr-00000000000000002"] }]
+  }
+  expect_failures = [var.pools]
+}
+
+run "p6e_is_in_capacity_blocks_only" {
+  command = plan
+  variables {
+    pools = [{ name = "gb300", instance_type = "p6e-gb300.36xlarge", nodes = 18, availability_zone = "us-east-1a", reservations = ["cr-00000000000000001"], capacity_block = false }]
+  }
+  expect_failures = [var.pools]
+}
+
+run "more_groups_than_the_quota" {
+  command = plan
+  variables {
+    pools       = [{ name = "h200", instance_type = "p5en.48xlarge", nodes = 4, availability_zone = "us-east-1a", reservations = ["cr-00000000000000001", "cr-00000000000000002"] }]
+    node_groups = 2
+  }
+  expect_failures = [output.domains]
 }

@@ -65,12 +65,38 @@ run "p6e_without_a_reservation" {
   expect_failures = [var.reservation]
 }
 
-run "two_hgx_machines_are_two_domains" {
+run "two_hgx_machines_in_a_capacity_block_are_no_domain" {
+  variables {
+    name          = "h200-0"
+    instance_type = "p5en.48xlarge"
+    nodes         = 2
+  }
+  assert {
+    condition     = aws_eks_node_group.this.capacity_type == "CAPACITY_BLOCK" && aws_eks_node_group.this.scaling_config[0].desired_size == 2
+    error_message = "two machines of one capacity block: ${aws_eks_node_group.this.capacity_type}"
+  }
+  assert {
+    condition     = !contains(keys(aws_eks_node_group.this.labels), "ray.io/gpu-domain") && output.rack.gpuDomain == ""
+    error_message = "machines that share no NVLink have no common domain: ${jsonencode(aws_eks_node_group.this.labels)}"
+  }
+}
+
+run "an_on_demand_capacity_reservation" {
+  variables {
+    instance_type  = "p6-b200.48xlarge"
+    nodes          = 2
+    capacity_block = false
+  }
+  assert {
+    condition     = aws_eks_node_group.this.capacity_type == "ON_DEMAND"
+    error_message = aws_eks_node_group.this.capacity_type
+  }
+}
+
+run "p6e_is_in_capacity_blocks_only" {
   command = plan
   variables {
-    instance_type = "p5.48xlarge"
-    nodes         = 2
-    reservation   = null
+    capacity_block = false
   }
-  expect_failures = [var.nodes]
+  expect_failures = [var.capacity_block]
 }

@@ -74,6 +74,23 @@ run "two_racks" {
   }
 }
 
+run "eight_gpu_machines_share_no_domain" {
+  variables {
+    rack_subnet_ids = { h200 = "subnet-h200" }
+    domains = {
+      h200-0 = { pool = "h200", instance_type = "p5en.48xlarge", nodes = 40, gpus_per_node = 8, efa_interfaces = 16, arch = "x86_64", reservation = "cr-00000000000000001" }
+    }
+  }
+  assert {
+    condition     = yamldecode(output.launch_file).available_node_types["h200-0"].labels == { "rackserve.io/pool" = "gpu" }
+    error_message = output.launch_file
+  }
+  assert {
+    condition     = endswith(yamldecode(output.launch_file).worker_start_ray_commands[1], "--labels=ray.io/gpu-domain=$(hostname -s)")
+    error_message = output.launch_file
+  }
+}
+
 run "bad_values_are_told" {
   command = plan
   variables {
