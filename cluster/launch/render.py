@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 import yaml
 
+from cluster.launch.fabric import as_environment, fabric_settings
 from cluster.launch.machines import labels_of, machine_of
 from cluster.launch.package import Package
 from cluster.placement.node_labels import DOMAIN, NODE_GROUP
@@ -67,6 +68,11 @@ def render(name: str, launch: LaunchSpec, template: str, *, source: str, weights
     config["setup_commands"] = setup_commands(launch)
     if mounts := Package.of(launch.package).mounts:
         config["file_mounts"] = mounts
+    if not isinstance(launch, OnPremLaunch):  # Ray has one command for all workers of a cloud
+        fabric = _fabric(launch, launch.workers)
+        config["worker_start_ray_commands"] = [
+            command.replace("ulimit ", f"{fabric}ulimit ", 1) for command in config["worker_start_ray_commands"]
+        ]
     for key in ("head_setup_commands", "head_start_ray_commands", "worker_start_ray_commands"):
         config[key] = [_on_this_cluster(command, launch) for command in config.get(key, ())]
     head = f"# `ray up` file of {source}, rendered by `rackserve up {source} --render`: change that and render again.\n"
@@ -129,18 +135,28 @@ def _fill_onprem(config: dict[str, Any], launch: OnPremLaunch) -> None:
         command.replace("--num-cpus=0", f"--num-cpus={launch.head.cpus}")
         for command in config["head_start_ray_commands"]
     ]
-    cases = " ".join(_case(group) for group in launch.workers)
+    cases = " ".join(_case(launch, group) for group in launch.workers)
     config["worker_start_ray_commands"] = [
         _GROUPS.sub(lambda _found: cases, command) for command in config["worker_start_ray_commands"]
     ]
 
 
-def _case(group: OnPremWorkers) -> str:
+def _case(launch: OnPremLaunch, group: OnPremWorkers) -> str:
     labels = {NODE_GROUP: group.name, DOMAIN: "$3", **labels_of(group)}  # $3 is the node's own address
     options = [f"--num-gpus={group.gpus}", "--labels=" + ",".join(f"{key}={value}" for key, value in labels.items())]
     if group.cpus:
         options.append(f"--num-cpus={group.cpus}")
-    return f'{"|".join(group.hosts)}) group="{" ".join(options)}" ;;'
+    return f'{"|".join(group.hosts)}) {_fabric(launch, [group])}group="{" ".join(options)}" ;;'
+
+
+def _fabric(launch: LaunchSpec, groups: Sequence[OnPremWorkers | AwsWorkers | GcpWorkers]) -> str:
+    """Return the shell command that exports what machines that share NVLink need; "": not all of `groups` do."""
+    spans = [
+        group.domain is not None and sum(other.count for other in launch.workers if other.domain == group.domain) > 1
+        for group in groups
+    ]
+    settings = as_environment(fabric_settings(2 if spans and all(spans) else 1))
+    return f"export {' '.join(f'{name}={value}' for name, value in settings.items())}; " if settings else ""
 
 
 def _disk_gib(least: int, weights_bytes: int) -> int:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.errors import SpecError, SpecProblem
+from cluster.launch.fabric import IMEX, as_environment, fabric_settings
 from cluster.planning.answer import cautions, cluster_file_entry, plan_data
 from cluster.planning.disaggregation import TwoPools
 from cluster.planning.known_models import KNOWN_CONFIGS, known_model
@@ -52,7 +53,7 @@ def plan(file: Path, *, as_json: bool, show_all: bool, console: Console) -> int:
     shape, draft = shape_of(question.model, file), draft_shape_of(question, file)
     answer = make_plan(_with_draft_source(question, file), shape, _source_of(question.model, file), draft)
     if as_json:
-        print(json.dumps(plan_data(answer), indent=2))  # noqa: T201 - for programs, on stdout
+        print(json.dumps(plan_data(answer) | {"fabric": _fabric_data(answer)}, indent=2))  # noqa: T201 - for programs, on stdout
     else:
         _show(answer, console, show_all=show_all)
     return 0 if answer.gpus else 1
@@ -142,6 +143,7 @@ def _show(plan: Plan, console: Console, *, show_all: bool) -> None:
     console.print(_others_table(shown, best))
     if len(shown) < len(plan.others):
         console.print(f"… and {len(plan.others) - len(shown)} more: --all lists them")
+    _show_fabric(plan, console)
     entry = cluster_file_entry(plan)
     if entry:
         console.print("\nFor the cluster file:")
@@ -159,6 +161,23 @@ def _show(plan: Plan, console: Console, *, show_all: bool) -> None:
     )
     for caution in cautions(plan):
         console.print(f"Caution: {caution}.", style="yellow")
+
+
+def _fabric_data(plan: Plan) -> dict[str, str]:
+    return dict(as_environment(fabric_settings(plan.hardware.nodes_per_domain)))
+
+
+def _show_fabric(plan: Plan, console: Console) -> None:
+    settings = fabric_settings(plan.hardware.nodes_per_domain)
+    if not settings:
+        return
+    console.print("\nMachines that share NVLink; `rackserve up` and the chart set:")
+    for setting in settings:
+        console.print(
+            f"  {setting.name}={setting.value}: {setting.why} ({setting.source})",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    console.print(f"They need {IMEX}.", markup=False, highlight=False, soft_wrap=True)
 
 
 def _plan_table(plan: Plan, best: Option) -> Table:

@@ -62,7 +62,7 @@ spec:
       securityContext:
         {{- include "rackserve.groupSecurity" . | nindent 8 }}
       env:
-        {{- include "rackserve.env" (dict "root" .root "component" "model" "env" $group.env "rdma" (include "rackserve.usesRdma" $group)) | nindent 8 }}
+        {{- include "rackserve.env" (dict "root" .root "component" "model" "env" $group.env "group" $group "rdma" (include "rackserve.usesRdma" $group)) | nindent 8 }}
       {{- with $group.envFrom }}
       envFrom:
         {{- toYaml . | nindent 8 }}

@@ -126,14 +126,14 @@ everybody do so (`rdma.memlock: capability`), that takes IPC_LOCK, which only ro
 {{- end -}}
 
 {{/* A container's environment: the chart's, that of all pods, that of its group, each wider one under the narrower.
-Takes {root, component, env, joins, rdma}; joins: what a pod needs to join Ray by itself, which nobody overrides. */}}
+Takes {root, component, env, joins, rdma, group}; joins: what a pod needs to join Ray by itself, which nobody overrides. */}}
 {{- define "rackserve.env" -}}
 {{- $chart := include "rackserve.chartEnv" . | fromYamlArray -}}
 {{- $joining := ternary (include "rackserve.joinEnv" .root | fromYamlArray) list (default false .joins) -}}
 {{- include "rackserve.entries" (dict "key" "name" "entries" (concat $chart .root.Values.env (default list .env) $joining)) -}}
 {{- end -}}
 
-{{/* What the chart sets. Takes {root, component, rdma}. */}}
+{{/* What the chart sets. Takes {root, component, rdma, group}. */}}
 {{- define "rackserve.chartEnv" -}}
 - name: HOME
   value: /home/rackserve
@@ -198,6 +198,19 @@ Takes {root, component, env, joins, rdma}; joins: what a pod needs to join Ray b
   value: {{ $compiled }}/modules
 - name: HF_HUB_OFFLINE
   value: "1"
+{{- end }}
+{{- $fabric := .root.Files.Get "schema/fabric.json" | fromJson }}
+{{- if .group.computeDomain }}
+{{- range $name, $value := $fabric.computeDomain }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- end }}
+{{- if and (gt (int .group.gpus) 0) (not .group.hostNetwork) }}
+{{- range $name, $value := $fabric.pod }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
 {{- end }}
 {{- if eq (default "no" .rdma) "yes" }}
 {{- /* deployments/replica/memory_lock.py: without the right to lock memory a replica does not start, in place of falling back to TCP */}}

@@ -87,7 +87,9 @@ def test_the_head_is_found_before_anything_is_ready(values: Path) -> None:
     secret = ray_service(values)["spec"]["rayClusterConfig"]["authOptions"]["secretName"]
     assert environment(container)["RAY_AUTH_TOKEN"] == {"secretKeyRef": {"name": secret, "key": "auth_token"}}
     open_to_all = pods(values, "auth.enabled=false")["gateway"]["containers"][0]
-    assert not [name for name in environment(open_to_all) if "AUTH" in name]
+    assert {name: value for name, value in environment(open_to_all).items() if "AUTH" in name} == {
+        "RAY_AUTH_MODE": "disabled"
+    }
 
 
 def test_rays_autoscaler_leaves_them_alone() -> None:

@@ -111,6 +111,7 @@ def test_a_box_is_a_domain_of_its_own() -> None:
     ("settings", "domain", "rack"),
     [
         ("profile=hgx", None, "a"),
+        ("profile=hgx,gpus=4", None, "a"),
         ("profile=gpu,gpus=4", None, "a"),
         ("gpus=4,cpu=8,memory=8Gi", None, "a"),
         ("profile=gb200", "a", None),
@@ -344,7 +345,7 @@ def test_no_secret_is_rendered() -> None:
 
 @every_values_file
 def test_rays_authentication_is_said_either_way(values: Path) -> None:
-    """KubeRay's mode, and for `disabled` each pod's own: a token file in an image would turn it on for the head alone."""
+    """KubeRay's mode, and for `disabled` each pod's too: a token file in an image would count on the head alone."""
     service = ray_service(values)
     mode = service["spec"]["rayClusterConfig"]["authOptions"]["mode"]
     told = {

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from cluster.launch.fabric import MULTI_NODE_NVLINK, as_environment
 from cluster.launch.problems import launch_problems
 from cluster.launch.render import MARK, head_command, render, setup_commands, template_name
 from cluster.ray_settings import DEATH_TIMEOUTS, HEAD_AWAY, PACE, TOKEN_FILE, UNSEEN
@@ -196,6 +197,25 @@ def test_what_another_ray_left_counts_on_no_node(provider: str, tmp_path: Path) 
     ):
         assert settled.items() <= environment.items()
         assert not environment.keys() & {"RAY_ADDRESS", "RAY_AUTH_TOKEN"}
+
+
+def test_machines_that_share_nvlink_have_its_settings() -> None:
+    """Racks, not boxes: on premises by group, on a cloud where all machines are racks'; the operator wins."""
+    command = rendered(spec_of("onprem"))[1]["worker_start_ray_commands"][-1]
+    script = re.sub(r"~/rackserve/bin/ray .*", "env", command)
+    for address, expected in (("10.0.0.12", as_environment(MULTI_NODE_NVLINK)), ("10.0.0.21", {})):
+        env = {"SSH_CONNECTION": f"10.0.0.1 40000 {address} 22", "RAY_HEAD_IP": "10.0.0.1", "PATH": "/usr/bin:/bin"}
+        out = subprocess.run(["bash", "-c", script], env=env, stdout=subprocess.PIPE, text=True, check=True).stdout
+        found = dict(line.split("=", 1) for line in out.splitlines())
+        assert {name: value for name, value in found.items() if name.startswith(("NCCL_", "UCX_"))} == expected
+    exported = " ".join(f"{name}={value}" for name, value in as_environment(MULTI_NODE_NVLINK).items())
+    for provider, has_it in (("aws-gb300", True), ("aws-p5", False)):
+        spec = spec_of(provider)
+        assert spec.launch is not None
+        theirs = spec.launch.model_copy(update={"env": {"NCCL_MNNVL_ENABLE": "2"}})
+        start = rendered(spec.model_copy(update={"launch": theirs}))[1]["worker_start_ray_commands"][-1]
+        assert (exported in start) is has_it
+        assert start.rindex("NCCL_MNNVL_ENABLE=2") > start.find("NCCL_MNNVL_ENABLE=1")
 
 
 def test_a_worker_on_premises_finds_its_group_by_its_own_address() -> None:

@@ -10,6 +10,7 @@ import yaml
 from rich.console import Console
 
 from cluster.errors import ModelShapeError, SpecError
+from cluster.launch.fabric import MULTI_NODE_NVLINK, as_environment
 from cluster.spec.cluster_file import from_data
 from deployments.commands.files.plan import plan
 from deployments.models.source import resolve
@@ -64,6 +65,19 @@ def test_people_see_two_pools_and_why(tmp_path: Path) -> None:
     snippet = text[text.index("models:") : text.index("Held against")]
     pools = from_data(yaml.safe_load(snippet), "printed").models[0].in_pools()
     assert [pool.pools[0].role for pool in pools] == ["prefill", "decode"]
+
+
+def test_racks_show_what_their_nvlink_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each setting with its reason and its source, and IMEX; boxes, whose NVLink ends at the machine, need nothing."""
+    rack = QUESTION.replace("h100", "gb300")
+    _, text = shown(written(tmp_path, "llama-3.1-70b", rack))
+    for setting in MULTI_NODE_NVLINK:
+        assert f"{setting.name}={setting.value}: {setting.why} ({setting.source})" in text
+    assert "IMEX domain" in text
+    plan(written(tmp_path, "llama-3.1-70b", rack), as_json=True, show_all=False, console=Console())
+    assert json.loads(capsys.readouterr().out)["fabric"] == as_environment(MULTI_NODE_NVLINK)
+    _, text = shown(written(tmp_path, "llama-3.1-70b"))
+    assert "IMEX" not in text
 
 
 def test_all_alternatives_on_request(tmp_path: Path) -> None:
