@@ -17,6 +17,7 @@ from router.replicas.adapter_report import AdapterReport
 from router.replicas.kv_transfer import KvTransfer
 from router.replicas.media_report import NO_MEDIA, MediaReport
 from router.replicas.speculation_report import SpeculationReport
+from router.replicas.start_phases import StartPhases
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -211,6 +212,11 @@ class Engine(Protocol):
     @property
     def transfer(self) -> KvTransfer | None:
         """What it can send and receive of its KV cache; available after `start`; None: nothing."""
+        ...
+
+    @property
+    def start_phases(self) -> StartPhases | None:
+        """What its start went to; available after `start`; None: not known."""
         ...
 
     @property

@@ -163,6 +163,7 @@ class ReplicaServer:
             pool=self._model.pool,
             role=self._model.role,
             transfer=self._engine.transfer,
+            start=self._engine.start_phases,
         )
 
     async def set_adapters(self, adapters: Sequence[AdapterSpec]) -> None:

@@ -7,6 +7,7 @@ from cluster.spec.role import Role
 from router.replicas.access import PLAIN, Access
 from router.replicas.kv_transfer import KvTransfer
 from router.replicas.model_card import ModelCard
+from router.replicas.start_phases import StartPhases
 
 
 class Signal(StrEnum):
@@ -56,6 +57,7 @@ class Endpoint:
         pool: its pool's name; "": the model has one pool without a name.
         role: what it does of a request.
         transfer: what it can send and receive of its KV cache; None: nothing.
+        start: what its start went to; None: not known.
     """
 
     replica_id: str
@@ -78,6 +80,7 @@ class Endpoint:
     pool: str = ""
     role: Role = Role.BOTH
     transfer: KvTransfer | None = None
+    start: StartPhases | None = None
 
     @property
     def way(self) -> tuple[str, int, Access]:

@@ -1,7 +1,7 @@
 """`rackserve status`: shows what runs, of a Ray cluster or of gateways named by their URLs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -18,6 +18,7 @@ from deployments.commands.observe.scaling_table import print_scaling, starving_p
 from deployments.commands.observe.speculation_line import speculation_lines
 from deployments.commands.observe.waiting_gangs import print_waiting
 from deployments.commands.target.target import CommandTarget
+from router.replicas.start_phases import StartPhases
 
 
 def status(target: CommandTarget, *, as_json: bool, console: Console) -> None:
@@ -43,6 +44,19 @@ def status(target: CommandTarget, *, as_json: bool, console: Console) -> None:
     for application in report["applications"]:
         _print_application(application, console)
     print_waiting(report["waiting"], console)
+
+
+def start_lines(models: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for each pool that says what the slowest start of its replicas went to, where that is known."""
+    for name, model in models.items():
+        starts: dict[str, list[StartPhases]] = {}
+        for replica in model["replicas"]:
+            if replica.get("start"):
+                starts.setdefault(label_of(name, replica.get("pool", "")), []).append(StartPhases(**replica["start"]))
+        for label, found in starts.items():
+            slowest = max(found, key=lambda start: start.total_s)
+            many = f", the slowest of {len(found)}" if len(found) > 1 else ""
+            yield f"start of {label}: {slowest.total_s:.1f} s ({slowest.in_words()}){many}"
 
 
 def _say(console: Console, line: str) -> None:
@@ -90,5 +104,5 @@ def _print_application(application: Mapping[str, Any], console: Console) -> None
     print_scaling(application["models"], console)
     models = application["models"]
     told = (attainment_lines(models), speculation_lines(models), starving_pools(models), adapter_lines(models))
-    for line in chain.from_iterable(told):
+    for line in chain(start_lines(models), *told):
         _say(console, line)

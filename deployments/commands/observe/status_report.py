@@ -1,6 +1,7 @@
 """What `rackserve status` reports, as JSON-like data: from Serve, the directory and the gateways' own pages."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import deployments.ray_api as ray_api
@@ -119,6 +120,7 @@ def _replicas(model: str, view: View, seen: Mapping[str, Any]) -> list[dict[str,
             "host": endpoint.host,
             "http_port": endpoint.http_port,
             "node_id": endpoint.node_id,
+            "start": asdict(endpoint.start) if endpoint.start is not None else None,
             "report": rows.get(endpoint.replica_id, {}).get("report"),
             "adapters": rows.get(endpoint.replica_id, {}).get("adapters"),
         }

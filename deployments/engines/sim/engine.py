@@ -18,6 +18,7 @@ from deployments.engines.sim.transfer.exchange import KvExchange
 from deployments.tracing.wiring import app_spans, close
 from router.replicas.adapter_report import AdapterReport
 from router.replicas.kv_transfer import KvTransfer
+from router.replicas.start_phases import StartPhases
 
 CONNECTOR = "SimConnector"
 """The protocol of `transfer/side_channel`."""
@@ -104,6 +105,11 @@ class SimEngine:
             except OSError as error:
                 raise EngineStartError(f"no side channel for KV blocks: {error}") from error
         self._core.run()
+
+    @property
+    def start_phases(self) -> StartPhases:
+        """The spec's `start_s`, as if all of it were loading."""
+        return StartPhases(load_s=self._model.sim.start_s)
 
     def stats(self) -> EngineStats:
         """Return the simulation's state now."""

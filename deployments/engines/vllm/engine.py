@@ -27,9 +27,10 @@ from deployments.engines.engine_folder import EngineFolder, remove_abandoned
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AsgiApp, EngineStats, GangPlace, PromptSeen
 from deployments.engines.media.fetcher import MediaFetcher
+from deployments.engines.start_clock import StartClock
 from deployments.engines.token_texts import token_texts
 from deployments.engines.vllm.adapters import VllmAdapters
-from deployments.engines.vllm.args import parallel_words
+from deployments.engines.vllm.args import check_where_ranks_meet, parallel_words
 from deployments.engines.vllm.env import engine_arguments, environment, is_cpu_build
 from deployments.engines.vllm.kv_events import KvEventListener
 from deployments.engines.vllm.kv_transfer import check_nixl, side_channel, transfer_of, uses_nixl, wants_checked_params
@@ -46,11 +47,11 @@ from deployments.tracing.exporter import service_named
 from deployments.tracing.wiring import flush_engine_spans
 from router.replicas.adapter_report import AdapterReport
 from router.replicas.kv_transfer import KvTransfer
+from router.replicas.start_phases import StartPhases
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
-    from vllm.config import VllmConfig
 
     from deployments.engines.vllm.plugin import IterationLogger, ObservedLLM
 
@@ -98,6 +99,7 @@ class VllmEngine:
         remove_abandoned()
         self._folder = EngineFolder()
         self._failure = self._folder.path / "failure"
+        self._clock = StartClock(self._folder.path / "phases")
 
     @property
     def app(self) -> AsgiApp:
@@ -125,6 +127,11 @@ class VllmEngine:
     def transfer(self) -> KvTransfer | None:
         """What it can send and receive of its KV cache; None: nothing."""
         return self._transfer
+
+    @property
+    def start_phases(self) -> StartPhases | None:
+        """What its start went to; None: it has not started."""
+        return self._clock.phases
 
     @property
     def adapters(self) -> AdapterReport | None:
@@ -156,12 +163,15 @@ class VllmEngine:
             self._listener = KvEventListener(self._hub, f"ipc://{self._folder.path}/kv-events")
             self._listener.start()
         # In a thread, because it takes half a minute or more and this loop must answer health checks meanwhile.
+        self._clock.begin()
         building = asyncio.ensure_future(asyncio.to_thread(self._build, source, cpu=cpu))
         try:
             args, llm = await asyncio.shield(building)
             self._llm = llm
             self._app = await self._build_app(args, llm)
+            self._clock.built()
             await self._warm_up(self._app, llm)
+            self._clock.ready()
         except asyncio.CancelledError:
             building.add_done_callback(_discard)
             await self.stop()
@@ -270,7 +280,7 @@ class VllmEngine:
             engine_args.distributed_executor_backend = plugin.GuardedUniProcExecutor
         config = engine_args.create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
         if self._place is not None:
-            _check_where_ranks_meet(self._place, config)
+            check_where_ranks_meet(self._place, config)
             config.parallel_config.placement_group = self._place.placement_group
         executor = Executor.get_class(config)
         self._iterations = plugin.IterationLogger(self._meter, self._is_prefilling, OffloadMeter.of(config))
@@ -367,22 +377,6 @@ class VllmEngine:
         except Exception as exc:  # noqa: BLE001 - a tokenizer of any kind, or none: residency is then less exact
             log.warning("tokens_without_text", model=self._model.name, reason=str(exc))
             return None
-
-
-def _check_where_ranks_meet(place: GangPlace, config: "VllmConfig") -> None:
-    """Check that data-parallel ranks can meet.
-
-    Ranks that share experts meet at one address, where both this process and the first rank open ports.
-
-    Raises:
-        EngineStartError: the first rank is not on this node, so they would wait forever.
-    """
-    if config.parallel_config.data_parallel_size > 1 and config.model_config.is_moe and not place.begins_here:
-        raise EngineStartError(
-            "parallel.data: ranks that share experts meet on the node of the first, where this replica's own process "
-            "must be too, and it is on another: start nodes with GPUs with CPUs for it, and name their kind as the "
-            "model's accelerator"
-        )
 
 
 def _discard(building: "asyncio.Future[tuple[Namespace, ObservedLLM]]") -> None:

@@ -1,4 +1,4 @@
-"""Makes the processes that vLLM starts end with the replica, end fast, and write down why they failed."""
+"""Makes the processes that vLLM starts end with the replica, end fast, and note why they failed or what took long."""
 
 import atexit
 import gc
@@ -11,8 +11,13 @@ import time
 from multiprocessing.connection import wait
 from pathlib import Path
 
+from deployments.engines.start_clock import note_phases
+
 FAILURE_FILE = "RACKSERVE_VLLM_FAILURE_FILE"
 """Environment variable with the path of the file where vLLM's engine process writes why it did not start."""
+
+DOWNLOAD_LOGGER = "vllm.model_executor.model_loader.weight_utils"
+"""The logger on which vLLM 0.32 tells how long it fetched weights."""
 
 ENGINE_LOGGER = "vllm.v1.engine.core"
 """The logger on which vLLM 0.32's engine process reports what ended it."""
@@ -73,3 +78,4 @@ def settle_in() -> None:
     if FAILURE_FILE in os.environ:
         logging.getLogger(ENGINE_LOGGER).addHandler(FailureNote(logging.ERROR))
         threading.excepthook = end_without_side_channel
+    note_phases((ENGINE_LOGGER, DOWNLOAD_LOGGER))
