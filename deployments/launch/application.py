@@ -21,7 +21,7 @@ from deployments.directory.client import actor_name, view_now
 from deployments.directory.membership import GatewayEndpoint, View
 from deployments.gateway.operators import headers_by_ray
 from deployments.gateway.process import WILDCARDS
-from deployments.launch.missing_machines import missing_machines
+from deployments.launch.missing_machines import away_machines, missing_machines
 from deployments.launch.running_spec import forget_spec, keep_spec
 from deployments.process.direct_http import direct_get
 
@@ -61,6 +61,8 @@ class Progress:
         unmet: telemetry that a model's policy needs and none of its replicas provides. A start fails with it; an
             application that serves goes on.
         missing: why replicas cannot start on the machines that there are, by label, or `gateway`.
+        away: addresses of the machines of the file's `launch` section that are no nodes of Ray; of a cloud's machines,
+            which have none yet, how many, in words.
     """
 
     models: Mapping[str, ModelProgress]
@@ -68,6 +70,7 @@ class Progress:
     url: str = ""
     unmet: tuple[str, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
+    away: tuple[str, ...] = ()
 
 
 class Launch:
@@ -191,8 +194,10 @@ class Launch:
                     url = gateway_url(gateway)
                 if is_ready or unmet:
                     break
-        missing = {} if url else missing_machines(self._spec, ray_api.machines())
-        return Progress(models, len(view.gateways) if view else 0, url, unmet, missing)
+        machines = [] if url else ray_api.machines()
+        missing = missing_machines(self._spec, machines) if machines else {}
+        away = away_machines(self._spec.launch, machines) if machines and self._spec.launch else ()
+        return Progress(models, len(view.gateways) if view else 0, url, unmet, missing, away)
 
     def wait_until_ready(self, report: Callable[[Progress], None], is_stopping: Callable[[], bool]) -> str:
         """Wait until the application serves.

@@ -11,7 +11,7 @@ from cluster.planning.disk_room import downloads
 from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.launch_spec import OnPremLaunch
 from cluster.spec.model_spec import ModelSpec
-from deployments.launch.ssh_hosts import on_workers, workers_by_key
+from deployments.launch.ssh_hosts import on_every_worker, workers_by_key
 
 SAYS: Final = "rackserve-room"
 """First word of the lines of the answer, which may have a login shell's own lines around them."""
@@ -39,7 +39,7 @@ def check_disks(launch: OnPremLaunch, spec: ClusterSpec, source: str) -> None:
     pools = [pool for pool in spec.in_pools() if pool.source in downloads([pool])]
     if not pools:
         return
-    said = on_workers(launch, f"bash --login -c -i {shlex.quote(room_script(launch, pools))} 2>/dev/null")
+    said = on_every_worker(launch, f"bash --login -c -i {shlex.quote(room_script(launch, pools))} 2>/dev/null")
     problems = list(room_problems(launch, spec, {key: read_room(ended.text) for key, ended in said.items()}))
     if problems:
         raise SpecError(source, problems)

@@ -2,7 +2,7 @@
 
 from cluster.errors import SpecError, SpecProblem
 from cluster.spec.launch_spec import OnPremLaunch
-from deployments.launch.ssh_hosts import Said, on_head, on_workers, workers_by_key
+from deployments.launch.ssh_hosts import Said, on_every_worker, on_head, workers_by_key
 
 SSH_FAILED = 255
 """Exit code with which `ssh` reports its own failure, not the command's."""
@@ -25,7 +25,7 @@ def check_hosts(launch: OnPremLaunch, source: str) -> None:
         address = launch.head.external_address or launch.head.address
         raise SpecError(source, [SpecProblem(key, _why(launch, address, head))])
     hosts = workers_by_key(launch)
-    said = on_workers(launch, _LOOK)
+    said = on_every_worker(launch, _LOOK)
     problems = [SpecProblem(key, _why(launch, hosts[key], ended)) for key, ended in said.items() if ended.code]
     if problems:
         raise SpecError(source, problems)

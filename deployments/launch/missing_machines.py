@@ -10,6 +10,7 @@ from cluster.placement.gang_of_model import gang_of_model, needs_gang
 from cluster.placement.node_labels import live_node, neighbours_adjacent
 from cluster.placement.shortage import ReplicaNeeds, WholeMachine, shortages
 from cluster.spec.cluster_spec import ClusterSpec
+from cluster.spec.launch_spec import LaunchSpec, OnPremLaunch
 from cluster.spec.model_spec import ModelSpec
 from deployments import app
 from deployments.gang_placement.live_cluster import host_of
@@ -31,6 +32,16 @@ def missing_machines(spec: ClusterSpec, machines: Sequence[ray_api.Machine]) -> 
         listed = ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))
         found[GATEWAY] = f"gateway.node_labels: no machine has the labels {listed}"
     return found
+
+
+def away_machines(launch: LaunchSpec, machines: Sequence[ray_api.Machine]) -> tuple[str, ...]:
+    """Return the addresses of workers of a `launch` section that have not joined; of a cloud's, how many, in words."""
+    if isinstance(launch, OnPremLaunch):
+        joined = {machine.address for machine in machines}
+        return tuple(host for group in launch.workers for host in group.hosts if host not in joined)
+    wanted = sum(group.count for group in launch.workers)
+    lacking = wanted - (len(machines) - 1)  # one is the head
+    return (f"{lacking} of {wanted} workers",) if lacking > 0 else ()
 
 
 def _needs(model: ModelSpec) -> ReplicaNeeds:

@@ -5,7 +5,7 @@ The head logs in to the workers with the same user and key, so a login that work
 
 import shlex
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -44,18 +44,24 @@ def on_head(launch: OnPremLaunch, command: str) -> Said:
     return _run([*_ssh(launch.ssh, launch.ssh.proxy_command), _login(launch.ssh, _head(launch)), command])
 
 
-def on_workers(launch: OnPremLaunch, command: str) -> Mapping[str, Said]:
-    """Run a command on all workers, `AT_ONCE` at a time; return each result by the worker's key."""
+def on_every_worker(launch: OnPremLaunch, command: str) -> Mapping[str, Said]:
+    """Run a command on all workers; return each result by the worker's key."""
+    hosts = workers_by_key(launch)
+    said = on_workers(launch, command, list(hosts.values()))
+    return {key: said[host] for key, host in hosts.items()}
+
+
+def on_workers(launch: OnPremLaunch, command: str, hosts: Sequence[str]) -> Mapping[str, Said]:
+    """Run a command on the workers with these addresses, `AT_ONCE` at a time; return each result by address."""
     hop = [*_ssh(launch.ssh, launch.ssh.proxy_command), "-W", "%h:%p", _login(launch.ssh, _head(launch))]
     # ssh expands % in a proxy command; those in the hop's own proxy command are for the hop to expand.
     through = shlex.join([part if part == "%h:%p" else part.replace("%", "%%") for part in hop])
-    hosts = workers_by_key(launch)
 
     def run(host: str) -> Said:
         return _run([*_ssh(launch.ssh, through), _login(launch.ssh, host), command])
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return dict(zip(hosts, pool.map(run, hosts.values()), strict=True))
+        return dict(zip(hosts, pool.map(run, hosts), strict=True))
 
 
 def _head(launch: OnPremLaunch) -> str:

@@ -22,6 +22,10 @@ from router.http.access_control.open_door import open_door
 
 WATCH_S = 2.0
 """Seconds between two looks at a serving application."""
+AWAY_S = 15.0
+"""Seconds after which machines that have not joined are named; a start of Ray on a machine takes about 10."""
+AWAY = "machines that have not joined: "
+"""Begins the line that names them, for `rackserve up`, which looks why."""
 MISSES = 3
 """Failed looks in a row after which the application counts as lost; fewer may be a restart of Serve's controller."""
 
@@ -172,12 +176,13 @@ def progress_lines(console: Console) -> Iterator[Callable[[Progress], None]]:
     """Yield a function that shows progress: on a terminal in one line that changes, elsewhere a line per change."""
     started_s = time.monotonic()
     last_text = ""
+    last_away: tuple[str, ...] = ()
     printed: set[str] = set()
 
     with console.status("waiting for Ray Serve") as status:
 
         def report(progress: Progress) -> None:
-            nonlocal last_text
+            nonlocal last_text, last_away
             for name, model in progress.models.items():
                 if model.message and model.message not in printed:
                     printed.add(model.message)
@@ -187,6 +192,10 @@ def progress_lines(console: Console) -> Iterator[Callable[[Progress], None]]:
                     printed.add(reason)
                     line = f"{name} waits for machines that are not there: {reason}"
                     console.print(line, markup=False, highlight=False, soft_wrap=True)
+            if progress.away != last_away and time.monotonic() - started_s >= AWAY_S:
+                last_away = progress.away
+                if last_away:
+                    console.print(AWAY + ", ".join(last_away), markup=False, highlight=False, soft_wrap=True)
             parts = [f"{name} {model.ready}/{model.wanted}" for name, model in progress.models.items()]
             text = f"replicas ready: {', '.join(parts)}; gateways: {progress.gateways}"
             status.update(f"{text} ({time.monotonic() - started_s:.0f} s)")

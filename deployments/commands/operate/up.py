@@ -1,8 +1,9 @@
 """`rackserve up` and `rackserve down`: start and end a whole cluster from one file, with `ray up`."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,11 +12,13 @@ from rich.console import Console
 from cluster.errors import ClusterError
 from cluster.launch.render import head_command
 from cluster.spec.launch_spec import LaunchSpec, OnPremLaunch
+from deployments.commands.operate.serve import AWAY
+from deployments.launch.away_machines import heads_last_words, why_away
 from deployments.launch.disk_check import check_disks
 from deployments.launch.host_check import check_hosts
 from deployments.launch.ray_up import RayUp
 from deployments.launch.ray_up_file import LaunchFile
-from deployments.launch.ssh_hosts import on_head, on_workers, workers_by_key
+from deployments.launch.ssh_hosts import on_every_worker, on_head, workers_by_key
 
 REMOTE_FILE = "~/rackserve-cluster.yaml"
 """Path of the cluster file on the head."""
@@ -98,9 +101,25 @@ def _deploy(ray: RayUp, launch: LaunchSpec, log: _StepLog) -> str:
             is_ours = False
         elif is_ours and not log.verbose:
             log.console.print(f"         {line}", markup=False, highlight=False)
+        if is_ours and AWAY in line:
+            _say_why_away(line.partition(AWAY)[2].split(", "), ray, launch, log)
     if not url:
         raise ClusterError("the deployment ended without a READY line; see it with --verbose")
     return url
+
+
+def _say_why_away(away: Sequence[str], ray: RayUp, launch: LaunchSpec, log: _StepLog) -> None:
+    """Print why machines have not joined: what they and the head say, or Ray's own status of a cloud's machines."""
+    if isinstance(launch, OnPremLaunch):
+        lines = [f"{host}: {reason}" for host, reason in why_away(launch, away).items()]
+        words = [f"  {line}" for line in heads_last_words(launch)]
+        lines += ["the head's autoscaler said last:", *words] if words else []
+    else:
+        status = list(ray.on_head(head_command("ray status", launch)))
+        begin = next((at for at, line in enumerate(status) if line.startswith("Pending:")), len(status))
+        lines = list(takewhile(lambda line: line.strip() != "Resources", status[begin:]))
+    for line in lines:
+        log.console.print(f"         {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def down(file: Path, *, verbose: bool, console: Console) -> None:
@@ -131,7 +150,7 @@ def _stop_everywhere(launch: OnPremLaunch) -> None:
         f"{launch.venv}/bin/ray stop || {launch.venv}/bin/ray stop --force"
     )
     hosts = {"launch.head.address": launch.head.address, **workers_by_key(launch)}
-    said = {"launch.head.address": on_head(launch, stop), **on_workers(launch, stop)}
+    said = {"launch.head.address": on_head(launch, stop), **on_every_worker(launch, stop)}
     missed = [f"{hosts[key]} ({key}): {ended.text}" for key, ended in said.items() if ended.code]
     if missed:
         raise ClusterError("Ray may still run on " + "; ".join(missed))

@@ -31,6 +31,15 @@ ray_api.disconnect()
 """
 
 
+WHY_AWAY = """
+import json, sys
+from pathlib import Path
+from deployments.launch.away_machines import why_away
+from deployments.launch.ray_up_file import LaunchFile
+print(json.dumps(list(why_away(LaunchFile(Path(sys.argv[1])).launch, sys.argv[2:]).values())))
+"""
+
+
 class Launcher:
     """The example cluster file on three hosts, which have its addresses: a head and two racks of one machine.
 
@@ -82,6 +91,18 @@ class Launcher:
             finally:
                 process.kill()
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def why_away(self, text: str, *hosts: Host) -> list[str]:
+        """Return why each host is not a node of Ray, by a cluster file with this content."""
+        file = self.file.with_name("asked.yaml")
+        file.write_text(text, encoding="utf-8")
+        command = [sys.executable, "-c", WHY_AWAY, str(file), *(host.address for host in hosts)]
+        ended = subprocess.run(
+            self.hosts.command(*command), env=self.hosts.env(), capture_output=True, text=True, timeout=120, check=False
+        )
+        assert ended.returncode == 0, ended.stderr
+        found: list[str] = json.loads(ended.stdout)
+        return found
 
     def up(self) -> str:
         """Launch; return the READY line's URL."""

@@ -1,5 +1,7 @@
 """`rackserve up` for real: Ray over SSH onto three machines, from one cluster file to an answer and back to nothing."""
 
+import sys
+
 import httpx
 import pytest
 
@@ -40,6 +42,24 @@ def test_machines_without_room_for_the_weights_are_named_before_anything_starts(
     assert [host.processes() for host in hosts.hosts] == [[], [], []]
 
 
+def test_why_a_machine_has_not_joined_is_looked_up_on_it(hosts: NetnsHosts) -> None:
+    """No environment, no token, no way to the head, a cable that is out: each said of the machine that it holds for."""
+    launcher = Launcher(hosts)
+    first, second = launcher.workers
+    with_ray = f"venv: {sys.prefix}"
+    missing = launcher.text.replace(with_ray, f"venv: {hosts.folder}/nowhere")
+    assert launcher.why_away(missing, first) == [
+        f"there is no {hosts.folder}/nowhere/bin/ray: its setup commands have not run to their end"
+    ]
+    assert launcher.why_away(launcher.text, first) == ["the head has not copied ~/.rackserve/ray_token there yet"]
+    (first.home / ".rackserve").mkdir()
+    (first.home / ".rackserve" / "ray_token").write_text("0" * 64)
+    hosts.cut(second)
+    told = launcher.why_away(launcher.text, first, second)
+    assert told[0] == f"it cannot reach the head at {launcher.head.address}:6379"
+    assert "No route to host" in told[1] or "timed out" in told[1] or "closed" in told[1]
+
+
 @pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.timeout(600)
@@ -66,6 +86,34 @@ def test_what_another_ray_left_behind_does_not_count(hosts: NetnsHosts) -> None:
     tokens = [host.home / ".rackserve" / "ray_token" for host in hosts.hosts]
     assert len({token.read_text(encoding="ascii") for token in tokens}) == 1
     assert {oct(token.stat().st_mode & 0o777) for token in tokens} == {"0o600"}
+    launcher.down()
+
+
+@pytest.mark.long
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_machines_that_do_not_join_are_named_with_the_reason(hosts: NetnsHosts) -> None:
+    """A setup command that fails on the workers alone: both are named, with what it said, soon after the head is up."""
+    launcher = Launcher(hosts)
+    launcher.simulate_only()
+    setup = "setup_commands: ['test ! -e ~/full || { echo the disk is full >&2; exit 7; }']"
+    launcher.file.write_text(launcher.text.replace("launch:\n", f"launch:\n  {setup}\n"), encoding="utf-8")
+    for worker in launcher.workers:
+        (worker.home / "full").write_text("")
+    with launcher.start("up", str(launcher.file)) as process:
+        assert process.stderr is not None
+        try:
+            said: list[str] = []
+            for line in process.stderr:
+                said.append(line.strip())
+                if "the disk is full" in line:
+                    break
+        finally:
+            process.kill()
+    text = "\n".join(said)
+    assert f"machines that have not joined: {', '.join(worker.address for worker in launcher.workers)}" in text
+    for worker in launcher.workers:
+        assert f"{worker.address}: " in text
     launcher.down()
 
 
