@@ -196,7 +196,8 @@ class Launch:
                     break
         machines = [] if url else ray_api.machines()
         missing = missing_machines(self._spec, machines) if machines else {}
-        away = away_machines(self._spec.launch, machines) if machines and self._spec.launch else ()
+        launch = self._spec.launch if self._address else None  # nobody joins a Ray that was started here
+        away = away_machines(launch, machines) if machines and launch else ()
         return Progress(models, len(view.gateways) if view else 0, url, unmet, missing, away)
 
     def wait_until_ready(self, report: Callable[[Progress], None], is_stopping: Callable[[], bool]) -> str:
