@@ -30,6 +30,8 @@ from cluster.spec.launch_spec import (
 
 MARK: Final = re.compile(r"FILL_IN_[A-Z_]+")
 DEFAULT_VENV: Final = "~/rackserve"
+SECRETS_FILE: Final = "~/.rackserve/launch_env"
+"""Path of the file with the values of `launch.secrets` on every node."""
 SYSTEM_GIB: Final = 100
 """GiB of a worker's disk beside the weights: the image, RackServe's environment, compiled kernels, logs."""
 Group = TypeVar("Group", AwsWorkers, GcpWorkers)
@@ -41,7 +43,9 @@ def template_name(launch: LaunchSpec) -> str:
     return f"{launch.provider}.yaml"
 
 
-def render(name: str, launch: LaunchSpec, template: str, *, source: str, weights_bytes: int = 0) -> str:
+def render(  # noqa: PLR0913 - what one file is made of
+    name: str, launch: LaunchSpec, template: str, *, source: str, weights_bytes: int = 0, secrets_file: str = ""
+) -> str:
     """Return the `ray up` file.
 
     Args:
@@ -50,6 +54,7 @@ def render(name: str, launch: LaunchSpec, template: str, *, source: str, weights
         template: content of the file that `template_name` names.
         source: path of the cluster file, for the first line.
         weights_bytes: what the models' weights take on the disk of a cloud's worker; 0: not known.
+        secrets_file: path, on the machine that launches, of what `secrets_text` returned; for `launch.secrets`.
     """
     config = yaml.safe_load(template)
     config["cluster_name"] = name
@@ -66,7 +71,8 @@ def render(name: str, launch: LaunchSpec, template: str, *, source: str, weights
         config["provider"].pop("use_external_head_ip", None)
     config = replaced(config, marks)
     config["setup_commands"] = setup_commands(launch)
-    if mounts := Package.of(launch.package).mounts:
+    secrets = {SECRETS_FILE: secrets_file} if launch.secrets else {}
+    if mounts := Package.of(launch.package).mounts | secrets:
         config["file_mounts"] = mounts
     if not isinstance(launch, OnPremLaunch):  # Ray has one command for all workers of a cloud
         fabric = _fabric(launch, launch.workers)
@@ -111,18 +117,25 @@ def replaced(tree: Any, marks: Mapping[str, str]) -> Any:  # noqa: ANN401 - any 
 def head_command(command: str, launch: LaunchSpec) -> str:
     """Return a shell command that runs RackServe's `command` on the head in the environment of Ray's start."""
     settings = " ".join(f"{key}={value}" for key, value in AUTHENTICATION.items())
-    theirs = f" {_exports(launch)};" if launch.env else ""
+    theirs = f" {_own_settings(launch)};" if launch.env or launch.secrets else ""
     return f"unset {' '.join(LEFT_OVER)}; export {settings};{theirs} {launch.venv}/bin/{command}"
 
 
-def _exports(launch: LaunchSpec) -> str:
-    return "export " + " ".join(f"{key}={shlex.quote(value)}" for key, value in launch.env.items())
+def secrets_text(launch: LaunchSpec, environ: Mapping[str, str]) -> str:
+    """Return the content of the file with the secrets, for a shell to read; `environ`: of the machine that launches."""
+    return "".join(f"export {name}={shlex.quote(environ[name])}\n" for name in launch.secrets if name in environ)
+
+
+def _own_settings(launch: LaunchSpec) -> str:
+    """Return the shell commands that set what `launch.secrets` and `launch.env` say."""
+    exported = " ".join(f"{key}={shlex.quote(value)}" for key, value in launch.env.items())
+    return "; ".join([f". {SECRETS_FILE}"] * bool(launch.secrets) + [f"export {exported}"] * bool(exported))
 
 
 def _on_this_cluster(command: str, launch: LaunchSpec) -> str:
     command = command.replace(f"{DEFAULT_VENV}/", f"{launch.venv}/")
-    if launch.env and " start " in command:
-        command = command.replace("ulimit ", f"{_exports(launch)}; ulimit ", 1)  # after ours, so that theirs win
+    if (launch.env or launch.secrets) and " start " in command:
+        command = command.replace("ulimit ", f"{_own_settings(launch)}; ulimit ", 1)  # after ours, so that theirs win
     return command
 
 

@@ -73,6 +73,8 @@ class _Launch(_Part):
         python: Python command that creates the environment.
         setup_commands: shell commands to run on every node before the installation.
         env: environment variables of Ray on every node, and so of every replica.
+        secrets: names of such variables whose values are those of this machine at the launch, such as `HF_TOKEN`. They
+            go to the nodes in a file of their own; neither the cluster file nor the `ray up` file has them.
     """
 
     ssh: SshSpec
@@ -81,6 +83,7 @@ class _Launch(_Part):
     python: Annotated[str, Field(pattern=r"^[A-Za-z0-9._/+-]+$")] = "python3"
     setup_commands: tuple[str, ...] = ()
     env: Mapping[EnvName, str] = Field(default_factory=dict)
+    secrets: tuple[EnvName, ...] = ()
 
 
 class OnPremHead(_Part):

@@ -1,5 +1,6 @@
 """Makes a cluster file's `ray up` file on this machine."""
 
+import os
 from collections.abc import Iterator
 from importlib.resources import files
 from importlib.util import find_spec
@@ -9,7 +10,7 @@ from shutil import which
 from cluster.errors import SpecError, SpecProblem
 from cluster.launch.package import Package
 from cluster.launch.problems import launch_problems
-from cluster.launch.render import render, template_name
+from cluster.launch.render import render, secrets_text, template_name
 from cluster.planning.disk_room import disk_bytes
 from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ClusterSpec
@@ -66,16 +67,33 @@ class LaunchFile:
         """The content of the `ray up` file."""
         template = files("cluster.launch").joinpath(template_name(self.launch)).read_text(encoding="utf-8")
         weights_bytes = disk_bytes(self.spec.in_pools())
-        return render(self.spec.cluster.name, self.launch, template, source=str(self.file), weights_bytes=weights_bytes)
+        return render(
+            self.spec.cluster.name,
+            self.launch,
+            template,
+            source=str(self.file),
+            weights_bytes=weights_bytes,
+            secrets_file=str(self.secrets_path),
+        )
 
     @property
     def path(self) -> Path:
         """The path of the `ray up` file: one per cluster name, so that `down` finds what `up` launched."""
         return cache_folder() / "launch" / f"{self.spec.cluster.name}.yaml"
 
+    @property
+    def secrets_path(self) -> Path:
+        """The path of the file with the values of `launch.secrets`, for this user alone."""
+        return self.path.with_suffix(".env")
+
     def write(self) -> Path:
-        """Write the `ray up` file and return its path."""
+        """Write the `ray up` file, and that of the secrets if there are any; return the first one's path."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.launch.secrets:
+            self.secrets_path.unlink(missing_ok=True)
+            descriptor = os.open(self.secrets_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(secrets_text(self.launch, os.environ))
         self.path.write_text(self.text, encoding="utf-8")
         return self.path
 
@@ -104,6 +122,9 @@ def _with_absolute_paths(launch: LaunchSpec, folder: Path) -> LaunchSpec:
 
 
 def _missing_here(launch: LaunchSpec) -> Iterator[SpecProblem]:
+    for position, name in enumerate(launch.secrets):
+        if name not in os.environ:
+            yield SpecProblem(f"launch.secrets[{position}]", f"{name} is not set in the environment of this command")
     if not Path(launch.ssh.private_key).is_file():
         yield SpecProblem("launch.ssh.private_key", f"there is no file {launch.ssh.private_key}")
     wheel = Package.of(launch.package).file

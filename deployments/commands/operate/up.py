@@ -140,6 +140,7 @@ def down(file: Path, *, verbose: bool, console: Console) -> None:
         log.step("stopping Ray on the workers")
         _stop_everywhere(launch)
     found.path.unlink(missing_ok=True)
+    found.secrets_path.unlink(missing_ok=True)
     log.step("down")
 
 

@@ -12,7 +12,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from cluster.launch.fabric import MULTI_NODE_NVLINK, as_environment
 from cluster.launch.problems import launch_problems
-from cluster.launch.render import MARK, head_command, render, setup_commands, template_name
+from cluster.launch.render import MARK, head_command, render, secrets_text, setup_commands, template_name
 from cluster.ray_settings import DEATH_TIMEOUTS, HEAD_AWAY, PACE, TOKEN_FILE, UNSEEN
 from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ClusterSpec
@@ -197,6 +197,26 @@ def test_what_another_ray_left_counts_on_no_node(provider: str, tmp_path: Path) 
     ):
         assert settled.items() <= environment.items()
         assert not environment.keys() & {"RAY_ADDRESS", "RAY_AUTH_TOKEN"}
+
+
+def test_secrets_go_by_a_file_of_their_own(tmp_path: Path) -> None:
+    """The rendered file names that file alone; a shell on a node reads the values as they were, quotes and all."""
+    spec = spec_of("aws-p5")
+    assert spec.launch is not None
+    launch = spec.launch.model_copy(update={"secrets": ("HF_TOKEN", "NOT_SET"), "env": {"HF_HOME": "/x"}})
+    text = render("racks", launch, template(launch), source="f.yaml", secrets_file="/home/me/racks.env")
+    config = check_as_ray_does(yaml.safe_load(text))
+    assert config["file_mounts"]["~/.rackserve/launch_env"] == "/home/me/racks.env"
+    secret = 'hf_it\'s "$HOME"'  # noqa: S105 - no secret
+    assert secret not in text
+    file = tmp_path / ".rackserve" / "launch_env"
+    file.parent.mkdir()
+    file.write_text(secrets_text(launch, {"HF_TOKEN": secret, "OTHER": "x"}))
+    for key in ("head_start_ray_commands", "worker_start_ray_commands"):
+        script = re.sub(r"~/rackserve/bin/ray .*", 'printf "%s|%s" "$HF_TOKEN" "$HF_HOME"', config[key][-1])
+        env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+        out = subprocess.run(["bash", "-c", script], env=env, stdout=subprocess.PIPE, text=True, check=True).stdout
+        assert out == f"{secret}|/x"
 
 
 def test_machines_that_share_nvlink_have_its_settings() -> None:
