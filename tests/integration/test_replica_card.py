@@ -5,6 +5,7 @@ import json
 from cluster.spec.model_spec import ModelSpec
 from deployments.replica.engine_registry import engine_for
 from deployments.replica.server import ReplicaServer
+from router.replicas.start_phases import StartPhases
 from tests.integration.gateway.running_gateway import ask, running_gateway
 
 
@@ -29,3 +30,12 @@ async def test_the_gateway_lists_the_card_of_its_replicas() -> None:
             assert json.loads(body)["data"][0]["id"] == "m"
     finally:
         await replica.stop()
+
+
+async def test_a_replica_tells_what_its_start_went_to() -> None:
+    """Its row in the directory has it, from which `rackserve status` tells it."""
+    model = ModelSpec.model_validate({"name": "m", "engine": "sim", "sim": {"start_s": 0.05}})
+    replica = ReplicaServer(model, engine_for(model), replica_id="r0", host="127.0.0.1", credential="secret")
+    endpoint = await replica.start()
+    await replica.stop()
+    assert endpoint.start == StartPhases(load_s=0.05)
