@@ -35,4 +35,4 @@ def test_the_nodes_own_network_and_the_operators_word_win(tmp_path: Path) -> Non
 groups:
 - {name: a, profile: gb300, replicas: 2, hostNetwork: true, env: [{name: NCCL_MNNVL_ENABLE, value: "2"}]}
 """)
-    assert fabric_of(file, "a") == as_environment(MULTI_NODE_NVLINK) | {"NCCL_MNNVL_ENABLE": "2"}
+    assert fabric_of(file, "a") == {**as_environment(MULTI_NODE_NVLINK), "NCCL_MNNVL_ENABLE": "2"}

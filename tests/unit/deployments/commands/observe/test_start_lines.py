@@ -1,6 +1,7 @@
 """`rackserve status` says what replicas' starts went to."""
 
 from dataclasses import asdict
+from typing import Any
 
 from deployments.commands.observe.status import start_lines
 from router.replicas.start_phases import StartPhases
@@ -11,7 +12,7 @@ WARM = StartPhases(load_s=11.0, warm_up_s=6.0)
 
 def test_the_slowest_start_of_each_pool_is_told_by_its_parts() -> None:
     """Replicas that don't say, such as those of gateways asked by URL, have no line."""
-    models = {
+    models: dict[str, dict[str, Any]] = {
         "chat": {"replicas": [{"start": asdict(WARM)}, {"start": asdict(COLD)}]},
         "code": {"replicas": [{"pool": "prefill", "start": asdict(WARM)}, {"pool": "decode", "start": None}]},
         "other": {"replicas": [{}]},
