@@ -1,5 +1,6 @@
 """Says why machines of a launch have not joined Ray, by looking at them: the autoscaler tries again without a word."""
 
+import re
 import shlex
 from collections.abc import Sequence
 from typing import Final
@@ -24,9 +25,9 @@ elif ! test -s ~/"$token"; then echo "the head has not copied ~/$token there yet
 elif ! reached; then echo "it cannot reach the head at $head:$port"
 else echo "nothing of Ray runs there"; fi
 """
-_HEADS_LOG: Final = (
-    "grep -ahE -A 3 ' (ERR|PANIC) |[Ee]rror|failed' /tmp/ray/session_latest/logs/monitor.out | tail -n 4"
-)
+_RAYS_OWN = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+\s|^\s|^Traceback|^click\.|^\x1b|\.bashrc: No such file")
+"""Lines of the head's log that Ray itself wrote, and those that tell nothing; the others are what commands printed."""
+_FAILED = re.compile(r"NodeUpdater: (?P<host>\S+): (?P<step>.+) failed\b")
 
 
 def why_away(launch: OnPremLaunch, hosts: Sequence[str]) -> dict[str, str]:
@@ -34,13 +35,31 @@ def why_away(launch: OnPremLaunch, hosts: Sequence[str]) -> dict[str, str]:
     # `launch.venv` is a plain path, whose ~ the shell expands (`cluster.spec.launch_spec.ShellPath`).
     script = f"head={launch.head.address} port={RAY_PORT} venv={launch.venv} token={TOKEN_FILE}{_LOOK}"
     said = on_workers(launch, f"bash -c {shlex.quote(script)}", hosts)
-    return {host: _reason(ended) for host, ended in said.items()}
+    logs = f"{shlex.quote(launch.env.get('RAY_TMPDIR', '/tmp'))}/ray/session_latest/logs"  # noqa: S108 - Ray's own default
+    heads = on_head(launch, f"tail -n 2000 {logs}/monitor.out")
+    failed = failed_on(heads.text) if heads.code == 0 else {}
+    return {
+        host: _reason(ended) + (f"; the head says: {failed[host]}" if host in failed else "")
+        for host, ended in said.items()
+    }
 
 
-def heads_last_words(launch: OnPremLaunch) -> list[str]:
-    """Return the last lines in which the head's autoscaler tells of a failure; usually what a setup command printed."""
-    ended = on_head(launch, _HEADS_LOG)
-    return [line.strip()[:300] for line in ended.text.splitlines() if line.strip()] if ended.code == 0 else []
+def failed_on(log: str) -> dict[str, str]:
+    """Return what failed last on each machine, by its address, with the last line that the failed command printed.
+
+    Args:
+        log: the head's `monitor.out`, in which Ray's autoscaler tells how it sets machines up.
+    """
+    found: dict[str, str] = {}
+    printed = ""
+    for line in log.splitlines():
+        failed = _FAILED.search(line)
+        if failed:
+            step = f"{failed['step']} failed".removeprefix("\x1b[0m")
+            found[failed["host"]] = f"{step}: {printed}" if printed else step
+        elif line.strip() and not _RAYS_OWN.search(line):
+            printed = line.strip()[:300]
+    return found
 
 
 def _reason(ended: Said) -> str:

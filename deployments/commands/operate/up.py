@@ -13,7 +13,7 @@ from cluster.errors import ClusterError
 from cluster.launch.render import head_command
 from cluster.spec.launch_spec import LaunchSpec, OnPremLaunch
 from deployments.commands.operate.serve import AWAY
-from deployments.launch.away_machines import heads_last_words, why_away
+from deployments.launch.away_machines import why_away
 from deployments.launch.disk_check import check_disks
 from deployments.launch.host_check import check_hosts
 from deployments.launch.ray_up import RayUp
@@ -109,11 +109,9 @@ def _deploy(ray: RayUp, launch: LaunchSpec, log: _StepLog) -> str:
 
 
 def _say_why_away(away: Sequence[str], ray: RayUp, launch: LaunchSpec, log: _StepLog) -> None:
-    """Print why machines have not joined: what they and the head say, or Ray's own status of a cloud's machines."""
+    """Print why machines have not joined: what is found on them, or Ray's own status of a cloud's machines."""
     if isinstance(launch, OnPremLaunch):
         lines = [f"{host}: {reason}" for host, reason in why_away(launch, away).items()]
-        words = [f"  {line}" for line in heads_last_words(launch)]
-        lines += ["the head's autoscaler said last:", *words] if words else []
     else:
         status = list(ray.on_head(head_command("ray status", launch)))
         begin = next((at for at, line in enumerate(status) if line.startswith("Pending:")), len(status))
