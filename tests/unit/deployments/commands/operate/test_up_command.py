@@ -95,3 +95,22 @@ def test_every_mistake_is_told_at_once(cluster_file: Path) -> None:
         "launch.workers[1].name",
         "launch.workers[1].hosts[0]",
     ]
+
+
+def test_secrets_are_taken_from_here_and_written_for_this_user_alone(
+    cluster_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One that is not set here is told by its key; what is printed and the `ray up` file have none of them."""
+    cluster_file.write_text(CLUSTER.replace("  ssh:", "  secrets: [HF_TOKEN, OTHER_KEY]\n  ssh:"), encoding="utf-8")
+    monkeypatch.setenv("RACKSERVE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_TOKEN", "hf_very_secret")
+    monkeypatch.delenv("OTHER_KEY", raising=False)
+    found = LaunchFile(cluster_file)
+    with pytest.raises(SpecError) as caught:
+        found.check_this_machine()
+    assert "launch.secrets[1]: OTHER_KEY is not set in the environment of this command" in str(caught.value)
+    assert "launch.secrets[0]" not in str(caught.value)
+    assert "hf_very_secret" not in found.write().read_text()
+    assert found.secrets_path.read_text() == "export HF_TOKEN=hf_very_secret\n"
+    assert found.secrets_path.stat().st_mode & 0o777 == 0o600
+    assert str(found.secrets_path) in found.text
