@@ -26,6 +26,7 @@ from deployments.telemetry.client import TelemetryClient
 from deployments.tracing.wiring import close, gateway_tracer
 from router.http.gateway import Gateway
 from router.replicas.endpoint import Endpoint, Signal
+from router.replicas.ranks import divided
 from router.scheduling.registry import reads_prompts
 
 FIRST_VIEW_S = 2.0
@@ -245,10 +246,11 @@ class GatewayProcess:
         self._apply(self._known.apply(view))
         self._has_view.set()
 
-    def _apply(self, replicas: Sequence[Any]) -> None:
-        self._gateway.apply_view(replicas)
+    def _apply(self, replicas: Sequence[Endpoint]) -> None:
+        rows = divided(replicas)
+        self._gateway.apply_view(rows)
         if self._telemetry is not None:
-            self._telemetry.follow(replicas)
+            self._telemetry.follow(rows)
 
 
 def _tenants_of(spec: GatewaySpec) -> tuple[tuple[TenantSpec, ...], list[str]]:

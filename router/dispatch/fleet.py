@@ -67,7 +67,7 @@ class Fleet:
             del self.replicas[replica.replica_id]
             replica.silent = True  # nobody listens to it any more, though requests may still run there
         new = [
-            Replica(endpoint, self._engines[replica_id])
+            Replica(endpoint, self._engines.of(endpoint))
             for replica_id, endpoint in wanted.items()
             if replica_id not in self.replicas
         ]

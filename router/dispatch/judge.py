@@ -59,7 +59,7 @@ class Judge:
 
     @staticmethod
     def _is_reached(replica: Replica, now_s: float) -> None:
-        for sharer in replica.shared.sharers():
+        for sharer in replica.shared.process.sharers():
             sharer.is_reached(now_s)
 
     def answers_error(
@@ -144,7 +144,7 @@ class Judge:
         if not _is_fresh(attempt):
             return
         self._changed(self._breaker.broke_off(attempt.replica, now_s), now_s)
-        for sharer in attempt.replica.shared.sharers():
+        for sharer in attempt.replica.shared.process.sharers():
             sharer.broke_off(now_s)
 
     def taken_off(self, ticket: Ticket, attempt: Attempt, fault: Fault, now_s: float) -> None:
@@ -154,8 +154,9 @@ class Judge:
         elif fault is Fault.GAVE_UP:
             self._errs(ticket, attempt, now_s)
         elif fault is Fault.LEAVING:
-            self._takers.fleet.leaving(attempt.replica)
-            self._takers.update(now_s)
+            self._takers.leaving(attempt.replica, now_s)
+            for sharer in attempt.replica.shared.process.sharers():
+                sharer.leaves(now_s)
 
     @staticmethod
     def completes(attempt: Attempt) -> None:

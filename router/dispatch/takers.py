@@ -36,6 +36,10 @@ class _Sharer:
         if not self._replica.health.by_errors and self._takers.fleet.breaker.answered(self._replica):
             self._takers.accepting_changed(now_s)
 
+    def leaves(self, now_s: float) -> None:
+        """Give it no more requests."""
+        self._takers.leaving(self._replica, now_s)
+
 
 class Takers:
     """Tells flow control and the estimator which replicas exist, and flow control which of them take requests.
@@ -80,6 +84,12 @@ class Takers:
         """Take in that a replica began or ceased to accept requests."""
         self.fleet.refresh()
         self.update(now_s)
+
+    def leaving(self, replica: Replica, now_s: float) -> None:
+        """Take in that a replica takes no more requests, by its own word."""
+        if not replica.leaving:
+            self.fleet.leaving(replica)
+            self.update(now_s)
 
     def update(self, now_s: float) -> None:
         """Have flow control give requests to the fleet's candidates alone, after these have changed."""

@@ -54,6 +54,8 @@ def _replica_row(replica: Replica, now_s: float) -> dict[str, Any]:
     pause_s = 0.0 if health.takes else health.until_s - now_s
     return {
         "replica_id": replica.replica_id,
+        "replica": endpoint.whole_id,
+        "rank": endpoint.rank,
         "pool": endpoint.pool,
         "role": str(endpoint.role),
         "host": endpoint.host,

@@ -58,6 +58,9 @@ class Endpoint:
         role: what it does of a request.
         transfer: what it can send and receive of its KV cache; None: nothing.
         start: what its start went to; None: not known.
+        ranks: its data-parallel ranks, each with a batch and a prefix cache of its own. The directory has one row for a
+            replica; gateways divide it into one for each rank (`router/replicas/ranks.py`).
+        rank: the rank that this row stands for; None: it stands for the whole replica.
     """
 
     replica_id: str
@@ -81,6 +84,13 @@ class Endpoint:
     role: Role = Role.BOTH
     transfer: KvTransfer | None = None
     start: StartPhases | None = None
+    ranks: int = 1
+    rank: int | None = None
+
+    @property
+    def whole_id(self) -> str:
+        """The id of the replica that a rank belongs to, or its own."""
+        return self.replica_id if self.rank is None else self.replica_id.removesuffix(f".{self.rank}")
 
     @property
     def way(self) -> tuple[str, int, Access]:

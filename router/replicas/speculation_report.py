@@ -1,6 +1,8 @@
 """What speculative decoding brings on one replica."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +29,21 @@ class SpeculationReport:
     def accepted_tokens(self) -> int:
         """Drafted tokens that were right."""
         return sum(self.accepted_by_position)
+
+
+def together(reports: Sequence[SpeculationReport]) -> SpeculationReport | None:
+    """Return several ranks' reports as one: sums of counts, and means of what ranks know; None: there is none."""
+    if not reports:
+        return None
+    by_place = zip_longest(*(each.accepted_by_position for each in reports), fillvalue=0)
+    return SpeculationReport(
+        drafts=sum(each.drafts for each in reports),
+        draft_tokens=sum(each.draft_tokens for each in reports),
+        accepted_by_position=tuple(map(sum, by_place)),
+        tokens_per_step=_mean([each.tokens_per_step for each in reports if each.tokens_per_step]),
+        speedup=_mean([each.speedup for each in reports if each.speedup]),
+    )
+
+
+def _mean(known: Sequence[float]) -> float:
+    return sum(known) / len(known) if known else 0.0

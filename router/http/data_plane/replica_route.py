@@ -7,6 +7,7 @@ from typing import Self
 from router.http.wire.request.request_headers import CREDENTIALS, FORWARDED
 from router.http.wire.upstream.upstream import UpstreamPool
 from router.replicas.endpoint import Endpoint
+from router.replicas.ranks import RANK_HEADER
 
 _DEFAULT_PORT = {True: 443, False: 80}
 """The port that `host` leaves out, by whether TLS is used (RFC 9110, sections 4.2.1 and 4.2.2)."""
@@ -22,7 +23,8 @@ class ReplicaRoute:
         head_end: the part of the head from the HTTP version up to the value of `x-request-id`.
         own_head_end: the same for requests of the gateway's own. It has a key even where clients use theirs, and no
             gateway's name: replicas count each gateway's requests, and flow control, which compares, knows no pages.
-        forwarded: names of the client's headers that are passed on there.
+        forwarded: names of the client's headers that are passed on there; not the one that names a rank, where the
+            gateway picks it.
     """
 
     pool: UpstreamPool
@@ -45,7 +47,11 @@ class ReplicaRoute:
         access = endpoint.access
         # Without `accept-encoding` a replica may compress as it likes (RFC 9110, section 12.5.3).
         host = f" HTTP/1.1\r\nhost: {_host_header(endpoint)}\r\naccept-encoding: identity"
-        forwarded = FORWARDED + tuple(name.encode() for name in forward_headers if name.encode() not in FORWARDED)
+        own = {name.decode() for name in FORWARDED}
+        if endpoint.rank is not None:
+            host += f"\r\n{RANK_HEADER}: {endpoint.rank}"
+            own.add(RANK_HEADER)
+        forwarded = FORWARDED + tuple(name.encode() for name in forward_headers if name not in own)
         key = access.key or credential
         authorization = f"authorization: Bearer {key}" if key else ""
         own_head_end = _head_end(host, authorization)

@@ -7,9 +7,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from router.dispatch.dispatcher import Dispatcher
-from router.http.metrics.pool_label import POOL, pool_label
+from router.http.metrics.pool_label import POOL, RANK, last_labels
 
-LABELS = ("model", "replica", POOL)
+LABELS = ("model", "replica", POOL, RANK)
 
 
 class AdapterMetrics(Collector):
@@ -50,7 +50,7 @@ class AdapterMetrics(Collector):
             for replica in dispatcher.fleet.replicas.values():
                 report = replica.adapters.report
                 if report is not None:
-                    row = [model, replica.replica_id, *pool_label(replica.endpoint.pool)]
+                    row = [model, replica.endpoint.whole_id, *last_labels(replica.endpoint)]
                     loaded.add_metric(row, len(report.held))
                     slots.add_metric(row, report.slots)
                     loads.add_metric(row, report.loads)

@@ -10,11 +10,11 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from router.http.metrics.pool_label import POOL, pool_label
+from router.http.metrics.pool_label import POOL, RANK, last_labels
 from router.replicas.load_report import LoadReport
 from router.replicas.snapshot import ReplicaSnapshot
 
-LABELS = ("model", "replica", "domain", POOL)
+LABELS = ("model", "replica", "domain", POOL, RANK)
 
 _GAUGES: tuple[tuple[str, str, Callable[[LoadReport], float]], ...] = (
     ("rackserve_engine_running_requests", "Requests in the engine's batch.", lambda report: report.running),
@@ -61,7 +61,7 @@ class EngineMetrics(Collector):
             labels=LABELS,
         )
         rows = [
-            ([at.model, replica.replica_id, at.domain, *pool_label(at.pool)], replica.report)
+            ([at.model, at.whole_id, at.domain, *last_labels(at)], replica.report)
             for replica in self._replicas()
             for at in (replica.endpoint,)
         ]

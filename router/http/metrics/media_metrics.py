@@ -6,10 +6,10 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from router.http.metrics.pool_label import POOL, pool_label
+from router.http.metrics.pool_label import POOL, RANK, last_labels
 from router.replicas.snapshot import ReplicaSnapshot
 
-LABELS = ("model", "replica", POOL)
+LABELS = ("model", "replica", POOL, RANK)
 
 
 class MediaMetrics(Collector):
@@ -32,12 +32,12 @@ class MediaMetrics(Collector):
             "rackserve_media_refused",
             "Images, audio and video that the replica refused, by reason: domain, address, url, redirect, size, "
             "answer, unreachable, time.",
-            labels=["model", "replica", "reason", POOL],
+            labels=["model", "replica", "reason", POOL, RANK],
         )
         for replica in self._replicas():
             report, at = replica.report, replica.endpoint
             if report is not None:
-                row, pool = [at.model, replica.replica_id], pool_label(at.pool)
+                row, pool = [at.model, at.whole_id], last_labels(at)
                 fetched.add_metric([*row, *pool], report.media.fetched)
                 size.add_metric([*row, *pool], report.media.fetched_bytes)
                 for reason, count in sorted(report.media.refused.items()):

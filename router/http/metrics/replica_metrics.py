@@ -7,9 +7,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from router.dispatch.replica import Replica
-from router.http.metrics.pool_label import POOL, pool_label
+from router.http.metrics.pool_label import POOL, RANK, last_labels
 
-LABELS = ("model", "replica", POOL)
+LABELS = ("model", "replica", POOL, RANK)
 
 
 class ReplicaMetrics(Collector):
@@ -36,7 +36,7 @@ class ReplicaMetrics(Collector):
             "rackserve_replica_limit", "Most requests that may be on the replica at once, as learned.", labels=LABELS
         )
         for replica in self._replicas():
-            row = [replica.endpoint.model, replica.replica_id, *pool_label(replica.endpoint.pool)]
+            row = [replica.endpoint.model, replica.endpoint.whole_id, *last_labels(replica.endpoint)]
             in_flight.add_metric(row, replica.in_flight)
             accepting.add_metric(row, float(replica.accepting))
             limits.add_metric(row, int(replica.slots.limit))

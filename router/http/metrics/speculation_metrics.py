@@ -9,11 +9,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from router.http.metrics.pool_label import POOL, pool_label
+from router.http.metrics.pool_label import POOL, RANK, last_labels
 from router.replicas.snapshot import ReplicaSnapshot
 
-LABELS = ("model", "replica", "domain", POOL)
-OF_POSITIONS = ("model", "replica", "domain", "position", POOL)
+LABELS = ("model", "replica", "domain", POOL, RANK)
+OF_POSITIONS = ("model", "replica", "domain", "position", POOL, RANK)
 
 
 class SpeculationMetrics(Collector):
@@ -56,7 +56,7 @@ class SpeculationMetrics(Collector):
             told = report.speculation if report is not None else None
             if told is None:
                 continue
-            place, pool = [at.model, replica.replica_id, at.domain], pool_label(at.pool)
+            place, pool = [at.model, at.whole_id, at.domain], last_labels(at)
             drafts.add_metric([*place, *pool], told.drafts)
             drafted.add_metric([*place, *pool], told.draft_tokens)
             for position, count in enumerate(told.accepted_by_position):

@@ -9,11 +9,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from router.http.metrics.pool_label import POOL, pool_label
+from router.http.metrics.pool_label import POOL, RANK, last_labels
 from router.replicas.snapshot import ReplicaSnapshot
 
-LABELS = ("model", "replica", "domain", POOL)
-OF_TIERS = ("model", "replica", "domain", "tier", POOL)
+LABELS = ("model", "replica", "domain", POOL, RANK)
+OF_TIERS = ("model", "replica", "domain", "tier", POOL, RANK)
 
 
 class TierMetrics(Collector):
@@ -48,7 +48,7 @@ class TierMetrics(Collector):
             told = report.tiers if report is not None else None
             if told is None:
                 continue
-            place, pool = [at.model, replica.replica_id, at.domain], pool_label(at.pool)
+            place, pool = [at.model, at.whole_id, at.domain], last_labels(at)
             tiers = {"device": told.device_tokens, "host": told.host_tokens, "disk": told.disk_tokens}
             for tier, tokens in tiers.items():
                 held.add_metric([*place, tier, *pool], tokens)

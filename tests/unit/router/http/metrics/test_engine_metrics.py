@@ -15,6 +15,7 @@ from router.http.metrics.tier_metrics import TierMetrics
 from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 from router.replicas.media_report import MediaReport
+from router.replicas.ranks import divided
 from router.replicas.speculation_report import SpeculationReport
 from router.replicas.tier_report import TierReport
 from router.scheduling.registry import policy_named
@@ -130,3 +131,23 @@ def test_only_replicas_of_a_pool_have_its_label() -> None:
         'rackserve_target_replicas{model="n"} 1.0',
     } <= lines
     assert all(('pool="fast"' in line) == ('model="m"' in line) for line in lines)
+
+
+def test_a_rank_has_a_row_of_its_replica() -> None:
+    """Its ranks have the label `replica` in common, so that counting by it counts replicas; others lack `rank`."""
+    fleet = Fleet(policy_named("round_robin"))
+    fleet.set_replicas(divided([Endpoint("r", "m", "h", 1, ranks=2), Endpoint("s", "m", "h", 2, pool="p", ranks=2)]))
+    for number, replica in enumerate(fleet.replicas.values()):
+        fleet.report(replica, LoadReport(1, number, 0, 0, 0.0, 4096, 0.0, 0.0))
+    registry = CollectorRegistry()
+    registry.register(EngineMetrics(lambda: list(fleet.replicas.values())))
+    registry.register(ReplicaMetrics(lambda: list(fleet.replicas.values())))
+    lines = generate_latest(registry).decode().splitlines()
+    running = [line for line in lines if line.startswith("rackserve_engine_running_requests{")]
+    assert running == [
+        'rackserve_engine_running_requests{domain="",model="m",pool="",rank="0",replica="r"} 0.0',
+        'rackserve_engine_running_requests{domain="",model="m",pool="",rank="1",replica="r"} 1.0',
+        'rackserve_engine_running_requests{domain="",model="m",pool="p",rank="0",replica="s"} 2.0',
+        'rackserve_engine_running_requests{domain="",model="m",pool="p",rank="1",replica="s"} 3.0',
+    ]
+    assert 'rackserve_replica_accepting{model="m",pool="",rank="1",replica="r"} 1.0' in lines
