@@ -205,8 +205,15 @@ class Engine(Protocol):
         ...
 
     @property
-    def kv_events(self) -> KvEvents | None:
-        """The engine's KV events, which may be subscribed to before `start`; None: it is configured to have none."""
+    def ranks(self) -> int:
+        """Its data-parallel ranks, each with a batch and a prefix cache of its own.
+
+        A request that names one in `x-data-parallel-rank` is computed there, any other on the emptiest one.
+        """
+        ...
+
+    def kv_events(self, rank: int = 0) -> KvEvents | None:
+        """Return a rank's KV events, which may be subscribed to before `start`; None: it is configured to have none."""
         ...
 
     @property
@@ -222,6 +229,8 @@ class Engine(Protocol):
     @property
     def adapters(self) -> AdapterReport | None:
         """Its LoRA adapters now; None: it was started without room for any. Takes microseconds."""
+    def adapters(self, rank: int = 0) -> AdapterReport | None:
+        """Return a rank's LoRA adapters now; None: it was started without room for any. Takes microseconds."""
         ...
 
     async def set_adapters(self, adapters: Sequence[AdapterSpec]) -> None:
@@ -231,10 +240,11 @@ class Engine(Protocol):
         """
         ...
 
-    def stats(self) -> EngineStats:
-        """Return the engine's state now; takes microseconds.
+    def stats(self, rank: int | None = None) -> EngineStats:
+        """Return a rank's state now, or that of all of them together; takes microseconds.
 
-        Blocks that are kept for other engines count as used.
+        Blocks that are kept for other engines count as used. What is counted for the engine as a whole, its media, is
+        in the first rank's state.
         """
         ...
 

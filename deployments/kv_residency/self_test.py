@@ -16,6 +16,7 @@ from deployments.engines.interface import AsgiApp
 from deployments.kv_residency.replica_residency import ReplicaResidency
 from router.prefix_cache.residency import Mode
 from router.prompt.chunk_chain import ChunkHasher
+from router.replicas.ranks import RANK_HEADER
 
 PATH: Final = "/v1/completions"
 PROBE_BLOCKS: Final = 3
@@ -62,9 +63,10 @@ class AffinitySelfTest:
         hasher: the one the residency uses.
         residency: the residency to check; None: the replica has none.
         block_tokens: tokens per KV block.
+        rank: the data-parallel rank to test; None: the engine has one.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is tested, and how
         self,
         app: AsgiApp,
         model: str,
@@ -72,11 +74,15 @@ class AffinitySelfTest:
         residency: ReplicaResidency | None,
         *,
         block_tokens: int,
+        rank: int | None = None,
     ) -> None:
         words = Random(0).choices(" ".join(_WORDS).split(), k=PROBE_BLOCKS * block_tokens)  # noqa: S311 - any words will do
         body = {"model": model, "prompt": " ".join(["self-test", *words]), "max_tokens": 1, "temperature": 0}
         self._body = json.dumps(body).encode()
         self._chain = hasher.of_body(PATH, self._body, model=model)
+        self._headers = {"content-type": "application/json", "x-request-id": "self-test"}
+        if rank is not None:
+            self._headers[RANK_HEADER] = str(rank)
         self._residency = residency
         self._block_tokens = block_tokens
         self._transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -122,8 +128,7 @@ class AffinitySelfTest:
         return claimed
 
     async def _cached_tokens(self) -> int | None:
-        headers = {"content-type": "application/json", "x-request-id": "self-test"}
-        request = httpx.Request("POST", f"http://replica{PATH}", content=self._body, headers=headers)
+        request = httpx.Request("POST", f"http://replica{PATH}", content=self._body, headers=self._headers)
         response = await self._transport.handle_async_request(request)
         answer = await response.aread()
         if response.status_code != HTTPStatus.OK:

@@ -20,11 +20,12 @@ from deployments.kv_residency.self_test import AffinityProof, AffinitySelfTest
 from deployments.replica.guard import ReplicaGuard
 from deployments.replica.memory_lock import check_memory_lock
 from deployments.replica.own_card import own_card
-from deployments.telemetry.service import TelemetryServer, TelemetryService
+from deployments.telemetry.service import RankedTelemetry, TelemetryServer, TelemetryService
 from deployments.tracing.wiring import app_spans, close
 from router.prompt.chunk_chain import ChunkHasher
 from router.prompt.hash_seed import hash_seed
 from router.replicas.endpoint import Endpoint, Signal
+from router.replicas.ranks import rank_id
 
 if TYPE_CHECKING:
     from deployments.tracing.traced_app import AppSpans
@@ -106,7 +107,7 @@ class ReplicaServer:
         self._http: _HttpServer | None = None
         self._http_task: asyncio.Task[None] | None = None
         self._telemetry: TelemetryServer | None = None
-        self._residency: ReplicaResidency | None = None
+        self._residencies: list[ReplicaResidency] = []  # of each rank; empty: not followed
         self._spans: AppSpans | None = None
 
     async def start(self) -> Endpoint:
@@ -131,21 +132,10 @@ class ReplicaServer:
         self._spans = app_spans("rackserve-replica", "replica", **self._span_attributes())
         if self._spans is not None:
             app = self._spans.around(app)
-        self._guard = ReplicaGuard(app, self._credential)
+        self._guard = ReplicaGuard(app, self._credential, self._engine.ranks)
         http_port = await self._start_http(self._guard)
         proof = await self._prove_affinity(app)
-        service = TelemetryService(
-            replica_id=self._replica_id,
-            model=self._model.name,
-            credential=self._credential,
-            stats=self._engine.stats,
-            adapters=lambda: self._engine.adapters,
-            accepted=self._guard.accepted,
-            gateways=lambda: self._guard.gateways if self._guard is not None else 0,
-            residency=self._residency,
-            when_work_comes=self._guard.listen,
-        )
-        self._telemetry = TelemetryServer(service, self._host)
+        self._telemetry = TelemetryServer(self._telemetry_of(self._guard), self._host)
         await self._telemetry.start()
         return Endpoint(
             replica_id=self._replica_id,
@@ -164,7 +154,30 @@ class ReplicaServer:
             role=self._model.role,
             transfer=self._engine.transfer,
             start=self._engine.start_phases,
+            ranks=self._engine.ranks,
         )
+
+    def _telemetry_of(self, guard: ReplicaGuard) -> TelemetryService | RankedTelemetry:
+        """Return what tells of the engine: where it has data-parallel ranks, of each of them."""
+
+        def telling_of(rank: int | None, residency: ReplicaResidency | None) -> TelemetryService:
+            return TelemetryService(
+                replica_id=rank_id(self._replica_id, rank),
+                model=self._model.name,
+                credential=self._credential,
+                stats=lambda: self._engine.stats(rank),
+                adapters=lambda: self._engine.adapters(rank or 0),
+                accepted=lambda gateway_id: guard.accepted(gateway_id, rank),
+                gateways=lambda: guard.gateways(rank),
+                residency=residency,
+                when_work_comes=guard.listen,
+            )
+
+        ranks = self._engine.ranks
+        residencies = self._residencies or [None] * ranks
+        if ranks == 1:
+            return telling_of(None, residencies[0])
+        return RankedTelemetry(telling_of(None, None), [telling_of(rank, residencies[rank]) for rank in range(ranks)])
 
     async def set_adapters(self, adapters: Sequence[AdapterSpec]) -> None:
         """Serve exactly these adapters from now on; one that cannot be served is told in the replica's reports."""
@@ -235,8 +248,7 @@ class ReplicaServer:
             self._guard.closed = True
         if self._telemetry is not None:
             await self._telemetry.stop()
-        if self._residency is not None:
-            self._residency.close()
+        self._forget_residency()
         if self._http is not None and self._http_task is not None:
             self._http.end()
             await asyncio.wait({self._http_task}, timeout=5.0)
@@ -245,13 +257,22 @@ class ReplicaServer:
         await close(spans)
 
     def _follow_residency(self) -> AsgiApp:
-        """Follow the engine's KV events, if it has any; return the app to serve."""
-        app, events = self._engine.app, self._engine.kv_events
-        if events is None or not events.block_tokens or self._pools:
+        """Follow the KV events of each of the engine's ranks, if it has any; return the app to serve."""
+        app, engine = self._engine.app, self._engine
+        of_ranks = [engine.kv_events(rank) for rank in range(engine.ranks)]
+        followed = [events for events in of_ranks if events is not None and events.block_tokens]
+        if len(followed) < engine.ranks or self._pools:
             return app
-        capacity_tokens = self._engine.stats().kv_capacity_tokens
-        self._residency = ReplicaResidency(events, self._hasher, self._model.name, capacity_tokens)
+        self._residencies = [
+            ReplicaResidency(events, self._hasher, self._model.name, engine.stats(rank).kv_capacity_tokens)
+            for rank, events in enumerate(followed)
+        ]
         return RequestBodies(app)
+
+    def _forget_residency(self) -> None:
+        for residency in self._residencies:
+            residency.close()
+        self._residencies = []
 
     @property
     def _pools(self) -> bool:
@@ -259,18 +280,27 @@ class ReplicaServer:
         return task is not None and task.pools
 
     async def _prove_affinity(self, app: AsgiApp) -> AffinityProof:
-        """Run the affinity self-test; if the residency proves wrong, stop following it."""
+        """Run the affinity self-test on each rank; if a rank's residency proves wrong, stop following it on all."""
         if self._pools:
             reason = (
                 f"a model that serves {self._model.served_task} is routed by load: no answer leaves a prompt behind"
             )
             return AffinityProof(caches=False, is_exact=False, reason=reason)
-        events = self._engine.kv_events
-        block_tokens = events.block_tokens if events is not None else 0
-        test = AffinitySelfTest(
-            app, self._model.name, self._hasher, self._residency, block_tokens=block_tokens or PROBE_BLOCK_TOKENS
-        )
-        proof = await test.run()
+        events, ranks = self._engine.kv_events(), self._engine.ranks
+        block_tokens = (events.block_tokens if events is not None else 0) or PROBE_BLOCK_TOKENS
+        tests = [
+            AffinitySelfTest(
+                app,
+                self._model.name,
+                self._hasher,
+                residency,
+                block_tokens=block_tokens,
+                rank=rank if ranks > 1 else None,
+            )
+            for rank, residency in enumerate(self._residencies or [None] * ranks)
+        ]
+        proofs = await asyncio.gather(*(test.run() for test in tests))
+        proof = next((proof for proof in proofs if not proof.is_exact), proofs[0])
         log = _log.info if proof.is_exact else _log.warning
         log(
             "affinity self-test",
@@ -278,9 +308,8 @@ class ReplicaServer:
             residency=proof.mode,
             found=proof.reason,
         )
-        if self._residency is not None and not proof.is_exact:
-            self._residency.close()
-            self._residency = None
+        if not proof.is_exact:
+            self._forget_residency()
         return proof
 
     async def _start_http(self, guard: ReplicaGuard) -> int:

@@ -111,6 +111,7 @@ class _Watch:
                         residency=self.with_residency,
                         cut_version=CUT_VERSION,
                         hears_pulse=await self._listen(),
+                        rank=endpoint.rank,
                     )
                     self._heard_s = self._reported_s = self._loop.time()
                     self._last = self._adapters = None

@@ -2,7 +2,7 @@
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -170,6 +170,31 @@ class TelemetryService(pb_grpc.TelemetryServicer):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the cluster's credential is missing or wrong")
 
 
+class RankedTelemetry(pb_grpc.TelemetryServicer):
+    """Streams the reports of a replica's data-parallel ranks, each as those of a replica of its own.
+
+    Args:
+        whole: reports of the whole replica, to a gateway that names no rank.
+        ranks: reports of each rank.
+    """
+
+    def __init__(self, whole: TelemetryService, ranks: Sequence[TelemetryService]) -> None:
+        self._whole = whole
+        self._ranks = ranks
+
+    async def Watch(  # noqa: N802 - the name in the .proto
+        self, request: pb.WatchRequest, context: "grpc.aio.ServicerContext[pb.WatchRequest, pb.Report]"
+    ) -> AsyncIterator[pb.Report]:
+        """Stream reports until the gateway closes the stream."""
+        service = self._whole
+        if request.HasField("rank"):
+            if request.rank >= len(self._ranks):
+                await context.abort(grpc.StatusCode.NOT_FOUND, f"the replica has no rank {request.rank}")
+            service = self._ranks[request.rank]
+        async for report in service.Watch(request, context):
+            yield report
+
+
 def _tiers(fetches: FetchStats | None, residency: ReplicaResidency | None) -> TierReport | None:
     """Return what is kept beyond the device; what is held where is known only with residency."""
     if fetches is None:
@@ -207,13 +232,13 @@ class _ResidencyStream:
 
 
 class TelemetryServer:
-    """Serves a `TelemetryService` on a free port of one address.
+    """Serves a replica's telemetry on a free port of one address.
 
     Attributes:
         port: the port; 0 before `start`.
     """
 
-    def __init__(self, service: TelemetryService, host: str) -> None:
+    def __init__(self, service: TelemetryService | RankedTelemetry, host: str) -> None:
         self.port = 0
         self._service = service
         self._host = f"[{host}]" if ":" in host else host

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%deployments/telemetry/telemetry.proto\x12\x0crackserve.v1\"x\n\x0cWatchRequest\x12\x12\n\ngateway_id\x18\x01 \x01(\t\x12\x17\n\x0fmin_interval_ms\x18\x02 \x01(\r\x12\x11\n\tresidency\x18\x03 \x01(\x08\x12\x13\n\x0b\x63ut_version\x18\x04 \x01(\r\x12\x13\n\x0bhears_pulse\x18\x05 \x01(\x08\"\xfc\x01\n\x06Report\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12$\n\x05hello\x18\x02 \x01(\x0b\x32\x13.rackserve.v1.HelloH\x00\x12\"\n\x04load\x18\x03 \x01(\x0b\x32\x12.rackserve.v1.LoadH\x00\x12\x33\n\x08snapshot\x18\x04 \x01(\x0b\x32\x1f.rackserve.v1.ResidencySnapshotH\x00\x12-\n\x05\x64\x65lta\x18\x05 \x01(\x0b\x32\x1c.rackserve.v1.ResidencyDeltaH\x00\x12*\n\x08\x61\x64\x61pters\x18\x06 \x01(\x0b\x32\x16.rackserve.v1.AdaptersH\x00\x42\x06\n\x04\x62ody\"W\n\x05Hello\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x16\n\x0emax_silence_ms\x18\x03 \x01(\r\x12\x13\n\x0b\x63ut_version\x18\x04 \x01(\r\"\xda\x02\n\x04Load\x12\x0f\n\x07running\x18\x01 \x01(\r\x12\x0f\n\x07waiting\x18\x02 \x01(\r\x12\x16\n\x0ewaiting_tokens\x18\x03 \x01(\x04\x12\x10\n\x08kv_usage\x18\x04 \x01(\x01\x12\x1a\n\x12kv_capacity_tokens\x18\x05 \x01(\x04\x12\x1c\n\x14prefill_tokens_per_s\x18\x06 \x01(\x01\x12\x1b\n\x13\x64\x65\x63ode_tokens_per_s\x18\x07 \x01(\x01\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x08 \x01(\x04\x12\x13\n\x0bstep_tokens\x18\t \x01(\x04\x12\x10\n\x08gateways\x18\n \x01(\r\x12\"\n\x05media\x18\x0b \x01(\x0b\x32\x13.rackserve.v1.Media\x12.\n\x0bspeculation\x18< \x01(\x0b\x32\x19.rackserve.v1.Speculation\x12\"\n\x05tiers\x18= \x01(\x0b\x32\x13.rackserve.v1.Tiers\"{\n\x0bSpeculation\x12\x0e\n\x06\x64rafts\x18\x01 \x01(\x04\x12\x14\n\x0c\x64raft_tokens\x18\x02 \x01(\x04\x12\x1c\n\x14\x61\x63\x63\x65pted_by_position\x18\x03 \x03(\x04\x12\x17\n\x0ftokens_per_step\x18\x04 \x01(\x01\x12\x0f\n\x07speedup\x18\x05 \x01(\x01\"\x92\x01\n\x05Media\x12\x0f\n\x07\x66\x65tched\x18\x01 \x01(\x04\x12\x15\n\rfetched_bytes\x18\x02 \x01(\x04\x12\x31\n\x07refused\x18\x03 \x03(\x0b\x32 .rackserve.v1.Media.RefusedEntry\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"q\n\x08\x41\x64\x61pters\x12\x0c\n\x04held\x18\x01 \x03(\t\x12\r\n\x05slots\x18\x02 \x01(\r\x12\x0e\n\x06load_s\x18\x03 \x01(\x01\x12\r\n\x05loads\x18\x04 \x01(\x04\x12)\n\x05names\x18\x05 \x01(\x0b\x32\x1a.rackserve.v1.AdapterNames\"\x8a\x01\n\x0c\x41\x64\x61pterNames\x12\r\n\x05known\x18\x01 \x03(\t\x12:\n\x08problems\x18\x02 \x03(\x0b\x32(.rackserve.v1.AdapterNames.ProblemsEntry\x1a/\n\rProblemsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"(\n\x06\x43hunks\x12\x0e\n\x06hashes\x18\x01 \x01(\x0c\x12\x0e\n\x06tokens\x18\x02 \x01(\x0c\"\x80\x01\n\x11ResidencySnapshot\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12&\n\x08resident\x18\x02 \x01(\x0b\x32\x14.rackserve.v1.Chunks\x12\x0c\n\x04more\x18\x03 \x01(\x08\x12#\n\x05lower\x18\x04 \x01(\x0b\x32\x14.rackserve.v1.Chunks\"\x80\x01\n\x0eResidencyDelta\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12&\n\x08resident\x18\x02 \x01(\x0b\x32\x14.rackserve.v1.Chunks\x12\x0f\n\x07\x65victed\x18\x03 \x01(\x0c\x12#\n\x05lower\x18\x04 \x01(\x0b\x32\x14.rackserve.v1.Chunks\"{\n\x05Tiers\x12\x15\n\rdevice_tokens\x18\x01 \x01(\x04\x12\x13\n\x0bhost_tokens\x18\x02 \x01(\x04\x12\x13\n\x0b\x64isk_tokens\x18\x03 \x01(\x04\x12\x16\n\x0e\x66\x65tched_tokens\x18\x04 \x01(\x04\x12\x19\n\x11\x66\x65tch_s_per_token\x18\x05 \x01(\x01\x32H\n\tTelemetry\x12;\n\x05Watch\x12\x1a.rackserve.v1.WatchRequest\x1a\x14.rackserve.v1.Report0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%deployments/telemetry/telemetry.proto\x12\x0crackserve.v1\"\x94\x01\n\x0cWatchRequest\x12\x12\n\ngateway_id\x18\x01 \x01(\t\x12\x17\n\x0fmin_interval_ms\x18\x02 \x01(\r\x12\x11\n\tresidency\x18\x03 \x01(\x08\x12\x13\n\x0b\x63ut_version\x18\x04 \x01(\r\x12\x13\n\x0bhears_pulse\x18\x05 \x01(\x08\x12\x11\n\x04rank\x18\x06 \x01(\rH\x00\x88\x01\x01\x42\x07\n\x05_rank\"\xfc\x01\n\x06Report\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12$\n\x05hello\x18\x02 \x01(\x0b\x32\x13.rackserve.v1.HelloH\x00\x12\"\n\x04load\x18\x03 \x01(\x0b\x32\x12.rackserve.v1.LoadH\x00\x12\x33\n\x08snapshot\x18\x04 \x01(\x0b\x32\x1f.rackserve.v1.ResidencySnapshotH\x00\x12-\n\x05\x64\x65lta\x18\x05 \x01(\x0b\x32\x1c.rackserve.v1.ResidencyDeltaH\x00\x12*\n\x08\x61\x64\x61pters\x18\x06 \x01(\x0b\x32\x16.rackserve.v1.AdaptersH\x00\x42\x06\n\x04\x62ody\"W\n\x05Hello\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x16\n\x0emax_silence_ms\x18\x03 \x01(\r\x12\x13\n\x0b\x63ut_version\x18\x04 \x01(\r\"\xda\x02\n\x04Load\x12\x0f\n\x07running\x18\x01 \x01(\r\x12\x0f\n\x07waiting\x18\x02 \x01(\r\x12\x16\n\x0ewaiting_tokens\x18\x03 \x01(\x04\x12\x10\n\x08kv_usage\x18\x04 \x01(\x01\x12\x1a\n\x12kv_capacity_tokens\x18\x05 \x01(\x04\x12\x1c\n\x14prefill_tokens_per_s\x18\x06 \x01(\x01\x12\x1b\n\x13\x64\x65\x63ode_tokens_per_s\x18\x07 \x01(\x01\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x08 \x01(\x04\x12\x13\n\x0bstep_tokens\x18\t \x01(\x04\x12\x10\n\x08gateways\x18\n \x01(\r\x12\"\n\x05media\x18\x0b \x01(\x0b\x32\x13.rackserve.v1.Media\x12.\n\x0bspeculation\x18< \x01(\x0b\x32\x19.rackserve.v1.Speculation\x12\"\n\x05tiers\x18= \x01(\x0b\x32\x13.rackserve.v1.Tiers\"{\n\x0bSpeculation\x12\x0e\n\x06\x64rafts\x18\x01 \x01(\x04\x12\x14\n\x0c\x64raft_tokens\x18\x02 \x01(\x04\x12\x1c\n\x14\x61\x63\x63\x65pted_by_position\x18\x03 \x03(\x04\x12\x17\n\x0ftokens_per_step\x18\x04 \x01(\x01\x12\x0f\n\x07speedup\x18\x05 \x01(\x01\"\x92\x01\n\x05Media\x12\x0f\n\x07\x66\x65tched\x18\x01 \x01(\x04\x12\x15\n\rfetched_bytes\x18\x02 \x01(\x04\x12\x31\n\x07refused\x18\x03 \x03(\x0b\x32 .rackserve.v1.Media.RefusedEntry\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"q\n\x08\x41\x64\x61pters\x12\x0c\n\x04held\x18\x01 \x03(\t\x12\r\n\x05slots\x18\x02 \x01(\r\x12\x0e\n\x06load_s\x18\x03 \x01(\x01\x12\r\n\x05loads\x18\x04 \x01(\x04\x12)\n\x05names\x18\x05 \x01(\x0b\x32\x1a.rackserve.v1.AdapterNames\"\x8a\x01\n\x0c\x41\x64\x61pterNames\x12\r\n\x05known\x18\x01 \x03(\t\x12:\n\x08problems\x18\x02 \x03(\x0b\x32(.rackserve.v1.AdapterNames.ProblemsEntry\x1a/\n\rProblemsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"(\n\x06\x43hunks\x12\x0e\n\x06hashes\x18\x01 \x01(\x0c\x12\x0e\n\x06tokens\x18\x02 \x01(\x0c\"\x80\x01\n\x11ResidencySnapshot\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12&\n\x08resident\x18\x02 \x01(\x0b\x32\x14.rackserve.v1.Chunks\x12\x0c\n\x04more\x18\x03 \x01(\x08\x12#\n\x05lower\x18\x04 \x01(\x0b\x32\x14.rackserve.v1.Chunks\"\x80\x01\n\x0eResidencyDelta\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12&\n\x08resident\x18\x02 \x01(\x0b\x32\x14.rackserve.v1.Chunks\x12\x0f\n\x07\x65victed\x18\x03 \x01(\x0c\x12#\n\x05lower\x18\x04 \x01(\x0b\x32\x14.rackserve.v1.Chunks\"{\n\x05Tiers\x12\x15\n\rdevice_tokens\x18\x01 \x01(\x04\x12\x13\n\x0bhost_tokens\x18\x02 \x01(\x04\x12\x13\n\x0b\x64isk_tokens\x18\x03 \x01(\x04\x12\x16\n\x0e\x66\x65tched_tokens\x18\x04 \x01(\x04\x12\x19\n\x11\x66\x65tch_s_per_token\x18\x05 \x01(\x01\x32H\n\tTelemetry\x12;\n\x05Watch\x12\x1a.rackserve.v1.WatchRequest\x1a\x14.rackserve.v1.Report0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,34 +35,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MEDIA_REFUSEDENTRY']._serialized_options = b'8\001'
   _globals['_ADAPTERNAMES_PROBLEMSENTRY']._loaded_options = None
   _globals['_ADAPTERNAMES_PROBLEMSENTRY']._serialized_options = b'8\001'
-  _globals['_WATCHREQUEST']._serialized_start=55
-  _globals['_WATCHREQUEST']._serialized_end=175
-  _globals['_REPORT']._serialized_start=178
-  _globals['_REPORT']._serialized_end=430
-  _globals['_HELLO']._serialized_start=432
-  _globals['_HELLO']._serialized_end=519
-  _globals['_LOAD']._serialized_start=522
-  _globals['_LOAD']._serialized_end=868
-  _globals['_SPECULATION']._serialized_start=870
-  _globals['_SPECULATION']._serialized_end=993
-  _globals['_MEDIA']._serialized_start=996
-  _globals['_MEDIA']._serialized_end=1142
-  _globals['_MEDIA_REFUSEDENTRY']._serialized_start=1096
-  _globals['_MEDIA_REFUSEDENTRY']._serialized_end=1142
-  _globals['_ADAPTERS']._serialized_start=1144
-  _globals['_ADAPTERS']._serialized_end=1257
-  _globals['_ADAPTERNAMES']._serialized_start=1260
-  _globals['_ADAPTERNAMES']._serialized_end=1398
-  _globals['_ADAPTERNAMES_PROBLEMSENTRY']._serialized_start=1351
-  _globals['_ADAPTERNAMES_PROBLEMSENTRY']._serialized_end=1398
-  _globals['_CHUNKS']._serialized_start=1400
-  _globals['_CHUNKS']._serialized_end=1440
-  _globals['_RESIDENCYSNAPSHOT']._serialized_start=1443
-  _globals['_RESIDENCYSNAPSHOT']._serialized_end=1571
-  _globals['_RESIDENCYDELTA']._serialized_start=1574
-  _globals['_RESIDENCYDELTA']._serialized_end=1702
-  _globals['_TIERS']._serialized_start=1704
-  _globals['_TIERS']._serialized_end=1827
-  _globals['_TELEMETRY']._serialized_start=1829
-  _globals['_TELEMETRY']._serialized_end=1901
+  _globals['_WATCHREQUEST']._serialized_start=56
+  _globals['_WATCHREQUEST']._serialized_end=204
+  _globals['_REPORT']._serialized_start=207
+  _globals['_REPORT']._serialized_end=459
+  _globals['_HELLO']._serialized_start=461
+  _globals['_HELLO']._serialized_end=548
+  _globals['_LOAD']._serialized_start=551
+  _globals['_LOAD']._serialized_end=897
+  _globals['_SPECULATION']._serialized_start=899
+  _globals['_SPECULATION']._serialized_end=1022
+  _globals['_MEDIA']._serialized_start=1025
+  _globals['_MEDIA']._serialized_end=1171
+  _globals['_MEDIA_REFUSEDENTRY']._serialized_start=1125
+  _globals['_MEDIA_REFUSEDENTRY']._serialized_end=1171
+  _globals['_ADAPTERS']._serialized_start=1173
+  _globals['_ADAPTERS']._serialized_end=1286
+  _globals['_ADAPTERNAMES']._serialized_start=1289
+  _globals['_ADAPTERNAMES']._serialized_end=1427
+  _globals['_ADAPTERNAMES_PROBLEMSENTRY']._serialized_start=1380
+  _globals['_ADAPTERNAMES_PROBLEMSENTRY']._serialized_end=1427
+  _globals['_CHUNKS']._serialized_start=1429
+  _globals['_CHUNKS']._serialized_end=1469
+  _globals['_RESIDENCYSNAPSHOT']._serialized_start=1472
+  _globals['_RESIDENCYSNAPSHOT']._serialized_end=1600
+  _globals['_RESIDENCYDELTA']._serialized_start=1603
+  _globals['_RESIDENCYDELTA']._serialized_end=1731
+  _globals['_TIERS']._serialized_start=1733
+  _globals['_TIERS']._serialized_end=1856
+  _globals['_TELEMETRY']._serialized_start=1858
+  _globals['_TELEMETRY']._serialized_end=1930
 # @@protoc_insertion_point(module_scope)

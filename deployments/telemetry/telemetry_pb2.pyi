@@ -7,18 +7,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class WatchRequest(_message.Message):
-    __slots__ = ("gateway_id", "min_interval_ms", "residency", "cut_version", "hears_pulse")
+    __slots__ = ("gateway_id", "min_interval_ms", "residency", "cut_version", "hears_pulse", "rank")
     GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]
     MIN_INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
     RESIDENCY_FIELD_NUMBER: _ClassVar[int]
     CUT_VERSION_FIELD_NUMBER: _ClassVar[int]
     HEARS_PULSE_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
     gateway_id: str
     min_interval_ms: int
     residency: bool
     cut_version: int
     hears_pulse: bool
-    def __init__(self, gateway_id: _Optional[str] = ..., min_interval_ms: _Optional[int] = ..., residency: _Optional[bool] = ..., cut_version: _Optional[int] = ..., hears_pulse: _Optional[bool] = ...) -> None: ...
+    rank: int
+    def __init__(self, gateway_id: _Optional[str] = ..., min_interval_ms: _Optional[int] = ..., residency: _Optional[bool] = ..., cut_version: _Optional[int] = ..., hears_pulse: _Optional[bool] = ..., rank: _Optional[int] = ...) -> None: ...
 
 class Report(_message.Message):
     __slots__ = ("sequence", "hello", "load", "snapshot", "delta", "adapters")

@@ -47,10 +47,13 @@ class Watched:
         self.engine = engine
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.residency: ResidencyViews | None = None
-        if engine.kv_events is not None:
-            engine.kv_events.subscribe(self._keep)
+        for rank in range(engine.ranks):
+            events = engine.kv_events(rank)
+            if events is not None:
+                events.subscribe(partial(self._keep, rank))
         self._views = {
             "/contract/stats": self._stats,
+            "/contract/rank-stats": self._rank_stats,
             "/contract/events": self._events,
             "/contract/health": self._health,
             "/contract/children": self._children,
@@ -62,11 +65,11 @@ class Watched:
 
     def follow_residency(self, model: str) -> None:
         """Follow what the engine's cache holds from now on, as its replica would, if it says."""
-        if self.engine.kv_events is not None:
+        if self.engine.kv_events() is not None:
             self.residency = ResidencyViews(self.engine, model)
 
-    def _keep(self, event: KvEvent) -> None:
-        self.events.append((type(event).__name__, asdict(event)))
+    def _keep(self, rank: int, event: KvEvent) -> None:
+        self.events.append((type(event).__name__, asdict(event) | ({"rank": rank} if self.engine.ranks > 1 else {})))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a view, or pass on to the engine."""
@@ -86,6 +89,9 @@ class Watched:
     async def _stats(self) -> object:
         return asdict(self.engine.stats())
 
+    async def _rank_stats(self) -> object:
+        return [asdict(self.engine.stats(rank)) for rank in range(self.engine.ranks)]
+
     async def _events(self) -> object:
         taken, self.events = self.events, []
         return taken
@@ -100,7 +106,7 @@ class Watched:
     async def _children(self) -> object:
         return child_pids()
 
-    async def _claims(self, asked: dict[str, str]) -> object:
+    async def _claims(self, asked: dict[str, Any]) -> object:
         return self.residency.claims(**asked) if self.residency is not None else None
 
     async def _self_test(self) -> object:
@@ -111,7 +117,7 @@ class Watched:
         return asdict(found) if found is not None else None
 
     async def _adapters(self) -> object:
-        found = self.engine.adapters
+        found = self.engine.adapters()
         return {**asdict(found), "known": sorted(found.known)} if found is not None else None
 
     async def _set_adapters(self, adapters: dict[str, str]) -> object:

@@ -133,9 +133,9 @@ class ServedEngine:
         answer: dict[str, Any] = response.json()
         return answer
 
-    def claims(self, path: str, body: dict[str, Any]) -> dict[str, int]:
-        """Return what a replica claims to be cached of a request's prompt."""
-        asked = {"path": path, "body": json.dumps({"model": self.model.name, **body})}
+    def claims(self, path: str, body: dict[str, Any], rank: int = 0) -> dict[str, int]:
+        """Return what a replica claims to be cached of a request's prompt, on one of its ranks."""
+        asked = {"path": path, "body": json.dumps({"model": self.model.name, **body}), "rank": rank}
         found: dict[str, int] = self.post("/contract/claims", asked).json()
         return found
 

@@ -58,7 +58,7 @@ class Replica:
             credential="secret",
             stats=lambda: EngineStats(0, 0, 0, 0.0, 4096, 1000.0, 50.0, 2048),
             accepted=self.guard.accepted,
-            gateways=lambda: self.guard.gateways,
+            gateways=self.guard.gateways,
             when_work_comes=self.guard.listen,
         )
         self._telemetry = TelemetryServer(service, "127.0.0.1")

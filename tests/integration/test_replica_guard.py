@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import uvicorn
@@ -93,3 +93,18 @@ async def test_nobody_steers_an_engine_through_its_replica(path: str) -> None:
             assert (await reader.readline()).split()[1] == str(status).encode(), target
             writer.close()
     assert seen == ["/v1/chat/completions", "/v1/models"]
+
+
+async def test_requests_are_counted_by_the_rank_that_they_name() -> None:
+    """Each gateway's for each rank; what names none, or one that there is not, counts for the replica alone."""
+    guard = ReplicaGuard(_echo, "inner", ranks=2)
+    async with guarded(guard) as url, AsyncExitStack() as stack:
+        for gateway, rank in (("g", "0"), ("g", "1"), ("g", "1"), ("h", "1"), ("g", "2"), ("h", "")):
+            headers = {"authorization": "Bearer inner", "x-rackserve-gateway": gateway, "x-data-parallel-rank": rank}
+            await stack.enter_async_context(connect(url, additional_headers=headers))
+        assert [guard.accepted("g", rank) for rank in (0, 1, None)] == [1, 2, 4]
+        assert [guard.accepted("h", rank) for rank in (0, 1, None)] == [0, 1, 2]
+        assert [guard.gateways(rank) for rank in (0, 1, None)] == [1, 2, 2]
+        assert (guard.in_flight, guard.accepted_in_all) == (6, 6)
+    assert [guard.gateways(rank) for rank in (0, 1, None)] == [0, 0, 0]
+    assert [guard.accepted("g", rank) for rank in (0, 1, None)] == [1, 2, 4]

@@ -1,6 +1,6 @@
 """The simulated engine's OpenAI-compatible app, in plain ASGI to avoid a framework's cost per request and token."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -24,7 +24,9 @@ from deployments.engines.sim.pooling.scores import rerank, score
 from deployments.engines.sim.responses.endpoints import ResponsesEndpoints
 from deployments.engines.sim.transfer.exchange import KvExchange
 from router.prompt.invocations import INVOCATIONS, invoked_path
+from router.replicas.ranks import RANK_HEADER
 
+_RANK: Final = RANK_HEADER.encode()
 VERSION: Final = "0.32.0+sim"
 """Answer of `/version`: the release of vLLM whose API this is."""
 
@@ -33,20 +35,28 @@ Routes = dict[str, tuple[str, Handler]]
 
 
 class SimApp:
-    """The ASGI app of one simulation.
+    """The ASGI app of one engine.
+
+    A request is computed by the data-parallel rank that `x-data-parallel-rank` names, or else by the one with the
+    fewest requests.
 
     Args:
-        core: the simulation.
+        cores: the simulation of each rank.
         model: the served model.
         fetcher: fetches the media that prompts name by URL.
-        exchange: passes KV blocks from and to other engines; None: nothing does.
+        exchanges: each rank's, which passes KV blocks from and to other engines; none: nothing does.
     """
 
     def __init__(
-        self, core: SimCore, model: ModelSpec, fetcher: MediaFetcher, exchange: KvExchange | None = None
+        self,
+        cores: Sequence[SimCore],
+        model: ModelSpec,
+        fetcher: MediaFetcher,
+        exchanges: Sequence[KvExchange] = (),
     ) -> None:
-        self._served = ServedModel(model, core, fetcher)
-        self._metrics = SimMetrics(core, model.name, exchange)
+        self._ranks = [ServedModel(model, core, fetcher) for core in cores]
+        self._next = -1  # the rank that takes a request if all have as many
+        self._metrics = SimMetrics(model.name, cores, exchanges)
         self._responses = ResponsesEndpoints()
         self._routes = self._routes_of(model.served_task)
 
@@ -57,11 +67,30 @@ class SimApp:
         elif scope["type"] == "http":
             exchange = SimExchange(scope, receive, send)
             try:
-                await self._handler(scope["method"], scope["path"])(exchange, self._served)
+                await self._handler(scope["method"], scope["path"])(exchange, self._served_by(exchange))
             except RequestError as exc:
                 await exchange.respond(exc.body, exc.status)
         else:
             raise ValueError(f"the simulated engine speaks HTTP, not {scope['type']}")
+
+    def _served_by(self, exchange: SimExchange) -> ServedModel:
+        """Return the served model of the rank that computes a request.
+
+        Raises:
+            RequestError: the request names a rank that there is not; one that is no number counts as none, as in vLLM.
+        """
+        asked = exchange.header(_RANK)
+        try:
+            rank = int(asked) if asked is not None else None
+        except ValueError:
+            rank = None
+        if rank is None:
+            self._next = (self._next + 1) % len(self._ranks)
+            turns = [*self._ranks[self._next :], *self._ranks[: self._next]]
+            return min(turns, key=lambda served: served.core.requests)
+        if not 0 <= rank < len(self._ranks):
+            raise bad_request(f"data_parallel_rank {rank} is out of range [0, {len(self._ranks)}).")
+        return self._ranks[rank]
 
     def _routes_of(self, task: Task | None) -> Routes:
         """Return the endpoints: those of a model of this task; None: of one that generates and embeds."""
@@ -85,7 +114,7 @@ class SimApp:
             "/tokenize": ("POST", tokenize),
             "/detokenize": ("POST", detokenize),
             INVOCATIONS: ("POST", self._invoke),
-            "/reset_prefix_cache": ("POST", _reset_prefix_cache),
+            "/reset_prefix_cache": ("POST", self._reset_prefix_cache),
             "/v1/models": ("GET", _models),
             "/health": ("GET", _health),
             "/ping": ("GET", _health),
@@ -118,14 +147,14 @@ class SimApp:
             raise bad_request("Cannot find suitable handler for request")
         await route[1](exchange, served)
 
+    async def _reset_prefix_cache(self, exchange: SimExchange, _served: ServedModel) -> None:
+        emptied = [served.core.reset_prefix_cache() for served in self._ranks]
+        if not all(emptied):
+            raise RequestError(503, "Service Unavailable", "requests hold blocks of the prefix cache")
+        await exchange.respond(b"")
+
     async def _scrape(self, exchange: SimExchange, _served: ServedModel) -> None:
         await exchange.respond(self._metrics.render(), kind="text/plain; version=0.0.4; charset=utf-8")
-
-
-async def _reset_prefix_cache(exchange: SimExchange, served: ServedModel) -> None:
-    if not served.core.reset_prefix_cache():
-        raise RequestError(503, "Service Unavailable", "requests hold blocks of the prefix cache")
-    await exchange.respond(b"")
 
 
 async def _models(exchange: SimExchange, served: ServedModel) -> None:

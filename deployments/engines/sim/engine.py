@@ -11,6 +11,7 @@ from cluster.spec.parts.adapter_spec import AdapterSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AsgiApp, EngineStats
 from deployments.engines.media.fetcher import MediaFetcher
+from deployments.engines.rank_stats import whole_of
 from deployments.engines.sim.app import SimApp
 from deployments.engines.sim.generation.core import SimCore
 from deployments.engines.sim.generation.drafting import drafting_of
@@ -43,13 +44,20 @@ class SimEngine:
     ) -> None:
         self._model = model
         self._duties = duties
-        self._kv_events = KvEventHub(model.sim.block_tokens)
-        drafting = drafting_of(model.speculative, model.sim)
-        self._core = SimCore(model.sim, self._kv_events, model.adapter_room, drafting, model.kv_cache.offload)
-        self._exchange = KvExchange(self._core, host) if duties else None
+        self._cores = [
+            SimCore(
+                model.sim,
+                KvEventHub(model.sim.block_tokens),
+                model.adapter_room,
+                drafting_of(model.speculative, model.sim),
+                model.kv_cache.offload,
+            )
+            for _ in range(model.parallel.data)
+        ]
+        self._exchanges = [KvExchange(core, host) for core in self._cores] if duties else []
         self._spans = app_spans("rackserve-sim-engine", "llm_request")
         self._fetcher = fetcher or MediaFetcher(model.name, model.media)
-        app = SimApp(self._core, model, self._fetcher, self._exchange)
+        app = SimApp(self._cores, model, self._fetcher, self._exchanges)
         self._app: AsgiApp = self._spans.around(app) if self._spans is not None else app
 
     @property
@@ -58,14 +66,18 @@ class SimEngine:
         return self._app
 
     @property
-    def kv_events(self) -> KvEventHub | None:
-        """The prefix cache's events; None: the cache is off."""
-        return self._kv_events if self._model.sim.prefix_caching else None
+    def ranks(self) -> int:
+        """Its data-parallel ranks: a simulation each."""
+        return len(self._cores)
+
+    def kv_events(self, rank: int = 0) -> KvEventHub | None:
+        """Return the events of a rank's prefix cache; None: the cache is off."""
+        return self._cores[rank].events if self._model.sim.prefix_caching else None
 
     @property
     def transfer(self) -> KvTransfer | None:
         """What it can send and receive of its KV cache; None: nothing."""
-        if self._exchange is None:
+        if not self._exchanges:
             return None
         spec = self._model.sim
         return KvTransfer(
@@ -78,19 +90,18 @@ class SimEngine:
             lease_s=spec.transfer_lease_s,
         )
 
-    @property
-    def adapters(self) -> AdapterReport | None:
-        """Its LoRA adapters now; None: it was started without room for any."""
-        own = self._core.scheduler.adapters
+    def adapters(self, rank: int = 0) -> AdapterReport | None:
+        """Return a rank's LoRA adapters now; None: it was started without room for any."""
+        own = self._cores[rank].scheduler.adapters
         if not own.slots:
             return None
         return AdapterReport(own.known, own.held, own.slots, own.load_s, own.loads)
 
     async def set_adapters(self, adapters: Sequence[AdapterSpec]) -> None:
         """Serve exactly these adapters from now on, where there is room for any; their sources mean nothing here."""
-        own = self._core.scheduler.adapters
-        if own.slots:
-            own.set_known(adapter.name for adapter in adapters)
+        for core in self._cores:
+            if core.scheduler.adapters.slots:
+                core.scheduler.adapters.set_known(adapter.name for adapter in adapters)
 
     async def start(self) -> None:
         """Wait for the spec's `start_s`, then run.
@@ -99,12 +110,13 @@ class SimEngine:
             EngineStartError: no port could be opened for other engines.
         """
         await asyncio.sleep(self._model.sim.start_s)
-        if self._exchange is not None:
+        for exchange in self._exchanges:
             try:
-                await self._exchange.open()
+                await exchange.open()
             except OSError as error:
                 raise EngineStartError(f"no side channel for KV blocks: {error}") from error
-        self._core.run()
+        for core in self._cores:
+            core.run()
 
     @property
     def start_phases(self) -> StartPhases:
@@ -114,6 +126,10 @@ class SimEngine:
     def stats(self) -> EngineStats:
         """Return the simulation's state now."""
         return replace(self._core.stats(), media=self._fetcher.report())
+    def stats(self, rank: int | None = None) -> EngineStats:
+        """Return a rank's state now, or that of all together."""
+        found = whole_of([core.stats() for core in self._cores]) if rank is None else self._cores[rank].stats()
+        return found if rank else replace(found, media=self._fetcher.report())
 
     async def check_health(self) -> None:
         """Check that the simulation runs.
@@ -121,13 +137,14 @@ class SimEngine:
         Raises:
             EngineDeadError: it was stopped, or never started.
         """
-        if not self._core.alive:
+        if not all(core.alive for core in self._cores):
             raise EngineDeadError(f"the simulated engine of {self._model.name!r} is not running")
 
     async def stop(self) -> None:
         """Stop at once; running requests end with an error."""
-        self._core.halt()
-        if self._exchange is not None:
-            await self._exchange.close()
+        for core in self._cores:
+            core.halt()
+        for exchange in self._exchanges:
+            await exchange.close()
         spans, self._spans = self._spans, None
         await close(spans)

@@ -1,6 +1,6 @@
 """The simulated engine's `/metrics`, with vLLM's names for the same numbers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -13,18 +13,17 @@ from router.replicas.speculation_report import SpeculationReport
 
 
 class SimMetrics(Collector):
-    """Reads a simulation's numbers at each scrape.
+    """Reads an engine's numbers at each scrape: those of each data-parallel rank, with vLLM's label `engine`.
 
     Args:
-        core: the simulation.
         model: the served model's name, used as a label.
-        exchange: passes KV blocks from and to other engines; None: nothing does.
+        cores: the simulation of each rank.
+        exchanges: each rank's, which passes KV blocks from and to other engines; none: nothing does.
     """
 
-    def __init__(self, core: SimCore, model: str, exchange: KvExchange | None = None) -> None:
-        self._core = core
-        self._exchange = exchange
-        self._model = model
+    def __init__(self, model: str, cores: Sequence[SimCore], exchanges: Sequence[KvExchange] = ()) -> None:
+        of_ranks = exchanges or [None] * len(cores)
+        self._ranks = [_RankMetrics(core, model, exchange) for core, exchange in zip(cores, of_ranks, strict=True)]
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -34,6 +33,25 @@ class SimMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
+        found: dict[str, Metric] = {}
+        for rank, metrics in enumerate(self._ranks):
+            for metric in metrics.collect():
+                samples = [each._replace(labels={**each.labels, "engine": str(rank)}) for each in metric.samples]
+                known = found.setdefault(metric.name, metric)
+                known.samples = samples if known is metric else known.samples + samples
+        yield from found.values()
+
+
+class _RankMetrics:
+    """Reads one rank's numbers."""
+
+    def __init__(self, core: SimCore, model: str, exchange: KvExchange | None) -> None:
+        self._core = core
+        self._exchange = exchange
+        self._model = model
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric, as a single rank has it."""
         stats, totals, scheduler = self._core.stats(), self._core.totals, self._core.scheduler
         gauges = {
             "num_requests_running": ("Number of requests in model execution batches.", stats.running),

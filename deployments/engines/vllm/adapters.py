@@ -67,37 +67,39 @@ class VllmAdapters:
         served: the app's adapters.
         slots: adapters that vLLM keeps loaded (`max_cpu_loras`).
         most_rank: the highest rank of an adapter.
+        copies: data-parallel ranks: each loads and drops adapters by itself, as its requests ask.
     """
 
-    def __init__(self, llm: LoraEngine, served: ServedAdapters, *, slots: int, most_rank: int) -> None:
+    def __init__(self, llm: LoraEngine, served: ServedAdapters, *, slots: int, most_rank: int, copies: int = 1) -> None:
         self._llm = llm
         self._served = served
         self._slots = slots
         self._most_rank = most_rank
         self._sources: dict[str, str] = {}
-        self._held: dict[str, None] = {}
+        self._held: list[dict[str, None]] = [{} for _ in range(copies)]
         self._times = Ewma()
-        self._loads = 0
+        self._loads = [0] * copies
         self._problems: dict[str, str] = {}
         self._changing = asyncio.Lock()
 
-    def report(self) -> AdapterReport:
-        """Return which adapters requests may name, and which are loaded."""
+    def report(self, copy: int = 0) -> AdapterReport:
+        """Return which adapters requests may name, and which are loaded on a data-parallel rank."""
         return AdapterReport(
             known=frozenset(self._served.lora_requests),
-            held=tuple(self._held),
+            held=tuple(self._held[copy]),
             slots=self._slots,
             load_s=self._times.mean,
-            loads=self._loads,
+            loads=self._loads[copy],
             problems=dict(self._problems),
         )
 
-    def used(self, name: str) -> None:
-        """Note that a request uses an adapter."""
-        if name in self._held:
-            self._held[name] = self._held.pop(name)
+    def used(self, name: str, copy: int = 0) -> None:
+        """Note that a request on a data-parallel rank uses an adapter."""
+        held = self._held[copy]
+        if name in held:
+            held[name] = held.pop(name)
         else:
-            self._loaded(name)
+            self._loaded(name, copy)
 
     async def set(self, adapters: Sequence[AdapterSpec]) -> None:
         """Serve exactly these adapters from now on; requests that use others go on. What cannot be loaded is told."""
@@ -123,7 +125,7 @@ class VllmAdapters:
         self._sources[name] = source
 
     def _forget(self, name: str) -> None:
-        for known in (self._sources, self._served.lora_requests, self._held, self._problems):
+        for known in (self._sources, self._served.lora_requests, self._problems, *self._held):
             known.pop(name, None)
 
     async def _load(self, name: str, folder: Path) -> None:
@@ -144,11 +146,13 @@ class VllmAdapters:
             raise ModelSourceError(f"vLLM cannot load it: {why[-1] if why else type(error).__name__}") from error
         self._times = self._times.observed(time.monotonic() - began_s, 1.0, KEEP)
         self._served.lora_requests[name] = request
-        self._loaded(name)
+        for copy in range(len(self._held)):
+            self._loaded(name, copy)
         _log.info("adapter", adapter=name, folder=str(folder))
 
-    def _loaded(self, name: str) -> None:
-        self._loads += 1
-        while len(self._held) >= self._slots:
-            del self._held[next(iter(self._held))]
-        self._held[name] = None
+    def _loaded(self, name: str, copy: int) -> None:
+        held = self._held[copy]
+        self._loads[copy] += 1
+        while len(held) >= self._slots:
+            del held[next(iter(held))]
+        held[name] = None

@@ -25,19 +25,22 @@ from cluster.spec.model_spec import ModelSpec
 from cluster.spec.parts.adapter_spec import AdapterSpec
 from deployments.engines.engine_folder import EngineFolder, remove_abandoned
 from deployments.engines.events import KvEventHub
-from deployments.engines.interface import AsgiApp, EngineStats, GangPlace, PromptSeen
+from deployments.engines.interface import AnswerSeen, AsgiApp, EngineStats, GangPlace, PromptSeen
 from deployments.engines.media.fetcher import MediaFetcher
 from deployments.engines.start_clock import StartClock
+from deployments.engines.rank_stats import whole_of
 from deployments.engines.token_texts import token_texts
 from deployments.engines.vllm.adapters import VllmAdapters
 from deployments.engines.vllm.args import check_where_ranks_meet, parallel_words
 from deployments.engines.vllm.env import engine_arguments, environment, is_cpu_build
-from deployments.engines.vllm.kv_events import KvEventListener
+from deployments.engines.vllm.kv_events import KvEventListener, endpoint_in
 from deployments.engines.vllm.kv_transfer import check_nixl, side_channel, transfer_of, uses_nixl, wants_checked_params
 from deployments.engines.vllm.load import LoadMeter
 from deployments.engines.vllm.offload import check_offloading
 from deployments.engines.vllm.offload_meter import OffloadMeter
 from deployments.engines.vllm.process import FAILURE_FILE
+from deployments.engines.vllm.ranks.asked_rank import AskedRanks
+from deployments.engines.vllm.ranks.meeting import check_where_ranks_meet
 from deployments.engines.vllm.serve_arguments import parsed
 from deployments.engines.vllm.speculative import with_draft_found
 from deployments.engines.vllm.warm_up import WarmUp
@@ -48,6 +51,7 @@ from deployments.tracing.wiring import flush_engine_spans
 from router.replicas.adapter_report import AdapterReport
 from router.replicas.kv_transfer import KvTransfer
 from router.replicas.start_phases import StartPhases
+from router.replicas.media_report import NO_MEDIA
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -87,9 +91,9 @@ class VllmEngine:
         self._host = host
         self._transfer: KvTransfer | None = None
         self._adapters: VllmAdapters | None = None
-        self._hub = KvEventHub()
-        self._meter = LoadMeter()
-        self._listener: KvEventListener | None = None
+        self._hubs = [KvEventHub() for _ in range(self.ranks)]
+        self._meters = [LoadMeter() for _ in range(self.ranks)]
+        self._listeners: list[KvEventListener] = []
         self._llm: ObservedLLM | None = None
         self._iterations: IterationLogger | None = None
         self._app: AsgiApp | None = None
@@ -113,15 +117,16 @@ class VllmEngine:
         return self._app
 
     @property
-    def kv_events(self) -> KvEventHub | None:
-        """The prefix cache's events; None: there is no such cache, there are several, or `engine_args` use its events.
+    def ranks(self) -> int:
+        """Its data-parallel ranks."""
+        return self._model.parallel.data
 
-        Each data-parallel rank has its own cache and a prompt may go to any rank, so one cache says little.
-        """
+    def kv_events(self, rank: int = 0) -> KvEventHub | None:
+        """Return the events of a rank's prefix cache; None: there is no such cache, or `engine_args` use its events."""
         args = {key.replace("-", "_"): value for key, value in self._model.engine_args.items()}
-        if "kv_events_config" in args or args.get("enable_prefix_caching") is False or self._model.parallel.data > 1:
+        if "kv_events_config" in args or args.get("enable_prefix_caching") is False:
             return None
-        return self._hub
+        return self._hubs[rank]
 
     @property
     def transfer(self) -> KvTransfer | None:
@@ -137,6 +142,9 @@ class VllmEngine:
     def adapters(self) -> AdapterReport | None:
         """Its LoRA adapters now; None: it was started without room for any."""
         return self._adapters.report() if self._adapters is not None else None
+    def adapters(self, rank: int = 0) -> AdapterReport | None:
+        """Return a rank's LoRA adapters now; None: it was started without room for any."""
+        return self._adapters.report(rank) if self._adapters is not None else None
 
     async def set_adapters(self, adapters: Sequence[AdapterSpec]) -> None:
         """Serve exactly these adapters from now on, where there is room for any."""
@@ -159,9 +167,11 @@ class VllmEngine:
             else:
                 os.environ.setdefault(name, value)
         os.environ[FAILURE_FILE] = str(self._failure)
-        if self.kv_events is not None:
-            self._listener = KvEventListener(self._hub, f"ipc://{self._folder.path}/kv-events")
-            self._listener.start()
+        if self.kv_events() is not None:
+            folder = self._folder.path
+            self._listeners = [KvEventListener(hub, endpoint_in(folder, rank)) for rank, hub in enumerate(self._hubs)]
+            for listener in self._listeners:
+                listener.start()
         # In a thread, because it takes half a minute or more and this loop must answer health checks meanwhile.
         self._clock.begin()
         building = asyncio.ensure_future(asyncio.to_thread(self._build, source, cpu=cpu))
@@ -188,28 +198,31 @@ class VllmEngine:
         )  # again: when this start began, a killed engine's processes may still have been ending
         log.info("engine_started", model=self._model.name, kv_capacity_tokens=self._kv_capacity_tokens)
 
-    def stats(self) -> EngineStats:
-        """Return the engine's state now."""
-        llm = self._llm
-        unfinished = llm.output_processor.get_num_unfinished_requests() if llm is not None else 0
+    def stats(self, rank: int | None = None) -> EngineStats:
+        """Return a rank's state now, or that of all together."""
+        if rank is None:
+            return whole_of([self.stats(each) for each in range(self.ranks)])
+        requests = self._llm.requests if self._llm is not None else None
+        unfinished = len(requests.on(rank)) if requests is not None else 0
         # A scheduler's numbers are those of its last step; after the last request's abort there is no further step.
-        schedulers = self._iterations.schedulers.values() if self._iterations is not None else ()
-        waiting = min(sum(each.num_waiting_reqs + each.num_skipped_waiting_reqs for each in schedulers), unfinished)
-        usage = sum(each.kv_cache_usage for each in schedulers) / self._model.parallel.data
+        said = self._iterations.schedulers.get(rank) if self._iterations is not None else None
+        waiting = min(said.num_waiting_reqs + said.num_skipped_waiting_reqs if said is not None else 0, unfinished)
+        usage = said.kv_cache_usage if said is not None else 0.0
+        meter = self._meters[rank]
         # While blocks are kept for other engines, the scheduler goes on stepping, so its number is of now.
         keeps = self._transfer is not None and self._transfer.sends
         return EngineStats(
             running=unfinished - waiting,
             waiting=waiting,
-            waiting_tokens=llm.tokens_to_prefill() if llm is not None else 0,
+            waiting_tokens=requests.tokens_to_prefill(rank) if requests is not None else 0,
             kv_usage=usage if unfinished or keeps else 0.0,
             kv_capacity_tokens=self._kv_capacity_tokens,
-            prefill_tokens_per_s=self._meter.prefill_rate.per_s,
-            decode_tokens_per_s=self._meter.decode_rate.per_s,
+            prefill_tokens_per_s=meter.prefill_rate.per_s,
+            decode_tokens_per_s=meter.decode_rate.per_s,
             step_tokens=self._step_tokens,
-            speculation=self._meter.speculation.report() if self._drafts else None,
-            media=self._fetcher.report(),
-            fetches=self._iterations.fetch_stats() if self._iterations is not None else None,
+            speculation=meter.speculation.report() if self._drafts else None,
+            media=NO_MEDIA if rank else self._fetcher.report(),
+            fetches=self._iterations.fetch_stats(rank) if self._iterations is not None else None,
         )
 
     async def check_health(self) -> None:
@@ -229,8 +242,8 @@ class VllmEngine:
         if llm is not None:
             await flush_engine_spans()
             await asyncio.to_thread(llm.shutdown, timeout=STOP_TIMEOUT_S)
-        listener, self._listener = self._listener, None
-        if listener is not None:
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
             await listener.stop()
         self._folder.remove()
 
@@ -283,8 +296,8 @@ class VllmEngine:
             check_where_ranks_meet(self._place, config)
             config.parallel_config.placement_group = self._place.placement_group
         executor = Executor.get_class(config)
-        self._iterations = plugin.IterationLogger(self._meter, self._is_prefilling, OffloadMeter.of(config))
-        self._hub.has_tiers = self._iterations.fetches is not None
+        fetches = [meter for _ in range(self.ranks) if (meter := OffloadMeter.of(config)) is not None]
+        self._iterations = plugin.IterationLogger(self._meters, self._is_prefilling, fetches)
         with service_named("rackserve-vllm"):
             llm = plugin.ObservedLLM(
                 vllm_config=config,
@@ -298,22 +311,24 @@ class VllmEngine:
         self._transfer = transfer_of(config)
         self._drafts = config.speculative_config is not None
         llm.checks_remote_prompts = wants_checked_params(config)
+        llm.follow_ranks(self.ranks)
         llm.on_prompt = self._on_prompt
-        if self._listener is not None:
-            llm.on_answer = self._hub.emit
-            self._hub.token_texts = self._token_texts(llm)
         cache = config.cache_config
-        self._hub.block_tokens = cache.block_size
-        # Blocks of all data-parallel ranks; one block of each is vLLM's null block, which never holds anything.
-        data = self._model.parallel.data
-        self._kv_capacity_tokens = max(0, (cache.num_gpu_blocks or 0) - data) * cache.block_size
-        self._step_tokens = config.scheduler_config.max_num_batched_tokens * data
+        texts = self._token_texts(llm) if self._listeners else None
+        for hub in self._hubs:
+            hub.has_tiers = bool(fetches)
+            hub.token_texts, hub.block_tokens = texts, cache.block_size
+        if self._listeners:
+            llm.on_answer = self._on_answer
+        # vLLM's number is of all ranks; one block of each is its null block, which never holds anything.
+        self._kv_capacity_tokens = max(0, (cache.num_gpu_blocks or 0) // self.ranks - 1) * cache.block_size
+        self._step_tokens = config.scheduler_config.max_num_batched_tokens
         return args, llm
 
     def _parse(self, source: str, *, cpu: bool) -> Namespace:
         words = {"model": source, "served-model-name": self._model.name}
-        if self._listener is not None:
-            events = {"enable_kv_cache_events": True, "publisher": "zmq", "endpoint": self._listener.endpoint}
+        if self._listeners:
+            events = {"enable_kv_cache_events": True, "publisher": "zmq", "endpoint": self._listeners[0].endpoint}
             words["kv-events-config"] = json.dumps(events)
         address = self._place.address if self._place is not None else ""
         parallel = parallel_words(self._model.parallel, address)
@@ -336,12 +351,13 @@ class VllmEngine:
         if lora is not None:
             slots = lora.max_cpu_loras or lora.max_loras
             served = app.state.openai_serving_models
-            self._adapters = VllmAdapters(llm, served, slots=slots, most_rank=lora.max_lora_rank)
+            most_rank = lora.max_lora_rank
+            self._adapters = VllmAdapters(llm, served, slots=slots, most_rank=most_rank, copies=self.ranks)
         app.state.server = SimpleNamespace(should_exit=False)
         app.add_exception_handler(HTTPException, _openai_shaped)
         app.middleware_stack = app.build_middleware_stack()  # built again: `build_app` built it without that handler
         built: AsgiApp = app
-        return built
+        return AskedRanks(built) if self.ranks > 1 else built
 
     async def _warm_up(self, app: AsgiApp, llm: "ObservedLLM") -> None:
         """Use each feature once, and leave no trace of it in caches and rates.
@@ -352,24 +368,28 @@ class VllmEngine:
         callbacks = llm.on_prompt, llm.on_answer
         llm.on_prompt = llm.on_answer = None
         tasks = await llm.get_supported_tasks()
-        await WarmUp(app, self._model.name, tasks, copies=self._model.parallel.data).run()
+        await WarmUp(app, self._model.name, tasks, ranks=self.ranks).run()
         if llm.errored:
             raise EngineStartError(f"the vLLM of {self._model.name!r} died at its first requests; its log says why")
         llm.on_prompt, llm.on_answer = callbacks
         await llm.reset_prefix_cache()
-        self._meter.forget()
+        for meter in self._meters:
+            meter.forget()
 
-    def _is_prefilling(self) -> bool:
-        return self._llm is not None and self._llm.tokens_to_prefill() > 0
+    def _is_prefilling(self, rank: int) -> bool:
+        return self._llm is not None and self._llm.requests.tokens_to_prefill(rank) > 0
 
-    def _on_prompt(self, prompt: PromptSeen) -> None:
+    def _on_prompt(self, rank: int, prompt: PromptSeen) -> None:
         llm = self._llm
         if prompt.adapter and self._adapters is not None:
-            self._adapters.used(prompt.adapter)
-        idle = llm is None or not llm.output_processor.has_unfinished_requests()
-        self._meter.arrived(time.monotonic(), was_idle=idle)
-        if self._hub:
-            self._hub.emit(prompt)
+            self._adapters.used(prompt.adapter, rank)
+        idle = llm is None or not llm.requests.on(rank)
+        self._meters[rank].arrived(time.monotonic(), was_idle=idle)
+        if self._hubs[rank]:
+            self._hubs[rank].emit(prompt)
+
+    def _on_answer(self, rank: int, answer: AnswerSeen) -> None:
+        self._hubs[rank].emit(answer)
 
     def _token_texts(self, llm: "ObservedLLM") -> list[bytes] | None:
         try:

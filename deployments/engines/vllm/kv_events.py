@@ -6,6 +6,7 @@ A message is three frames: topic, sequence number (8 bytes, big-endian) and msgp
 
 import asyncio
 import contextlib
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,6 +24,15 @@ MEDIA = {None: Medium.DEVICE, "GPU": Medium.DEVICE, "CPU": Medium.HOST, "STORAGE
 """Each of vLLM's media. It says GPU on a CPU too; the others are tiers of its offloading connector."""
 WHOLE_PREFIX = frozenset({"full_attention", "mla_attention", "sink_full_attention"})
 """Kinds of layers that need all blocks of a prefix (`KVCacheSpecKind` of vllm/v1/kv_cache_interface.py)."""
+
+
+def endpoint_in(folder: Path, rank: int) -> str:
+    """Return where a data-parallel rank publishes its events.
+
+    The first rank's is given to vLLM, which derives the others' (`ZmqEventPublisher.offset_endpoint_port`), but only
+    for ports and for names that contain `inproc`.
+    """
+    return f"ipc://{folder}/kv-events-inproc" + (f"_dp{rank}" if rank else "")
 
 
 class _Event(msgspec.Struct, tag_field="type"):

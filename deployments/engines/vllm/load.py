@@ -25,7 +25,10 @@ NO_DRAFTS = StepDrafts()
 
 
 class LoadMeter:
-    """Computes rates in tokens per second from iterations; times are monotonic seconds.
+    """Computes one rank's rates in tokens per second from its iterations; times are monotonic seconds.
+
+    Data-parallel ranks that share experts step together, so a step takes as long as on the rank with most to do. A
+    rank's own steps show that: they are as long as a request there finds them.
 
     The prefill rate counts all time in which prompts are incomplete, decoding of other requests included, because a new
     request would wait for as long.
@@ -44,7 +47,7 @@ class LoadMeter:
         self.prefill_rate = BusyRate()
         self.decode_rate = BusyRate()
         self.speculation = SpeculationMeter()
-        self._rank_since_s: dict[int, float] = {}
+        self._step_since_s: float | None = None
         self._since_s = 0.0
         self._prefilling = False
         self._prefill_s = 0.0
@@ -65,7 +68,6 @@ class LoadMeter:
         prefilling: bool,
         sequences: int = 0,
         drafts: StepDrafts = NO_DRAFTS,
-        rank: int = 0,
     ) -> None:
         """Record the end of an iteration.
 
@@ -76,9 +78,8 @@ class LoadMeter:
             prefilling: some prompts are still incomplete.
             sequences: sequences that got tokens after their first.
             drafts: what it verified.
-            rank: the data-parallel rank that ran it.
         """
-        self._speculated(now_s, prefilled_tokens, generated_tokens, sequences, drafts, rank, is_pure=not prefilling)
+        self._speculated(now_s, prefilled_tokens, generated_tokens, sequences, drafts, is_pure=not prefilling)
         passed_s = max(0.0, now_s - self._since_s)
         self._since_s = now_s
         if self._prefilling:
@@ -90,20 +91,18 @@ class LoadMeter:
             self.decode_rate.observe(generated_tokens, passed_s)
         self._prefilling = prefilling
 
-    def _speculated(  # noqa: PLR0913, PLR0917 - what an iteration is
+    def _speculated(  # noqa: PLR0913 - what an iteration is
         self,
         now_s: float,
         prefilled: int,
         generated: int,
         sequences: int,
         drafts: StepDrafts,
-        rank: int,
         *,
         is_pure: bool,
     ) -> None:
         if drafts.drafts:
             self.speculation.verified(*drafts)
-        since_s = self._rank_since_s.get(rank)
+        since_s, self._step_since_s = self._step_since_s, now_s
         if since_s is not None and is_pure and not prefilled and not self._prefilling:
             self.speculation.decoded(now_s - since_s, sequences, drafts.draft_tokens, generated)
-        self._rank_since_s[rank] = now_s

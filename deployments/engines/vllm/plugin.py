@@ -12,8 +12,10 @@ from typing import Any, NoReturn
 import structlog
 from vllm.config import VllmConfig
 from vllm.outputs import CompletionOutput
+from vllm.pooling_params import PoolingParams
 from vllm.sampling_params import RequestOutputKind
 from vllm.utils.argparse_utils import FlexibleArgumentParser
+from vllm.v1.engine import EngineCoreRequest
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.executor.abstract import Executor
 from vllm.v1.executor.multiproc_executor import MultiprocExecutor
@@ -21,6 +23,7 @@ from vllm.v1.executor.ray_executor_v2 import RayExecutorV2
 from vllm.v1.executor.uniproc_executor import UniProcExecutor
 from vllm.v1.metrics.loggers import StatLoggerBase
 from vllm.v1.metrics.stats import IterationStats, SchedulerStats
+from vllm.v1.pool.late_interaction import get_late_interaction_engine_index
 
 from cluster.errors import EngineStartError
 from deployments.engines.fetch_meter import FetchStats
@@ -29,6 +32,8 @@ from deployments.engines.remote_prompt import checked_params, is_to_be_fetched
 from deployments.engines.vllm.load import NO_DRAFTS, LoadMeter, StepDrafts
 from deployments.engines.vllm.offload_meter import OffloadMeter
 from deployments.engines.vllm.process import settle_in
+from deployments.engines.vllm.ranks.asked_rank import ASKED_RANK
+from deployments.engines.vllm.ranks.requests_by_rank import RequestsByRank
 
 log = structlog.get_logger(__name__)
 
@@ -90,19 +95,20 @@ class IterationLogger(StatLoggerBase):
     """Keeps the last report of each data-parallel rank's scheduler.
 
     Args:
-        meter: measures the rates.
-        prefilling: returns whether prompts are incomplete.
-        fetches: measures what comes from below the device; None: nothing does.
+        meters: measure each rank's rates.
+        prefilling: returns whether prompts on a rank are incomplete.
+        fetches: measure what comes to each rank from below its device; none: nothing does.
 
     Attributes:
         schedulers: the last report by rank; a rank is missing before its first iteration.
-        fetches: measures what comes from below the device; None: nothing does.
     """
 
-    def __init__(self, meter: LoadMeter, prefilling: Callable[[], bool], fetches: OffloadMeter | None = None) -> None:
+    def __init__(
+        self, meters: Sequence[LoadMeter], prefilling: Callable[[int], bool], fetches: Sequence[OffloadMeter] = ()
+    ) -> None:
         self.schedulers: dict[int, SchedulerStats] = {}
-        self.fetches = fetches
-        self._meter = meter
+        self._fetches = fetches
+        self._meters = meters
         self._prefilling = prefilling
 
     def record(
@@ -115,22 +121,21 @@ class IterationLogger(StatLoggerBase):
         """Record one iteration's numbers."""
         if scheduler_stats is not None:
             self.schedulers[engine_idx] = scheduler_stats
-            if self.fetches is not None:
-                self.fetches.take(scheduler_stats)
+            if self._fetches:
+                self._fetches[engine_idx].take(scheduler_stats)
         if iteration_stats is not None:
-            self._meter.iterated(
+            self._meters[engine_idx].iterated(
                 time.monotonic(),
                 iteration_stats.prompt_token_stats.computed,
                 iteration_stats.num_generation_tokens,
-                prefilling=self._prefilling(),
+                prefilling=self._prefilling(engine_idx),
                 sequences=len(iteration_stats.inter_token_latencies_iter),
                 drafts=_drafts_in(scheduler_stats),
-                rank=engine_idx,
             )
 
-    def fetch_stats(self) -> FetchStats | None:
-        """Return what was fetched from below the device; None: nothing is kept there."""
-        return self.fetches.stats() if self.fetches is not None else None
+    def fetch_stats(self, rank: int) -> FetchStats | None:
+        """Return what a rank fetched from below its device; None: nothing is kept there."""
+        return self._fetches[rank].stats() if self._fetches else None
 
     def log_engine_initialized(self) -> None:
         """Log nothing."""
@@ -144,23 +149,42 @@ def _drafts_in(stats: SchedulerStats | None) -> StepDrafts:
 
 
 class ObservedLLM(AsyncLLM):
-    """vLLM's engine client, which reports each request's prompt and answer.
+    """vLLM's engine client, which picks the data-parallel rank of each request, and reports its prompt and answer.
+
+    By itself vLLM picks one only after it has taken the prompt, and tells nobody which.
 
     Attributes:
-        on_prompt: called with a request's prompt before the engine has it; None: not reported.
-        on_answer: called with a request's answers at its end; None: not reported.
+        on_prompt: called with a request's rank and prompt before the engine has it; None: not reported.
+        on_answer: called with a request's rank and answers at its end; None: not reported.
+        requests: the unfinished requests of each rank.
         checks_remote_prompts: what requests say of prompts that other engines computed is checked before the NIXL
             connector has it.
     """
 
-    on_prompt: Callable[[PromptSeen], None] | None = None
-    on_answer: Callable[[AnswerSeen], None] | None = None
+    on_prompt: Callable[[int, PromptSeen], None] | None = None
+    on_answer: Callable[[int, AnswerSeen], None] | None = None
+    requests: RequestsByRank
     checks_remote_prompts = False
+
+    def follow_ranks(self, ranks: int) -> None:
+        """Keep `requests` from now on; call it before the first request."""
+        processor = self.output_processor
+        requests = self.requests = RequestsByRank(processor.request_states, ranks)
+        if ranks == 1:
+            return
+        add = processor.add_request
+
+        def add_to_rank(request: EngineCoreRequest, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
+            add(request, *args, **kwargs)
+            requests.added(request.request_id, request.data_parallel_rank or 0)
+
+        processor.add_request = add_to_rank  # all ways in lead here, those of a request's several answers too
 
     async def add_request(self, request_id: str, prompt: Any, params: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - vLLM's own types
         """Report the request's prompt, then add the request."""
+        rank = self._rank_of(params, kwargs)
         if self.on_prompt is not None and isinstance(prompt, dict) and "prompt_token_ids" in prompt:
-            self.on_prompt(self._prompt_seen(request_id, prompt, kwargs.get("lora_request")))
+            self.on_prompt(rank, self._prompt_seen(request_id, prompt, kwargs.get("lora_request")))
         if getattr(params, "extra_args", None):
             # With this a client could cause `BlockStored` events for blocks already stored; copies would be miscounted.
             params.extra_args.pop("kv_cache_report_mode", None)
@@ -176,6 +200,7 @@ class ObservedLLM(AsyncLLM):
         **kwargs: Any,  # noqa: ANN401 - vLLM's own types
     ) -> AsyncGenerator[Any, None]:
         """Generate, then report the answers."""
+        rank = self._rank_of(sampling_params, kwargs)
         outputs = super().generate(prompt, sampling_params, request_id, **kwargs)
         if self.on_answer is None or not isinstance(prompt, dict) or "prompt_token_ids" not in prompt:
             async for output in outputs:
@@ -188,14 +213,25 @@ class ObservedLLM(AsyncLLM):
                     answers.take(output.outputs)
                     yield output
         finally:
-            self.on_answer(answers.seen(request_id))
+            self.on_answer(rank, answers.seen(request_id))
 
-    def tokens_to_prefill(self) -> int:
-        """Return the prompt tokens of requests without a first token yet, but for prompts that others computed."""
-        states = self.output_processor.request_states.values()
-        return sum(
-            state.prompt_len for state in states if state.is_prefilling and state.remote_prefill_cached_tokens is None
-        )
+    def _rank_of(self, params: Any, kwargs: dict[str, Any]) -> int:  # noqa: ANN401 - vLLM's own
+        """Return the rank that computes a request, and set it in vLLM's arguments; 0 where there is one.
+
+        It is the one that the request names, or the emptiest. vLLM refuses a request that names one which there is not.
+        """
+        ranks = self.requests.ranks
+        if ranks == 1:
+            return 0
+        rank: int | None = kwargs.get("data_parallel_rank")
+        if rank is None and isinstance(params, PoolingParams):
+            rank = get_late_interaction_engine_index(params, ranks)
+        if rank is None:
+            rank = ASKED_RANK.get()
+        if rank is None:
+            rank = self.requests.emptiest()
+        kwargs["data_parallel_rank"] = rank
+        return rank if 0 <= rank < ranks else 0
 
     def _check_remote_prompt(self, request_id: str, prompt: Any, extra_args: dict[str, Any]) -> None:  # noqa: ANN401 - vLLM's own
         """Leave of `kv_transfer_params` what the connector can stand: vLLM 0.32 hangs or dies at wrong ones."""

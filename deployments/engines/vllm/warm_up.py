@@ -17,6 +17,7 @@ import httpx
 import structlog
 
 from deployments.engines.interface import AsgiApp
+from router.replicas.ranks import RANK_HEADER
 
 LIMIT_S: Final = 60.0
 """Longest warm-up, in seconds; what is not warm then, the first user waits for."""
@@ -76,16 +77,16 @@ class WarmUp:
         app: the engine's app.
         model: the served model's name.
         tasks: what the model can do, in vLLM's words.
-        copies: how often to send each request at a time: once for each data-parallel rank.
+        ranks: data-parallel ranks; each gets every request.
 
     Attributes:
         refused: why a feature could not be used, by its name.
     """
 
-    def __init__(self, app: AsgiApp, model: str, tasks: Iterable[str], copies: int = 1) -> None:
+    def __init__(self, app: AsgiApp, model: str, tasks: Iterable[str], ranks: int = 1) -> None:
         self._transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         self._model = model
-        self._copies = copies
+        self._ranks = ranks
         generates = "generate" in tasks
         self._alone: Sequence[Step] = ALONE if generates else EMBEDDING if "embed" in tasks else ()
         self._together: Sequence[Step] = TOGETHER if generates else ()
@@ -104,12 +105,12 @@ class WarmUp:
         log.info("warmed_up", model=self._model, took_s=round(time.monotonic() - began_s, 1), refused=self.refused)
 
     async def _send(self, steps: Sequence[Step]) -> None:
-        await asyncio.gather(*(self._use(step) for step in steps for _ in range(self._copies)))
+        await asyncio.gather(*(self._use(step, rank) for step in steps for rank in range(self._ranks)))
 
-    async def _use(self, step: Step) -> None:
+    async def _use(self, step: Step, rank: int) -> None:
         name, path, body = step
         content = json.dumps({"model": self._model, **body}).encode()
-        headers = {"content-type": "application/json", "x-request-id": f"warm-up {name}"}
+        headers = {"content-type": "application/json", "x-request-id": f"warm-up {name}", RANK_HEADER: str(rank)}
         request = httpx.Request("POST", f"http://replica{path}", content=content, headers=headers)
         try:
             response = await self._transport.handle_async_request(request)

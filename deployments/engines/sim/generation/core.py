@@ -131,6 +131,11 @@ class SimCore:
         return self.spec.kv_blocks * self.spec.block_tokens
 
     @property
+    def requests(self) -> int:
+        """Sequences in its batch and its queue."""
+        return self.scheduler.running + self.scheduler.waiting
+
+    @property
     def alive(self) -> bool:
         """Whether the simulation runs."""
         return self._loop is not None

@@ -13,26 +13,26 @@ from deployments.engines.vllm.warm_up import ALONE, TOGETHER, WarmUp
 
 @pytest.fixture
 async def engine() -> AsyncIterator[SimEngine]:
-    """An engine that answers at once."""
+    """An engine of two data-parallel ranks that answers at once."""
     fast = {"prefill_tokens_per_s": 1e9, "inter_token_s": 0, "inter_token_per_seq_s": 0}
-    found = SimEngine(ModelSpec.model_validate({"name": "m", "engine": "sim", "sim": fast}))
+    found = SimEngine(ModelSpec.model_validate({"name": "m", "engine": "sim", "sim": fast, "parallel": {"data": 2}}))
     await found.start()
     yield found
     await found.stop()
 
 
 async def test_every_feature_is_used(engine: SimEngine) -> None:
-    """Each request is answered, once for each data-parallel rank."""
-    paths: list[str] = []
+    """Each request is answered once by each data-parallel rank."""
+    asked: list[tuple[str, bytes]] = []
 
     async def counted(scope: Scope, receive: Receive, send: Send) -> None:
-        paths.append(scope["path"])
+        asked.append((scope["path"], dict(scope["headers"])[b"x-data-parallel-rank"]))
         await engine.app(scope, receive, send)
 
-    warm = WarmUp(counted, "m", ["generate"], copies=2)
+    warm = WarmUp(counted, "m", ["generate"], ranks=2)
     await warm.run()
     assert warm.refused == {}
-    assert sorted(paths) == sorted(2 * [path for _, path, _ in (*ALONE, *TOGETHER)])
+    assert sorted(asked) == sorted((path, rank) for _, path, _ in (*ALONE, *TOGETHER) for rank in (b"0", b"1"))
 
 
 async def test_a_model_that_embeds_is_warmed_by_an_embedding(engine: SimEngine) -> None:
