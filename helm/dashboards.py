@@ -41,15 +41,19 @@ def quantile(share: float, metric: str, by: str = "model") -> tuple[str, str]:
     return query, f"{{{{{by}}}}} p{share * 100:g}"
 
 
+REPORTING: Final = "rackserve_engine_reporting"
+"""Says whether a replica reports: 1 for each, whatever its ranks."""
+
+
 def of_replicas(metric: str, how: str = "sum", by: str = "model") -> tuple[str, str]:
-    """Return a query over replicas, each counted once."""
-    inner = f"max by (model, pool, replica, domain) ({metric}{{{OURS}}})"
+    """Return a query over replicas, each counted once; figures are those of all their data-parallel ranks."""
+    inner = f"max by (model, pool, replica, {'' if metric == REPORTING else 'rank, '}domain) ({metric}{{{OURS}}})"
     return f"{how} by ({by}) ({inner})", f"{{{{{by}}}}}"
 
 
 def each_replica(metric: str) -> tuple[str, str]:
     """Return a query for every replica."""
-    return f"max by (model, pool, replica, domain) ({metric}{{{OURS}}})", "{{replica}}"
+    return f"max by (model, pool, replica, rank, domain) ({metric}{{{OURS}}})", "{{replica}} {{rank}}"
 
 
 def mean(metric: str) -> tuple[str, str]:
@@ -101,7 +105,7 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
                 [(f"sum by (kind) (rate(rackserve_tokens_total{{{OURS}}}{RATE}))", "{{kind}}")],
                 "Counted when a request ends. Cached tokens are part of the prompt's.",
             ),
-            Panel("Replicas heard of", "short", [of_replicas("rackserve_engine_reporting")]),
+            Panel("Replicas heard of", "short", [of_replicas(REPORTING)]),
             Panel(
                 "Requests running and waiting",
                 "short",
@@ -196,7 +200,7 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
             Panel(
                 "Requests on each replica",
                 "short",
-                [(f"sum by (replica) (rackserve_replica_in_flight{{{OURS}}})", "{{replica}}")],
+                [(f"sum by (replica, rank) (rackserve_replica_in_flight{{{OURS}}})", "{{replica}}")],
             ),
             Panel(
                 "Replicas left out",
@@ -259,7 +263,7 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
             Panel(
                 "Requests a replica is given at once",
                 "short",
-                [(f"avg by (model, replica) (rackserve_replica_limit{{{OURS}}})", "{{replica}}")],
+                [(f"avg by (model, replica, rank) (rackserve_replica_limit{{{OURS}}})", "{{replica}}")],
                 "As learned: more would wait inside the engine.",
             ),
             Panel("Tokens waiting in engines", "short", [of_replicas("rackserve_engine_waiting_tokens")]),
@@ -268,7 +272,7 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
                 "short",
                 [
                     (f"max by (model, pool) (rackserve_target_replicas{{{OURS}}})", "{{model}} {{pool}} asked for"),
-                    (of_replicas("rackserve_engine_reporting", by="model, pool")[0], "{{model}} {{pool}} there"),
+                    (of_replicas(REPORTING, by="model, pool")[0], "{{model}} {{pool}} there"),
                     (f"max by (model, pool) (rackserve_load_replicas{{{OURS}}})", "{{model}} {{pool}} the load takes"),
                     (f"max by (model, pool) (rackserve_max_replicas{{{OURS}}})", "{{model}} {{pool}} at most"),
                 ],
@@ -294,7 +298,7 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
     "racks": (
         "RackServe: racks",
         [
-            Panel("Replicas", "short", [of_replicas("rackserve_engine_reporting", by="domain")]),
+            Panel("Replicas", "short", [of_replicas(REPORTING, by="domain")]),
             Panel("Running requests", "short", [of_replicas("rackserve_engine_running_requests", by="domain")]),
             Panel("Waiting in engines", "short", [of_replicas("rackserve_engine_waiting_requests", by="domain")]),
             Panel("KV cache in use, mean", "percentunit", [of_replicas("rackserve_engine_kv_usage_ratio", "avg", "domain")]),
@@ -312,7 +316,7 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
             Panel(
                 "Replicas by model",
                 "short",
-                [(of_replicas("rackserve_engine_reporting", by="domain, model")[0], "{{domain}} {{model}}")],
+                [(of_replicas(REPORTING, by="domain, model")[0], "{{domain}} {{model}}")],
             ),
         ],
     ),
@@ -386,7 +390,7 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
             Panel(
                 "Loads of adapters a second",
                 "ops",
-                [(f"max by (model, replica) (rate(rackserve_adapter_loads_total{{{OURS}}}{RATE}))", "{{replica}}")],
+                [(f"max by (model, replica, rank) (rate(rackserve_adapter_loads_total{{{OURS}}}{RATE}))", "{{replica}}")],
                 "Each stops its engine for the seconds of a load.",
             ),
             Panel("Seconds of a load", "s", [each_replica("rackserve_adapter_load_seconds")]),
@@ -395,8 +399,8 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
                 "Drafted tokens that were right, by position",
                 "percentunit",
                 [(
-                    f"sum by (model, position) (max by (model, replica, position) (rate({ACCEPTED}{{{OURS}}}{RATE}))) / on (model) "
-                    f"group_left sum by (model) (max by (model, replica) (rate({DRAFTS}{{{OURS}}}{RATE})))",
+                    f"sum by (model, position) (max by (model, replica, rank, position) (rate({ACCEPTED}{{{OURS}}}{RATE}))) / on (model) "
+                    f"group_left sum by (model) (max by (model, replica, rank) (rate({DRAFTS}{{{OURS}}}{RATE})))",
                     "{{model}} {{position}}",
                 )],
                 "Speculative decoding: a position counts only where all before it were right too.",
@@ -405,9 +409,9 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
                 "Drafted tokens, and those that were right",
                 "short",
                 [
-                    (f"sum by (model) (max by (model, replica) (rate({DRAFTED}{{{OURS}}}{RATE})))", "{{model}} drafted"),
+                    (f"sum by (model) (max by (model, replica, rank) (rate({DRAFTED}{{{OURS}}}{RATE})))", "{{model}} drafted"),
                     (
-                        f"sum by (model) (sum by (model, replica) (max by (model, replica, position) (rate({ACCEPTED}{{{OURS}}}{RATE}))))",
+                        f"sum by (model) (sum by (model, replica) (max by (model, replica, rank, position) (rate({ACCEPTED}{{{OURS}}}{RATE}))))",
                         "{{model}} right",
                     ),
                 ],
@@ -426,7 +430,7 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
                 "KV cache held, by tier",
                 "short",
                 [(
-                    f"sum by (model, tier) (max by (model, pool, replica, tier) (rackserve_replica_kv_held_tokens{{{OURS}}}))",
+                    f"sum by (model, tier) (max by (model, pool, replica, rank, tier) (rackserve_replica_kv_held_tokens{{{OURS}}}))",
                     "{{model}} {{tier}}",
                 )],
                 "Tokens; a block may be in several tiers. Only of replicas with kv_cache.offload.",
@@ -435,7 +439,7 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
                 "Prompt tokens fetched from below the device",
                 "short",
                 [(
-                    f"sum by (model) (max by (model, pool, replica) (rate(rackserve_replica_kv_fetched_tokens_total{{{OURS}}}{RATE})))",
+                    f"sum by (model) (max by (model, pool, replica, rank) (rate(rackserve_replica_kv_fetched_tokens_total{{{OURS}}}{RATE})))",
                     "{{model}}",
                 )],
                 "A second; without the tiers they would have been computed.",
@@ -444,12 +448,12 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
             Panel(
                 "Images, audio and video fetched",
                 "short",
-                [(f"sum by (model) (max by (model, pool, replica) (rate(rackserve_media_fetched_total{{{OURS}}}{RATE})))", "{{model}}")],
+                [(f"sum by (model) (max by (model, pool, replica, rank) (rate(rackserve_media_fetched_total{{{OURS}}}{RATE})))", "{{model}}")],
             ),
             Panel(
                 "Images, audio and video fetched, bytes a second",
                 "Bps",
-                [(f"sum by (model) (max by (model, pool, replica) (rate(rackserve_media_fetched_bytes_total{{{OURS}}}{RATE})))", "{{model}}")],
+                [(f"sum by (model) (max by (model, pool, replica, rank) (rate(rackserve_media_fetched_bytes_total{{{OURS}}}{RATE})))", "{{model}}")],
             ),
             Panel(
                 "Images, audio and video refused, by reason",

@@ -6,6 +6,7 @@ from typing import Any
 from cluster.errors import ClusterUnreachableError
 from deployments.commands.observe.attainment_line import attainment_of
 from deployments.commands.target.gateway_pages import AdminPort, GatewayPages, ports_at
+from deployments.commands.target.replica_rows import replica_rows
 
 
 def report_of_gateways(urls: Sequence[str]) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def report_of_gateways(urls: Sequence[str]) -> dict[str, Any]:
                 "policy": model["policy"],
                 "queue": queue_of(name, states),
                 "slo": attainment_of(name, states),
-                "replicas": list(model["replicas"]),
+                "replicas": replica_rows(model["replicas"]),
                 "decisions": [],
             }
             for name, model in sorted(seen["models"].items())

@@ -63,6 +63,26 @@ def _say(console: Console, line: str) -> None:
     console.print(Text(line.rstrip()), soft_wrap=True)
 
 
+def _replica_rows(name: str, model: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Yield a row for each replica of a model, and below it one for each of its data-parallel ranks."""
+    for replica in model["replicas"]:
+        address = f"{replica['host']}:{replica['http_port']}"
+        label = label_of(name, replica.get("pool", "")) + (
+            f" ({role})" if (role := replica.get("role", Role.BOTH)) != Role.BOTH else ""
+        )
+        yield [replica["replica_id"], label, model["policy"], address, *_load(replica["report"])]
+        for rank in replica.get("ranks", ()):
+            yield [f"  rank {rank['rank']}", "", "", "", *_load(rank["report"])]
+    if not model["replicas"]:
+        yield ["none", name, model["policy"], "", "", "", ""]
+
+
+def _load(report: Mapping[str, Any] | None) -> tuple[str, str, str]:
+    if report is None:
+        return "?", "?", "?"
+    return str(report["running"]), str(report["waiting"]), f"{report['kv_usage']:.0%}"
+
+
 def _print_gateways(gateways: Sequence[Mapping[str, Any]], console: Console) -> None:
     for gateway in gateways:
         ready = "ready" if gateway["ready"] else f"not ready: {gateway['reason']}"
@@ -88,18 +108,7 @@ def _print_application(application: Mapping[str, Any], console: Console) -> None
             drain = f", about {queue['drain_s']:.0f} s of work" if queue["drain_s"] else ""
             line = f"queue {name}: {queue['waiting']} waiting{held}{drain}; {queue['refused']} refused so far"
             _say(console, line)
-    rows = []
-    for name, model in application["models"].items():
-        for replica in model["replicas"]:
-            load = replica["report"]
-            shown = (str(load["running"]), str(load["waiting"]), f"{load['kv_usage']:.0%}") if load else ("?", "?", "?")
-            address = f"{replica['host']}:{replica['http_port']}"
-            label = label_of(name, replica.get("pool", "")) + (
-                f" ({role})" if (role := replica.get("role", Role.BOTH)) != Role.BOTH else ""
-            )
-            rows.append([replica["replica_id"], label, model["policy"], address, *shown])
-        if not model["replicas"]:
-            rows.append(["none", name, model["policy"], "", "", "", ""])
+    rows = list(chain.from_iterable(_replica_rows(name, model) for name, model in application["models"].items()))
     print_rows(console, ["replica", "model", "policy", "address", "running", "waiting", "KV in use"], rows)
     print_scaling(application["models"], console)
     models = application["models"]

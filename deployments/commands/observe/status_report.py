@@ -13,6 +13,7 @@ from deployments.commands.observe.scaling_table import decisions_of
 from deployments.commands.observe.waiting_gangs import waiting_gangs
 from deployments.commands.target.applications import our_applications
 from deployments.commands.target.gateway_pages import AdminPort, GatewayPages
+from deployments.commands.target.replica_rows import replica_rows
 from deployments.directory.client import view_now
 from deployments.directory.membership import GatewayEndpoint, View
 from deployments.gateway.operators import headers_by_ray
@@ -111,7 +112,7 @@ def _gateway(gateway: GatewayEndpoint, headers: Mapping[str, str], pages: Gatewa
 
 def _replicas(model: str, view: View, seen: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the directory's replicas of a model, each with the load report that a gateway has of it."""
-    rows = {row["replica_id"]: row for row in seen["models"].get(model, {}).get("replicas", ())}
+    rows = {row["replica_id"]: row for row in replica_rows(seen["models"].get(model, {}).get("replicas", ()))}
     return [
         {
             "replica_id": endpoint.replica_id,
@@ -123,6 +124,7 @@ def _replicas(model: str, view: View, seen: Mapping[str, Any]) -> list[dict[str,
             "start": asdict(endpoint.start) if endpoint.start is not None else None,
             "report": rows.get(endpoint.replica_id, {}).get("report"),
             "adapters": rows.get(endpoint.replica_id, {}).get("adapters"),
+            "ranks": rows.get(endpoint.replica_id, {}).get("ranks", []),
         }
         for endpoint in view.replicas
         if endpoint.model == model

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.spec.model_spec import label_of
+from router.replicas.ranks import rank_id
 from router.replicas.speculation_report import SpeculationReport
 
 _ADDED = {
@@ -57,10 +58,11 @@ class ModelReading:
 
 @dataclass(slots=True)
 class ReplicaReading:
-    """One replica: the largest value of each figure over the gateways.
+    """One replica, or one of its data-parallel ranks: the largest value of each figure over the gateways.
 
     Attributes:
         model: the model it serves.
+        replica: the replica's id, which its ranks have in common.
         pool: the pool of that model; "": the model has one pool without a name.
         domain: its NVLink domain; "": not known.
         accepting: some gateway sends it requests.
@@ -77,6 +79,7 @@ class ReplicaReading:
     """
 
     model: str
+    replica: str = ""
     pool: str = ""
     domain: str = ""
     accepting: bool = False
@@ -109,7 +112,7 @@ class Reading:
         gateways: gateways that answered.
         connections: open client connections.
         models: each model's figures, by name.
-        replicas: each replica's figures, by id.
+        replicas: each replica's figures, by id; those of each of its ranks where it has several.
     """
 
     at_s: float
@@ -117,6 +120,11 @@ class Reading:
     connections: float = 0.0
     models: dict[str, ModelReading] = field(default_factory=lambda: defaultdict(ModelReading))
     replicas: dict[str, ReplicaReading] = field(default_factory=dict)
+
+    @property
+    def whole_replicas(self) -> int:
+        """Number of replicas: one with several ranks is one."""
+        return len({replica.replica for replica in self.replicas.values()})
 
     @property
     def speculation(self) -> dict[str, list[SpeculationReport]]:
@@ -181,7 +189,9 @@ def _take(
 
 
 def _take_of_replica(reading: Reading, name: str, labels: Mapping[str, str], value: float) -> None:
-    replica = reading.replicas.setdefault(labels["replica"], ReplicaReading(labels["model"], labels.get("pool", "")))
+    whole, rank = labels["replica"], labels.get("rank")
+    new = ReplicaReading(labels["model"], whole, labels.get("pool", ""))
+    replica = reading.replicas.setdefault(rank_id(whole, int(rank)) if rank else whole, new)
     replica.domain = labels.get("domain") or replica.domain
     if name in _OF_REPLICAS:
         setattr(replica, _OF_REPLICAS[name], max(getattr(replica, _OF_REPLICAS[name]), value))

@@ -35,7 +35,7 @@ def screen(recent: Recent, *, now: str, height: int, width: int) -> RenderableTy
     head = Text.assemble(
         ("rackserve top", "bold"),
         f"  {now}  {reading.gateways} gateway{'' if reading.gateways == 1 else 's'}, ",
-        f"{len(reading.replicas)} replicas, {running:.0f} running, {reading.connections:.0f} connections",
+        f"{reading.whole_replicas} replicas, {running:.0f} running, {reading.connections:.0f} connections",
     )
     if not reading.gateways:
         head = Text.assemble(("rackserve top", "bold"), f"  {now}  ", ("no gateway answers", "bold red"))
@@ -64,7 +64,7 @@ def _models(recent: Recent) -> Table:
         queue = model.waiting + sum(replica.waiting for replica in replicas)
         table.add_row(
             Text(_short(name, NAME_CHARS)),
-            str(sum(replica.accepting for replica in replicas)),
+            str(len({replica.replica for replica in replicas if replica.accepting})),
             f"{rates.requests_per_s:.1f}",
             Text(f"{rates.failed_per_s:.1f}", style="red" if rates.failed_per_s else ""),
             _count(sum(_tokens_per_s(replica) for replica in replicas)),

@@ -145,3 +145,29 @@ rackserve_requests_total{model="m",tenant="a",outcome="ok"} 9
     assert "m:slow" in slow
     (model,) = [line for line in lines if line.startswith("m ")]
     assert model.split()[1] == "2"
+
+
+def test_ranks_are_shown_and_their_replica_counts_once() -> None:
+    """A line for each data-parallel rank; a replica counts as accepting while one of its ranks does."""
+    page = 'rackserve_requests_total{model="m",tenant="a",outcome="ok"} 1\n' + "\n".join(
+        f'rackserve_{name}{{model="m",replica="r{replica}",pool="",rank="{rank}"}} {value}'
+        for replica in (0, 1)
+        for rank in (0, 1)
+        for name, value in (
+            ("replica_accepting", int(replica or rank)),
+            ("engine_reporting", 1),
+            ("engine_running_requests", 2 * replica + rank),
+        )
+    )
+    reading = read([page, page], 1.0)
+    assert reading.whole_replicas == 2
+    assert {name: replica.running for name, replica in reading.replicas.items()} == {
+        "r0.0": 0,
+        "r0.1": 1,
+        "r1.0": 2,
+        "r1.1": 3,
+    }
+    lines = _shown([page])
+    assert "2 replicas, 6 running" in lines[0]
+    assert next(line for line in lines if line.startswith("m ")).split()[:2] == ["m", "2"]
+    assert all(any(f" {name} " in line for line in lines) for name in reading.replicas)
