@@ -10,7 +10,7 @@ from zmq.constants import SocketType
 
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AllCleared, BlockRemoved, BlockStored, KvEvent, Medium
-from deployments.engines.vllm.kv_events import KvEventListener
+from deployments.engines.vllm.kv_events import KvEventListener, endpoint_in
 
 STORED = {
     "type": "BlockStored",
@@ -145,3 +145,13 @@ async def test_messages_come_over_the_socket(listener: KvEventListener, heard: l
         await listener.stop()
         await listener.stop()
     assert heard == [BlockStored((11, 12), 10, (1, 2, 3, 4), 2)]
+
+
+@pytest.mark.vllm
+def test_each_rank_is_listened_to_where_vllm_publishes_it(tmp_path: Path) -> None:
+    """VLLM is told the first data-parallel rank's address, and derives the others' from it."""
+    from vllm.distributed.kv_events import ZmqEventPublisher  # noqa: PLC0415 - importing it takes seconds
+
+    derived = [ZmqEventPublisher.offset_endpoint_port(endpoint_in(tmp_path, 0), rank) for rank in range(3)]
+    assert derived == [endpoint_in(tmp_path, rank) for rank in range(3)]
+    assert len(set(derived)) == 3
