@@ -13,8 +13,8 @@ class Parallelism(Part):
     Attributes:
         tensor: GPUs that share each layer's matrices.
         pipeline: stages that the layers are divided into.
-        data: ranks that compute attention for different sequences and share the experts of a mixture. Each has a batch and
-            a prefix cache of its own, and the gateway picks one for each request.
+        data: ranks that compute attention for different sequences and share the experts of a mixture. Each has a batch
+            and a prefix cache of its own, and the gateway picks one for each request.
         expert: GPUs over which a layer's whole experts are distributed: all `tensor * data` of a stage; 1: every expert
             is split over the `tensor` GPUs.
     """
