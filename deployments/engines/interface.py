@@ -226,9 +226,6 @@ class Engine(Protocol):
         """What its start went to; available after `start`; None: not known."""
         ...
 
-    @property
-    def adapters(self) -> AdapterReport | None:
-        """Its LoRA adapters now; None: it was started without room for any. Takes microseconds."""
     def adapters(self, rank: int = 0) -> AdapterReport | None:
         """Return a rank's LoRA adapters now; None: it was started without room for any. Takes microseconds."""
         ...

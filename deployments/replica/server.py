@@ -174,7 +174,7 @@ class ReplicaServer:
             )
 
         ranks = self._engine.ranks
-        residencies = self._residencies or [None] * ranks
+        residencies: Sequence[ReplicaResidency | None] = self._residencies or [None] * ranks
         if ranks == 1:
             return telling_of(None, residencies[0])
         return RankedTelemetry(telling_of(None, None), [telling_of(rank, residencies[rank]) for rank in range(ranks)])

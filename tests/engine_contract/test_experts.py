@@ -129,7 +129,7 @@ def test_each_rank_is_picked_and_tells_of_itself(way: str, folder: Path, tmp_pat
             answers = [
                 pool.submit(served.post, "/v1/completions", long, **{"x-data-parallel-rank": "1"}) for _ in range(3)
             ]
-            seen: list[dict[str, Any]] = []
+            seen: list[list[dict[str, Any]]] = []
             while not all(answer.done() for answer in answers):
                 seen.append(served.view("rank-stats"))
             assert max(stats[1]["running"] for stats in seen) == 3

@@ -123,9 +123,6 @@ class SimEngine:
         """The spec's `start_s`, as if all of it were loading."""
         return StartPhases(load_s=self._model.sim.start_s)
 
-    def stats(self) -> EngineStats:
-        """Return the simulation's state now."""
-        return replace(self._core.stats(), media=self._fetcher.report())
     def stats(self, rank: int | None = None) -> EngineStats:
         """Return a rank's state now, or that of all together."""
         found = whole_of([core.stats() for core in self._cores]) if rank is None else self._cores[rank].stats()

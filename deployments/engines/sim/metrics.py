@@ -22,7 +22,7 @@ class SimMetrics(Collector):
     """
 
     def __init__(self, model: str, cores: Sequence[SimCore], exchanges: Sequence[KvExchange] = ()) -> None:
-        of_ranks = exchanges or [None] * len(cores)
+        of_ranks: Sequence[KvExchange | None] = exchanges or [None] * len(cores)
         self._ranks = [_RankMetrics(core, model, exchange) for core, exchange in zip(cores, of_ranks, strict=True)]
         self._registry = CollectorRegistry()
         self._registry.register(self)

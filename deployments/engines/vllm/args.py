@@ -4,14 +4,10 @@ import difflib
 import json
 from argparse import Action, BooleanOptionalAction
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cluster.errors import EngineStartError
 from cluster.spec.parts.parallelism import Parallelism
-from deployments.engines.interface import GangPlace
-
-if TYPE_CHECKING:
-    from vllm.config import VllmConfig
 
 RESERVED = {
     "model": "the model's `source`",
@@ -122,19 +118,3 @@ def _words(action: Action, key: str, value: object) -> list[str]:
 def as_word(value: object) -> str:
     """Return a YAML value as one word of a command line: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def check_where_ranks_meet(place: GangPlace, config: "VllmConfig") -> None:
-    """Check that data-parallel ranks can meet.
-
-    Ranks that share experts meet at one address, where both this process and the first rank open ports.
-
-    Raises:
-        EngineStartError: the first rank is not on this node, so they would wait forever.
-    """
-    if config.parallel_config.data_parallel_size > 1 and config.model_config.is_moe and not place.begins_here:
-        raise EngineStartError(
-            "parallel.data: ranks that share experts meet on the node of the first, where this replica's own process "
-            "must be too, and it is on another: start nodes with GPUs with CPUs for it, and name their kind as the "
-            "model's accelerator"
-        )

@@ -12,7 +12,6 @@ import os
 import time
 from argparse import Namespace
 from collections.abc import Sequence
-from http import HTTPStatus
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -27,11 +26,12 @@ from deployments.engines.engine_folder import EngineFolder, remove_abandoned
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AnswerSeen, AsgiApp, EngineStats, GangPlace, PromptSeen
 from deployments.engines.media.fetcher import MediaFetcher
-from deployments.engines.start_clock import StartClock
+from deployments.engines.openai_errors import openai_shaped
 from deployments.engines.rank_stats import whole_of
+from deployments.engines.start_clock import StartClock
 from deployments.engines.token_texts import token_texts
 from deployments.engines.vllm.adapters import VllmAdapters
-from deployments.engines.vllm.args import check_where_ranks_meet, parallel_words
+from deployments.engines.vllm.args import parallel_words
 from deployments.engines.vllm.env import engine_arguments, environment, is_cpu_build
 from deployments.engines.vllm.kv_events import KvEventListener, endpoint_in
 from deployments.engines.vllm.kv_transfer import check_nixl, side_channel, transfer_of, uses_nixl, wants_checked_params
@@ -50,13 +50,10 @@ from deployments.tracing.exporter import service_named
 from deployments.tracing.wiring import flush_engine_spans
 from router.replicas.adapter_report import AdapterReport
 from router.replicas.kv_transfer import KvTransfer
-from router.replicas.start_phases import StartPhases
 from router.replicas.media_report import NO_MEDIA
+from router.replicas.start_phases import StartPhases
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
-    from starlette.responses import Response
-
     from deployments.engines.vllm.plugin import IterationLogger, ObservedLLM
 
 log = structlog.get_logger(__name__)
@@ -138,10 +135,6 @@ class VllmEngine:
         """What its start went to; None: it has not started."""
         return self._clock.phases
 
-    @property
-    def adapters(self) -> AdapterReport | None:
-        """Its LoRA adapters now; None: it was started without room for any."""
-        return self._adapters.report() if self._adapters is not None else None
     def adapters(self, rank: int = 0) -> AdapterReport | None:
         """Return a rank's LoRA adapters now; None: it was started without room for any."""
         return self._adapters.report(rank) if self._adapters is not None else None
@@ -354,7 +347,7 @@ class VllmEngine:
             most_rank = lora.max_lora_rank
             self._adapters = VllmAdapters(llm, served, slots=slots, most_rank=most_rank, copies=self.ranks)
         app.state.server = SimpleNamespace(should_exit=False)
-        app.add_exception_handler(HTTPException, _openai_shaped)
+        app.add_exception_handler(HTTPException, openai_shaped)
         app.middleware_stack = app.build_middleware_stack()  # built again: `build_app` built it without that handler
         built: AsgiApp = app
         return AskedRanks(built) if self.ranks > 1 else built
@@ -403,12 +396,3 @@ def _discard(building: "asyncio.Future[tuple[Namespace, ObservedLLM]]") -> None:
     # The start was cancelled while a thread still built: the engine that it built must not stay.
     if not building.cancelled() and building.exception() is None:
         building.result()[1].shutdown(timeout=0)
-
-
-async def _openai_shaped(_request: "Request", exc: Exception) -> "Response":
-    # For an unknown path or method the framework answers {"detail": ...}, which OpenAI clients don't understand.
-    from starlette.responses import JSONResponse
-
-    status = HTTPStatus(getattr(exc, "status_code", 500))
-    error = {"message": getattr(exc, "detail", status.phrase), "type": status.phrase, "param": None, "code": status}
-    return JSONResponse({"error": error}, status_code=status, headers=getattr(exc, "headers", None))

@@ -51,7 +51,7 @@ def test_ranks_of_a_replica_are_one_row() -> None:
 
 def test_status_shows_ranks_below_their_replica() -> None:
     """A replica has one row with the sum, and a row for each rank."""
-    model = {"policy": "p", "queue": {"waiting": 0, "refused": 0}, "slo": None, "decisions": []}
+    model: dict[str, Any] = {"policy": "p", "queue": {"waiting": 0, "refused": 0}, "slo": None, "decisions": []}
     rows = replica_rows([_row("r", 0, BUSY), _row("r", 1, CALM)])
     application = {
         "name": "a",
