@@ -30,6 +30,7 @@ class Accelerator:
         watts: highest power of one GPU.
         sources: where each figure is from, by attribute; `""` covers the others.
         caution: warning for plans with this hardware; "" if none.
+        generation: kind of its matrix units, which the cost model has coefficients for; "" where it has none.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Accelerator:
     watts: float
     sources: Mapping[str, str]
     caution: str = ""
+    generation: str = ""
 
     @property
     def gpus_per_domain(self) -> int:
@@ -72,6 +74,7 @@ ACCELERATORS: Final[Mapping[str, Accelerator]] = {
     for accelerator in (
         Accelerator(
             name="gb300",
+            generation="blackwell",
             title="NVIDIA GB300 NVL72",
             memory_bytes=279 * _GB,
             memory_bytes_per_s=8 * _T,
@@ -90,6 +93,7 @@ ACCELERATORS: Final[Mapping[str, Accelerator]] = {
         ),
         Accelerator(
             name="gb200",
+            generation="blackwell",
             title="NVIDIA GB200 NVL72",
             memory_bytes=186 * _GB,
             memory_bytes_per_s=8 * _T,
@@ -106,7 +110,28 @@ ACCELERATORS: Final[Mapping[str, Accelerator]] = {
             },
         ),
         Accelerator(
+            name="b300",
+            generation="blackwell",
+            title="NVIDIA HGX B300",
+            memory_bytes=279 * _GB,
+            memory_bytes_per_s=8 * _T,
+            flops={Rate.BF16: 2250 * _T, Rate.FP8: 4500 * _T, Rate.FP4: 13125 * _T, Rate.INT8: 150 * _T},
+            link_bytes_per_s=900 * _GB,
+            network_bytes_per_s=800 * _GBIT,
+            gpus_per_node=8,
+            nodes_per_domain=1,
+            watts=1400,
+            sources={
+                "": "NVIDIA DGX B300 user guide and HGX B300 page / 8, figures with sparsity halved",
+                "memory_bytes": "as GB300's: nominally 288 GB",
+                "flops": "G. K. Lockwood, 'B300': dense FP4 by its own figure; INT8 is nearly gone: never plan it",
+                "watts": "G. K. Lockwood, 'B300'",
+                "network_bytes_per_s": "NVIDIA HGX B300 page: eight ConnectX-8 of 800 Gb/s",
+            },
+        ),
+        Accelerator(
             name="b200",
+            generation="blackwell",
             title="NVIDIA HGX B200",
             memory_bytes=180 * _GB,
             memory_bytes_per_s=8 * _T,
@@ -123,6 +148,7 @@ ACCELERATORS: Final[Mapping[str, Accelerator]] = {
         ),
         Accelerator(
             name="h200",
+            generation="hopper",
             title="NVIDIA HGX H200",
             memory_bytes=141 * _GB,
             memory_bytes_per_s=4.8 * _T,
@@ -136,6 +162,7 @@ ACCELERATORS: Final[Mapping[str, Accelerator]] = {
         ),
         Accelerator(
             name="h100",
+            generation="hopper",
             title="NVIDIA HGX H100 80 GB",
             memory_bytes=80 * _GB,
             memory_bytes_per_s=3.35 * _T,

@@ -91,7 +91,7 @@ def expert_share_of_one_gpu(shape: ModelShape, layout: Layout) -> float:
     if shape.experts is None:
         return 0.0
     if not layout.experts_whole:
-        return 1 / layout.tensor
+        return 1 / layout.stage_gpus
     return -(-shape.experts.routed // layout.expert) / shape.experts.routed
 
 

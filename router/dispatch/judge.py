@@ -154,9 +154,11 @@ class Judge:
         elif fault is Fault.GAVE_UP:
             self._errs(ticket, attempt, now_s)
         elif fault is Fault.LEAVING:
-            self._takers.leaving(attempt.replica, now_s)
-            for sharer in attempt.replica.shared.process.sharers():
-                sharer.leaves(now_s)
+            replica = attempt.replica
+            self._takers.leaving(replica, now_s)
+            if self._takers.fleet.replicas.get(replica.replica_id) is replica:  # not one of a former life
+                for sharer in replica.shared.process.sharers():
+                    sharer.leaves(now_s)
 
     @staticmethod
     def completes(attempt: Attempt) -> None:
