@@ -59,10 +59,11 @@
 {{- $gpus := int $group.gpus -}}
 {{- if and $group.domainGpus (gt $gpus (int $group.domainGpus)) -}}
 {{- $problems = append $problems (printf "groups[%d].gpus: %d is more than the %d GPUs of its NVLink domain (domainGpus)" $index $gpus (int $group.domainGpus)) -}}
-{{- else if and (or $group.cliqueAffinity $group.gpuDomain) $group.domainGpus (gt $gpus 0) -}}
-{{- $most := div (int $group.domainGpus) $gpus -}}
+{{- else if and (or $group.gpuDomain (and $group.cliqueAffinity $group.domainGpus)) (gt $gpus 0) -}}
+{{- $domainGpus := int (default $gpus $group.domainGpus) -}}
+{{- $most := div $domainGpus $gpus -}}
 {{- if gt (int $scale.maxReplicas) (int $most) -}}
-{{- $problems = append $problems (printf "%s: replicas (or max) is %d, but its NVLink domain has %d GPUs, %d a node: at most %d nodes; give each rack a group of its own, or leave gpuDomain out where each node is a domain" $where (int $scale.maxReplicas) (int $group.domainGpus) $gpus $most) -}}
+{{- $problems = append $problems (printf "%s: replicas (or max) is %d, but its NVLink domain has %d GPUs, %d a node: at most %d nodes; give each rack a group of its own, or leave gpuDomain out where each node is a domain" $where (int $scale.maxReplicas) $domainGpus $gpus $most) -}}
 {{- end -}}
 {{- end -}}
 {{- $problems = concat $problems (include "rackserve.validate.entries" (dict "path" (printf "groups[%d].env" $index) "key" "name" "entries" $group.env) | fromJsonArray) -}}

@@ -85,6 +85,12 @@ CASES = (
         },
         labels=MODEL,
     ),
+    AlertCase(
+        "RackServeUsageNotWritten",
+        {'rackserve_usage_unwritten_seconds{pod="p",instance="a"}': "0+60x40"},
+        {'rackserve_usage_unwritten_seconds{pod="p",instance="a"}': "1x40"},
+        labels={"pod": "p", "instance": "a"},
+    ),
     AlertCase("RackServeRequestsFail", _outcomes("replica_failed", 12), _outcomes("replica_failed", 3), labels=MODEL),
     # 80 % missed burns 16 times as fast as it may; 60 % 12 times.
     AlertCase("RackServeSloBurnsFast", _in_time(80), _in_time(60), labels={**MODEL, "tenant": "t"}, at="3h"),
