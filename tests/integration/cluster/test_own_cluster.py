@@ -14,7 +14,7 @@ OF_ITS_OWN = """
 import sys
 import deployments.ray_api as ray_api
 ray_api.start_local(1)
-ray_api.start_serve(0)
+ray_api.start_serve(0, "127.0.0.1")
 print(ray_api.address(), ray_api.serve_http_port(), flush=True)
 sys.stdin.read()
 """
