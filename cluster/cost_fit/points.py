@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cluster.foresight.serving_row import ServingRow
-from cluster.step_time.closed_loop import Engine, LoopTimes, Requests, apart, together
+from cluster.step_time.closed_loop import LoopReplica, LoopTimes, Requests, apart, together
 from cluster.step_time.coefficients import ENGINES, Coefficients
-from cluster.step_time.figures import ReplicaFigures
+from cluster.step_time.figures import ReplicaSizes
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -45,8 +45,8 @@ class Points:
 
     rows: tuple[ServingRow, ...]
     is_apart: bool
-    decode: ReplicaFigures
-    prefill: ReplicaFigures
+    decode: ReplicaSizes
+    prefill: ReplicaSizes
     requests: Requests
     room: Floats
     workers: tuple[Floats, Floats]
@@ -64,12 +64,12 @@ class Points:
         """
         step = cast("float", np.full(len(self.rows), 8192.0))
         separate = cast("float", self.separate)
-        decode = Engine(self.decode, coefficients, separate, step)
+        decode = LoopReplica(self.decode, coefficients, separate, step)
         room = cast("float", self.room)
         if not self.is_apart:
             return together(decode, self.requests, room)
         workers = cast("tuple[float, float]", self.workers)
-        return apart(Engine(self.prefill, coefficients, separate, step), decode, self.requests, workers, room)
+        return apart(LoopReplica(self.prefill, coefficients, separate, step), decode, self.requests, workers, room)
 
     def log_errors(self, coefficients: Coefficients) -> Floats:
         """Return logarithms of foreseen over measured: TPOT, tokens a second, TTFT, a row of each."""

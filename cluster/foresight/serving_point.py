@@ -13,9 +13,9 @@ from cluster.planning.model_shape import ModelShape
 from cluster.planning.plan_file import unknown_hardware
 from cluster.planning.precision import BF16, FP8, PRECISIONS, Precision
 from cluster.planning.replica_figures import replica_figures
-from cluster.step_time.closed_loop import Engine, Requests
+from cluster.step_time.closed_loop import LoopReplica, Requests
 from cluster.step_time.coefficients import SEPARATE_PROMPTS, Coefficients, coefficients_of
-from cluster.step_time.figures import ReplicaFigures
+from cluster.step_time.figures import ReplicaSizes
 
 SERVED_SHARE = 0.96
 """Share of a GPU's nominal memory that engines use: 0.9 to 0.95 of what there is, which is somewhat more."""
@@ -90,14 +90,14 @@ class ServingPoint:
         """1 where the engine computes prompts and answers in steps of their own, else 0."""
         return float(self.engine in SEPARATE_PROMPTS)
 
-    def figures(self, layout: Layout) -> ReplicaFigures:
+    def figures(self, layout: Layout) -> ReplicaSizes:
         """Return the sizes of a replica of a layout."""
         return replica_figures(self.shape, self.hardware, layout, self.kv_precision)
 
-    def replica(self, layout: Layout) -> Engine:
+    def replica(self, layout: Layout) -> LoopReplica:
         """Return a replica of a layout, as the cost model wants it."""
         step_tokens, stages = float(self.step_tokens), float(layout.pipeline)
-        return Engine(self.figures(layout), self.coefficients, self.separate, step_tokens, stages)
+        return LoopReplica(self.figures(layout), self.coefficients, self.separate, step_tokens, stages)
 
     @property
     def requests(self) -> Requests:
@@ -147,7 +147,7 @@ def serving_point(  # noqa: PLR0913 - each is one choice of who serves
         layout: layout of the one replica that computes prompts and answers; None: `prefill` and `decode` say.
         prefill: replicas that compute prompts alone.
         decode: replicas that compute answers alone.
-        engine: the engine.
+        engine: `vllm`, `sglang` or `trtllm`.
         version: its version; "" if it is not known.
         precision: number format of the weights; "": the model's own.
         kv_precision: number format of the KV cache; "": FP8 where the weights are quantised, else BF16.

@@ -1,4 +1,4 @@
-"""The sizes of a replica that the time of a step depends on: from shape, layout and GPU to `ReplicaFigures`."""
+"""The sizes of a replica that the time of a step depends on: from shape, layout and GPU to `ReplicaSizes`."""
 
 import math
 from typing import Final
@@ -7,16 +7,14 @@ from cluster.planning.hardware import Accelerator
 from cluster.planning.layout import Layout
 from cluster.planning.model_shape import ModelShape, WeightGroup
 from cluster.planning.precision import Precision, Rate
-from cluster.step_time.figures import MatrixFigures, ReplicaFigures
+from cluster.step_time.figures import MatrixFigures, ReplicaSizes
 
 _ROUNDED_TO_8_BITS: Final = frozenset({"fp8", "int8"})
 _ROUNDED_TO_4_BITS: Final = frozenset({"nvfp4"})
 _UNPACKED_BELOW_BITS: Final = 8
 
 
-def replica_figures(
-    shape: ModelShape, hardware: Accelerator, layout: Layout, kv_precision: Precision
-) -> ReplicaFigures:
+def replica_figures(shape: ModelShape, hardware: Accelerator, layout: Layout, kv_precision: Precision) -> ReplicaSizes:
     """Return the sizes of one replica, all its stages together.
 
     Args:
@@ -31,7 +29,7 @@ def replica_figures(
     def matrices(part: WeightGroup, parameters: float) -> MatrixFigures:
         return _matrices(hardware, shape.precision(part), parameters)
 
-    return ReplicaFigures(
+    return ReplicaSizes(
         layers=shape.layers,
         dense_layers=shape.dense_layers,
         expert_layers=shape.expert_layers,

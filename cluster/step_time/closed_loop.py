@@ -13,7 +13,7 @@ which is exact where the queue never empties and where nobody waits.
 from dataclasses import dataclass
 
 from cluster.step_time.coefficients import Coefficients
-from cluster.step_time.figures import ReplicaFigures, StepLoad
+from cluster.step_time.figures import ReplicaSizes, StepLoad
 from cluster.step_time.paced import decode_s, prompt_extra_s, prompts_s
 from cluster.step_time.step import longer
 
@@ -21,8 +21,8 @@ _CAP_SHARPNESS = 8.0
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
-    """A replica's engine.
+class LoopReplica:
+    """A replica in a closed loop, as the cost model sees it.
 
     Attributes:
         figures: the replica.
@@ -32,7 +32,7 @@ class Engine:
         stages: pipeline stages, each of which works on another part of the batch.
     """
 
-    figures: ReplicaFigures
+    figures: ReplicaSizes
     coefficients: Coefficients
     separate: float
     step_tokens: float
@@ -94,7 +94,7 @@ class LoopTimes:
     tokens_per_s: float
 
 
-def together(engine: Engine, requests: Requests, room: float) -> LoopTimes:
+def together(engine: LoopReplica, requests: Requests, room: float) -> LoopTimes:
     """Return what a closed loop measures at one replica that computes prompts and answers.
 
     Args:
@@ -114,7 +114,9 @@ def together(engine: Engine, requests: Requests, room: float) -> LoopTimes:
     return _times(requests, ttft_s, tpot_s)
 
 
-def apart(prefill: Engine, decode: Engine, requests: Requests, workers: tuple[float, float], room: float) -> LoopTimes:
+def apart(
+    prefill: LoopReplica, decode: LoopReplica, requests: Requests, workers: tuple[float, float], room: float
+) -> LoopTimes:
     """Return what a closed loop measures at replicas that compute prompts and others that compute answers.
 
     Args:
@@ -144,14 +146,14 @@ def apart(prefill: Engine, decode: Engine, requests: Requests, workers: tuple[fl
     return _times(requests, ttft_s, tpot_s)
 
 
-def one_prompt_s(engine: Engine, requests: Requests) -> float:
+def one_prompt_s(engine: LoopReplica, requests: Requests) -> float:
     """Return the seconds in which a rank computes one prompt, alone."""
     chunks = _at_least_one(requests.input_tokens / engine.step_tokens)
     tokens = requests.input_tokens / chunks
     return chunks * prompts_s(engine.figures, engine.coefficients, requests.load(0 * tokens, tokens))
 
 
-def interrupted_s(engine: Engine, requests: Requests, batch: float) -> float:
+def interrupted_s(engine: LoopReplica, requests: Requests, batch: float) -> float:
     """Return the mean seconds of a step of `batch` sequences a rank, some of which also compute prompts.
 
     In the time of an answer as many prompts come as run beside it, and each delays the ranks that share its experts.

@@ -35,7 +35,7 @@ class MatrixFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplicaFigures:
+class ReplicaSizes:
     """One replica: all its layers, in one layout, on one kind of GPU.
 
     Attributes:

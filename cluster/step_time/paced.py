@@ -7,8 +7,8 @@ step of its own for the prompts, while the answers wait.
 from dataclasses import replace
 
 from cluster.step_time.coefficients import Coefficients
-from cluster.step_time.figures import ReplicaFigures, StepLoad
-from cluster.step_time.step import StepTime, step_time
+from cluster.step_time.figures import ReplicaSizes, StepLoad
+from cluster.step_time.step import PassTime, step_time
 
 
 def without_prompts(load: StepLoad) -> StepLoad:
@@ -22,17 +22,17 @@ def without_answers(load: StepLoad) -> StepLoad:
     return replace(load, decode=0 * load.decode)
 
 
-def decode_s(figures: ReplicaFigures, c: Coefficients, load: StepLoad) -> float:
+def decode_s(figures: ReplicaSizes, c: Coefficients, load: StepLoad) -> float:
     """Return the seconds of a step that computes answers alone; the load has no prompts."""
     return c.decode_pace * step_time(figures, c, load).total
 
 
-def prompts_s(figures: ReplicaFigures, c: Coefficients, load: StepLoad) -> float:
+def prompts_s(figures: ReplicaSizes, c: Coefficients, load: StepLoad) -> float:
     """Return the seconds of a step that computes prompts alone; the load has no answers."""
     return c.prefill_pace * step_time(figures, c, load).total + c.prompt_step_s
 
 
-def prompt_extra_s(figures: ReplicaFigures, c: Coefficients, load: StepLoad, separate: float) -> float:
+def prompt_extra_s(figures: ReplicaSizes, c: Coefficients, load: StepLoad, separate: float) -> float:
     """Return the seconds that a step of answers takes longer with the prompts of a load.
 
     Args:
@@ -46,7 +46,7 @@ def prompt_extra_s(figures: ReplicaFigures, c: Coefficients, load: StepLoad, sep
     return c.prefill_pace * (separate * own_s + (1 - separate) * mixed_s) + c.prompt_step_s
 
 
-def paced_step(figures: ReplicaFigures, c: Coefficients, load: StepLoad, *, separate: bool) -> StepTime:
+def paced_step(figures: ReplicaSizes, c: Coefficients, load: StepLoad, *, separate: bool) -> PassTime:
     """Return the time of one step by what it is spent on, the version's pace and the work for prompts included."""
     if not load.prefill and not load.most_prefill:
         return step_time(figures, c, load).times(c.decode_pace)
@@ -58,5 +58,5 @@ def paced_step(figures: ReplicaFigures, c: Coefficients, load: StepLoad, *, sepa
     return _with_host(plain.times(c.decode_pace).plus(prompts, c.prefill_pace), c)
 
 
-def _with_host(step: StepTime, c: Coefficients) -> StepTime:
+def _with_host(step: PassTime, c: Coefficients) -> PassTime:
     return replace(step, host=step.host + c.prompt_step_s)

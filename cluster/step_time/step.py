@@ -7,7 +7,7 @@ the larger. A data-parallel rank waits for the one with the most prompt tokens.
 from dataclasses import dataclass, fields
 
 from cluster.step_time.coefficients import Coefficients
-from cluster.step_time.figures import MatrixFigures, ReplicaFigures, StepLoad
+from cluster.step_time.figures import MatrixFigures, ReplicaSizes, StepLoad
 
 _SHARPNESS = 4.0
 _VECTOR_BYTES = 2.0
@@ -25,7 +25,7 @@ def longer(first: float, second: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class StepTime:
+class PassTime:
     """Seconds of one pass through all layers, by what they are spent on.
 
     Attributes:
@@ -60,21 +60,21 @@ class StepTime:
         work = self.projections + self.attention + self.mlp + self.experts + self.head + self.passes
         return work + self.all_reduce + self.exchange + self.latency + self.host + self.drafting
 
-    def plus(self, other: "StepTime", share: float = 1.0) -> "StepTime":
+    def plus(self, other: "PassTime", share: float = 1.0) -> "PassTime":
         """Return the sum with `share` of another, part by part; the share may be negative."""
         parts = {part: getattr(self, part) + share * getattr(other, part) for part in PARTS}
-        return StepTime(**parts)
+        return PassTime(**parts)
 
-    def times(self, factor: float) -> "StepTime":
+    def times(self, factor: float) -> "PassTime":
         """Return each part times `factor`."""
-        return StepTime(**{part: factor * getattr(self, part) for part in PARTS})
+        return PassTime(**{part: factor * getattr(self, part) for part in PARTS})
 
 
-PARTS = tuple(field.name for field in fields(StepTime))
+PARTS = tuple(field.name for field in fields(PassTime))
 """Names of the parts of a step's time."""
 
 
-def step_time(figures: ReplicaFigures, c: Coefficients, load: StepLoad) -> StepTime:
+def step_time(figures: ReplicaSizes, c: Coefficients, load: StepLoad) -> PassTime:
     """Return the time of one step, without the engine's version and the extra work of steps with prompts.
 
     Args:
@@ -94,7 +94,7 @@ def step_time(figures: ReplicaFigures, c: Coefficients, load: StepLoad) -> StepT
     gpus = tensor * data
     expert_vectors = 0.5 * figures.expert_layers * in_gang / gpus * figures.active
     link = figures.link_bytes_per_s * c.link
-    return StepTime(
+    return PassTime(
         projections=_matrices(figures.projections, tokens, bandwidth, c),
         attention=_attention(figures, load, c),
         mlp=_matrices(figures.mlp, tokens, bandwidth, c),
@@ -109,7 +109,7 @@ def step_time(figures: ReplicaFigures, c: Coefficients, load: StepLoad) -> StepT
     )
 
 
-def _launches(figures: ReplicaFigures, c: Coefficients) -> float:
+def _launches(figures: ReplicaSizes, c: Coefficients) -> float:
     rounding = figures.layers * figures.projections.rounds_fp8 * c.fp8_layer_s
     rounding = rounding + figures.dense_layers * figures.mlp.rounds_fp4 * c.fp4_layer_s
     of_experts = figures.expert.rounds_fp8 * c.fp8_expert_layer_s + figures.expert.rounds_fp4 * c.fp4_expert_layer_s
@@ -123,7 +123,7 @@ def _launches(figures: ReplicaFigures, c: Coefficients) -> float:
     )
 
 
-def _attention(figures: ReplicaFigures, load: StepLoad, c: Coefficients) -> float:
+def _attention(figures: ReplicaSizes, load: StepLoad, c: Coefficients) -> float:
     cached = load.attended * figures.cache_bytes + figures.index_bytes * load.context + figures.state_bytes
     looked = load.attended * figures.decode_flops + figures.index_flops * load.context
     decode = longer(
@@ -134,7 +134,7 @@ def _attention(figures: ReplicaFigures, load: StepLoad, c: Coefficients) -> floa
     return decode + load.most_prefill * looked / (figures.bf16_flops * c.prompt_attention)
 
 
-def _experts(figures: ReplicaFigures, in_gang: float, c: Coefficients) -> float:
+def _experts(figures: ReplicaSizes, in_gang: float, c: Coefficients) -> float:
     """Return the seconds of the routed experts: of those that are chosen at all, padded, on the fullest GPU."""
     expert, gpus = figures.expert, figures.tensor * figures.data
     left_out = (1 - figures.active / figures.routed) ** (in_gang * c.evenness)

@@ -1,17 +1,14 @@
 """Takes over a changed operators' key from its file while the gateway runs."""
 
 import asyncio
-from typing import Final, Protocol
+from typing import Protocol
 
 import structlog
 
 from cluster.errors import SpecError
 from cluster.spec.gateway_spec import GatewaySpec
 from deployments.gateway.admin_key import with_admin_key_read
-from deployments.process.file_stamps import FileStamps
-
-LOOK_EVERY_S: Final = 1.0
-"""Seconds between two looks at the file."""
+from deployments.gateway.files_watch import FilesWatch
 
 _log = structlog.get_logger("rackserve.gateway")
 
@@ -37,28 +34,21 @@ class AdminKeyWatch:
     def __init__(self, gateway: TakesAdminKey, spec: GatewaySpec) -> None:
         self._gateway = gateway
         self._spec = spec
-        self._stamps = FileStamps([spec.admin_key_file])
-        self._task: asyncio.Task[None] | None = None
+        self._file = FilesWatch([spec.admin_key_file], self._take_over, "admin key watch")
 
     def start(self) -> None:
         """Begin to look, in the running event loop."""
-        self._task = asyncio.get_running_loop().create_task(self._keep_looking(), name="admin key watch")
+        self._file.start()
 
     async def stop(self) -> None:
         """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._file.stop()
 
-    async def _keep_looking(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            if not await asyncio.to_thread(self._stamps.have_changed):  # a file system may hang
-                continue
-            try:
-                read = await asyncio.to_thread(with_admin_key_read, self._spec)
-            except SpecError as error:
-                _log.warning("changed admin key not taken over; the one before stays valid", why=str(error))
-                continue
-            self._gateway.set_admin_key(read.admin_key_sha256)
-            _log.info("admin key taken over")
+    async def _take_over(self) -> None:
+        try:
+            read = await asyncio.to_thread(with_admin_key_read, self._spec)
+        except SpecError as error:
+            _log.warning("changed admin key not taken over; the one before stays valid", why=str(error))
+            return
+        self._gateway.set_admin_key(read.admin_key_sha256)
+        _log.info("admin key taken over")

@@ -2,16 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 import structlog
 
 from cluster.errors import SpecError
 from cluster.spec.gateway_spec import TenantSpec
-from deployments.process.file_stamps import FileStamps
-
-LOOK_EVERY_S: Final = 1.0
-"""Seconds between two looks at the files."""
+from deployments.gateway.files_watch import FilesWatch
 
 _log = structlog.get_logger("rackserve.gateway")
 
@@ -47,25 +44,16 @@ class TenantsWatch:
         self._gateway = gateway
         self._read = read
         tenants, files = read()
-        self._stamps = FileStamps(files)
+        self._files = FilesWatch(files, self._take_over, "tenants watch")
         self._gateway.set_tenants(tenants)
-        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to look, in the running event loop."""
-        self._task = asyncio.get_running_loop().create_task(self._keep_looking(), name="tenants watch")
+        self._files.start()
 
     async def stop(self) -> None:
         """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _keep_looking(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            if await asyncio.to_thread(self._stamps.have_changed):  # a file system may hang
-                await self._take_over()
+        await self._files.stop()
 
     async def _take_over(self) -> None:
         try:
@@ -74,7 +62,7 @@ class TenantsWatch:
             self._gateway.tenants_problem = str(error)
             _log.warning("changed tenants not taken over; those before stay valid", why=str(error))
             return
-        self._stamps.watch(files)
+        self._files.watch(files)
         self._gateway.tenants_problem = ""
         self._gateway.set_tenants(tenants)
         _log.info("tenants taken over", tenants=[tenant.name for tenant in tenants])

@@ -80,7 +80,7 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class TwinAnswer:
     """What a run says.
 
     Attributes:
@@ -130,7 +130,7 @@ class Answer:
         return {each.name: _plain(getattr(self, each.name)) for each in fields(self)}
 
 
-def answer(cluster: Cluster, run: TwinRun) -> Answer:
+def answer(cluster: Cluster, run: TwinRun) -> TwinAnswer:
     """Return what a finished run says."""
     records, scenario = run.records, cluster.scenario
     columns = records.columns()
@@ -161,7 +161,7 @@ def answer(cluster: Cluster, run: TwinRun) -> Answer:
     cost = gpu_hours * scenario.gpu_hour
     counts = np.bincount(columns.replica) if len(records) else np.array([1])
     gpus = gpu_hours * _HOUR_S / seconds
-    return Answer(
+    return TwinAnswer(
         all=total,
         models=models,
         tenants=by_tenant,
@@ -256,7 +256,7 @@ def _plain(value: object) -> object:
     return value
 
 
-def rows(found: Answer) -> Iterator[tuple[str, float, str]]:
+def rows(found: TwinAnswer) -> Iterator[tuple[str, float, str]]:
     """Yield the figures by which two runs are compared: name, value, and unit."""
     total = found.all
     if total.in_time is not None:

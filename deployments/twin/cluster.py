@@ -63,7 +63,10 @@ class Cluster:
         Raises:
             SpecError: the cluster and the scenario do not fit together; the message says where.
         """
-        kinds = tuple(tuple(replica_kinds(model, scenario, shape_of, source)) for model in spec.models)
+        kinds = tuple(
+            tuple(replica_kinds(model, scenario.guess(model.name), scenario.hardware, shape_of, source))
+            for model in spec.models
+        )
         machines = topology or machines_for(
             (kind for model in kinds for kind in model), lambda kind: _machine(kind, scenario)
         )

@@ -41,7 +41,7 @@ class Pool:
         self.members: list[TwinReplica] = []
 
 
-class Fleet:
+class TwinFleet:
     """All replicas, and the machines that they run on.
 
     Args:

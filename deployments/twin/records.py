@@ -143,7 +143,7 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class ClusterMoment:
     """The cluster at one moment.
 
     Attributes:
@@ -178,10 +178,10 @@ class Timeline:
 
     every_s: float = 1.0
     due_s: float = 0.0
-    moments: list[Moment] = field(default_factory=list)
+    moments: list[ClusterMoment] = field(default_factory=list)
     marks: list[tuple[float, str]] = field(default_factory=list)
 
-    def add(self, moment: Moment) -> None:
+    def add(self, moment: ClusterMoment) -> None:
         """Take a point."""
         self.moments.append(moment)
         if len(self.moments) >= MOST_MOMENTS:

@@ -10,7 +10,7 @@ from deployments.simulator.disaggregation.prompts import block_chain
 from deployments.twin.agenda import Agenda, Due
 from deployments.twin.arrivals import Arrival
 from deployments.twin.cluster import Cluster
-from deployments.twin.fleet import Fleet
+from deployments.twin.fleet import TwinFleet
 from deployments.twin.gateways import Gateways, ModelGateway
 from deployments.twin.member import Job, Stage, TwinReplica
 from deployments.twin.records import Records
@@ -49,7 +49,7 @@ class RequestFlow:
         self,
         cluster: Cluster,
         gateways: Gateways,
-        fleet: Fleet,
+        fleet: TwinFleet,
         agenda: Agenda,
         records: Records,
         rng: Random,

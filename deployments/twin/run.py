@@ -12,10 +12,10 @@ from deployments.simulator.disaggregation.engine_sequence import EngineSequence
 from deployments.twin.agenda import Agenda, Due
 from deployments.twin.arrivals import Arrival
 from deployments.twin.cluster import Cluster
-from deployments.twin.fleet import Fleet
+from deployments.twin.fleet import TwinFleet
 from deployments.twin.gateways import RENEW_S, Gateways, ModelGateway
 from deployments.twin.member import Stage, TwinReplica
-from deployments.twin.records import Moment, Records, Timeline
+from deployments.twin.records import ClusterMoment, Records, Timeline
 from deployments.twin.request_flow import RequestFlow
 from deployments.twin.scaling import Scaling
 from deployments.twin.scenario_file import EventSpec
@@ -52,7 +52,7 @@ class TwinRun:
         self._arrivals = arrivals
         self._agenda = agenda = Agenda()
         self.gateways = Gateways(cluster.spec.gateway, cluster.models, cluster.gateways, seed)
-        self.fleet = Fleet(
+        self.fleet = TwinFleet(
             cluster.kinds,
             cluster.topology,
             spares_per_domain=cluster.spares_per_domain,
@@ -222,7 +222,7 @@ class TwinRun:
     def _sample(self, now_s: float) -> None:
         fleet = self.fleet
         self.timeline.add(
-            Moment(
+            ClusterMoment(
                 now_s,
                 self.arrived,
                 self._flow.waiting,

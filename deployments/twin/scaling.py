@@ -7,7 +7,7 @@ from cluster.autoscaling.metrics.figures import ReplicaFigures
 from cluster.pool_scaling.model_pools import ModelPools
 from cluster.pool_scaling.scaled_pool import ScaledPool, autoscaling_targets
 from cluster.spec.model_spec import ModelSpec
-from deployments.twin.fleet import Fleet, Pool
+from deployments.twin.fleet import Pool, TwinFleet
 from deployments.twin.gateways import Gateways
 from deployments.twin.member import Stage, TwinReplica
 
@@ -27,7 +27,7 @@ class Scaling:
         every_s: seconds between two decisions.
     """
 
-    def __init__(self, models: Sequence[ModelSpec], fleet: Fleet, gateways: Gateways) -> None:
+    def __init__(self, models: Sequence[ModelSpec], fleet: TwinFleet, gateways: Gateways) -> None:
         self.every_s = DECIDE_EVERY_S
         self._fleet = fleet
         self._gateways = gateways

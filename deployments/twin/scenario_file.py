@@ -9,9 +9,9 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from cluster.planning.precision import PRECISIONS
 from cluster.spec.checked_yaml import FileKind
 from cluster.spec.parts.part import Part, Seconds
+from deployments.twin.engines.model_guess import ModelGuess
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0)]
@@ -87,28 +87,6 @@ class EventSpec(Part):
     def _says_one_thing(self) -> Self:
         if bool(self.lose) == bool(self.update):
             raise ValueError("an event has `lose` or `update`, and not both")
-        return self
-
-
-class ModelGuess(Part):
-    """What a model's entry in the cluster file does not say of its engines.
-
-    Attributes:
-        config: the model's `config.json`, or its folder; unset: the model is a known one, or its source a folder.
-        hardware: kind of GPU; unset: the one that the pool's `accelerator` names.
-        precision: number format of the weights; unset: that of the checkpoint.
-        start_s: seconds from a replica's place until it is ready; unset: `autoscaling.expected_start_seconds`.
-    """
-
-    config: str = ""
-    hardware: str = ""
-    precision: str = ""
-    start_s: Annotated[float, Field(ge=0)] | None = None
-
-    @model_validator(mode="after")
-    def _precision_is_known(self) -> Self:
-        if self.precision and self.precision not in PRECISIONS:
-            raise ValueError(f"precision is {self.precision!r}; there are: {', '.join(PRECISIONS)}")
         return self
 
 

@@ -7,22 +7,18 @@ from types import MappingProxyType
 from typing import Final
 
 from router.flow_control.priority import Priority
+from router.flow_control.tenant_limits.tenant_rates import TenantRates
 from router.request import NO_TARGETS, LatencyTargets
 
 
 @dataclass(frozen=True)
-class TenantLimits:
-    """One tenant's share and rate limits.
+class TenantLimits(TenantRates):
+    """One tenant's share, and its limits on requests and tokens.
 
     Attributes:
         weight: its share of a model's capacity, relative to the other tenants of the same class; above 0.
         priority: class of a request that asks for none.
         max_priority: most urgent class that its requests may ask for.
-        requests_per_minute: requests per minute to all models; infinite: no limit.
-        tokens_per_minute: work per minute, in tokens, on all models; infinite: no limit.
-        requests_burst: requests that may come at once after a pause; None: those of `BURST_S` seconds of the limit.
-        tokens_burst: work, in tokens, that may come at once after a pause; None: that of `BURST_S` seconds.
-        requests_at_once: requests that may wait and run at once, of all models; None: no limit.
         targets: the latencies that its requests are to have, of whatever model; infinite ones are the model's.
         slo_share: share of its requests that is to have them; 0: the model's.
     """
@@ -30,11 +26,6 @@ class TenantLimits:
     weight: float = 1.0
     priority: Priority = Priority.NORMAL
     max_priority: Priority = Priority.NORMAL
-    requests_per_minute: float = inf
-    tokens_per_minute: float = inf
-    requests_burst: float | None = None
-    tokens_burst: float | None = None
-    requests_at_once: int | None = None
     targets: LatencyTargets = NO_TARGETS
     slo_share: float = 0.0
 

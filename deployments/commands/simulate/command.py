@@ -17,8 +17,8 @@ from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.yaml_tree import read_tree
 from deployments.commands.files.plan import shape_of
 from deployments.commands.simulate.html_report import html_report
-from deployments.commands.simulate.outcome import Outcome
 from deployments.commands.simulate.picture import picture
+from deployments.commands.simulate.simulated_run import SimulatedRun
 from deployments.commands.simulate.sweep import Sweep
 from deployments.commands.simulate.tables import compare, show
 from deployments.process.read_file import read_text
@@ -114,12 +114,12 @@ def simulate(files: Sequence[Path], sweep: str, asked: Asked, shown: Shown) -> N
             )
             began_s = process_time()
             run.run()
-            outcomes.append(Outcome.of(name, cluster, run, process_time() - began_s))
+            outcomes.append(SimulatedRun.of(name, cluster, run, process_time() - began_s))
             progress.remove_task(task)
     _show(outcomes, asked, shown)
 
 
-def _show(outcomes: Sequence[Outcome], asked: Asked, shown: Shown) -> None:
+def _show(outcomes: Sequence[SimulatedRun], asked: Asked, shown: Shown) -> None:
     if shown.html is not None or shown.png is not None:
         png = picture(outcomes)
         if shown.png is not None:

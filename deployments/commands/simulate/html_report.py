@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
-from deployments.commands.simulate.outcome import Outcome
+from deployments.commands.simulate.simulated_run import SimulatedRun
 from deployments.commands.simulate.tables import WAIT_NAMES, compared
 
 _STYLE: Final = """
@@ -18,7 +18,7 @@ th:first-child,td:first-child{text-align:left}img{max-width:100%}h1{font-size:1.
 _COLOURS: Final = ("#b5179e", "#f77f00", "#577590", "#43aa8b", "#277da1")
 
 
-def html_report(title: str, outcomes: Sequence[Outcome], png: bytes, note: str) -> str:
+def html_report(title: str, outcomes: Sequence[SimulatedRun], png: bytes, note: str) -> str:
     """Return the report.
 
     Args:
@@ -45,7 +45,7 @@ def html_report(title: str, outcomes: Sequence[Outcome], png: bytes, note: str) 
     )
 
 
-def _waits(outcomes: Sequence[Outcome]) -> str:
+def _waits(outcomes: Sequence[SimulatedRun]) -> str:
     key = "".join(
         f'<span style="background:{colour}"></span>{escape(why)}'
         for colour, why in zip(_COLOURS, WAIT_NAMES.values(), strict=True)
@@ -65,7 +65,7 @@ def _waits(outcomes: Sequence[Outcome]) -> str:
     return f'<p class="key">{key}</p><table>{"".join(lines)}</table>'
 
 
-def _groups(outcomes: Sequence[Outcome]) -> str:
+def _groups(outcomes: Sequence[SimulatedRun]) -> str:
     """Return a table of models and tenants, where there are several."""
     lines = []
     for outcome in outcomes:
@@ -87,7 +87,7 @@ def _groups(outcomes: Sequence[Outcome]) -> str:
     return f"<h2>Models and tenants</h2><table>{heads}{''.join(lines)}</table>"
 
 
-def _marks(outcomes: Sequence[Outcome]) -> str:
+def _marks(outcomes: Sequence[SimulatedRun]) -> str:
     lines = [
         f"<tr><td>{escape(outcome.name)}</td><td>{at_s:,.1f} s</td><td>{escape(what)}</td></tr>"
         for outcome in outcomes

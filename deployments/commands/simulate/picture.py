@@ -5,10 +5,10 @@ from io import BytesIO
 from itertools import pairwise
 
 from cluster.errors import MissingPackageError
-from deployments.commands.simulate.outcome import SHARES, Outcome
+from deployments.commands.simulate.simulated_run import SHARES, SimulatedRun
 
 
-def picture(outcomes: Sequence[Outcome]) -> bytes:
+def picture(outcomes: Sequence[SimulatedRun]) -> bytes:
     """Return the runs as a PNG.
 
     Raises:

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from deployments.commands.simulate.outcome import Outcome
-from deployments.twin.answer import Answer, Figures, rows
+from deployments.commands.simulate.simulated_run import SimulatedRun
+from deployments.twin.answer import Figures, TwinAnswer, rows
 
 _WAITS: Final = {
     "replica": "a replica to start",
@@ -22,7 +22,7 @@ WAIT_NAMES: Final[Mapping[str, str]] = _WAITS
 _SHOWN_MARKS: Final = 20
 
 
-def show(outcome: Outcome, console: Console) -> None:
+def show(outcome: SimulatedRun, console: Console) -> None:
     """Print one run."""
     found = outcome.answer
     table = Table(title=escape(outcome.name), title_justify="left")
@@ -56,7 +56,7 @@ def show(outcome: Outcome, console: Console) -> None:
     _show_events(found, console)
 
 
-def _show_events(found: Answer, console: Console) -> None:
+def _show_events(found: TwinAnswer, console: Console) -> None:
     if found.replicas_lost or found.resent:
         console.print(
             f"{found.replicas_lost} replicas were lost; {found.resent} requests went elsewhere.", highlight=False
@@ -71,7 +71,7 @@ def _show_events(found: Answer, console: Console) -> None:
         console.print(f"  … and {len(found.marks) - _SHOWN_MARKS} more: --json lists them", style="dim")
 
 
-def compare(outcomes: Sequence[Outcome], console: Console) -> None:
+def compare(outcomes: Sequence[SimulatedRun], console: Console) -> None:
     """Print runs beside one another, and what the last of two differs by."""
     table = Table("", title_justify="left")
     for outcome in outcomes:
@@ -87,7 +87,7 @@ def compare(outcomes: Sequence[Outcome], console: Console) -> None:
     console.print(table)
 
 
-def compared(outcomes: Sequence[Outcome]) -> list[tuple[str, list[float | None], str]]:
+def compared(outcomes: Sequence[SimulatedRun]) -> list[tuple[str, list[float | None], str]]:
     """Return each figure of the runs beside one another: its name, its values (None: it has none), its unit."""
     found: dict[str, tuple[dict[int, float], str]] = {}
     for number, outcome in enumerate(outcomes):

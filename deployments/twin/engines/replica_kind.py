@@ -21,8 +21,8 @@ from deployments.simulator.disaggregation.kv_links import KvLinks
 from deployments.simulator.disaggregation.kv_memory import BLOCK_TOKENS
 from deployments.simulator.disaggregation.step_times import EngineTimes
 from deployments.twin.engines.grid_times import GridTimes
+from deployments.twin.engines.model_guess import ModelGuess
 from deployments.twin.engines.sim_times import SimTimes
-from deployments.twin.scenario_file import ScenarioFile
 from router.replicas.kv_transfer import KvTransfer
 
 ShapeOf = Callable[[str, str], ModelShape]
@@ -74,12 +74,15 @@ class ReplicaKind:
         return made
 
 
-def replica_kinds(model: ModelSpec, scenario: ScenarioFile, shape_of: ShapeOf, source: str) -> list[ReplicaKind]:
+def replica_kinds(
+    model: ModelSpec, guess: ModelGuess, usual_hardware: str, shape_of: ShapeOf, source: str
+) -> list[ReplicaKind]:
     """Return what the replicas of each pool of a model are.
 
     Args:
         model: the model.
-        scenario: what the cluster file does not say.
+        guess: what the cluster file does not say of it.
+        usual_hardware: kind of GPU of pools that name none.
         shape_of: returns a model's shape.
         source: name of the cluster file, for errors.
 
@@ -87,17 +90,18 @@ def replica_kinds(model: ModelSpec, scenario: ScenarioFile, shape_of: ShapeOf, s
         SpecError: the hardware or the model is not known, or does not fit.
     """
     names = tuple(adapter.name for adapter in model.adapters)
-    kinds = (_kind(model, pool, scenario, shape_of, source) for pool in model.in_pools())
+    kinds = (_kind(model, pool, guess, usual_hardware, shape_of, source) for pool in model.in_pools())
     return [replace(kind, adapters=names) for kind in kinds]
 
 
-def _kind(model: ModelSpec, pool: ModelSpec, scenario: ScenarioFile, shape_of: ShapeOf, source: str) -> ReplicaKind:
-    guess = scenario.guess(model.name)
+def _kind(  # noqa: PLR0913, PLR0917 - what its caller has, for one pool
+    model: ModelSpec, pool: ModelSpec, guess: ModelGuess, usual_hardware: str, shape_of: ShapeOf, source: str
+) -> ReplicaKind:
     start_s = guess.start_s if guess.start_s is not None else pool.autoscaling.expected_start_seconds
     duties = model.duties_of(pool)
     if pool.engine == "sim":
         return _simulated(pool, duties, guess.start_s if guess.start_s is not None else pool.sim.start_s or start_s)
-    name = guess.hardware or _hardware_of(pool) or scenario.hardware
+    name = guess.hardware or _hardware_of(pool) or usual_hardware
     if name not in ACCELERATORS:
         raise _problem(
             source,

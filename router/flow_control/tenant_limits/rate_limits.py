@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Final
 
-from router.flow_control.limits import TenantLimits
 from router.flow_control.tenant_limits.limit_shares import IDLE, Deal, LimitKey, LimitKind, Want, equal_part
 from router.flow_control.tenant_limits.requests_at_once import RequestsAtOnce
+from router.flow_control.tenant_limits.tenant_rates import TenantRates
 from router.flow_control.tenant_limits.token_bucket import TokenBucket
 from router.flow_control.tenant_limits.unsettled import UnsettledCharges
 
@@ -41,7 +41,7 @@ class RateLimits:
         now_s: the time, monotonic seconds.
     """
 
-    def __init__(self, tenants: Mapping[str, TenantLimits], now_s: float) -> None:
+    def __init__(self, tenants: Mapping[str, TenantRates], now_s: float) -> None:
         self._requests: dict[str, TokenBucket] = {}
         self._tokens: dict[str, TokenBucket] = {}
         self._at_once: dict[str, RequestsAtOnce] = {}
@@ -51,7 +51,7 @@ class RateLimits:
         self._gateways = 1
         self.set_tenants(tenants, now_s)
 
-    def set_tenants(self, tenants: Mapping[str, TenantLimits], now_s: float) -> None:
+    def set_tenants(self, tenants: Mapping[str, TenantRates], now_s: float) -> None:
         """Apply other limits from now on. A bucket whose limit stays the same keeps its level; the others are full."""
         self._requests = self._buckets(
             {name: (each.requests_per_minute, each.requests_burst) for name, each in tenants.items()},

@@ -11,7 +11,7 @@ from deployments.simulator.disaggregation.kv_memory import KvLease, KvMemory
 from deployments.simulator.disaggregation.prompts import block_chain
 from deployments.twin.arrivals import Arrival, streams
 from deployments.twin.cluster import Cluster
-from deployments.twin.fleet import Fleet
+from deployments.twin.fleet import TwinFleet
 from deployments.twin.gateways import Gateways
 from deployments.twin.member import TwinReplica
 from router.dispatch.ticket import Ticket
@@ -49,7 +49,7 @@ class DispatcherCost:
     def run(self) -> None:
         """Send the scenario's load."""
         cluster, dispatcher = self._cluster, self._dispatcher
-        fleet = Fleet(
+        fleet = TwinFleet(
             cluster.kinds, cluster.topology, spares_per_domain=0, gateways=1,
             starts=lambda member, _: self._members.append(member), stops=lambda *_: None,
         )  # fmt: skip

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cluster.spec.gateway_spec import GatewaySpec
-from deployments.gateway.admin_key_watch import LOOK_EVERY_S, AdminKeyWatch
+from deployments.gateway.admin_key_watch import AdminKeyWatch
+from deployments.gateway.files_watch import LOOK_EVERY_S
 from tests.integration.gateway.running_gateway import ask, running_gateway
 from tests.machine_speed import slowness
 

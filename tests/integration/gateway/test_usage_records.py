@@ -181,14 +181,17 @@ def test_a_killed_gateway_loses_less_than_a_second(engines: list[ServedEngine], 
     assert used.completion_tokens == 3 * used.requests
 
 
-async def test_refused_requests_are_not_billed(tmp_path: Path) -> None:
-    """A request that no replica ever had leaves no record."""
+async def test_refused_requests_are_not_billed(engines: list[ServedEngine], tmp_path: Path) -> None:
+    """A request that no replica ever had leaves no record; the next one, which a replica had, leaves one."""
     folder = tmp_path / "records"
     model = ModelSpec(name="m", engine="sim", policy="round_robin", cold_start_timeout_s=0.0)
     async with running_gateway([], models=[model], usage={"folder": str(folder)}) as gateway:
         gateway.apply_view([])
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.port}") as client:
-            answer = await client.post("/v1/completions", json={"model": "m", "prompt": "Hello"})
-            assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
-            await until(lambda: gateway._plane.usage is not None)
-    assert not list(folder.glob("*"))
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.port}", timeout=30) as client:
+            body = {"model": "m", "prompt": "Hello", "max_tokens": 3}
+            refused = await client.post("/v1/completions", json=body)
+            assert refused.status_code == httpx.codes.SERVICE_UNAVAILABLE
+            gateway.apply_view([Endpoint("r0", "m", "127.0.0.1", urlsplit(engines[0].url).port or 0)])
+            assert (await client.post("/v1/completions", json=body)).status_code == httpx.codes.OK
+    (used,) = tally(rows_of(files_in([folder], "")), [By.TENANT]).values()
+    assert (used.requests, used.completion_tokens) == (1, 3)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 
-class RequestState(Protocol):
+class PromptState(Protocol):
     """The part of vLLM's record of a request that tells of its prompt.
 
     Attributes:
@@ -28,7 +28,7 @@ class RequestsByRank:
         ranks: data-parallel ranks.
     """
 
-    def __init__(self, states: Mapping[str, RequestState], ranks: int) -> None:
+    def __init__(self, states: Mapping[str, PromptState], ranks: int) -> None:
         self._states = states
         self._of_rank: list[set[str]] = [set() for _ in range(ranks)]
         self._next = 0
@@ -42,7 +42,7 @@ class RequestsByRank:
         """Note which rank computes a request."""
         self._of_rank[rank].add(request_id)
 
-    def on(self, rank: int) -> list[RequestState]:
+    def on(self, rank: int) -> list[PromptState]:
         """Return the records of a rank's unfinished requests."""
         if len(self._of_rank) == 1:
             return list(self._states.values())

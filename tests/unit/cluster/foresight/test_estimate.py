@@ -7,7 +7,7 @@ import pytest
 from cluster.errors import ModelShapeError
 from cluster.foresight.estimate import foresee
 from cluster.foresight.hub_models import hub_model
-from cluster.foresight.serving_point import Workers
+from cluster.foresight.serving_point import Workers, serving_point
 from cluster.planning.layout import Layout
 
 CHAT: dict[str, Any] = {"input_tokens": 1024, "output_tokens": 1024}
@@ -15,7 +15,7 @@ CHAT: dict[str, Any] = {"input_tokens": 1024, "output_tokens": 1024}
 
 def test_a_forecast_has_intervals_and_the_gpus() -> None:
     """Each number lies within its interval, and tokens a second are of each GPU."""
-    found = foresee("openai/gpt-oss-120b", "gb300", layout=Layout(tensor=2), concurrency=64, **CHAT)
+    found = foresee(serving_point("openai/gpt-oss-120b", "gb300", layout=Layout(tensor=2), concurrency=64, **CHAT))
     assert found.gpus == 2
     for each in (found.tokens_per_s_per_gpu, found.tpot_s, found.ttft_s):
         assert 0 < each.low < each.value < each.high
@@ -27,7 +27,11 @@ def test_a_forecast_has_intervals_and_the_gpus() -> None:
 def test_more_requests_at_once_serve_more_and_wait_longer() -> None:
     """Throughput, TPOT and TTFT all rise with the concurrency, while the cache has room."""
     few, many = (
-        foresee("deepseek-ai/DeepSeek-R1", "gb300", layout=Layout(8), precision="fp4", concurrency=number, **CHAT)
+        foresee(
+            serving_point(
+                "deepseek-ai/DeepSeek-R1", "gb300", layout=Layout(8), precision="fp4", concurrency=number, **CHAT
+            )
+        )
         for number in (8, 128)
     )
     assert many.tokens_per_s_per_gpu.value > few.tokens_per_s_per_gpu.value
@@ -39,9 +43,13 @@ def test_prefill_apart_leaves_the_answers_alone() -> None:
     """With replicas for prompts, answers come faster, and twice as many of them shorten the wait."""
     whole = Layout(tensor=4)
     common: dict[str, Any] = {"precision": "fp4", "concurrency": 128, "input_tokens": 8192, "output_tokens": 512}
-    both = foresee("deepseek-ai/DeepSeek-R1", "gb200", layout=whole, **common)
+    both = foresee(serving_point("deepseek-ai/DeepSeek-R1", "gb200", layout=whole, **common))
     one, two = (
-        foresee("deepseek-ai/DeepSeek-R1", "gb200", prefill=Workers(whole, count), decode=Workers(whole), **common)
+        foresee(
+            serving_point(
+                "deepseek-ai/DeepSeek-R1", "gb200", prefill=Workers(whole, count), decode=Workers(whole), **common
+            )
+        )
         for count in (1, 2)
     )
     assert one.tpot_s.value < both.tpot_s.value
@@ -63,7 +71,7 @@ def test_models_are_found_by_their_ids() -> None:
         "vocab_size": 128256,
     }
     by_config, by_id = (
-        foresee(model, "h100_sxm", layout=Layout(), concurrency=8, **CHAT)
+        foresee(serving_point(model, "h100_sxm", layout=Layout(), concurrency=8, **CHAT))
         for model in (config, "meta-llama/Llama-3.1-8B-Instruct")
     )
     assert by_config.tpot_s.value == pytest.approx(by_id.tpot_s.value)
@@ -72,10 +80,10 @@ def test_models_are_found_by_their_ids() -> None:
 def test_what_is_unknown_is_refused() -> None:
     """Models, accelerators, formats, and a point without a layout."""
     with pytest.raises(ModelShapeError, match="no model"):
-        foresee("nobody/unknown", "h100", layout=Layout(), concurrency=1, **CHAT)
+        foresee(serving_point("nobody/unknown", "h100", layout=Layout(), concurrency=1, **CHAT))
     with pytest.raises(ValueError, match="unknown accelerator"):
-        foresee("openai/gpt-oss-120b", "h1000", layout=Layout(), concurrency=1, **CHAT)
+        foresee(serving_point("openai/gpt-oss-120b", "h1000", layout=Layout(), concurrency=1, **CHAT))
     with pytest.raises(ValueError, match="unknown number format"):
-        foresee("Qwen/Qwen3-32B", "h100", layout=Layout(), concurrency=1, precision="fp3", **CHAT)
+        foresee(serving_point("Qwen/Qwen3-32B", "h100", layout=Layout(), concurrency=1, precision="fp3", **CHAT))
     with pytest.raises(ValueError, match="say the layout"):
-        foresee("openai/gpt-oss-120b", "h100", concurrency=1, **CHAT)
+        foresee(serving_point("openai/gpt-oss-120b", "h100", concurrency=1, **CHAT))

@@ -6,7 +6,7 @@ from typing import Any
 from cluster.placement.topology import Topology
 from cluster.planning.known_models import known_model
 from cluster.spec import cluster_file
-from deployments.twin.answer import Answer, answer
+from deployments.twin.answer import TwinAnswer, answer
 from deployments.twin.arrivals import Arrival, streams
 from deployments.twin.cluster import Cluster
 from deployments.twin.run import TwinRun
@@ -43,7 +43,7 @@ def sim_model(replicas: Any = 2, **keys: Any) -> dict[str, Any]:  # noqa: ANN401
     return {"name": "chat", "engine": "sim", "sim": SIM, "replicas": replicas, **keys}
 
 
-def finished(cluster: Cluster, seed: int = 0, arrivals: Iterator[Arrival] | None = None) -> tuple[TwinRun, Answer]:
+def finished(cluster: Cluster, seed: int = 0, arrivals: Iterator[Arrival] | None = None) -> tuple[TwinRun, TwinAnswer]:
     """Run a cluster to its end; return the run and its answer, with what must hold checked."""
     run = TwinRun(cluster, arrivals if arrivals is not None else streams(cluster.scenario.load, seed), seed)
     run.run()

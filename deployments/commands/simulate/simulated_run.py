@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from deployments.twin.answer import Answer, answer
+from deployments.twin.answer import TwinAnswer, answer
 from deployments.twin.cluster import Cluster
-from deployments.twin.records import Moment, Numbers
+from deployments.twin.records import ClusterMoment, Numbers
 from deployments.twin.run import TwinRun
 
 SHARES: Final = tuple(float(share) for share in (*np.linspace(0.0, 0.98, 99), *np.linspace(0.98, 1.0, 81)[1:]))
@@ -16,7 +16,7 @@ SHARES: Final = tuple(float(share) for share in (*np.linspace(0.0, 0.98, 99), *n
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SimulatedRun:
     """One run.
 
     Attributes:
@@ -29,14 +29,14 @@ class Outcome:
     """
 
     name: str
-    answer: Answer
-    moments: Sequence[Moment]
+    answer: TwinAnswer
+    moments: Sequence[ClusterMoment]
     ttft_s: tuple[float, ...]
     tpot_s: tuple[float, ...]
     cpu_s: float
 
     @classmethod
-    def of(cls, name: str, cluster: Cluster, run: TwinRun, cpu_s: float) -> "Outcome":
+    def of(cls, name: str, cluster: Cluster, run: TwinRun, cpu_s: float) -> "SimulatedRun":
         """Return a finished run."""
         columns = run.records.columns()
         return cls(
