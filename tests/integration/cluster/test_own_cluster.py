@@ -22,19 +22,22 @@ sys.stdin.read()
 
 @pytest.mark.ray
 @pytest.mark.timeout(120)
-def test_a_cluster_of_ours_leaves_rays_own_token_alone_and_port_8000_free(tmp_path: Path) -> None:
+def test_a_cluster_of_ours_leaves_rays_own_token_alone_and_port_8000_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another command of the same user joins by our token, another user's is refused in words, within seconds.
 
     No `~/.ray/auth_token` stays behind, which would make the user's next `ray start --head` ask for it. A Serve without
     HTTP has no port, whatever its unused options say: 8000, the apps' default.
     """
+    for name in [name for name in os.environ if name.startswith("RAY_AUTH")]:
+        monkeypatch.delenv(name)  # those of the cluster that this process's earlier tests use
     home = tmp_path / "home"
     with tempfile.TemporaryDirectory(prefix="rackserve-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         env = {"HOME": str(home), "RAY_TMPDIR": folder}
-        bare = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
         started = [sys.executable, "-c", OF_ITS_OWN]
         with subprocess.Popen(
-            started, env=bare | env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            started, env=os.environ | env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:
             try:
                 assert process.stdout is not None
