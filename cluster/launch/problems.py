@@ -3,9 +3,12 @@
 from collections.abc import Iterator, Sequence
 
 from cluster.errors import SpecProblem, TopologyError
+from cluster.launch.addresses import address_problems, hosts_by_key
+from cluster.launch.disks import disk_problems
 from cluster.launch.machines import machine_of, topology_of
 from cluster.placement.gang_file import gangs_of_spec
 from cluster.placement.placement import Placement
+from cluster.planning.disk_room import downloads
 from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.launch_spec import AwsLaunch, AwsWorkers, GcpLaunch, GcpWorkers, LaunchSpec, OnPremLaunch
 
@@ -18,6 +21,9 @@ def launch_problems(spec: ClusterSpec) -> Iterator[SpecProblem]:
         yield SpecProblem("launch", "missing: it says which machines to start Ray on (see cluster/launch/README.md)")
         return
     found = [*_names(spec.launch), *_placed(spec.launch), *_sources(spec)]
+    if isinstance(spec.launch, OnPremLaunch):
+        found += address_problems(spec.launch, spec.gateway.host)
+    found += disk_problems(spec.launch, sum(downloads(spec.in_pools()).values()))
     yield from found
     if not found:
         yield from _too_few_machines(spec, spec.launch)
@@ -31,13 +37,12 @@ def _names(launch: LaunchSpec) -> Iterator[SpecProblem]:
             taken = f"workers[{first}]" if first != position else "the head's node type"
             yield SpecProblem(f"launch.workers[{position}].name", f"{group.name!r} is already the name of {taken}")
     if isinstance(launch, OnPremLaunch):
-        place_of = {launch.head.address: "head.address"}
-        for position, hosts in enumerate(group.hosts for group in launch.workers):
-            for number, host in enumerate(hosts):
-                where = f"workers[{position}].hosts[{number}]"
-                other = place_of.setdefault(host, where)
-                if other != where:
-                    yield SpecProblem(f"launch.{where}", f"{host} is already {other}; a machine is one node")
+        place_of: dict[str, str] = {}
+        for key, host in hosts_by_key(launch).items():
+            where = key.removeprefix("launch.")
+            other = place_of.setdefault(host, where)
+            if other != where:
+                yield SpecProblem(key, f"{host} is already {other}; a machine is one node")
 
 
 def _placed(launch: LaunchSpec) -> Iterator[SpecProblem]:

@@ -5,7 +5,6 @@ and makes one node type of each group of workers.
 """
 
 import copy
-import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -13,27 +12,34 @@ from typing import Any, Final, TypeVar
 
 import yaml
 
+from cluster.launch.addresses import is_ipv6
+from cluster.launch.disks import worker_disk_gib
 from cluster.launch.fabric import as_environment, fabric_settings
 from cluster.launch.machines import labels_of, machine_of
 from cluster.launch.package import Package
 from cluster.placement.node_labels import DOMAIN, NODE_GROUP
 from cluster.ray_settings import AUTHENTICATION, LEFT_OVER
 from cluster.spec.launch_spec import (
+    AwsHead,
     AwsLaunch,
     AwsWorkers,
+    GcpHead,
     GcpLaunch,
     GcpWorkers,
     LaunchSpec,
     OnPremLaunch,
     OnPremWorkers,
 )
+from cluster.spec.parts.host import as_label
 
 MARK: Final = re.compile(r"FILL_IN_[A-Z_]+")
 DEFAULT_VENV: Final = "~/rackserve"
 SECRETS_FILE: Final = "~/.rackserve/launch_env"
 """Path of the file with the values of `launch.secrets` on every node."""
-SYSTEM_GIB: Final = 100
-"""GiB of a worker's disk beside the weights: the image, RackServe's environment, compiled kernels, logs."""
+IPV6_PROVIDER: Final = "deployments.ray_api.ipv6_machines.Ipv6Machines"
+"""Ray's provider of machines that exist, for IPv6, which Ray's own does not take; imported here and on the head."""
+IPV6_NODE_TYPE: Final = "local.cluster.node"
+"""What Ray calls the type of all machines that exist."""
 Group = TypeVar("Group", AwsWorkers, GcpWorkers)
 _GROUPS = re.compile(r"FILL_IN_WORKER_ADDRESS\).*?;;")
 
@@ -44,17 +50,26 @@ def template_name(launch: LaunchSpec) -> str:
 
 
 def render(  # noqa: PLR0913 - what one file is made of
-    name: str, launch: LaunchSpec, template: str, *, source: str, weights_bytes: int = 0, secrets_file: str = ""
+    name: str,
+    launch: LaunchSpec,
+    template: str,
+    *,
+    source: str,
+    weights_bytes: int = 0,
+    secrets_file: str = "",
+    names: Mapping[str, str] | None = None,
 ) -> str:
     """Return the `ray up` file.
 
     Args:
         name: name of the cluster.
-        launch: the `launch:` section; `ray up` opens its paths of the wheel and the private key as they are.
+        launch: the `launch:` section, with addresses in place of names; `ray up` opens its paths of the wheel and the
+            private key as they are.
         template: content of the file that `template_name` names.
         source: path of the cluster file, for the first line.
         weights_bytes: what the models' weights take on the disk of a cloud's worker; 0: not known.
         secrets_file: path, on the machine that launches, of what `secrets_text` returned; for `launch.secrets`.
+        names: the address of each name that the cluster file has, to be shown.
     """
     config = yaml.safe_load(template)
     config["cluster_name"] = name
@@ -84,6 +99,7 @@ def render(  # noqa: PLR0913 - what one file is made of
     head = f"# `ray up` file of {source}, rendered by `rackserve up {source} --render`: change that and render again.\n"
     if isinstance(launch, OnPremLaunch):
         head += "# With Ray's own command: RAY_UP_enable_autoscaler_v2=0 ray up THIS_FILE\n"
+    head += "".join(f"# {host} is {address}\n" for host, address in (names or {}).items())
     return head + yaml.dump(config, Dumper=_PlainDumper, sort_keys=False, width=1000, allow_unicode=True)
 
 
@@ -148,18 +164,49 @@ def _fill_onprem(config: dict[str, Any], launch: OnPremLaunch) -> None:
         command.replace("--num-cpus=0", f"--num-cpus={launch.head.cpus}")
         for command in config["head_start_ray_commands"]
     ]
-    cases = " ".join(_case(launch, group) for group in launch.workers)
+    cases = " ".join(case for group in launch.workers for case in _cases(launch, group))
     config["worker_start_ray_commands"] = [
         _GROUPS.sub(lambda _found: cases, command) for command in config["worker_start_ray_commands"]
     ]
+    if is_ipv6(launch):
+        _fill_ipv6(config, launch)
 
 
-def _case(launch: OnPremLaunch, group: OnPremWorkers) -> str:
-    labels = {NODE_GROUP: group.name, DOMAIN: "$3", **labels_of(group)}  # $3 is the node's own address
+def _fill_ipv6(config: dict[str, Any], launch: OnPremLaunch) -> None:
+    """Have Ray use the provider that takes IPv6, with what it adds by itself for its own `local` provider."""
+    count = len(config["provider"]["worker_ips"])
+    config["provider"] |= {"type": "external", "module": IPV6_PROVIDER}
+    node_type = {"node_config": {}, "resources": {}, "min_workers": count, "max_workers": count}
+    config["available_node_types"] = {IPV6_NODE_TYPE: node_type}
+    config |= {
+        "head_node_type": IPV6_NODE_TYPE,
+        "max_workers": count,
+        "upscaling_speed": 1.0,
+        "idle_timeout_minutes": 5,
+    }
+    config |= {"docker": {}, "file_mounts": {}, "file_mounts_sync_continuously": False}
+    config |= {key: [] for key in ("initialization_commands", "head_setup_commands", "worker_setup_commands")}
+    config |= {"rsync_exclude": [], "rsync_filter": []}
+    if ":" in launch.head.address:
+        config["worker_start_ray_commands"] = [
+            command.replace("--address=$RAY_HEAD_IP:6379", '"--address=[$RAY_HEAD_IP]:6379"')
+            for command in config["worker_start_ray_commands"]
+        ]
+
+
+def _cases(launch: OnPremLaunch, group: OnPremWorkers) -> list[str]:
+    """Return the lines of the shell's `case` for a group: one, or one a machine where IPv6 is no label as it is."""
+    if group.domain is None and ":" in group.hosts[0]:
+        return [_case(launch, group, [host], as_label(host)) for host in group.hosts]
+    return [_case(launch, group, group.hosts, "$3")]  # $3 is the node's own address
+
+
+def _case(launch: OnPremLaunch, group: OnPremWorkers, hosts: Sequence[str], own_domain: str) -> str:
+    labels = {NODE_GROUP: group.name, DOMAIN: own_domain, **labels_of(group)}
     options = [f"--num-gpus={group.gpus}", "--labels=" + ",".join(f"{key}={value}" for key, value in labels.items())]
     if group.cpus:
         options.append(f"--num-cpus={group.cpus}")
-    return f'{"|".join(group.hosts)}) {_fabric(launch, [group])}group="{" ".join(options)}" ;;'
+    return f'{"|".join(hosts)}) {_fabric(launch, [group])}group="{" ".join(options)}" ;;'
 
 
 def _fabric(launch: LaunchSpec, groups: Sequence[OnPremWorkers | AwsWorkers | GcpWorkers]) -> str:
@@ -172,22 +219,21 @@ def _fabric(launch: LaunchSpec, groups: Sequence[OnPremWorkers | AwsWorkers | Gc
     return f"export {' '.join(f'{name}={value}' for name, value in settings.items())}; " if settings else ""
 
 
-def _disk_gib(least: int, weights_bytes: int) -> int:
-    """Return the size of a worker's disk: the file's own, or the weights beside system and images."""
-    return max(least, math.ceil(weights_bytes / 2**30) + SYSTEM_GIB)
-
-
 def _fill_aws(config: dict[str, Any], launch: AwsLaunch, weights_bytes: int) -> dict[str, str]:
     for node_type, group in _node_types(config, launch, launch.workers):
         node = node_type["node_config"]
         disk = node["BlockDeviceMappings"][0]["Ebs"]
-        disk["VolumeSize"] = _disk_gib(disk["VolumeSize"], weights_bytes)
+        disk["VolumeSize"] = worker_disk_gib(group.disk_gib, disk["VolumeSize"], weights_bytes)
+        node |= _profile(group)
         if group.reservation is None:
             del node["CapacityReservationSpecification"]
         if group.reservation is None or not group.capacity_block:
             del node["InstanceMarketOptions"]
         node_type["node_config"] = replaced(node, {"FILL_IN_RESERVATION": group.reservation or ""})
-    config["available_node_types"]["head"]["node_config"]["InstanceType"] = launch.head.machine
+    head = config["available_node_types"]["head"]["node_config"]
+    head |= {"InstanceType": launch.head.machine, **_profile(launch.head)}
+    if launch.head.disk_gib:
+        head["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] = launch.head.disk_gib
     return {
         "FILL_IN_REGION": launch.region,
         "FILL_IN_ZONE": launch.zone,
@@ -203,12 +249,16 @@ def _fill_gcp(config: dict[str, Any], launch: GcpLaunch, weights_bytes: int) -> 
     for node_type, group in _node_types(config, launch, launch.workers):
         node = node_type["node_config"]
         disk = node["disks"][0]["initializeParams"]
-        disk["diskSizeGb"] = _disk_gib(disk["diskSizeGb"], weights_bytes)
+        disk["diskSizeGb"] = worker_disk_gib(group.disk_gib, disk["diskSizeGb"], weights_bytes)
+        node |= _service_account(group)
         node["machineType"] = group.machine
         if group.reservation is None:
             del node["reservationAffinity"]
         node_type["node_config"] = replaced(node, {"FILL_IN_RESERVATION": group.reservation or ""})
-    config["available_node_types"]["head"]["node_config"]["machineType"] = launch.head.machine
+    head = config["available_node_types"]["head"]["node_config"]
+    head |= {"machineType": launch.head.machine, **_service_account(launch.head)}
+    if launch.head.disk_gib:
+        head["disks"][0]["initializeParams"]["diskSizeGb"] = launch.head.disk_gib
     return {
         "FILL_IN_PROJECT": launch.project,
         "FILL_IN_REGION": launch.region,
@@ -217,6 +267,19 @@ def _fill_gcp(config: dict[str, Any], launch: GcpLaunch, weights_bytes: int) -> 
         "FILL_IN_HEAD_IMAGE": launch.head.image or launch.image,
         "FILL_IN_SUBNET": launch.subnet,
     }
+
+
+def _profile(machine: AwsHead | AwsWorkers) -> dict[str, Any]:
+    given = machine.instance_profile
+    return {"IamInstanceProfile": {"Arn" if given.startswith("arn:") else "Name": given}} if given else {}
+
+
+def _service_account(machine: GcpHead | GcpWorkers) -> dict[str, Any]:
+    # What it may do is for its roles to say; scopes only narrow them.
+    scopes = ["https://www.googleapis.com/auth/cloud-platform"]
+    return (
+        {"serviceAccounts": [{"email": machine.service_account, "scopes": scopes}]} if machine.service_account else {}
+    )
 
 
 def _node_types(

@@ -4,10 +4,12 @@
 """
 
 from collections.abc import Mapping
-from ipaddress import AddressValueError, IPv4Address
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from cluster.spec.parts.host import Host
+from cluster.spec.parts.part import Part
 
 # These values end up in shell commands on the nodes, so they may hold only characters with no meaning to a shell.
 Plain = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
@@ -15,24 +17,14 @@ ShellPath = Annotated[str, Field(pattern=r"^(~|/)[A-Za-z0-9._/+-]*$")]
 LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,126}$")]
 LabelValue = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+InstanceProfile = Annotated[
+    str, Field(pattern=r"^([A-Za-z0-9+=,.@_-]{1,128}|arn:aws[a-z-]*:iam::[0-9]{12}:instance-profile/[\w+=,.@/-]+)$")
+]
+ServiceAccount = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*@[a-z0-9.-]+\.gserviceaccount\.com$")]
+DiskGib = Annotated[int, Field(ge=20, le=65_536)]
 
 
-def _is_address(value: str) -> str:
-    try:
-        IPv4Address(value)
-    except AddressValueError:
-        raise ValueError(f"must be an IPv4 address such as 10.0.0.11; got {value!r}") from None
-    return value
-
-
-Address = Annotated[str, AfterValidator(_is_address)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SshSpec(_Part):
+class SshSpec(Part):
     """How to log in to the nodes.
 
     Attributes:
@@ -46,7 +38,7 @@ class SshSpec(_Part):
     proxy_command: str = ""
 
 
-class _Workers(_Part):
+class _Workers(Part):
     """A group of equal nodes.
 
     Attributes:
@@ -62,7 +54,7 @@ class _Workers(_Part):
     labels: Mapping[LabelKey, LabelValue] = Field(default_factory=dict)
 
 
-class _Launch(_Part):
+class _Launch(Part):
     """Settings that every provider has.
 
     Attributes:
@@ -86,17 +78,17 @@ class _Launch(_Part):
     secrets: tuple[EnvName, ...] = ()
 
 
-class OnPremHead(_Part):
+class OnPremHead(Part):
     """The head node, which runs Ray's control plane and as a rule the gateways.
 
     Attributes:
-        address: IPv4 address at which the workers reach it.
-        external_address: IPv4 address at which this machine reaches it; unset: `address`.
+        address: address or host name at which the workers reach it.
+        external_address: address or host name at which this machine reaches it; unset: `address`.
         cpus: CPU cores on it that replicas may use; 0: replicas run on workers only.
     """
 
-    address: Address
-    external_address: Address | None = None
+    address: Host
+    external_address: Host | None = None
     cpus: Annotated[int, Field(ge=0, le=4096)] = 0
 
 
@@ -104,12 +96,12 @@ class OnPremWorkers(_Workers):
     """A group of equal machines that run already.
 
     Attributes:
-        hosts: their IPv4 addresses, as the head reaches them.
+        hosts: their addresses or host names, as the head reaches them.
         gpus: GPUs in each machine.
         cpus: CPU cores of each machine; unset: as many as Ray finds.
     """
 
-    hosts: Annotated[tuple[Address, ...], Field(min_length=1)]
+    hosts: Annotated[tuple[Host, ...], Field(min_length=1)]
     gpus: Annotated[int, Field(ge=0, le=64)]
     cpus: Annotated[int, Field(ge=1, le=4096)] | None = None
 
@@ -133,16 +125,40 @@ class OnPremLaunch(_Launch):
     workers: Annotated[tuple[OnPremWorkers, ...], Field(min_length=1)]
 
 
-class CloudHead(_Part):
+class CloudHead(Part):
     """The head node; it needs no GPU.
 
     Attributes:
         machine: its machine type.
         image: its boot image, needed where the workers have another processor architecture; unset: the workers' image.
+        disk_gib: GiB of its disk; unset: as in the provider's file.
     """
 
     machine: Plain
     image: str | None = None
+    disk_gib: DiskGib | None = None
+
+
+class AwsHead(CloudHead):
+    """The head node on AWS.
+
+    Attributes:
+        instance_profile: name or ARN of its instance profile, which must allow it to start and tag instances and, where
+            workers have a profile, to pass its role on (`iam:PassRole`); unset: the one that Ray makes.
+    """
+
+    instance_profile: InstanceProfile | None = None
+
+
+class GcpHead(CloudHead):
+    """The head node on Google Cloud.
+
+    Attributes:
+        service_account: e-mail address of its service account, which must be able to start instances; unset: the one
+            that Ray makes.
+    """
+
+    service_account: ServiceAccount | None = None
 
 
 class AwsWorkers(_Workers):
@@ -152,11 +168,15 @@ class AwsWorkers(_Workers):
         count: number of machines. A rack's machines come from one reservation, so each rack is a group.
         reservation: id of the capacity reservation they are taken from; NVL72 racks need one.
         capacity_block: true: the reservation is a capacity block for ML; false: an on-demand capacity reservation.
+        disk_gib: GiB of each machine's disk; unset: room for the weights beside the system.
+        instance_profile: name or ARN of their instance profile, by which replicas may read S3; unset: none.
     """
 
     count: Annotated[int, Field(ge=1, le=10_000)]
     reservation: Annotated[str, Field(pattern=r"^cr-[0-9a-f]{8,17}$")] | None = None
     capacity_block: bool = True
+    disk_gib: DiskGib | None = None
+    instance_profile: InstanceProfile | None = None
 
 
 class GcpWorkers(_Workers):
@@ -166,11 +186,15 @@ class GcpWorkers(_Workers):
         count: number of machines.
         machine: their machine type.
         reservation: name of the reservation they are taken from; unset: none.
+        disk_gib: GiB of each machine's disk; unset: room for the weights beside the system.
+        service_account: e-mail address of their service account, by which replicas may read buckets; unset: none.
     """
 
     count: Annotated[int, Field(ge=1, le=10_000)]
     machine: Literal["a3-highgpu-8g", "a3-ultragpu-8g", "a4-highgpu-8g", "a4x-highgpu-4g"] = "a4-highgpu-8g"
     reservation: Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")] | None = None
+    disk_gib: DiskGib | None = None
+    service_account: ServiceAccount | None = None
 
 
 class AwsLaunch(_Launch):
@@ -196,7 +220,7 @@ class AwsLaunch(_Launch):
     key_name: Annotated[str, Field(min_length=1, max_length=255)]
     subnet: Annotated[str, Field(pattern=r"^subnet-[0-9a-f]{8,17}$")]
     security_group: Annotated[str, Field(pattern=r"^sg-[0-9a-f]{8,17}$")]
-    head: CloudHead
+    head: AwsHead
     workers: Annotated[tuple[AwsWorkers, ...], Field(min_length=1)]
 
 
@@ -220,7 +244,7 @@ class GcpLaunch(_Launch):
     zone: Annotated[str, Field(pattern=r"^[a-z]+-[a-z]+[0-9]+-[a-z]$")]
     image: Annotated[str, Field(pattern=r"^projects/[a-z0-9:.-]+/global/images/(family/)?[a-z0-9-]+$")]
     subnet: Annotated[str, Field(pattern=r"^projects/[a-z0-9:.-]+/regions/[a-z0-9-]+/subnetworks/[a-z0-9-]+$")]
-    head: CloudHead
+    head: GcpHead
     workers: Annotated[tuple[GcpWorkers, ...], Field(min_length=1)]
 
 

@@ -130,7 +130,8 @@ class Launch:
             return
         self._deployed = True
         ray_api.deploy(app.compose(self._spec), self._name)
-        keep_spec(self._spec)
+        # Nobody joins a Ray that was started here, so nobody is missed there.
+        keep_spec(self._spec if self._address else self._spec.model_copy(update={"launch": None}))
 
     def progress(self) -> Progress:
         """Return how far the application has started.
@@ -196,9 +197,19 @@ class Launch:
                     break
         machines = [] if url else ray_api.machines()
         missing = missing_machines(self._spec, machines) if machines else {}
+        return Progress(models, len(view.gateways) if view else 0, url, unmet, missing, self._away(machines))
+
+    def away(self) -> tuple[str, ...]:
+        """Return the machines of the file's `launch` section that have not joined, as `Progress.away`.
+
+        Raises:
+            ClusterError: Ray's head is away.
+        """
+        return self._away(ray_api.machines())
+
+    def _away(self, machines: Sequence[ray_api.Machine]) -> tuple[str, ...]:
         launch = self._spec.launch if self._address else None  # nobody joins a Ray that was started here
-        away = away_machines(launch, machines) if machines and launch else ()
-        return Progress(models, len(view.gateways) if view else 0, url, unmet, missing, away)
+        return away_machines(launch, machines) if machines and launch else ()
 
     def wait_until_ready(self, report: Callable[[Progress], None], is_stopping: Callable[[], bool]) -> str:
         """Wait until the application serves.

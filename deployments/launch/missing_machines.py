@@ -12,8 +12,10 @@ from cluster.placement.shortage import ReplicaNeeds, WholeMachine, shortages
 from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.launch_spec import LaunchSpec, OnPremLaunch
 from cluster.spec.model_spec import ModelSpec
+from cluster.spec.parts.host import is_name
 from deployments import app
 from deployments.gang_placement.live_cluster import host_of
+from deployments.launch.host_names import addresses_here
 
 GATEWAY = "gateway"
 """Under this name the gateways' own needs are told."""
@@ -35,10 +37,11 @@ def missing_machines(spec: ClusterSpec, machines: Sequence[ray_api.Machine]) -> 
 
 
 def away_machines(launch: LaunchSpec, machines: Sequence[ray_api.Machine]) -> tuple[str, ...]:
-    """Return the addresses of workers of a `launch` section that have not joined; of a cloud's, how many, in words."""
+    """Return the workers of a `launch` section that have not joined, as it names them; of a cloud's, how many."""
     if isinstance(launch, OnPremLaunch):
         joined = {machine.address for machine in machines}
-        return tuple(host for group in launch.workers for host in group.hosts if host not in joined)
+        hosts = [host for group in launch.workers for host in group.hosts]
+        return tuple(host for host in hosts if joined.isdisjoint(addresses_here(host) if is_name(host) else (host,)))
     wanted = sum(group.count for group in launch.workers)
     lacking = wanted - (len(machines) - 1)  # one is the head
     return (f"{lacking} of {wanted} workers",) if lacking > 0 else ()

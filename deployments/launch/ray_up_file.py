@@ -1,20 +1,22 @@
 """Makes a cluster file's `ray up` file on this machine."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
 
 from cluster.errors import SpecError, SpecProblem
+from cluster.launch.addresses import with_addresses
 from cluster.launch.package import Package
 from cluster.launch.problems import launch_problems
 from cluster.launch.render import render, secrets_text, template_name
 from cluster.planning.disk_room import disk_bytes
 from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ClusterSpec
-from cluster.spec.launch_spec import LaunchSpec
+from cluster.spec.launch_spec import LaunchSpec, OnPremLaunch
+from deployments.launch.host_names import look_up
 from deployments.models.builtins import BUILTIN_MODELS
 from deployments.models.source import cache_folder
 from deployments.process.read_file import read_text
@@ -41,16 +43,27 @@ class LaunchFile:
     Attributes:
         file: the cluster file.
         spec: its content.
-        launch: its `launch` section, with this machine's paths made absolute for `ray up`.
+        launch: its `launch` section, with this machine's paths made absolute for `ray up` and hosts' addresses in place
+            of their names.
+        addresses: the address of each host name in the file.
     """
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self.spec: ClusterSpec = cluster_file.load(read_text(file), str(file), cluster_rules)
-        problems = [*launch_problems(self.spec), *_local_folders(self.spec, file.resolve().parent)]
-        if problems or self.spec.launch is None:
+        launch = self.spec.launch
+        unknown: Sequence[SpecProblem] = ()
+        self.addresses: Mapping[str, str] = {}
+        if launch is not None:
+            launch = _with_absolute_paths(launch, file.resolve().parent)
+        if isinstance(launch, OnPremLaunch):
+            self.addresses, unknown = look_up(launch)
+            launch = with_addresses(launch, self.addresses)
+        resolved = self.spec.model_copy(update={"launch": launch})
+        problems = [*unknown, *launch_problems(resolved), *_local_folders(self.spec, file.resolve().parent)]
+        if problems or launch is None:
             raise SpecError(str(file), problems)
-        self.launch: LaunchSpec = _with_absolute_paths(self.spec.launch, file.resolve().parent)
+        self.launch: LaunchSpec = launch
 
     def check_this_machine(self) -> None:
         """Check that this machine has what a launch needs: the key, the wheel, programs and the cloud's client.
@@ -74,6 +87,7 @@ class LaunchFile:
             source=str(self.file),
             weights_bytes=weights_bytes,
             secrets_file=str(self.secrets_path),
+            names=self.addresses,
         )
 
     @property

@@ -9,12 +9,15 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from cluster.launch.addresses import hosts_by_key
 from cluster.spec.launch_spec import OnPremLaunch, SshSpec
 
 CONNECT_TIMEOUT_S = 10
 COMMAND_TIMEOUT_S = 120.0
 AT_ONCE = 8
 """Most logins at a time: below the 10 unauthenticated connections that sshd accepts by default (MaxStartups)."""
+TARGET = "[%h]:%p"
+"""What ssh expands to a worker's address and port; the brackets are for IPv6, and right for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +35,7 @@ class Said:
 
 def workers_by_key(launch: OnPremLaunch) -> dict[str, str]:
     """Return the workers' addresses by their keys in the cluster file, such as `launch.workers[0].hosts[1]`."""
-    return {
-        f"launch.workers[{position}].hosts[{number}]": host
-        for position, group in enumerate(launch.workers)
-        for number, host in enumerate(group.hosts)
-    }
+    return {key: host for key, host in hosts_by_key(launch).items() if key != "launch.head.address"}
 
 
 def on_head(launch: OnPremLaunch, command: str) -> Said:
@@ -53,9 +52,9 @@ def on_every_worker(launch: OnPremLaunch, command: str) -> Mapping[str, Said]:
 
 def on_workers(launch: OnPremLaunch, command: str, hosts: Sequence[str]) -> Mapping[str, Said]:
     """Run a command on the workers with these addresses, `AT_ONCE` at a time; return each result by address."""
-    hop = [*_ssh(launch.ssh, launch.ssh.proxy_command), "-W", "%h:%p", _login(launch.ssh, _head(launch))]
+    hop = [*_ssh(launch.ssh, launch.ssh.proxy_command), "-W", TARGET, _login(launch.ssh, _head(launch))]
     # ssh expands % in a proxy command; those in the hop's own proxy command are for the hop to expand.
-    through = shlex.join([part if part == "%h:%p" else part.replace("%", "%%") for part in hop])
+    through = shlex.join([part if part == TARGET else part.replace("%", "%%") for part in hop])
 
     def run(host: str) -> Said:
         return _run([*_ssh(launch.ssh, through), _login(launch.ssh, host), command])

@@ -42,7 +42,7 @@ from deployments.ray_api.deployment import (
 from deployments.ray_api.draining import drain_node, replicas_on
 from deployments.ray_api.gang_bundles import GangBundles, StandingGang, standing_gangs
 from deployments.ray_api.kept_texts import forget_text, keep_text, kept_text
-from deployments.ray_api.machines import Machine, ask_autoscaler, lasting_nodes, machine_here, machines
+from deployments.ray_api.machines import Machine, ask_autoscaler, autoscaler_log, lasting_nodes, machine_here, machines
 from deployments.ray_api.replica_logs import LogPart, LogReader, ReplicaProcess, replica_processes
 from deployments.ray_api.serve import default_serve_port, is_serve_running, serve_http_port, start_serve, stop_serve
 from deployments.ray_api.shared_secrets import forget_secret, shared_secret
@@ -68,6 +68,7 @@ __all__ = [
     "application_names",
     "application_state",
     "ask_autoscaler",
+    "autoscaler_log",
     "bind",
     "check_head",
     "cluster_resources",

@@ -1,14 +1,21 @@
 """Reads the cluster's machines from Ray, and asks Ray's autoscaler for more."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 import ray
 from ray._private.resource_and_label_spec import ResourceAndLabelSpec
 from ray.autoscaler.sdk import request_resources
 
 from deployments.ray_api.errors import ray_errors
+
+AUTOSCALER_LOG: Final = "monitor.out"
+LOG_TAIL_BYTES: Final = 1 << 20
+"""Bytes at the log's end that are read: some hours of failing starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +94,14 @@ def ask_autoscaler(gpus: Sequence[tuple[int, Mapping[str, str]]]) -> None:
     selectors = [dict(labels) for count, labels in gpus for _ in range(count)]
     with ray_errors("asking the autoscaler for nodes"):
         request_resources(bundles=bundles, bundle_label_selectors=selectors if bundles else None)
+
+
+def autoscaler_log() -> str:
+    """Return the end of what the cluster's autoscaler tells, where it runs on this machine: on the head; else ""."""
+    session = ray._private.worker._global_node  # noqa: SLF001 - Ray has no public call for it
+    try:
+        with Path(session.get_logs_dir_path(), AUTOSCALER_LOG).open("rb") as log:
+            log.seek(-min(LOG_TAIL_BYTES, log.seek(0, os.SEEK_END)), os.SEEK_END)
+            return log.read().decode("utf-8", errors="replace")
+    except (AttributeError, OSError):
+        return ""

@@ -17,6 +17,7 @@ from deployments.commands.observe.gateway_report import report_of_gateways
 from deployments.commands.observe.scaling_table import print_scaling, starving_pools
 from deployments.commands.observe.speculation_line import speculation_lines
 from deployments.commands.observe.waiting_gangs import print_waiting
+from deployments.commands.target.gateway_pages import in_url
 from deployments.commands.target.target import CommandTarget
 from router.replicas.start_phases import StartPhases
 
@@ -66,7 +67,7 @@ def _say(console: Console, line: str) -> None:
 def _replica_rows(name: str, model: Mapping[str, Any]) -> Iterator[list[str]]:
     """Yield a row for each replica of a model, and below it one for each of its data-parallel ranks."""
     for replica in model["replicas"]:
-        address = f"{replica['host']}:{replica['http_port']}"
+        address = f"{in_url(replica['host'])}:{replica['http_port']}"
         label = label_of(name, replica.get("pool", "")) + (
             f" ({role})" if (role := replica.get("role", Role.BOTH)) != Role.BOTH else ""
         )
@@ -97,6 +98,8 @@ def _print_application(application: Mapping[str, Any], console: Console) -> None
     _print_gateways(application["gateways"], console)
     for name, reason in application["missing"].items():
         _say(console, f"{name} waits for machines that are not there: {reason}")
+    for machine, failed in application.get("away", {}).items():
+        _say(console, f"machine of the launch that has not joined: {machine}" + (f": {failed}" if failed else ""))
     for name, deployment in application["deployments"].items():
         states = ", ".join(f"{count} {state.lower()}" for state, count in deployment["replicas"].items() if count)
         line = f"deployment {name}: {deployment['status'].lower()} ({states}) {deployment['message']}"

@@ -1,11 +1,12 @@
 """What `rackserve status` reports, as JSON-like data: from Serve, the directory and the gateways' own pages."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import deployments.ray_api as ray_api
 from cluster.errors import ClusterError, ClusterUnreachableError
+from cluster.spec.launch_spec import LaunchSpec, OnPremLaunch
 from deployments.app import GATEWAY_DEPLOYMENT
 from deployments.commands.observe.attainment_line import attainment_of
 from deployments.commands.observe.gateway_report import queue_of
@@ -18,7 +19,9 @@ from deployments.directory.client import view_now
 from deployments.directory.membership import GatewayEndpoint, View
 from deployments.gateway.operators import headers_by_ray
 from deployments.launch.application import gateway_url, reason_in, why_failed
-from deployments.launch.missing_machines import missing_machines
+from deployments.launch.away_machines import failed_on
+from deployments.launch.host_names import addresses_here
+from deployments.launch.missing_machines import away_machines, missing_machines
 from deployments.launch.running_spec import running_spec
 
 
@@ -58,7 +61,7 @@ def _application(name: str, pages: GatewayPages) -> dict[str, Any]:
         "name": name,
         "status": state.status if state else "UNKNOWN",
         "message": why_failed(state) if state and state.status in {"DEPLOY_FAILED", "UNHEALTHY"} else "",
-        "missing": _missing(name),
+        **_machines(name),
         "gateways": [{key: value for key, value in gateway.items() if key != "state"} for gateway in gateways],
         "deployments": {
             key: {
@@ -88,13 +91,27 @@ def _view(name: str) -> View:
         return View(epoch="", version=0, settled=False)
 
 
-def _missing(name: str) -> dict[str, str]:
-    """Return what the running cluster file wants and the machines do not have, by model."""
+def _machines(name: str) -> dict[str, Any]:
+    """Return what the running cluster file wants and the machines do not have, by model, and which have not joined."""
     try:
-        spec = running_spec(name)
-        return missing_machines(spec, ray_api.machines()) if spec is not None else {}
+        spec, machines = running_spec(name), ray_api.machines()
     except ClusterError:
-        return {}
+        spec, machines = None, []
+    return {
+        "missing": missing_machines(spec, machines) if spec is not None else {},
+        "away": _away(spec.launch, machines) if spec is not None and spec.launch is not None else {},
+    }
+
+
+def _away(launch: LaunchSpec, machines: Sequence[ray_api.Machine]) -> dict[str, str]:
+    """Return the machines that have not joined with what failed on each, where this is the head, whose log tells it."""
+    if not isinstance(launch, OnPremLaunch):
+        return dict.fromkeys(away_machines(launch, machines), "")
+    failed = failed_on(ray_api.autoscaler_log())
+    return {
+        host: next((failed[address] for address in (host, *addresses_here(host)) if address in failed), "")
+        for host in away_machines(launch, machines)
+    }
 
 
 def _gateway(gateway: GatewayEndpoint, headers: Mapping[str, str], pages: GatewayPages) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`rackserve serve`: runs a cluster file in the foreground until a signal stops it."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -26,6 +27,8 @@ AWAY_S = 15.0
 """Seconds after which machines that have not joined are named; a start of Ray on a machine takes about 10."""
 AWAY = "machines that have not joined: "
 """Begins the line that names them, for `rackserve up`, which looks why."""
+READY_WITHOUT = "ready without machines that have not joined: "
+"""Begins the line, before READY, that names those that a file's models can do without."""
 MISSES = 3
 """Failed looks in a row after which the application counts as lost; fewer may be a restart of Serve's controller."""
 
@@ -54,6 +57,7 @@ def serve(file: Path, address: str, *, verbose: bool, console: Console) -> None:
             with progress_lines(console) as report:
                 url = launch.wait_until_ready(report, is_stopping)
             if url:
+                _say_away(launch, console)
                 _say_ready(url, spec, console)
                 watch(launch, console, is_stopping)
         finally:
@@ -85,11 +89,19 @@ def deploy(file: Path, address: str, *, verbose: bool, console: Console) -> None
             launch.start(is_stopping)
             with progress_lines(console) as report:
                 url = launch.wait_until_ready(report, is_stopping)
+            if url:
+                _say_away(launch, console)
         finally:
             launch.leave()
     if not url:
         raise ClusterError(f"stopped before {spec.cluster.name} served; what is deployed goes on starting")
     _say_ready(url, spec, console)
+
+
+def _say_away(launch: Launch, console: Console) -> None:
+    with contextlib.suppress(ClusterError):  # it serves; only this is not known
+        if away := launch.away():
+            console.print(READY_WITHOUT + ", ".join(away), markup=False, highlight=False, soft_wrap=True)
 
 
 def _say_ready(url: str, spec: ClusterSpec, console: Console) -> None:

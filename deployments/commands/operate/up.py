@@ -10,15 +10,17 @@ from urllib.parse import urlsplit
 from rich.console import Console
 
 from cluster.errors import ClusterError
+from cluster.launch.addresses import hosts_by_key
 from cluster.launch.render import head_command
-from cluster.spec.launch_spec import LaunchSpec, OnPremLaunch
-from deployments.commands.operate.serve import AWAY
+from cluster.spec.launch_spec import OnPremLaunch
+from deployments.commands.operate.serve import AWAY, READY_WITHOUT
+from deployments.commands.target.gateway_pages import in_url
 from deployments.launch.away_machines import why_away
 from deployments.launch.disk_check import check_disks
 from deployments.launch.host_check import check_hosts
 from deployments.launch.ray_up import RayUp
 from deployments.launch.ray_up_file import LaunchFile
-from deployments.launch.ssh_hosts import on_every_worker, on_head, workers_by_key
+from deployments.launch.ssh_hosts import on_every_worker, on_head
 
 REMOTE_FILE = "~/rackserve-cluster.yaml"
 """Path of the cluster file on the head."""
@@ -82,36 +84,57 @@ def up(file: Path, *, restart: bool, verbose: bool, console: Console) -> None:
     ray.up(restart=restart)
     log.step("the head is up and starts the workers; deploying")
     ray.put(file, REMOTE_FILE)
-    url = _deploy(ray, launch, log)
+    url, without = _deploy(ray, found, log)
     if dict(found.spec.gateway.node_labels) == HEAD_LABELS:
-        url = f"http://{ray.head_address()}:{urlsplit(url).port}"
+        served = urlsplit(url)
+        url = f"{served.scheme}://{in_url(_head_for_apps(found, ray))}:{served.port}"
     log.step(f"ready; OpenAI base URL: {url}/v1")
+    if without:
+        log.step(f"ready without machines that have not joined ({len(without)}):")
+        _say_why_away(without, ray, found, log)
     print(f"READY {url}", flush=True)  # noqa: T201 - programs wait for this line on stdout
 
 
-def _deploy(ray: RayUp, launch: LaunchSpec, log: _StepLog) -> str:
-    """Run `rackserve serve --detach` on the head, print its progress, and return the URL of its READY line."""
+def _head_for_apps(found: LaunchFile, ray: RayUp) -> str:
+    """Return the head as the file has it: of a name, certificates may speak."""
+    launch = found.spec.launch
+    if isinstance(launch, OnPremLaunch):
+        return launch.head.external_address or launch.head.address
+    return ray.head_address()
+
+
+def _deploy(ray: RayUp, found: LaunchFile, log: _StepLog) -> tuple[str, Sequence[str]]:
+    """Run `rackserve serve --detach` on the head and print its progress.
+
+    Returns:
+        The URL of its READY line, and the machines that have not joined by then.
+    """
     url, is_ours = "", False
+    without: Sequence[str] = ()
     # Ray runs commands on the head in a terminal; this variable asks for a line per change, as in a log.
-    command = head_command(f"rackserve serve {REMOTE_FILE} --address auto --detach", launch)
+    command = head_command(f"rackserve serve {REMOTE_FILE} --address auto --detach", found.launch)
     for line in ray.on_head(f"export TTY_COMPATIBLE=0; {command}"):
         is_ours = is_ours or line.startswith("Deploying ")  # lines before it are Ray's and the login shell's
         if line.startswith("READY "):
             url = line.removeprefix("READY ").strip()
             is_ours = False
+        elif is_ours and line.startswith(READY_WITHOUT):
+            without = line.removeprefix(READY_WITHOUT).split(", ")
         elif is_ours and not log.verbose:
             log.console.print(f"         {line}", markup=False, highlight=False)
-        if is_ours and AWAY in line:
-            _say_why_away(line.partition(AWAY)[2].split(", "), ray, launch, log)
+        if is_ours and AWAY in line and not without:
+            _say_why_away(line.partition(AWAY)[2].split(", "), ray, found, log)
     if not url:
         raise ClusterError("the deployment ended without a READY line; see it with --verbose")
-    return url
+    return url, without
 
 
-def _say_why_away(away: Sequence[str], ray: RayUp, launch: LaunchSpec, log: _StepLog) -> None:
+def _say_why_away(away: Sequence[str], ray: RayUp, found: LaunchFile, log: _StepLog) -> None:
     """Print why machines have not joined: what is found on them, or Ray's own status of a cloud's machines."""
+    launch = found.launch
     if isinstance(launch, OnPremLaunch):
-        lines = [f"{host}: {reason}" for host, reason in why_away(launch, away).items()]
+        reasons = why_away(launch, [found.addresses.get(host, host) for host in away])
+        lines = [f"{host}: {reason}" for host, reason in zip(away, reasons.values(), strict=True)]
     else:
         status = list(ray.on_head(head_command("ray status", launch)))
         begin = next((at for at, line in enumerate(status) if line.startswith("Pending:")), len(status))
@@ -148,7 +171,7 @@ def _stop_everywhere(launch: OnPremLaunch) -> None:
         f"timeout {STARTING_S} bash -c 'while pgrep -f \"[r]ay start --address\" >/dev/null; do sleep 0.2; done'; "
         f"{launch.venv}/bin/ray stop || {launch.venv}/bin/ray stop --force"
     )
-    hosts = {"launch.head.address": launch.head.address, **workers_by_key(launch)}
+    hosts = hosts_by_key(launch)
     said = {"launch.head.address": on_head(launch, stop), **on_every_worker(launch, stop)}
     missed = [f"{hosts[key]} ({key}): {ended.text}" for key, ended in said.items() if ended.code]
     if missed:

@@ -72,6 +72,32 @@ class Launcher:
         self.text = yaml.safe_dump(spec, sort_keys=False)
         self.file.write_text(self.text, encoding="utf-8")
 
+    def by_ipv6(self) -> None:
+        """Put the machines' IPv6 addresses into the file, which may be written in any form, and into our URL."""
+        spec = yaml.safe_load(self.text)
+        spec["gateway"]["host"] = "::"
+        spec["launch"]["head"]["address"] = f"[{self.head.address_ipv6.upper()}]"
+        for group, worker in zip(spec["launch"]["workers"], self.workers, strict=True):
+            group["hosts"] = [worker.address_ipv6]
+        self.url = f"http://[{self.head.address_ipv6}]:8000"
+        self.text = yaml.safe_dump(spec, sort_keys=False)
+        self.file.write_text(self.text, encoding="utf-8")
+
+    def on_head(self, *command: str) -> str:
+        """Run a command on the head, as its user logs in; return what it prints."""
+        login = ["ssh", "-i", str(self.hosts.key), "-o", "StrictHostKeyChecking=no", "-o", "LogLevel=ERROR"]
+        login += ["-o", "UserKnownHostsFile=/dev/null", f"root@{self.head.address}"]
+        ended = subprocess.run(
+            self.hosts.command(*login, shlex.join(command)),
+            env=self.hosts.env(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `rackserve` where the launcher is."""
         return subprocess.Popen(
@@ -138,12 +164,8 @@ class Launcher:
 
     def hosts_of_gang(self, model: str) -> list[Host]:
         """Return the hosts that a model's only gang has its GPUs on, as Ray's own tables have it."""
-        login = ["ssh", "-i", str(self.hosts.key), "-o", "StrictHostKeyChecking=no", "-o", "LogLevel=ERROR"]
-        login += ["-o", "UserKnownHostsFile=/dev/null", f"root@{self.head.address}"]
-        command = self.hosts.command(*login, shlex.join([sys.executable, "-c", WHERE_GANGS_STAND]))
-        ended = subprocess.run(command, env=self.hosts.env(), capture_output=True, text=True, timeout=60, check=False)
-        assert ended.returncode == 0, ended.stderr
-        (addresses,) = (at for name, at in json.loads(ended.stdout).items() if name.startswith(f"{model}#"))
+        told = json.loads(self.on_head(sys.executable, "-c", WHERE_GANGS_STAND))
+        (addresses,) = (at for name, at in told.items() if name.startswith(f"{model}#"))
         return [host for host in self.hosts.hosts if host.address in addresses]
 
     def seconds_to_first_token(self, model: str, timeout_s: float, *, other_than: str = "") -> float:

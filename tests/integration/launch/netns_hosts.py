@@ -25,6 +25,7 @@ from tests.integration.launch.ssh_programs import SshPrograms
 REPOSITORY = Path(__file__).resolve().parents[3]
 CLONE_NEWNET = 0x40000000
 NETWORK = "10.0.0"
+NETWORK_IPV6 = "fd00:a::"
 SSHD_S = 20.0
 Result = TypeVar("Result")
 
@@ -44,7 +45,8 @@ mount --bind "$FOLDER/passwd" /etc/passwd
 mount --bind "$FOLDER/home" /srv
 hostname "$NAME"
 cd /
-exec "$SSHD" -D -e -f /dev/null -h "$FOLDER/host_key" -o ListenAddress="$ADDRESS" -o UsePAM=no -o StrictModes=no \
+exec "$SSHD" -D -e -f /dev/null -h "$FOLDER/host_key" -o ListenAddress="$ADDRESS" \
+  -o ListenAddress="[$ADDRESS_IPV6]:22" -o UsePAM=no -o StrictModes=no \
   -o PidFile=none -o AuthorizedKeysFile=.ssh/authorized_keys -o "SetEnv=$SESSION_ENV"
 """
 
@@ -67,6 +69,7 @@ class Host:
 
     Attributes:
         address: in the hosts' network.
+        address_ipv6: its IPv6 address there.
         namespace: its network namespace.
         link: its end of the cable on the bridge.
         home: its user's home, as this machine sees it.
@@ -74,6 +77,7 @@ class Host:
 
     def __init__(self, number: int, prefix: str, folder: Path) -> None:
         self.address = f"{NETWORK}.{10 + number}"
+        self.address_ipv6 = f"{NETWORK_IPV6}{10 + number}"
         self.namespace = f"{prefix}h{number}"
         self.link = f"host{number}"
         self.folder = folder / f"host{number}"
@@ -165,6 +169,7 @@ class NetnsHosts:
         _ip("-n", self._bridge, "link", "set", "lo", "up")
         _ip("-n", self._bridge, "link", "add", "bridge", "type", "bridge")
         _ip("-n", self._bridge, "addr", "add", f"{NETWORK}.1/24", "dev", "bridge")
+        _ip("-n", self._bridge, "addr", "add", f"{NETWORK_IPV6}1/64", "dev", "bridge", "nodad")
         _ip("-n", self._bridge, "link", "set", "bridge", "up")
         for host in self.hosts:
             self._connect(host)
@@ -191,6 +196,7 @@ class NetnsHosts:
         _ip("-n", self._bridge, "link", "set", host.link, "master", "bridge", "up")
         _ip("-n", host.namespace, "link", "set", "lo", "up")
         _ip("-n", host.namespace, "addr", "add", f"{host.address}/24", "dev", "eth0")
+        _ip("-n", host.namespace, "addr", "add", f"{host.address_ipv6}/64", "dev", "eth0", "nodad")
         _ip("-n", host.namespace, "link", "set", "eth0", "up")
         _ip("-n", host.namespace, "route", "add", "default", "via", f"{NETWORK}.1")
 
@@ -212,6 +218,7 @@ class NetnsHosts:
             "REPOSITORY": str(REPOSITORY),
             "NAME": host.link,
             "ADDRESS": host.address,
+            "ADDRESS_IPV6": host.address_ipv6,
             "SSHD": self._programs.sshd,
             "SESSION_ENV": " ".join(f"{name}={value}" for name, value in session.items()),
         }

@@ -5,7 +5,7 @@ import sys
 import httpx
 import pytest
 
-from tests.integration.launch.launcher import GANG, REAL_MODEL, Launcher
+from tests.integration.launch.launcher import GANG, RACKSERVE, REAL_MODEL, Launcher
 from tests.integration.launch.netns_hosts import NetnsHosts
 
 MOVED_S = 120.0
@@ -114,6 +114,50 @@ def test_machines_that_do_not_join_are_named_with_the_reason(hosts: NetnsHosts) 
     assert f"machines that have not joined: {', '.join(worker.address for worker in launcher.workers)}" in text
     assert "nothing of Ray runs there; the head says: Setup commands failed: the disk is full" in text
     launcher.down()
+
+
+@pytest.mark.long
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_ready_says_which_machines_are_missing_and_why(hosts: NetnsHosts) -> None:
+    """A gang stands on one rack while the other's setup fails: the last lines before READY name it with the reason.
+
+    So does `rackserve status` on the head, for as long as it is away.
+    """
+    launcher = Launcher(hosts)
+    launcher.simulate_only()
+    setup = "setup_commands: ['test ! -e ~/full || { echo the disk is full >&2; exit 7; }']"
+    launcher.file.write_text(launcher.text.replace("launch:\n", f"launch:\n  {setup}\n"), encoding="utf-8")
+    _, lost = launcher.workers
+    (lost.home / "full").write_text("")
+    ended = launcher.run("up", str(launcher.file))
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[-1] == f"READY {launcher.url}"
+    (*_, head, reason) = ended.stderr.splitlines()
+    assert "ready without machines that have not joined (1):" in head
+    assert reason.strip().startswith(f"{lost.address}: ")
+    assert "the disk is full" in reason
+    status = launcher.on_head(RACKSERVE, "status", "--address", "auto")
+    assert f"has not joined: {lost.address}: Setup commands failed: the disk is full" in status
+    launcher.down()
+
+
+@pytest.mark.long
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_machines_with_ipv6_addresses(hosts: NetnsHosts) -> None:
+    """From `up` to an answer and to `down`, with IPv6 all the way: ssh, rsync, Ray, gateway, replica, the URL."""
+    launcher = Launcher(hosts)
+    launcher.simulate_only()
+    launcher.by_ipv6()
+    ended = launcher.run("up", str(launcher.file))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.splitlines()[-1] == f"READY {launcher.url}"
+    assert "not joined" not in ended.stderr.splitlines()[-1]
+    assert launcher.chat(GANG).json()["usage"]["completion_tokens"] == 8
+    assert f"[{launcher.workers[0].address_ipv6[:8]}" in launcher.on_head(RACKSERVE, "status", "--address", "auto")
+    launcher.down()
+    assert [host.processes() for host in hosts.hosts] == [[], [], []]
 
 
 @pytest.mark.long

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
+from ray._private.label_utils import parse_node_labels_string, validate_label_value, validate_node_labels
+from ray.autoscaler._private.providers import _get_node_provider
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from cluster.launch.fabric import MULTI_NODE_NVLINK, as_environment
@@ -16,7 +18,7 @@ from cluster.launch.render import MARK, head_command, render, secrets_text, setu
 from cluster.ray_settings import DEATH_TIMEOUTS, HEAD_AWAY, PACE, TOKEN_FILE, UNSEEN
 from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ClusterSpec
-from cluster.spec.launch_spec import LaunchSpec
+from cluster.spec.launch_spec import AwsLaunch, LaunchSpec
 
 LAUNCH = files("cluster.launch")
 PROVIDERS = ("onprem", "aws-p5", "aws-gb300", "gcp")
@@ -385,6 +387,142 @@ def test_a_clouds_disks_have_room_for_the_weights(provider: str, least: int) -> 
         nodes = [node["node_config"] for name, node in types.items() if name != "head"]
         sizes += [{_disk_gb(node) for node in nodes}]
     assert sizes == [{least}, {760}]
+
+
+def test_a_clouds_disks_and_identities_are_as_the_file_says() -> None:
+    """Head and workers apart, in each cloud's own words; Ray's schema takes them, and nobody else gets one."""
+    aws = spec_of(
+        "aws-p5", was="{name: spot, count: 2}", put="{name: spot, count: 2, disk_gib: 900, instance_profile: w}"
+    )
+    assert isinstance(aws.launch, AwsLaunch)
+    arn = "arn:aws:iam::123456789012:instance-profile/team/head"
+    head = aws.launch.head.model_copy(update={"disk_gib": 250, "instance_profile": arn})
+    config = rendered(aws.model_copy(update={"launch": aws.launch.model_copy(update={"head": head})}))[1]
+    types = {name: kind["node_config"] for name, kind in check_as_ray_does(config)["available_node_types"].items()}
+    assert {name: _disk_gb(node) for name, node in types.items()} == {"head": 250, "spot": 900, "block": 500}
+    profiles = {name: node.get("IamInstanceProfile") for name, node in types.items()}
+    assert profiles == {"head": {"Arn": arn}, "spot": {"Name": "w"}, "block": None}
+    email = "w@my-project.iam.gserviceaccount.com"
+    gcp = spec_of("gcp", was="count: 2", put=f"count: 2, disk_gib: 900, service_account: {email}")
+    types = {name: kind["node_config"] for name, kind in rendered(gcp)[1]["available_node_types"].items()}
+    assert {name: _disk_gb(node) for name, node in types.items()} == {"head": 200, "boxes": 900, "rack-0": 200}
+    assert [account["email"] for account in types["boxes"]["serviceAccounts"]] == [email]
+    assert not any("serviceAccounts" in types[name] for name in ("head", "rack-0"))
+
+
+def test_a_disk_that_the_weights_do_not_fit_on_is_refused() -> None:
+    """As where no size is given one is chosen; of a model whose size is not known nothing is refused."""
+    model = "{name: r1, source: deepseek-ai/DeepSeek-R1, gpus_per_replica: 8, parallel: {tensor: 8}}"
+    small = {"was": "{name: spot, count: 2}", "put": "{name: spot, count: 2, disk_gib: 500}"}
+    (problem,) = problems(spec_of("aws-p5", **small, models=model))
+    assert problem.startswith("launch.workers[0].disk_gib: 500 GiB are too few: the models' weights take 658 GiB")
+    assert problems(spec_of("aws-p5", **small, models=model.replace("deepseek-ai/DeepSeek-R1", "my/own-model"))) == []
+
+
+IPV4_ONLY = "0.0.0.0"  # noqa: S104 - refused
+IPV6 = """
+  head: {address: 'fd00::1', external_address: '2001:db8::9'}
+  workers:
+  - {name: r0, domain: rack-0, hosts: ['fd00::b', 'fd00::c'], gpus: 4}
+  - {name: boxes, hosts: ['fd00::d', 'fd00:1::'], gpus: 8}
+"""
+
+
+def ipv6_spec(gateway: str = "'::'", was: str = "", put: str = "") -> ClusterSpec:
+    """Return a cluster file of machines that have IPv6 addresses."""
+    section = IPV6.replace(was, put) if was else IPV6
+    text = f"gateway: {{host: {gateway}}}\nmodels: [{SIM_TP4}]\nlaunch:\n  provider: onprem\n  {SSH}{section}"
+    return cluster_file.load(text, "f.yaml")
+
+
+def test_machines_with_ipv6_addresses_join_their_head_and_have_labels() -> None:
+    """A real shell: the head's address in brackets, the node's without; labels, which Ray allows no colon in."""
+    spec = ipv6_spec()
+    assert problems(spec) == []
+    config = check_as_ray_does(rendered(spec)[1])
+    command = config["worker_start_ray_commands"][-1].replace("~/rackserve/bin/ray", "printf '%s\\n'")
+
+    def started_at(address: str) -> list[str]:
+        env = {"SSH_CONNECTION": f"fd00::1 40000 {address} 22", "RAY_HEAD_IP": "fd00::1", "PATH": "/usr/bin:/bin"}
+        return subprocess.run(
+            ["bash", "-c", command], env=env, stdout=subprocess.PIPE, text=True, check=True
+        ).stdout.splitlines()
+
+    rack = started_at("fd00::c")
+    assert {"--address=[fd00::1]:6379", "--node-ip-address=fd00::c"} <= set(rack)
+    assert "--labels=ray.io/node-group=r0,ray.io/gpu-domain=rack-0" in rack
+    assert [_labels(started_at(address))["ray.io/gpu-domain"] for address in ("fd00::d", "fd00:1::")] == [
+        "fd00-0000-0000-0000-0000-0000-0000-000d",
+        "fd00-0001-0000-0000-0000-0000-0000-0000",
+    ]
+    assert "--node-ip-address=fd00::1 " in config["head_start_ray_commands"][-1]
+
+
+def _labels(words: list[str]) -> dict[str, str]:
+    """Return the labels of a `ray start`, as Ray reads and checks them."""
+    (given,) = [word.removeprefix("--labels=") for word in words if word.startswith("--labels=")]
+    found: dict[str, str] = parse_node_labels_string(given)
+    validate_node_labels({key: value for key, value in found.items() if not key.startswith("ray.io/")})
+    assert [validate_label_value(value) for value in found.values()] == [None] * len(found)
+    return found
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Ray leaves its state file open
+def test_rays_launcher_takes_ipv6_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `ray up` makes it from the file: nodes are their addresses, rsync gets brackets, and ssh none."""
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    config = check_as_ray_does(rendered(ipv6_spec())[1])
+    provider = _get_node_provider(config["provider"], config["cluster_name"], use_cache=False)
+    assert provider.internal_ip("fd00::b") == "fd00::b"
+    assert provider.external_ip("fd00::1") == "2001:db8::9"
+    said = Commands()
+    runner = provider.get_command_runner("", "fd00::b", config["auth"], "racks", said, use_internal_ip=True)
+    runner.run("true")
+    runner.run_rsync_up("/x", "~/x")
+    assert "ubuntu@fd00::b" in said.given[0]
+    assert said.given[1][-1] == "ubuntu@[fd00::b]:~/x"
+
+
+class Commands:
+    """What Ray's command runner starts processes with; keeps them."""
+
+    def __init__(self) -> None:
+        self.given: list[list[str]] = []
+
+    def check_call(self, command: list[str], **_named: object) -> None:
+        """Keep a command."""
+        self.given.append(command)
+
+
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        (
+            ipv6_spec(gateway=IPV4_ONLY),
+            "gateway.host: 0.0.0.0 takes IPv4 alone and launch.head.address fd00::1 is IPv6",
+        ),
+        (
+            ipv6_spec(was="fd00::c", put="10.0.0.3"),
+            "launch.workers[0].hosts[1]: 10.0.0.3 is IPv4 and launch.head.address",
+        ),
+        (
+            ipv6_spec(was="fd00::c", put="[FD00:0::B]"),
+            "launch.workers[0].hosts[1]: fd00::b is already workers[0].hosts[0]",
+        ),
+    ],
+)
+def test_addresses_that_make_no_cluster_are_named(spec: ClusterSpec, problem: str) -> None:
+    """A gateway that apps could not reach, nodes that could not reach one another, one machine in two spellings."""
+    assert any(found.startswith(problem) for found in problems(spec)), problems(spec)
+
+
+def test_what_names_stand_for_is_shown() -> None:
+    """The file has addresses; its first lines say whose."""
+    spec = spec_of("onprem")
+    assert spec.launch is not None
+    names = {"node-11.example": "10.0.0.11"}
+    text = render("racks", spec.launch, template(spec.launch), source="f.yaml", names=names)
+    assert "# node-11.example is 10.0.0.11" in text.splitlines()[:4]
 
 
 def _disk_gb(node: dict[str, Any]) -> int:

@@ -59,9 +59,11 @@ def test_a_provider_that_is_missing_or_unknown_is_named_with_what_there_is() -> 
     [
         (
             "10.0.0.12",
-            "host-12",
-            "launch.workers[0].hosts[1]: must be an IPv4 address such as 10.0.0.11; got 'host-12'",
+            "10.0.0.256",
+            "launch.workers[0].hosts[1]: must be an address such as 10.0.0.11 or fd00::11, or a host name; got",
         ),
+        ("10.0.0.12", "'a b; reboot'", "launch.workers[0].hosts[1]: must be an address such as"),
+        ("10.0.0.12", "'fe80::1%eth0'", "launch.workers[0].hosts[1]: must be an address that all machines can reach"),
         ("gpus: 4", "gpu: 4", "launch.workers[0].gpu: unknown key; did you mean 'gpus'?"),
         ("gpus: 4", "reservation: cr-1", "launch.workers[0].gpus: missing"),
         ("address: 10.0.0.1", "adress: 10.0.0.1", "launch.head.address: missing"),
@@ -71,8 +73,39 @@ def test_a_provider_that_is_missing_or_unknown_is_named_with_what_there_is() -> 
     ],
 )
 def test_a_wrong_value_is_named_by_its_key(was: str, put: str, problem: str) -> None:
-    """A key of another provider, a typo, a name where an address belongs: each at its own key."""
+    """A key of another provider, a typo, an address that is none or is one card's alone: each at its own key."""
     assert problem in problems(ONPREM.replace(was, put))
+
+
+@pytest.mark.parametrize(
+    ("given", "host"),
+    [
+        ("'[FD00::0:1]'", "fd00::1"),
+        ("'fd00::1'", "fd00::1"),
+        ("'::ffff:10.0.0.9'", "10.0.0.9"),
+        ("Node-7.Example.", "node-7.example"),
+        ("4090-box", "4090-box"),
+    ],
+)
+def test_machines_have_addresses_of_both_kinds_or_names(given: str, host: str) -> None:
+    """Each in one form, so that two spellings of one machine are seen to be one."""
+    launch = cluster_file.load(MODELS + ONPREM.replace("10.0.0.12", given), "f").launch
+    assert isinstance(launch, OnPremLaunch)
+    assert launch.workers[0].hosts == ("10.0.0.11", host)
+
+
+@pytest.mark.parametrize(
+    ("put", "problem"),
+    [
+        ("disk_gib: 10", "launch.workers[0].disk_gib: must be greater than or equal to 20"),
+        ("instance_profile: 'my profile'", "launch.workers[0].instance_profile: must match"),
+        ("instance_profile: 'arn:aws:iam::1:role/x'", "launch.workers[0].instance_profile: must match"),
+        ("service_account: x", "launch.workers[0].service_account: unknown key"),
+    ],
+)
+def test_disks_and_profiles_of_a_cloud_are_checked(put: str, problem: str) -> None:
+    """A size that no image fits in, what is no profile, a key of another cloud."""
+    assert problem in problems(AWS.replace("count: 18", f"count: 18, {put}"))
 
 
 def test_hints_come_from_the_provider_that_was_named() -> None:
