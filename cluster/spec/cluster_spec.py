@@ -19,10 +19,13 @@ class ClusterSettings(Part):
     Attributes:
         name: name of the Serve application, shown in `rackserve status`.
         serve_port: Ray Serve's own HTTP port, for health checks only; apps never use it. 0: it has none.
+        warm_cache: every node downloads the models that may run there, before replicas start and when it joins later;
+            so a start, and a scale-up, need not.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")] = "rackserve"
     serve_port: Port = 0
+    warm_cache: bool = False
 
 
 class PlacementSpec(Part):

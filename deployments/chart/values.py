@@ -251,6 +251,7 @@ class ModelCache(_Part):
     path: Annotated[str, Field(pattern=r"^/")]
     claimName: ObjectName
     readOnly: bool
+    warm: bool
 
 
 class NetworkPolicy(_Part):

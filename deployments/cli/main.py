@@ -185,6 +185,23 @@ def models_fetch(
     fetch_model(name, Console(), quiet=quiet)
 
 
+@models_app.command("warm")
+def models_warm(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE[@REVISION]…", help="Hugging Face ids or built-in names.", show_default=False),
+    ],
+) -> None:
+    """Download models into this machine's cache, as engines look for them there; quick for those that are there.
+
+    Needs an engine extra. The hub's own variables hold (`HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT`). Exit code 1: one of them
+    cannot be had.
+    """
+    from deployments.commands.operate.models import warm_models
+
+    raise typer.Exit(1 if warm_models(sources, Console()) else 0)
+
+
 def main() -> None:
     """Run the command; an error of RackServe becomes one message and an exit code, without a traceback."""
     configure_logs()

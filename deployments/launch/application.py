@@ -23,10 +23,13 @@ from deployments.gateway.operators import headers_by_ray
 from deployments.gateway.process import WILDCARDS
 from deployments.launch.missing_machines import away_machines, missing_machines
 from deployments.launch.running_spec import forget_spec, keep_spec
+from deployments.model_cache.warmer import start_warmer, stop_warmer, wait_until_warm
 from deployments.process.direct_http import direct_get
 
 POLL_S: Final = 0.5
 """Seconds between two looks at the application's progress."""
+GATHER_S: Final = 60.0
+"""Seconds for which machines of a launch that have not joined are waited for, so that all are warm at the start."""
 LAST_ANSWER_S: Final = 10.0
 """Most seconds that an answer about replicas is given again while Serve's short status stays the same."""
 LOOK_S: Final = 0.2
@@ -100,18 +103,21 @@ class Launch:
         self._last_words: tuple[tuple[str, str], ...] = ()
         self._last_models: Mapping[str, ModelProgress] = {}
         self._last_models_s = 0.0
-        self._deployed = False
+        self._deployed = self._is_warming = False
 
     @property
     def cpus_wanted(self) -> float:
         """Logical CPUs of all replicas together, with each pool at its most replicas."""
         return sum(pool.cpus * pool.replicas.max for pool in self._spec.in_pools())
 
-    def start(self, is_stopping: Callable[[], bool] = lambda: False) -> None:
+    def start(
+        self, is_stopping: Callable[[], bool] = lambda: False, report: Callable[[str], None] = lambda _line: None
+    ) -> None:
         """Start or join Ray, start Serve and give it the application; `progress` shows how far it is.
 
         Args:
             is_stopping: asked between the steps; True ends the start early.
+            report: called with a line for each step of warming the nodes' caches.
 
         Raises:
             ClusterError: a step failed, a port of the cluster file is taken, or this machine lacks what a
@@ -128,10 +134,28 @@ class Launch:
         self._started_serve = ray_api.start_serve(self._spec.cluster.serve_port, self._spec.gateway.host)
         if is_stopping():
             return
+        self._warm(is_stopping, report)
+        if is_stopping():
+            return
         self._deployed = True
         ray_api.deploy(app.compose(self._spec), self._name)
         # Nobody joins a Ray that was started here, so nobody is missed there.
         keep_spec(self._spec if self._address else self._spec.model_copy(update={"launch": None}))
+
+    def _warm(self, is_stopping: Callable[[], bool], report: Callable[[str], None]) -> None:
+        """Have the nodes download what may run there; wait for those that there are, and a while for those that join.
+
+        Replicas that started meanwhile would spend their `start_timeout_s` on the same downloads.
+        """
+        if not self._spec.cluster.warm_cache:
+            stop_warmer(self._name)
+            return
+        start_warmer(self._spec)
+        self._is_warming = True
+        gathers_until_s = time.monotonic() + GATHER_S
+        wait_until_warm(
+            self._name, report, is_stopping, lambda: time.monotonic() < gathers_until_s and bool(self.away())
+        )
 
     def progress(self) -> Progress:
         """Return how far the application has started.
@@ -249,7 +273,7 @@ class Launch:
         if not ray_api.is_connected():
             return
         try:
-            if self._deployed or self._started_serve:
+            if self._deployed or self._started_serve or self._is_warming:
                 with contextlib.suppress(ClusterUnreachableError):
                     while_own_cluster_lives(self._remove_application)
         finally:
@@ -260,6 +284,8 @@ class Launch:
                 ray_api.disconnect()
 
     def _remove_application(self) -> None:
+        if self._is_warming:
+            stop_warmer(self._name)
         if self._deployed:
             ray_api.delete_application(self._name)
             ray_api.kill_actor(actor_name(self._name))

@@ -42,7 +42,15 @@ from deployments.ray_api.deployment import (
 from deployments.ray_api.draining import drain_node, replicas_on
 from deployments.ray_api.gang_bundles import GangBundles, StandingGang, standing_gangs
 from deployments.ray_api.kept_texts import forget_text, keep_text, kept_text
-from deployments.ray_api.machines import Machine, ask_autoscaler, autoscaler_log, lasting_nodes, machine_here, machines
+from deployments.ray_api.machines import (
+    Machine,
+    ask_autoscaler,
+    autoscaler_log,
+    lasting_nodes,
+    machine_here,
+    machines,
+    stream_from_node,
+)
 from deployments.ray_api.replica_logs import LogPart, LogReader, ReplicaProcess, replica_processes
 from deployments.ray_api.serve import default_serve_port, is_serve_running, serve_http_port, start_serve, stop_serve
 from deployments.ray_api.shared_secrets import forget_secret, shared_secret
@@ -106,5 +114,6 @@ __all__ = [
     "start_serve",
     "status_words",
     "stop_serve",
+    "stream_from_node",
     "this_replica",
 ]

@@ -2,17 +2,19 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import ray
 from ray._private.resource_and_label_spec import ResourceAndLabelSpec
 from ray.autoscaler.sdk import request_resources
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from deployments.ray_api.errors import ray_errors
 
+Item = TypeVar("Item")
 AUTOSCALER_LOG: Final = "monitor.out"
 LOG_TAIL_BYTES: Final = 1 << 20
 """Bytes at the log's end that are read: some hours of failing starts."""
@@ -105,3 +107,18 @@ def autoscaler_log() -> str:
             return log.read().decode("utf-8", errors="replace")
     except (AttributeError, OSError):
         return ""
+
+
+def stream_from_node(node_id: str, generate: Callable[..., Iterator[Item]], *args: Any) -> Iterator[Item]:  # noqa: ANN401 - `generate`'s own
+    """Run a generator function in a process on one node, and yield what it yields; it ends when the caller ends.
+
+    It takes no CPU in Ray's accounting, and is not tried again elsewhere.
+
+    Raises:
+        ClusterError: the node is gone, or the function failed.
+    """
+    place = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    with ray_errors(f"running {generate.__name__} on a node"):
+        task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=place)(generate)
+        for item in task.remote(*args):
+            yield ray.get(item)

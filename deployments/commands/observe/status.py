@@ -100,6 +100,8 @@ def _print_application(application: Mapping[str, Any], console: Console) -> None
         _say(console, f"{name} waits for machines that are not there: {reason}")
     for machine, failed in application.get("away", {}).items():
         _say(console, f"machine of the launch that has not joined: {machine}" + (f": {failed}" if failed else ""))
+    for line in application.get("cache", ()):
+        _say(console, line)
     for name, deployment in application["deployments"].items():
         states = ", ".join(f"{count} {state.lower()}" for state, count in deployment["replicas"].items() if count)
         line = f"deployment {name}: {deployment['status'].lower()} ({states}) {deployment['message']}"

@@ -23,6 +23,7 @@ from deployments.launch.away_machines import failed_on
 from deployments.launch.host_names import addresses_here
 from deployments.launch.missing_machines import away_machines, missing_machines
 from deployments.launch.running_spec import running_spec
+from deployments.model_cache.warmer import lines_of, states_now
 
 
 def report_of_ray(address: str) -> dict[str, Any]:
@@ -62,6 +63,7 @@ def _application(name: str, pages: GatewayPages) -> dict[str, Any]:
         "status": state.status if state else "UNKNOWN",
         "message": why_failed(state) if state and state.status in {"DEPLOY_FAILED", "UNHEALTHY"} else "",
         **_machines(name),
+        "cache": _cache(name),
         "gateways": [{key: value for key, value in gateway.items() if key != "state"} for gateway in gateways],
         "deployments": {
             key: {
@@ -101,6 +103,14 @@ def _machines(name: str) -> dict[str, Any]:
         "missing": missing_machines(spec, machines) if spec is not None else {},
         "away": _away(spec.launch, machines) if spec is not None and spec.launch is not None else {},
     }
+
+
+def _cache(name: str) -> list[str]:
+    """Return how far the nodes are with downloading, if they are warmed."""
+    try:
+        return lines_of(states_now(name))
+    except ClusterError as error:
+        return [f"cannot ask how far the nodes' caches are: {error}"]
 
 
 def _away(launch: LaunchSpec, machines: Sequence[ray_api.Machine]) -> dict[str, str]:

@@ -53,7 +53,7 @@ def serve(file: Path, address: str, *, verbose: bool, console: Console) -> None:
     with stop_signals() as is_stopping:
         try:
             console.print(f"Starting {spec.cluster.name}" + (f" on the Ray cluster at {address}" if address else ""))
-            launch.start(is_stopping)
+            launch.start(is_stopping, _line_to(console))
             with progress_lines(console) as report:
                 url = launch.wait_until_ready(report, is_stopping)
             if url:
@@ -86,7 +86,7 @@ def deploy(file: Path, address: str, *, verbose: bool, console: Console) -> None
     with stop_signals() as is_stopping:
         try:
             console.print(f"Deploying {spec.cluster.name} on the Ray cluster at {address}")
-            launch.start(is_stopping)
+            launch.start(is_stopping, _line_to(console))
             with progress_lines(console) as report:
                 url = launch.wait_until_ready(report, is_stopping)
             if url:
@@ -96,6 +96,10 @@ def deploy(file: Path, address: str, *, verbose: bool, console: Console) -> None
     if not url:
         raise ClusterError(f"stopped before {spec.cluster.name} served; what is deployed goes on starting")
     _say_ready(url, spec, console)
+
+
+def _line_to(console: Console) -> Callable[[str], None]:
+    return lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _say_away(launch: Launch, console: Console) -> None:

@@ -80,9 +80,15 @@ spec:
     {{- with $group.sidecars }}
     {{- include "rackserve.ownContainers" (dict "root" $.root "group" $group "containers" .) | nindent 4 }}
     {{- end }}
-  {{- with $group.initContainers }}
+  {{- $warmed := include "rackserve.warmedSources" (dict "root" .root "group" $group) | fromJsonArray }}
+  {{- if or $group.initContainers $warmed }}
   initContainers:
+    {{- with $group.initContainers }}
     {{- include "rackserve.ownContainers" (dict "root" $.root "group" $group "containers" .) | nindent 4 }}
+    {{- end }}
+    {{- if $warmed }}
+    {{- include "rackserve.warmContainer" (dict "root" .root "group" $group "sources" $warmed) | nindent 4 }}
+    {{- end }}
   {{- end }}
   volumes:
     {{- $volumes := include "rackserve.volumes" (dict "root" .root "component" "model" "shm" $group.shm) | fromYamlArray }}

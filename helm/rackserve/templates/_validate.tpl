@@ -294,6 +294,12 @@
 {{- if and .Values.modelCache.readOnly (eq .Values.modelCache.type "emptyDir") -}}
 {{- $problems = append $problems "modelCache.readOnly: true with modelCache.type emptyDir, which has nothing in it; take pvc or hostPath" -}}
 {{- end -}}
+{{- if (default dict .Values.clusterFile.cluster).warm_cache -}}
+{{- $problems = append $problems "clusterFile.cluster.warm_cache: true, which `rackserve serve` and `up` act on; here take modelCache.warm" -}}
+{{- end -}}
+{{- if and .Values.modelCache.readOnly .Values.modelCache.warm -}}
+{{- $problems = append $problems "modelCache.warm: true with modelCache.readOnly, where nothing can be downloaded; take one of them" -}}
+{{- end -}}
 {{- if and (eq .Values.gcs.backend "redis") (not .Values.gcs.redis.address) -}}
 {{- $problems = append $problems "gcs.redis.address: empty with gcs.backend redis; give redis://HOST:PORT" -}}
 {{- end -}}

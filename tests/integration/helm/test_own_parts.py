@@ -19,6 +19,7 @@ from tests.integration.helm.chart import (
 
 OWN = scenario("own-parts")
 ROX = scenario("shared-weights")
+WARM = scenario("warm-cache")
 
 
 def rack() -> Manifest:
@@ -151,6 +152,24 @@ def test_weights_that_are_only_read() -> None:
     assert (env["HF_HOME"], env["HF_HUB_OFFLINE"]) == ("/var/cache/rackserve/huggingface", "1")
 
 
+def test_pods_download_what_may_run_in_their_group_before_they_join() -> None:
+    """By the model's group and need for GPUs, behind the group's own init containers, into replicas' cache.
+
+    Folders and weights that an engine streams are left to it; a pod for which nothing is left has no such container.
+    """
+    warmed = {}
+    for group, pod in pods(WARM).items():
+        for container in pod.get("initContainers", ()):
+            if container["name"] == "warm-cache":
+                warmed[group] = container["args"]
+                (main,) = (each for each in pod["containers"] if each["name"] == "ray-worker")
+                assert (container["env"], container["volumeMounts"]) == (main["env"], main["volumeMounts"])
+                assert container["command"] == ["rackserve", "models", "warm"]
+    both = ["deepseek-ai/DeepSeek-R1-Distill-Llama-8B", "yuhuili/EAGLE3-LLaMA3.1-Instruct-8B"]
+    assert warmed == {"hgx": ["Qwen/Qwen3-8B@main", *both], "single": both}
+    assert [each["name"] for each in pods(WARM)["single"]["initContainers"]] == ["first", "warm-cache"]
+
+
 CPU = "groups[0].name=a,groups[0].profile=cpu"
 REFUSED = {
     "a selecting label": (
@@ -166,6 +185,14 @@ REFUSED = {
         'groups[0].volumeMounts[1].mountPath: "/x" is also groups[0].volumeMounts[0]; keep one',
     ),
     "a share of a CPU": ("groups[0].name=a,groups[0].memory=1Gi,groups[0].cpu=500m", 'groups[0].cpu: "500m"; must be'),
+    "downloads where nothing can be written": (
+        "modelCache.type=hostPath,modelCache.readOnly=true,modelCache.warm=true",
+        "modelCache.warm: true with modelCache.readOnly, where nothing can be downloaded; take one of them",
+    ),
+    "warming that is not the chart's": (
+        "clusterFile.cluster.warm_cache=true",
+        "clusterFile.cluster.warm_cache: true, which `rackserve serve` and `up` act on; here take modelCache.warm",
+    ),
     "weights that are not there": (
         "modelCache.readOnly=true",
         "modelCache.readOnly: true with modelCache.type emptyDir, which has nothing in it; take pvc or hostPath",
