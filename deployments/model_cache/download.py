@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from cluster.errors import ModelSourceError, RackServeError
-from deployments.model_cache.wanted import CachedSource, from_data
+from deployments.model_cache.cached_source import CachedSource, from_data
 from deployments.models.builtins import BUILTIN_MODELS
 from deployments.models.hub import hub_problem
 from deployments.models.source import fetch

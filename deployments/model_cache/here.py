@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from deployments.model_cache.wanted import CachedSource
+from deployments.model_cache.cached_source import CachedSource
 
 MODELS_AT_ONCE: Final = 2
 """Models that one machine downloads at the same time; each has several files under way."""

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from cluster.placement.gang_of_model import needs_gang
 from cluster.placement.node_labels import NODE_GROUP
 from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.model_spec import ModelSpec
+from deployments.app import gpus_of
+from deployments.model_cache.cached_source import CachedSource
 from deployments.models.builtins import BUILTIN_MODELS
 from deployments.models.source import HF_ID
 
@@ -15,28 +17,6 @@ ACCELERATOR: Final = "ray.io/accelerator-type"
 """Label with the kind of a node's GPUs."""
 _FORMATS: Final = {"", "auto", "hf", "safetensors", "pt", "fastsafetensors"}
 """vLLM's `load_format` of models whose files are a Hugging Face folder; others fetch what they need by themselves."""
-
-
-@dataclass(frozen=True, slots=True)
-class CachedSource:
-    """A model, or draft model, as an engine will look for it.
-
-    Attributes:
-        source: a Hugging Face id or a built-in name.
-        revision: branch, tag or commit; "": `main`.
-        folder: the cache, vLLM's `download_dir`; "": the machine's own.
-        env: environment variables of the model that are not the machine's, such as `HF_ENDPOINT`.
-    """
-
-    source: str
-    revision: str = ""
-    folder: str = ""
-    env: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def name(self) -> str:
-        """`SOURCE@REVISION`, or the source where there is none."""
-        return f"{self.source}@{self.revision}" if self.revision else self.source
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +42,6 @@ class WantedOnNodes:
         if self.node_group and labels.get(NODE_GROUP) != self.node_group:
             return False
         return gpus >= self.gpus if self.gpus else cpus >= 1
-
-
-def named_source(text: str) -> CachedSource:
-    """Return the source that `SOURCE` or `SOURCE@REVISION` names."""
-    source, _, revision = text.partition("@")
-    return CachedSource(source, revision)
 
 
 def sources_of(pool: ModelSpec) -> tuple[CachedSource, ...]:
@@ -97,19 +71,10 @@ def on_node(wanted: Iterable[WantedOnNodes], labels: Mapping[str, str], gpus: in
     return list(dict.fromkeys(found))
 
 
-def from_data(data: Mapping[str, Any]) -> CachedSource:
-    """Return a source from its fields, as JSON has them."""
-    return CachedSource(
-        data["source"], data["revision"], data["folder"], tuple((key, value) for key, value in data["env"])
-    )
-
-
 def _is_downloaded(source: str) -> bool:
     return source in BUILTIN_MODELS or (bool(source) and HF_ID.fullmatch(source) is not None and "/" in source)
 
 
 def _gpus_on_a_node(pool: ModelSpec) -> float:
     """Return the GPUs that a node must have at least to run a part of a replica: a gang's ranks may be spread."""
-    if needs_gang(pool):
-        return 1.0
-    return float(pool.gpus_per_replica if pool.gpus_per_replica is not None else 1)
+    return 1.0 if needs_gang(pool) else gpus_of(pool)

@@ -102,7 +102,7 @@ def lines_of(states: States) -> list[str]:
 
 
 def stop_warmer(application: str) -> None:
-    """End the warmer, if there is one; downloads under way end with it."""
+    """End the warmer, if there is one; a download under way may run to its end."""
     ray_api.kill_actor(actor_name(application))
     ray_api.forget_text(kept_name(application))
 

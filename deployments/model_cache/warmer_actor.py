@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,8 +13,9 @@ import structlog
 import deployments.ray_api as ray_api
 from cluster.errors import ClusterError
 from cluster.spec import cluster_file
+from deployments.model_cache.cached_source import CachedSource
 from deployments.model_cache.here import CacheState, warm_here
-from deployments.model_cache.wanted import CachedSource, on_node, wanted_by
+from deployments.model_cache.wanted import on_node, wanted_by
 
 LOOK_S: Final = 2.0
 """Seconds between two looks for new nodes, and for models that the application has now."""
@@ -51,7 +53,8 @@ class Warmer:
     def __init__(self, application: str) -> None:
         self._application = application
         self._nodes: dict[str, _Node] = {}
-        self._at_once = asyncio.Semaphore(NODES_AT_ONCE)
+        # Threads of their own: asyncio's are few, and the next look needs one while all nodes download for an hour.
+        self._threads = ThreadPoolExecutor(NODES_AT_ONCE, thread_name_prefix="warm")
         self._looks = 0
         self._loop: asyncio.Task[None] | None = None
 
@@ -109,24 +112,23 @@ class Warmer:
         return state is None or (state.ready_s is None and time.monotonic() >= node.retry_at_s)
 
     async def _warm(self, node_id: str, node: _Node, sources: Sequence[CachedSource]) -> None:
-        async with self._at_once:
-            loop = asyncio.get_running_loop()
-            is_left = threading.Event()
+        loop = asyncio.get_running_loop()
+        is_left = threading.Event()
 
-            def follow() -> None:
-                for state in ray_api.stream_from_node(node_id, steps, list(sources)):
-                    if is_left.is_set():
-                        return
-                    loop.call_soon_threadsafe(node.states.__setitem__, state.name, state)
+        def follow() -> None:
+            for state in ray_api.stream_from_node(node_id, steps, list(sources)):
+                if is_left.is_set():
+                    return
+                loop.call_soon_threadsafe(node.states.__setitem__, state.name, state)
 
-            try:
-                await asyncio.to_thread(follow)
-            except ClusterError as error:
-                for source in sources:
-                    if not node.states.get(source.name, CacheState(source.name)).is_settled:
-                        node.states[source.name] = CacheState(source.name, problem=str(error))
-            finally:
-                is_left.set()
+        try:
+            await loop.run_in_executor(self._threads, follow)
+        except ClusterError as error:
+            for source in sources:
+                if not node.states.get(source.name, CacheState(source.name)).is_settled:
+                    node.states[source.name] = CacheState(source.name, problem=str(error))
+        finally:
+            is_left.set()
         problems = [state for state in node.states.values() if state.problem]
         if problems:
             node.retry_at_s = time.monotonic() + RETRY_S

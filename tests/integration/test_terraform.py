@@ -62,15 +62,17 @@ class OfflineTerraform:
             ["terraform", *words], cwd=self._folder, env=self._env, capture_output=True, text=True, check=False
         )
         if ended.returncode:
-            pytest.fail(f"terraform {' '.join(words)} in {_name(self._folder)}:\n{ended.stdout}{ended.stderr}")
+            pytest.fail(f"terraform {' '.join(words)} in {self._folder}:\n{ended.stdout}{ended.stderr}")
         return ended.stdout
 
 
+def overrides(provider: Path) -> str:
+    """Return the settings by which Terraform takes the provider from the mirror."""
+    return f'provider_installation {{\n dev_overrides {{\n "hashicorp/aws" = "{provider}"\n }}\n direct {{}}\n}}\n'
+
+
 def _validate_and_test(folder: Path, scratch: Path) -> str:
-    overrides = (
-        f'provider_installation {{\n dev_overrides {{\n "hashicorp/aws" = "{PROVIDERS[-1]}"\n }}\n direct {{}}\n}}\n'
-    )
-    terraform = OfflineTerraform(folder, scratch, overrides)
+    terraform = OfflineTerraform(folder, scratch, overrides(PROVIDERS[-1]))
     terraform.run("get")
     if _name(folder) not in IN_EXAMPLES:
         terraform.run("validate", "-no-color")

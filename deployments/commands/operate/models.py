@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from deployments.model_cache.cached_source import named_source
 from deployments.model_cache.here import warm_here
-from deployments.model_cache.wanted import named_source
 from deployments.models.builtins import BUILTIN_MODELS
 from deployments.models.source import fetch, is_present, model_folder
 

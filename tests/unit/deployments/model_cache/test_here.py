@@ -6,9 +6,9 @@ import pytest
 
 from cluster.errors import ModelSourceError
 from deployments.model_cache import download
+from deployments.model_cache.cached_source import CachedSource
 from deployments.model_cache.download import needed
 from deployments.model_cache.here import CacheState, warm_here
-from deployments.model_cache.wanted import CachedSource
 from tests.local_hub import local_hub
 
 pytest.importorskip("huggingface_hub")

@@ -1,11 +1,12 @@
 """Which nodes should have which models."""
 
 from cluster.spec import cluster_file
-from deployments.model_cache.wanted import CachedSource, named_source, on_node, wanted_by
+from deployments.model_cache.cached_source import CachedSource, named_source
+from deployments.model_cache.wanted import on_node, wanted_by
 
 FILE = """
 models:
-- {name: a, source: org/a, engine_args: {revision: v1}}
+- {name: a, source: org/a, gpus_per_replica: 1, engine_args: {revision: v1}}
 - {name: gang, source: org/big, parallel: {tensor: 4, pipeline: 2}, accelerator: H100}
 - name: two
   source: org/two

@@ -16,6 +16,7 @@ from cluster.placement.placement import Placement
 from cluster.placement.topology import Node, Topology
 from cluster.spec import cluster_file
 from deployments.commands.files.place import place
+from tests.data_files import data_folder
 
 TWO_RACKS = "racks: [{name: rack, count: 2, accelerator: gb300, nodes: 18}]\n"
 CLUSTER = """\
@@ -29,6 +30,7 @@ models:
   - {name: cpu, source: org/cpu, gpus_per_replica: 0}
   - {name: part, source: org/part, gpus_per_replica: 0.5}
 """
+CASES = data_folder() / "cases" / "operators" / "placement"
 MILLION_STEPS_BOUND = 4.0
 """Millions of plain Python steps that placing may cost: it costs about 1.5, and cost 7 while quadratic in domains."""
 
@@ -139,6 +141,23 @@ def test_machines_without_a_gpu_are_no_place(tmp_path: Path) -> None:
     code, text = Asked(tmp_path, gangs, mixed).shown()
     assert code == 0
     assert "cpu-1" not in text
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason=f"no {CASES}: $RACKSERVE_DATA names the folder of shared data")
+@pytest.mark.parametrize(
+    ("gangs", "topology", "told"),
+    [
+        ("hgx_16", "hgx_true", "waits: r1#0 needs 16 GPUs in one domain; the largest domain, hgx-0, has 8"),
+        ("hgx_gangs", "hgx_true", "waits: chat#0 needs 4 GPUs in one domain; best domain hgx-0 has 2 free"),
+        ("no_gpu_message", "no_gpu_topology", "waits: big#0 needs 16 GPUs; this cluster has no GPU yet"),
+    ],
+)
+def test_operators_machines(gangs: str, topology: str, told: str, tmp_path: Path) -> None:
+    """Two boxes are two domains, so no group is dealt over them, and it is said what is lacking."""
+    texts = [(CASES / f"{name}.yaml").read_text(encoding="utf-8") for name in (gangs, topology)]
+    code, text = Asked(tmp_path, *texts).shown()
+    assert code == 1
+    assert told in text
 
 
 def test_spares_come_from_the_file_or_the_option(tmp_path: Path) -> None:
