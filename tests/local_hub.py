@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,7 @@ class LocalHub:
 
     Attributes:
         url: for `HF_ENDPOINT`.
-        fetched: names of the files that were sent, in order.
+        fetched: names of the files that were sent whole, in order.
     """
 
     def __init__(self, files: Mapping[str, bytes], bytes_per_s: float) -> None:
@@ -57,14 +58,22 @@ class _Handler(BaseHTTPRequestHandler):
             self._file(name, files[name])
 
     def _file(self, name: str, content: bytes) -> None:
-        self.send_response(HTTPStatus.OK)
+        digest, size = hashlib.sha256(content).hexdigest(), len(content)
+        part = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range", ""))
+        if part:
+            first, last = int(part[1]), min(int(part[2] or size - 1), size - 1)
+            content = content[first : last + 1]
+        self.send_response(HTTPStatus.PARTIAL_CONTENT if part else HTTPStatus.OK)
+        if part:
+            self.send_header("content-range", f"bytes {first}-{last}/{size}")
         self.send_header("content-length", str(len(content)))
-        self.send_header("etag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("etag", f'"{digest}"')
         self.send_header("x-repo-commit", COMMIT)
         self.end_headers()
         if self.command == "HEAD":
             return
-        self.server.hub.fetched.append(name)
+        if len(content) == size:
+            self.server.hub.fetched.append(name)
         for start in range(0, len(content), PIECE_BYTES):
             self.wfile.write(content[start : start + PIECE_BYTES])
             time.sleep(PIECE_BYTES / self.server.hub.bytes_per_s)

@@ -11,6 +11,8 @@ from deployments.model_cache.warmer_actor import Warmer, kept_name
 
 POLL_S: Final = 1.0
 """Seconds between two questions while one waits."""
+SAY_S: Final = 5.0
+"""Seconds between two lines about a download that goes on."""
 START_S: Final = 60.0
 """Seconds within which Ray starts an actor."""
 States = Mapping[str, Sequence[CacheState]]
@@ -65,15 +67,18 @@ def wait_until_warm(
     actor = _actor(application)
     first_look = actor.call_now("look", timeout_s=START_S)
     last: tuple[str, ...] = ()
+    last_settled, said_s = -1, 0.0
     while not is_stopping():
         has_looked = actor.call_now("look") > first_look + 1  # a whole look later: all nodes of now are in it
         states: States = actor.call_now("states")
+        settled = [state.is_settled for node in states.values() for state in node]
         lines = tuple(lines_of(states))
-        for line in lines:
-            if line not in last:
-                report(line)
-        last = lines
-        if has_looked and not is_gathering() and all(state.is_settled for node in states.values() for state in node):
+        if sum(settled) != last_settled or (lines != last and time.monotonic() - said_s >= SAY_S):
+            for line in lines:
+                if line not in last:
+                    report(line)
+            last, last_settled, said_s = lines, sum(settled), time.monotonic()
+        if has_looked and not is_gathering() and all(settled):
             return
         time.sleep(POLL_S)
 

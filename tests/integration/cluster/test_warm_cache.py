@@ -15,7 +15,8 @@ from tests.local_hub import LocalHub, local_hub
 
 pytest.importorskip("huggingface_hub")
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
-FILES = {"config.json": b"{}", "model.safetensors": bytes(range(256)) * 8192}
+FILES = {"config.json": b"{}", "model.safetensors": bytes(range(256)) * 40_000}
+"""10 MB: ten seconds of download, so that it is told while it goes on."""
 
 
 @pytest.fixture
