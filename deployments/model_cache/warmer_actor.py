@@ -56,17 +56,15 @@ class Warmer:
         # Threads of their own: asyncio's are few, and the next look needs one while all nodes download for an hour.
         self._threads = ThreadPoolExecutor(NODES_AT_ONCE, thread_name_prefix="warm")
         self._looks = 0
-        self._loop: asyncio.Task[None] | None = None
+        # Here, so that it begins again where Ray restarts the actor, whose event loop runs this constructor.
+        self._loop = asyncio.get_running_loop().create_task(self._run())
 
     async def look(self) -> int:
-        """Begin to look for nodes, if that has not begun; return the number of looks so far."""
-        if self._loop is None:
-            self._loop = asyncio.create_task(self._run())
+        """Return the number of looks for nodes so far."""
         return self._looks
 
     async def states(self) -> dict[str, list[CacheState]]:
         """Return what each node has and will have, by its address."""
-        await self.look()
         return {
             node.address: [node.states.get(source.name, CacheState(source.name)) for source in node.sources]
             for node in self._nodes.values()

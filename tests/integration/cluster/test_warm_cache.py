@@ -1,5 +1,7 @@
 """An application's nodes download what may run there, on a Ray cluster of this machine, from a hub of this machine."""
 
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import deployments.ray_api as ray_api
 from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ClusterSpec
 from deployments.launch.application import Launch
-from deployments.model_cache.warmer import lines_of, start_warmer, states_now, stop_warmer, wait_until_warm
+from deployments.model_cache.warmer import actor_name, lines_of, start_warmer, states_now, stop_warmer, wait_until_warm
 from tests.free_ports import free_ports
 from tests.local_hub import LocalHub, local_hub
 
@@ -41,7 +43,7 @@ def file_with(*models: str) -> ClusterSpec:
 def test_nodes_have_what_may_run_there_before_it_starts(hub: LocalHub, tmp_path: Path) -> None:
     """Waiting ends when all is there, with progress in bytes; a model that the file gets later is downloaded, too.
 
-    What cannot be had is told with the node and the reason, and keeps nobody waiting.
+    What cannot be had is told with the node and the reason, and keeps nobody waiting. A warmer that dies begins again.
     """
     said: list[str] = []
     ray_api.start_local(2.0)
@@ -58,6 +60,15 @@ def test_nodes_have_what_may_run_there_before_it_starts(hub: LocalHub, tmp_path:
     assert lines[2].startswith(f"weights of org/none: not on {ray_api.node_address()}: ")
     assert "there is no model 'org/none'" in lines[2]
     assert hub.fetched.count("model.safetensors") == 1
+
+    shutil.rmtree(tmp_path / "hub")
+    ray_api.kill_actor(actor_name("warmed"), restart=True)
+    deadline_s = time.monotonic() + 90.0
+    while not (
+        tmp_path / "hub" / "models--org--tiny" / "refs" / "main"
+    ).is_file():  # asked of the disk, not of the actor
+        assert time.monotonic() < deadline_s
+        time.sleep(0.5)
     stop_warmer("warmed")
     assert states_now("warmed") == {}
 
