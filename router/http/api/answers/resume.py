@@ -101,7 +101,7 @@ def continuation_body(path: str, body: bytes, sent: SentText) -> bytes | None:
         return b""
     for field in _NUMBERS:
         if isinstance(asked.get(field), int):
-            asked[field] = max(field != "min_tokens", asked[field] - sent.tokens)
+            asked[field] = max(0 if field == "min_tokens" else 1, asked[field] - sent.tokens)
     if path == COMPLETIONS:
         asked["max_tokens"] = left
     can_go_on = _continue_chat(asked, sent) if path == CHAT else _continue_completion(asked, sent)

@@ -125,3 +125,10 @@ def test_an_answer_that_had_its_tokens_is_not_continued() -> None:
     """Its limit is used up, so only the stream's end is missing."""
     body = json.dumps({"messages": [USER], "max_tokens": 3}).encode()
     assert continuation_body(CHAT, body, _sent("one two three", 3)) == b""
+
+
+def test_limits_stay_numbers_for_the_last_token() -> None:
+    """With one token left it is `1`, not JSON's `true`, which engines refuse."""
+    body = json.dumps({"messages": [USER], "max_tokens": 3, "max_completion_tokens": 3, "min_tokens": 2}).encode()
+    written = continuation_body(CHAT, body, _sent("one two", 2)) or b""
+    assert b'"max_tokens":1,"max_completion_tokens":1,"min_tokens":0' in written
