@@ -21,6 +21,7 @@ from router.http.exchange.early_answer import STREAMED_PATHS
 from router.http.exchange.explain_headers import explain_headers
 from router.http.exchange.relayed_answer import RelayedAnswer
 from router.http.exchange.silence import SilenceFailover
+from router.http.exchange.whole_answer import is_incomplete, until_whole
 from router.http.models.model_flow import ModelFlow
 from router.http.usage.used import Subject
 from router.http.wire.request.incoming import IncomingRequest
@@ -129,6 +130,8 @@ class Exchange(SilenceFailover):
         return self._resumed_head(head, body) if answer.is_resumed else self._begin(head, body, self._ticket.attempt)
 
     def _begin(self, head: ResponseHead, body: bytes, attempt: Attempt) -> Sink:
+        if is_incomplete(head, body) and not self.head_request:
+            return until_whole(head, body, lambda whole: self._begin(head, whole, attempt))
         answer = self.answer
         if self._plane.draining and not answer.is_early:
             answer.keep_alive = False

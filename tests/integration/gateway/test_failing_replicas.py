@@ -115,11 +115,39 @@ async def test_a_stream_that_breaks_ends_with_an_error_event() -> None:
         assert outcomes == ["replica_failed"]
 
 
-async def test_a_plain_answer_that_breaks_is_seen_to_be_broken() -> None:
-    """Half a body is never made to look whole: the connection ends within it."""
+async def test_an_answer_that_breaks_off_comes_whole_from_another_replica() -> None:
+    """The client has no byte of it yet, as it is no stream and short; it gets one answer, and no failure is counted."""
 
     async def half(_: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.close()
+
+    async def in_parts(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 8\r\n\r\nwh")
+        for part in (b"o", b"le", b" ha"):
+            await writer.drain()
+            await asyncio.sleep(0.02)
+            writer.write(part)
+
+    async with (
+        ScriptedReplica(half) as one,
+        ScriptedReplica(in_parts) as two,
+        running_gateway([one.port, two.port]) as gateway,
+    ):
+        for _ in range(2):  # both begin with the first replica, or the second request finds it left out
+            status, headers, body = await ask(gateway.port, request())
+            assert (status, headers["content-length"], body) == (200, "8", b"whole ha")
+        assert len(one.received) >= 1
+        assert [row["outcome"] for row in gateway.state()["outcomes"]] == ["ok"]
+
+
+async def test_a_long_answer_that_breaks_is_seen_to_be_broken() -> None:
+    """It is passed on as it comes, and half a body is never made to look whole: the connection ends within it."""
+
+    async def half(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\nhalf")
         await writer.drain()
         writer.close()
 

@@ -142,7 +142,7 @@ async def test_half_an_answer_does_not_look_like_a_whole_one() -> None:
         elif b"chunked" in received.body:
             writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunk(b"half"))
         else:
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nhalf")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 80000\r\n\r\nhalf")
         await writer.drain()
         await asyncio.sleep(0.05)
         writer.close()
