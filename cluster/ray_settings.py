@@ -26,6 +26,20 @@ Ray's default is 60 s: a minute without the head, and every replica and gateway 
 needs the head, so they go on for an hour.
 """
 
+STATE_FOLDER: Final = ".rackserve/gcs"
+"""Path, under the head's user's home, of what Ray knows of its cluster; outlives the head's processes."""
+
+KEPT_STATE: Final[Mapping[str, str]] = {
+    "RAY_gcs_storage": "rocksdb",
+    "RAY_gcs_storage_path": f"$HOME/{STATE_FOLDER}",
+}
+"""Keeps on disk what the head knows, for the head alone; values are for a shell to expand.
+
+Ray's default is memory: a head that comes back is then another cluster, and the nodes that waited for it end all that
+runs on them. With it they join again, and Serve's controller finds its replicas. Where `launch.env` names a Redis
+(`RAY_gcs_storage: redis`, `RAY_REDIS_ADDRESS`) that is used; under Helm KubeRay sets what `gcs` says.
+"""
+
 PACE: Final[Mapping[str, str]] = {
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",

@@ -18,7 +18,7 @@ from cluster.launch.fabric import as_environment, fabric_settings
 from cluster.launch.machines import labels_of, machine_of
 from cluster.launch.package import Package
 from cluster.placement.node_labels import DOMAIN, NODE_GROUP
-from cluster.ray_settings import AUTHENTICATION, LEFT_OVER
+from cluster.ray_settings import AUTHENTICATION, LEFT_OVER, STATE_FOLDER
 from cluster.spec.launch_spec import (
     AwsHead,
     AwsLaunch,
@@ -40,6 +40,8 @@ IPV6_PROVIDER: Final = "deployments.ray_api.ipv6_machines.Ipv6Machines"
 """Ray's provider of machines that exist, for IPv6, which Ray's own does not take; imported here and on the head."""
 IPV6_NODE_TYPE: Final = "local.cluster.node"
 """What Ray calls the type of all machines that exist."""
+FORGET: Final = f"rm -rf ~/{STATE_FOLDER}"
+"""Shell command that takes away what Ray's head knows; for when none runs."""
 Group = TypeVar("Group", AwsWorkers, GcpWorkers)
 _GROUPS = re.compile(r"FILL_IN_WORKER_ADDRESS\).*?;;")
 
@@ -58,6 +60,7 @@ def render(  # noqa: PLR0913 - what one file is made of
     weights_bytes: int = 0,
     secrets_file: str = "",
     names: Mapping[str, str] | None = None,
+    forget: bool = False,
 ) -> str:
     """Return the `ray up` file.
 
@@ -70,6 +73,7 @@ def render(  # noqa: PLR0913 - what one file is made of
         weights_bytes: what the models' weights take on the disk of a cloud's worker; 0: not known.
         secrets_file: path, on the machine that launches, of what `secrets_text` returned; for `launch.secrets`.
         names: the address of each name that the cluster file has, to be shown.
+        forget: the head forgets at its start what an earlier one knew, so that the cluster is a new one.
     """
     config = yaml.safe_load(template)
     config["cluster_name"] = name
@@ -94,6 +98,8 @@ def render(  # noqa: PLR0913 - what one file is made of
         config["worker_start_ray_commands"] = [
             command.replace("ulimit ", f"{fabric}ulimit ", 1) for command in config["worker_start_ray_commands"]
         ]
+    if forget:  # between Ray's stop, which comes first, and its start
+        config["head_start_ray_commands"].insert(1, FORGET)
     for key in ("head_setup_commands", "head_start_ray_commands", "worker_start_ray_commands"):
         config[key] = [_on_this_cluster(command, launch) for command in config.get(key, ())]
     head = f"# `ray up` file of {source}, rendered by `rackserve up {source} --render`: change that and render again.\n"

@@ -107,7 +107,8 @@ def up(
         bool, typer.Option("--render", help="Print the `ray up` file of the cluster file, and start nothing.")
     ] = False,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Stop Ray on the machines first, with all that it serves.")
+        bool,
+        typer.Option("--restart", help="Stop Ray on the head first, with all that it serves, and forget what it knew."),
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what Ray's own commands print.")] = False,
 ) -> None:

@@ -11,6 +11,9 @@ from typing import Final
 from cluster.errors import ClusterError
 
 RAY: Final = str(Path(sys.executable).with_name("ray"))
+IS_AWAY: Final = "Ray's head does not run"
+LOOK_FOR_HEAD: Final = f'pgrep -u "$(id -u)" -x gcs_server > /dev/null || echo "{IS_AWAY}"'
+"""Shell command that prints `IS_AWAY` on a head without Ray's control service."""
 TAIL_LINES: Final = 12
 """Last lines of a failed command's output that its error repeats."""
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -42,6 +45,19 @@ class RayUp:
             ClusterError: the command failed.
         """
         self._run("up", "--yes", self._config, *(() if restart else ("--no-restart",)))
+
+    def start_head(self) -> bool:
+        """Start Ray on the head if nothing of it runs there, as after the machine's restart; tell whether that was so.
+
+        The head takes up what it knew, and the workers that have waited for it join again with all that runs on them.
+
+        Raises:
+            ClusterError: the head cannot be reached, or Ray does not start there.
+        """
+        if IS_AWAY not in self.on_head(LOOK_FOR_HEAD):
+            return False
+        self._run("up", "--yes", self._config, "--restart-only")
+        return True
 
     def put(self, file: Path, target: str) -> None:
         """Copy a file to the head.

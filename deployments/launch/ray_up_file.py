@@ -78,6 +78,9 @@ class LaunchFile:
     @property
     def text(self) -> str:
         """The content of the `ray up` file."""
+        return self._rendered(forget=False)
+
+    def _rendered(self, *, forget: bool) -> str:
         template = files("cluster.launch").joinpath(template_name(self.launch)).read_text(encoding="utf-8")
         weights_bytes = disk_bytes(self.spec.in_pools())
         return render(
@@ -88,6 +91,7 @@ class LaunchFile:
             weights_bytes=weights_bytes,
             secrets_file=str(self.secrets_path),
             names=self.addresses,
+            forget=forget,
         )
 
     @property
@@ -100,15 +104,19 @@ class LaunchFile:
         """The path of the file with the values of `launch.secrets`, for this user alone."""
         return self.path.with_suffix(".env")
 
-    def write(self) -> Path:
-        """Write the `ray up` file, and that of the secrets if there are any; return the first one's path."""
+    def write(self, *, forget: bool = False) -> Path:
+        """Write the `ray up` file, and that of the secrets if there are any; return the first one's path.
+
+        Args:
+            forget: a head that is started with it forgets what an earlier one knew.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.launch.secrets:
             self.secrets_path.unlink(missing_ok=True)
             descriptor = os.open(self.secrets_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(secrets_text(self.launch, os.environ))
-        self.path.write_text(self.text, encoding="utf-8")
+        self.path.write_text(self._rendered(forget=forget), encoding="utf-8")
         return self.path
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cluster.errors import ClusterError
 from cluster.launch.addresses import hosts_by_key
-from cluster.launch.render import head_command
+from cluster.launch.render import FORGET, head_command
 from cluster.spec.launch_spec import OnPremLaunch
 from deployments.commands.operate.serve import AWAY, READY_WITHOUT
 from deployments.commands.target.gateway_pages import in_url
@@ -62,7 +62,7 @@ def up(file: Path, *, restart: bool, verbose: bool, console: Console) -> None:
 
     Args:
         file: the cluster file.
-        restart: stop Ray on the head first, with everything it serves.
+        restart: stop Ray on the head first, with everything it serves, and begin anew.
         verbose: show what Ray's own commands print.
         console: where progress goes; the READY line goes to stdout.
 
@@ -78,10 +78,14 @@ def up(file: Path, *, restart: bool, verbose: bool, console: Console) -> None:
         log.step(f"looking at {1 + sum(group.count for group in launch.workers)} machines")
         check_hosts(launch, str(file))
         check_disks(launch, found.spec, str(file))
-    config = found.write()
+    config = found.write(forget=restart)
     ray = _ray(found, config, log.line)
     log.step(f"ray up {config}")
     ray.up(restart=restart)
+    if restart:
+        found.write()
+    elif ray.start_head():
+        log.step("Ray did not run on the head, and was started there with what it knew")
     log.step("the head is up and starts the workers; deploying")
     ray.put(file, REMOTE_FILE)
     url, without = _deploy(ray, found, log)
@@ -171,8 +175,10 @@ def _stop_everywhere(launch: OnPremLaunch) -> None:
         f"timeout {STARTING_S} bash -c 'while pgrep -f \"[r]ay start --address\" >/dev/null; do sleep 0.2; done'; "
         f"{launch.venv}/bin/ray stop || {launch.venv}/bin/ray stop --force"
     )
+    # What the head knows must not come up again in another cluster.
+    on_the_head = f"{{ {stop}; }} && {FORGET}"
     hosts = hosts_by_key(launch)
-    said = {"launch.head.address": on_head(launch, stop), **on_every_worker(launch, stop)}
+    said = {"launch.head.address": on_head(launch, on_the_head), **on_every_worker(launch, stop)}
     missed = [f"{hosts[key]} ({key}): {ended.text}" for key, ended in said.items() if ended.code]
     if missed:
         raise ClusterError("Ray may still run on " + "; ".join(missed))

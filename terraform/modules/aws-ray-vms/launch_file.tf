@@ -18,6 +18,8 @@ locals {
     "RAY_health_check_initial_delay_ms=5000 RAY_health_check_period_ms=1000 RAY_health_check_timeout_ms=2000",
     "RAY_health_check_failure_threshold=3",
   ])
+  # What the head knows outlives its processes: workers that have waited for it go on.
+  kept_state = "RAY_gcs_storage=rocksdb RAY_gcs_storage_path=$HOME/.rackserve/gcs"
 
   launch_file = {
     cluster_name         = var.name
@@ -69,7 +71,7 @@ locals {
     head_start_ray_commands = [
       "${var.venv}/bin/ray stop",
       "test -s ${local.token_file} || (umask 077; mkdir -p ~/.rackserve; od -An -N32 -tx1 /dev/urandom | tr -d ' \\n' > ${local.token_file})",
-      "${local.settings} ${local.death_timeouts}; ulimit -n 65536; ${var.venv}/bin/ray start --head --port=6379 --labels=ray.io/node-group=head --autoscaling-config=~/ray_bootstrap_config.yaml --dashboard-host=127.0.0.1",
+      "${local.settings} ${local.death_timeouts} ${local.kept_state}; ulimit -n 65536; ${var.venv}/bin/ray start --head --port=6379 --labels=ray.io/node-group=head --autoscaling-config=~/ray_bootstrap_config.yaml --dashboard-host=127.0.0.1",
     ]
     # The label makes each node a domain by itself; the `ray.io/gpu-domain` of an NVL72's node type overrides it.
     worker_start_ray_commands = [

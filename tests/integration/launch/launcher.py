@@ -5,7 +5,8 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.integration.launch.netns_hosts import REPOSITORY, Host, NetnsHosts
 
 RACKSERVE = str(Path(sys.executable).with_name("rackserve"))
 EXAMPLE = REPOSITORY / "deployments" / "examples" / "racks.yaml"
+OPERATORS_KEY = "key-of-the-operators"
 GANG = "gang-of-4"
 REAL_MODEL = "smollm2-135m-instruct"
 MODEL_CACHE = str(Path("~/.cache/rackserve").expanduser())
@@ -58,6 +60,8 @@ class Launcher:
         instead = {
             "package:": f"venv: {Path(sys.prefix)}",
             "python:": f"env: {{PYTHONPATH: {REPOSITORY}, RACKSERVE_CACHE: {MODEL_CACHE}}}",
+            "node_labels:": "node_labels: {ray.io/node-group: head}\n"
+            f"  admin_key_sha256: {sha256(OPERATORS_KEY.encode()).hexdigest()}",
             "ssh:": f"ssh: {{user: root, private_key: {hosts.key}}}",
         }
         self.text = "\n".join(
@@ -98,11 +102,20 @@ class Launcher:
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
 
+    def serve_instead(self, models: Sequence[Mapping[str, Any]], **gateway: Any) -> None:  # noqa: ANN401 - spec values
+        """Have other models in the file, and other values for its gateways."""
+        spec = yaml.safe_load(self.text)
+        spec["models"] = list(models)
+        spec["gateway"] = {"admin_key_sha256": spec["gateway"]["admin_key_sha256"], **gateway}
+        spec["launch"]["head"].pop("cpus", None)
+        self.text = yaml.safe_dump(spec, sort_keys=False)
+        self.file.write_text(self.text, encoding="utf-8")
+
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `rackserve` where the launcher is."""
         return subprocess.Popen(
             self.hosts.command(RACKSERVE, *arguments),
-            env=self.hosts.env(NO_COLOR="1", COLUMNS="200"),
+            env=self.hosts.env(NO_COLOR="1", COLUMNS="200", RACKSERVE_ADMIN_KEY=OPERATORS_KEY),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -153,8 +166,18 @@ class Launcher:
 
     def replicas(self, model: str) -> list[Mapping[str, Any]]:
         """Return a model's replicas as the gateway sees them."""
-        state = self.hosts.inside(httpx.get, f"http://{self.head.address}:8002/state", timeout=10.0).json()
-        found: list[Mapping[str, Any]] = state["models"][model]["replicas"]
+        found: list[Mapping[str, Any]] = self.page(self.head, "state")["models"][model]["replicas"]
+        return found
+
+    def page(self, host: Host, page: str) -> Mapping[str, Any]:
+        """Return an operators' page of the gateway on a host.
+
+        Raises:
+            httpx.HTTPError: there is none.
+        """
+        headers = {"authorization": f"Bearer {OPERATORS_KEY}"}
+        answer = self.hosts.inside(httpx.get, f"http://{host.address}:8002/{page}", headers=headers, timeout=10.0)
+        found: Mapping[str, Any] = answer.json()
         return found
 
     def replica_of(self, model: str) -> str:
@@ -194,4 +217,4 @@ class Launcher:
 
 
 def _replaced(line: str) -> bool:
-    return line.startswith(("  package:", "  python:", "  ssh:"))
+    return line.startswith(("  package:", "  python:", "  ssh:", "  node_labels:"))

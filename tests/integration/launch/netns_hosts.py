@@ -4,6 +4,7 @@ A namespace holds a bridge and is where the launcher and the apps are; each host
 The PID namespace is a must: `ray stop` ends every Ray process it can see.
 """
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -86,17 +87,25 @@ class Host:
 
     def processes(self) -> list[str]:
         """Return what runs on it, but for its sshd and what that started to be logged in to."""
+        return [" ".join(process.info["cmdline"] or [process.info["name"] or "?"])[:200] for process in self._running()]
+
+    def pids(self, title: str) -> set[int]:
+        """Return the ids, on this machine, of its processes whose command line has `title` in it."""
+        return {process.pid for process in self._running() if title in " ".join(process.info["cmdline"] or ())}
+
+    def kill_all(self) -> None:
+        """Kill everything that `processes` lists, at once."""
+        for process in self._running():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def _running(self) -> list[psutil.Process]:
         if self.process is None:
             return []
         mine = {_pid_namespace(child.pid) for child in psutil.Process(self.process.pid).children()}
-        running = [
-            process for process in psutil.process_iter(["name", "cmdline"]) if _pid_namespace(process.pid) in mine
-        ]
-        return [
-            " ".join(process.info["cmdline"] or [process.info["name"] or "?"])[:200]
-            for process in running
-            if process.info["name"] not in {"sshd", "sshd-session"}
-        ]
+        running = psutil.process_iter(["name", "cmdline"])
+        logins = {"sshd", "sshd-session"}
+        return [each for each in running if _pid_namespace(each.pid) in mine and each.info["name"] not in logins]
 
 
 class NetnsHosts:
@@ -141,6 +150,9 @@ class NetnsHosts:
     def env(self, **more: str) -> dict[str, str]:
         """Return the environment of a program that launches: finds ssh and rsync, keeps Ray's files in our folder."""
         own = {"RAY_TMPDIR": str(self.folder / "ray"), "TMPDIR": str(self.folder / "ray"), "HOME": str(self.folder)}
+        # Ray keeps SSH connections open in a folder that it names by user and cluster, and hosts of two test runs have
+        # the same addresses: without a user of its own one run's commands would go to the other's hosts.
+        own["LOGNAME"] = self._prefix
         return {**os.environ, **self._programs.env, "PYTHONPATH": str(REPOSITORY), **own, **more}
 
     def command(self, *command: str) -> list[str]:

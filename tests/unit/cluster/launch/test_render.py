@@ -14,8 +14,8 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from cluster.launch.fabric import MULTI_NODE_NVLINK, as_environment
 from cluster.launch.problems import launch_problems
-from cluster.launch.render import MARK, head_command, render, secrets_text, setup_commands, template_name
-from cluster.ray_settings import DEATH_TIMEOUTS, HEAD_AWAY, PACE, TOKEN_FILE, UNSEEN
+from cluster.launch.render import FORGET, MARK, head_command, render, secrets_text, setup_commands, template_name
+from cluster.ray_settings import DEATH_TIMEOUTS, HEAD_AWAY, KEPT_STATE, PACE, STATE_FOLDER, TOKEN_FILE, UNSEEN
 from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.launch_spec import AwsLaunch, LaunchSpec
@@ -150,6 +150,28 @@ def test_every_node_goes_on_for_an_hour_without_the_head(provider: str) -> None:
     for key in ("head_start_ray_commands", "worker_start_ray_commands"):
         for setting in HEAD_AWAY.items():
             assert f" {'='.join(setting)}" in config[key][-1]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_heads_keep_what_they_know(provider: str, tmp_path: Path) -> None:
+    """On disk under the user's home, for heads alone; a cluster that begins anew forgets it, after Ray's stop."""
+    spec = spec_of(provider)
+    config = rendered(spec)[1]
+    for setting in KEPT_STATE.items():
+        assert f" {'='.join(setting)}" in config["head_start_ray_commands"][-1]
+        assert setting[0] not in config["worker_start_ray_commands"][-1]
+    launch = spec.launch
+    assert launch is not None
+    anew = yaml.safe_load(render("racks", launch, template(launch), source="f.yaml", forget=True))
+    assert [each for each in anew["head_start_ray_commands"] if each not in config["head_start_ray_commands"]] == [
+        FORGET
+    ]
+    assert anew["head_start_ray_commands"].index(FORGET) == 1
+    assert anew["head_start_ray_commands"][0].endswith("ray stop")
+    kept = tmp_path / STATE_FOLDER
+    kept.mkdir(parents=True)
+    subprocess.run(["bash", "-c", FORGET], env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}, check=True)
+    assert not kept.exists()
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
