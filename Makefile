@@ -12,11 +12,11 @@ TOGETHER := $(BIN)/pytest -q -n 2 --dist loadgroup
 DURATIONS := --durations-file .cache/test-durations
 # Tests of modules that are compiled.
 COMPILED := tests/unit/router tests/property/router tests/integration/gateway
-BEYOND_UNITS := tests/engine_contract tests/integration tests/clients tests/e2e tests/benchmarks tests/fuzz tests/soak
+BEYOND_UNITS := tests/engine_contract tests/integration tests/clients tests/e2e tests/benchmarks tests/chaos tests/fuzz tests/soak
 
 .PHONY: help setup demo test test-all test-clients check check-interpreted data format helm-docs lock clean \
 	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-autoscaling bench-admission bench-placement bench-idle \
-	bench-disaggregation bench-token-gaps bench-adapters bench-slo bench-simulate fuzz soak quantised-model bench-speculation
+	bench-disaggregation bench-token-gaps bench-adapters bench-slo bench-simulate chaos fuzz soak quantised-model bench-speculation
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -52,6 +52,9 @@ fuzz: setup ## A million inputs to the parsers of what strangers and engines sen
 
 soak: setup ## Twenty minutes of everything that clients do to one gateway: memory, files and counts (SECONDS=…)
 	$(BIN)/python -m tests.soak.soak --seconds $(or $(SECONDS),1200)
+
+chaos: setup ## 500 faults under traffic: kills, stops, bad links, full disks; every request accounted (FAULTS=…, SEED=…)
+	$(BIN)/python -m tests.chaos.run --faults $(or $(FAULTS),500) --seed $(or $(SEED),1)
 
 quantised-model: setup ## The small model in INT8, by LLM Compressor in an environment of its own, for the test that serves it
 	$(BIN)/python -m tests.quantised_model.make

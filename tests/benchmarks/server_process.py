@@ -116,6 +116,14 @@ class ServerProcess:
     def _log_tail(self) -> str:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
 
+    def wait_ended(self, within_s: float) -> None:
+        """Return when it has ended by itself.
+
+        Raises:
+            subprocess.TimeoutExpired: it has not within `within_s` seconds.
+        """
+        self._process.wait(within_s)
+
     def stop(self) -> None:
         """End the process and everything in its group. Safe to call twice."""
         if self._process.poll() is None:
