@@ -10,7 +10,12 @@ from typing import Final, Self
 import psutil
 
 _IN_BACKLOG_S: Final = 0.25
-"""A connection made this shortly before its gateway was killed may not have been accepted yet."""
+"""Seconds before and after a gateway is killed in which its port takes connections that it does not accept any more."""
+
+
+CUTS: Final = 4
+"""Breaks that a stream does not survive: it may be cut three times (`router/dispatch/resends.py`)."""
+TRIED_ALL: Final = "every replica that was tried failed"
 
 
 class End(StrEnum):
@@ -82,9 +87,9 @@ class Killed:
 
     def took(self, row: Asked) -> bool:
         """Tell whether a request may have gone with it."""
-        if not row.began_s <= self.at_s <= row.ended_s:
-            return False
-        return row.port in self.ports or self.at_s - row.began_s < _IN_BACKLOG_S
+        if abs(self.at_s - row.began_s) < _IN_BACKLOG_S:
+            return self.at_s <= row.ended_s
+        return row.port in self.ports and row.began_s <= self.at_s <= row.ended_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,7 @@ class Verdict:
         failed: requests that should have been answered and were not.
         lost: streams that went with a gateway that was killed, as they may.
         wrong: answers with other bytes or counts.
+        cut_too_often: streams that met more breaks than a stream may be cut, and ended with an error that says so.
         open: requests without an end.
         longest_stall_s: among answers that finished.
         stalls: the answers that stood still longest, the worst first.
@@ -108,22 +114,27 @@ class Verdict:
     failed: int
     lost: int
     wrong: int
+    cut_too_often: int
     open: int
     longest_stall_s: float
     stalls: Sequence[Asked]
     worst: Sequence[str]
 
 
-def judged(history: Iterable[Asked], killed: Iterable[Killed] = ()) -> Verdict:
+def judged(
+    history: Iterable[Asked], killed: Iterable[Killed] = (), breaks: Sequence[tuple[float, float]] = ()
+) -> Verdict:
     """Judge a history.
 
     Args:
         history: every request.
         killed: gateways that were killed at once: what they had on their way may be lost.
+        breaks: beginning and end of each fault that breaks connections to engines: `CUTS` of them are more than a
+            stream may be cut.
     """
     rows = list(history)
     kills = list(killed)
-    failed, lost, wrong = [], 0, 0
+    failed, lost, wrong, too_often = [], 0, 0, 0
     finished = [row for row in rows if row.end is End.FINISHED]
     for row in rows:
         if row.end in {End.FINISHED, End.LEFT, None}:
@@ -133,6 +144,9 @@ def judged(history: Iterable[Asked], killed: Iterable[Killed] = ()) -> Verdict:
         elif row.end in {End.CUT, End.UNREACHED} and any(each.took(row) for each in kills):
             lost += 1
             continue
+        elif TRIED_ALL in row.why and sum(a < row.ended_s and b > row.began_s for a, b in breaks) >= CUTS:
+            too_often += 1
+            continue
         failed.append(row)
     return Verdict(
         requests=len(rows),
@@ -140,8 +154,12 @@ def judged(history: Iterable[Asked], killed: Iterable[Killed] = ()) -> Verdict:
         failed=len(failed) - wrong,
         lost=lost,
         wrong=wrong,
+        cut_too_often=too_often,
         open=sum(row.end is None for row in rows),
         longest_stall_s=max((row.stall_s for row in finished), default=0.0),
         stalls=sorted(finished, key=lambda row: -row.stall_s)[:8],
-        worst=[f"{row.end} at {row.began_s:.2f}+{row.ended_s - row.began_s:.2f} s: {row.why}" for row in failed[:12]],
+        worst=[
+            f"{row.end} at {row.began_s:.2f}+{row.ended_s - row.began_s:.2f} s: {row.why}"
+            for row in sorted(failed, key=lambda row: row.end is End.WRONG)[:12]
+        ],
     )

@@ -9,7 +9,6 @@ from typing import Any, Final
 import httpx
 
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.sim_spec import SimSpec
 from deployments.engines.sim.engine import SimEngine
 
 PROMPTS: Final = 48
@@ -36,24 +35,33 @@ class Question:
     completion_tokens: int = 0
 
 
-async def answered_questions(model: str, seed: int, tokens: Sequence[int]) -> list[Question]:
+async def answered_questions(model: str, seed: int, tokens: Sequence[int], *adapters: str) -> list[Question]:
     """Return questions with the answers of an engine in this process, which nothing happens to.
 
     Args:
         model: its name.
         seed: draws the prompts.
         tokens: lengths of answers, one of which each question asks for.
+        adapters: names of its LoRA adapters, which are asked as often as itself.
     """
     rng = Random(seed)
-    engine = SimEngine(ModelSpec(name=model, engine="sim", sim=SimSpec(inter_token_s=0.0, inter_token_per_seq_s=0.0)))
+    spec = {
+        "name": model,
+        "engine": "sim",
+        "sim": {"inter_token_s": 0.0, "inter_token_per_seq_s": 0.0, "adapter_load_s": 0.0},
+        "adapters": [{"name": name, "source": f"org/{name}"} for name in adapters],
+    }
+    known = ModelSpec.model_validate(spec)
+    engine = SimEngine(known)
     await engine.start()
+    await engine.set_adapters(known.adapters)
     found = []
     try:
         transport = httpx.ASGITransport(app=engine.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://alone", timeout=60.0) as client:
             for number in range(PROMPTS):
-                path, body = _asked(model, number, rng, tokens)
-                answer = (await client.post(path, json=dict(body))).raise_for_status().json()
+                path, body = _asked(rng.choice((model, *adapters)), number, rng, tokens)
+                answer = (await client.post(path, json=body)).raise_for_status().json()
                 usage = answer["usage"]
                 found.append(Question(path, body, text_of(answer), usage["prompt_tokens"], usage["completion_tokens"]))
     finally:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -148,9 +147,11 @@ class StandaloneCluster:
                     found.append((await client.get(f"http://127.0.0.1:{admin_port}/state")).json())
         return found
 
-    async def engines_hold(self) -> Mapping[str, float]:
-        """Return what engines still have: requests that run or wait, and the part of the KV cache that they hold."""
+    async def held(self) -> dict[str, float]:
+        """Return requests that are under way, at gateways and engines, and the parts of KV caches that they hold."""
         sums = dict.fromkeys(HELD, 0.0)
+        rows = [row for state in await self.states() for row in state["models"]["m"]["replicas"]]
+        sums["gateways' requests in flight"] = float(sum(row["in_flight"] for row in rows))
         async with httpx.AsyncClient(trust_env=False, timeout=10.0) as client:
             for port in self._engine_ports:
                 text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
@@ -167,6 +168,10 @@ class StandaloneCluster:
                 return
             await asyncio.sleep(0.1)
         raise RuntimeError("the gateways do not see all engines")
+
+    def refusals(self) -> list[str]:
+        """Return what engines refused of what gateways sent."""
+        return [refusal for link in self.links for refusal in link.refusals]
 
     def open_files(self) -> list[int]:
         """Return how many files and connections each gateway has open."""

@@ -12,14 +12,26 @@ def test_only_what_a_killed_gateway_had_may_be_lost() -> None:
     killed = [Killed(4.0, frozenset({7}))]
     assert judged([_asked(End.CUT, port=7)], killed).lost == 1
     assert judged([_asked(End.CUT, port=8, began_s=3.9)], killed).lost == 1
+    assert judged([_asked(End.CUT, port=8, began_s=4.1)], killed).lost == 1
     for other in (
         _asked(End.CUT, port=8),
+        _asked(End.CUT, port=7, began_s=4.3),
         _asked(End.CUT, port=7, ended_s=3.0),
         _asked(End.REFUSED, port=7),
         _asked(End.STALLED, port=7),
     ):
         assert (judged([other], killed).failed, judged([other], killed).lost) == (1, 0)
     assert judged([_asked(End.CUT, port=7)]).failed == 1
+
+
+def test_a_stream_may_be_cut_three_times() -> None:
+    """With four breaks in its life it may end with the error that says so; with fewer, or another error, it failed."""
+    row = _asked(End.CUT)
+    row.why = "every replica that was tried failed before answering"
+    breaks = [(0.5, 1.5), (2.0, 2.1), (3.0, 3.1), (4.9, 9.0)]
+    assert (judged([row], breaks=breaks).failed, judged([row], breaks=breaks).cut_too_often) == (0, 1)
+    assert judged([row], breaks=[*breaks[:3], (6.0, 7.0)]).failed == 1
+    assert judged([_asked(End.CUT)], breaks=breaks).failed == 1
 
 
 def test_wrong_answers_and_open_requests_are_counted_by_themselves() -> None:

@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from tests.chaos.history import Asked, End
+from tests.chaos.own_pulse import OwnPulse
 from tests.chaos.prompts import Question, answered_questions, encoded, text_of
 
 PATIENCE_S: Final = 60.0
@@ -39,6 +40,7 @@ class Traffic:
 
     Attributes:
         history: every request so far.
+        pulse: of this process, whose own standing still is nobody's stall.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Traffic:
         self._gateways = gateways
         self._questions = questions
         self._stopping = False
+        self.pulse = OwnPulse()
         self.history: list[Asked] = []
         start = asyncio.get_running_loop().create_task
         self._clients = [start(self._client(Random(f"{seed} {number}"))) for number in range(clients)]
@@ -55,6 +58,7 @@ class Traffic:
         """Ask no more; wait until every request has ended."""
         self._stopping = True
         await asyncio.gather(*self._clients)
+        await self.pulse.stop()
 
     async def _client(self, rng: Random) -> None:
         while not self._stopping:
@@ -94,15 +98,15 @@ class Traffic:
     async def _read(
         self, asked: Asked, question: Question, reader: asyncio.StreamReader, leaves: float
     ) -> tuple[End, str]:
-        last_s = time.monotonic()
+        last_s, still_s = time.monotonic(), self.pulse.still_s()
 
         async def timed(read: Callable[[], Any]) -> bytes:
-            nonlocal last_s
+            nonlocal last_s, still_s
             data: bytes = await asyncio.wait_for(read(), PATIENCE_S)
-            now_s = time.monotonic()
+            now_s, still_now_s = time.monotonic(), self.pulse.still_s()
             if asked.stream:
-                asked.stall_s = max(asked.stall_s, now_s - last_s)
-            last_s = now_s
+                asked.stall_s = max(asked.stall_s, now_s - last_s - (still_now_s - still_s))
+            last_s, still_s = now_s, still_now_s
             return data
 
         head = (await timed(lambda: reader.readuntil(b"\r\n\r\n"))).lower()
