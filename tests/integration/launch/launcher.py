@@ -111,6 +111,13 @@ class Launcher:
         self.text = yaml.safe_dump(spec, sort_keys=False)
         self.file.write_text(self.text, encoding="utf-8")
 
+    def set_env(self, **variables: str) -> None:
+        """Have these variables in `launch.env`, too."""
+        spec = yaml.safe_load(self.text)
+        spec["launch"]["env"] |= variables
+        self.text = yaml.safe_dump(spec, sort_keys=False)
+        self.file.write_text(self.text, encoding="utf-8")
+
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `rackserve` where the launcher is."""
         return subprocess.Popen(

@@ -16,6 +16,7 @@ from deployments.gateway.head_watch import HEAD_AWAY
 from tests.chaos.history import Asked, Verdict, judged
 from tests.integration.launch.launcher import Launcher
 from tests.integration.launch.netns_hosts import Host, NetnsHosts
+from tests.integration.launch.redis_program import find_redis, running_redis
 
 MODEL = {"name": "m", "engine": "sim", "gpus_per_replica": 0, "cpus": 0.1, "sim": {"inter_token_s": 0.03}}
 AWAY_S = 75.0
@@ -73,12 +74,36 @@ def ids(launcher: Launcher, host: Host) -> set[str]:
 @pytest.mark.ray
 @pytest.mark.timeout(1200)
 def test_a_head_that_comes_back_takes_over_what_runs(hosts: NetnsHosts) -> None:
+    """What the head knows is on its disk, as by default; `down` takes that away."""
+    launcher = Launcher(hosts)
+    _lose_the_head(hosts, launcher)
+    launcher.down()
+    assert [host.processes() for host in hosts.hosts] == [[], [], []]
+    assert not (hosts.hosts[0].home / ".rackserve" / "gcs").exists()
+
+
+@pytest.mark.long
+@pytest.mark.ray
+@pytest.mark.timeout(1200)
+def test_a_head_whose_state_is_in_redis_takes_over_too(hosts: NetnsHosts) -> None:
+    """`launch.env` names a Redis, which is then used in place of the disk."""
+    found = find_redis()
+    if isinstance(found, str):
+        pytest.skip(found)
+    with running_redis(hosts, found) as address:
+        launcher = Launcher(hosts)
+        launcher.set_env(RAY_gcs_storage="redis", RAY_REDIS_ADDRESS=address)
+        _lose_the_head(hosts, launcher)
+        assert not (hosts.hosts[0].home / ".rackserve" / "gcs").exists()
+        launcher.down()
+
+
+def _lose_the_head(hosts: NetnsHosts, launcher: Launcher) -> None:
     """Everything of the head is killed, and the same `rackserve up` brings it back: no request fails meanwhile.
 
     Requests go to the gateways of the other machines; the head's own is back with the head. Replicas and gateways are
     the same processes as before, status and /ready said what could not be done, and then more replicas can be had.
     """
-    launcher = Launcher(hosts)
     launcher.serve_instead([{**MODEL, "replicas": {"min": 2, "max": 2}}], replicas="every_node")
     launcher.up()
     head, first, second = hosts.hosts
@@ -114,7 +139,3 @@ def test_a_head_that_comes_back_takes_over_what_runs(hosts: NetnsHosts) -> None:
     print(verdict)  # noqa: T201 - what pytest shows when something fails
     assert verdict.ends["finished"] > 50
     assert (verdict.failed, verdict.wrong, verdict.lost, verdict.open) == (0, 0, 0, 0), verdict
-
-    launcher.down()
-    assert [host.processes() for host in hosts.hosts] == [[], [], []]
-    assert not (head.home / ".rackserve" / "gcs").exists()

@@ -7,6 +7,7 @@ import yaml
 from rich.console import Console
 
 from cluster.errors import SpecError
+from cluster.launch.render import FORGET
 from deployments.commands.operate import up
 from deployments.launch.ray_up_file import LaunchFile
 
@@ -43,6 +44,14 @@ def test_render_prints_a_ray_up_file_with_paths_from_beside_the_cluster_file(
     assert config["auth"]["ssh_private_key"] == str(cluster_file.parent / "key")
     (wheel,) = config["file_mounts"].values()
     assert wheel == str(cluster_file.parent / "dist" / "rackserve-0.1.0-py3-none-any.whl")
+
+
+def test_a_file_that_forgets_is_not_what_stays(cluster_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `--restart` the head forgets what it knew; the file that is kept brings it back with what it knows."""
+    monkeypatch.setenv("RACKSERVE_CACHE", str(cluster_file.parent / "cache"))
+    found = LaunchFile(cluster_file)
+    assert FORGET in found.write(forget=True).read_text(encoding="utf-8")
+    assert FORGET not in found.write().read_text(encoding="utf-8")
 
 
 def test_a_key_or_wheel_that_is_not_there_is_named(cluster_file: Path) -> None:
