@@ -237,7 +237,8 @@ class Dispatcher:
         self.judge.ended(attempt, now_s)
         if fault not in {Fault.STALE_CONNECTION, Fault.LEAVING}:
             ticket.tried |= {attempt.replica.replica_id}
-            ticket.failures += 1
+            if fault is not Fault.UNREACHED:
+                ticket.failures += 1
         if fault in {Fault.ERROR, Fault.BUSY}:
             ticket.is_resent = True
         self._go_on(ticket, now_s)

@@ -149,7 +149,7 @@ class Judge:
 
     def taken_off(self, ticket: Ticket, attempt: Attempt, fault: Fault, now_s: float) -> None:
         """Note why a request is taken off its replica. ERROR and BUSY were judged when the answer's head came."""
-        if fault is Fault.FAILED:
+        if fault in {Fault.FAILED, Fault.UNREACHED}:
             self.breaks_off(attempt, now_s)
         elif fault is Fault.GAVE_UP:
             self._errs(ticket, attempt, now_s)

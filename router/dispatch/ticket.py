@@ -23,6 +23,9 @@ class Fault(StrEnum):
     """The replica takes no more requests and has not begun this one."""
     GAVE_UP = "gave_up"
     """The engine gave up on this request within its stream. It counts like an error that the replica answered."""
+    UNREACHED = "unreached"
+    """The replica refuses connections, so it never had the request, which cannot have broken it. It gets none for a
+    while; the request may try every other replica, as a refusal takes no time."""
     FAILED = "failed"
     """The replica broke off or does not answer. It gets no requests for a while."""
     ERROR = "error"
@@ -40,7 +43,7 @@ class Ticket(QueuedRequest):
         request: the request, as routing sees it.
         attempt: its attempt on a replica now; None while it waits, and once the attempt is over.
         tried: ids of the replicas that failed it.
-        failures: number of attempts that failed.
+        failures: number of attempts that failed after the request had been sent, or waited for a connection in vain.
         is_resent: it was sent again because a replica answered with an error; the next answer is the client's.
         erring: a replica that answered it with an error which is not counted, as it had the same request before; None:
             there is none.

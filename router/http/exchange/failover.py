@@ -145,7 +145,8 @@ class Failover(ABC):
             upstream = await route.pool.connect()
         except (OSError, TimeoutError) as error:
             if not self._ended:
-                self._failed_before_answering(Fault.FAILED, f"does not accept connections: {error or 'timed out'}")
+                fault = Fault.FAILED if isinstance(error, TimeoutError) else Fault.UNREACHED
+                self._failed_before_answering(fault, f"does not accept connections: {error or 'timed out'}")
             return
         if self._ended:
             route.pool.put(upstream)
@@ -273,7 +274,7 @@ class Failover(ABC):
         """Give the request to another replica: no byte of its answer has come, so another can begin anew."""
         self.upstream = None
         if self._ticket.attempt is not None:
-            if fault is Fault.FAILED:
+            if fault in {Fault.FAILED, Fault.UNREACHED}:
                 self._log_failure(reason)
             self._go_elsewhere(fault)
 

@@ -17,12 +17,20 @@ from router.outcome import Outcome
 SECONDS_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """Upper bounds of the time histograms, in seconds: from the first token of a cached prompt to a long answer."""
 
-RESENDS: Final = (Fault.FAILED, Fault.STALE_CONNECTION, Fault.LEAVING, Fault.ERROR, Fault.BUSY, Fault.SLOW)
+RESENDS: Final = (
+    Fault.FAILED,
+    Fault.UNREACHED,
+    Fault.STALE_CONNECTION,
+    Fault.LEAVING,
+    Fault.ERROR,
+    Fault.BUSY,
+    Fault.SLOW,
+)
 """Reasons for which a request is sent again before any of its answer was sent on."""
 TOKEN_KINDS: Final = ("prompt", "cached", "completion")
 _RETRIES: Final = (
-    "Requests sent again before any of their answer was sent on: the replica failed, its idle connection was stale, it "
-    "is leaving, or it answered with an error or that it is busy."
+    "Requests sent again before any of their answer was sent on: the replica failed, it refuses connections, its idle "
+    "connection was stale, it is leaving, or it answered with an error or that it is busy."
 )
 
 

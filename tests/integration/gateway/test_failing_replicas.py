@@ -6,6 +6,7 @@ import json
 import pytest
 
 from router.http.wire.chunked import LAST_CHUNK, chunk
+from tests.free_ports import free_ports
 from tests.integration.gateway.running_gateway import NOT_HELD, ask, read_response, request, running_gateway
 from tests.integration.gateway.scripted_replica import SSE_HEAD, Received, ScriptedReplica, plain
 
@@ -78,6 +79,15 @@ async def test_no_replica_is_503_with_retry_after() -> None:
             status, headers, body = await read_response(reader)
             assert (status, _code(body), headers["retry-after"]) == (503, "no_replica", "1")
         writer.close()
+
+
+async def test_a_request_finds_the_one_replica_that_is_left() -> None:
+    """Seven of eight went at once, and nobody has said so yet: the first request is answered, and so are all others."""
+    gone = free_ports(7)
+    async with ScriptedReplica(_ok) as last, running_gateway([*gone, last.port]) as gateway:
+        for _ in range(8):
+            assert (await ask(gateway.port, request()))[::2] == (200, b'"fine"')
+        assert [row["outcome"] for row in gateway.state()["outcomes"]] == ["ok"]
 
 
 async def test_a_stale_connection_is_no_failure() -> None:

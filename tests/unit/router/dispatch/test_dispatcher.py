@@ -89,6 +89,19 @@ def test_a_stale_connection_is_nobodys_failure() -> None:
     assert dispatcher.fleet.replicas["r0"].accepting
 
 
+def test_replicas_that_refuse_connections_do_not_use_up_a_requests_attempts() -> None:
+    """They never had it: it tries all of them, however many have gone at once; then nobody is left to ask."""
+    dispatcher = _dispatcher(2 * MAX_ATTEMPTS)
+    ticket = _offer(dispatcher)
+    tried = []
+    while ticket.refusal is None:
+        tried.append(_replica_of(ticket))
+        dispatcher.fail(ticket, Fault.UNREACHED, 0.0)
+        dispatcher.check_integrity(0.0)
+    assert sorted(tried) == [f"r{number}" for number in range(2 * MAX_ATTEMPTS)]
+    assert not any(replica.accepting for replica in dispatcher.fleet.replicas.values())
+
+
 def test_a_request_does_not_take_every_replica_down_with_it() -> None:
     """After three failures it is refused, though a fourth replica is there."""
     dispatcher = _dispatcher(4)
