@@ -131,6 +131,7 @@ class StandaloneCluster:
         gateway, self._gateways[number] = self._gateways[number], None
         assert gateway is not None
         self.gateways.pop(f"gateway-{number}")
+        await asyncio.sleep(0.2)  # a client that chose it just before has connected by then
         if by is signal.SIGKILL:
             os.kill(gateway.pid, signal.SIGSTOP)
             self.killed.append(Killed.of(gateway.pid))
