@@ -25,6 +25,7 @@ from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.gateway_spec import GatewaySpec
 from cluster.spec.model_spec import ModelSpec
+from cluster.spec.parts.planned_spec import PlannedSpec
 from cluster.spec.parts.scaling_spec import AutoscalingSpec, ReplicaCount
 from cluster.spec.parts.slo_spec import SloSpec
 from deployments import __version__
@@ -51,6 +52,7 @@ _ROUTING_ONLY = {
     "drain_timeout_s": 120.0,
     "adapters": (),
     "slo": SloSpec(),
+    "planned": PlannedSpec(),
 }
 """Fields of a model's spec that may change without a restart of its replicas.
 
@@ -147,7 +149,7 @@ def _pool_application(model: ModelSpec, pool: ModelSpec, spares_per_domain: int)
         surge_percent=1 if not ray_api.is_connected() or _fits_now(pool, gpus, spares_per_domain) else 0,
         liked=_liked(pool),
     )
-    started = identity.model_copy(update={"start_timeout_s": pool.start_timeout_s})
+    started = identity.model_copy(update={"start_timeout_s": pool.start_timeout_s, "planned": pool.planned})
     return ray_api.bind(ModelReplica, options, started, duties, spares_per_domain)
 
 

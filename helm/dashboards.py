@@ -418,6 +418,15 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
                 "Each a second.",
             ),
             Panel(
+                "What replicas do of what was promised",
+                "percentunit",
+                [(
+                    f"min by (model, pool, what) (max by (model, pool, replica, rank, what) (rackserve_plan_accuracy_ratio{{{OURS}}}))",
+                    "{{model}} {{pool}} {{what}}",
+                )],
+                "The least of each pool's replicas. Only of models with planned, or whose GPUs and model are known.",
+            ),
+            Panel(
                 "Tokens a step, and speed-up over none",
                 "short",
                 [

@@ -135,6 +135,7 @@ def serving_point(  # noqa: PLR0913 - each is one choice of who serves
     version: str = "",
     precision: str = "",
     kv_precision: str = "",
+    step_tokens: int = 8192,
 ) -> ServingPoint:
     """Return a point of service by names.
 
@@ -151,6 +152,7 @@ def serving_point(  # noqa: PLR0913 - each is one choice of who serves
         version: its version; "" if it is not known.
         precision: number format of the weights; "": the model's own.
         kv_precision: number format of the KV cache; "": FP8 where the weights are quantised, else BF16.
+        step_tokens: prompt tokens of the largest step.
 
     Raises:
         ValueError: the accelerator or a format is unknown, or neither `layout` nor `decode` is given.
@@ -175,6 +177,7 @@ def serving_point(  # noqa: PLR0913 - each is one choice of who serves
         input_tokens=input_tokens,
         output_tokens=max(2.0, output_tokens),
         concurrency=concurrency,
+        step_tokens=step_tokens,
     )
 
 

@@ -7,6 +7,7 @@ from cluster.planning.known_models import CHECKPOINTS
 from cluster.planning.layout import Layout
 from cluster.planning.memory import MemoryUse
 from cluster.planning.option import Option
+from cluster.planning.planned_rates import planned_of, planned_of_pool
 from cluster.planning.planner import Plan
 from cluster.planning.speculation import SpeculationTrade
 from cluster.spec.parts.speculative_spec import OF_ANOTHER_CHECKPOINT
@@ -88,6 +89,7 @@ def cluster_file_entry(plan: Plan) -> dict[str, Any] | None:
         return None
     arguments = {"max_num_seqs": max(1, best.steady.batch), **_engine_args(plan, best.precision, best.step_tokens)}
     entry |= {"replicas": best.replicas, "parallel": _parallel(best.layout), "engine_args": arguments}
+    entry["planned"] = planned_of(plan, best)
     return {**entry, "speculative": _speculative(plan)} if best.draft else entry
 
 
@@ -127,6 +129,7 @@ def _pool(plan: Plan, pool: PoolOption) -> dict[str, Any]:
         "replicas": pool.replicas,
         "parallel": _parallel(pool.layout),
         "engine_args": arguments,
+        "planned": planned_of_pool(plan, pool),
     }
 
 

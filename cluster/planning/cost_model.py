@@ -296,14 +296,13 @@ class ReplicaCost:
         prefill = self.per_step * batch / work.output_tokens * work.new_tokens / layout.pipeline
         most = self._most_prefill(prefill, work)
         mixed, plain = self.step(decode, prefill, work, most), self.step(decode, 0.0, work)
-        slowest_stage = self.shape.stage_layers(layout.pipeline) * layout.pipeline / self.shape.layers
-        hops = layout.pipeline * self._hop_s(decode * self.verified + most) if layout.pipeline > 1 else 0.0
-        plain_s = plain.total * slowest_stage + hops
-        mean_s = shown_s = mixed.total * slowest_stage + hops
+        tokens = decode * self.verified + most
+        plain_s = self.through_stages_s(plain.total, tokens)
+        mean_s = shown_s = self.through_stages_s(mixed.total, tokens)
         prefill_share = busy = 1 - plain_s / mean_s
         if share is not None:
             mean_s, shown_s, busy = self._unevenly(batch, decode, prefill, plain.total, work, share)
-            mean_s, shown_s = mean_s * slowest_stage + hops, shown_s * slowest_stage + hops
+            mean_s, shown_s = self.through_stages_s(mean_s, tokens), self.through_stages_s(shown_s, tokens)
             prefill_share = 1 - plain_s / mean_s
         per_s = self.per_step * batch * layout.data / mean_s
         return Steady(
@@ -315,6 +314,18 @@ class ReplicaCost:
             prefill_share=prefill_share,
             step=mixed,
         )
+
+    def through_stages_s(self, step_s: float, tokens: float) -> float:
+        """Return the seconds of a step as the slowest stage makes it, the hops between stages included.
+
+        Args:
+            step_s: its seconds if stages were equal and hops took no time.
+            tokens: tokens of each rank.
+        """
+        stages = self.layout.pipeline
+        if stages == 1:
+            return step_s
+        return step_s * self.shape.stage_layers(stages) * stages / self.shape.layers + stages * self._hop_s(tokens)
 
     def _unevenly(  # noqa: PLR0913, PLR0917 - what `steady` knows
         self, batch: int, decode: float, prefill: float, plain_s: float, work: Work, share: float

@@ -248,3 +248,16 @@ ACCELERATORS: Final[Mapping[str, Accelerator]] = {
     )
 }
 """All accelerators, by name."""
+
+
+def accelerator_named(label: str) -> Accelerator | None:
+    """Return the accelerator that a value of the label `ray.io/accelerator-type` names, as `GB300` or `NVIDIA-H100` do.
+
+    Args:
+        label: the value; "": none.
+
+    Returns:
+        The accelerator with the longest name in it, as `gb300` has `b300` in it; None: it names none that is known.
+    """
+    named = [name for name in ACCELERATORS if name in label.lower()]
+    return ACCELERATORS[max(named, key=len)] if named else None

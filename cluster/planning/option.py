@@ -106,7 +106,12 @@ def costs(question: PlanFile, shape: ModelShape, layout: Layout) -> Iterator[Rep
 
 def engine_batch(question: PlanFile, hardware: Accelerator) -> int:
     """Return the most sequences an engine runs at once: the plan file's limit, else vLLM's default `max_num_seqs`."""
-    return question.limits.batch or (1024 if hardware.memory_bytes >= _LARGE_GPU_BYTES else 256)
+    return question.limits.batch or default_batch(hardware)
+
+
+def default_batch(hardware: Accelerator) -> int:
+    """Return vLLM's default `max_num_seqs`."""
+    return 1024 if hardware.memory_bytes >= _LARGE_GPU_BYTES else 256
 
 
 def _with_cost(option: Option, question: PlanFile, cost: ReplicaCost) -> Option:

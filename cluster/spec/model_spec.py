@@ -11,6 +11,7 @@ from cluster.spec.parts.media_spec import MediaSpec
 from cluster.spec.parts.model_name import checked_name
 from cluster.spec.parts.parallelism import Parallelism
 from cluster.spec.parts.part import Part, Seconds
+from cluster.spec.parts.planned_spec import PlannedSpec
 from cluster.spec.parts.scaling_spec import AutoscalingSpec, ReplicaCount
 from cluster.spec.parts.sim_spec import SimSpec
 from cluster.spec.parts.slo_spec import SloSpec
@@ -66,6 +67,7 @@ class ModelSpec(Part):
             A number above 0 lets adapters be added later to a model that begins with none.
         adapter_rank: highest rank of an adapter; memory for `adapter_slots` of this rank is taken at the start.
         slo: latencies that requests are to have; the headers `x-slo-ttft-ms` and `x-slo-tpot-ms` set them for one.
+        planned: what each replica was planned to do; what it does is compared with it.
         pools: pools of equal replicas, each with what it has of its own; none: the model is one pool without a name.
     """
 
@@ -99,6 +101,7 @@ class ModelSpec(Part):
     adapter_slots: Annotated[int, Field(ge=0, le=1024)] = 0
     adapter_rank: Annotated[int, Field(ge=1, le=512)] = 16
     slo: SloSpec = SloSpec()
+    planned: PlannedSpec = PlannedSpec()
     pools: tuple[PoolSpec, ...] = ()
 
     @field_validator("name")
@@ -115,8 +118,8 @@ class ModelSpec(Part):
     def in_pools(self) -> tuple["ModelSpec", ...]:
         """Return the model as each of its pools runs it, in the file's order; just itself if it has no pools.
 
-        What a pool says wins over what the model says; of `engine_args`, `env`, `sim`, `autoscaling` and `kv_cache`,
-        each key does.
+        What a pool says wins over what the model says; of `engine_args`, `env`, `sim`, `autoscaling`, `kv_cache`
+        and `planned`, each key does.
         The returned specs have their pool's `pool` and `role`, so each can be started, placed and scaled like a model
         of its own. Of one of them, this method returns that one.
         """
@@ -130,6 +133,7 @@ class ModelSpec(Part):
             "sim": _merged(self.sim, pool.sim),
             "autoscaling": _merged(self.autoscaling, pool.autoscaling),
             "kv_cache": _merged(self.kv_cache, pool.kv_cache),
+            "planned": _merged(self.planned, pool.planned),
             "pools": (PoolSpec(name=pool.name, role=pool.role),),
         }
         return self.model_copy(update={**own, **merged})

@@ -7,6 +7,7 @@ from pydantic import Field, field_serializer
 from cluster.spec.parts.kv_cache_spec import KvCacheSpec
 from cluster.spec.parts.parallelism import Parallelism
 from cluster.spec.parts.part import Part
+from cluster.spec.parts.planned_spec import PlannedSpec
 from cluster.spec.parts.scaling_spec import AutoscalingSpec, ReplicaCount
 from cluster.spec.parts.sim_spec import SimSpec
 from cluster.spec.parts.speculative_spec import SpeculativeSpec
@@ -37,6 +38,7 @@ class PoolSpec(Part):
         sim: settings of the simulated engine, each in place of the model's.
         speculative: how tokens are drafted; `{method: none}`: they are not, whatever the model says.
         kv_cache: precision and offloading of the KV cache, each of both in place of the model's.
+        planned: what each of its replicas was planned to do, each key in place of the model's.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
@@ -53,8 +55,9 @@ class PoolSpec(Part):
     sim: SimSpec | None = None
     speculative: SpeculativeSpec | None = None
     kv_cache: KvCacheSpec | None = None
+    planned: PlannedSpec | None = None
 
-    @field_serializer("autoscaling", "sim", "kv_cache")
+    @field_serializer("autoscaling", "sim", "kv_cache", "planned")
     def _given(self, part: Part | None) -> dict[str, Any] | None:
         # Only the keys that it gives: read again, the others must stay the model's.
         return part.model_dump(mode="json", exclude_unset=True) if part is not None else None

@@ -18,6 +18,7 @@ from router.replicas.kv_transfer import KvTransfer
 from router.replicas.media_report import NO_MEDIA, MediaReport
 from router.replicas.speculation_report import SpeculationReport
 from router.replicas.start_phases import StartPhases
+from router.replicas.step_report import StepReport
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -61,6 +62,7 @@ class EngineStats:
     speculation: SpeculationReport | None = None
     media: MediaReport = NO_MEDIA
     fetches: FetchStats | None = None
+    steps: StepReport | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from deployments.engines.fetch_meter import FetchStats
 from deployments.engines.interface import EngineStats
 from router.replicas.speculation_report import together
+from router.replicas.step_report import of_ranks
 
 
 def whole_of(ranks: Sequence[EngineStats]) -> EngineStats:
@@ -27,6 +28,7 @@ def whole_of(ranks: Sequence[EngineStats]) -> EngineStats:
         decode_tokens_per_s=_summed_rate(each.decode_tokens_per_s for each in ranks),
         step_tokens=sum(each.step_tokens for each in ranks),
         speculation=together([each.speculation for each in ranks if each.speculation is not None]),
+        steps=of_ranks([each.steps for each in ranks if each.steps is not None]),
         fetches=_fetches([each.fetches for each in ranks if each.fetches is not None]),
     )
 

@@ -20,6 +20,7 @@ from deployments.telemetry.adapter_messages import read_adapters
 from deployments.telemetry.pulse import PulseListener
 from deployments.telemetry.residency_messages import MalformedResidencyError, SnapshotReader, read_delta
 from deployments.telemetry.speculation_messages import read_speculation
+from deployments.telemetry.step_messages import read_steps
 from deployments.telemetry.tier_messages import read_tiers
 from router.prefix_cache.exact import ResidencyDelta
 from router.prompt.cut import CUT_VERSION
@@ -306,6 +307,7 @@ def _load_report(report: pb.Report) -> LoadReport:
         speculation=read_speculation(load.speculation) if load.HasField("speculation") else None,
         media=_media_report(load.media) if load.HasField("media") else NO_MEDIA,
         tiers=read_tiers(load.tiers) if load.HasField("tiers") else None,
+        steps=read_steps(load.steps) if load.HasField("steps") else None,
     )
 
 

@@ -18,6 +18,7 @@ from deployments.telemetry import telemetry_pb2_grpc as pb_grpc
 from deployments.telemetry.adapter_messages import adapters_message
 from deployments.telemetry.residency_messages import delta_message, snapshot_messages
 from deployments.telemetry.speculation_messages import speculation_message
+from deployments.telemetry.step_messages import step_message
 from deployments.telemetry.tier_messages import tier_message
 from router.prompt.cut import CUT_VERSION
 from router.replicas.adapter_report import AdapterReport
@@ -159,6 +160,7 @@ class TelemetryService(pb_grpc.TelemetryServicer):
             gateways=self._gateways(),
             speculation=speculation_message(stats.speculation),
             media=_media(stats.media),
+            steps=step_message(stats.steps),
             tiers=tier_message(_tiers(stats.fetches, self._residency)),
         )
 

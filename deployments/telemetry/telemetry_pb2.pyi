@@ -51,7 +51,7 @@ class Hello(_message.Message):
     def __init__(self, replica_id: _Optional[str] = ..., model: _Optional[str] = ..., max_silence_ms: _Optional[int] = ..., cut_version: _Optional[int] = ...) -> None: ...
 
 class Load(_message.Message):
-    __slots__ = ("running", "waiting", "waiting_tokens", "kv_usage", "kv_capacity_tokens", "prefill_tokens_per_s", "decode_tokens_per_s", "accepted", "step_tokens", "gateways", "media", "speculation", "tiers")
+    __slots__ = ("running", "waiting", "waiting_tokens", "kv_usage", "kv_capacity_tokens", "prefill_tokens_per_s", "decode_tokens_per_s", "accepted", "step_tokens", "gateways", "media", "speculation", "tiers", "steps")
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
     WAITING_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +65,7 @@ class Load(_message.Message):
     MEDIA_FIELD_NUMBER: _ClassVar[int]
     SPECULATION_FIELD_NUMBER: _ClassVar[int]
     TIERS_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
     running: int
     waiting: int
     waiting_tokens: int
@@ -78,7 +79,18 @@ class Load(_message.Message):
     media: Media
     speculation: Speculation
     tiers: Tiers
-    def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., waiting_tokens: _Optional[int] = ..., kv_usage: _Optional[float] = ..., kv_capacity_tokens: _Optional[int] = ..., prefill_tokens_per_s: _Optional[float] = ..., decode_tokens_per_s: _Optional[float] = ..., accepted: _Optional[int] = ..., step_tokens: _Optional[int] = ..., gateways: _Optional[int] = ..., media: _Optional[_Union[Media, _Mapping]] = ..., speculation: _Optional[_Union[Speculation, _Mapping]] = ..., tiers: _Optional[_Union[Tiers, _Mapping]] = ...) -> None: ...
+    steps: Steps
+    def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., waiting_tokens: _Optional[int] = ..., kv_usage: _Optional[float] = ..., kv_capacity_tokens: _Optional[int] = ..., prefill_tokens_per_s: _Optional[float] = ..., decode_tokens_per_s: _Optional[float] = ..., accepted: _Optional[int] = ..., step_tokens: _Optional[int] = ..., gateways: _Optional[int] = ..., media: _Optional[_Union[Media, _Mapping]] = ..., speculation: _Optional[_Union[Speculation, _Mapping]] = ..., tiers: _Optional[_Union[Tiers, _Mapping]] = ..., steps: _Optional[_Union[Steps, _Mapping]] = ...) -> None: ...
+
+class Steps(_message.Message):
+    __slots__ = ("decode_tokens_per_s", "sequences", "prompt_tokens")
+    DECODE_TOKENS_PER_S_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    decode_tokens_per_s: float
+    sequences: float
+    prompt_tokens: float
+    def __init__(self, decode_tokens_per_s: _Optional[float] = ..., sequences: _Optional[float] = ..., prompt_tokens: _Optional[float] = ...) -> None: ...
 
 class Speculation(_message.Message):
     __slots__ = ("drafts", "draft_tokens", "accepted_by_position", "tokens_per_step", "speedup")

@@ -9,6 +9,7 @@ from router.flow_control.attainment import Attainment, attainment_view
 from router.flow_control.limits import AdmissionLimits
 from router.flow_control.queue_view import QueueView
 from router.replicas.adapter_report import AdapterReport
+from router.replicas.plan_promise import kept
 
 
 def model_view(
@@ -69,6 +70,9 @@ def _replica_row(replica: Replica, now_s: float) -> dict[str, Any]:
         "busy_s": round(max(0.0, replica.slots.busy_until_s - now_s), 3),
         "in_flight": replica.in_flight,
         "sent": replica.sent,
+        "plan": {str(what): share for what, share in kept(endpoint.promise, replica.report, endpoint.start).items()}
+        if endpoint.promise is not None
+        else {},
         "report": asdict(replica.report) if replica.report is not None else None,
         "adapters": adapters_view(replica.adapters.report),
     }

@@ -7,6 +7,7 @@ from cluster.spec.role import Role
 from router.replicas.access import PLAIN, Access
 from router.replicas.kv_transfer import KvTransfer
 from router.replicas.model_card import ModelCard
+from router.replicas.plan_promise import PlanPromise
 from router.replicas.start_phases import StartPhases
 
 
@@ -58,6 +59,7 @@ class Endpoint:
         role: what it does of a request.
         transfer: what it can send and receive of its KV cache; None: nothing.
         start: what its start went to; None: not known.
+        promise: what a plan promised of it; None: nothing.
         ranks: its data-parallel ranks, each with a batch and a prefix cache of its own. The directory has one row for a
             replica; gateways divide it into one for each rank (`router/replicas/ranks.py`).
         rank: the rank that this row stands for; None: it stands for the whole replica.
@@ -84,6 +86,7 @@ class Endpoint:
     role: Role = Role.BOTH
     transfer: KvTransfer | None = None
     start: StartPhases | None = None
+    promise: PlanPromise | None = None
     ranks: int = 1
     rank: int | None = None
 

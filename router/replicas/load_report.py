@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from router.replicas.media_report import NO_MEDIA, MediaReport
 from router.replicas.speculation_report import SpeculationReport
+from router.replicas.step_report import StepReport
 from router.replicas.tier_report import TierReport
 
 
@@ -26,6 +27,7 @@ class LoadReport:
         speculation: what speculative decoding brings there; None: nothing is drafted.
         media: images, audio and video that it fetched and refused.
         tiers: what it keeps of its KV cache beyond its device; None: nothing.
+        steps: how full and how fast its steps are; None: not known.
     """
 
     sequence: int
@@ -42,3 +44,4 @@ class LoadReport:
     speculation: SpeculationReport | None = None
     media: MediaReport = NO_MEDIA
     tiers: TierReport | None = None
+    steps: StepReport | None = None

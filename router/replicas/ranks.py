@@ -23,7 +23,12 @@ def rank_id(replica_id: str, rank: int | None) -> str:
 def divided(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
     """Return a row for each rank of the replicas that have several, and the other rows as they are."""
     return tuple(
-        endpoint if rank is None else replace(endpoint, replica_id=rank_id(endpoint.replica_id, rank), rank=rank)
+        endpoint if rank is None else _row_of(endpoint, rank)
         for endpoint in endpoints
         for rank in (range(endpoint.ranks) if endpoint.ranks > 1 else (None,))
     )
+
+
+def _row_of(endpoint: Endpoint, rank: int) -> Endpoint:
+    promise = endpoint.promise.of_rank(endpoint.ranks) if endpoint.promise is not None else None
+    return replace(endpoint, replica_id=rank_id(endpoint.replica_id, rank), rank=rank, promise=promise)

@@ -21,6 +21,7 @@ from router.replicas.endpoint import Endpoint
 from router.replicas.load_report import LoadReport
 from router.replicas.media_report import NO_MEDIA, MediaReport
 from router.replicas.speculation_report import SpeculationReport
+from router.replicas.step_report import StepReport
 from tests.machine_speed import slowness
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,7 @@ class World:
         self.waiting = 2
         self.gateways = 3
         self.speculation: SpeculationReport | None = None
+        self.steps: StepReport | None = None
         self.media = NO_MEDIA
         self.heard: list[tuple[str, LoadReport | None]] = []
 
@@ -44,7 +46,7 @@ class World:
         """Return the engine's state."""
         self.looks += 1
         report = EngineStats(self.running, self.waiting, 300, 0.5, 4096, 1000.0, 50.0, 2048, media=self.media)
-        return replace(report, speculation=self.speculation)
+        return replace(report, speculation=self.speculation, steps=self.steps)
 
     def server(
         self, replica_id: str = "r1", credential: str = "secret", *, tells_of_work: bool = False
@@ -109,6 +111,8 @@ async def test_every_change_is_heard_and_nothing_is_repeated_needlessly() -> Non
         assert world.heard == [("r1", LoadReport(2, 0, 2, 300, 0.5, 4096, 1000.0, 50.0, 0, 2048, 3))]
         world.speculation = SpeculationReport(10, 50, (9, 7, 5, 3, 1), 3.5, 2.25)
         await until(lambda: world.last and world.last.speculation == world.speculation)
+        world.steps = StepReport(50.0, 2.5, 512.0)
+        await until(lambda: world.last and world.last.steps == world.steps)
         world.running, world.accepted = 7, 9
         took_s = await until(lambda: world.last and world.last.running == 7 and world.last.accepted == 9)
         assert took_s < 0.5 * slowness()

@@ -14,6 +14,7 @@ from deployments.commands.observe.adapters import adapter_lines
 from deployments.commands.observe.attainment_line import attainment_lines
 from deployments.commands.observe.fitted_table import print_rows
 from deployments.commands.observe.gateway_report import report_of_gateways
+from deployments.commands.observe.plan_line import plan_lines
 from deployments.commands.observe.scaling_table import print_scaling, starving_pools
 from deployments.commands.observe.speculation_line import speculation_lines
 from deployments.commands.observe.waiting_gangs import print_waiting
@@ -118,5 +119,5 @@ def _print_application(application: Mapping[str, Any], console: Console) -> None
     print_scaling(application["models"], console)
     models = application["models"]
     told = (attainment_lines(models), speculation_lines(models), starving_pools(models), adapter_lines(models))
-    for line in chain(start_lines(models), *told):
+    for line in chain(start_lines(models), plan_lines(models), *told):
         _say(console, line)

@@ -25,18 +25,26 @@ def replica_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         rows: a model's `replicas` in a gateway's `/state`.
 
     Returns:
-        A replica without ranks has its row as it is. Of one with ranks, `report` is that of all which report, and
-        `ranks` has their rows.
+        A replica without ranks has its row as it is. Of one with ranks, `report` is that of all which report, `plan`
+        has the least of what a rank keeps, and `ranks` has their rows.
     """
     of_replica: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         of_replica.setdefault(row.get("replica", row["replica_id"]), []).append(row)
     return [
-        {**ranks[0], "replica_id": name, "rank": None, "report": _report(ranks), "ranks": [dict(row) for row in ranks]}
-        if ranks[0].get("rank") is not None
-        else dict(ranks[0])
+        _whole(name, ranks) if ranks[0].get("rank") is not None else dict(ranks[0])
         for name, ranks in of_replica.items()
     ]
+
+
+def _whole(name: str, ranks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    own = {"replica_id": name, "rank": None, "report": _report(ranks), "plan": _plan(ranks)}
+    return {**ranks[0], **own, "ranks": [dict(row) for row in ranks]}
+
+
+def _plan(ranks: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    told = [row.get("plan", {}) for row in ranks]
+    return {what: min(plan[what] for plan in told if what in plan) for plan in told for what in plan}
 
 
 def _report(ranks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -214,6 +214,7 @@ class VllmEngine:
             decode_tokens_per_s=meter.decode_rate.per_s,
             step_tokens=self._step_tokens,
             speculation=meter.speculation.report() if self._drafts else None,
+            steps=meter.steps.report(),
             media=NO_MEDIA if rank else self._fetcher.report(),
             fetches=self._iterations.fetch_stats(rank) if self._iterations is not None else None,
         )

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from deployments.engines.rates import BusyRate
 from deployments.engines.speculation_meter import SpeculationMeter
+from deployments.engines.step_meter import StepMeter
 
 
 class StepDrafts(NamedTuple):
@@ -37,6 +38,7 @@ class LoadMeter:
         prefill_rate: prompt tokens per second.
         decode_rate: generated tokens per second.
         speculation: measures what drafts bring.
+        steps: measures how full and how fast its steps are.
     """
 
     def __init__(self) -> None:
@@ -47,16 +49,18 @@ class LoadMeter:
         self.prefill_rate = BusyRate()
         self.decode_rate = BusyRate()
         self.speculation = SpeculationMeter()
+        self.steps = StepMeter()
         self._step_since_s: float | None = None
         self._since_s = 0.0
         self._prefilling = False
         self._prefill_s = 0.0
+        self._prefill_steps = 0
 
     def arrived(self, now_s: float, *, was_idle: bool) -> None:
         """Record the arrival of a request; `was_idle`: the engine had no other."""
         if was_idle:
             self._since_s = now_s
-            self._prefill_s = 0.0
+            self._prefill_s, self._prefill_steps = 0.0, 0
         self._prefilling = True
 
     def iterated(  # noqa: PLR0913 - what an iteration is
@@ -79,19 +83,21 @@ class LoadMeter:
             sequences: sequences that got tokens after their first.
             drafts: what it verified.
         """
-        self._speculated(now_s, prefilled_tokens, generated_tokens, sequences, drafts, is_pure=not prefilling)
+        self._stepped(now_s, prefilled_tokens, generated_tokens, sequences, drafts, is_pure=not prefilling)
         passed_s = max(0.0, now_s - self._since_s)
         self._since_s = now_s
         if self._prefilling:
             self._prefill_s += passed_s
+            self._prefill_steps += 1
         if prefilled_tokens:
             self.prefill_rate.observe(prefilled_tokens, self._prefill_s)
-            self._prefill_s = 0.0
+            self.steps.prefilled(prefilled_tokens, max(1, self._prefill_steps), self._prefill_s)
+            self._prefill_s, self._prefill_steps = 0.0, 0
         if generated_tokens and passed_s:
             self.decode_rate.observe(generated_tokens, passed_s)
         self._prefilling = prefilling
 
-    def _speculated(  # noqa: PLR0913 - what an iteration is
+    def _stepped(  # noqa: PLR0913 - what an iteration is
         self,
         now_s: float,
         prefilled: int,
@@ -106,3 +112,5 @@ class LoadMeter:
         since_s, self._step_since_s = self._step_since_s, now_s
         if since_s is not None and is_pure and not prefilled and not self._prefilling:
             self.speculation.decoded(now_s - since_s, sequences, drafts.draft_tokens, generated)
+            if sequences and generated:
+                self.steps.decoded(sequences, generated, now_s - since_s)

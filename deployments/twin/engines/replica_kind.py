@@ -2,16 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from cluster.errors import SpecError, SpecProblem
 from cluster.planning.cost_model import ReplicaCost
-from cluster.planning.hardware import ACCELERATORS, Accelerator
+from cluster.planning.hardware import ACCELERATORS, Accelerator, accelerator_named
 from cluster.planning.known_models import CHECKPOINTS, KNOWN_CONFIGS
 from cluster.planning.layout import Layout
 from cluster.planning.memory import USABLE_SHARE, kv_bytes_on_one_gpu
 from cluster.planning.model_shape import ModelShape
-from cluster.planning.option import STEP_TOKENS
+from cluster.planning.option import STEP_TOKENS, default_batch
 from cluster.planning.precision import BF16, FP8, PRECISIONS, Precision
 from cluster.spec.kv_duties import KvDuties
 from cluster.spec.model_spec import ModelSpec
@@ -27,9 +27,6 @@ from router.replicas.kv_transfer import KvTransfer
 
 ShapeOf = Callable[[str, str], ModelShape]
 """Returns a model's shape, by the known name or path given, and the key to name in an error."""
-
-LARGE_GPU_BYTES: Final = 70 * 2**30
-"""Memory of a GPU from which on vLLM runs up to 1 024 sequences at once, else 256."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +98,8 @@ def _kind(  # noqa: PLR0913, PLR0917 - what its caller has, for one pool
     duties = model.duties_of(pool)
     if pool.engine == "sim":
         return _simulated(pool, duties, guess.start_s if guess.start_s is not None else pool.sim.start_s or start_s)
-    name = guess.hardware or _hardware_of(pool) or usual_hardware
+    named = accelerator_named(pool.accelerator)
+    name = guess.hardware or (named.name if named is not None else usual_hardware)
     if name not in ACCELERATORS:
         raise _problem(
             source,
@@ -132,7 +130,7 @@ def _kind(  # noqa: PLR0913, PLR0917 - what its caller has, for one pool
     if reason:
         raise _problem(source, f"models.{model.name}.parallel", reason)
     kv_tokens = int(layout.data * memory.kv_cache / kv_bytes_on_one_gpu(shape, layout, 1.0, cost.kv_precision))
-    most = int(arguments.get("max_num_seqs") or (1024 if hardware.memory_bytes >= LARGE_GPU_BYTES else 256))
+    most = int(arguments.get("max_num_seqs") or default_batch(hardware))
     return ReplicaKind(
         spec=pool,
         times=GridTimes(cost),
@@ -187,12 +185,6 @@ def _transfer(duties: KvDuties, layout: str, bytes_per_token: float) -> KvTransf
 
 def _kv_bytes(cost: ReplicaCost) -> float:
     return cost.shape.kv_bytes_per_token(cost.kv_precision)
-
-
-def _hardware_of(pool: ModelSpec) -> str:
-    """Return the accelerator that a pool's label names, as `GB300` or `NVIDIA-H100` do; "": none that is known."""
-    label = pool.accelerator.lower()
-    return next((name for name in ACCELERATORS if name in label), "") if label else ""
 
 
 def _shape(pool: ModelSpec, config: str, shape_of: ShapeOf) -> ModelShape:

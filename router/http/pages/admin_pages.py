@@ -22,6 +22,7 @@ from router.http.metrics.attainment_metrics import AttainmentMetrics
 from router.http.metrics.engine_metrics import EngineMetrics
 from router.http.metrics.flow_metrics import FlowMetrics
 from router.http.metrics.media_metrics import MediaMetrics
+from router.http.metrics.plan_metrics import PlanMetrics
 from router.http.metrics.process_metrics import ProcessMetrics
 from router.http.metrics.replica_metrics import ReplicaMetrics
 from router.http.metrics.scaling_metrics import ScalingMetrics
@@ -53,6 +54,7 @@ def collectors(plane: DataPlane) -> tuple[Collector, ...]:
         AttainmentMetrics(plane.models.dispatchers),
         AffinityMetrics(lambda: _learning(plane)),
         EngineMetrics(plane.models.replicas),
+        PlanMetrics(plane.models.replicas),
         SpeculationMetrics(plane.models.replicas),
         TierMetrics(plane.models.replicas),
         MediaMetrics(plane.models.replicas),

@@ -33,6 +33,7 @@ def _spec(usage_folder: Path) -> ClusterSpec:
         "slo": {"ttft_s": 60.0},
         "kv_cache": {"offload": {"cpu_gb": 1}},
         "speculative": {"method": "ngram", "tokens": 3},
+        "planned": {"prefill_tokens_per_s": 10_000, "decode_tokens_per_s": 50, "kv_tokens": 100_000},
         "sim": {"image_tokens": 16, "adapter_load_s": 0.05},
     }
     labels = {"rackserve.io/role": "head"}

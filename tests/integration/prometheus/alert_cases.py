@@ -168,6 +168,21 @@ CASES = (
         labels=PLACED,
     ),
     AlertCase(
+        "RackServePlanMissed",
+        fires={
+            'rackserve_plan_accuracy_ratio{model="m",replica="m-1",what="decode",instance="a"}': "0.5x60",
+            'rackserve_plan_accuracy_ratio{model="m",replica="m-1",what="decode",instance="b"}': "0.5x60",
+            'rackserve_plan_accuracy_ratio{model="m",replica="m-1",what="prefill",instance="a"}': "1.0x60",
+            'rackserve_plan_accuracy_ratio{model="m",replica="m-2",what="decode",instance="a"}': "0.9x60",
+        },
+        quiet={
+            'rackserve_plan_accuracy_ratio{model="m",replica="m-1",what="decode"}': "0.5x10 1.0x50",
+            'rackserve_plan_accuracy_ratio{model="m",replica="m-1",what="prefill"}': "0.85x60",
+        },
+        labels={**REPLICA, "what": "decode"},
+        at="20m",
+    ),
+    AlertCase(
         "RackServeSpeculationSlows",
         fires={
             'rackserve_speculation_speedup{model="m",replica="m-1",instance="a"}': "0.8x60",

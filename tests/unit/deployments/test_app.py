@@ -124,6 +124,7 @@ def test_only_what_an_engine_sees_restarts_replicas() -> None:
     scaled = spec(replicas={"min": 0, "max": 9}, autoscaling={"target_queue_seconds": 3}, drain_timeout_s=7)
     assert versions(scaled) == base
     assert versions(spec(slo={"ttft_s": 1.0, "tpot_s": 0.05, "share": 0.9})) == base
+    assert versions(spec(planned={"decode_tokens_per_s": 100})) == base
     assert versions(spec(sim={"kv_blocks": 7}))[1] != base[1]
     assert versions(spec(env={"A": "1"}))[1] != base[1]
     assert versions(spec(sim={"kv_blocks": 7}))[0] == base[0]

@@ -166,6 +166,7 @@ class SimCore:
             decode_tokens_per_s=scheduler.decode_rate.per_s,
             step_tokens=MAX_BATCHED_TOKENS,
             speculation=scheduler.speculation.report() if scheduler.speculation is not None else None,
+            steps=scheduler.steps.report(),
             fetches=scheduler.tiers.fetches.stats() if scheduler.tiers else None,
         )
 

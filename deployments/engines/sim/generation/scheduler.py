@@ -37,6 +37,7 @@ from deployments.engines.sim.generation.sequence import Sequence, SequenceState
 from deployments.engines.sim.generation.text import TAIL_CHARS
 from deployments.engines.sim.generation.tiers import NOTHING, SimTiers
 from deployments.engines.speculation_meter import SpeculationMeter
+from deployments.engines.step_meter import StepMeter
 
 MAX_BATCHED_TOKENS = 2048
 """Most prompt tokens in one step: vLLM's default for online serving on a CPU or a small GPU."""
@@ -62,6 +63,7 @@ class SimScheduler:
         adapters: the LoRA adapters.
         prefill_rate: prompt tokens per busy second.
         decode_rate: generated tokens per busy second.
+        steps: measures how full and how fast its steps are.
         speculation: measures what drafts bring; None: nothing is drafted.
         preemptions: number of preemptions so far.
     """
@@ -92,6 +94,7 @@ class SimScheduler:
         self._kept: dict[Sequence, None] = {}
         self._prefilling: list[tuple[Sequence, int]] = []
         self._decoding: list[Sequence] = []
+        self.steps = StepMeter()
         self.prefill_rate = BusyRate()
         self.decode_rate = BusyRate()
         self.preemptions = 0
@@ -214,9 +217,12 @@ class SimScheduler:
             step_s += self._spec.inter_token_s + self._spec.inter_token_per_seq_s * (decoded - 1)
             step_s += self._spec.draft_token_s * drafted
             self.decode_rate.observe(decoded + accepted, step_s)
-            if self.speculation is not None and not prefilled:
-                self.speculation.decoded(step_s, decoded, drafted, decoded + accepted)
+            if not prefilled:
+                self.steps.decoded(decoded, decoded + accepted, step_s)
+                if self.speculation is not None:
+                    self.speculation.decoded(step_s, decoded, drafted, decoded + accepted)
         if prefilled:
+            self.steps.prefilled(prefilled, 1, step_s)
             self.prefill_rate.observe(prefilled, step_s)
         return step_s + self._load_s
 

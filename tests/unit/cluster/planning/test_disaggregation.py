@@ -94,6 +94,10 @@ def test_two_pools_are_in_the_cluster_file_and_in_the_data() -> None:
         "quantization": "fp8_per_tensor",
     }
     assert "max_num_seqs" not in prefill["engine_args"]
+    assert prefill["planned"].keys() == {"prefill_tokens_per_s", "kv_tokens"}
+    assert decode["planned"].keys() == {"decode_tokens_per_s", "sequences", "kv_tokens"}
+    needed = apart.decode.requests_per_s * answer.question.workload.output_tokens
+    assert decode["planned"]["decode_tokens_per_s"] == pytest.approx(needed, rel=0.02)
     assert data["chosen"] == "two_pools"
     assert data["apart"]["gpus"] == apart.gpus
     assert data["apart"]["decode"]["batch"] == apart.decode.batch

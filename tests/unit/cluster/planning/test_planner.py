@@ -10,6 +10,7 @@ from cluster.planning.known_models import known_model
 from cluster.planning.layout import Layout
 from cluster.planning.plan_file import PLAN_FILE
 from cluster.planning.planner import Plan, layouts, plan
+from cluster.planning.precision import Rate
 from cluster.spec.cluster_file import from_data
 
 if TYPE_CHECKING:
@@ -259,6 +260,25 @@ def test_the_answer_is_an_entry_of_a_cluster_file() -> None:
     assert model.replicas.min == best.replicas
     assert model.engine_args["max_num_seqs"] == best.steady.batch
     assert model.engine_args["kv_cache_dtype"] == "fp8"
+
+
+def test_the_entry_says_what_was_planned_of_each_replica() -> None:
+    """Decode as at capacity without prompts' time; prefill within peak arithmetic, and enough; the plan's memory."""
+    answer = planned("llama-3.1-70b", "h100")
+    best, entry = answer.best, cluster_file_entry(answer)
+    assert best is not None
+    assert best.steady is not None
+    assert best.memory is not None
+    assert entry is not None
+    promised = from_data({"models": [entry]}, "plan").models[0].planned
+    assert promised.sequences == best.steady.batch * best.layout.data
+    decode, prefill, kv_tokens = promised.decode_tokens_per_s, promised.prefill_tokens_per_s, promised.kv_tokens
+    assert decode == pytest.approx(best.steady.output_tokens_per_s / (1 - best.steady.prefill_share), rel=0.01)
+    assert prefill is not None
+    peak = best.layout.gpus * ACCELERATORS["h100"].flops[Rate.BF16] / (2 * answer.model.parameters)
+    assert best.steady.requests_per_s * 2000 < prefill < peak
+    kv_bytes = 2 * 80 * 8 * 128 * 2  # keys and values of 8 heads of 128 in 80 layers, BF16
+    assert kv_tokens == pytest.approx(best.memory.kv_cache * best.layout.gpus / kv_bytes, rel=0.01)
 
 
 def test_whole_experts_and_quantising_reach_the_cluster_file() -> None:

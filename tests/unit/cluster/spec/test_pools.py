@@ -15,6 +15,7 @@ models:
     engine_args: {runner: generate, seed: 1}
     env: {A: "1", B: "1"}
     sim: {prefill_tokens_per_s: 5, kv_blocks: 7}
+    planned: {decode_tokens_per_s: 1000, kv_tokens: 5000}
     autoscaling: {headroom: 1, scale_down_after_seconds: 9}
     pools:
       - name: first
@@ -22,6 +23,7 @@ models:
         sim: {kv_blocks: 4096}
         engine_args: {seed: 2}
         env: {B: "2"}
+        planned: {decode_tokens_per_s: 300}
         autoscaling: {headroom: 0.5}
       - name: second
         role: decode
@@ -51,6 +53,8 @@ def test_a_pool_runs_what_it_says_and_else_what_the_model_says() -> None:
     assert first.env == {"A": "1", "B": "2"}
     assert (first.sim.prefill_tokens_per_s, first.sim.kv_blocks) == (5, 4096)
     assert (first.autoscaling.headroom, first.autoscaling.scale_down_after_seconds) == (0.5, 9)
+    assert (first.planned.decode_tokens_per_s, first.planned.kv_tokens) == (300, 5000)
+    assert (second.planned.decode_tokens_per_s, second.planned.start_s) == (1000, None)
     assert (first.replicas.min, first.cpus, first.parallel.gpus, first.accelerator) == (2, 3, 1, "")
     assert (second.sim.kv_blocks, second.engine_args["seed"], second.env["B"]) == (7, 1, "1")
     assert (second.replicas.min, second.replicas.max, second.cpus, second.parallel.tensor) == (0, 4, 0.5, 2)

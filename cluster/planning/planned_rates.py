@@ -1,0 +1,54 @@
+"""What a plan promises of each replica: the `planned` of the cluster file's entry, for replicas to be held to."""
+
+from dataclasses import replace
+
+from cluster.planning.cost_model import ReplicaCost
+from cluster.planning.disaggregation import PoolOption
+from cluster.planning.layout import Layout
+from cluster.planning.memory import kv_bytes_on_one_gpu
+from cluster.planning.option import Option, costs
+from cluster.planning.planner import Plan
+from cluster.planning.precision import PRECISIONS
+from cluster.spec.role import Role
+
+
+def planned_of(plan: Plan, option: Option) -> dict[str, float]:
+    """Return what is promised of a replica of a plan's single pool."""
+    cost = replace(_cost(plan, option.precision, option.layout, option.step_tokens), draft=option.draft)
+    return _planned(plan, cost, max(1, option.steady.batch) if option.steady else 1, Role.BOTH)
+
+
+def planned_of_pool(plan: Plan, pool: PoolOption) -> dict[str, float]:
+    """Return what is promised of a replica of one of a plan's two pools."""
+    return _planned(plan, _cost(plan, pool.precision, pool.layout, pool.step_tokens), pool.batch, pool.role)
+
+
+def _planned(plan: Plan, cost: ReplicaCost, batch: int, role: Role) -> dict[str, float]:
+    layout, work = cost.layout, plan.question.workload.work
+    lanes = layout.data * layout.pipeline  # each stage of each rank works on a part of the batch of its own
+    decode = max(1.0, batch / layout.pipeline) if batch else 0.0
+    found: dict[str, float] = {}
+    if role is not Role.DECODE:
+        tokens = max(1.0, cost.step_tokens - decode * cost.verified)
+        step_s = cost.through_stages_s(cost.step(decode, tokens, work).total, tokens)
+        found["prefill_tokens_per_s"] = lanes * tokens / step_s
+    if role is not Role.PREFILL:
+        step_s = cost.through_stages_s(cost.step(decode, 0.0, work).total, decode * cost.verified)
+        found["decode_tokens_per_s"] = lanes * decode * cost.per_step / step_s
+        found["sequences"] = batch * layout.data
+    each = kv_bytes_on_one_gpu(cost.shape, layout, 1.0, cost.kv_precision)
+    each += cost.draft.kv_bytes(layout, 1.0, cost.kv_precision) if cost.draft else 0.0
+    found["kv_tokens"] = layout.data * cost.memory.kv_cache / each
+    return {key: _three_digits(value) for key, value in found.items()}
+
+
+def _cost(plan: Plan, precision: str, layout: Layout, step_tokens: int) -> ReplicaCost:
+    shape = plan.model
+    if precision != shape.weight_precision.name:
+        shape = shape.in_precision(PRECISIONS[precision])
+    return next(cost for cost in costs(plan.question, shape, layout) if cost.step_tokens == step_tokens)
+
+
+def _three_digits(value: float) -> int:
+    """Return a number as people read it: no plan is more exact."""
+    return int(float(f"{value:.3g}"))
