@@ -180,23 +180,25 @@ class Admission(Generic[RequestT, ReplicaT]):
                 self._uncharge_rate(request)
         return expired
 
-    def ended(self, request: RequestT, now_s: float, real_work: float | None = None) -> None:
+    def ended(self, request: RequestT, now_s: float, work: float | None = None, cost: float | None = None) -> None:
         """End a dispatched request; call once.
 
         Args:
             request: the request.
             now_s: when it ended, monotonic seconds.
-            real_work: its real work, counted like `request.work`; None: not known, so the estimate stands.
+            work: its real work, counted like `request.work`; None: not known, so the estimate stands.
+            cost: its real cost, counted like `request.cost`; None: it differs from the estimate as the work does.
 
         Raises:
             ValueError: the request is not dispatched.
         """
         if request.state is not RequestState.DISPATCHED:
             raise ValueError(f"a request that is {request.state.name} cannot end")
-        work = request.work if real_work is None else real_work
+        work = request.work if work is None else work
         queue = self._classes.queues[request.priority]
-        if work != request.work:
-            queue.settle(request, work)
+        cost = request.cost + work - request.work if cost is None else cost
+        if cost != request.cost:
+            queue.settle(request, cost)
         if self._rates is not None:
             self._rates.settle(request.tenant, request.work, work, request.arrived_s, now_s)
         queue.tenants[request.tenant].in_flight -= 1
