@@ -16,7 +16,7 @@ BEYOND_UNITS := tests/engine_contract tests/integration tests/clients tests/e2e 
 
 .PHONY: help setup demo test test-all test-clients check check-interpreted data format helm-docs lock clean \
 	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-autoscaling bench-admission bench-placement bench-idle \
-	bench-disaggregation bench-token-gaps bench-adapters bench-slo bench-simulate chaos fuzz soak quantised-model bench-speculation
+	bench-disaggregation bench-token-gaps bench-adapters bench-slo bench-simulate audit sbom chaos fuzz soak quantised-model bench-speculation
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -64,6 +64,7 @@ check: setup ## Format, lint, types, import rules, unit and property tests: a fe
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(BIN)/python .setup/audit.py
 	$(UNITS) $(DURATIONS)/check.txt tests/unit tests/property
 
 check-interpreted: setup ## Tests of what is compiled, once more as its sources run it: where nothing compiles, they do
@@ -79,8 +80,20 @@ format: setup ## Put the code in its format
 helm-docs: setup ## The chart's values.schema.json and README table, from the spec and values.yaml
 	$(BIN)/python -m deployments.chart
 
-lock: ## Write what .venv holds to the lock file
+lock: ## Write what .venv holds to the lock file, and the hashes of what images are made of (FIND_LINKS=…: files that no index has)
 	$(BIN)/pip freeze --exclude-editable | grep -viE '^(torchvision|torchaudio|torchcodec)==' > .setup/constraints.txt
+	$(BIN)/python .setup/lock.py $(or $(FIND_LINKS),https://download.pytorch.org/whl/cpu/torch)
+
+audit: setup ## Published advisories on what images are made of, by pip-audit; says so where none can be read
+	@$(BIN)/python .setup/audit.py
+
+sbom: setup ## What images are made of, as CycloneDX, one file for each of .setup/hashes, in sbom/
+	@mkdir -p sbom
+	@for lock in .setup/hashes/*.txt; do \
+	  PYTHONWARNINGS=ignore $(BIN)/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements $$lock \
+	    --pyproject pyproject.toml --output-reproducible --output-file sbom/$$(basename $$lock .txt).cdx.json || exit 1; \
+	done
+	@ls -l sbom
 
 bench-peers: setup ## Install the peers that benchmarks run beside us, each in a virtual environment of its own
 	$(BIN)/python -m tests.benchmarks.peers

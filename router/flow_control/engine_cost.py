@@ -49,8 +49,8 @@ class EngineCost:
 
         Args:
             report: the report.
-            s_per_token: seconds that the replica takes for a prompt token; it counts where the report does not say what one
-                adds to a step. 0: not known.
+            s_per_token: seconds that the replica takes for a prompt token; it counts where the report does not say what
+                one adds to a step. 0: not known.
         """
         steps = report.steps
         if steps is not None and steps.added_tokens_per_s > 0.0:

@@ -53,6 +53,19 @@ def test_files_and_targets_that_a_paper_names_exist(paper: str) -> None:
     assert not missing
 
 
+def test_what_security_names_as_proof_exists() -> None:
+    """A guard whose test was renamed or removed would be believed without proof."""
+    named = re.findall(r"`(tests/[\w./-]+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_text())
+    assert len(named) > 30
+    missing = [
+        f"{file}::{test}"
+        for file, test in named
+        if not (ROOT / file).is_file()
+        or not re.search(rf"^(?:async )?def {test}\(", (ROOT / file).read_text(), re.MULTILINE)
+    ]
+    assert not missing
+
+
 @pytest.mark.parametrize("document", ["README.md", "cluster/spec/README.md"])
 def test_cluster_files_that_are_shown_can_be_read(document: str) -> None:
     """Each YAML block is a whole cluster file without a mistake."""

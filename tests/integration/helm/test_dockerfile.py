@@ -1,7 +1,10 @@
 """The image's Dockerfile, which cannot be built here, installs by the script of `make setup`, and fits the chart."""
 
+import os
 import re
+import runpy
 import subprocess
+import sys
 import tomllib
 
 import yaml
@@ -45,6 +48,49 @@ def test_the_image_is_what_the_chart_names() -> None:
     cpu = yaml.safe_load((CHART / "values-cpu.yaml").read_text())["image"]["tag"]
     assert f"--target cpu -t rackserve:{cpu} " in DOCKERFILE
     assert {"cpu", "gpu"} <= set(re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE))
+
+
+def test_the_images_packages_are_pinned_by_hash() -> None:
+    """Each lock has every dependency of pyproject.toml at our version, with its files' hashes; it is what pip gets."""
+    pins = {_plain(pin) for pin in (ROOT / ".setup" / "constraints.txt").read_text().split()}
+    for extra, machine in (("cpu", "x86_64"), ("gpu", "x86_64"), ("gpu", "aarch64")):
+        lock = (ROOT / ".setup" / "hashes" / f"{extra}-{machine}.txt").read_text().replace("\\\n", "")
+        lines = [line for line in lock.splitlines() if not line.startswith("#")]
+        assert all(re.match(r"\S+==\S+( ; [^\\]+?)?( +--hash=sha256:[0-9a-f]{64})+$", line) for line in lines)
+        locked = {_plain(line.split()[0]) for line in lines}
+        wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"][extra]
+        names = {_plain(re.split(r"[\[<>=;]", each)[0]) for each in wanted}
+        assert names <= {pin.partition("==")[0] for pin in locked}
+        ours = names if extra == "gpu" else {pin.partition("==")[0] for pin in pins}
+        held = {pin for pin in pins if pin.partition("==")[0] in ours & {each.partition("==")[0] for each in locked}}
+        assert {pin for pin in held if not pin.startswith("setuptools==")} <= locked
+    script = (ROOT / ".setup" / "install").read_text()
+    assert 'run_pip --require-hashes --no-deps -r "$LOCK"' in script
+    assert "LOCK=.setup/hashes/$EXTRAS-$(uname -m).txt" in script
+
+
+def _plain(pin: str) -> str:
+    name, separator, version = pin.partition("==")
+    return re.sub(r"[-_.]+", "-", name).lower() + separator + version
+
+
+def test_the_audit_is_skipped_aloud_and_finds_what_is_published() -> None:
+    """Without a network it says so and fails nothing; of pip-audit's answer each advisory is a line."""
+    script = ROOT / ".setup" / "audit.py"
+    nowhere = {**os.environ, "RACKSERVE_ADVISORIES": "http://127.0.0.1:9/none"}
+    done = subprocess.run([sys.executable, str(script)], env=nowhere, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("pip-audit: skipped, as no advisories can be read")
+    assert len(done.stdout.splitlines()) == 1
+    found = runpy.run_path(str(script))["verdict"](
+        {
+            "dependencies": [
+                {"name": "a", "version": "1", "vulns": [{"id": "PYSEC-1", "fix_versions": ["1.1"]}]},
+                {"name": "b", "version": "2", "vulns": []},
+                {"name": "c", "skip_reason": "not on PyPI"},
+            ]
+        }
+    )
+    assert found == (["a 1: PYSEC-1, fixed in 1.1"], 2, 1)
 
 
 def test_the_gpus_constraints_are_our_own_dependencies() -> None:
