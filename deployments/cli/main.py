@@ -11,6 +11,7 @@ from rich.console import Console
 from cluster.errors import RackServeError, SpecError
 from deployments import __version__
 from deployments.cli import files, observe, operate
+from deployments.cli.bench import bench
 from deployments.cli.shared import RayAddress
 from deployments.cli.simulate import simulate
 from deployments.commands.files.replay import replay
@@ -46,7 +47,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(operate.adapters, name="adapters")
 for _command in (
     files.init, files.validate, observe.status, observe.top, observe.why, observe.logs, observe.chat, observe.topology,
-    operate.scale, operate.drain_node, gateway, usage, files.plan, files.place, replay, simulate,
+    operate.scale, operate.drain_node, gateway, usage, files.plan, files.place, replay, simulate, bench,
 ):  # fmt: skip
     app.command()(_command)
 

@@ -20,8 +20,8 @@ ANYBODY: Final = "anonymous"
 _SWING: Final = 0.6
 """How far a `day` rises and falls, as a share of its mean."""
 _BURST: Final = (2.0, 5.0)
-_BURST_S: Final = (60.0, 240.0)
-_BETWEEN_S: Final = 900.0
+_BURST_PARTS: Final = (1 / 15, 4 / 15)
+"""How long a burst is, as parts of the mean time between two: 1 to 4 minutes of 15."""
 
 
 class Arrival(NamedTuple):
@@ -48,7 +48,7 @@ class Arrival(NamedTuple):
 
 def streams(load: Sequence[StreamSpec], seed: int) -> Iterator[Arrival]:
     """Yield the requests of all streams in the order of their times; each stream has a generator of its own."""
-    drawn = [_stream(spec, Random(f"{seed} {number}")) for number, spec in enumerate(load)]  # noqa: S311 - replayable
+    drawn = [stream_requests(spec, Random(f"{seed} {number}")) for number, spec in enumerate(load)]  # noqa: S311 - replayable
     return drawn[0] if len(drawn) == 1 else merge(*drawn, key=attrgetter("at_s"))
 
 
@@ -92,10 +92,10 @@ def _tenant(number: int, tenants: Sequence[str]) -> str:
     return tenants[number - 1] if number <= len(tenants) else f"tenant-{number}"
 
 
-def _stream(spec: StreamSpec, rng: Random) -> Iterator[Arrival]:
+def stream_requests(spec: StreamSpec, rng: Random) -> Iterator[Arrival]:
     """Yield one stream's requests, those of its conversations among one another in the order of their times."""
-    times = _times(spec, rng)
-    make = _Maker(spec, rng)
+    times = begin_times(spec, rng)
+    make = RequestMaker(spec, rng)
     if spec.turns <= 1.0:
         for at_s in times:
             yield make.first(at_s)
@@ -103,7 +103,7 @@ def _stream(spec: StreamSpec, rng: Random) -> Iterator[Arrival]:
     yield from _conversations(spec, times, make, rng)
 
 
-def _conversations(spec: StreamSpec, times: Iterator[float], make: "_Maker", rng: Random) -> Iterator[Arrival]:
+def _conversations(spec: StreamSpec, times: Iterator[float], make: "RequestMaker", rng: Random) -> Iterator[Arrival]:
     """Yield conversations: each time begins one, and each further request follows the one before."""
     later: list[Arrival] = []
     on = 1.0 - 1.0 / spec.turns
@@ -124,9 +124,15 @@ def _conversations(spec: StreamSpec, times: Iterator[float], make: "_Maker", rng
             later.insert(bisect_left(later, following.at_s, key=attrgetter("at_s")), following)
 
 
-def _times(spec: StreamSpec, rng: Random) -> Iterator[float]:
-    """Yield the times at which requests, or conversations, begin."""
-    rate = spec.rate / spec.turns
+def begin_times(spec: StreamSpec, rng: Random, each: float | None = None) -> Iterator[float]:
+    """Yield the times at which requests, or conversations, begin, in seconds.
+
+    Args:
+        spec: the stream.
+        rng: draws them.
+        each: mean requests of a conversation; None: as the stream says.
+    """
+    rate = spec.rate / (spec.turns if each is None else each)
     most = spec.requests or 1 << 60
     if spec.shape == "offline":
         yield from (spec.begin_s for _ in range(spec.requests))
@@ -149,7 +155,9 @@ def _curve(spec: StreamSpec, rng: Random) -> tuple[Callable[[float], float] | No
         return lambda at_s: 1.0 - _SWING * cos(2 * pi * at_s / DAY_S), 1.0 + _SWING
     if spec.shape != "bursts":
         return None, 1.0
-    share = sum(_BURST_S) / 2 / (sum(_BURST_S) / 2 + _BETWEEN_S)
+    between_s = spec.burst_every_s
+    lengths_s = [part * between_s for part in _BURST_PARTS]
+    share = sum(lengths_s) / 2 / (sum(lengths_s) / 2 + between_s)
     low = 1.0 / (1.0 - share + share * sum(_BURST) / 2)
     ends: list[float] = []
     factors: list[float] = []
@@ -157,16 +165,21 @@ def _curve(spec: StreamSpec, rng: Random) -> tuple[Callable[[float], float] | No
     def factor(at_s: float) -> float:
         while not ends or ends[-1] <= at_s:
             before = ends[-1] if ends else spec.begin_s
-            ends.append(before + rng.expovariate(1.0 / _BETWEEN_S))
-            ends.append(ends[-1] + rng.uniform(*_BURST_S))
+            ends.append(before + rng.expovariate(1.0 / between_s))
+            ends.append(ends[-1] + rng.uniform(*lengths_s))
             factors.extend((low, low * rng.uniform(*_BURST)))
         return factors[bisect_left(ends, at_s)]
 
     return factor, low * _BURST[1]
 
 
-class _Maker:
-    """Draws a stream's requests."""
+class RequestMaker:
+    """Draws a stream's requests.
+
+    Args:
+        spec: the stream.
+        rng: draws everything.
+    """
 
     def __init__(self, spec: StreamSpec, rng: Random) -> None:
         self._spec, self._rng = spec, rng
@@ -187,6 +200,10 @@ class _Maker:
             blocks = list(self._prefix())
             prompt = max(prompt, (len(blocks) + 1) * BLOCK_TOKENS)
         return self._request(at_s, prompt, blocks, self._tenant())
+
+    def added(self) -> tuple[int, int]:
+        """Return the tokens of one more message of a conversation, and of its answer."""
+        return self._length(*self._prompt), self._length(*self._output)
 
     def next(self, before: Arrival, at_s: float) -> Arrival:
         """Return the request that follows another: its prompt is that one's, its answer, and as much again."""

@@ -26,6 +26,7 @@ class StreamSpec(Part):
         shape: when they come: `poisson` at a steady rate; `even`, one after the same time; `bursts`, Poisson at a low
             rate with bursts of 2 to 5 times as much; `day`, Poisson whose rate rises and falls as a sine of 24 hours;
             `offline`, all at once at the start.
+        burst_every_s: mean seconds between two bursts; each is 1/15 to 4/15 of that long.
         begin_s: when the first may come, seconds from the start.
         seconds: how long they come; for `offline` it does not count.
         requests: how many come at most; 0: as many as `seconds` brings.
@@ -46,6 +47,7 @@ class StreamSpec(Part):
     model: str = ""
     rate: Annotated[float, Field(gt=0)] = 1.0
     shape: Literal["poisson", "even", "bursts", "day", "offline"] = "poisson"
+    burst_every_s: Seconds = 900.0
     begin_s: Annotated[float, Field(ge=0)] = 0.0
     seconds: Seconds = 600.0
     requests: Annotated[int, Field(ge=0)] = 0

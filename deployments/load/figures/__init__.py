@@ -1,0 +1,1 @@
+"""What came of a run: figures, files, comparisons, energy."""

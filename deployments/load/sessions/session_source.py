@@ -1,0 +1,115 @@
+"""The sessions of a load: from streams, or from a recorded trace."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, count, repeat
+from random import Random
+
+from deployments.load.sessions.agents import agent
+from deployments.load.sessions.live_stream import LiveStream
+from deployments.load.sessions.session import Call, Session
+from deployments.load.sessions.texts import Texts
+from deployments.simulator.disaggregation.kv_memory import BLOCK_TOKENS
+from deployments.simulator.trace import TraceRequest
+from deployments.twin.arrivals import Arrival, RequestMaker, begin_times, recorded, stream_requests
+
+
+def sessions_of(spec: LiveStream, number: int, seed: int, texts: Texts) -> Iterator[Session]:
+    """Yield a stream's sessions in the order in which they begin.
+
+    Single requests of an open loop are those that `rackserve simulate` has of the same stream and seed. A stream that
+    bounds how many are under way has no times; without `requests` it never ends.
+
+    Args:
+        spec: the stream.
+        number: its place in the load, from 0.
+        seed: seed of all chance.
+        texts: makes the prompts.
+    """
+    rng = Random(f"{seed} {number}")  # noqa: S311 - replayable
+    if spec.calls_most or spec.turns > 1:
+        yield from _bounded(spec, _conversations(spec, number, rng, texts))
+    elif spec.at_a_time:
+        maker = RequestMaker(spec, rng)
+        endless = (maker.first(0.0) for _ in count())
+        yield from _bounded(spec, (_single(each, number, texts) for each in endless))
+    else:
+        yield from (_single(each, number, texts) for each in stream_requests(spec, rng))
+
+
+def recorded_sessions(trace: Sequence[TraceRequest], speedup: float, seed: int, texts: Texts) -> Iterator[Session]:
+    """Yield a trace's requests, each a session of its own; equal blocks get equal texts.
+
+    Args:
+        trace: the requests, in the order of their times.
+        speedup: factor by which they come faster.
+        seed: seed of the texts.
+        texts: makes the prompts.
+    """
+    # Models of a trace may have other names here: the run's model is asked.
+    yield from (_single(each, 0, texts) for each in recorded(trace, seed, speedup))
+
+
+def _single(arrival: Arrival, number: int, texts: Texts) -> Session:
+    text = texts.prompt(arrival.blocks, arrival.prompt_tokens)
+    return Session((Call(text, arrival.output_tokens),), "", arrival.at_s, arrival.model, stream=number)
+
+
+def _bounded(spec: LiveStream, sessions: Iterator[Session]) -> Iterator[Session]:
+    """Yield sessions until they have the stream's number of requests; the last one is not cut."""
+    sent = 0
+    for session in sessions:
+        yield session
+        sent += session.requests
+        if spec.requests and sent >= spec.requests:
+            return
+
+
+def _conversations(spec: LiveStream, number: int, rng: Random, texts: Texts) -> Iterator[Session]:
+    """Yield chats or agents; their beginnings are shared as the stream says."""
+    maker = RequestMaker(spec, rng)
+    beginnings = SharedBeginnings(spec, rng, texts)
+    mean = (spec.calls_least + spec.calls_most) / 2 if spec.calls_most else spec.turns
+    unbounded = spec.model_copy(update={"requests": 0})
+    times = repeat(0.0) if spec.at_a_time else begin_times(unbounded, rng, mean)
+    for at_s in times:
+        system = beginnings.draw()
+        if spec.calls_most:
+            yield agent(spec, number, rng, texts, system=system, begins_s=at_s)
+            continue
+        calls = [_turn(maker, texts, 0.0)]
+        while rng.random() < 1.0 - 1.0 / spec.turns:
+            calls.append(_turn(maker, texts, rng.expovariate(1.0 / spec.think_s)))
+        yield Session(tuple(calls), system, at_s, spec.model, stream=number)
+
+
+def _turn(maker: RequestMaker, texts: Texts, pause_s: float) -> Call:
+    prompt, output = maker.added()
+    return Call(texts.fresh(prompt), output, pause_s)
+
+
+class SharedBeginnings:
+    """The system prompts of a stream: the n-th is drawn 1/n as often as the first.
+
+    Args:
+        spec: the stream.
+        rng: draws one for each session.
+        texts: makes them.
+    """
+
+    def __init__(self, spec: LiveStream, rng: Random, texts: Texts) -> None:
+        self._rng = rng
+        self._popularity = list(accumulate(1.0 / (rank + 1) for rank in range(spec.prefixes)))
+        blocks = spec.prefix_tokens // BLOCK_TOKENS
+        left = spec.prefix_tokens % BLOCK_TOKENS
+        self._texts = [
+            "".join(texts.block(rank * 1_000_003 + block) for block in range(blocks))
+            + (texts.fresh(left) if left else "")
+            for rank in range(spec.prefixes)
+        ]
+
+    def draw(self) -> str:
+        """Return the next session's; "": the stream has none."""
+        if not self._texts:
+            return ""
+        return self._texts[bisect_left(self._popularity, self._rng.random() * self._popularity[-1])]
