@@ -7,7 +7,7 @@ the ratio of the two.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,12 @@ _SLICES: Final = 20
 _FEWEST: Final = 2
 """Sessions below which there is no interval."""
 
+_MOST_DRAWN: Final = 2_000_000
+"""Values drawn at once: 16 MB."""
+
 Column = NDArray[np.float64]
+Statistic = Callable[[Column], Any]
+"""Takes values along the last axis: one sample, or many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ def compare(before: RunFile, after: RunFile, seed: int = 0, draws: int = DRAWS) 
         pair = [_grouped(run.measured, values) for run in (before, after)]
         if all(len(groups) for groups in pair):
             drawn = [_drawn(groups, statistic, rng, draws) for groups in pair]
-            exact = [statistic(np.concatenate(groups)) for groups in pair]
+            exact = [float(statistic(np.concatenate(groups))) for groups in pair]
             changes.append(_change(name, unit, exact, drawn, [len(groups) for groups in pair], more_is_better))
     slo = after.slo
     counted: Mapping[str, tuple[str, Callable[[RequestRecord], float]]] = {
@@ -113,17 +118,15 @@ def _cached(record: RequestRecord) -> float | None:
     return record.cached_tokens / record.prompt_tokens
 
 
-def _quantile(share: float) -> Callable[[Column], float]:
-    return lambda values: float(np.quantile(values, share))
+def _quantile(share: float) -> Statistic:
+    return lambda values: np.quantile(values, share, axis=-1)
 
 
-def _mean(values: Column) -> float:
-    return float(values.mean())
+def _mean(values: Column) -> Any:  # noqa: ANN401 - a number, or a column of them
+    return values.mean(axis=-1)
 
 
-_BY_SESSION: Final[
-    Sequence[tuple[str, str, Callable[[RequestRecord], float | None], Callable[[Column], float], bool]]
-] = (
+_BY_SESSION: Final[Sequence[tuple[str, str, Callable[[RequestRecord], float | None], Statistic, bool]]] = (
     ("TTFT mean", "s", _ttft, _mean, False),
     ("TTFT p50", "s", _ttft, _quantile(0.5), False),
     ("TTFT p99", "s", _ttft, _quantile(0.99), False),
@@ -144,15 +147,19 @@ def _grouped(records: Sequence[RequestRecord], value: Callable[[RequestRecord], 
     return [np.asarray(values) for values in found.values()]
 
 
-def _drawn(groups: list[Column], statistic: Callable[[Column], float], rng: np.random.Generator, draws: int) -> Column:
+def _drawn(groups: list[Column], statistic: Statistic, rng: np.random.Generator, draws: int) -> Column:
     """Return the statistic of `draws` samples of as many sessions, drawn with replacement."""
-    if all(len(group) == 1 for group in groups):
-        values = np.concatenate(groups)
-        return np.asarray([statistic(values[rng.integers(0, len(values), len(values))]) for _ in range(draws)])
-    return np.asarray(
-        [statistic(np.concatenate([groups[place] for place in rng.integers(0, len(groups), len(groups))]))
-         for _ in range(draws)]
-    )  # fmt: skip
+    count = len(groups)
+    if any(len(group) > 1 for group in groups):
+        places = rng.integers(0, count, (draws, count))
+        return np.asarray([statistic(np.concatenate([groups[place] for place in row])) for row in places])
+    values = np.concatenate(groups)
+    at_once = max(1, _MOST_DRAWN // count)
+    parts = [
+        statistic(values[rng.integers(0, count, (min(at_once, draws - done), count))])
+        for done in range(0, draws, at_once)
+    ]
+    return np.concatenate(parts)
 
 
 def _slices(run: RunFile, value: Callable[[RequestRecord], float]) -> Column:

@@ -22,6 +22,7 @@ from tests.benchmarks.load.figures import Figures
 from tests.benchmarks.paired_ratio import PairedRatio
 from tests.benchmarks.result_file import RESULTS, our_versions, write_result
 from tests.benchmarks.routing.gateways import OURS, gateway
+from tests.benchmarks.server_process import unwind_on_sigterm
 from tests.engine_contract.served_engine import ServedEngine
 
 AGREEMENT: Final = 0.03
@@ -45,9 +46,11 @@ MODEL: Final = ModelSpec.model_validate(
 """A large model: its times are long beside what a machine of two cores does to them. It caches nothing, so that each
 round finds what the round before found."""
 LOADS: Final = {
-    "closed": "at_a_time=8,requests={count},prompt_tokens=600,output_tokens=48,spread=0.3,output_spread=0",
-    "poisson": "rate=3,requests={count},prompt_tokens=600,output_tokens=48,spread=0.3,output_spread=0",
+    "closed": "at_a_time=8,requests={count},prompt_tokens=600,output_tokens=48,spread=0.5",
+    "poisson": "rate=3,requests={count},prompt_tokens=600,output_tokens=48,spread=0.5",
 }
+"""Answers of different lengths: of equal ones, those that began in one step of an engine end in one, and how soon the
+next requests follow decides whether they are computed together or one after the other."""
 
 
 @dataclass(slots=True)
@@ -149,6 +152,7 @@ def main() -> int:
     parser.add_argument("--only", default=",".join(LOADS), help="which loads")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the result goes")
     options = parser.parse_args()
+    unwind_on_sigterm()
     found: dict[str, Compared] = {}
     with tempfile.TemporaryDirectory() as name, endpoint(Path(name)) as (url, _):
         for load in options.only.split(","):
