@@ -11,7 +11,13 @@ def record(
 ) -> RequestRecord:
     """Return a request."""
     first_s = at_s + ttft_s
-    fields: dict[str, object] = {"session": 0, "due_s": at_s, "sent_s": at_s, "first_s": first_s, "output_tokens": tokens}
+    fields: dict[str, object] = {
+        "session": 0,
+        "due_s": at_s,
+        "sent_s": at_s,
+        "first_s": first_s,
+        "output_tokens": tokens,
+    }
     fields |= {"last_s": first_s + tpot_s * (tokens - 1), "prompt_tokens": 100, "cached_tokens": 50, **more}
     return RequestRecord(**fields)  # type: ignore[arg-type]
 
