@@ -16,7 +16,7 @@ BEYOND_UNITS := tests/engine_contract tests/integration tests/clients tests/e2e 
 
 .PHONY: help setup demo test test-all test-clients check check-interpreted data format helm-docs lock clean \
 	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-autoscaling bench-admission bench-placement bench-idle \
-	bench-disaggregation bench-token-gaps bench-adapters bench-slo bench-simulate audit sbom chaos fuzz soak quantised-model bench-speculation
+	bench-disaggregation bench-token-gaps bench-adapters bench-slo bench-simulate bench-load audit sbom chaos fuzz soak quantised-model bench-speculation
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -130,6 +130,9 @@ bench-slo: setup ## Requests within an SLO of both latencies, and GPU-hours, in 
 
 bench-simulate: setup ## The twin of a cluster: CPU time a request on 8 and 288 GPUs, published shapes repeated
 	$(BIN)/python -m tests.benchmarks.simulate.bench_simulate
+
+bench-load: setup ## `rackserve bench` beside aiperf: the same requests to the same gateway
+	$(BIN)/python -m tests.benchmarks.load.bench_load
 
 bench-disaggregation: setup ## Goodput of prefill and decode apart, in virtual time: the live decision beside fixed rules
 	$(BIN)/python -m tests.benchmarks.disaggregation.bench_disaggregation
