@@ -46,8 +46,8 @@ MODEL: Final = ModelSpec.model_validate(
 """A large model: its times are long beside what a machine of two cores does to them. It caches nothing, so that each
 round finds what the round before found."""
 LOADS: Final = {
-    "closed": "at_a_time=8,requests={count},prompt_tokens=600,output_tokens=48,spread=0.5",
-    "poisson": "rate=3,requests={count},prompt_tokens=600,output_tokens=48,spread=0.5",
+    "closed": "at_a_time=8,requests={count},prompt_tokens=300,output_tokens=24,spread=0.5",
+    "poisson": "rate=5,requests={count},prompt_tokens=300,output_tokens=24,spread=0.5",
 }
 """Answers of different lengths: of equal ones, those that began in one step of an engine end in one, and how soon the
 next requests follow decides whether they are computed together or one after the other."""
@@ -148,7 +148,7 @@ def main() -> int:
     """Run; return the exit code: 0 if all bars hold, 1 if one is short."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=6, help="pairs of runs for each load")
-    parser.add_argument("--requests", type=int, default=96, help="requests of each run")
+    parser.add_argument("--requests", type=int, default=192, help="requests of each run")
     parser.add_argument("--only", default=",".join(LOADS), help="which loads")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the result goes")
     options = parser.parse_args()
