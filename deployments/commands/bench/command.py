@@ -105,6 +105,8 @@ def _check(asked: BenchAsked) -> None:
         problems.append(SpecProblem("--trace", "a trace says what is sent; leave --load and --mlperf out"))
     if asked.accuracy and not asked.mlperf:
         problems.append(SpecProblem("--accuracy", "it is a mode of LoadGen: say --mlperf offline too"))
+    if asked.mlperf and asked.warm_up:
+        problems.append(SpecProblem("--warm-up", "LoadGen counts every request"))
     if asked.mlperf and len(asked.load) > 1:
         problems.append(SpecProblem("--load", "LoadGen has one kind of requests"))
     if problems:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import msgspec
 import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -21,9 +22,10 @@ from deployments.load.client.connection import Address, ConnectionPool
 from deployments.load.client.endpoint import CHATS, COMPLETIONS, LoadEndpoint
 from deployments.load.client.run import LoadProgress, LoadRun, RunSeen, StreamOfSessions
 from deployments.load.client.tokenizer import token_counter
+from deployments.load.figures.curve import curve
 from deployments.load.figures.energy import EnergyMeter, meter_of, taken
 from deployments.load.figures.measures import Slo, Spread
-from deployments.load.figures.run_file import RunFile, gap_curve
+from deployments.load.figures.run_file import RunFile
 from deployments.load.mlperf.loadgen import LoadGenRun
 from deployments.load.mlperf.samples import QUESTIONS, Sample, drawn_samples, read_questions
 from deployments.load.mlperf.scenarios import LoadGenPlan
@@ -163,8 +165,7 @@ class _Bench:
         self._warn(run, seen)
         if self._meter is None:
             return run
-        energy = taken(self._meter, before, run.figures().output_tokens)
-        return self._file(specs, seen, slo, scale, mlperf, energy)
+        return msgspec.structs.replace(run, energy=taken(self._meter, before, run.figures().output_tokens))
 
     async def _sessions(
         self, endpoint: LoadEndpoint, specs: list[LiveStream], trace: Sequence[TraceRequest] | None, texts: Texts
@@ -223,14 +224,13 @@ class _Bench:
                 with suppress(asyncio.CancelledError):
                     await showing
 
-    def _file(  # noqa: PLR0913, PLR0917 - the parts of a run
+    def _file(
         self,
         specs: list[LiveStream],
         seen: RunSeen,
         slo: Slo,
         scale: PromptScale,
         mlperf: dict[str, Any] | None,
-        energy: dict[str, Any] | None = None,
     ) -> RunFile:
         asked = self._asked
         load: Any = [spec.model_dump(mode="json", exclude_unset=True) for spec in specs]
@@ -250,10 +250,9 @@ class _Bench:
             slo_tpot_s=slo.tpot_s,
             prompts=scale.as_dict(),
             client=seen.client.as_dict(),
-            energy=energy,
             mlperf=mlperf,
             gap_s=Spread.of(seen.gaps_s),
-            gap_curve_s=gap_curve(seen),
+            gap_curve_s=curve(seen.gaps_s),
             requests=seen.records,
         )
 

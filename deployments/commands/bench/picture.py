@@ -7,7 +7,8 @@ from typing import Any, Final
 import numpy as np
 
 from cluster.errors import MissingPackageError
-from deployments.load.figures.run_file import SHARES, RunFile
+from deployments.load.figures.curve import SHARES, curve
+from deployments.load.figures.run_file import RunFile
 
 _POINTS: Final = 120
 """Points of a curve over time."""
@@ -55,11 +56,11 @@ def _draw(axes: Any, run: RunFile) -> None:  # noqa: ANN401 - an array of matplo
         return
     shares = [100 * share for share in SHARES]
     ttft_ms = [record.ttft_s * 1e3 for record in whole]
-    (line,) = first.plot(np.quantile(ttft_ms, SHARES), shares, linewidth=1.0, label=run.name)
+    (line,) = first.plot(curve(ttft_ms), shares, linewidth=1.0, label=run.name)
     tpot_ms = [record.tpot_s * 1e3 for record in whole if record.tpot_s is not None]
     colour = line.get_color()
     if tpot_ms:
-        token.plot(np.quantile(tpot_ms, SHARES), shares, linewidth=1.0, color=colour)
+        token.plot(curve(tpot_ms), shares, linewidth=1.0, color=colour)
     if run.gap_curve_s:
         gap.plot([value * 1e3 for value in run.gap_curve_s], shares, linewidth=1.0, color=colour)
     for axis, limit_s in ((first, run.slo_ttft_s), (token, run.slo_tpot_s)):

@@ -5,7 +5,8 @@ from io import BytesIO
 from itertools import pairwise
 
 from cluster.errors import MissingPackageError
-from deployments.commands.simulate.simulated_run import SHARES, SimulatedRun
+from deployments.commands.simulate.simulated_run import SimulatedRun
+from deployments.load.figures.curve import SHARES
 
 
 def picture(outcomes: Sequence[SimulatedRun]) -> bytes:

@@ -1,8 +1,7 @@
 """Connections to the endpoint under load: kept open, one request at a time on each, every read with its time.
 
 A client of its own, not the gateway's way to replicas (`router/http/wire/upstream`): what is measured must not be
-measured by itself. An HTTP library costs a millisecond for each request and a tenth of one for each event, which would
-be a part of the times that are measured here.
+measured by itself. No HTTP library either: what one does for each event would be a part of the times measured here.
 """
 
 import asyncio

@@ -4,16 +4,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import numpy as np
 
 from cluster.errors import SpecError, SpecProblem
 from deployments.load.client.record import RequestRecord
-from deployments.load.client.run import RunSeen
 from deployments.load.figures.measures import LoadFigures, Slo, Spread, figures_of
 
 VERSION: Final = 1
-SHARES: Final = tuple(float(share) for share in (*np.linspace(0.0, 0.98, 99), *np.linspace(0.98, 1.0, 81)[1:]))
-"""Shares of the values at which a curve is kept: close together where it is steep."""
 
 
 class RunFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +32,7 @@ class RunFile(msgspec.Struct, frozen=True, kw_only=True):
         energy: joules and where they are from; None: nobody knows.
         mlperf: what LoadGen says; None: it was not used.
         gap_s: seconds between two events with tokens, of all answers together.
-        gap_curve_s: what each of `SHARES` of those did not exceed.
+        gap_curve_s: what each share of `curve.SHARES` of those did not exceed.
         requests: each request.
     """
 
@@ -76,13 +72,6 @@ class RunFile(msgspec.Struct, frozen=True, kw_only=True):
     def written(self) -> bytes:
         """Return it as JSON."""
         return msgspec.json.encode(self) + b"\n"
-
-
-def gap_curve(seen: RunSeen) -> tuple[float, ...]:
-    """Return the seconds between two events that each of `SHARES` of them did not exceed; empty: there are none."""
-    if not seen.gaps_s:
-        return ()
-    return tuple(float(value) for value in np.quantile(np.asarray(seen.gaps_s), SHARES))
 
 
 def read_run(path: Path) -> RunFile:

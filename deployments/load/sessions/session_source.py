@@ -68,7 +68,7 @@ def _bounded(spec: LiveStream, sessions: Iterator[Session]) -> Iterator[Session]
 def _conversations(spec: LiveStream, number: int, rng: Random, texts: Texts) -> Iterator[Session]:
     """Yield chats or agents; their beginnings are shared as the stream says."""
     maker = RequestMaker(spec, rng)
-    beginnings = SharedBeginnings(spec, rng, texts)
+    beginnings = SharedBeginnings(spec, number, rng, texts)
     mean = (spec.calls_least + spec.calls_most) / 2 if spec.calls_most else spec.turns
     unbounded = spec.model_copy(update={"requests": 0})
     times = repeat(0.0) if spec.at_a_time else begin_times(unbounded, rng, mean)
@@ -93,17 +93,18 @@ class SharedBeginnings:
 
     Args:
         spec: the stream.
+        number: its place in the load: no two streams share any.
         rng: draws one for each session.
         texts: makes them.
     """
 
-    def __init__(self, spec: LiveStream, rng: Random, texts: Texts) -> None:
+    def __init__(self, spec: LiveStream, number: int, rng: Random, texts: Texts) -> None:
         self._rng = rng
         self._popularity = list(accumulate(1.0 / (rank + 1) for rank in range(spec.prefixes)))
         blocks = spec.prefix_tokens // BLOCK_TOKENS
         left = spec.prefix_tokens % BLOCK_TOKENS
         self._texts = [
-            "".join(texts.block(rank * 1_000_003 + block) for block in range(blocks))
+            "".join(texts.block(_named(number, rank, block)) for block in range(blocks))
             + (texts.fresh(left) if left else "")
             for rank in range(spec.prefixes)
         ]
@@ -113,3 +114,8 @@ class SharedBeginnings:
         if not self._texts:
             return ""
         return self._texts[bisect_left(self._popularity, self._rng.random() * self._popularity[-1])]
+
+
+def _named(stream: int, rank: int, block: int) -> int:
+    """Return a number for a block of a shared beginning, another one for each."""
+    return (stream << 48) + (rank << 24) + block

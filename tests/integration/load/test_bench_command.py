@@ -2,7 +2,9 @@
 
 import json
 import re
+import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,25 @@ def test_mistakes_are_told_before_anything_is_sent(endpoint: SimEndpoint, words:
     """Options that are wrong or contradict one another end with code 2, in words."""
     ended = bench(*(endpoint.url if word == "URL" else word for word in words), code=2)
     assert re.search(told, ended.stderr.replace("\n", " "))
+
+
+def test_ctrl_c_ends_a_run_with_what_there_is(endpoint: SimEndpoint, tmp_path: Path) -> None:
+    """SIGINT in a run of ten minutes: exit code 0, the answers that had ended, and the words that it ended early."""
+    kept = tmp_path / "run.json"
+    command = [RACKSERVE, "bench", endpoint.url, "--load", "at_a_time=2,prompt_tokens=20,output_tokens=4"]
+    before = endpoint.engine.metric("vllm:generation_tokens_total")
+    process = subprocess.Popen([*command, "--save", str(kept)], stdout=subprocess.PIPE, text=True)
+    give_up_s = time.monotonic() + 60 * slowness()
+    while endpoint.engine.metric("vllm:generation_tokens_total") < before + 20:
+        assert time.monotonic() < give_up_s
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    shown, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "ended early" in shown
+    run = read_run(kept)
+    assert not run.is_whole
+    assert run.figures().answered >= 3
 
 
 def test_nothing_there_is_one_line_and_code_1() -> None:

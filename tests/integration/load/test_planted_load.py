@@ -1,6 +1,7 @@
 """What a run measures of a server whose times, tokens and failures are planted."""
 
 import asyncio
+import time
 from collections.abc import Iterable
 
 import pytest
@@ -168,15 +169,9 @@ async def test_a_stopped_run_has_what_had_ended() -> None:
 
 async def test_the_clients_own_lateness_is_seen() -> None:
     """A loop that is blocked for 300 ms is seen as late by about that, and warned of."""
-
-    def blocks() -> None:
-        import time  # noqa: PLC0415
-
-        time.sleep(0.3)
-
     async with StreamingServer(PlantedAnswer(0.0, 0.05)) as server:
         for delay_s in (0.1, 0.45):
-            asyncio.get_running_loop().call_later(delay_s, blocks)
+            asyncio.get_running_loop().call_later(delay_s, time.sleep, 0.3)
         seen = await run(server, singles(1, tokens=20))
     assert seen.client.lag_max_s > 0.2
     assert any("late" in warning for warning in seen.client.warnings(0.1, 0.05))

@@ -59,6 +59,15 @@ def test_chats_follow_one_another_and_share_their_beginnings() -> None:
     assert all(not chat.calls[0].pause_s and all(call.pause_s > 0 for call in chat.calls[1:]) for chat in chats)
 
 
+def test_streams_of_one_load_share_no_beginnings() -> None:
+    """Two streams with the same keys have system prompts of their own, as they have in the twin."""
+    specs = live_streams(["kind=chat,requests=20,at_a_time=1"] * 2)
+    first, second = (
+        {each.system for each in sessions_of(spec, number, 0, Texts(1.0, 0))} for number, spec in enumerate(specs)
+    )
+    assert not first & second
+
+
 def test_agents_call_hundreds_of_times_and_have_agents_of_their_own() -> None:
     """Each of 30 agents has 100 to 500 calls; sub-agents have their instructions, and come in threes."""
     agents = _sessions("kind=agents,requests=9000")
