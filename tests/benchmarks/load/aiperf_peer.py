@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,26 +18,48 @@ TOKENIZER: Final = "smollm2-135m-instruct"
 _RUN_S: Final = 900.0
 
 
-def write_requests(sessions: Iterable[Session], path: Path, *, timed: bool) -> None:
-    """Write single requests as aiperf reads them: a JSON object a line, with the text, the length, the time."""
-    with path.open("w") as file:
-        for session in sessions:
-            (call,) = session.calls
-            line: dict[str, object] = {"text_input": call.text, "output_length": call.output_tokens}
-            if timed:
-                line["timestamp"] = session.begins_s * 1e3
-            file.write(json.dumps(line) + "\n")
+@dataclass(frozen=True, slots=True)
+class PeerLoad:
+    """Requests that both send.
+
+    Attributes:
+        sessions: single requests, or conversations without a system prompt.
+        at_a_time: how many of them are under way at once; 0: each begins at its time, and has one request.
+    """
+
+    sessions: Sequence[Session]
+    at_a_time: int
+
+    def write(self, path: Path) -> None:
+        """Write them as aiperf reads them, a JSON object a line: texts, lengths, times, and pauses between turns."""
+        lines = [self._timed(session) for session in self.sessions]
+        if self.at_a_time:
+            lines = [{"session_id": str(number), "turns": _turns(each)} for number, each in enumerate(self.sessions)]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def _timed(self, session: Session) -> dict[str, object]:
+        call = session.calls[0]
+        return {"text_input": call.text, "output_length": call.output_tokens, "timestamp": session.begins_s * 1e3}
 
 
-def run_aiperf(url: str, model: str, requests: Path, count: int, at_a_time: int) -> Figures:
-    """Send a file of requests; return what aiperf measured.
+def _turns(session: Session) -> list[dict[str, object]]:
+    return [
+        {
+            "text": call.text,
+            "output_length": call.output_tokens,
+            **({"delay": call.pause_s * 1e3} if call.pause_s else {}),
+        }
+        for call in session.calls
+    ]
+
+
+def run_aiperf(url: str, model: str, load: PeerLoad) -> Figures:
+    """Send a load; return what aiperf measured.
 
     Args:
         url: the endpoint.
         model: the model.
-        requests: the file.
-        count: how many requests it has.
-        at_a_time: requests under way at once; 0: each at its time.
+        load: the requests.
 
     Raises:
         RuntimeError: it failed; the message has the end of what it said.
@@ -51,17 +74,19 @@ def run_aiperf(url: str, model: str, requests: Path, count: int, at_a_time: int)
             "url": url,
             "endpoint-type": "chat",
             "tokenizer": f"local/{TOKENIZER}",
-            "input-file": str(requests),
-            "custom-dataset-type": "mooncake_trace",
+            "input-file": str(folder / "requests.jsonl"),
+            "custom-dataset-type": "multi_turn" if load.at_a_time else "mooncake_trace",
             "dataset-sampling-strategy": "sequential",
             "artifact-dir": name,
             "ui": "none",
         }
-        options |= {"concurrency": str(at_a_time), "request-count": str(count)} if at_a_time else {}
+        if load.at_a_time:
+            options |= {"concurrency": str(load.at_a_time), "conversation-num": str(len(load.sessions))}
+        load.write(folder / "requests.jsonl")
         words = [word for option, value in options.items() for word in (f"--{option}", value)]
         words += ["--streaming", "--use-server-token-count", "--use-legacy-max-tokens"]
         words += ["--extra-inputs", "ignore_eos:true", "--extra-inputs", "temperature:0"]
-        words += ["--no-fixed-schedule"] if at_a_time else ["--fixed-schedule"]
+        words += [] if load.at_a_time else ["--fixed-schedule"]
         ended = subprocess.run(
             [aiperf, "profile", *words],
             cwd=folder,
