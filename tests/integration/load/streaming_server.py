@@ -97,8 +97,8 @@ class StreamingServer:
                     self._open -= 1
                 if not self.answer.keeps_open:
                     return
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # the client left, or the server stops; a task that ends as cancelled would be logged as an error
         finally:
             self._tasks.discard(task)
             writer.close()
