@@ -101,7 +101,7 @@ def bench(
     from deployments.commands.bench.command import BenchShown, compare_runs
     from deployments.commands.bench.command import bench as run
     from deployments.commands.bench.live_run import BenchAsked
-    from deployments.load.figures.measures import Slo
+    from deployments.load.figures.measures import SloLimits
 
     shown = BenchShown(as_json, save, png, Console(), Console(stderr=True))
     if (compare is not None) == bool(url):
@@ -114,7 +114,7 @@ def bench(
     asked = BenchAsked(
         url=url, api_key=api_key, model=model, load=tuple(load or ()), trace=trace, speedup=speedup, limit=limit,
         mlperf=mlperf, accuracy=accuracy, questions=questions, logs=logs, completions=completions,
-        ends_early=ends_early, slo=Slo(slo_ttft_ms / 1e3 or None, slo_tpot_ms / 1e3 or None), warm_up=warm_up,
+        ends_early=ends_early, slo=SloLimits(slo_ttft_ms / 1e3 or None, slo_tpot_ms / 1e3 or None), warm_up=warm_up,
         timeout_s=timeout, tokenizer=tokenizer, energy=tuple(energy or ()), seed=seed, name=name,
     )  # fmt: skip
     run(asked, shown)

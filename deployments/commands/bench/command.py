@@ -9,7 +9,7 @@ from rich.console import Console
 
 from cluster.errors import ClusterError, SpecError, SpecProblem
 from deployments.commands.bench.live_run import BenchAsked, bench_run
-from deployments.commands.bench.picture import picture
+from deployments.commands.bench.picture import picture, pyplot
 from deployments.commands.bench.tables import show, show_changes
 from deployments.load.figures.comparison import compare
 from deployments.load.figures.run_file import RunFile, read_run
@@ -45,6 +45,8 @@ def bench(asked: BenchAsked, shown: BenchShown) -> None:
         MissingPackageError: something optional is asked for and not installed.
     """
     _check(asked)
+    if shown.png is not None:
+        pyplot()  # what is missing is told before a run, not after it
     run = bench_run(asked, shown.progress)
     if shown.save is not None:
         shown.save.write_bytes(run.written())

@@ -24,10 +24,10 @@ from deployments.load.client.run import LoadProgress, LoadRun, RunSeen, StreamOf
 from deployments.load.client.tokenizer import token_counter
 from deployments.load.figures.curve import curve
 from deployments.load.figures.energy import EnergyMeter, meter_of, taken
-from deployments.load.figures.measures import Slo, Spread
+from deployments.load.figures.measures import SloLimits, Spread
 from deployments.load.figures.run_file import RunFile
-from deployments.load.mlperf.loadgen import LoadGenRun
-from deployments.load.mlperf.samples import QUESTIONS, Sample, drawn_samples, read_questions
+from deployments.load.mlperf.loadgen import LoadGenRun, loadgen_module
+from deployments.load.mlperf.samples import QUESTIONS, LoadGenSample, drawn_samples, read_questions
 from deployments.load.mlperf.scenarios import LoadGenPlan
 from deployments.load.sessions.live_stream import LiveStream, live_streams
 from deployments.load.sessions.session_source import recorded_sessions, sessions_of
@@ -84,7 +84,7 @@ class BenchAsked:
     logs: Path | None = None
     completions: bool = False
     ends_early: bool = False
-    slo: Slo = Slo()  # noqa: RUF009 - frozen
+    slo: SloLimits = SloLimits()  # noqa: RUF009 - frozen
     warm_up: int = 0
     timeout_s: float = 600.0
     tokenizer: Path | None = None
@@ -110,6 +110,8 @@ def bench_run(asked: BenchAsked, console: Console) -> RunFile:
     specs = live_streams(list(asked.load or ([] if trace is not None else [DEFAULT_LOAD])))
     questions = read_questions(asked.questions or QUESTIONS) if asked.accuracy else None
     meter = meter_of(asked.energy)
+    if asked.mlperf:
+        loadgen_module()
     url, model = _served(asked)
     return uvloop.run(_Bench(asked, console, url, model, meter).run(specs, trace, questions))
 
@@ -135,7 +137,7 @@ class _Bench:
         self._began = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
     async def run(
-        self, specs: list[LiveStream], trace: Sequence[TraceRequest] | None, questions: list[Sample] | None
+        self, specs: list[LiveStream], trace: Sequence[TraceRequest] | None, questions: list[LoadGenSample] | None
     ) -> RunFile:
         """Carry it out."""
         asked = self._asked
@@ -194,8 +196,8 @@ class _Bench:
             loop.remove_signal_handler(signal.SIGINT)
 
     async def _loadgen(
-        self, endpoint: LoadEndpoint, spec: LiveStream, samples: list[Sample]
-    ) -> tuple[RunSeen, dict[str, Any], Slo]:
+        self, endpoint: LoadEndpoint, spec: LiveStream, samples: list[LoadGenSample]
+    ) -> tuple[RunSeen, dict[str, Any], SloLimits]:
         asked = self._asked
         plan = LoadGenPlan.of(asked.mlperf, spec, asked.slo, asked.seed, len(samples), is_accuracy=asked.accuracy)
         with tempfile.TemporaryDirectory() as thrown_away:
@@ -228,7 +230,7 @@ class _Bench:
         self,
         specs: list[LiveStream],
         seen: RunSeen,
-        slo: Slo,
+        slo: SloLimits,
         scale: PromptScale,
         mlperf: dict[str, Any] | None,
     ) -> RunFile:

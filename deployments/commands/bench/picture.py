@@ -14,11 +14,11 @@ _POINTS: Final = 120
 """Points of a curve over time."""
 
 
-def picture(runs: Sequence[RunFile]) -> bytes:
-    """Return runs as a PNG.
+def pyplot() -> Any:  # noqa: ANN401 - a module that is loaded only where it is asked for
+    """Return what draws: matplotlib's module.
 
     Raises:
-        MissingPackageError: matplotlib is not installed.
+        MissingPackageError: it is not installed.
     """
     try:
         import matplotlib as mpl  # noqa: PLC0415 - it takes a second to load, and is not installed everywhere
@@ -27,6 +27,16 @@ def picture(runs: Sequence[RunFile]) -> bytes:
         from matplotlib import pyplot as plt  # noqa: PLC0415 - as above
     except ImportError as error:
         raise MissingPackageError("plots need matplotlib: pip install 'rackserve[bench]'") from error
+    return plt
+
+
+def picture(runs: Sequence[RunFile]) -> bytes:
+    """Return runs as a PNG.
+
+    Raises:
+        MissingPackageError: matplotlib is not installed.
+    """
+    plt = pyplot()
     figure, axes = plt.subplots(2, 3, figsize=(15.0, 7.5), layout="constrained")
     for run in runs:
         _draw(axes, run)

@@ -6,8 +6,8 @@ from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from deployments.load.client.client_watch import ClientLoad, ClientWatch
 from deployments.load.client.endpoint import LoadEndpoint, Message
-from deployments.load.client.loop_watch import ClientLoad, LoopWatch
 from deployments.load.client.record import RequestRecord
 from deployments.load.sessions.session import Session
 
@@ -101,7 +101,7 @@ class LoadRun:
 
     async def carry_out(self) -> RunSeen:
         """Send everything, and return what came of it."""
-        watch = LoopWatch()
+        watch = ClientWatch()
         watch.start()
         self._began_s = time.perf_counter()
         for stream in self._streams:

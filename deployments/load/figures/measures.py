@@ -14,7 +14,7 @@ _REASON: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Slo:
+class SloLimits:
     """Limits within which an answer counts as good; None: there is no such limit.
 
     Attributes:
@@ -102,7 +102,7 @@ class LoadFigures:
         return asdict(self)
 
 
-def figures_of(records: Sequence[RequestRecord], gap_s: Spread | None, seconds: float, slo: Slo) -> LoadFigures:
+def figures_of(records: Sequence[RequestRecord], gap_s: Spread | None, seconds: float, slo: SloLimits) -> LoadFigures:
     """Return the figures of a run.
 
     Args:

@@ -7,7 +7,7 @@ import msgspec
 
 from cluster.errors import SpecError, SpecProblem
 from deployments.load.client.record import RequestRecord
-from deployments.load.figures.measures import LoadFigures, Slo, Spread, figures_of
+from deployments.load.figures.measures import LoadFigures, SloLimits, Spread, figures_of
 
 VERSION: Final = 1
 
@@ -56,9 +56,9 @@ class RunFile(msgspec.Struct, frozen=True, kw_only=True):
     requests: tuple[RequestRecord, ...] = ()
 
     @property
-    def slo(self) -> Slo:
+    def slo(self) -> SloLimits:
         """What counts as good."""
-        return Slo(self.slo_ttft_s, self.slo_tpot_s)
+        return SloLimits(self.slo_ttft_s, self.slo_tpot_s)
 
     @property
     def measured(self) -> tuple[RequestRecord, ...]:

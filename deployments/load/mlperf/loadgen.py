@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from cluster.errors import MissingPackageError
+from deployments.load.client.client_watch import ClientWatch
 from deployments.load.client.endpoint import LoadEndpoint
-from deployments.load.client.loop_watch import LoopWatch
 from deployments.load.client.run import LoadProgress, RunSeen
-from deployments.load.mlperf.samples import Sample, right_share
+from deployments.load.mlperf.samples import LoadGenSample, right_share
 from deployments.load.mlperf.scenarios import LoadGenPlan
 
 if TYPE_CHECKING:
@@ -75,13 +75,9 @@ class LoadGenRun:
         MissingPackageError: LoadGen is not installed.
     """
 
-    def __init__(self, endpoint: LoadEndpoint, samples: Sequence[Sample], plan: LoadGenPlan, logs: Path) -> None:
-        try:
-            import mlperf_loadgen  # noqa: PLC0415 - optional
-        except ImportError as error:
-            raise MissingPackageError("--mlperf needs LoadGen: pip install 'rackserve[bench]'") from error
+    def __init__(self, endpoint: LoadEndpoint, samples: Sequence[LoadGenSample], plan: LoadGenPlan, logs: Path) -> None:
         self.progress = LoadProgress()
-        self._loadgen = mlperf_loadgen
+        self._loadgen = loadgen_module()
         self._endpoint = endpoint
         self._samples = samples
         self._plan = plan
@@ -96,7 +92,7 @@ class LoadGenRun:
     async def carry_out(self) -> LoadGenSeen:
         """Have LoadGen run its test, and return what came of it."""
         self._logs.mkdir(parents=True, exist_ok=True)
-        watch = LoopWatch()
+        watch = ClientWatch()
         watch.start()
         self._began_s = time.perf_counter()
         await self._tested()
@@ -186,7 +182,7 @@ class LoadGenRun:
         if error is not None and self._ended is not None and not self._ended.done():
             self._ended.set_exception(error)  # LoadGen would wait for this answer for ever
 
-    async def _ask(self, query: int, sample: Sample, due_s: float) -> None:
+    async def _ask(self, query: int, sample: LoadGenSample, due_s: float) -> None:
         loadgen = self._loadgen
         number, self._sessions = self._sessions, self._sessions + 1
         is_first_told = False
@@ -222,6 +218,19 @@ class LoadGenRun:
         logged = msgspec.json.decode((self._logs / _ACCURACY).read_bytes(), type=list[_Logged])
         answers = {each.qsl_idx: bytes.fromhex(each.data).decode(errors="replace") for each in logged}
         return right_share(self._samples, answers)
+
+
+def loadgen_module() -> Any:  # noqa: ANN401 - LoadGen has no types
+    """Return LoadGen.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    try:
+        import mlperf_loadgen  # noqa: PLC0415 - optional
+    except ImportError as error:
+        raise MissingPackageError("--mlperf needs LoadGen: pip install 'rackserve[bench]'") from error
+    return mlperf_loadgen
 
 
 def read_summary(path: Path) -> dict[str, str]:

@@ -24,7 +24,7 @@ QUESTIONS: Final = Path(__file__).with_name("questions.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class LoadGenSample:
     """One prompt.
 
     Attributes:
@@ -44,15 +44,15 @@ class _Question(msgspec.Struct):
     max_tokens: int = ANSWER_TOKENS
 
 
-def drawn_samples(spec: LiveStream, seed: int, texts: Texts) -> list[Sample]:
+def drawn_samples(spec: LiveStream, seed: int, texts: Texts) -> list[LoadGenSample]:
     """Return prompts of a stream's lengths: `MOST_SAMPLES`, or fewer where they are very long."""
     wanted = max(1, min(MOST_SAMPLES, _MOST_TOKENS // spec.prompt_tokens))
     maker = RequestMaker(spec, Random(f"{seed} samples"))  # noqa: S311 - replayable
     drawn = [maker.first(0.0) for _ in range(wanted)]
-    return [Sample(texts.prompt(each.blocks, each.prompt_tokens), each.output_tokens) for each in drawn]
+    return [LoadGenSample(texts.prompt(each.blocks, each.prompt_tokens), each.output_tokens) for each in drawn]
 
 
-def read_questions(path: Path) -> list[Sample]:
+def read_questions(path: Path) -> list[LoadGenSample]:
     """Return the questions of a file: `{"prompt": …, "answer": …}` on each line, with `max_tokens` if wanted.
 
     Raises:
@@ -71,18 +71,18 @@ def read_questions(path: Path) -> list[Sample]:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             problems.append(SpecProblem(f"line {number}", f'{error}; say {{"prompt": …, "answer": …}}'))
             continue
-        samples.append(Sample(question.prompt, question.max_tokens, question.answer))
+        samples.append(LoadGenSample(question.prompt, question.max_tokens, question.answer))
     if problems or not samples:
         raise SpecError(str(path), problems or [SpecProblem("", "it has no questions")])
     return samples
 
 
-def is_right(sample: Sample, text: str) -> bool:
+def is_right(sample: LoadGenSample, text: str) -> bool:
     """Return whether an answer has the right words in it, as whole words; case does not count."""
     return re.search(rf"(?<!\w){re.escape(sample.answer)}(?!\w)", text, re.IGNORECASE) is not None
 
 
-def right_share(samples: Sequence[Sample], answers: dict[int, str]) -> float:
+def right_share(samples: Sequence[LoadGenSample], answers: dict[int, str]) -> float:
     """Return the share of samples whose answer is right; one without an answer is wrong.
 
     Args:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from deployments.load.figures.measures import Slo
+from deployments.load.figures.measures import SloLimits
 from deployments.load.sessions.live_stream import LiveStream
 
 
@@ -17,14 +17,14 @@ class Scenario:
     """
 
     kind: str
-    slo: Slo
+    slo: SloLimits
 
 
 SCENARIOS: Final = {
-    "offline": Scenario("Offline", Slo()),
-    "server": Scenario("Server", Slo(2.0, 0.080)),
-    "interactive": Scenario("Server", Slo(1.5, 0.015)),
-    "single-stream": Scenario("SingleStream", Slo()),
+    "offline": Scenario("Offline", SloLimits()),
+    "server": Scenario("Server", SloLimits(2.0, 0.080)),
+    "interactive": Scenario("Server", SloLimits(1.5, 0.015)),
+    "single-stream": Scenario("SingleStream", SloLimits()),
 }
 
 
@@ -45,7 +45,7 @@ class LoadGenPlan:
     """
 
     scenario: Scenario
-    slo: Slo
+    slo: SloLimits
     rate: float
     least_requests: int
     least_s: float
@@ -56,14 +56,14 @@ class LoadGenPlan:
 
     @classmethod
     def of(  # noqa: PLR0913 - what a run is asked for
-        cls, name: str, spec: LiveStream, slo: Slo, seed: int, samples: int, *, is_accuracy: bool
+        cls, name: str, spec: LiveStream, slo: SloLimits, seed: int, samples: int, *, is_accuracy: bool
     ) -> "LoadGenPlan":
         """Return the plan that a stream's `rate`, `requests`, `seconds` and `at_a_time` say.
 
         With `requests` and without `seconds` the run is as long as those take; MLPerf's own runs have 600 s.
         """
         scenario = SCENARIOS[name]
-        own = Slo(
+        own = SloLimits(
             scenario.slo.ttft_s if slo.ttft_s is None else slo.ttft_s,
             scenario.slo.tpot_s if slo.tpot_s is None else slo.tpot_s,
         )

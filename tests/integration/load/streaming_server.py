@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -36,6 +37,7 @@ class StreamingServer:
 
     Attributes:
         answer: what it does; may be changed at any time.
+        tls: with what it speaks TLS; None: it does not.
         port: its port.
         bodies: the requests' bodies, in the order in which they came.
         heads: their heads.
@@ -46,6 +48,7 @@ class StreamingServer:
     """
 
     answer: PlantedAnswer = field(default_factory=PlantedAnswer)
+    tls: ssl.SSLContext | None = None
     port: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
     heads: list[str] = field(default_factory=list)
@@ -58,7 +61,7 @@ class StreamingServer:
 
     async def __aenter__(self) -> Self:
         """Listen."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -72,7 +75,7 @@ class StreamingServer:
     @property
     def url(self) -> str:
         """Where it is."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -123,14 +126,16 @@ class StreamingServer:
             if number:
                 await asyncio.sleep(answer.gap_s)
             held = min(answer.tokens_per_event, tokens - place)
-            _event(writer, {"choices": [{"delta": {"content": "word " * held}, "finish_reason": None}]})
+            said = {"delta": {"content": "word " * held}} if "messages" in asked else {"text": "word " * held}
+            _event(writer, {"choices": [{**said, "finish_reason": None}]})
             await writer.drain()
             if answer.cut_after == number + 1:
                 writer.transport.abort()
                 raise ConnectionResetError
         self.sent_tokens += tokens
         if answer.tells_usage:
-            prompt = sum(len(message["content"].split()) for message in asked["messages"]) + 7
+            texts = [message["content"] for message in asked.get("messages", ())] or [asked["prompt"]]
+            prompt = sum(len(text.split()) for text in texts) + 7
             usage = {"prompt_tokens": prompt, "completion_tokens": tokens}
             _event(writer, {"choices": [], "usage": {**usage, "prompt_tokens_details": {"cached_tokens": prompt // 2}}})
         _chunk(writer, b"data: [DONE]\n\n")

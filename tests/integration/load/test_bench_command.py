@@ -1,6 +1,7 @@
 """`rackserve bench` at the gateway alone, in front of a simulated engine: what it prints, keeps and compares."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -138,6 +139,31 @@ def test_mistakes_are_told_before_anything_is_sent(endpoint: SimEndpoint, words:
     """Options that are wrong or contradict one another end with code 2, in words."""
     ended = bench(*(endpoint.url if word == "URL" else word for word in words), code=2)
     assert re.search(told, ended.stderr.replace("\n", " "))
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        ("mlperf_loadgen", ("--mlperf", "server")),
+        ("matplotlib", ("--png", "x.png")),
+        ("tokenizers", ("--tokenizer", "x")),
+    ],
+)
+def test_a_package_that_is_missing_is_named_before_anything_is_sent(
+    endpoint: SimEndpoint, tmp_path: Path, missing: str, words: tuple[str, ...]
+) -> None:
+    """Each optional package: one line that says how to install it, exit code 1, and no request."""
+    (tmp_path / f"{missing}.py").write_text("raise ImportError('not here')\n")
+    path = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
+    before = endpoint.engine.metric("vllm:generation_tokens_total")
+    command = [RACKSERVE, "bench", endpoint.url, *words]
+    ended = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 1
+    assert "pip install 'rackserve[bench]'" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert endpoint.engine.metric("vllm:generation_tokens_total") == before
 
 
 def test_ctrl_c_ends_a_run_with_what_there_is(endpoint: SimEndpoint, tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from deployments.load.client.connection import Address, ConnectionPool
 from deployments.load.client.endpoint import LoadEndpoint
-from deployments.load.figures.measures import Slo
+from deployments.load.figures.measures import SloLimits
 from deployments.load.mlperf.loadgen import LoadGenRun, LoadGenSeen
-from deployments.load.mlperf.samples import Sample
+from deployments.load.mlperf.samples import LoadGenSample
 from deployments.load.mlperf.scenarios import LoadGenPlan
 from deployments.load.sessions.live_stream import LiveStream
 from tests.integration.load.conftest import SimEndpoint
@@ -23,11 +23,11 @@ NS = 1e9
 
 
 async def loadgen(  # noqa: PLR0913 - a scenario and its load
-    scenario: str, url: str, samples: list[Sample], logs: Path, load: LiveStream, *, is_accuracy: bool = False
+    scenario: str, url: str, samples: list[LoadGenSample], logs: Path, load: LiveStream, *, is_accuracy: bool = False
 ) -> LoadGenSeen:
     """Have LoadGen run a scenario."""
     pool = ConnectionPool(Address.of(url))
-    plan = LoadGenPlan.of(scenario, load, Slo(), 0, len(samples), is_accuracy=is_accuracy)
+    plan = LoadGenPlan.of(scenario, load, SloLimits(), 0, len(samples), is_accuracy=is_accuracy)
     try:
         return await LoadGenRun(LoadEndpoint(pool, "planted"), samples, plan, logs).carry_out()
     finally:
@@ -37,7 +37,7 @@ async def loadgen(  # noqa: PLR0913 - a scenario and its load
 @pytest.mark.parametrize("scenario", ["server", "interactive", "single-stream", "offline"])
 async def test_loadgen_and_our_records_tell_the_same(scenario: str, tmp_path: Path) -> None:
     """Each request is in both: mean times to the first token and per token agree within 20 ms."""
-    samples = [Sample(f"question {number}", 8) for number in range(16)]
+    samples = [LoadGenSample(f"question {number}", 8) for number in range(16)]
     load = LiveStream(rate=20.0, requests=20, at_a_time=64)
     async with StreamingServer(PlantedAnswer(0.1, 0.02)) as server:
         found = await loadgen(scenario, server.url, samples, tmp_path, load)
@@ -62,7 +62,7 @@ async def test_loadgen_and_our_records_tell_the_same(scenario: str, tmp_path: Pa
 
 async def test_a_valid_result_wants_whole_answers(tmp_path: Path) -> None:
     """LoadGen knows no failures; a run with refused requests is not valid whatever it says."""
-    samples = [Sample("question", 4)]
+    samples = [LoadGenSample("question", 4)]
     async with StreamingServer(PlantedAnswer(status=503)) as server:
         found = await loadgen("offline", server.url, samples, tmp_path, LiveStream(requests=5))
     assert found.summary["Result is"] == "VALID"
@@ -71,7 +71,7 @@ async def test_a_valid_result_wants_whole_answers(tmp_path: Path) -> None:
 
 async def test_offline_opens_no_more_than_it_is_told(tmp_path: Path) -> None:
     """All come at once; no more than the bound are open at the server."""
-    samples = [Sample("question", 4)]
+    samples = [LoadGenSample("question", 4)]
     async with StreamingServer(PlantedAnswer(0.05)) as server:
         await loadgen("offline", server.url, samples, tmp_path, LiveStream(requests=30, at_a_time=6))
     assert server.most_open == 6
@@ -79,7 +79,7 @@ async def test_offline_opens_no_more_than_it_is_told(tmp_path: Path) -> None:
 
 async def test_accuracy_asks_each_question_once_and_counts_right_answers(tmp_path: Path) -> None:
     """The server says "word" to everything: of three questions two have that in their answers."""
-    samples = [Sample("one", 2, "word"), Sample("two", 2, "Paris"), Sample("three", 2, "WORD")]
+    samples = [LoadGenSample("one", 2, "word"), LoadGenSample("two", 2, "Paris"), LoadGenSample("three", 2, "WORD")]
     async with StreamingServer() as server:
         found = await loadgen("offline", server.url, samples, tmp_path, LiveStream(), is_accuracy=True)
     asked = sorted(body["messages"][-1]["content"] for body in server.bodies)

@@ -3,15 +3,17 @@
 import asyncio
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
 from deployments.load.client.calibration import prompt_scale
 from deployments.load.client.connection import Address, ConnectionPool
-from deployments.load.client.endpoint import LoadEndpoint
+from deployments.load.client.endpoint import COMPLETIONS, LoadEndpoint
 from deployments.load.client.run import LoadRun, RunSeen, StreamOfSessions
-from deployments.load.figures.measures import Slo, Spread, figures_of
+from deployments.load.figures.measures import SloLimits, Spread, figures_of
 from deployments.load.sessions.session import Call, Session
+from tests.integration.gateway.certificates import CertificateAuthority
 from tests.integration.load.streaming_server import PlantedAnswer, StreamingServer
 from tests.machine_speed import slowness
 
@@ -37,7 +39,7 @@ async def test_planted_delays_come_out() -> None:
     """A first token after 200 ms and one each 30 ms are measured as that; so are the gaps, one for each event."""
     async with StreamingServer(PlantedAnswer(0.2, 0.03)) as server:
         seen = await run(server, singles(10, tokens=11, every_s=0.1))
-    figures = figures_of(seen.records, Spread.of(seen.gaps_s), seen.seconds, Slo())
+    figures = figures_of(seen.records, Spread.of(seen.gaps_s), seen.seconds, SloLimits())
     late_s = 0.02 * slowness()
     assert figures.ttft_s is not None
     assert figures.tpot_s is not None
@@ -53,7 +55,7 @@ async def test_counts_are_the_servers() -> None:
     """Requests, output tokens, prompt tokens and cached tokens are what the server sent and said."""
     async with StreamingServer() as server:
         seen = await run(server, singles(25, tokens=7), at_a_time=4)
-    figures = figures_of(seen.records, None, seen.seconds, Slo())
+    figures = figures_of(seen.records, None, seen.seconds, SloLimits())
     assert figures.requests == figures.answered == len(server.bodies) == 25
     assert figures.output_tokens == server.sent_tokens == 175
     assert figures.prompt_tokens == 25 * (2 + 7)
@@ -120,7 +122,7 @@ async def test_failures_are_counted_with_their_reasons(answer: PlantedAnswer, wo
     """A refusal, a cut and a silence are no answers: none is in the latencies, each is told in words."""
     async with StreamingServer(answer) as server:
         seen = await run(server, singles(2), timeout_s=1.0)
-    figures = figures_of(seen.records, None, seen.seconds, Slo(10.0, 10.0))
+    figures = figures_of(seen.records, None, seen.seconds, SloLimits(10.0, 10.0))
     assert figures.answered == 0
     assert figures.within_slo == 0.0
     assert figures.ttft_s is None
@@ -141,6 +143,31 @@ async def test_a_connection_that_the_server_closed_while_idle_fails_nothing() ->
     async with StreamingServer(PlantedAnswer(keeps_open=False)) as server:
         seen = await run(server, singles(10), at_a_time=1)
     assert [record.problem for record in seen.records] == [""] * 10
+
+
+async def test_tls_is_checked_by_the_systems_authorities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server with a certificate of a known authority is asked; of an unknown one every request fails, in words."""
+    authority = CertificateAuthority(tmp_path)
+    async with StreamingServer(tls=authority.server_context("127.0.0.1")) as server:
+        unknown = await run(server, singles(2), at_a_time=1)
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
+        known = await run(server, singles(5), at_a_time=1)
+    assert all("certificate" in record.problem.lower() for record in unknown.records)
+    assert [record.problem for record in known.records] == [""] * 5
+    assert server.sent_tokens == 25
+
+
+async def test_completions_are_asked_with_one_text() -> None:
+    """`/v1/completions` gets what was said as one prompt, and its tokens are measured alike."""
+    async with StreamingServer() as server:
+        pool = ConnectionPool(Address.of(f"{server.url}/v1"))
+        endpoint = LoadEndpoint(pool, "planted", path=COMPLETIONS)
+        session = Session((Call("a question", 4),), "a system")
+        seen = await LoadRun(endpoint, [StreamOfSessions([session])]).carry_out()
+        pool.close()
+    assert server.heads[0].startswith("POST /v1/completions ")
+    assert server.bodies[0]["prompt"] == "a system\na question"
+    assert (seen.records[0].output_tokens, seen.records[0].prompt_tokens) == (4, 11)
 
 
 async def test_nothing_there_is_a_failure_and_not_an_error() -> None:

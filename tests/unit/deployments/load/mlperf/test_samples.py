@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import SpecError
-from deployments.load.figures.measures import Slo
-from deployments.load.mlperf.samples import QUESTIONS, Sample, is_right, read_questions, right_share
+from deployments.load.figures.measures import SloLimits
+from deployments.load.mlperf.samples import QUESTIONS, LoadGenSample, is_right, read_questions, right_share
 from deployments.load.mlperf.scenarios import LoadGenPlan
 from deployments.load.sessions.live_stream import LiveStream
 
@@ -20,7 +20,7 @@ def test_the_built_in_questions_can_be_read_and_differ() -> None:
 
 def test_a_right_answer_has_the_words_as_words() -> None:
     """Case does not count; a part of another word is not the word, and a symbol may end a sentence."""
-    gold = Sample("?", 8, "Au")
+    gold = LoadGenSample("?", 8, "Au")
     assert is_right(gold, "It is au.")
     assert not is_right(gold, "Because it is Autumn.")
     assert right_share([gold, gold, gold, gold], {0: "Au", 1: "no", 3: "AU"}) == 0.5
@@ -40,9 +40,9 @@ def test_every_wrong_line_of_questions_is_told(tmp_path: Path) -> None:
 
 def test_scenarios_have_mlperfs_limits_unless_others_are_given() -> None:
     """`interactive` wants 15 ms a token; a limit of one's own takes its place, and only its own."""
-    plan = LoadGenPlan.of("interactive", LiveStream(), Slo(), 0, 10, is_accuracy=False)
+    plan = LoadGenPlan.of("interactive", LiveStream(), SloLimits(), 0, 10, is_accuracy=False)
     assert (plan.slo.ttft_s, plan.slo.tpot_s) == (1.5, 0.015)
     assert plan.least_s == 600.0
-    own = LoadGenPlan.of("server", LiveStream(requests=50), Slo(0.3, None), 0, 10, is_accuracy=False)
+    own = LoadGenPlan.of("server", LiveStream(requests=50), SloLimits(0.3, None), 0, 10, is_accuracy=False)
     assert (own.slo.ttft_s, own.slo.tpot_s) == (0.3, 0.080)
     assert (own.least_requests, own.least_s) == (50, 0.0)

@@ -61,7 +61,7 @@ class ClientLoad:
         return asdict(self)
 
 
-class LoopWatch:
+class ClientWatch:
     """Watches the running event loop from `start` to `stop`."""
 
     def __init__(self) -> None:
