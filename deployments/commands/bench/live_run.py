@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import os
 import signal
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
@@ -26,7 +27,7 @@ from deployments.load.figures.curve import curve
 from deployments.load.figures.energy import EnergyMeter, meter_of, taken
 from deployments.load.figures.measures import SloLimits, Spread
 from deployments.load.figures.run_file import RunFile
-from deployments.load.mlperf.loadgen import LoadGenRun, loadgen_module
+from deployments.load.mlperf.loadgen import GivenUpError, LoadGenRun, loadgen_module
 from deployments.load.mlperf.samples import QUESTIONS, LoadGenSample, drawn_samples, read_questions
 from deployments.load.mlperf.scenarios import LoadGenPlan
 from deployments.load.sessions.live_stream import LiveStream, live_streams
@@ -38,6 +39,8 @@ from deployments.simulator.trace_file import read_trace
 from deployments.twin.arrivals import expected
 
 DEFAULT_LOAD: Final = "rate=1,seconds=60"
+_INTERRUPTED: Final = 130
+"""Exit code on Ctrl-C, as of any other command."""
 _SHOW_S: Final = 0.5
 """Seconds between two looks of the progress bar: each takes a millisecond of the client's time."""
 
@@ -200,10 +203,17 @@ class _Bench:
     ) -> tuple[RunSeen, dict[str, Any], SloLimits]:
         asked = self._asked
         plan = LoadGenPlan.of(asked.mlperf, spec, asked.slo, asked.seed, len(samples), is_accuracy=asked.accuracy)
-        with tempfile.TemporaryDirectory() as thrown_away:
+        found = None
+        with tempfile.TemporaryDirectory() as thrown_away, suppress(GivenUpError):
             run = LoadGenRun(endpoint, samples, plan, asked.logs or Path(thrown_away))
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, run.give_up)
             total = len(samples) if asked.accuracy else max(plan.least_requests, plan.rate * plan.least_s)
             found = await self._shown(run.carry_out, run.progress, total)
+        if found is None:
+            self._console.print("ended; LoadGen has no figures of a part of a run", style="yellow")
+            os._exit(
+                _INTERRUPTED
+            )  # its thread calls into Python until then, and would crash a process that ends slowly
         return found.seen, {"scenario": asked.mlperf, **found.as_dict()}, plan.slo
 
     async def _shown(

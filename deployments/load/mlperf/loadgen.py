@@ -54,6 +54,10 @@ class LoadGenSeen:
         return {"is_valid": self.is_valid, "right": self.right, "summary": self.summary}
 
 
+class GivenUpError(Exception):
+    """A run was given up. LoadGen knows no end but its own: its thread still runs, and only the process ends it."""
+
+
 class _Logged(msgspec.Struct):
     qsl_idx: int
     data: str
@@ -90,7 +94,11 @@ class LoadGenRun:
         self._ended: asyncio.Future[None] | None = None
 
     async def carry_out(self) -> LoadGenSeen:
-        """Have LoadGen run its test, and return what came of it."""
+        """Have LoadGen run its test, and return what came of it.
+
+        Raises:
+            GivenUpError: `give_up` was called.
+        """
         self._logs.mkdir(parents=True, exist_ok=True)
         watch = ClientWatch()
         watch.start()
@@ -103,11 +111,13 @@ class LoadGenRun:
         summary = read_summary(self._logs / _SUMMARY)
         return LoadGenSeen(seen, summary, self._scored() if self._plan.is_accuracy else None)
 
-    async def _tested(self) -> None:
-        """Run LoadGen's test in a thread of its own.
+    def give_up(self) -> None:
+        """Have `carry_out` raise `GivenUpError`."""
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_exception(GivenUpError)
 
-        Not in the loop's pool: what waits for the test there would keep the process from ending on Ctrl-C.
-        """
+    async def _tested(self) -> None:
+        """Run LoadGen's test in a thread of its own: the loop's pool would wait for it at the process's end."""
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
         threading.Thread(target=self._test, args=(loop,), daemon=True, name="loadgen").start()

@@ -1,6 +1,9 @@
 """MLPerf's LoadGen at the gateway alone, in front of a simulated engine."""
 
 import json
+import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from deployments.load.mlperf.loadgen import LoadGenRun, LoadGenSeen
 from deployments.load.mlperf.samples import LoadGenSample
 from deployments.load.mlperf.scenarios import LoadGenPlan
 from deployments.load.sessions.live_stream import LiveStream
+from tests.integration.cluster.command import RACKSERVE
 from tests.integration.load.conftest import SimEndpoint
 from tests.integration.load.streaming_server import PlantedAnswer, StreamingServer
 from tests.integration.load.test_bench_command import bench
@@ -85,6 +89,23 @@ async def test_accuracy_asks_each_question_once_and_counts_right_answers(tmp_pat
     asked = sorted(body["messages"][-1]["content"] for body in server.bodies)
     assert asked == ["one", "three", "two"]
     assert found.right == pytest.approx(2 / 3)
+
+
+def test_ctrl_c_ends_a_run_of_loadgen_in_words(endpoint: SimEndpoint) -> None:
+    """LoadGen cannot be stopped: the process ends at once with code 130 and says that there are no figures."""
+    load = "rate=10,seconds=600,prompt_tokens=20,output_tokens=3"
+    command = [RACKSERVE, "bench", endpoint.url, "--mlperf", "server", "--load", load]
+    before = endpoint.engine.metric("vllm:generation_tokens_total")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    give_up_s = time.monotonic() + 60 * slowness()
+    while endpoint.engine.metric("vllm:generation_tokens_total") < before + 15:
+        assert time.monotonic() < give_up_s
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "no figures of a part" in said
+    assert "Traceback" not in said
 
 
 def test_the_command_runs_a_scenario_and_keeps_its_logs(endpoint: SimEndpoint, tmp_path: Path) -> None:
