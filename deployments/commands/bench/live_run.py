@@ -203,17 +203,18 @@ class _Bench:
     ) -> tuple[RunSeen, dict[str, Any], SloLimits]:
         asked = self._asked
         plan = LoadGenPlan.of(asked.mlperf, spec, asked.slo, asked.seed, len(samples), is_accuracy=asked.accuracy)
+        loop = asyncio.get_running_loop()
         found = None
         with tempfile.TemporaryDirectory() as thrown_away, suppress(GivenUpError):
             run = LoadGenRun(endpoint, samples, plan, asked.logs or Path(thrown_away))
-            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, run.give_up)
+            loop.add_signal_handler(signal.SIGINT, run.give_up)
             total = len(samples) if asked.accuracy else max(plan.least_requests, plan.rate * plan.least_s)
             found = await self._shown(run.carry_out, run.progress, total)
         if found is None:
             self._console.print("ended; LoadGen has no figures of a part of a run", style="yellow")
-            os._exit(
-                _INTERRUPTED
-            )  # its thread calls into Python until then, and would crash a process that ends slowly
+            # Its thread calls into Python until the process is gone, and would crash one that ends in order.
+            os._exit(_INTERRUPTED)
+        loop.remove_signal_handler(signal.SIGINT)
         return found.seen, {"scenario": asked.mlperf, **found.as_dict()}, plan.slo
 
     async def _shown(
