@@ -4,6 +4,7 @@ from router.dispatch.engine import SharedEngine
 from router.dispatch.health import Health
 from router.estimator.replica_estimator import ReplicaEstimator
 from router.flow_control.slots.replica_slots import ReplicaSlots
+from router.flow_control.slots.running_mean import RunningMean
 from router.replicas.endpoint import Endpoint
 
 
@@ -16,14 +17,16 @@ class Replica(ReplicaEstimator):
 
     Attributes:
         health: whether it gets requests, by how it treated the last ones.
+        ran: how many requests it ran lately; kept while some of them are to have a time per token.
         slots: its room for more requests.
         shared: what it shares with other models of the same server; kept as long as this record is.
     """
 
-    __slots__ = ("health", "shared", "slots")
+    __slots__ = ("health", "ran", "shared", "slots")
 
     def __init__(self, endpoint: Endpoint, engine: SharedEngine | None = None) -> None:
         self.shared = engine or SharedEngine()
         super().__init__(endpoint, engine=self.shared.load, pending=self.shared.pending)
         self.health = Health()
+        self.ran = RunningMean()
         self.slots = ReplicaSlots(endpoint.max_requests)

@@ -12,7 +12,6 @@ from router.dispatch.replica import Replica
 from router.dispatch.ticket import Ticket
 from router.estimator.expectation import Usage
 from router.estimator.model_estimator import ModelEstimator
-from router.estimator.stream_speed import LEAST_TOKENS
 from router.flow_control.admission import Admission
 from router.flow_control.attainment import timeliness
 from router.flow_control.slots.batch_bound import BatchBound
@@ -141,8 +140,8 @@ class Reservations:
         )
         self._estimator.finished(attempt.expectation, usage, now_s, streamed=streamed, answer=answer)
         if ticket.targets is not NO_TARGETS:
-            self._judge(ticket, attempt, usage.completion_tokens, now_s, streamed=streamed)
-        if streamed and (self._fleet.prefillers or ticket.targets.tpot_s < inf):
+            self._judge(ticket, usage.completion_tokens, now_s, streamed=streamed)
+        if streamed and not ticket.is_resumed and (self._fleet.prefillers or ticket.targets.tpot_s < inf):
             self._legs.handovers.streamed(attempt.expectation, usage.completion_tokens, now_s)
 
     def give_up(self, ticket: Ticket, outcome: Outcome, now_s: float) -> None:
@@ -162,21 +161,14 @@ class Reservations:
 
     # --- latencies that requests are to have
 
-    def _judge(self, ticket: Ticket, attempt: Attempt, tokens: int | None, now_s: float, *, streamed: bool) -> None:
-        """Count how the latencies of a whole answer were, and learn from its tokens how many requests keep theirs."""
+    def _judge(self, ticket: Ticket, tokens: int | None, now_s: float, *, streamed: bool) -> None:
+        """Count how the latencies of a whole answer were."""
         admission, targets = self._admission, ticket.targets
         began_s = ticket.first_token_s
         first_s = began_s - ticket.arrived_s if streamed and began_s is not None else None
         how = timeliness(targets, first_s, now_s - ticket.arrived_s, tokens)
         if how is not None:
             admission.attainment.count(ticket.tenant, how, now_s)
-        is_seen = streamed and attempt.target_class is not None and not ticket.is_resumed and not self._fleet.prefillers
-        if began_s is not None and tokens is not None and tokens > LEAST_TOKENS and is_seen:
-            running = 0.5 * (attempt.expectation.running + attempt.replica.running)
-            # Half of what may be out of time is left to first tokens.
-            slow_share = 0.5 * (1.0 - admission.limits.share_of(ticket.tenant))
-            bound = self._bound_of(attempt.replica)
-            bound.learn((now_s - began_s) / (tokens - 1), running, targets.tpot_s, slow_share)
 
     def _bound_of(self, replica: Replica) -> BatchBound:
         pool = replica.endpoint.pool
@@ -190,8 +182,12 @@ class Reservations:
 
         Where prompts may be computed elsewhere, what streams lose is priced instead (`PrefillPairs`).
         """
-        is_priced = bool(self._fleet.prefillers)
-        most = inf if is_priced else self._bound_of(replica).most(replica.slack.told_s)
+        target_s = inf if self._fleet.prefillers else replica.slack.told_s
+        most = self._bound_of(replica).most(target_s)
+        if most < inf:
+            running, speed = replica.streams_now, replica.streams
+            replica.ran.changed(running, speed.mean_tokens * speed.mixed_s(running), now_s)
+            most = replica.ran.beyond(most)
         if most != replica.slots.kept:
             self._slots.keep(replica, most, now_s)
 

@@ -26,7 +26,7 @@ from router.replicas.load_report import LoadReport
 from router.request import RoutingRequest
 
 if TYPE_CHECKING:
-    from router.estimator.stream_speed import StreamSpeed
+    from router.estimator.streams.speed import StreamSpeed
 
 UNKNOWN_KV_TOKENS: Final = 100_000
 """KV capacity assumed of a replica that does not report it, in tokens.

@@ -6,8 +6,8 @@ from router.estimator.adapter_slots import AdapterSlots, AdapterUse
 from router.estimator.fading_rates import FadingRates
 from router.estimator.learned_rates import LearnedRates, Rates, rates_of
 from router.estimator.pending_prefill import PendingPrefill
-from router.estimator.stream_slack import StreamSlack
-from router.estimator.stream_speed import StreamSpeed
+from router.estimator.streams.slack import StreamSlack
+from router.estimator.streams.speed import StreamSpeed
 from router.replicas.endpoint import Endpoint
 from router.replicas.engine_load import EngineLoad
 from router.replicas.load_report import LoadReport

@@ -87,8 +87,8 @@ class ExpectedTtft:
         if request.match.device_counts is not None:
             _add_fetches(request, candidates, costs, terms)
         if self._estimator.keeps_tpot:
-            tpot_s = request.targets.tpot_s
-            crowds_s = [each.slack.crowding_s(tpot_s, each.streams_now, each.streams) for each in candidates]
+            ttft_s, tpot_s = request.targets.ttft_s, request.targets.tpot_s
+            crowds_s = [each.slack.crowding_s(tpot_s, ttft_s, each.streams_now, each.streams) for each in candidates]
             costs = [cost + crowd_s for cost, crowd_s in zip(costs, crowds_s, strict=True)]
             terms = [(*shown[:-1], crowd_s) for shown, crowd_s in zip(terms, crowds_s, strict=bool(terms))]
         return costs, terms

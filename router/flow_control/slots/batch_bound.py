@@ -1,26 +1,20 @@
-"""A pool's batch bound: how many requests a replica may run so that enough of them keep their time per token (TPOT).
+"""A pool's batch bound: how many requests a replica may run so that most of them keep their time per token (TPOT).
 
 More sequences in a batch make each token slower, and bring more prompts to compute between tokens. What that costs is
-learned (`StreamSpeed`); the bound follows for any target. Streams scatter around what is expected of them, short ones
-most, so the bound is planned with a margin. It is learned too: each stream that ran beside nearly as many as allowed
-moves it, down by much if its tokens were too slow and up by little if not, so that in the end just the share is slow
-that the objective allows (stochastic approximation: Robbins and Monro, 1951).
+learned, and how far streams scatter around it (`StreamSpeed`). So it is known for any batch how many streams end in a
+second and which share of them is in time. The bound is the batch with most in time: beyond it more streams are late
+than are won. Where streams are alike that is just below the batch whose tokens take the target's time. Where some are
+slow at any batch, since long prompts come between their tokens, keeping the others waiting would not help them.
 """
 
 from math import inf
 from typing import Final, final
 
-from router.estimator.stream_speed import StreamSpeed
+from router.estimator.streams.scatter import BINS, LOWEST, STEP
+from router.estimator.streams.speed import StreamSpeed
 
-FIRST_MARGIN: Final = 0.9
-"""Share of the target that is planned with before streams have told."""
-LEAST_MARGIN: Final = 0.3
-MOST_MARGIN: Final = 1.2
-"""Bounds on that share. It may exceed 1, as the mean of many streams is below what is expected of one at the bound."""
-STEP: Final = 0.02
-"""How much one stream moves it, at most."""
-NEAR: Final = 0.8
-"""Share of the bound from which a stream in time says that the margin may be smaller."""
+LEAST_GAIN: Final = 1e-3
+"""Share of the streams below which hardly any keeps a target whatever the batch: it bounds nothing then."""
 
 
 @final
@@ -29,16 +23,14 @@ class BatchBound:
 
     Args:
         speed: what streams on them cost each other.
-
-    Attributes:
-        margin: share of the target that is planned with.
     """
 
-    __slots__ = ("_speed", "margin")
+    __slots__ = ("_most", "_settled", "_speed")
 
     def __init__(self, speed: StreamSpeed) -> None:
         self._speed = speed
-        self.margin = FIRST_MARGIN
+        self._settled = -1
+        self._most: dict[float, float] = {}
 
     def most(self, target_s: float) -> float:
         """Return how many requests a replica may run whose streams are to have a time per token; at least 1.
@@ -48,20 +40,28 @@ class BatchBound:
         """
         if target_s == inf:
             return inf
-        each_s = self._speed.per_stream_s
-        left_s = self.margin * target_s - self._speed.token_s + self._speed.per_running_s
-        return max(1.0, left_s / each_s) if each_s > 0.0 else inf
+        if self._settled != self._speed.scatter.settled:
+            self._settled = self._speed.scatter.settled
+            self._most.clear()
+        most = self._most.get(target_s)
+        if most is None:
+            most = self._most[target_s] = self._best(target_s)
+        return most
 
-    def learn(self, token_s: float, running: float, target_s: float, slow_share: float) -> None:
-        """Learn from a stream that came to its end.
-
-        Args:
-            token_s: its mean seconds per token.
-            running: requests that ran on its replica, itself included, about.
-            target_s: the seconds per token that it was to have.
-            slow_share: share of the streams that may be slower than they are to be.
-        """
-        if token_s > target_s:
-            self.margin = max(LEAST_MARGIN, self.margin - STEP * (1.0 - slow_share))
-        elif running >= NEAR * self.most(target_s):
-            self.margin = min(MOST_MARGIN, self.margin + STEP * slow_share)
+    def _best(self, target_s: float) -> float:
+        speed = self._speed
+        each_s, alone_s, scatter = speed.per_stream_s, speed.mixed_s(1.0), speed.scatter
+        if each_s <= 0.0:
+            return inf
+        best, most, in_time = 0.0, inf, 0.0
+        ratio = LOWEST
+        for _ in range(BINS):
+            token_s = max(alone_s, target_s / ratio)  # streams that take up to `ratio` of what is expected are in time
+            batch = 1.0 + (token_s - alone_s) / each_s
+            share = 1.0 - scatter.share_over(target_s / token_s)
+            if batch * share / token_s >= best:
+                best, most, in_time = batch * share / token_s, batch, share
+            if token_s == alone_s:
+                break
+            ratio *= STEP
+        return most if in_time >= LEAST_GAIN else inf

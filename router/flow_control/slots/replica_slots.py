@@ -73,6 +73,15 @@ class ReplicaSlots:
     def has_place(self, in_flight: int) -> bool:
         """Tell whether a place is free there for one more request, whatever prefill is ahead.
 
+        Args:
+            in_flight: requests this gateway has there.
+        """
+        within = in_flight + self.others < self.kept or not in_flight or not self.is_bounded
+        return within and self.has_engine_place(in_flight)
+
+    def has_engine_place(self, in_flight: int) -> bool:
+        """Tell the same, whatever time per token the streams there are to have.
+
         On a full replica, a gateway that has its equal share or more only refills the batch, and leaves the places
         beyond it to gateways that have less. Otherwise a gateway would keep every place that its own requests free,
         because it sees these first. A gateway with no request there may always send one, to signal demand.
@@ -83,7 +92,7 @@ class ReplicaSlots:
         if self.draining or in_flight >= self.most:
             return False
         limit = self.depth.limit if in_flight < self.fair else self.batch
-        return in_flight + self.others < min(limit, self.kept) or not in_flight or not self.is_bounded
+        return in_flight + self.others < limit or not in_flight or not self.is_bounded
 
     def has_room(self, in_flight: int, now_s: float) -> bool:
         """Tell whether it has room for one more request: a free place, and less prefill ahead than its depth."""

@@ -192,7 +192,10 @@ class Slots(Generic[ReplicaT]):
         return [candidate for candidate in candidates if candidate in self._open]
 
     def with_places(self, candidates: Sequence[ReplicaT], now_s: float) -> Sequence[ReplicaT]:
-        """Return the candidates that have a free place, whatever prefill is ahead of them, in their order."""
+        """Return the candidates with a free place, whatever prefill is ahead and streams run there, in their order.
+
+        What their streams lose is in the price of those that read prompts; what they hold cached may be worth more.
+        """
         if self._opening:
             self.any_open(now_s)
         if len(self._open) == len(self.replicas):
@@ -200,7 +203,7 @@ class Slots(Generic[ReplicaT]):
         return [
             candidate
             for candidate in candidates
-            if candidate.slots.busy_until_s <= now_s and candidate.slots.has_place(candidate.engine.in_flight)
+            if candidate.slots.busy_until_s <= now_s and candidate.slots.has_engine_place(candidate.engine.in_flight)
         ]
 
     @staticmethod

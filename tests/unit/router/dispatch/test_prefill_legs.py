@@ -9,8 +9,8 @@ from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.prefill_legs import MAX_LEGS
 from router.dispatch.ticket import Fault, Ticket
 from router.estimator.expectation import Usage
-from router.estimator.stream_slack import StreamSlack
-from router.estimator.stream_speed import StreamSpeed
+from router.estimator.streams.slack import StreamSlack
+from router.estimator.streams.speed import StreamSpeed
 from router.flow_control.limits import AdmissionLimits
 from router.outcome import Outcome
 from router.prompt.canonical import Prompt

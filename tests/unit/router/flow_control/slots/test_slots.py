@@ -173,3 +173,21 @@ def test_a_bound_of_its_own_holds_whatever_is_learned() -> None:
         assert slots.any_open(2.0)
         slots.set_most(replica, 0, 2.0)
         slots.check_integrity(2.0)
+
+
+def test_a_bound_for_streams_says_when_requests_go_and_not_where() -> None:
+    """A replica at its bound is not open; while another is, whoever's prompt is cached there still has a place."""
+    slots: Slots[Replica] = Slots()
+    replicas = [joined(slots, name) for name in ("a", "b")]
+    for _ in range(3):
+        send(slots, replicas[0], 0.0)
+    slots.keep(replicas[0], 3.0, 0.0)
+    assert slots.with_room(replicas, 0.0) == replicas[1:]
+    assert slots.with_places(replicas, 0.0) == replicas
+    assert not replicas[0].slots.has_place(3)
+    send(slots, replicas[1], 0.0)
+    slots.keep(replicas[1], 1.0, 0.0)
+    assert not slots.any_open(0.0)
+    slots.give(replicas[1], 1.0)
+    assert slots.with_room(replicas, 1.0) == replicas[1:]
+    slots.check_integrity(1.0)

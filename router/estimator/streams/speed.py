@@ -7,6 +7,7 @@ from typing import Final, final
 
 from router.estimator.fading_mean import FadingMean
 from router.estimator.learned_rates import nonnegative_fit
+from router.estimator.streams.scatter import StreamScatter
 
 KEEP: Final = 0.98
 """Share of the earlier streams' weight that each new one leaves: in effect the last 50 streams count."""
@@ -37,14 +38,26 @@ class StreamSpeed:
         token_s: seconds that one token of a stream takes that runs alone.
         per_running_s: seconds that each stream beside it adds to a token.
         stop_s: seconds by which a prompt token that is computed meanwhile stops the streams.
+        scatter: how far streams are from the time that is expected of them.
     """
 
-    __slots__ = ("_lengths", "_moments", "_prompts", "_streams", "_xy", "per_running_s", "stop_s", "token_s")
+    __slots__ = (
+        "_lengths",
+        "_moments",
+        "_prompts",
+        "_streams",
+        "_xy",
+        "per_running_s",
+        "scatter",
+        "stop_s",
+        "token_s",
+    )
 
     def __init__(self) -> None:
         self.token_s = PRIOR_TOKEN_S
         self.per_running_s = PRIOR_PER_RUNNING_S
         self.stop_s = 0.0
+        self.scatter = StreamScatter()
         self._lengths = FadingMean(PRIOR_LENGTH, 1.0)
         self._prompts = FadingMean(0.0, 1.0)
         self._streams = 0
@@ -64,6 +77,7 @@ class StreamSpeed:
         """
         if tokens < LEAST_TOKENS:
             return
+        self.scatter.learn(duration_s / tokens / self.mixed_s(running + 1))
         self._lengths.observe(tokens + 1, 1.0, KEEP)
         self._prompts.observe(prefilled, tokens * (running + 1.0), KEEP)
         moments, xy = self._moments, self._xy
@@ -88,6 +102,14 @@ class StreamSpeed:
         Streams that end make room for others, whose prompts are computed between the tokens of those that stay.
         """
         return self.per_running_s + self._prompts.mean * self.stop_s
+
+    def mixed_s(self, running: float) -> float:
+        """Return the seconds that a token is expected to take among `running` streams whose prompts are computed there.
+
+        Args:
+            running: streams that run, the token's own included.
+        """
+        return max(LEAST_TOKEN_S, self.token_s + (running - 1.0) * self.per_stream_s)
 
     @property
     def mean_tokens(self) -> float:

@@ -4,7 +4,7 @@ from math import exp, inf
 
 import pytest
 
-from router.estimator.stream_slack import (
+from router.estimator.streams.slack import (
     ASSUMED_SLOWDOWN,
     CREDIT,
     LEAST_SPARE,
@@ -14,7 +14,7 @@ from router.estimator.stream_slack import (
     MOST_TIMES,
     StreamSlack,
 )
-from router.estimator.stream_speed import PRIOR_LENGTH, StreamSpeed
+from router.estimator.streams.speed import PRIOR_LENGTH, StreamSpeed
 
 SPEED = StreamSpeed()
 """Tokens take 10 ms, and 0.1 ms more for each stream."""

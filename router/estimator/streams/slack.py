@@ -8,7 +8,7 @@ the slower. Prompts that it computes are owed to its streams, and paid back from
 from math import exp, inf, log
 from typing import Final, final
 
-from router.estimator.stream_speed import StreamSpeed
+from router.estimator.streams.speed import StreamSpeed
 
 TARGET_SHARE: Final = 0.95
 """Share of the streams whose target is kept: the usual share of service level objectives."""
@@ -135,15 +135,7 @@ class StreamSlack:
             running: streams that will run there without it.
             speed: what they cost each other.
         """
-        return self._joining_s(tpot_s, running, speed, speed.each_s(running), speed.each_s(running + 1))
-
-    def crowding_s(self, tpot_s: float, running: int, speed: StreamSpeed) -> float:
-        """Return the same where the replica computes its streams' prompts, too; see `StreamSpeed.per_stream_s`."""
-        before_s = speed.token_s + max(0, running - 1) * speed.per_stream_s
-        return self._joining_s(tpot_s, running, speed, before_s, before_s + speed.per_stream_s)
-
-    def _joining_s(self, tpot_s: float, running: int, speed: StreamSpeed, before_s: float, after_s: float) -> float:
-        before_s, after_s = before_s / MARGIN, after_s / MARGIN
+        before_s, after_s = speed.each_s(running) / MARGIN, speed.each_s(running + 1) / MARGIN
         own = _missed(after_s, _seconds(_class_of(tpot_s), speed))
         others = 0.0
         for number, count in self._targets.items():
@@ -152,6 +144,27 @@ class StreamSlack:
         if others:
             others *= running / sum(self._targets.values())  # other gateways' streams are taken to be like this one's
         return MISS_S * (own + others)
+
+    def crowding_s(self, tpot_s: float, miss_s: float, running: int, speed: StreamSpeed) -> float:
+        """Return the same where the replica computes its streams' prompts, too: by how many miss their targets then.
+
+        Args:
+            tpot_s: its target; infinite: it has none.
+            miss_s: seconds before a first token that a missed target counts as: those of the request's own target, as
+                that delay would miss it as surely; infinite: it has none, so `MISS_S`.
+            running: streams that will run there with it.
+            speed: what they cost each other, and how far they scatter.
+        """
+        risk_over = speed.scatter.risk_over
+        after_s, before_s = speed.mixed_s(running), speed.mixed_s(running - 1)
+        missed = risk_over(_seconds(_class_of(tpot_s), speed) / after_s)
+        others = 0.0
+        for number, count in self._targets.items():
+            target_s = _seconds(number, speed)
+            others += count * (risk_over(target_s / after_s) - risk_over(target_s / before_s))
+        if others:
+            others *= running / sum(self._targets.values())  # other gateways' streams are taken to be like this one's
+        return (miss_s if miss_s < inf else MISS_S) * (missed + others)
 
     def check_integrity(self) -> None:
         """Check what must always hold.
