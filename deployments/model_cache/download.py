@@ -55,7 +55,7 @@ def download(wanted: CachedSource, env: dict[str, str], report: Report) -> None:
     cache = Path(wanted.folder or constants.HF_HUB_CACHE).expanduser()
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f".rackserve-{wanted.source.replace('/', '--')}.lock"):
-        _snapshot(wanted, cache, report)
+        _snapshot(wanted, cache, env.get("HF_ENDPOINT"), report)
 
 
 def needed(files: Sequence[str]) -> list[str]:
@@ -71,20 +71,25 @@ def needed(files: Sequence[str]) -> list[str]:
     return [name for name in plain if name not in merged] if has_others else plain
 
 
-def _snapshot(wanted: CachedSource, cache: Path, report: Report) -> None:
+def _snapshot(wanted: CachedSource, cache: Path, hub: str | None, report: Report) -> None:
     from huggingface_hub import snapshot_download  # noqa: PLC0415
 
     revision = wanted.revision or None
     folder = cache / f"models--{wanted.source.replace('/', '--')}"
     try:
-        listed = snapshot_download(wanted.source, revision=revision, cache_dir=cache, dry_run=True)
+        listed = snapshot_download(wanted.source, revision=revision, cache_dir=cache, endpoint=hub, dry_run=True)
         names = needed([file.filename for file in listed])
         missing = [file for file in listed if file.filename in names and file.will_download]
         total = sum(file.file_size or 0 for file in missing)
         _check_room(wanted, cache, total)
         with _Watch(folder / "blobs", total, report):
             snapshot_download(
-                wanted.source, revision=revision, cache_dir=cache, allow_patterns=names, max_workers=FILES_AT_ONCE
+                wanted.source,
+                revision=revision,
+                cache_dir=cache,
+                endpoint=hub,
+                allow_patterns=names,
+                max_workers=FILES_AT_ONCE,
             )
     except OSError as error:  # all of the client's own, and the disk's
         if not _is_whole(folder):

@@ -70,6 +70,7 @@ def test_two_processes_download_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_disk_without_room_is_told_before_the_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the bytes that are missing and those that are free; one that must keep much free stands for a full one."""
     monkeypatch.setattr(download, "SPARE_BYTES", 1 << 62)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # an earlier test's import may have set it
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     with local_hub(FILES) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)

@@ -53,10 +53,10 @@ def test_tight_requests_go_to_the_pool_that_is_fast_enough() -> None:
     """And the others leave it alone while it has nearly as many as it can, though it would answer them sooner."""
     dispatcher = _dispatcher()
     tight = _offer(dispatcher, TIGHT, 0)
-    assert [_replica(_offer(dispatcher, TIGHT, number)) for number in range(1, 9)] == [_replica(tight)] * 8
+    assert [_replica(_offer(dispatcher, TIGHT, number)) for number in range(1, 7)] == [_replica(tight)] * 6
     assert _replica(tight) == LATENCY
-    loose = [_replica(_offer(dispatcher, LOOSE, 10 + number)) for number in range(6)]
-    assert loose == [BULK] * 6
+    loose = [_replica(_offer(dispatcher, LOOSE, 10 + number)) for number in range(4)]
+    assert loose == [BULK] * 4
     assert tight.attempt is not None
     assert "crowd_s" in tight.attempt.decision.term_names
 
