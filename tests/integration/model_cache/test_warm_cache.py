@@ -24,6 +24,8 @@ FILES = {"config.json": b"{}", "model.safetensors": bytes(range(256)) * 40_000}
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
     """Give a hub, which processes of a Ray that is started now know, and an empty cache."""
+    if ray_api.is_connected():
+        ray_api.disconnect()  # from the cluster of other tests, if they came before: a process has one
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     with local_hub(FILES, bytes_per_s=1e6) as made:
         monkeypatch.setenv("HF_ENDPOINT", made.url)
