@@ -27,8 +27,8 @@ from tests.engine_contract.served_engine import ServedEngine
 
 AGREEMENT: Final = 0.03
 AT_ONCE: Final = ("closed", "ttft_s")
-"""No bar: where a request follows an answer at once, its time to the first token says how soon it does. Aiperf needs
-about 10 ms for that; our own client with a pause of 15 ms measured 6.5 % less, and the same rate (2026-11-30)."""
+"""No bar: where a request follows an answer at once, its time to the first token says how soon it does: our own
+client with a pause of 15 ms before each measured 6.5 % less, and the same rate (2026-11-30)."""
 LIGHT: Final = 0.10
 """Share of a core that our client may take."""
 ENGINES: Final = 2
