@@ -127,20 +127,21 @@ class Dispatcher:
             deadline_s: time by which it must be dispatched; infinite: the model's own bounds apply.
 
         Returns:
-            Its ticket: on a replica, waiting, or with a `refusal`. `refused` gains those that lost their place to it.
+            Its ticket: on a replica, waiting, or with a `refusal`. `refused` may have gained requests that lost their
+            place to it.
         """
         self._look_up(request, now_s)
         work = self._work.estimate(request, tenant, self.estimator.uncached_tokens(request))
         ticket = Ticket(request, tenant, work, priority, size_bytes, deadline_s)
-        ticket.cost = self._work.estimated_cost(request, work)
-        verdict = self._admission.offer(ticket, now_s)
+        admission = self._admission
+        verdict = admission.offer(ticket, now_s)
         if verdict is ADMIT:
             self._reserve(ticket)
         elif isinstance(verdict, Reject):
             ticket.refusal = verdict
-        elif self._admission.displaced:
-            self._refuse_waiting(self._admission.displaced)
-            self._admission.displaced = []
+        elif admission.displaced:
+            self._refuse_waiting(admission.displaced)
+            admission.displaced = []
         return ticket
 
     def next(self, now_s: float) -> Ticket | None:
@@ -217,9 +218,8 @@ class Dispatcher:
         if ticket.state is RequestState.DISPATCHED:
             if not is_whole:
                 self.attainment.refused(ticket.tenant, ticket.targets, outcome, now_s)
-            first_s = ticket.first_token_s if streamed else None
-            work, cost = self._work.settle(ticket.request, ticket, usage, sent_tokens, first_s, now_s)
-            self._admission.ended(ticket, now_s, work, cost)
+            work = self._work.settle(ticket.request, ticket.tenant, ticket.work, usage, sent_tokens)
+            self._admission.ended(ticket, now_s, work)
         else:
             self._admission.remove(ticket, now_s)
 
@@ -339,7 +339,6 @@ class Dispatcher:
             self._slots.silent(replica, now_s)
             return
         s_per_token = self.estimator.s_per_token(replica)
-        self._work.cost.reported(report, s_per_token)
         self._slots.report(
             replica,
             report,

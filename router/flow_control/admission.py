@@ -180,25 +180,23 @@ class Admission(Generic[RequestT, ReplicaT]):
                 self._uncharge_rate(request)
         return expired
 
-    def ended(self, request: RequestT, now_s: float, work: float | None = None, cost: float | None = None) -> None:
+    def ended(self, request: RequestT, now_s: float, real_work: float | None = None) -> None:
         """End a dispatched request; call once.
 
         Args:
             request: the request.
             now_s: when it ended, monotonic seconds.
-            work: its real work, counted like `request.work`; None: not known, so the estimate stands.
-            cost: its real cost, counted like `request.cost`; None: it differs from the estimate as the work does.
+            real_work: its real work, counted like `request.work`; None: not known, so the estimate stands.
 
         Raises:
             ValueError: the request is not dispatched.
         """
         if request.state is not RequestState.DISPATCHED:
             raise ValueError(f"a request that is {request.state.name} cannot end")
-        work = request.work if work is None else work
+        work = request.work if real_work is None else real_work
         queue = self._classes.queues[request.priority]
-        cost = request.cost + work - request.work if cost is None else cost
-        if cost != request.cost:
-            queue.settle(request, cost)
+        if work != request.work:
+            queue.settle(request, work)
         if self._rates is not None:
             self._rates.settle(request.tenant, request.work, work, request.arrived_s, now_s)
         queue.tenants[request.tenant].in_flight -= 1

@@ -30,7 +30,6 @@ class QueuedRequest:
         tenant: name of the tenant that sent it.
         priority: its priority class.
         work: estimated work in tokens, above 0: uncached prompt tokens plus weighted output tokens (`work.py`).
-        cost: estimated cost to an engine, in prompt tokens, above 0 (`engine_cost.py`): what its tenant is charged.
         size_bytes: memory it holds while it waits, in bytes.
         deadline_s: monotonic time by which it must be dispatched; infinite: the model's own bounds apply.
         number: its number among the requests offered to its model, from 1; 0: not offered yet.
@@ -39,18 +38,7 @@ class QueuedRequest:
         targets: the latencies that it is to have.
     """
 
-    __slots__ = (
-        "arrived_s",
-        "cost",
-        "deadline_s",
-        "number",
-        "priority",
-        "size_bytes",
-        "state",
-        "targets",
-        "tenant",
-        "work",
-    )
+    __slots__ = ("arrived_s", "deadline_s", "number", "priority", "size_bytes", "state", "targets", "tenant", "work")
 
     def __init__(  # noqa: PLR0913, PLR0917 - its fields; positional for the hot path
         self,
@@ -63,7 +51,6 @@ class QueuedRequest:
     ) -> None:
         self.tenant = tenant
         self.work = work
-        self.cost = work
         self.priority = priority
         self.size_bytes = size_bytes
         self.deadline_s = deadline_s

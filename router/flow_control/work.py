@@ -1,17 +1,14 @@
-"""A request's work, in tokens: those of the prompt that are not cached, plus those of the answer, weighted.
-
-Work is what is counted of requests before and after they run: a tenant's tokens a minute, waits, the autoscaler's load.
-Between tenants capacity is shared by cost (`engine_cost.py`).
-"""
+"""A request's work, in tokens: those of the prompt that are not cached, plus those of the answer, weighted."""
 
 from typing import Final
 
 from router.estimator.expectation import Usage
 from router.estimator.fading_mean import FadingMean
-from router.flow_control.engine_cost import OUTPUT_WEIGHT, EngineCost
-from router.flow_control.queued_request import QueuedRequest
 from router.request import RoutingRequest
 
+OUTPUT_WEIGHT: Final = 4.0
+"""Prompt tokens that cost as much as one token of the answer. A prompt is computed in parallel, an answer one token per
+step. Public price lists of hosted models ask 3 to 5 times as much for a token of the answer."""
 _PRIOR_OUTPUT_TOKENS: Final = 256.0
 """Length assumed of an answer before any was seen, in tokens."""
 _MEMORY: Final = 64.0
@@ -51,16 +48,9 @@ class OutputEstimate:
 
 
 class WorkEstimates:
-    """Estimates work and cost of one model's requests, and settles them when they end. Learns each tenant's answers.
-
-    Work counts what is to be done, for limits, waits and the autoscaler; cost is what tenants' shares are counted in.
-
-    Attributes:
-        cost: the engines' prices.
-    """
+    """Estimates the work of one model's requests, and settles it when they end. Learns each tenant's answer length."""
 
     def __init__(self) -> None:
-        self.cost = EngineCost()
         self._outputs: dict[str, OutputEstimate] = {}
 
     def estimate(self, request: RoutingRequest, tenant: str, uncached_tokens: float) -> float:
@@ -79,53 +69,33 @@ class WorkEstimates:
         request.output_tokens = output.tokens(request.max_tokens)
         return work_of(uncached_tokens, request.output_tokens)
 
-    def estimated_cost(self, request: RoutingRequest, work: float) -> float:
-        """Return the estimated cost, in prompt tokens, of a request whose work was estimated."""
-        cost, output_tokens = self.cost, request.output_tokens
-        uncached = _uncached(work, output_tokens)
-        prompt_tokens = max(uncached, float(request.match.tokens))
-        return cost.of(uncached, prompt_tokens, output_tokens, cost.expected_s(output_tokens))
-
-    def settle(  # noqa: PLR0913, PLR0917 - what there is to say of an end; positional for the hot path
+    def settle(
         self,
         request: RoutingRequest,
-        queued: QueuedRequest,
+        tenant: str,
+        estimated_work: float,
         usage: Usage,
         sent_tokens: int | None,
-        first_token_s: float | None,
-        now_s: float,
-    ) -> tuple[float, float]:
-        """Learn from a request that ended, and return its real work in tokens and its real cost in prompt tokens.
+    ) -> float:
+        """Learn from a request that ended, and return its real work in tokens.
 
         Args:
             request: the request.
-            queued: the same, as flow control sees it.
+            tenant: name of the tenant that sent it.
+            estimated_work: what `estimate` returned for it.
             usage: the tokens that its answer says it used; for what it does not say, the estimate stands.
             sent_tokens: about how many tokens of the answer the client got, used where `usage` does not say; None: not
                 known.
-            first_token_s: when its first token came, monotonic seconds; None: not known.
-            now_s: when it ended, monotonic seconds.
         """
         output_tokens: float | None = usage.completion_tokens
         if output_tokens is None:
             output_tokens = sent_tokens
         if output_tokens:
-            output = self._outputs.get(queued.tenant)
+            output = self._outputs.get(tenant)
             if output is not None and request.path in GENERATING_PATHS:
                 output.observe(output_tokens)
         elif output_tokens is None:
             output_tokens = request.output_tokens
         if usage.prompt_tokens is None:
-            uncached = _uncached(queued.work, request.output_tokens)
-            prompt_tokens = max(uncached, float(request.match.tokens))
-        else:
-            prompt_tokens = float(usage.prompt_tokens)
-            uncached = prompt_tokens - (usage.cached_tokens or 0)
-        held_s = self.cost.held_s(uncached, request.now_s, first_token_s, now_s)
-        self.cost.ended(output_tokens, held_s)
-        return work_of(uncached, output_tokens), self.cost.of(uncached, prompt_tokens, output_tokens, held_s)
-
-
-def _uncached(estimated_work: float, output_tokens: float) -> float:
-    """Return the uncached prompt tokens in a request's estimated work."""
-    return max(0.0, estimated_work - OUTPUT_WEIGHT * output_tokens)
+            return work_of(estimated_work - OUTPUT_WEIGHT * request.output_tokens, output_tokens)
+        return work_of(usage.prompt_tokens - (usage.cached_tokens or 0), output_tokens)

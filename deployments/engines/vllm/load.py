@@ -54,13 +54,13 @@ class LoadMeter:
         self._since_s = 0.0
         self._prefilling = False
         self._prefill_s = 0.0
-        self._prefill_steps = self._prefill_sequences = 0
+        self._prefill_steps = 0
 
     def arrived(self, now_s: float, *, was_idle: bool) -> None:
         """Record the arrival of a request; `was_idle`: the engine had no other."""
         if was_idle:
             self._since_s = now_s
-            self._prefill_s, self._prefill_steps, self._prefill_sequences = 0.0, 0, 0
+            self._prefill_s, self._prefill_steps = 0.0, 0
         self._prefilling = True
 
     def iterated(  # noqa: PLR0913 - what an iteration is
@@ -89,12 +89,10 @@ class LoadMeter:
         if self._prefilling:
             self._prefill_s += passed_s
             self._prefill_steps += 1
-            self._prefill_sequences += sequences
         if prefilled_tokens:
             self.prefill_rate.observe(prefilled_tokens, self._prefill_s)
-            steps = max(1, self._prefill_steps)
-            self.steps.prefilled(prefilled_tokens, steps, self._prefill_s, self._prefill_sequences)
-            self._prefill_s, self._prefill_steps, self._prefill_sequences = 0.0, 0, 0
+            self.steps.prefilled(prefilled_tokens, max(1, self._prefill_steps), self._prefill_s)
+            self._prefill_s, self._prefill_steps = 0.0, 0
         if generated_tokens and passed_s:
             self.decode_rate.observe(generated_tokens, passed_s)
         self._prefilling = prefilling

@@ -222,7 +222,7 @@ class SimScheduler:
                 if self.speculation is not None:
                     self.speculation.decoded(step_s, decoded, drafted, decoded + accepted)
         if prefilled:
-            self.steps.prefilled(prefilled, 1, step_s, decoded)
+            self.steps.prefilled(prefilled, 1, step_s)
             self.prefill_rate.observe(prefilled, step_s)
         return step_s + self._load_s
 

@@ -13,35 +13,12 @@ def test_steps_without_prompts_and_with_some_are_told_apart() -> None:
     assert meter.report() == StepReport(0.0, 0.0, 0.0)
     meter.decoded(10, 10, 0.01)
     meter.decoded(20, 20, 0.02)
-    meter.prefilled(6000, 3, 0.03, 0)
-    meter.prefilled(4000, 1, 0.01, 0)
+    meter.prefilled(6000, 3, 0.03)
+    meter.prefilled(4000, 1, 0.01)
     told = meter.report()
     assert told.decode_tokens_per_s == pytest.approx(1000)
     assert told.sequences == pytest.approx((10 + 2 * 20) / 3, rel=0.01)
     assert told.prompt_tokens == pytest.approx((3 * 2000 + 4000) / 4, rel=0.01)
-
-
-@pytest.mark.parametrize("plain", [0, 20])
-def test_what_prompts_add_to_steps_is_told_apart_from_the_answers_beside_them(plain: int) -> None:
-    """Steps of 30 ms with 1 000 prompt tokens and of 50 ms with 2 000: 20 µs a token beside 10 ms, if seen or not."""
-    meter = StepMeter()
-    for _ in range(20):
-        meter.prefilled(1000, 1, 0.03, 5)
-        meter.prefilled(4000, 2, 0.1, 10)
-    assert meter.report().added_tokens_per_s == pytest.approx(50_000)
-    for _ in range(plain):
-        meter.decoded(5, 5, 0.01)
-    assert meter.report().added_tokens_per_s == pytest.approx(50_000)
-    assert meter.report().answer_tokens_per_s == pytest.approx(500)
-
-
-def test_steps_that_are_all_alike_do_not_tell_what_prompts_add() -> None:
-    """Then nothing is said of it, in place of a guess."""
-    meter = StepMeter()
-    for _ in range(20):
-        meter.prefilled(1000, 1, 0.03, 5)
-    told = meter.report()
-    assert (told.added_tokens_per_s, told.answer_tokens_per_s) == (0.0, 0.0)
 
 
 def test_vllms_steps_with_prompts_do_not_slow_its_decode_rate() -> None:
