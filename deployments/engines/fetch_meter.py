@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from router.estimator.fading_mean import FadingMean
+from router.estimator.learning.fading_mean import FadingMean
 
 KEEP: Final = 0.98
 """Share of the past that each fetch leaves in the mean: in effect the last fifty count."""

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final, TypeVar
 
 import httpx
@@ -22,6 +22,7 @@ from deployments.directory.membership import GatewayEndpoint, View
 from deployments.gateway.operators import headers_by_ray
 from deployments.gateway.process import WILDCARDS
 from deployments.launch.missing_machines import away_machines, missing_machines
+from deployments.launch.progress import ModelProgress, Progress
 from deployments.launch.running_spec import forget_spec, keep_spec
 from deployments.model_cache.warmer import start_warmer, stop_warmer, wait_until_warm
 from deployments.process.direct_http import direct_get
@@ -36,44 +37,6 @@ LOOK_S: Final = 0.2
 """Seconds between two checks, during a call to Ray, that our own Ray processes are alive."""
 Result = TypeVar("Result")
 _ERROR_LINE = re.compile(r"^(?:[\w.]+\.)?(\w+(?:Error|Exception)): (.+)$", re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True)
-class ModelProgress:
-    """How far one model, or one pool of it, has started.
-
-    Attributes:
-        ready: replicas that serve.
-        wanted: replicas wanted.
-        message: Serve's remark; "": none.
-    """
-
-    ready: int
-    wanted: int
-    message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the application has started.
-
-    Attributes:
-        models: each model's progress, by name; of a model with pools each pool's, by label.
-        gateways: gateways that listen.
-        url: where apps connect; "" until a gateway says that every model has a replica.
-        unmet: telemetry that a model's policy needs and none of its replicas provides. A start fails with it; an
-            application that serves goes on.
-        missing: why replicas cannot start on the machines that there are, by label, or `gateway`.
-        away: addresses of the machines of the file's `launch` section that are no nodes of Ray; of a cloud's machines,
-            which have none yet, how many, in words.
-    """
-
-    models: Mapping[str, ModelProgress]
-    gateways: int
-    url: str = ""
-    unmet: tuple[str, ...] = ()
-    missing: Mapping[str, str] = field(default_factory=dict)
-    away: tuple[str, ...] = ()
 
 
 class Launch:

@@ -3,8 +3,8 @@
 from collections.abc import Collection
 from typing import Final, final
 
-from router.estimator.fading_mean import FadingMean
-from router.estimator.fading_rates import FadingRates
+from router.estimator.learning.fading_mean import FadingMean
+from router.estimator.learning.fading_rates import FadingRates
 from router.replicas.adapter_report import AdapterReport
 
 FIRST_LOAD_S: Final = 0.5

@@ -2,7 +2,7 @@
 
 from typing import Final, final
 
-from router.estimator.fading_mean import FadingMean
+from router.estimator.learning.fading_mean import FadingMean
 
 FIRST_TOKENS: Final = 16.0
 """Tokens assumed before any answer said: half a block of 32. vLLM's have 16 on GPUs and 128 on CPUs."""

@@ -11,8 +11,8 @@ from cluster.spec.role import Role
 from router.estimator.adapter_slots import AdapterSlots, AdapterUse
 from router.estimator.cache_rounding import CacheRounding
 from router.estimator.expectation import Expectation, Usage
-from router.estimator.fading_mean import FadingMean
 from router.estimator.learned_rates import LearnedRates, ProbeOutcome, Rates, rates_of, shared_rates
+from router.estimator.learning.fading_mean import FadingMean
 from router.estimator.prefix_sharing import PrefixSharing
 from router.estimator.replica_estimator import ReplicaEstimator
 from router.estimator.work_rate import WorkRate

@@ -3,8 +3,8 @@
 from typing import Final
 
 from router.estimator.adapter_slots import AdapterSlots, AdapterUse
-from router.estimator.fading_rates import FadingRates
 from router.estimator.learned_rates import LearnedRates, Rates, rates_of
+from router.estimator.learning.fading_rates import FadingRates
 from router.estimator.pending_prefill import PendingPrefill
 from router.estimator.streams.slack import StreamSlack
 from router.estimator.streams.speed import StreamSpeed

@@ -4,7 +4,7 @@ from math import sqrt
 from typing import Final, final
 
 from cluster.autoscaling.ewma import kept
-from router.estimator.fading_rates import FadingRates
+from router.estimator.learning.fading_rates import FadingRates
 from router.estimator.replica_estimator import ReplicaEstimator
 
 ARRIVALS_MEMORY_S: Final = 60.0

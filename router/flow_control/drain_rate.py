@@ -3,7 +3,7 @@
 from typing import Final
 
 from cluster.autoscaling.ewma import kept
-from router.estimator.fading_mean import FadingMean
+from router.estimator.learning.fading_mean import FadingMean
 
 EVIDENCE_S: Final = 1.0
 """Seconds with waiting requests below which the rate counts as not known."""

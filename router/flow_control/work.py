@@ -3,7 +3,7 @@
 from typing import Final
 
 from router.estimator.expectation import Usage
-from router.estimator.fading_mean import FadingMean
+from router.estimator.learning.fading_mean import FadingMean
 from router.request import RoutingRequest
 
 OUTPUT_WEIGHT: Final = 4.0

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.errors import RackServeError
-from deployments.launch.application import Progress
+from deployments.launch.progress import Progress
 from deployments.models.source import fetch
 from tests.benchmarks.bars import Bar, report_bars
 from tests.benchmarks.one_replica_cluster import MODEL, OneReplica, one_replica_cluster

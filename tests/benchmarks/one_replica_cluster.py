@@ -11,7 +11,8 @@ import deployments.ray_api as ray_api
 from cluster.errors import ClusterError
 from cluster.spec.cluster_spec import ClusterSpec
 from deployments.directory.client import view_now
-from deployments.launch.application import Launch, Progress
+from deployments.launch.application import Launch
+from deployments.launch.progress import Progress
 from tests.benchmarks.engine_dtype import engine_dtype
 from tests.benchmarks.load_plan import API_KEY
 from tests.benchmarks.token_streams import Target

@@ -14,8 +14,9 @@ from rich.console import Console
 
 from cluster.errors import ClusterError, ClusterUnreachableError, SpecError, SpecProblem
 from cluster.spec.cluster_spec import ClusterSpec
-from deployments.launch.application import POLL_S, Launch, Progress
+from deployments.launch.application import POLL_S, Launch
 from deployments.launch.preflight import check_here
+from deployments.launch.progress import Progress
 from deployments.models.builtins import BUILTIN_MODELS
 from deployments.models.source import fetch
 from deployments.replica.read_spec import read_spec

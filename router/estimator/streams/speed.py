@@ -5,8 +5,8 @@ An outcome is one stream from its first token to its last, with the prompt token
 
 from typing import Final, final
 
-from router.estimator.fading_mean import FadingMean
-from router.estimator.learned_rates import nonnegative_fit
+from router.estimator.learning.fading_mean import FadingMean
+from router.estimator.learning.least_squares import nonnegative_fit
 from router.estimator.streams.scatter import StreamScatter
 
 KEEP: Final = 0.98

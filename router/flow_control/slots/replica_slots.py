@@ -4,7 +4,7 @@ from math import inf
 from typing import Final
 
 from cluster.autoscaling.ewma import kept
-from router.estimator.fading_mean import FadingMean
+from router.estimator.learning.fading_mean import FadingMean
 from router.flow_control.slots.engine_depth import EngineDepth
 from router.replicas.load_report import LoadReport
 

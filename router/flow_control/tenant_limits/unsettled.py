@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from router.estimator.fading_mean import FadingMean
+from router.estimator.learning.fading_mean import FadingMean
 
 _MEMORY: Final = 32.0
 """Ended requests that count, in effect: each one takes a 32nd of the weight of those before."""

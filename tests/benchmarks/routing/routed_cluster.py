@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from cluster.spec.cluster_spec import ClusterSpec
-from deployments.launch.application import Launch, Progress
+from deployments.launch.application import Launch
+from deployments.launch.progress import Progress
 from tests.benchmarks.engine_dtype import engine_dtype
 from tests.benchmarks.load_plan import API_KEY
 from tests.benchmarks.one_replica_cluster import MODEL

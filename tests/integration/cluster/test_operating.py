@@ -3,19 +3,23 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from subprocess import CompletedProcess
+from typing import TYPE_CHECKING
 
 import pytest
 
 import deployments.ray_api as ray_api
 from cluster.errors import ClusterError
 from deployments import app
-from deployments.launch.application import Launch, Progress
+from deployments.launch.application import Launch
 from deployments.launch.missing_machines import missing_machines
 from deployments.launch.running_spec import running_spec
 from tests.free_ports import free_port
 from tests.integration.cluster.command import RACKSERVE, Command, run
 from tests.integration.cluster.conftest import LOGICAL_CPUS
 from tests.integration.cluster.running_application import RunningApplication, sim_spec, wait_for
+
+if TYPE_CHECKING:
+    from deployments.launch.progress import Progress
 
 AT_EIGHTY = {"COLUMNS": "80"}
 

@@ -26,14 +26,13 @@ from collections import deque
 
 from cluster.spec.parts.sim_spec import SimSpec
 from deployments.engines.events import KvEventHub
-from deployments.engines.extra_keys import prompt_extras
-from deployments.engines.interface import BlockRemoved, BlockStored
+from deployments.engines.interface import BlockRemoved
 from deployments.engines.rates import BusyRate
 from deployments.engines.sim.generation.adapters import SimAdapters
 from deployments.engines.sim.generation.cache import KvCache
 from deployments.engines.sim.generation.drafting import NO_DRAFT, Draft, Drafting
-from deployments.engines.sim.generation.prompt import boundary, token_ids
 from deployments.engines.sim.generation.sequence import Sequence, SequenceState
+from deployments.engines.sim.generation.stored_blocks import stored
 from deployments.engines.sim.generation.text import TAIL_CHARS
 from deployments.engines.sim.generation.tiers import NOTHING, SimTiers
 from deployments.engines.speculation_meter import SpeculationMeter
@@ -367,18 +366,7 @@ class SimScheduler:
     def _emit_stored(self, sequence: Sequence, start: int, end: int) -> None:
         if start >= end or not self._events:
             return
-        block_tokens, per_token = self._spec.block_tokens, sequence.prompt.units_per_token
-        units = sequence.between(boundary(start * block_tokens, per_token), boundary(end * block_tokens, per_token))
-        salt = "" if start else sequence.prompt.salt
-        self._events.emit(
-            BlockStored(
-                block_hashes=tuple(sequence.hashes[start:end]),
-                parent_block_hash=sequence.hashes[start - 1] if start else None,
-                token_ids=token_ids(units, start * block_tokens, sequence.prompt),
-                block_size=block_tokens,
-                extra_keys=tuple(prompt_extras(end - start, block_tokens, sequence.prompt.adapter, salt, ())),
-            )
-        )
+        self._events.emit(stored(sequence, start, end, self._spec.block_tokens))
 
     def _preempt(self, sequence: Sequence) -> None:
         self._leave_batch(sequence)

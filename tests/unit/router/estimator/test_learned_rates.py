@@ -11,10 +11,10 @@ from router.estimator.learned_rates import (
     LearnedRates,
     ProbeOutcome,
     Rates,
-    nonnegative_fit,
     rates_of,
     shared_rates,
 )
+from router.estimator.learning.least_squares import nonnegative_fit
 
 
 def _learn(rates: LearnedRates, truth: Rates, outcomes: int, seed: int = 0, noise: float = 0.0) -> None:

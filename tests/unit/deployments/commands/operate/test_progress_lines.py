@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from deployments.commands.operate import serve
-from deployments.launch.application import ModelProgress, Progress
+from deployments.launch.progress import ModelProgress, Progress
 
 
 def told(monkeypatch: pytest.MonkeyPatch, after_s: float, *seen: tuple[str, ...]) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.estimator.fading_rates import FadingRates
+from router.estimator.learning.fading_rates import FadingRates
 
 
 def _counted(rates: FadingRates, per_s: int, from_s: int, until_s: int) -> None:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.autoscaling.ewma import Ewma
-from router.estimator.fading_mean import FadingMean
+from router.estimator.learning.fading_mean import FadingMean
 
 VALUE = st.floats(0.0, 1e6)
 

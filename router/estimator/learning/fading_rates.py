@@ -3,7 +3,7 @@
 from typing import Final
 
 from cluster.autoscaling.ewma import kept
-from router.estimator.fading_mean import FadingMean
+from router.estimator.learning.fading_mean import FadingMean
 
 _STEP: Final = 1e-3
 """Share of the memory below which passed time does not fade the counts yet, so that most calls only compare times."""
