@@ -1,58 +1,33 @@
-"""Estimates time and capacity of one replica: a roofline over its operations, plus communication.
+"""Estimates time and capacity of one replica, by the fitted roofline of `cluster.step_time`.
 
-Each operation takes the longer of its arithmetic and its memory traffic, at the share of the peaks that good kernels
-reach; operations follow one another. A step of a continuously batching engine decodes one token for every running
-sequence and prefills some prompt tokens in the same pass (chunked prefill), so weights are read once for both.
+A step of a continuously batching engine decodes one token for every running sequence and prefills some prompt tokens in
+the same pass (chunked prefill), so weights are read once for both; it takes longer for all answers beside the prompt.
+Data-parallel ranks that share experts run in lockstep: they meet at every expert layer, so a prompt of one delays all.
 
-Data-parallel ranks that share experts run in lockstep: they meet at every expert layer. So a step takes as long as the
-rank with the most prompt tokens needs: the mean of the largest of `data` Poisson draws.
+What a step takes is fitted to measured serving points, by engine (`cluster/foresight/README.md`). With speculative
+decoding a step computes several tokens of each sequence (`cluster.planning.speculation`).
 
-One number is fitted, to one published result: see `EXPERT_SHARE`.
-
-With speculative decoding a step computes several tokens of each sequence (`cluster.planning.speculation`).
-
-Left out: how unevenly experts are chosen and how experts may be copied against it; overlap of communication with
-arithmetic; in-network reduction; the engine's own work on the host; sampling; clocks lowered by heat or power;
-softmax's exponentials; re-computing keys and values of cached latents in prefill; preemption when caches run full;
-quantised attention arithmetic (always BF16); expert groups that leave their domain.
+Left out: overlap of communication with arithmetic; in-network reduction; clocks lowered by heat or power; preemption
+when caches run full; expert groups that leave their domain.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from statistics import NormalDist
-from typing import Final
 
-from cluster.planning.communication import all_reduce_s, expert_exchange_s, stage_hop_s
+from cluster.planning.communication import stage_hop_s
 from cluster.planning.hardware import Accelerator
 from cluster.planning.layout import Layout
-from cluster.planning.memory import (
-    USABLE_SHARE,
-    MemoryUse,
-    expert_share_of_one_gpu,
-    kv_bytes_on_one_gpu,
-    memory_use,
-)
-from cluster.planning.model_shape import ModelShape, WeightGroup
+from cluster.planning.memory import USABLE_SHARE, MemoryUse, kv_bytes_on_one_gpu, memory_use
+from cluster.planning.model_shape import ModelShape
 from cluster.planning.precision import BF16, Precision
-from cluster.planning.queueing import mean_of_largest, queue_wait_s
+from cluster.planning.queueing import queue_wait_s
+from cluster.planning.replica_figures import replica_figures
 from cluster.planning.speculation import DraftPlan
-
-MATRIX_SHARE: Final = 0.6
-"""Share of peak arithmetic that matrix products reach; DeepGEMM publishes 0.5 to 0.78 of an H800's FP8 peak."""
-
-MEMORY_SHARE: Final = 0.8
-"""Share of peak memory bandwidth that is reached (`mem_bw_empirical_scaling_factor` of NVIDIA's aiconfigurator)."""
-
-LAYER_LATENCY_S: Final = 24e-6
-"""Seconds of fixed latency of each layer: eight kernels of 3 µs (aiconfigurator's `mem_empirical_constant_latency`)."""
-
-EXPERT_SHARE: Final = 0.5343
-"""Share of the estimated speed that served models with experts reach: the one fitted number.
-
-It makes the GB200 offline row of DeepSeek-R1 in MLPerf Inference v5.1 come out exactly;
-`cluster.planning.published.calibrated_expert_share` computes it again. It stands mainly for what the model leaves out
-of expert layers. Models without experts do not use it, since that row says nothing about them.
-"""
+from cluster.step_time.coefficients import SEPARATE_PROMPTS, Coefficients, coefficients_of
+from cluster.step_time.figures import ReplicaSizes, StepLoad
+from cluster.step_time.paced import paced_step
+from cluster.step_time.step import PassTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,48 +67,6 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class StepTime:
-    """Seconds of one pass through all layers, by what they are spent on.
-
-    Attributes:
-        projections: attention's matrices.
-        attention: attention itself, over the KV cache.
-        mlp: MLPs of the dense layers.
-        experts: routed and shared experts and the router.
-        head: output head.
-        all_reduce: all-reduces within the tensor group.
-        exchange: sending tokens to experts and results back.
-        latency: fixed latency of the layers.
-        drafting: drafting the tokens that it verifies.
-    """
-
-    projections: float
-    attention: float
-    mlp: float
-    experts: float
-    head: float
-    all_reduce: float
-    exchange: float
-    latency: float
-    drafting: float = 0.0
-
-    @property
-    def total(self) -> float:
-        """Seconds of the whole pass."""
-        return (
-            self.projections
-            + self.attention
-            + self.mlp
-            + self.experts
-            + self.head
-            + self.all_reduce
-            + self.exchange
-            + self.latency
-            + self.drafting
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Steady:
     """A replica in steady state, with `batch` sequences always running on each data-parallel rank.
 
@@ -154,7 +87,7 @@ class Steady:
     output_tokens_per_s: float
     requests_per_s: float
     prefill_share: float
-    step: StepTime
+    step: PassTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +101,7 @@ class ReplicaCost:
         kv_precision: number format of the KV cache.
         step_tokens: tokens of the largest step (vLLM's `max_num_batched_tokens`).
         usable_share: share of a GPU's memory that may be used.
-        expert_share: see `EXPERT_SHARE`.
+        engine: the engine that serves, as `cluster.step_time.coefficients` knows it.
         draft: what drafts tokens that each step verifies; None: nothing does.
     """
 
@@ -178,8 +111,19 @@ class ReplicaCost:
     kv_precision: Precision = BF16
     step_tokens: int = 8192
     usable_share: float = USABLE_SHARE
-    expert_share: float = EXPERT_SHARE
+    engine: str = "vllm"
     draft: DraftPlan | None = None
+    figures: ReplicaSizes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Add up the sizes once, as steps are computed many times."""
+        figures = replica_figures(self.shape, self.hardware, self.layout, self.kv_precision)
+        object.__setattr__(self, "figures", figures)
+
+    @property
+    def coefficients(self) -> Coefficients:
+        """Coefficients of the engine on this GPU."""
+        return coefficients_of(self.engine, self.hardware.generation)
 
     @property
     def memory(self) -> MemoryUse:
@@ -203,7 +147,7 @@ class ReplicaCost:
         each += self.draft.kv_bytes(self.layout, context, self.kv_precision) if self.draft else 0.0
         return max(0, int(self.memory.kv_cache // each))
 
-    def step(self, decode: float, prefill: float, work: Work, most_prefill: float | None = None) -> StepTime:
+    def step(self, decode: float, prefill: float, work: Work, most_prefill: float | None = None) -> PassTime:
         """Return the time of one pass through all layers.
 
         Args:
@@ -221,7 +165,7 @@ class ReplicaCost:
         context: float,
         prefill_context: float,
         most_prefill: float | None = None,
-    ) -> StepTime:
+    ) -> PassTime:
         """Return the time of one pass through all layers, for contexts that are known.
 
         Args:
@@ -231,52 +175,19 @@ class ReplicaCost:
             prefill_context: mean number of tokens that a prompt token attends to.
             most_prefill: prompt tokens of the rank that has the most; None: `prefill`.
         """
-        shape, layout, attention, experts = self.shape, self.layout, self.shape.attention, self.shape.experts
-        most = prefill if most_prefill is None else most_prefill
-        decoded = decode * self.verified
-        tokens, tensor, hidden = decoded + most, layout.tensor, shape.hidden
-        link = self.hardware.link_bytes_per_s
-        projections = self._matrices(
-            WeightGroup.ATTENTION, shape.attention_parameters * shape.attention_share(tensor), tokens
+        load = StepLoad(
+            decode=decode,
+            prefill=prefill,
+            most_prefill=prefill if most_prefill is None else most_prefill,
+            attended=self.shape.attended(context),
+            prompt_attended=self.shape.attended(prefill_context),
+            context=context,
+            prompt_context=prefill_context,
+            verified=self.verified,
         )
-        looked_at = decode * shape.attended(context)
-        kv_bytes = looked_at * attention.kv_values_on_one_gpu(tensor) * self.kv_precision.bytes
-        # States of linear attention are read and written; every GPU has all of an indexer.
-        kv_bytes += decode * (shape.index_bytes_per_token * context + 2 * shape.state_bytes / tensor)
-        decode_flops = looked_at * attention.decode_flops / tensor + decode * shape.index_flops(context)
-        prefill_flops = shape.attended(prefill_context) * attention.prefill_flops / tensor
-        core = self._roofline(self.verified * decode_flops, kv_bytes, BF16)
-        core += self._roofline(most * (prefill_flops + shape.index_flops(prefill_context)), 0.0, BF16)
-        mlp = shape.dense_layers * self._matrices(WeightGroup.MLP, shape.mlp_parameters / tensor, tokens)
-        expert_s = exchange = 0.0
-        if experts:
-            in_gang = layout.data * (decoded + prefill)
-            share = expert_share_of_one_gpu(shape, layout)
-            each = self._roofline(
-                2 * experts.parameters * experts.active * in_gang / layout.stage_gpus,
-                experts.touched(in_gang) * share * experts.parameters * shape.precision(WeightGroup.EXPERTS).bytes,
-                shape.precision(WeightGroup.EXPERTS),
-            )
-            each += self._matrices(WeightGroup.SHARED_EXPERTS, experts.shared_parameters / tensor, tokens)
-            each += self._matrices(WeightGroup.ROUTER, experts.router_parameters, tokens)
-            expert_s = shape.expert_layers * each
-            if layout.data > 1:
-                exchange = shape.expert_layers * expert_exchange_s(
-                    tokens / tensor, hidden, experts.active, layout.expert, link
-                )
-        reduce = 2 * shape.layers * all_reduce_s(tokens * hidden * BF16.bytes, tensor, link)
-        share = self.expert_share if experts else 1.0
-        return StepTime(
-            projections=projections / share,
-            attention=core / share,
-            mlp=mlp / share,
-            experts=expert_s / share,
-            head=self._matrices(WeightGroup.HEAD, shape.vocab * hidden / tensor, decoded + 1) / share,
-            all_reduce=reduce / share,
-            exchange=exchange / share,
-            latency=shape.layers * LAYER_LATENCY_S,
-            drafting=self._drafting_s(decode, most, context, prefill_context),
-        )
+        step = paced_step(self.figures, self.coefficients, load, separate=self.engine in SEPARATE_PROMPTS)
+        drafting_s = self._drafting_s(decode, load.most_prefill, context, prefill_context)
+        return replace(step, drafting=drafting_s) if drafting_s else step
 
     def steady(self, batch: int, work: Work, share: float | None = None) -> Steady:
         """Return the steady state with `batch` sequences on each data-parallel rank.
@@ -294,9 +205,9 @@ class ReplicaCost:
         layout = self.layout
         decode = max(1.0, batch / layout.pipeline)
         prefill = self.per_step * batch / work.output_tokens * work.new_tokens / layout.pipeline
-        most = self._most_prefill(prefill, work)
-        mixed, plain = self.step(decode, prefill, work, most), self.step(decode, 0.0, work)
-        tokens = decode * self.verified + most
+        plain = self.step(decode, 0.0, work)
+        mixed = self._interrupted(plain, decode, prefill, work)
+        tokens = decode * self.verified + prefill
         plain_s = self.through_stages_s(plain.total, tokens)
         mean_s = shown_s = self.through_stages_s(mixed.total, tokens)
         prefill_share = busy = 1 - plain_s / mean_s
@@ -336,6 +247,8 @@ class ReplicaCost:
         prompts come as run beside it, on average, and that number is Poisson distributed; long ones have more chunks.
         The load is the share of a rank's steps that have a chunk; from 1 on it falls behind.
         """
+        if work.new_tokens <= 1:
+            return plain_s, plain_s, 0.0  # a prompt that is all there is one more sequence
         chunk = min(work.new_tokens, max(1.0, self.step_tokens - decode * self.verified))
         ranks, busy = self.layout.data, prefill / chunk
         often = 1 - (1 - min(1.0, busy)) ** ranks
@@ -347,22 +260,31 @@ class ReplicaCost:
     def _ttft_s(self, decode: float, tpot_s: float, busy: float, work: Work, share: float | None) -> float:
         """Return the seconds to the first token: the mean, or what `share` of the requests do not exceed.
 
-        A request waits for the running step, then for the prompts before it (an M/D/1 queue, or for a share an M/G/1
-        queue), and is then prefilled in chunks.
+        A request waits for the engine's front and for the running step, then for the prompts before it (an M/D/1 queue,
+        or for a share an M/G/1 queue), and is then prefilled in chunks.
         """
         pipeline = self.layout.pipeline
         chunks = math.ceil(work.new_tokens / self.step_tokens)
         chunk_s = self.step(decode, work.new_tokens / chunks, work).total
         own_s = chunk_s * (chunks - 1 + pipeline) / pipeline
         in_line_s = queue_wait_s(own_s, busy, work.input_spread, share)
-        return tpot_s / pipeline / 2 + in_line_s + own_s
+        return self.coefficients.first_token_s + tpot_s / pipeline / 2 + in_line_s + own_s
 
-    def _most_prefill(self, prefill: float, work: Work) -> float:
-        """Return the mean number of prompt tokens, in one step, of the rank that has the most."""
-        if self.layout.data == 1:
-            return prefill
-        piece = min(work.new_tokens, float(self.step_tokens))
-        return max(prefill, piece * mean_of_largest(prefill / piece, self.layout.data))
+    def _interrupted(self, plain: PassTime, decode: float, prefill: float, work: Work) -> PassTime:
+        """Return the mean time of a step, of which some have prompt tokens; ranks in lockstep wait for each other's.
+
+        Args:
+            plain: time of a step without any.
+            decode: sequences that get a token, on each rank.
+            prefill: mean prompt tokens of a step, on each rank.
+            work: size of requests.
+        """
+        if work.new_tokens <= 1:
+            return plain  # a prompt that is all there is one more sequence
+        chunk = min(self.step_tokens, work.new_tokens + prefill)
+        often = min(1.0, prefill / chunk * self.layout.data**self.coefficients.lockstep)
+        loaded = self.step(decode, max(chunk, prefill), work)
+        return plain.plus(loaded.plus(plain, -1.0), often)
 
     def _hop_s(self, tokens: float) -> float:
         within = self.layout.gpus <= self.hardware.gpus_per_domain
@@ -374,16 +296,9 @@ class ReplicaCost:
         if self.draft is None or self.draft.shape is None:
             return 0.0
         layout = self.draft.layout(self.layout)
-        own = ReplicaCost(self.draft.shape, self.hardware, layout, self.kv_precision, expert_share=self.expert_share)
-        first_s = own.step_at(decode, prefill, context, prefill_context).total
+        own = ReplicaCost(self.draft.shape, self.hardware, layout, self.kv_precision, engine=self.engine)
+        first = own.step_at(decode, prefill, context, prefill_context)
         again = self.draft.tokens - 1 if decode else 0
-        return first_s + again * (own.step_at(decode, 0.0, context, 0.0).total if again else 0.0)
-
-    def _matrices(self, part: WeightGroup, parameters: float, tokens: float) -> float:
-        """Return the seconds to multiply `tokens` tokens with matrices of `parameters` values together."""
-        precision = self.shape.precision(part)
-        return self._roofline(2 * parameters * tokens, parameters * precision.bytes, precision)
-
-    def _roofline(self, flops: float, memory_bytes: float, precision: Precision) -> float:
-        arithmetic_s = flops / (self.hardware.rate(precision) * MATRIX_SHARE)
-        return max(arithmetic_s, memory_bytes / (self.hardware.memory_bytes_per_s * MEMORY_SHARE))
+        later = own.step_at(decode, 0.0, context, 0.0)
+        # The engine's work on the host is that of the step they are drafted for.
+        return first.total - first.host + again * (later.total - later.host)

@@ -1,4 +1,4 @@
-"""Published results to check the cost model against, each with the layout and limits of its submission.
+"""Published results that the cost model is checked against and not fitted to, with each submission's layout and limits.
 
 All are MLPerf Inference v5.1, closed division, offline: results from mlcommons/inference_results_v5.1
 (`summary_results.json`), layouts and limits from the submissions' own `configs/…/Offline/*.py` there. Lengths are
@@ -9,7 +9,7 @@ the reference reports), Llama-3.1-405B's 8 313 and Llama-3.1-8B's 13 368 summari
 from dataclasses import dataclass
 from typing import Final
 
-from cluster.planning.cost_model import EXPERT_SHARE, ReplicaCost, Steady, Work
+from cluster.planning.cost_model import ReplicaCost, Steady, Work
 from cluster.planning.hardware import ACCELERATORS
 from cluster.planning.known_models import known_model
 from cluster.planning.layout import Layout
@@ -35,6 +35,7 @@ class PublishedRow:
         step_tokens: tokens of the largest step, as configured.
         usable_share: share of a GPU's memory that may be used, as configured.
         tokens_per_s_per_gpu: the published result, output tokens a second for each GPU.
+        engine: the engine that the submission ran.
     """
 
     entry: str
@@ -47,13 +48,11 @@ class PublishedRow:
     step_tokens: int
     usable_share: float
     tokens_per_s_per_gpu: float
+    engine: str = "trtllm"
 
-    def cost(self, expert_share: float | None = None) -> ReplicaCost:
-        """Return the cost model of one of the submission's replicas.
-
-        Args:
-            expert_share: value in place of `EXPERT_SHARE`; None: that value.
-        """
+    @property
+    def cost(self) -> ReplicaCost:
+        """The cost model of one of the submission's replicas."""
         return ReplicaCost(
             shape=known_model(self.model).in_precision(self.precision),
             hardware=ACCELERATORS[self.hardware],
@@ -61,30 +60,32 @@ class PublishedRow:
             kv_precision=FP8,
             step_tokens=self.step_tokens,
             usable_share=self.usable_share,
-            expert_share=EXPERT_SHARE if expert_share is None else expert_share,
+            engine=self.engine,
         )
 
-    def predicted(self, expert_share: float | None = None) -> Steady:
-        """Return such a replica with as many sequences as its memory and configuration allow."""
-        cost = self.cost(expert_share)
+    @property
+    def predicted(self) -> Steady:
+        """Such a replica with as many sequences as its memory and configuration allow."""
+        cost = self.cost
         return cost.steady(min(self.max_batch, cost.sequences(self.work.mean_context)), self.work)
 
-    def predicted_tokens_per_s_per_gpu(self, expert_share: float | None = None) -> float:
-        """Return the throughput that the cost model predicts, output tokens a second for each GPU."""
-        return self.predicted(expert_share).output_tokens_per_s / self.layout.gpus
+    @property
+    def predicted_tokens_per_s_per_gpu(self) -> float:
+        """The throughput that the cost model predicts, output tokens a second for each GPU."""
+        return self.predicted.output_tokens_per_s / self.layout.gpus
 
     @property
     def error(self) -> float:
         """Relative error of the prediction: 0.1 is 10 % above the published result."""
-        return self.predicted_tokens_per_s_per_gpu() / self.tokens_per_s_per_gpu - 1
+        return self.predicted_tokens_per_s_per_gpu / self.tokens_per_s_per_gpu - 1
 
 
 _ATTENTION_DP8: Final = Layout(tensor=1, pipeline=1, data=8, experts_whole=True)
 
-CALIBRATION_ROW: Final = PublishedRow(
+GB200_ROW: Final = PublishedRow(
     "5.1-0071 NVIDIA", "gb200", "deepseek-r1", NVFP4, _ATTENTION_DP8, REASONING, 512, 4608, 0.9, 4023.8
 )
-"""GB200 NVL72, 72 GPUs as nine replicas: the row `cluster.planning.cost_model.EXPERT_SHARE` is calibrated on."""
+"""GB200 NVL72, 72 GPUs as nine replicas."""
 
 PREDICTED_ROWS: Final = (
     PublishedRow("5.1-0072 NVIDIA", "gb300", "deepseek-r1", NVFP4, _ATTENTION_DP8, REASONING, 1280, 6656, 0.95, 5842.5),
@@ -100,19 +101,11 @@ PREDICTED_ROWS: Final = (
     ),
     PublishedRow("5.1-0075 Nebius", "h200", "llama-3.1-405b", FP8, Layout(4, 2), LONG_SUMMARIES, 512, 1536, 0.95, 69.1),
     PublishedRow("5.1-0069 NVIDIA", "b200", "llama-3.1-8b", NVFP4, Layout(), SHORT_SUMMARIES, 6000, 12000, 0.9, 17094),
-    PublishedRow("5.1-0083 Red Hat", "h100", "llama-3.1-8b", FP8, Layout(), SHORT_SUMMARIES, 1024, 8192, 0.92, 5777.1),
-    PublishedRow("5.1-0082 Red Hat", "l40s", "llama-3.1-8b", FP8, Layout(), SHORT_SUMMARIES, 256, 8192, 0.92, 1642.2),
+    PublishedRow(
+        "5.1-0083 Red Hat", "h100", "llama-3.1-8b", FP8, Layout(), SHORT_SUMMARIES, 1024, 8192, 0.92, 5777.1, "vllm"
+    ),
+    PublishedRow(
+        "5.1-0082 Red Hat", "l40s", "llama-3.1-8b", FP8, Layout(), SHORT_SUMMARIES, 256, 8192, 0.92, 1642.2, "vllm"
+    ),
 )
-"""Rows that nothing was fitted to. Red Hat's ran vLLM with limits that are not published; vLLM's defaults are used."""
-
-
-def calibrated_expert_share(row: PublishedRow = CALIBRATION_ROW) -> float:
-    """Return the expert share at which the prediction equals `row`, by bisection: throughput rises with the share."""
-    low, high = 1e-3, 10.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if row.predicted_tokens_per_s_per_gpu(middle) < row.tokens_per_s_per_gpu:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
+"""Nothing was fitted to these rows, nor to `GB200_ROW`. Red Hat's ran vLLM; its defaults stand for limits not told."""

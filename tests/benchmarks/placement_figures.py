@@ -13,7 +13,7 @@ from cluster.planning.cost_model import Steady
 from cluster.planning.known_models import KNOWN_CONFIGS, known_model
 from cluster.planning.plan_file import PLAN_FILE
 from cluster.planning.planner import plan
-from cluster.planning.published import CALIBRATION_ROW, PREDICTED_ROWS, PublishedRow
+from cluster.planning.published import GB200_ROW, PREDICTED_ROWS, PublishedRow
 
 Result = TypeVar("Result")
 
@@ -94,12 +94,11 @@ def planner_times(runs: int) -> dict[str, dict[str, Any]]:
 def published_errors() -> list[dict[str, Any]]:
     """Hold the cost model against every published offline row."""
     rows = []
-    for row in (CALIBRATION_ROW, *PREDICTED_ROWS):
-        predicted = row.predicted_tokens_per_s_per_gpu()
+    for row in (GB200_ROW, *PREDICTED_ROWS):
+        predicted = row.predicted_tokens_per_s_per_gpu
         rows.append(
             {
                 "row": f"{row.entry} {row.hardware} {row.model}",
-                "calibrated_on": row is CALIBRATION_ROW,
                 "published_tokens_per_s_per_gpu": row.tokens_per_s_per_gpu,
                 "predicted_tokens_per_s_per_gpu": predicted,
                 "error": row.error,
@@ -110,7 +109,7 @@ def published_errors() -> list[dict[str, Any]]:
 
 def server_errors() -> list[dict[str, Any]]:
     """Hold it against the server rows: limits there bind the slowest percent, the model's times are means."""
-    offline = {row.hardware: row for row in (CALIBRATION_ROW, *PREDICTED_ROWS) if row.model == "deepseek-r1"}
+    offline = {row.hardware: row for row in (GB200_ROW, *PREDICTED_ROWS) if row.model == "deepseek-r1"}
     rows = []
     for hardware, published in SERVER_ROWS.items():
         steady = _within_limits(replace(offline[hardware], max_batch=512, step_tokens=3456, usable_share=0.9))
@@ -127,7 +126,7 @@ def server_errors() -> list[dict[str, Any]]:
 
 
 def _within_limits(row: PublishedRow) -> Steady:
-    cost = row.cost()
+    cost = row.cost
     batch = min(row.max_batch, cost.sequences(row.work.mean_context))
     steady = cost.steady(batch, row.work)
     while batch > 1 and (steady.tpot_s > SERVER_TPOT_S or steady.ttft_s > SERVER_TTFT_S):

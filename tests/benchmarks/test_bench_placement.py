@@ -25,7 +25,6 @@ def test_every_figure_is_there_and_every_bar_is_named(tmp_path: Path) -> None:
     assert set(result["planner"]) == set(KNOWN_CONFIGS)
     assert all(each["gpus"] for each in result["planner"].values())
     assert len(result["mlperf_offline"]) == 10
-    assert [each["calibrated_on"] for each in result["mlperf_offline"]] == [True] + 9 * [False]
     bars = [line.split()[1] for line in ran.stdout.splitlines() if line.startswith("BAR ")]
     assert bars == [
         "placement_1000_nodes_200_gangs_nvl72_cpu_s",

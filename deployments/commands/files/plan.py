@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.errors import SpecError, SpecProblem
+from cluster.foresight.interval import Quantity, foreseen
 from cluster.launch.fabric import IMEX, as_environment, fabric_settings
 from cluster.planning.answer import cautions, cluster_file_entry, plan_data
 from cluster.planning.disaggregation import TwoPools
@@ -18,7 +19,7 @@ from cluster.planning.known_models import KNOWN_CONFIGS, known_model
 from cluster.planning.model_config import shape_from_config
 from cluster.planning.model_shape import ModelShape
 from cluster.planning.option import Option
-from cluster.planning.plan_file import PLAN_FILE, PlanFile
+from cluster.planning.plan_file import PLAN_FILE, PlanFile, Slo
 from cluster.planning.planner import Plan
 from cluster.planning.planner import plan as make_plan
 from cluster.planning.published import PREDICTED_ROWS
@@ -30,6 +31,8 @@ SHOWN_FAILING = 3
 """Most alternatives shown for each kind of reason for which others fail."""
 SHOWN_SHARE = 0.01
 """Share of a step's time below which a part is not shown."""
+SERVING_ENGINE = "vllm"
+"""The engine that serves what is planned."""
 _GB = 1e9
 
 
@@ -151,12 +154,12 @@ def _show(plan: Plan, console: Console, *, show_all: bool) -> None:
     errors = [row.error for row in PREDICTED_ROWS]
     off = f"{_mean_size(errors):.0%} on average, from {min(errors):+.0%} to {max(errors):+.0%}"
     console.print(
-        f"Held against {len(errors)} published MLPerf rows, this is off by {off}: too high for small models above all.",
+        f"Held against {len(errors)} published MLPerf rows, none of which it was fitted to, this is off by {off}.",
         style="dim",
     )
     console.print(
-        "Times are those of a calibrated roofline. Left out: overlap of communication, the "
-        "engine's own work on the host (cluster/planning/cost_model.py has the whole list).",
+        "Times are those of a roofline fitted to measured serving points; four of five lie in the intervals "
+        "(cluster/planning/README.md says what it leaves out).",
         style="dim",
     )
     for caution in cautions(plan):
@@ -189,7 +192,8 @@ def _plan_table(plan: Plan, best: Option) -> Table:
     if steady:
         bound = f"{best.bound_by} allows no more" if best.bound_by != "engine" else "the engine's own limit"
         table.add_row("batch", f"{steady.batch} sequences a rank ({bound}), steps of {best.step_tokens} tokens")
-        capacity = f"{best.tokens_per_s_per_gpu:,.0f} output tokens/s per GPU"
+        likely = foreseen(best.tokens_per_s_per_gpu, Quantity.TOKENS_PER_S, SERVING_ENGINE)
+        capacity = f"{likely.value:,.0f} ({likely.low:,.0f} to {likely.high:,.0f}) output tokens/s per GPU"
         table.add_row("capacity", f"{capacity}, {steady.requests_per_s:.2f} requests/s per replica")
         spent = sorted(
             ((getattr(steady.step, part) / steady.step.total, part) for part in steady.step.__slots__), reverse=True
@@ -198,9 +202,10 @@ def _plan_table(plan: Plan, best: Option) -> Table:
         table.add_row("a step's time", shares)
     if expected:
         slo = question.slo
-        times = f"TTFT {expected.ttft_s:.3g} s (SLO {slo.ttft_s:g} s), TPOT {expected.tpot_s * 1e3:.3g} ms"
         rate = f"{question.workload.requests_per_s:g} requests/s"
-        table.add_row(f"at {rate}", f"{times} (SLO {slo.tpot_s * 1e3:g} ms), {expected.batch} sequences a rank")
+        table.add_row(
+            f"at {rate}", f"{_times(expected.ttft_s, expected.tpot_s, slo)}, {expected.batch} sequences a rank"
+        )
     if not plan.is_apart:
         _add_cost(table, plan)
     return table
@@ -226,10 +231,17 @@ def _pools_table(plan: Plan, apart: TwoPools) -> Table:
     table.add_row("GPUs", f"[bold]{apart.gpus}[/], planned to {question.limits.load:.0%} of capacity")
     where = "inside an NVLink domain" if apart.within_domain else "over the network between domains"
     table.add_row("transfer", f"{_gb(apart.kv_bytes)} GB of KV cache a prompt, {apart.transfer_s * 1e3:.3g} ms {where}")
-    times = f"TTFT {apart.ttft_s:.3g} s (SLO {slo.ttft_s:g} s), TPOT {apart.tpot_s * 1e3:.3g} ms"
-    table.add_row("at capacity", f"{times} (SLO {slo.tpot_s * 1e3:g} ms)")
+    table.add_row("at capacity", _times(apart.ttft_s, apart.tpot_s, slo, "apart"))
     _add_cost(table, plan)
     return table
+
+
+def _times(ttft_s: float, tpot_s: float, slo: Slo, kind: str = "together") -> str:
+    """Return both latencies with the intervals that hold four of five measurements, and the SLO."""
+    first = foreseen(ttft_s, Quantity.TTFT, SERVING_ENGINE, kind)
+    each = foreseen(tpot_s * 1e3, Quantity.TPOT, SERVING_ENGINE, kind)
+    ttft = f"TTFT {first.value:.3g} s ({first.low:.3g} to {first.high:.3g}; SLO {slo.ttft_s:g} s)"
+    return f"{ttft}, TPOT {each.value:.3g} ms ({each.low:.3g} to {each.high:.3g}; SLO {slo.tpot_s * 1e3:g} ms)"
 
 
 def _memory_table(best: Option) -> Table:

@@ -128,13 +128,14 @@ def test_gptq_in_eight_bits_is_planned_with_its_real_size() -> None:
     """It does not fit one GPU of 80 GB, its kernels multiply in BF16, and no even tensor size divides 231 groups."""
     answer = planned("gptq_int8")
     assert answer.best is not None
-    assert (answer.best.layout.tensor, answer.best.layout.gpus) == (1, 2)
+    assert answer.best.layout.tensor == 1
+    assert answer.best.layout.gpus > 1
     assert answer.model.precision(WeightGroup.MLP).rates == (Rate.BF16,)
     assert "weights 76.8 GB > 1 × 73.6 GB usable" in {option.why_lost for option in answer.others}  # noqa: RUF001 - the field's own sign
 
 
 def test_tensor_sizes_that_cut_a_group_are_refused_with_the_reason() -> None:
-    """Qwen2-72B AWQ on L40S: TP 2, 4 and 8 are refused; what is planned has TP 1."""
+    """Qwen2-72B AWQ on L40S: TP 2, 4 and 8 are refused; TP 1 reads all weights for each token, which takes too long."""
     answer = planned("group_straddle")
 
     def why(size: int) -> set[str]:
@@ -142,5 +143,6 @@ def test_tensor_sizes_that_cut_a_group_are_refused_with_the_reason() -> None:
 
     for size in (2, 4, 8):
         assert why(size) == {f"MLP width 29568 / {size} = {29568 // size} would cut a quantisation group of 128"}
-    options = [*answer.others, *([answer.best] if answer.best else [])]
-    assert {option.layout.tensor for option in options if option.steady} == {1}
+    assert answer.best is None
+    reasons = why(1)
+    assert all(reason.startswith(("weights", "TPOT")) for reason in reasons), reasons

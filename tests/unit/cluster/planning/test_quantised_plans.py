@@ -71,7 +71,7 @@ def test_memory_holds_scales_and_zero_points() -> None:
 
 
 def test_weights_alone_in_eight_bits_speed_up_decoding_but_not_prompts() -> None:
-    """GPTQ-Int8 is unpacked to BF16; W8A8 multiplies in INT8: the same memory traffic, half the arithmetic."""
+    """GPTQ-Int8 is unpacked to BF16; W8A8 multiplies in INT8: the same memory traffic, half the arithmetic, and rounding."""
     bf16, weights, both = (ReplicaCost(llama(quantisation), H100, Layout(4)) for quantisation in (None, GPTQ8, W8A8))
 
     def prompt_s(cost: ReplicaCost) -> float:
@@ -81,8 +81,8 @@ def test_weights_alone_in_eight_bits_speed_up_decoding_but_not_prompts() -> None
     def token_s(cost: ReplicaCost) -> float:
         return cost.step(1, 0, WORK).mlp
 
-    assert prompt_s(weights) == pytest.approx(prompt_s(bf16))
-    assert prompt_s(both) == pytest.approx(prompt_s(bf16) / 2)
+    assert prompt_s(weights) == pytest.approx(prompt_s(bf16), rel=0.02)
+    assert 0.5 < prompt_s(both) / prompt_s(bf16) < 0.65, "activations are rounded to eight bits first"
     assert token_s(weights) == pytest.approx(token_s(bf16) / 2, rel=0.03)
     assert token_s(both) == pytest.approx(token_s(bf16) / 2, rel=0.03)
 

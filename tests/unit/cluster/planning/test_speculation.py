@@ -7,7 +7,7 @@ import pytest
 
 from cluster.errors import SpecError
 from cluster.planning.answer import cautions, cluster_file_entry, plan_data
-from cluster.planning.cost_model import MEMORY_SHARE, ReplicaCost, Work
+from cluster.planning.cost_model import ReplicaCost, Work
 from cluster.planning.hardware import ACCELERATORS
 from cluster.planning.known_models import known_model
 from cluster.planning.layout import Layout
@@ -77,7 +77,7 @@ def test_a_draft_model_takes_its_weights_cache_and_time() -> None:
     assert drafting.memory.weights - cost.memory.weights == pytest.approx(weights)
     assert cost.memory.kv_cache - drafting.memory.kv_cache == pytest.approx(weights)
     assert drafting.sequences(4000) < cost.sequences(4000) * drafting.memory.kv_cache / cost.memory.kv_cache
-    least_s = 4 * weights / (H100.memory_bytes_per_s * MEMORY_SHARE)
+    least_s = 4 * weights / (H100.memory_bytes_per_s * cost.coefficients.weight_memory)
     assert least_s < drafting.step(1, 0, CHAT).drafting < 3 * least_s
     prompt = drafting.step(0, 1000, CHAT)
     assert 0 < prompt.drafting < prompt.total
