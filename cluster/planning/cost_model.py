@@ -189,6 +189,22 @@ class ReplicaCost:
         drafting_s = self._drafting_s(decode, load.most_prefill, context, prefill_context)
         return replace(step, drafting=drafting_s) if drafting_s else step
 
+    def mixed_step(self, decode: float, prefill: float, work: Work) -> PassTime:
+        """Return the mean time of a step, of which some have prompt tokens; ranks in lockstep wait for each other's.
+
+        Args:
+            decode: sequences that get a token, on each rank.
+            prefill: mean prompt tokens of a step, on each rank.
+            work: size of requests.
+        """
+        plain = self.step(decode, 0.0, work)
+        if work.new_tokens <= 1:
+            return plain  # a prompt that is all there is one more sequence
+        chunk = min(self.step_tokens, work.new_tokens + prefill)
+        often = min(1.0, prefill / chunk * self.layout.data**self.coefficients.lockstep)
+        loaded = self.step(decode, max(chunk, prefill), work)
+        return plain.plus(loaded.plus(plain, -1.0), often)
+
     def steady(self, batch: int, work: Work, share: float | None = None) -> Steady:
         """Return the steady state with `batch` sequences on each data-parallel rank.
 
@@ -205,8 +221,7 @@ class ReplicaCost:
         layout = self.layout
         decode = max(1.0, batch / layout.pipeline)
         prefill = self.per_step * batch / work.output_tokens * work.new_tokens / layout.pipeline
-        plain = self.step(decode, 0.0, work)
-        mixed = self._interrupted(plain, decode, prefill, work)
+        plain, mixed = self.step(decode, 0.0, work), self.mixed_step(decode, prefill, work)
         tokens = decode * self.verified + prefill
         plain_s = self.through_stages_s(plain.total, tokens)
         mean_s = shown_s = self.through_stages_s(mixed.total, tokens)
@@ -269,22 +284,6 @@ class ReplicaCost:
         own_s = chunk_s * (chunks - 1 + pipeline) / pipeline
         in_line_s = queue_wait_s(own_s, busy, work.input_spread, share)
         return self.coefficients.first_token_s + tpot_s / pipeline / 2 + in_line_s + own_s
-
-    def _interrupted(self, plain: PassTime, decode: float, prefill: float, work: Work) -> PassTime:
-        """Return the mean time of a step, of which some have prompt tokens; ranks in lockstep wait for each other's.
-
-        Args:
-            plain: time of a step without any.
-            decode: sequences that get a token, on each rank.
-            prefill: mean prompt tokens of a step, on each rank.
-            work: size of requests.
-        """
-        if work.new_tokens <= 1:
-            return plain  # a prompt that is all there is one more sequence
-        chunk = min(self.step_tokens, work.new_tokens + prefill)
-        often = min(1.0, prefill / chunk * self.layout.data**self.coefficients.lockstep)
-        loaded = self.step(decode, max(chunk, prefill), work)
-        return plain.plus(loaded.plus(plain, -1.0), often)
 
     def _hop_s(self, tokens: float) -> float:
         within = self.layout.gpus <= self.hardware.gpus_per_domain

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
+from cluster.foresight.mlperf_rows import PUBLISHED_ROWS, PublishedRow
 from cluster.placement.gang import Gang
 from cluster.placement.placement import Placement
 from cluster.placement.topology import Node, Topology
@@ -13,7 +14,6 @@ from cluster.planning.cost_model import Steady
 from cluster.planning.known_models import KNOWN_CONFIGS, known_model
 from cluster.planning.plan_file import PLAN_FILE
 from cluster.planning.planner import plan
-from cluster.planning.published import GB200_ROW, PREDICTED_ROWS, PublishedRow
 
 Result = TypeVar("Result")
 
@@ -94,7 +94,7 @@ def planner_times(runs: int) -> dict[str, dict[str, Any]]:
 def published_errors() -> list[dict[str, Any]]:
     """Hold the cost model against every published offline row."""
     rows = []
-    for row in (GB200_ROW, *PREDICTED_ROWS):
+    for row in PUBLISHED_ROWS:
         predicted = row.predicted_tokens_per_s_per_gpu
         rows.append(
             {
@@ -109,7 +109,7 @@ def published_errors() -> list[dict[str, Any]]:
 
 def server_errors() -> list[dict[str, Any]]:
     """Hold it against the server rows: limits there bind the slowest percent, the model's times are means."""
-    offline = {row.hardware: row for row in (GB200_ROW, *PREDICTED_ROWS) if row.model == "deepseek-r1"}
+    offline = {row.hardware: row for row in PUBLISHED_ROWS if row.model == "deepseek-r1"}
     rows = []
     for hardware, published in SERVER_ROWS.items():
         steady = _within_limits(replace(offline[hardware], max_batch=512, step_tokens=3456, usable_share=0.9))

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import yaml
@@ -12,6 +12,7 @@ from rich.table import Table
 
 from cluster.errors import SpecError, SpecProblem
 from cluster.foresight.interval import Quantity, foreseen
+from cluster.foresight.mlperf_rows import HIGHEST_ERROR, LOWEST_ERROR, MEDIAN_ERROR, PUBLISHED_ROWS
 from cluster.launch.fabric import IMEX, as_environment, fabric_settings
 from cluster.planning.answer import cautions, cluster_file_entry, plan_data
 from cluster.planning.disaggregation import TwoPools
@@ -22,7 +23,6 @@ from cluster.planning.option import Option
 from cluster.planning.plan_file import PLAN_FILE, PlanFile, Slo
 from cluster.planning.planner import Plan
 from cluster.planning.planner import plan as make_plan
-from cluster.planning.published import PREDICTED_ROWS
 from deployments.process.read_file import read_text
 
 SHOWN_SERVING = 8
@@ -151,15 +151,10 @@ def _show(plan: Plan, console: Console, *, show_all: bool) -> None:
     if entry:
         console.print("\nFor the cluster file:")
         console.print(yaml.safe_dump({"models": [entry]}, sort_keys=False), markup=False, highlight=False)
-    errors = [row.error for row in PREDICTED_ROWS]
-    off = f"{_mean_size(errors):.0%} on average, from {min(errors):+.0%} to {max(errors):+.0%}"
     console.print(
-        f"Held against {len(errors)} published MLPerf rows, none of which it was fitted to, this is off by {off}.",
-        style="dim",
-    )
-    console.print(
-        "Times are those of a roofline fitted to measured serving points; four of five lie in the intervals "
-        "(cluster/planning/README.md says what it leaves out).",
+        "Times are those of a roofline fitted to measured serving points; four of five lie in the intervals. Of "
+        f"{len(PUBLISHED_ROWS)} MLPerf results that it was not fitted to it is off by {MEDIAN_ERROR:.0%} (median), "
+        f"from {LOWEST_ERROR:+.0%} to {HIGHEST_ERROR:+.0%} (cluster/foresight/README.md).",
         style="dim",
     )
     for caution in cautions(plan):
@@ -274,10 +269,6 @@ def _telling(options: Iterable[Option]) -> Iterator[Option]:
             seen.add(kind)
             count[reason] += 1
             yield option
-
-
-def _mean_size(values: Sequence[float]) -> float:
-    return sum(abs(value) for value in values) / len(values)
 
 
 def _gb(size: float) -> str:

@@ -1,10 +1,10 @@
 """MLPerf's server and offline scenarios of DeepSeek-R1 on one rack of GB300 and on four, in the twin.
 
-Replicas are those of the published submissions (`cluster.planning.published`: eight ranks with whole experts, NVFP4), a
-gateway for each rack. The rules are LoadGen's: server is Poisson and keeps 99 % of the requests within 2 s to the first
-token and 80 ms a token; offline sends all samples at once, as many for each GPU. Offline's throughput is all tokens
-over the time until the last answer. Submissions of server send for so long that the time after the last request hardly
-shows; here it is left out: its throughput is that of the second half of the time in which requests come.
+Replicas are those of the published submissions (`cluster.foresight.mlperf_rows`: eight ranks, whole experts, NVFP4),
+a gateway for each rack. The rules are LoadGen's: server is Poisson and keeps 99 % of the requests within 2 s to the
+first token and 80 ms a token; offline sends all samples at once, as many for each GPU. Offline's throughput is all
+tokens over the time until the last answer. Submissions of server send for so long that the time after the last
+request hardly shows; here it is left out: its throughput is that of the second half of the time in which requests come.
 """
 
 from collections.abc import Callable

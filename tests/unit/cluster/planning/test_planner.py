@@ -88,7 +88,11 @@ def test_the_plan_that_the_readme_walks_through() -> None:
     )
     best = answer.best
     assert best is not None
-    assert (best.precision, best.gpus) == ("nvfp4", best.replicas * best.layout.gpus)
+    assert (best.precision, best.layout, best.replicas, best.gpus) == ("nvfp4", Layout(2), 14, 28)
+    apart = answer.apart
+    assert apart is not None
+    assert (apart.prefill.layout.gpus, apart.prefill.replicas) == (2, 3)
+    assert (apart.decode.layout.gpus, apart.decode.replicas) == (9, 1)
     assert reason(answer, Layout(2), "fp8") == "weights 674 GB > 2 × 257 GB usable"  # noqa: RUF001 - the field's own sign
 
 
@@ -264,7 +268,7 @@ def test_the_answer_is_an_entry_of_a_cluster_file() -> None:
 
 def test_the_entry_says_what_was_planned_of_each_replica() -> None:
     """Decode as at capacity without prompts' time; prefill within peak arithmetic, and enough; the plan's memory."""
-    answer = planned("llama-3.1-70b", "h100")
+    answer = planned("llama-3.1-8b", "h100")
     best, entry = answer.best, cluster_file_entry(answer)
     assert best is not None
     assert best.steady is not None
@@ -277,7 +281,7 @@ def test_the_entry_says_what_was_planned_of_each_replica() -> None:
     assert prefill is not None
     peak = best.layout.gpus * ACCELERATORS["h100"].flops[Rate.BF16] / (2 * answer.model.parameters)
     assert best.steady.requests_per_s * 2000 < prefill < peak
-    kv_bytes = 2 * 80 * 8 * 128 * 2  # keys and values of 8 heads of 128 in 80 layers, BF16
+    kv_bytes = 2 * 32 * 8 * 128 * 2  # keys and values of 8 heads of 128 in 32 layers, BF16
     assert kv_tokens == pytest.approx(best.memory.kv_cache * best.layout.gpus / kv_bytes, rel=0.01)
 
 

@@ -71,7 +71,7 @@ def test_memory_holds_scales_and_zero_points() -> None:
 
 
 def test_weights_alone_in_eight_bits_speed_up_decoding_but_not_prompts() -> None:
-    """GPTQ-Int8 is unpacked to BF16; W8A8 multiplies in INT8: the same memory traffic, half the arithmetic, and rounding."""
+    """GPTQ-Int8 is unpacked to BF16; W8A8 multiplies in INT8: as much memory traffic, half the arithmetic, rounding."""
     bf16, weights, both = (ReplicaCost(llama(quantisation), H100, Layout(4)) for quantisation in (None, GPTQ8, W8A8))
 
     def prompt_s(cost: ReplicaCost) -> float:
