@@ -3,7 +3,7 @@
 from typing import Final, Protocol
 
 
-class Holder(Protocol):
+class BodyHolder(Protocol):
     """A connection whose request's body is coming in."""
 
     def give_up_body(self) -> None:
@@ -28,9 +28,9 @@ class IncomingBodies:
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes: Final = most_bytes
         self.total_bytes = 0
-        self._bytes: dict[Holder, int] = {}
+        self._bytes: dict[BodyHolder, int] = {}
 
-    def count(self, holder: Holder, size_bytes: int) -> None:
+    def count(self, holder: BodyHolder, size_bytes: int) -> None:
         """Count what a connection holds now of a body; 0: nothing any more.
 
         The longest body is given up, this one or another one, until the rest is within the bound.
