@@ -8,7 +8,8 @@ engine would run dry between two dispatches. Both bounds are learned from the re
   to what the engine runs plus a small margin when requests wait inside it. First it doubles, later it grows by a
   twentieth, like TCP's congestion window. An engine takes requests in once a step, so requests that came since its last
   step always wait, and are no sign of a full batch: at 100 requests/s and 0.05 s a step they are 5 (Little's law). A
-  burst is no sign of it either, as long as the engine takes in more of it at each step.
+  burst is no sign of it either, as long as the engine takes in more of it at each step, nor are requests that wait
+  while it computes the prompts before theirs. What an engine runs while none waits it has places for.
 - `depth_s`, in seconds of prefill ahead. It grows when the engine has nothing left to prefill although requests wait
   for it, and shrinks slowly otherwise. It is at least the longest prefill of one step, up to `MAX_DEPTH_S`: what fits
   into the engine's next step does not wait in it, and in two steps it would take longer.
@@ -42,7 +43,16 @@ class EngineDepth:
         depth_s: seconds of prefill that it may have ahead of it.
     """
 
-    __slots__ = ("_learned_s", "_margin", "_most_running", "_slow_start", "_stuck_since_s", "depth_s", "limit")
+    __slots__ = (
+        "_busy_s",
+        "_learned_s",
+        "_margin",
+        "_most_running",
+        "_slow_start",
+        "_stuck_since_s",
+        "depth_s",
+        "limit",
+    )
 
     def __init__(self) -> None:
         self.limit = UNREPORTED_LIMIT
@@ -52,6 +62,7 @@ class EngineDepth:
         self._slow_start = True
         self._most_running = 0
         self._stuck_since_s: float | None = None
+        self._busy_s = 0.0
 
     def first_report(self) -> None:
         """Start with a low limit, at the first report of a replica with telemetry."""
@@ -79,31 +90,36 @@ class EngineDepth:
             per_s: requests that end in the engine per second.
             step_s: seconds of the longest prefill of one step; 0: not known.
         """
-        self._learn_limit(now_s, running, waiting, per_s * STEP_S, step_s)
+        busy_s = max(step_s, min(backlog_s, MAX_DEPTH_S))
+        self._learn_limit(now_s, running, waiting, per_s * STEP_S, busy_s)
         if wanted and backlog_s <= 0.0:
             self._learned_s = min(MAX_DEPTH_S, self._learned_s * _DEPTH_GROWTH)
         else:
             self._learned_s = max(MIN_DEPTH_S, self._learned_s * _DEPTH_DECAY)
         self.depth_s = max(self._learned_s, min(step_s, MAX_DEPTH_S))
 
-    def _learn_limit(self, now_s: float, running: int, waiting: int, turnover: float, step_s: float) -> None:
+    def _learn_limit(self, now_s: float, running: int, waiting: int, turnover: float, busy_s: float) -> None:
         self._margin = margin = 1.0 + _GROWTH * running + turnover
         if waiting > margin:
-            if self._is_stuck(now_s, running, step_s):
+            if self._is_stuck(now_s, running, busy_s):
                 self._slow_start = False
                 self.limit = max(1.0, running + margin)
             return
         self._stuck_since_s = None
-        if waiting <= turnover and self.is_near(running + waiting):
+        if waiting > turnover:
+            return
+        self.limit = max(self.limit, float(running))
+        if self.is_near(running + waiting):
             self.limit += max(self.limit, FIRST_LIMIT) if self._slow_start else max(1.0, _GROWTH * self.limit)
 
     def is_near(self, requests: int) -> bool:
         """Tell whether an engine with this number of requests is nearly full."""
         return requests + 1 >= self.limit - self._margin
 
-    def _is_stuck(self, now_s: float, running: int, step_s: float) -> bool:
-        """Tell whether requests wait in the engine, and for longer than a step it has taken in no more of them."""
+    def _is_stuck(self, now_s: float, running: int, busy_s: float) -> bool:
+        """Tell whether requests wait in the engine, and it has taken in no more of them for longer than it was busy."""
         if self._stuck_since_s is None or running > self._most_running:
             self._stuck_since_s = now_s
             self._most_running = running
-        return now_s - self._stuck_since_s >= STEP_S + step_s
+            self._busy_s = busy_s
+        return now_s - self._stuck_since_s >= STEP_S + self._busy_s

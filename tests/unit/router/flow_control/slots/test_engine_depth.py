@@ -98,5 +98,27 @@ def test_a_burst_an_engine_works_off_is_no_full_batch() -> None:
         assert depth.limit == limit
     depth.observe(now_s=1.2, running=16, waiting=14, backlog_s=0.5, wanted=True, step_s=0.3)
     assert depth.limit == limit
-    depth.observe(now_s=1.3, running=15, waiting=15, backlog_s=0.5, wanted=True, step_s=0.3)
+    depth.observe(now_s=1.5, running=15, waiting=15, backlog_s=0.5, wanted=True, step_s=0.3)
     assert depth.limit == pytest.approx(15 + 1.75)
+
+
+def test_requests_behind_a_prompt_of_many_steps_are_no_full_batch() -> None:
+    """Steps of 0.04 s, prompts of 0.5 s: three requests wait for two reports until the prompts before are computed."""
+    depth = EngineDepth()
+    depth.first_report()
+    for now_s, backlog_s in ((0.25, 0.8), (0.5, 0.6), (0.75, 0.3)):
+        depth.observe(now_s=now_s, running=2, waiting=3, backlog_s=backlog_s, wanted=True, step_s=0.04)
+        assert depth.limit == FIRST_LIMIT
+    depth.observe(now_s=1.25, running=2, waiting=3, backlog_s=0.3, wanted=True, step_s=0.04)
+    assert depth.limit == pytest.approx(2 + 1.1)
+
+
+def test_an_engine_has_places_for_what_it_runs() -> None:
+    """A limit that was learned too low is forgotten with the first report of more that run and none that wait."""
+    depth = EngineDepth()
+    depth.first_report()
+    for now_s in (0.0, 1.0):
+        depth.observe(now_s=now_s, running=2, waiting=9, backlog_s=0.0, wanted=True)
+    assert depth.limit == pytest.approx(2 + 1.1)
+    depth.observe(now_s=2.0, running=40, waiting=0, backlog_s=0.0, wanted=True)
+    assert 40 < depth.limit <= 42
