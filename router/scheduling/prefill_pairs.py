@@ -244,8 +244,8 @@ def _missing(request: RoutingRequest, replica: ReplicaEstimator) -> float:
 
 def _stalled_s(replica: ReplicaEstimator, tokens: float, now_s: float) -> float:
     """Return what a replica's streams lose while it computes prompt tokens, in seconds before a first token."""
-    prefill_s = tokens * replica.rates.now.s_per_token
-    return replica.slack.price_s(prefill_s, replica.streams_now, replica.streams, now_s)
+    stopped_s = replica.streams.stopped_s(tokens, replica.rates.now.s_per_token)
+    return replica.slack.price_s(stopped_s, replica.streams_now, replica.streams, now_s)
 
 
 def _late_s(request: RoutingRequest, ttft_s: float) -> float:

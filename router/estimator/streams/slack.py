@@ -107,12 +107,12 @@ class StreamSlack:
         left_s = self._owed_s * exp(-passed_s / (speed.mean_tokens * speed.each_s(running)))
         return max(0.0, left_s - passed_s * self.spare(running, speed))
 
-    def spend(self, prefill_s: float, running: int, speed: StreamSpeed, now_s: float) -> None:
-        """Count a prompt that the replica computes, in seconds of prefill; below 0: one that it does not, after all."""
-        self._owed_s = max(0.0, self.owed_s(running, speed, now_s) + prefill_s)
+    def spend(self, stopped_s: float, running: int, speed: StreamSpeed, now_s: float) -> None:
+        """Count a prompt that the replica computes, in seconds for which it stops the streams; below 0: it does not."""
+        self._owed_s = max(0.0, self.owed_s(running, speed, now_s) + stopped_s)
         self._at_s = now_s
 
-    def price_s(self, prefill_s: float, running: int, speed: StreamSpeed, now_s: float) -> float:
+    def price_s(self, stopped_s: float, running: int, speed: StreamSpeed, now_s: float) -> float:
         """Return what a prompt computed there costs its streams, in seconds before a first token.
 
         As a prefill replica of the speed `spare` it would be done with this prompt, after those that are owed already,
@@ -120,7 +120,7 @@ class StreamSlack:
         """
         if running <= 0:
             return 0.0
-        owed_s = self.owed_s(running, speed, now_s) + prefill_s
+        owed_s = self.owed_s(running, speed, now_s) + stopped_s
         slack_s = speed.mean_tokens * (MARGIN * self.target_s(speed) - speed.each_s(running))
         times = (owed_s / (CREDIT * slack_s)) ** STEEPNESS if slack_s > 0.0 else MOST_TIMES
         return owed_s / self.spare(running, speed) * min(times, MOST_TIMES)

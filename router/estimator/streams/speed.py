@@ -95,6 +95,18 @@ class StreamSpeed:
         """Return the seconds that a token takes while `running` streams run and no prompt is computed."""
         return max(LEAST_TOKEN_S, self.token_s + running * self.per_running_s)
 
+    def stopped_s(self, tokens: float, s_per_token: float) -> float:
+        """Return the seconds by which prompt tokens that are computed there stop the streams.
+
+        As the same fit says that tells how much time the streams have to spare: where it takes too much of the time for
+        stops and too little for tokens, or the other way round, the two together are still right.
+
+        Args:
+            tokens: prompt tokens.
+            s_per_token: seconds that the replica takes to compute one: what counts until stops have been seen.
+        """
+        return tokens * (self.stop_s or s_per_token)
+
     @property
     def per_stream_s(self) -> float:
         """Seconds that each stream of a replica adds to a token of all: by its own tokens, and by its prompt.
