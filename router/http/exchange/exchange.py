@@ -328,7 +328,7 @@ class Exchange(SilenceFailover):
         now_s = plane.now_s()
         attempt = self._ticket.attempt
         if usage.completion_tokens is None:
-            so_far = self.answer.usage_about()
+            so_far = self.answer.usage_about(is_told=not is_whole)
             if so_far.prompt_tokens is not None:
                 usage = so_far
             sent_tokens = so_far.completion_tokens

@@ -384,6 +384,10 @@ class RelayedAnswer:
             return usage_and_reply(self._kept) if is_chat else (self._kept.usage(), b"")
         return Usage(), b""
 
-    def usage_about(self) -> Usage:
-        """Return what is known of the tokens of an answer that is not complete."""
-        return self._sent.usage_about() if self._sent is not None else Usage()
+    def usage_about(self, *, is_told: bool) -> Usage:
+        """Return what is known of the tokens of an answer that does not report them.
+
+        Args:
+            is_told: a part of it may report them; else `usage` has looked, and found none.
+        """
+        return self._sent.usage_about(is_told=is_told) if self._sent is not None else Usage()

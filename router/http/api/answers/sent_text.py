@@ -231,12 +231,15 @@ class SentText:
                 found = self._cut.last(rest)
         return found
 
-    def usage_about(self) -> Usage:
+    def usage_about(self, *, is_told: bool = True) -> Usage:
         """Return the usage so far, without reading events.
 
         Where the engine tells none, the tokens of the answer are one for each event but the first and the last.
+
+        Args:
+            is_told: the engine may have told it. Else `usage` has found none, and it is not looked for again.
         """
-        told = self.usage()
+        told = self.usage() if is_told else UNKNOWN
         if told.completion_tokens is not None:
             tokens = max(told.completion_tokens, self._told_of_choices())
             return Usage(told.prompt_tokens, told.cached_tokens, tokens)

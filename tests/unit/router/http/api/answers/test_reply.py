@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from router.http.api.answers.kept_answer import KeptAnswer
 from router.http.api.answers.reply import reply_piece, reply_text, stream_piece
 from router.http.api.answers.sent_text import SentText
@@ -22,6 +24,22 @@ def _events() -> list[bytes]:
 def test_the_reply_of_a_stream_is_its_text() -> None:
     """Quotes, escapes and characters beyond ASCII come out as the model wrote them."""
     assert reply_text(b"".join(_events())) == "".join(PIECES)
+
+
+@pytest.mark.parametrize("pieces", [PIECES, ["He", " said", "\n", " yes\\n", "žluť🐎", ""], ["\\", "x"]])
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+def test_the_reply_does_not_depend_on_how_the_events_are_written(
+    pieces: list[str], separators: tuple[str, str]
+) -> None:
+    """With and without spaces, quotes and escapes; an event that is cut within its text adds nothing."""
+    events = [
+        chunk(b"data: %s\n\n" % json.dumps({"choices": [{"delta": {"content": each}}]}, separators=separators).encode())
+        for each in pieces
+    ]
+    text = "".join(pieces)
+    assert reply_text(b"".join(events)) == text
+    cut = events[0][: events[0].index(b"content") + len(b'content"') + len(separators[1]) + 1]
+    assert reply_text(b"".join([*events, cut])) == text
 
 
 def test_a_folded_stream_has_the_same_reply() -> None:

@@ -135,6 +135,15 @@ def test_tokens_are_those_that_the_engine_told() -> None:
     assert (untold.tokens, untold.usage()) == (2, Usage())
 
 
+def test_tokens_are_about_the_events_where_none_are_told() -> None:
+    """The first event has the role and the last one the reason, whether or not a usage is looked for again."""
+    sent = SentText()
+    for piece in ({"role": "assistant"}, {"content": "one"}, {"content": " two"}, {}):
+        sent.keep(chunk(_event(piece)))
+    sent.keep(chunk(b"data: [DONE]\n\n"))
+    assert sent.usage_about() == sent.usage_about(is_told=False) == Usage(None, None, 2)
+
+
 def test_the_last_usage_outlives_a_fold() -> None:
     """Usage that came before the stream's last bytes were read is not lost."""
     last = chunk(b"data: " + json.dumps({"choices": [], "usage": _told(4)}).encode() + b"\n\n")
