@@ -47,9 +47,30 @@ class PassedStream:
         self._held: list[bytes] = []
         self._is_raw = False
 
-    def sink(self) -> Sink:
-        """Return the function that takes the stream. It is not kept here: the two would hold each other in memory."""
+    def begin(self, head: bytes, data: bytes) -> Sink:
+        """Send the answer's head and what has come of the stream, by one write unless that must be looked at.
+
+        Args:
+            head: the head, as the client gets it; b"": it has been sent.
+            data: the stream's first bytes; b"": none have come.
+
+        Returns:
+            The function that takes the rest. It is not kept here: the two would hold each other in memory.
+        """
+        shown = self._ordinary(data) if data else b""
+        if head or shown:
+            self._write(head + (shown or b""))
+        if shown is None:
+            self._look_at(data)
+        elif data:
+            self._sent.keep(data)
         return self._hiding_sink() if self._hides else self._plain_sink()
+
+    def _ordinary(self, data: bytes) -> bytes | None:
+        """Return what the client is shown of an ordinary read; None: it is none."""
+        if self._hides:
+            return hidden_in_read(data, with_last=self._with_last)
+        return None if ERROR in data or ABORT in data else data
 
     def _plain_sink(self) -> Sink:
         write, keep, held, look_at = self._write, self._sent.keep, self._held, self._look_at

@@ -131,8 +131,11 @@ class RelayedAnswer:
         else:
             lines, connection = head.lines, b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
         if self._may_go_on_elsewhere(head):
-            self._transport.write(b"".join((lines, own_headers, connection)))
-            return self._stream_sink(body, gave_up)
+            first = b"".join((lines, own_headers, connection))
+            if self._incoming.http_1_0:  # it is no part of what is taken out of its chunks
+                self._transport.write(first)
+                first = b""
+            return self._stream_sink(first, body, gave_up)
         if head.status != OK and is_held(head, self._incoming.path):
             rest, request_id = own_headers + connection, self._request.request_id
             held = self._held_error = HeldError(self._transport.write, self._write, head, lines, rest, request_id)
@@ -153,7 +156,7 @@ class RelayedAnswer:
         """Return the function that sends the body into the answer that the gateway has begun."""
         self._write = early.sink(head)
         if self._may_go_on_elsewhere(head) and not early.holds_error:
-            return self._stream_sink(body, gave_up)
+            return self._stream_sink(b"", body, gave_up)
         self._write(body)
         return self._sink_for(head, body)
 
@@ -182,16 +185,13 @@ class RelayedAnswer:
 
         return write_and_keep
 
-    def _stream_sink(self, body: bytes, gave_up: Callable[[], bool]) -> Sink:
-        """Return the function that takes a stream which another replica may have to continue."""
+    def _stream_sink(self, own_head: bytes, body: bytes, gave_up: Callable[[], bool]) -> Sink:
+        """Begin a stream which another replica may have to continue; return the function that takes the rest of it."""
         self._sent = SentText()
         passed = self._passed = PassedStream(
             self._write, self._sent, gave_up, hides=self._hides_usage, with_last=self._usage_asked.last
         )
-        sink = passed.sink()
-        if body:
-            sink(body)
-        return sink
+        return passed.begin(own_head, body)
 
     @property
     def lacks_its_end(self) -> bool:

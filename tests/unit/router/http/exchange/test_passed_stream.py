@@ -33,7 +33,7 @@ class _Client:
         self.gave_up = 0
         self.stops = stops
         self.passed = PassedStream(self._write, self.sent, self._give_up, hides=hides, with_last=False)
-        self.sink = self.passed.sink()
+        self.sink = self.passed.begin(b"", b"")
 
     def _write(self, data: bytes) -> None:
         self.got += data
@@ -120,6 +120,27 @@ def test_a_stream_without_told_usage_passes_byte_for_byte() -> None:
     for at in range(0, len(framed), 5):
         client.sink(framed[at : at + 5])
         assert client.got == framed[: at + 5]
+
+
+@pytest.mark.parametrize("hides", [False, True])
+def test_a_head_and_the_bytes_that_came_with_it_are_one_write(hides: bool) -> None:  # noqa: FBT001 - parametrized
+    """Unless these must be looked at: then the head does not wait for them, and they are not sent twice."""
+    head = b"HTTP/1.1 200 OK\r\n\r\n"
+    for data, begins_with in (
+        (b"", head),
+        (chunk(_event("one")), head + chunk(_event("one"))),
+        (chunk(_event('"error"')), head),
+        (chunk(ERROR), head),
+    ):
+        writes: list[bytes] = []
+        sent = SentText()
+        passed = PassedStream(writes.append, sent, lambda: False, hides=hides, with_last=False)
+        sink = passed.begin(head, data)
+        sink(chunk(_event(" two")) + LAST_CHUNK)
+        passed.flush()
+        assert writes[0] == begins_with
+        assert b"".join(writes) == head + data + chunk(_event(" two")) + LAST_CHUNK
+        assert sent.rest() == data + chunk(_event(" two")) + LAST_CHUNK
 
 
 def test_what_is_held_back_is_bounded() -> None:
