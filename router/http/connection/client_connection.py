@@ -14,7 +14,8 @@ from router.http.connection.half_closed import HalfClosed, may_be_half_closed
 from router.http.connection.open_connections import OpenConnections
 from router.http.data_plane.data_plane import TICK_S, DataPlane
 from router.http.wire.request.incoming import EncodedRequest, IncomingRequest, RefusedRequest
-from router.http.wire.request.request_parser import Phase, RequestParser
+from router.http.wire.request.phase import Phase
+from router.http.wire.request.request_parser import RequestParser
 from router.http.wire.responses import CONTINUE, response
 from router.outcome import HTTP_STATUS, Outcome
 

@@ -1,7 +1,6 @@
 """Parses one client's bytes into requests, within the limits on heads and bodies."""
 
 from collections import deque
-from enum import Enum
 from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -11,6 +10,8 @@ from router.http.wire.request.body_pieces import BodyPieces
 from router.http.wire.request.chunk_sizes import ChunkSizes
 from router.http.wire.request.content_coding import ACCEPTED, BodyDecoder, ContentCodingError, understood
 from router.http.wire.request.incoming import EncodedRequest, IncomingRequest, RefusedRequest
+from router.http.wire.request.phase import Phase
+from router.http.wire.request.repeated_request import RepeatedRequests
 from router.http.wire.request.request_headers import READ, DoubledHeaderError, joined
 from router.http.wire.request.target import USUAL, RequestTarget, TargetError, read_target
 from router.http.wire.request.websocket import take_key
@@ -30,14 +31,6 @@ _CLOSED: Final = HttpRequestParser(object())
 
 class _EnoughError(Exception):
     """Stops the parser within a read, as the request has been refused."""
-
-
-class Phase(Enum):
-    """What comes next from the client."""
-
-    IDLE = "the next request"
-    HEAD = "the rest of a head"
-    BODY = "the rest of a body"
 
 
 _IDLE, _HEAD, _BODY = Phase  # as globals, because looking up an enum's member costs several times as much
@@ -73,6 +66,7 @@ class RequestParser:
         "_parser",
         "_read_headers",
         "_refused",
+        "_repeated",
         "_sizes",
         "_spec",
         "_unread_bytes",
@@ -100,6 +94,7 @@ class RequestParser:
         self._begun: IncomingRequest | None = None  # the request whose body is not complete
         self._encoding = ""
         self._sizes: ChunkSizes | None = None
+        self._repeated = RepeatedRequests()
         self.queue: deque[IncomingRequest | EncodedRequest | RefusedRequest] = deque()
         self.phase = _IDLE
         self.quiet_ticks = 0
@@ -115,6 +110,12 @@ class RequestParser:
 
     def feed(self, data: bytes) -> None:
         """Parse the next bytes; what is complete is in `queue` afterwards."""
+        is_new = self.phase is _IDLE
+        if is_new and (request := self._repeated.request_in(data, self._spec.max_body_bytes)) is not None:
+            self.quiet_ticks = 0
+            self._headers = request.headers
+            self.queue.append(request)
+            return
         self._unread_bytes += len(data)
         self._is_first = True
         try:
@@ -125,6 +126,8 @@ class RequestParser:
             self._refuse_unreadable(error)
         if self.phase is not _IDLE:
             self._check_unfinished(data)
+        else:
+            self._repeated.parsed(data, self.queue, is_whole=is_new)
 
     def close(self) -> None:
         """Drop what has not been answered, as the connection is closed; nothing more may be fed.

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from cluster.spec.gateway_spec import GatewaySpec
 from router.http.wire.chunked import LAST_CHUNK, chunk
 from router.http.wire.request.incoming import EncodedRequest, IncomingRequest, RefusedRequest
-from router.http.wire.request.request_parser import Phase, RequestParser
+from router.http.wire.request.phase import Phase
+from router.http.wire.request.request_parser import RequestParser
 from router.outcome import Outcome
 
 CHAT = b"/v1/chat/completions"
