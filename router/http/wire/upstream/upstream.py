@@ -4,7 +4,8 @@ import asyncio
 from typing import Final, cast
 
 from router.http.wire.chunked import ChunkedError, ChunkedWalk
-from router.http.wire.response_head import CHUNKED, SWITCHED, UNTIL_CLOSE, HeadError, ResponseHead, parse_head
+from router.http.wire.known_head import KnownHead
+from router.http.wire.response_head import CHUNKED, SWITCHED, UNTIL_CLOSE, HeadError, ResponseHead
 from router.http.wire.upstream.dead_peer import notice_dead_peer
 from router.http.wire.upstream.receiver import Receiver, Sink
 from router.http.wire.upstream.upstream_tls import client_context, keep_session
@@ -172,7 +173,7 @@ class UpstreamConnection:
                 self._keep_head(data[start:] if start else data)
                 return
             try:
-                head = parse_head(data[start:end], to_head_request=receiver.head_request)
+                head = self.pool.known_head.read(data[start : end + 4], to_head_request=receiver.head_request)
             except HeadError as unreadable:
                 self._fail(f"sent a broken response head: {unreadable}")
                 return
@@ -290,6 +291,7 @@ class UpstreamPool:
 
     Attributes:
         endpoint: the replica.
+        known_head: reads the heads of its answers.
         open: number of open connections, idle and busy.
         signs_of_life: grows with each answer to a client's request, and a few times a second while an answer flows.
     """
@@ -302,6 +304,7 @@ class UpstreamPool:
         self._idle_ticks = max(1, int(IDLE_S / tick_s))
         self._idle: list[UpstreamConnection] = []
         self._closed = False
+        self.known_head = KnownHead()
         self.open = 0
         self.signs_of_life = 0
 
