@@ -9,15 +9,18 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from router.http.access_control.auth import Tenant
+from router.http.api.answers.resume import CHAT
 from router.http.api.envelope import Envelope, EnvelopeError, check_model_is_named_once, read_json
 from router.http.api.form import read_form, with_model_field
 from router.http.api.paths import Body
 from router.http.api.tasks import answers, wrong_task
+from router.http.api.whole_chat import read_chat
 from router.http.data_plane.data_plane import DataPlane
 from router.http.wire.request.incoming import IncomingRequest
 from router.outcome import Outcome
+from router.prompt.bodies import ChatBody
 from router.prompt.outline import Outline, outline_of
-from router.prompt.weight import TooHeavyError, check_weight
+from router.prompt.weight import MAX_READ_WEIGHT, TooHeavyError, check_weight
 
 MAX_LISTED: Final = 20
 """Most models that an error lists by name."""
@@ -41,8 +44,8 @@ class AskedModelError(Exception):
         self.param = param
 
 
-def read_body(incoming: IncomingRequest, kind: Body, tenant: Tenant) -> tuple[Envelope, Outline | None]:
-    """Return the fields of the body that routing needs, and the body in outline where it has one.
+def read_body(incoming: IncomingRequest, kind: Body, tenant: Tenant) -> tuple[Envelope, Outline | ChatBody | None]:
+    """Return the fields of the body that routing needs, and the body in outline where it has one, or decoded if it was.
 
     Raises:
         AskedModelError: the body's type is not the one that the path takes, or it has too many values to be read.
@@ -55,25 +58,27 @@ def read_body(incoming: IncomingRequest, kind: Body, tenant: Tenant) -> tuple[En
     if kind is Body.JSON:
         if content_type and content_type != b"application/json" and not _is_json(content_type):
             raise _wrong_type(content_type, kind)
-        outline = _outline(incoming, body)
-        rest = body if outline is None else outline.rest
-        envelope = read_json(rest)
+        envelope, read = _read_json(incoming, body)
         if tenant.models is not None:
-            check_model_is_named_once(rest)
-        return envelope, outline
+            check_model_is_named_once(read.rest if isinstance(read, Outline) else body)
+        return envelope, read
     if content_type.partition(b";")[0].strip().lower() != b"multipart/form-data":
         raise _wrong_type(content_type, kind)
     return read_form(body, content_type), None
 
 
-def _outline(incoming: IncomingRequest, body: bytes) -> Outline | None:
+def _read_json(incoming: IncomingRequest, body: bytes) -> tuple[Envelope, Outline | ChatBody | None]:
+    path = incoming.path.decode("ascii")
     try:
-        outline = outline_of(incoming.path.decode("ascii"), body)
-        if outline is None:
-            check_weight(body)
+        outline = outline_of(path, body)
+        weight = check_weight(body) if outline is None else 0
     except TooHeavyError as error:
         raise AskedModelError(Outcome.BODY_TOO_LARGE, str(error), param=None) from error
-    return outline
+    if outline is not None:
+        return read_json(outline.rest), outline
+    if path == CHAT and weight <= MAX_READ_WEIGHT and (whole := read_chat(body)) is not None:
+        return whole
+    return read_json(body), None
 
 
 def _is_json(content_type: bytes) -> bool:

@@ -28,6 +28,7 @@ from router.http.pages.model_list import ModelList
 from router.http.pages.pages import READ_ONLY, Pages
 from router.http.wire.request.incoming import IncomingRequest
 from router.outcome import Outcome
+from router.prompt.bodies import ChatBody
 from router.prompt.invocations import INVOCATIONS, invoked_path
 from router.prompt.outline import Outline
 from router.request import RoutingRequest
@@ -193,7 +194,7 @@ class Front:
     ) -> Exchange | None:
         """Return the exchange with a replica of the model that a request means; None: it has been refused."""
         try:
-            envelope, outline = read_body(incoming, kind, tenant)
+            envelope, read = read_body(incoming, kind, tenant)
             model, members = self._asked.resolve(incoming, envelope, tenant, kind, deployment)
         except AskedModelError as error:
             self._answers.refuse(
@@ -212,14 +213,16 @@ class Front:
                 members["request_id"] = new_response_id(tenant.name)
             if members:
                 incoming.body = with_members(incoming.body or b"{}", members)
-                if outline is not None:
-                    outline.rest = with_members(outline.rest, members)
+                if isinstance(read, Outline):
+                    read.rest = with_members(read.rest, members)
+                else:
+                    read = None
         models = self._plane.models
         adapter = model if model in models.adapters else ""
         flow = models.flows[models.adapters[model] if adapter else model]
         before = envelope.previous_response_id
         is_next = isinstance(before, str) and incoming.path == CREATE_RESPONSE.encode() and is_response_id(before)
-        return self._exchange(client, incoming, tenant, [flow], envelope, before if is_next else None, outline, adapter)
+        return self._exchange(client, incoming, tenant, [flow], envelope, before if is_next else None, read, adapter)
 
     def _exchange(  # noqa: PLR0913, PLR0917 - the parts of an exchange
         self,
@@ -229,7 +232,7 @@ class Front:
         flows: Sequence[ModelFlow],
         envelope: Envelope,
         response_id: str | None,
-        outline: Outline | None = None,
+        read: Outline | ChatBody | None = None,
         adapter: str = "",
     ) -> Exchange | None:
         """Return the exchange for a request of one of `flows`, about an earlier response where it names one."""
@@ -249,7 +252,7 @@ class Front:
             request.include_usage, request.continuous_usage = includes_usage(envelope), tells_usage(envelope)
         if dispatcher.estimator.reads_prompts:
             request.chain = self._plane.hasher.of_body(
-                request.path, incoming.body, model=dispatcher.model, adapter=adapter, outline=outline
+                request.path, incoming.body, model=dispatcher.model, adapter=adapter, read=read
             )
         try:
             asked, wait_s = asked_priority(incoming), asked_wait_s(incoming)

@@ -86,13 +86,13 @@ class Prompt:  # noqa: PLW1641 - its pieces are a list: it has no hash
         return self.pieces, self.tokens, self.cache_salt, self.more_bytes
 
 
-def read_prompt(path: str, body: bytes, outline: Outline | None = None) -> Prompt:
+def read_prompt(path: str, body: bytes, known: Outline | ChatBody | None = None) -> Prompt:
     """Read the prompt of a request to `path`.
 
     Args:
         path: the request's path, without the query.
         body: the request's body, as it came.
-        outline: the same body in outline; None: it has not been tried.
+        known: the same body in outline, or decoded; None: neither has been tried.
 
     Raises:
         UnknownPromptError: the path takes no prompt, or the body is not what that path takes.
@@ -101,9 +101,10 @@ def read_prompt(path: str, body: bytes, outline: Outline | None = None) -> Promp
     if read is None:
         raise UnknownPromptError(f"{path} takes no prompt that is known here")
     try:
-        if outline is None:
-            outline = outline_of(path, body)
-        if outline is not None:
+        outline = outline_of(path, body) if known is None else known
+        if isinstance(outline, ChatBody):
+            prompt = _whole_chat(outline)
+        elif outline is not None:
             prompt = _OUTLINED[path](outline, body)
         else:
             most = MAX_WEIGHT if path == _COMPLETIONS else MAX_READ_WEIGHT  # token ids are not read one by one
@@ -133,7 +134,10 @@ def assistant_piece(text: str) -> bytes:
 
 
 def _chat(body: bytes) -> Prompt:
-    chat = _chat_decoder.decode(body)
+    return _whole_chat(_chat_decoder.decode(body))
+
+
+def _whole_chat(chat: ChatBody) -> Prompt:
     return Prompt([*_chat_head(chat), *map(message_piece, chat.messages)], cache_salt=chat.cache_salt or "")
 
 

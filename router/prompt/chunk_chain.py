@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
+from router.prompt.bodies import ChatBody
 from router.prompt.canonical import Prompt, UnknownPromptError, read_prompt
 from router.prompt.cut import cut
 from router.prompt.message_piece import FIELD
@@ -94,7 +95,7 @@ class ChunkHasher:
         model: str,
         adapter: str = "",
         cache_salt: str = "",
-        outline: Outline | None = None,
+        read: Outline | ChatBody | None = None,
     ) -> ChunkChain:
         """Return the chain of a request's prompt; `EMPTY_CHAIN` where the prompt cannot be understood.
 
@@ -104,10 +105,10 @@ class ChunkHasher:
             model: the model asked for.
             adapter: the LoRA adapter, where it is not part of the model's name.
             cache_salt: the tenant's salt; prompts with different salts share no hash.
-            outline: the same body in outline, where it has been read already.
+            read: the same body in outline or decoded, where it has been read already.
         """
         try:
-            prompt = read_prompt(path, body, outline)
+            prompt = read_prompt(path, body, read)
         except UnknownPromptError:
             return EMPTY_CHAIN
         return self.of_prompt(prompt, model=model, adapter=adapter, cache_salt=cache_salt)

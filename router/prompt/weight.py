@@ -77,14 +77,16 @@ def weigh_interpreted(body: bytes, most: int) -> int:
     )
 
 
-def check_weight(body: bytes) -> None:
-    """Check that a body can be read in a moment.
+def check_weight(body: bytes) -> int:
+    """Check that a body can be read in a moment; return its weight.
 
     Raises:
         TooHeavyError: it cannot.
     """
-    if weight_of(body) > MAX_WEIGHT:
+    weight = weight_of(body)
+    if weight > MAX_WEIGHT:
         raise too_heavy("weight")
+    return weight
 
 
 def too_heavy(what: str) -> TooHeavyError:
