@@ -4,6 +4,7 @@ For bodies that have no outline (`router/prompt/outline.py`), as where its code 
 is its messages, and decoding them costs about as much as skipping them.
 """
 
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +13,7 @@ from router.http.api.envelope import Envelope
 from router.prompt.bodies import ChatBody
 
 _FIELDS: Final = msgspec.structs.fields(Envelope)
+_values: Final = attrgetter(*Envelope.__struct_fields__)
 _whole: Final = msgspec.json.Decoder[Any](
     msgspec.defstruct(
         "WholeChat",
@@ -33,4 +35,4 @@ def read_chat(body: bytes) -> tuple[Envelope, ChatBody] | None:
         chat = _whole.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return Envelope(*[getattr(chat, field.name) for field in _FIELDS]), chat
+    return Envelope(*_values(chat)), chat
