@@ -107,9 +107,9 @@ class IncomingRequest:  # noqa: PLW1641 - it changes on its way: it has no hash
             body_bytes: length of the body that follows, in bytes.
         """
         parts = [self.method, b" ", path_prefix, self.url, head_end, request_id]
+        headers = self.headers
         for name in forwarded:
-            value = self.headers.get(name)
-            if value:
+            if name in headers and (value := headers[name]):
                 parts += (b"\r\n", name, b": ", value)
         parts.append(b"\r\ncontent-length: %d\r\n\r\n" % body_bytes)
         return b"".join(parts)

@@ -8,8 +8,10 @@ from router.http.wire.request.incoming import BYTE_ORDER_MARK, IncomingRequest
 
 _FIRST_LEARNED: Final = 2
 _LAST_LEARNED: Final = 5
-"""Which of a connection's requests are kept, each in place of the one before, to know the next one by it. Many
-connections have one request; and a client that writes another head each time gains nothing."""
+"""Which of a connection's requests are kept, each in place of the one before, to know the next one by it; counted anew
+when one was known. Many connections have one request; and a client that writes another head each time gains nothing."""
+_LONGEST_HEAD: Final = 4096
+"""Bytes of a head above which it is not kept: there may be many connections."""
 _UNUSUAL: Final = frozenset({b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"})
 """Headers by which there is more to do with a request than to take its body."""
 _LENGTH: Final = b"content-length"
@@ -34,7 +36,10 @@ class RepeatedRequests:
             max_body_bytes: longest body that is not left to the parser, to refuse.
         """
         last = self._last
-        return last.request_in(data, max_body_bytes) if last is not None else None
+        request = last.request_in(data, max_body_bytes) if last is not None else None
+        if request is not None:
+            self._parsed = 1
+        return request
 
     def parsed(self, data: bytes, made: Sequence[object], *, is_whole: bool) -> None:
         """Take a read at whose end no request is incomplete.
@@ -83,7 +88,7 @@ def _repeated(data: bytes, made: object) -> _RepeatedRequest | None:
         return None
     headers = made.headers
     end = data.find(_HEAD_END) + len(_HEAD_END)
-    if not _UNUSUAL.isdisjoint(headers) or data[end:] != made.body:
+    if end > _LONGEST_HEAD or data[end:] != made.body or not _UNUSUAL.isdisjoint(headers):
         return None
     head = repeated_head(data[:end])
     if head is None or head.digits_in(data) != headers.get(_LENGTH):

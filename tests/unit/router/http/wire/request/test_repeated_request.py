@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from cluster.spec.gateway_spec import GatewaySpec
 from router.http.wire.request.incoming import EncodedRequest, IncomingRequest, RefusedRequest
 from router.http.wire.request.phase import Phase
+from router.http.wire.request.repeated_request import RepeatedRequests
 from router.http.wire.request.request_parser import RequestParser
 from router.outcome import Outcome
 
@@ -122,3 +123,34 @@ def test_a_body_is_decoded_also_after_empty_ones(coding: bytes) -> None:
     parser.feed(head % b"2" + b"{}")
     (item,) = parser.queue
     assert isinstance(item, EncodedRequest)
+
+
+def test_a_head_that_repeats_is_known_again_after_others() -> None:
+    """Requests in between, of which a body came in parts or a head was another, do not end it."""
+    repeated = RepeatedRequests()
+    usual = [HEADS[0] % b"2" + b"{}", HEADS[0] % b"7" + b'{"a":1}']
+    known = 0
+    for number in range(40):
+        if number % 4 == 3:
+            repeated.parsed(b"}", [], is_whole=False)
+            continue
+        read = usual[number % 2]
+        if repeated.request_in(read, 1024) is not None:
+            known += 1
+        else:
+            parser = RequestParser(GatewaySpec())
+            parser.feed(read)
+            repeated.parsed(read, parser.queue, is_whole=True)
+    assert known >= 18
+
+
+def test_heads_that_always_differ_are_given_up() -> None:
+    """Their client gains nothing by what is kept of them."""
+    repeated = RepeatedRequests()
+    for number in range(20):
+        read = b"POST /v1/completions HTTP/1.1\r\nhost: t\r\nx: %d\r\ncontent-length: 2\r\n\r\n{}" % number
+        assert repeated.request_in(read, 1024) is None
+        parser = RequestParser(GatewaySpec())
+        parser.feed(read)
+        repeated.parsed(read, parser.queue, is_whole=True)
+    assert repeated.request_in(read, 1024) is None
