@@ -1,6 +1,7 @@
 """A pool's role: what its replicas do of a request."""
 
 from enum import StrEnum
+from typing import Final
 
 
 class Role(StrEnum):
@@ -17,3 +18,7 @@ class Role(StrEnum):
     def decodes(self) -> bool:
         """Whether a request's answer may come from such a replica."""
         return self is not Role.PREFILL
+
+
+PREFILL: Final = Role.PREFILL
+# For the hot path: looking up an enum's member takes ten times as long as looking up a global.

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.autoscaling.metrics.figures import GatewayFigures
 from router.dispatch.engine import Engines
 from router.dispatch.fleet import Fleet
-from router.dispatch.health import Standing
+from router.dispatch.health import PROBATION, UP
 from router.dispatch.journal import Journal
 from router.dispatch.judge import Judge
 from router.dispatch.prefill_legs import PrefillLegs
@@ -38,7 +38,7 @@ from router.flow_control.admission import Admission
 from router.flow_control.limits import AdmissionLimits, WaitingRoom
 from router.flow_control.priority import Priority
 from router.flow_control.queue_view import QueueView
-from router.flow_control.queued_request import RequestState
+from router.flow_control.queued_request import DISPATCHED
 from router.flow_control.tenant_limits.rate_limits import RateLimits
 from router.flow_control.verdict import ADMIT, Reject
 from router.flow_control.work import WorkEstimates
@@ -155,7 +155,7 @@ class Dispatcher:
     def answers(self, ticket: Ticket, now_s: float) -> bool:
         """Note that a request's replica begins to answer it well; True: it had been left out, and is taken in again."""
         attempt = ticket.attempt
-        if attempt is None or not (ticket.erring or attempt.replica.health.standing is not Standing.UP):
+        if attempt is None or not (ticket.erring or attempt.replica.health.standing is not UP):
             return False
         return self.judge.answers(ticket, attempt, now_s)
 
@@ -215,7 +215,7 @@ class Dispatcher:
             self._reservations.give_up(ticket, outcome, now_s)
         if attempt is not None and attempt.replica.health.probe is attempt:
             self.judge.ended(attempt, now_s)
-        if ticket.state is RequestState.DISPATCHED:
+        if ticket.state is DISPATCHED:
             if not is_whole:
                 self.attainment.refused(ticket.tenant, ticket.targets, outcome, now_s)
             work = self._work.settle(ticket.request, ticket.tenant, ticket.work, usage, sent_tokens)
@@ -257,7 +257,7 @@ class Dispatcher:
             ticket.refusal = ALL_FAILED
             return
         attempt = ticket.attempt
-        if attempt is not None and attempt.replica.health.standing is Standing.PROBATION:
+        if attempt is not None and attempt.replica.health.standing is PROBATION:
             self.judge.sent(attempt, ticket.request.now_s)
 
     def _go_on(self, ticket: Ticket, now_s: float) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import inf
 from random import Random
+from typing import Final
 
 from router.dispatch.attempt import Attempt
 from router.dispatch.fleet import Fleet
@@ -18,6 +19,8 @@ from router.flow_control.slots.batch_bound import BatchBound
 from router.outcome import Outcome
 from router.prompt.chunk_chain import ChunkChain
 from router.request import NO_TARGETS
+
+_OK: Final = Outcome.OK  # looking up an enum's member takes ten times as long as looking up a global
 
 
 class Reservations:
@@ -132,7 +135,7 @@ class Reservations:
             self._slots.give(attempt.replica, now_s)
         self._journal.ended(
             ticket.request.request_id,
-            Outcome.OK,
+            _OK,
             now_s,
             prompt_tokens=usage.prompt_tokens,
             cached_tokens=usage.cached_tokens,

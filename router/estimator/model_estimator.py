@@ -7,7 +7,7 @@ reads no clock and does no I/O, so gateway and simulators run the same code.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from cluster.spec.role import Role
+from cluster.spec.role import PREFILL
 from router.estimator.adapter_slots import AdapterSlots, AdapterUse
 from router.estimator.cache_rounding import CacheRounding
 from router.estimator.expectation import Expectation, Usage
@@ -192,7 +192,7 @@ class ModelEstimator:
 
     def work_rate(self, replica: ReplicaEstimator) -> WorkRate:
         """Return the prompts that come to a replica and to those that do the same."""
-        return self.prefill_work if replica.endpoint.role is Role.PREFILL else self.work
+        return self.prefill_work if replica.endpoint.role is PREFILL else self.work
 
     def match(self, chain: ChunkChain) -> PrefixMatch:
         """Return how many leading chunks of a prompt each replica holds, with the prompt's estimated tokens."""
@@ -259,7 +259,7 @@ class ModelEstimator:
         prefill_s = uncached * s_per_token
         if request.adapter:
             prefill_s += expectation.use_adapter(request.adapter)
-        is_seen = request.stream or replica.endpoint.role is Role.PREFILL  # a leg that only prefills ends with it
+        is_seen = request.stream or replica.endpoint.role is PREFILL  # a leg that only prefills ends with it
         expectation.number = replica.pending.add(uncached, now_s, s_per_token, stream=is_seen)
         self.work_rate(replica).count(replica, prefill_s, now_s)
         if replica.endpoint.transfer is not None and replica.answers:  # else nobody weighs what its streams lose

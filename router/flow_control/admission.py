@@ -28,7 +28,7 @@ from router.flow_control.drain_rate import DrainRate
 from router.flow_control.fair_queue import TenantQueue
 from router.flow_control.limits import AdmissionLimits, WaitingRoom
 from router.flow_control.queue_view import QueueView
-from router.flow_control.queued_request import RequestState, RequestT
+from router.flow_control.queued_request import DISPATCHED, ENDED, GONE, WAITING, RequestT
 from router.flow_control.slots.slots import ReplicaT, Slots
 from router.flow_control.tenant_limits.rate_limits import RateLimits
 from router.flow_control.verdict import ADMIT, WAIT, Reject, Verdict, reject
@@ -126,7 +126,7 @@ class Admission(Generic[RequestT, ReplicaT]):
             queue.charge(request, tenant)
             self._in_flight += 1
             self._dispatched_work += work
-            request.state = RequestState.DISPATCHED
+            request.state = DISPATCHED
             return ADMIT
         return self._wait(request, tenant, now_s)
 
@@ -137,7 +137,7 @@ class Admission(Generic[RequestT, ReplicaT]):
             if request is None:
                 break
             self._stop_waiting(request, now_s, dispatched=True)
-            request.state = RequestState.DISPATCHED
+            request.state = DISPATCHED
             self._in_flight += 1
             self._dispatched_work += request.work
             return request
@@ -149,7 +149,7 @@ class Admission(Generic[RequestT, ReplicaT]):
         Raises:
             ValueError: the request is not dispatched.
         """
-        if request.state is not RequestState.DISPATCHED:
+        if request.state is not DISPATCHED:
             raise ValueError(f"a request that is {request.state.name} cannot be put back")
         self._in_flight -= 1
         self._dispatched_work -= request.work
@@ -160,7 +160,7 @@ class Admission(Generic[RequestT, ReplicaT]):
 
     def remove(self, request: RequestT, now_s: float) -> None:
         """Remove a waiting request whose client left. Does nothing for a request that does not wait."""
-        if request.state is RequestState.WAITING:
+        if request.state is WAITING:
             self._classes.remove(request)
             self._stop_waiting(request, now_s, dispatched=False)
             self._left += 1
@@ -171,7 +171,7 @@ class Admission(Generic[RequestT, ReplicaT]):
         expired: list[tuple[RequestT, Reject]] = []
         while self._deadlines and self._deadlines[0][0] <= now_s:
             request = heappop(self._deadlines)[2]
-            if request.state is RequestState.WAITING:
+            if request.state is WAITING:
                 refusal = self._too_late(request, now_s)
                 expired.append((request, refusal))
                 self._classes.remove(request)
@@ -191,7 +191,7 @@ class Admission(Generic[RequestT, ReplicaT]):
         Raises:
             ValueError: the request is not dispatched.
         """
-        if request.state is not RequestState.DISPATCHED:
+        if request.state is not DISPATCHED:
             raise ValueError(f"a request that is {request.state.name} cannot end")
         work = request.work if real_work is None else real_work
         queue = self._classes.queues[request.priority]
@@ -200,7 +200,7 @@ class Admission(Generic[RequestT, ReplicaT]):
         if self._rates is not None:
             self._rates.settle(request.tenant, request.work, work, request.arrived_s, now_s)
         queue.tenants[request.tenant].in_flight -= 1
-        request.state = RequestState.ENDED
+        request.state = ENDED
         self._in_flight -= 1
         self._ended += 1
 
@@ -318,7 +318,7 @@ class Admission(Generic[RequestT, ReplicaT]):
     def _start_waiting(self, request: RequestT, now_s: float) -> None:
         if len(self._classes) == 1:
             self._drain.began(now_s)
-        request.state = RequestState.WAITING
+        request.state = WAITING
         self._room.enter(request.size_bytes)
         self._room_bytes += request.size_bytes
         heappush(self._deadlines, (request.deadline_s, next(self._numbers), request))
@@ -327,13 +327,13 @@ class Admission(Generic[RequestT, ReplicaT]):
         if dispatched:
             self._drain.drained(request.work, now_s)
         else:
-            request.state = RequestState.GONE
+            request.state = GONE
         if not self._classes:
             self._drain.ended(now_s)
         self._room.leave(request.size_bytes)
         self._room_bytes -= request.size_bytes
         if len(self._deadlines) > 2 * len(self._classes) + _STALE_DEADLINES:
-            self._deadlines = [item for item in self._deadlines if item[2].state is RequestState.WAITING]
+            self._deadlines = [item for item in self._deadlines if item[2].state is WAITING]
             heapify(self._deadlines)
 
     def _too_late(self, request: RequestT, now_s: float) -> Reject:
@@ -357,7 +357,7 @@ class Admission(Generic[RequestT, ReplicaT]):
         return requests * self._classes.waiting_work / waiting / work_per_s
 
     def _refuse(self, request: RequestT, outcome: Outcome, retry_after_s: float, message: str) -> Reject:
-        request.state = RequestState.GONE
+        request.state = GONE
         self._count_refused(request, outcome, request.arrived_s)
         return reject(outcome, retry_after_s, message)
 
@@ -381,7 +381,7 @@ class Admission(Generic[RequestT, ReplicaT]):
         counted = self._refused + self._left + len(waiting) + self._in_flight + self._ended
         if counted != self._offered:
             raise AssertionError(f"{self._offered} requests were offered, {counted} are accounted for")
-        if any(request.state is not RequestState.WAITING for request in waiting):
+        if any(request.state is not WAITING for request in waiting):
             raise AssertionError("a request that is not WAITING waits")
         timed = {id(item[2]) for item in self._deadlines}
         if any(id(request) not in timed for request in waiting):

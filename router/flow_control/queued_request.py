@@ -2,7 +2,7 @@
 
 from enum import Enum, auto
 from math import inf
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from router.flow_control.priority import Priority
 from router.request import NO_TARGETS, LatencyTargets
@@ -21,6 +21,14 @@ class RequestState(Enum):
     """It was dispatched, and has ended."""
     GONE = auto()
     """It was refused, or its client left while it waited."""
+
+
+NEW: Final = RequestState.NEW
+WAITING: Final = RequestState.WAITING
+DISPATCHED: Final = RequestState.DISPATCHED
+ENDED: Final = RequestState.ENDED
+GONE: Final = RequestState.GONE
+# For the hot path: looking up an enum's member takes ten times as long as looking up a global.
 
 
 class QueuedRequest:
@@ -56,7 +64,7 @@ class QueuedRequest:
         self.deadline_s = deadline_s
         self.number = 0
         self.arrived_s = 0.0
-        self.state = RequestState.NEW
+        self.state: RequestState = NEW
         self.targets = targets
 
     def is_late(self, now_s: float) -> bool:

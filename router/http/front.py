@@ -33,6 +33,8 @@ from router.prompt.invocations import INVOCATIONS, invoked_path
 from router.prompt.outline import Outline
 from router.request import RoutingRequest
 
+_JSON: Final = Body.JSON  # looking up an enum's member takes ten times as long as looking up a global
+_NONE: Final = Body.NONE
 _INVOCATIONS: Final = INVOCATIONS.encode()
 
 
@@ -131,7 +133,7 @@ class Front:
         if tenant is None:
             return None  # before the body is read, as for every path
         incoming.path = invoked_path(incoming.body).encode()
-        return self._route(client, incoming, tenant, Body.JSON)
+        return self._route(client, incoming, tenant, _JSON)
 
     def _realtime(self, client: Client, incoming: IncomingRequest) -> Exchange | None:
         """Handle a request for a WebSocket, whose query names the model."""
@@ -145,7 +147,7 @@ class Front:
             message = "this path is a WebSocket: ask for it with `upgrade: websocket`"
             self._answers.refuse(client, incoming, Outcome.BAD_REQUEST, message, tenant=tenant.name)
             return None
-        return self._route(client, incoming, tenant, Body.NONE, model_in(incoming.query))
+        return self._route(client, incoming, tenant, _NONE, model_in(incoming.query))
 
     def _wrong_method(self, client: Client, incoming: IncomingRequest, allowed: Sequence[bytes]) -> None:
         """Refuse a method that a path does not know, or answer OPTIONS; both say what is allowed (RFC 9110, 9.3.7)."""
@@ -204,9 +206,9 @@ class Front:
         except EnvelopeError as unreadable:
             self._answers.refuse(client, incoming, Outcome.INVALID_JSON, str(unreadable), tenant=tenant.name)
             return None
-        if kind is Body.NONE:
+        if kind is _NONE:
             incoming.query, incoming.url = with_model(incoming.query, model)
-        elif kind is Body.JSON:
+        elif kind is _JSON:
             if tenant.cache_salt or (tenant.beside_salts and envelope.cache_salt):
                 members["cache_salt"] = salted(tenant.cache_salt, envelope.cache_salt)
             if tenant is not ANONYMOUS and incoming.path == CREATE_RESPONSE.encode():

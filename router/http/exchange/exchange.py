@@ -32,6 +32,7 @@ from router.outcome import HTTP_STATUS, Outcome
 from router.prompt.chunk_chain import ChunkChain
 from router.request import RoutingRequest
 
+_OK: Final = Outcome.OK  # looking up an enum's member takes ten times as long as looking up a global
 _COST_NOTHING: Final = Usage(0, 0, 0)
 """Usage of a request that is refused, by the gateway or by its replica."""
 _UNKNOWN: Final = Usage()
@@ -212,7 +213,7 @@ class Exchange(SilenceFailover):
                 usage = Usage(usage.prompt_tokens, self._ticket.prefill.usage.cached_tokens, usage.completion_tokens)
             chain = self._request.chain
             added = self._plane.hasher.extension(chain, reply) if reply and len(chain) else None
-            self._end(Outcome.OK, usage, is_whole=True, added=added)
+            self._end(_OK, usage, is_whole=True, added=added)
         else:
             self._end(Outcome.UPSTREAM_STATUS, _COST_NOTHING)
         self._client.exchange_ended(keep_alive=self.answer.keep_alive)
@@ -353,7 +354,7 @@ class Exchange(SilenceFailover):
             self._span.ended(outcome, usage)
         if plane.usage is not None and attempt is not None:
             subject = Subject(tenant, self._tenant.key, model, self._request.adapter)
-            held_s, is_whole = now_s - self._request.now_s, outcome is Outcome.OK
+            held_s, is_whole = now_s - self._request.now_s, outcome is _OK
             is_handed_over = self._ticket.prefill is not None
             plane.usage.add(subject, usage, held_s, is_whole=is_whole, is_handed_over=is_handed_over)
         if plane.access_log is not None:

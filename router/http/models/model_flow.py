@@ -13,7 +13,7 @@ import structlog
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.ticket import Fault, Ticket
 from router.flow_control.priority import Priority
-from router.flow_control.queued_request import RequestState
+from router.flow_control.queued_request import WAITING
 from router.http.models.earliest_call import EarliestCall
 from router.replicas.load_report import LoadReport
 
@@ -64,7 +64,7 @@ class ModelFlow:
 
     def offered(self, ticket: Ticket, waiter: Waiter) -> None:
         """Take a request that was just offered; its waiter's `dispatched` is called before this returns, or later."""
-        if ticket.state is RequestState.WAITING:
+        if ticket.state is WAITING:
             self._wait(ticket, waiter)
             return
         if ticket.refusal is None:
@@ -80,7 +80,7 @@ class ModelFlow:
             waiter: the request.
         """
         self.dispatcher.fail(ticket, fault, self.now_s())
-        if ticket.state is RequestState.WAITING:
+        if ticket.state is WAITING:
             self._wait(ticket, waiter)
         else:
             waiter.dispatched()
