@@ -6,8 +6,10 @@ from typing import Final
 
 MAX_LINE: Final = 4096
 """Bytes above which a chunk-size line or trailer section is an error; real ones have about a dozen."""
-_USUAL: Final = {b"%x" % size: size for size in range(4096)}
-"""Sizes up to 4095 bytes, as nearly every server writes them. Looking one up costs less than reading a number."""
+_OF_TWO_DIGITS: Final = {b"%x\r\n" % size: size + 6 for size in range(16, 256)}
+_OF_THREE_DIGITS: Final = {b"%x\r\n" % size: size + 7 for size in range(256, 4096)}
+"""Bytes from the start of a chunk to that of the next one, by its first line: for the sizes that nearly all events of
+streams have. A look-up costs a third of a search for the line's end, and of reading its number."""
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?", re.DOTALL)
 """A size with its extension. `int` would also read `+5`, `0x5` and `1_0`, which clients behind read otherwise."""
 
@@ -56,15 +58,19 @@ class ChunkedWalk:
         if self._line or self._trailer:
             return self._feed_broken(data)
         while position < end:
+            step = _OF_TWO_DIGITS.get(data[position : position + 4]) or _OF_THREE_DIGITS.get(
+                data[position : position + 5]
+            )
+            if step is not None:
+                position += step
+                continue
             line_end = data.find(b"\r\n", position)
             if line_end < 0:
                 self._keep_line(data[position:])
                 position = end
                 break
             line = data[position:line_end]
-            size = _USUAL.get(line, -1)
-            if size < 0:
-                size = size_in(line)
+            size = size_in(line)
             if not size:
                 return self._end_of_chunks(data, line_end + 2)
             position = line_end + 4 + size

@@ -80,3 +80,18 @@ def test_a_size_line_without_end_is_an_error() -> None:
 def test_payload_takes_the_framing_off(parts: list[bytes]) -> None:
     """`payload` returns the bytes that `chunk` framed."""
     assert payload(b"".join(chunk(part) for part in parts) + LAST_CHUNK) == b"".join(parts)
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 255, 256, 257, 4095, 4096, 70_000])
+@pytest.mark.parametrize("line", [b"%x", b"%X", b"0%x", b"%x;a=b"])
+def test_sizes_of_any_length_are_read(size: int, line: bytes) -> None:
+    """In one read or byte by byte around the size lines, however the number is written."""
+    framed = b"".join(line % size + b"\r\n" + b"\r" * size + b"\r\n" for _ in range(3)) + LAST_CHUNK
+    assert ChunkedWalk().feed(framed + b"HTTP") == len(framed)
+    walk = ChunkedWalk()
+    step = max(1, size // 3)
+    found = -1
+    for start in range(0, len(framed), step):
+        assert found < 0
+        found = walk.feed(framed[start : start + step])
+    assert found >= 0
