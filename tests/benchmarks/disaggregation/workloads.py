@@ -59,12 +59,12 @@ MIX: Final[Mapping[Kind, float]] = {
 }
 """All kinds of work at once."""
 CALM: Final[Mapping[Kind, float]] = {SHORT_CHATS: 0.5, CHATS: 0.5}
-DAY: Final = REASONING
+DAY: Final = SHORT_CHATS
 NIGHT: Final = DOCUMENTS
-_PHASE: Final = 400.0
-"""Length of a day and of a night, in mean times between requests of the whole load."""
-_NIGHT_RATE: Final = 0.35
-"""Requests by night for one by day: about what loads one pool of the fleet as much."""
+_PHASE: Final = 1_200.0
+"""Length of a day and of a night, in mean times between requests of the whole load: some ten times as long as answers."""
+_NIGHT_RATE: Final = 0.06
+"""Requests by night for one by day: what loads one pool of the fleet as much (2.9 documents and 46 chats a second)."""
 
 _TRACE_REQUESTS: Final = 1_500
 _REHEARSED: Final = 1_000
