@@ -62,7 +62,7 @@ CALM: Final[Mapping[Kind, float]] = {SHORT_CHATS: 0.5, CHATS: 0.5}
 DAY: Final = SHORT_CHATS
 NIGHT: Final = DOCUMENTS
 _PHASE: Final = 1_200.0
-"""Length of a day and of a night, in mean times between requests of the whole load: some ten times as long as answers."""
+"""Length of a day and of a night, in mean times between requests of the whole load: five times as long as an answer."""
 _NIGHT_RATE: Final = 0.06
 """Requests by night for one by day: what loads one pool of the fleet as much (2.9 documents and 46 chats a second)."""
 
