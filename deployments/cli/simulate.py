@@ -21,8 +21,8 @@ def simulate(
         list[str] | None,
         typer.Option(
             help="Requests, as `rate=20,seconds=600,prompt_tokens=2000,output_tokens=250`; further keys: model, shape "
-            "(poisson, even, bursts, day, offline), requests, spread, prefixes, prefix_tokens, turns, think_s. May be "
-            "repeated.",
+            "(poisson, even, bursts, day, offline), requests, at_a_time, spread, prefixes, prefix_tokens, turns, "
+            "think_s. May be repeated.",
             show_default=False,
         ),
     ] = None,

@@ -10,6 +10,8 @@ class Due(IntEnum):
 
     ENGINE = auto()
     """The steps under way of an engine end."""
+    ARRIVES = auto()
+    """A client sends the next request of its conversation."""
     REPORT = auto()
     """A part of the replicas reports its load."""
     OPENING = auto()

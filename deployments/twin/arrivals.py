@@ -1,11 +1,9 @@
-"""The requests of a simulated load, one after the other: from streams of a scenario, or from a recorded trace."""
+"""The single requests of a simulated load, one after the other: of a scenario's streams, or of a recorded trace."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from heapq import merge
 from itertools import accumulate
 from math import cos, pi
-from operator import attrgetter
 from random import Random
 from typing import Final, NamedTuple
 
@@ -32,9 +30,12 @@ class Arrival(NamedTuple):
         model: the model it asks for, or an adapter; "": the first of the file.
         prompt_tokens: tokens of its prompt, 1 or more.
         output_tokens: tokens of its answer, 1 or more.
-        blocks: hashes of its prompt's full blocks of `BLOCK_TOKENS` tokens; equal ones stand for equal prefixes.
+        blocks: hashes of its prompt's full blocks; equal ones stand for equal prefixes.
         tenant: name of its tenant.
         priority: its class; None: its tenant's.
+        answer_blocks: hashes of the full blocks that its answer fills after those; empty: nobody asks for them again.
+        follows: given when it has ended and whether it was answered, returns the request that its client sends next;
+            None: none.
     """
 
     at_s: float
@@ -44,12 +45,8 @@ class Arrival(NamedTuple):
     blocks: list[int]
     tenant: str = ANYBODY
     priority: Priority | None = None
-
-
-def streams(load: Sequence[StreamSpec], seed: int) -> Iterator[Arrival]:
-    """Yield the requests of all streams in the order of their times; each stream has a generator of its own."""
-    drawn = [stream_requests(spec, Random(f"{seed} {number}")) for number, spec in enumerate(load)]  # noqa: S311 - replayable
-    return drawn[0] if len(drawn) == 1 else merge(*drawn, key=attrgetter("at_s"))
+    answer_blocks: Sequence[int] = ()
+    follows: "Callable[[float, bool], Arrival | None] | None" = None
 
 
 def expected(load: Iterable[StreamSpec]) -> int:
@@ -92,36 +89,11 @@ def _tenant(number: int, tenants: Sequence[str]) -> str:
     return tenants[number - 1] if number <= len(tenants) else f"tenant-{number}"
 
 
-def stream_requests(spec: StreamSpec, rng: Random) -> Iterator[Arrival]:
-    """Yield one stream's requests, those of its conversations among one another in the order of their times."""
-    times = begin_times(spec, rng)
-    make = RequestMaker(spec, rng)
-    if spec.turns <= 1.0:
-        for at_s in times:
-            yield make.first(at_s)
-        return
-    yield from _conversations(spec, times, make, rng)
-
-
-def _conversations(spec: StreamSpec, times: Iterator[float], make: "RequestMaker", rng: Random) -> Iterator[Arrival]:
-    """Yield conversations: each time begins one, and each further request follows the one before."""
-    later: list[Arrival] = []
-    on = 1.0 - 1.0 / spec.turns
-    sent = 0
-    upcoming = next(times, None)
-    while upcoming is not None or later:
-        if later and (upcoming is None or later[0].at_s <= upcoming):
-            request = later.pop(0)
-        elif upcoming is not None:
-            request = make.first(upcoming)
-            upcoming = next(times, None)
-        yield request
-        sent += 1
-        if spec.requests and sent >= spec.requests:
-            return
-        if rng.random() < on:
-            following = make.next(request, request.at_s + rng.expovariate(1.0 / spec.think_s))
-            later.insert(bisect_left(later, following.at_s, key=attrgetter("at_s")), following)
+def stream_requests(spec: StreamSpec, rng: Random, block_tokens: int = BLOCK_TOKENS) -> Iterator[Arrival]:
+    """Yield the single requests of a stream in the order of their times."""
+    make = RequestMaker(spec, rng, block_tokens)
+    for at_s in begin_times(spec, rng):
+        yield make.first(at_s)
 
 
 def begin_times(spec: StreamSpec, rng: Random, each: float | None = None) -> Iterator[float]:
@@ -130,10 +102,10 @@ def begin_times(spec: StreamSpec, rng: Random, each: float | None = None) -> Ite
     Args:
         spec: the stream.
         rng: draws them.
-        each: mean requests of a conversation; None: as the stream says.
+        each: mean requests of a conversation, whose number the caller bounds; None: single requests.
     """
-    rate = spec.rate / (spec.turns if each is None else each)
-    most = spec.requests or 1 << 60
+    rate = spec.rate / (each or 1.0)
+    most = spec.requests if spec.requests and each is None else 1 << 60
     if spec.shape == "offline":
         yield from (spec.begin_s for _ in range(spec.requests))
         return
@@ -179,13 +151,14 @@ class RequestMaker:
     Args:
         spec: the stream.
         rng: draws everything.
+        block_tokens: tokens of a block.
     """
 
-    def __init__(self, spec: StreamSpec, rng: Random) -> None:
-        self._spec, self._rng = spec, rng
+    def __init__(self, spec: StreamSpec, rng: Random, block_tokens: int = BLOCK_TOKENS) -> None:
+        self._spec, self._rng, self._block_tokens = spec, rng, block_tokens
         self._prompt = spec.prompt_tokens, spec.spread
         self._output = spec.output_tokens, spec.spread if spec.output_spread is None else spec.output_spread
-        self._prefix_blocks = spec.prefix_tokens // BLOCK_TOKENS if spec.prefixes else 0
+        self._prefix_blocks = spec.prefix_tokens // block_tokens if spec.prefixes else 0
         self._prefixes: dict[int, list[int]] = {}
         self._popularity = list(accumulate(1.0 / (rank + 1) for rank in range(spec.prefixes)))
         self._tenants = list(spec.tenants)
@@ -193,27 +166,21 @@ class RequestMaker:
         self._priority = priority_named(spec.priority) if spec.priority is not None else None
 
     def first(self, at_s: float) -> Arrival:
-        """Return the first request of a conversation, or the only one."""
+        """Return a single request."""
         prompt = self._length(*self._prompt)
         blocks: list[int] = []
         if self._prefix_blocks:
             blocks = list(self._prefix())
-            prompt = max(prompt, (len(blocks) + 1) * BLOCK_TOKENS)
-        return self._request(at_s, prompt, blocks, self._tenant())
+            prompt = max(prompt, (len(blocks) + 1) * self._block_tokens)
+        return self._request(at_s, prompt, blocks, self.tenant())
 
     def added(self) -> tuple[int, int]:
         """Return the tokens of one more message of a conversation, and of its answer."""
         return self._length(*self._prompt), self._length(*self._output)
 
-    def next(self, before: Arrival, at_s: float) -> Arrival:
-        """Return the request that follows another: its prompt is that one's, its answer, and as much again."""
-        added = self._length(*self._prompt)
-        prompt = min(self._spec.most_tokens, before.prompt_tokens + before.output_tokens + added)
-        return self._request(at_s, max(prompt, before.prompt_tokens), list(before.blocks), before.tenant)
-
     def _request(self, at_s: float, prompt: int, blocks: list[int], tenant: str) -> Arrival:
         draw = self._rng.getrandbits
-        blocks.extend(draw(63) | 1 for _ in range(prompt // BLOCK_TOKENS - len(blocks)))
+        blocks.extend(draw(63) | 1 for _ in range(prompt // self._block_tokens - len(blocks)))
         return Arrival(at_s, self._spec.model, prompt, self._length(*self._output), blocks, tenant, self._priority)
 
     def _length(self, mean: int, spread: float) -> int:
@@ -231,7 +198,8 @@ class RequestMaker:
             self._prefixes[rank] = found
         return found
 
-    def _tenant(self) -> str:
+    def tenant(self) -> str:
+        """Return the name of the tenant that the next one is of."""
         if not self._tenants:
             return ANYBODY
         return self._tenants[bisect_left(self._shares, self._rng.random() * self._shares[-1])]

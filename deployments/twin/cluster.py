@@ -64,7 +64,11 @@ class Cluster:
             SpecError: the cluster and the scenario do not fit together; the message says where.
         """
         kinds = tuple(
-            tuple(replica_kinds(model, scenario.guess(model.name), scenario.hardware, shape_of, source))
+            tuple(
+                replica_kinds(
+                    model, scenario.guess(model.name), scenario.hardware, shape_of, source, scenario.block_tokens
+                )
+            )
             for model in spec.models
         )
         machines = topology or machines_for(

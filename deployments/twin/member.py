@@ -116,6 +116,7 @@ class TwinReplica:
             step_tokens=kind.step_tokens,
             max_sequences=kind.max_sequences,
             adapters=kind.adapter_room(),
+            block_tokens=kind.block_tokens,
         )
         self.endpoint = Endpoint(name, kind.spec.name, "twin", 0)
         self.stage = Stage.UNPLACED

@@ -5,7 +5,6 @@ from random import Random
 from typing import Final
 
 from deployments.simulator.disaggregation.engine_sequence import EngineSequence, Leg
-from deployments.simulator.disaggregation.kv_memory import BLOCK_TOKENS
 from deployments.simulator.disaggregation.prompts import block_chain
 from deployments.twin.agenda import Agenda, Due
 from deployments.twin.arrivals import Arrival
@@ -43,6 +42,7 @@ class RequestFlow:
         unfinished: those that have not ended.
         waiting: those that wait in gateways.
         in_flight: those that are on replicas.
+        coming: requests that follow an answer and have not come yet.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts of a run
@@ -56,7 +56,7 @@ class RequestFlow:
         left: Callable[[float], None],
         say: Callable[[int], None] | None = None,
     ) -> None:
-        self.arrived = self.unfinished = self.waiting = self.in_flight = 0
+        self.arrived = self.unfinished = self.waiting = self.in_flight = self.coming = 0
         self._cluster = cluster
         self._gateways = gateways
         self._fleet = fleet
@@ -65,9 +65,9 @@ class RequestFlow:
         self._rng = rng
         self._left = left
         self._say = say
-        self._most_tokens = [
-            min(kind.kv_tokens // BLOCK_TOKENS for kind in kinds) * BLOCK_TOKENS for kinds in cluster.kinds
-        ]
+        self._request_s = cluster.scenario.request_s
+        self._block_tokens = size = cluster.scenario.block_tokens
+        self._most_tokens = [min(kind.kv_tokens // size for kind in kinds) * size for kinds in cluster.kinds]
 
     # --- requests come and wait
 
@@ -80,6 +80,7 @@ class RequestFlow:
         self.arrived += 1
         if arrival.prompt_tokens + arrival.output_tokens > self._most_tokens[model]:
             self._records.refuse(model, arrival.tenant, str(Outcome.BAD_REQUEST))  # no engine has room for it
+            self._follow_up(arrival, now_s, is_answered=False)
             return
         self.unfinished += 1
         row = gateways.rows[chosen][model]
@@ -91,7 +92,7 @@ class RequestFlow:
             PATH,
             stream=True,
             body=b"",
-            chain=block_chain(arrival.blocks, arrival.prompt_tokens),
+            chain=block_chain(arrival.blocks, arrival.prompt_tokens, self._block_tokens),
             targets=limits.targets_of(arrival.tenant),
             adapter=adapter,
         )
@@ -130,6 +131,7 @@ class RequestFlow:
         self._release(job, now_s)
         self._records.refuse(job.model, job.arrival.tenant, str(outcome))
         self.unfinished -= 1
+        self._follow_up(job.arrival, now_s, is_answered=False)
 
     def dispatch(self, row: ModelGateway, now_s: float) -> None:
         """Send the waiting requests of a gateway whose turn it is."""
@@ -198,8 +200,9 @@ class RequestFlow:
         sent = job.sent_tokens
         blocks: Sequence[int] = arrival.blocks if member.kind.caches else ()
         job.sequence = member.engine.add(
-            job, leg, blocks, arrival.prompt_tokens + sent, max(1, arrival.output_tokens - sent), now_s, job.adapter
-        )
+            job, leg, blocks, arrival.prompt_tokens + sent, max(1, arrival.output_tokens - sent), now_s, job.adapter,
+            arrival.answer_blocks if member.kind.caches else (),
+        )  # fmt: skip
         self._follow(member, now_s)
 
     def _follow(self, member: TwinReplica, now_s: float) -> None:
@@ -220,7 +223,7 @@ class RequestFlow:
         if holder is None or job.held is None or links is None or sequence.lease is None:
             member.engine.computes_itself(sequence, now_s)  # its blocks are lost
             return
-        tokens = max(0, sequence.prompt_tokens - 1 - sequence.lease.matched * BLOCK_TOKENS)
+        tokens = max(0, sequence.prompt_tokens - 1 - sequence.lease.matched_tokens)
         inside = holder.endpoint.domain == member.endpoint.domain
         arrives_s = links.send(holder.name, member.name, tokens, now_s, inside=inside)
         job.fetched_s += arrives_s - now_s
@@ -303,7 +306,17 @@ class RequestFlow:
             self._say(len(records))
         job.sequence = None
         self._end_leg(member, now_s)
+        self._follow_up(arrival, now_s, is_answered=True)
         return job.gateway
+
+    def _follow_up(self, arrival: Arrival, now_s: float, *, is_answered: bool) -> None:
+        """Await the request that a client sends after one that has ended."""
+        if arrival.follows is None:
+            return
+        following = arrival.follows(now_s, is_answered)
+        if following is not None:
+            self.coming += 1
+            self._agenda.push(following.at_s + self._request_s, Due.ARRIVES, following)
 
     def _computed(self, holder: TwinReplica, sequence: EngineSequence[Job], now_s: float) -> None:
         """Send the second leg of a request whose prompt is computed."""

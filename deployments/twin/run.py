@@ -77,10 +77,10 @@ class TwinRun:
         self._begin()
         arrivals, agenda, flow = self._arrivals, self._agenda, self._flow
         arrival = next(arrivals, None)
-        now_s = 0.0
-        while arrival is not None or flow.unfinished:
-            if arrival is not None and arrival.at_s <= agenda.next_s:
-                now_s = max(now_s, arrival.at_s)
+        now_s, request_s = 0.0, self._cluster.scenario.request_s
+        while arrival is not None or flow.unfinished or flow.coming:
+            if arrival is not None and arrival.at_s + request_s <= agenda.next_s:
+                now_s = max(now_s, arrival.at_s + request_s)
                 flow.arrive(arrival, now_s)
                 arrival = next(arrivals, None)
                 continue
@@ -111,7 +111,10 @@ class TwinRun:
         self._keep(0.0)
 
     def _happen(self, kind: Due, subject: object, now_s: float) -> None:
-        if kind is Due.REPORT:
+        if isinstance(subject, Arrival):
+            self._flow.coming -= 1
+            self._flow.arrive(subject, now_s)
+        elif kind is Due.REPORT:
             self._telemetry.report(now_s)
             self._agenda.push(now_s + self._telemetry.every_s, Due.REPORT)
         elif isinstance(subject, ModelGateway):

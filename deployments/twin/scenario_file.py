@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from cluster.spec.checked_yaml import FileKind
 from cluster.spec.parts.part import Part, Seconds
+from deployments.simulator.disaggregation.kv_memory import BLOCK_TOKENS
 from deployments.twin.engines.model_guess import ModelGuess
 
 Count = Annotated[int, Field(ge=1)]
@@ -30,16 +31,19 @@ class StreamSpec(Part):
         begin_s: when the first may come, seconds from the start.
         seconds: how long they come; for `offline` it does not count.
         requests: how many come at most; 0: as many as `seconds` brings.
-        prompt_tokens: mean length of prompts.
+        prompt_tokens: mean length of prompts; of conversations: of each message.
         output_tokens: mean length of answers.
         spread: standard deviation of the logarithms of both (log-normal lengths); 0: all are equally long.
         output_spread: the same for answers alone; unset: `spread`.
         most_tokens: longest prompt, and longest answer.
         prefixes: number of beginnings that prompts share, such as system prompts; the n-th is asked for 1/n as often
             as the first. 0: they share none.
-        prefix_tokens: tokens of such a beginning; the prompt is at least one block longer.
-        turns: mean requests of a conversation; each has the one before as its beginning.
-        think_s: mean seconds between two requests of a conversation.
+        prefix_tokens: tokens of such a beginning. Single prompts have it in their length, and are at least one block
+            longer; conversations begin with it, before their first message.
+        turns: mean requests of a conversation; each has the one before, and its answer, as its beginning.
+        think_s: mean seconds between an answer and the next request of its conversation.
+        at_a_time: conversations (or single requests) under way at once; each place is taken by the next when one ends.
+            0: they begin at their times, however many are under way.
         tenants: share of each tenant in the requests; empty: one anonymous tenant.
         priority: their class; unset: what the tenant's are.
     """
@@ -60,6 +64,7 @@ class StreamSpec(Part):
     prefix_tokens: Annotated[int, Field(ge=0)] = 1024
     turns: Annotated[float, Field(ge=1, le=1000)] = 1.0
     think_s: Seconds = 30.0
+    at_a_time: Annotated[int, Field(ge=0, le=100_000)] = 0
     tenants: dict[str, Share] = Field(default_factory=dict)
     priority: Literal["high", "normal", "low"] | None = None
 
@@ -105,6 +110,8 @@ class ScenarioFile(Part):
         ttft_s: time to the first token that counts as in time; unset: the model's or tenant's `slo`.
         tpot_s: time per token that counts as in time; unset: as above.
         report_every_s: seconds between two load reports of a busy replica to each gateway.
+        request_s: seconds of each request outside of engines and queues: network, gateway, the engine's HTTP server.
+        block_tokens: tokens of a block of KV cache, by which prompts of a load are shared; traces have 512.
     """
 
     load: tuple[StreamSpec, ...] = ()
@@ -116,6 +123,8 @@ class ScenarioFile(Part):
     ttft_s: Seconds | None = None
     tpot_s: Seconds | None = None
     report_every_s: Annotated[float, Field(gt=0, le=10)] = 0.4
+    request_s: Annotated[float, Field(ge=0, le=60)] = 0.0
+    block_tokens: Annotated[int, Field(ge=1, le=BLOCK_TOKENS)] = BLOCK_TOKENS
 
     def guess(self, model: str) -> ModelGuess:
         """Return what it says of a model."""

@@ -22,9 +22,10 @@ from deployments.commands.simulate.simulated_run import SimulatedRun
 from deployments.commands.simulate.sweep import Sweep
 from deployments.commands.simulate.tables import compare, show
 from deployments.process.read_file import read_text
-from deployments.simulator.trace import TraceRequest
+from deployments.simulator.trace import BLOCK_TOKENS, TraceRequest
 from deployments.simulator.trace_file import read_trace
-from deployments.twin.arrivals import Arrival, expected, recorded, streams
+from deployments.twin.arrivals import Arrival, expected, recorded
+from deployments.twin.closed_loop import streams
 from deployments.twin.cluster import Cluster
 from deployments.twin.run import TwinRun
 from deployments.twin.scenario_file import SCENARIO_FILE, ScenarioFile, stream_of
@@ -146,7 +147,7 @@ def _show(outcomes: Sequence[SimulatedRun], asked: Asked, shown: Shown) -> None:
 
 def _arrivals(trace: Sequence[TraceRequest] | None, cluster: Cluster, asked: Asked) -> Iterator[Arrival]:
     if trace is None:
-        return streams(cluster.scenario.load, asked.seed)
+        return streams(cluster.scenario.load, asked.seed, cluster.scenario.block_tokens)
     tenants = [tenant.name for tenant in cluster.spec.gateway.tenants]
     return recorded(trace, asked.seed, asked.speedup, tenants, cluster.names)
 
@@ -195,6 +196,8 @@ def _scenario(asked: Asked, *, has_trace: bool) -> ScenarioFile:
         found["hardware"] = asked.hardware
     if asked.gpu_hour:
         found["gpu_hour"] = asked.gpu_hour
+    if has_trace and found.get("block_tokens", BLOCK_TOKENS) != BLOCK_TOKENS:
+        raise SpecError(source, [SpecProblem("block_tokens", f"a trace has blocks of {BLOCK_TOKENS} tokens")])
     found["events"] = [*found.get("events", ()), *_losses(asked.lose), *_updates(asked.update)]
     return SCENARIO_FILE.from_data(found, source)
 

@@ -16,8 +16,6 @@ class LiveStream(StreamSpec):
     included, as its beginning, and follows `think_s` after the answer. With `calls_most` they are agents.
 
     Attributes:
-        at_a_time: conversations (or single requests) under way at once; each place is taken by the next when one ends.
-            0: they begin at their times, however many are under way.
         calls_least: fewest calls of an agent.
         calls_most: most calls of an agent; 0: no agents. Each has its number of calls drawn evenly between the two.
         tool_s: mean seconds that a tool runs between two calls of an agent.
@@ -27,7 +25,6 @@ class LiveStream(StreamSpec):
         helper_calls: calls of each.
     """
 
-    at_a_time: Annotated[int, Field(ge=0, le=100_000)] = 0
     calls_least: Annotated[int, Field(ge=1, le=10_000)] = 100
     calls_most: Annotated[int, Field(ge=0, le=10_000)] = 0
     tool_s: Annotated[float, Field(ge=0)] = 2.0

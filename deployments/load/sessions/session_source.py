@@ -1,8 +1,7 @@
 """The sessions of a load: from streams, or from a recorded trace."""
 
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, count, repeat
+from itertools import count
 from random import Random
 
 from deployments.load.sessions.agents import agent
@@ -11,7 +10,8 @@ from deployments.load.sessions.session import Call, Session
 from deployments.load.sessions.texts import Texts
 from deployments.simulator.disaggregation.kv_memory import BLOCK_TOKENS
 from deployments.simulator.trace import TraceRequest
-from deployments.twin.arrivals import Arrival, RequestMaker, begin_times, recorded, stream_requests
+from deployments.twin.arrivals import Arrival, RequestMaker, recorded, stream_requests
+from deployments.twin.conversations import Beginnings, begins, conversations
 
 
 def sessions_of(spec: LiveStream, number: int, seed: int, texts: Texts) -> Iterator[Session]:
@@ -27,8 +27,10 @@ def sessions_of(spec: LiveStream, number: int, seed: int, texts: Texts) -> Itera
         texts: makes the prompts.
     """
     rng = Random(f"{seed} {number}")  # noqa: S311 - replayable
-    if spec.calls_most or spec.turns > 1:
-        yield from _bounded(spec, _conversations(spec, number, rng, texts))
+    if spec.calls_most:
+        yield from _bounded(spec, _agents(spec, number, rng, texts))
+    elif spec.turns > 1:
+        yield from _bounded(spec, _chats(spec, number, rng, texts))
     elif spec.at_a_time:
         maker = RequestMaker(spec, rng)
         endless = (maker.first(0.0) for _ in count())
@@ -65,42 +67,30 @@ def _bounded(spec: LiveStream, sessions: Iterator[Session]) -> Iterator[Session]
             return
 
 
-def _conversations(spec: LiveStream, number: int, rng: Random, texts: Texts) -> Iterator[Session]:
-    """Yield chats or agents; their beginnings are shared as the stream says."""
-    maker = RequestMaker(spec, rng)
-    beginnings = SharedBeginnings(spec, number, rng, texts)
-    mean = (spec.calls_least + spec.calls_most) / 2 if spec.calls_most else spec.turns
-    unbounded = spec.model_copy(update={"requests": 0})
-    times = repeat(0.0) if spec.at_a_time else begin_times(unbounded, rng, mean)
-    for at_s in times:
-        system = beginnings.draw()
-        if spec.calls_most:
-            yield agent(spec, number, rng, texts, system=system, begins_s=at_s)
-            continue
-        calls = [_turn(maker, texts, 0.0)]
-        while rng.random() < 1.0 - 1.0 / spec.turns:
-            calls.append(_turn(maker, texts, rng.expovariate(1.0 / spec.think_s)))
-        yield Session(tuple(calls), system, at_s, spec.model, stream=number)
+def _chats(spec: LiveStream, number: int, rng: Random, texts: Texts) -> Iterator[Session]:
+    """Yield chats: those that `rackserve simulate` has of the same stream and seed."""
+    systems = SharedBeginnings(spec, number, texts)
+    for chat in conversations(spec, rng):
+        calls = tuple(Call(texts.fresh(turn.prompt_tokens), turn.output_tokens, turn.pause_s) for turn in chat.turns)
+        yield Session(calls, systems.text(chat.beginning), chat.begins_s, spec.model, stream=number)
 
 
-def _turn(maker: RequestMaker, texts: Texts, pause_s: float) -> Call:
-    prompt, output = maker.added()
-    return Call(texts.fresh(prompt), output, pause_s)
+def _agents(spec: LiveStream, number: int, rng: Random, texts: Texts) -> Iterator[Session]:
+    systems, beginnings = SharedBeginnings(spec, number, texts), Beginnings(spec.prefixes, rng)
+    for at_s in begins(spec, rng, (spec.calls_least + spec.calls_most) / 2):
+        yield agent(spec, number, rng, texts, system=systems.text(beginnings.draw()), begins_s=at_s)
 
 
 class SharedBeginnings:
-    """The system prompts of a stream: the n-th is drawn 1/n as often as the first.
+    """The system prompts of a stream.
 
     Args:
         spec: the stream.
         number: its place in the load: no two streams share any.
-        rng: draws one for each session.
         texts: makes them.
     """
 
-    def __init__(self, spec: LiveStream, number: int, rng: Random, texts: Texts) -> None:
-        self._rng = rng
-        self._popularity = list(accumulate(1.0 / (rank + 1) for rank in range(spec.prefixes)))
+    def __init__(self, spec: LiveStream, number: int, texts: Texts) -> None:
         blocks = spec.prefix_tokens // BLOCK_TOKENS
         left = spec.prefix_tokens % BLOCK_TOKENS
         self._texts = [
@@ -109,11 +99,9 @@ class SharedBeginnings:
             for rank in range(spec.prefixes)
         ]
 
-    def draw(self) -> str:
-        """Return the next session's; "": the stream has none."""
-        if not self._texts:
-            return ""
-        return self._texts[bisect_left(self._popularity, self._rng.random() * self._popularity[-1])]
+    def text(self, rank: int) -> str:
+        """Return one by its number; "": below 0, where the stream has none."""
+        return self._texts[rank] if rank >= 0 else ""
 
 
 def _named(stream: int, rank: int, block: int) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
-from deployments.simulator.disaggregation.kv_memory import BLOCK_TOKENS, KvLease
+from deployments.simulator.disaggregation.kv_memory import KvLease
 
 OwnerT = TypeVar("OwnerT")
 
@@ -36,6 +36,7 @@ class EngineSequence(Generic[OwnerT]):
         lane: the lane that computes its prompt.
         begun_s: when it was taken into the batch.
         adapter: the LoRA adapter that it is for; "": none.
+        answer_blocks: hashes of the full blocks that its answer fills after those; empty: nobody asks for them again.
     """
 
     owner: OwnerT
@@ -48,11 +49,12 @@ class EngineSequence(Generic[OwnerT]):
     lane: int = 0
     begun_s: float = 0.0
     adapter: str = ""
+    answer_blocks: Sequence[int] = ()
 
     @property
     def cached_tokens(self) -> int:
         """Leading tokens of its prompt that were cached here when it got its blocks."""
-        return min(self.prompt_tokens - 1, self.lease.matched * BLOCK_TOKENS) if self.lease else 0
+        return min(self.prompt_tokens - 1, self.lease.matched_tokens) if self.lease else 0
 
 
 @dataclass(slots=True)

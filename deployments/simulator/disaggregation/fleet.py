@@ -12,7 +12,6 @@ from itertools import count
 from deployments.simulator.disaggregation.engine_sequence import EngineSequence, Leg
 from deployments.simulator.disaggregation.fates import FleetRun, RequestFate
 from deployments.simulator.disaggregation.kv_links import KvLinks
-from deployments.simulator.disaggregation.kv_memory import BLOCK_TOKENS
 from deployments.simulator.disaggregation.leg_dispatcher import LegDispatcher
 from deployments.simulator.disaggregation.pools import MODEL, Member, PooledFleet, members
 from deployments.simulator.disaggregation.prompts import PromptRequest
@@ -242,7 +241,7 @@ class _FleetClock:
         holder = sequence.owner.holder
         if holder is None or sequence.lease is None:
             raise AssertionError("a sequence wants blocks that no replica holds")
-        tokens = max(0, sequence.prompt_tokens - 1 - sequence.lease.matched * BLOCK_TOKENS)
+        tokens = max(0, sequence.prompt_tokens - 1 - sequence.lease.matched_tokens)
         sender, receiver = holder.endpoint, member.endpoint
         inside = sender.domain == receiver.domain
         arrives_s = self._links.send(sender.replica_id, receiver.replica_id, tokens, now_s, inside=inside)

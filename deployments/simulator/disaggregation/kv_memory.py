@@ -20,11 +20,18 @@ class KvLease:
         shared: hashes of its blocks that other sequences may use too.
         private: number of its other blocks.
         matched: leading blocks of its prompt that were cached when it was given them.
+        block_tokens: tokens of a block.
     """
 
     shared: list[int]
     private: int
     matched: int
+    block_tokens: int = BLOCK_TOKENS
+
+    @property
+    def matched_tokens(self) -> int:
+        """Leading tokens of its prompt that were cached when it was given its blocks."""
+        return self.matched * self.block_tokens
 
 
 class KvMemory:
@@ -36,14 +43,16 @@ class KvMemory:
 
     Args:
         tokens: its capacity, in tokens.
+        block_tokens: tokens of a block.
 
     Attributes:
         blocks: its capacity, in blocks.
         used: blocks that sequences hold; a block that several hold counts once.
     """
 
-    def __init__(self, tokens: int) -> None:
-        self.blocks = tokens // BLOCK_TOKENS
+    def __init__(self, tokens: int, block_tokens: int = BLOCK_TOKENS) -> None:
+        self.blocks = tokens // block_tokens
+        self._block_tokens = block_tokens
         self.used = 0
         self._holders: dict[int, int] = {}
         self._idle: OrderedDict[int, None] = OrderedDict()
@@ -77,7 +86,7 @@ class KvMemory:
         matched = self.matched(blocks)
         held, idle = self._holders, self._idle
         again = sum(1 for block in blocks[:matched] if block in idle)
-        private = max(0, -(-tokens // BLOCK_TOKENS) - matched)
+        private = max(0, -(-tokens // self._block_tokens) - matched)
         if self.used + again + private > self.blocks:
             return None
         for block in blocks[:matched]:
@@ -90,10 +99,10 @@ class KvMemory:
         while self.used + len(idle) > self.blocks:
             evicted, _ = idle.popitem(last=False)
             self._changed[evicted] = 0
-        return KvLease(list(blocks[:matched]), private, matched)
+        return KvLease(list(blocks[:matched]), private, matched, self._block_tokens)
 
     def filled(self, lease: KvLease, blocks: Sequence[int]) -> None:
-        """Cache a sequence's prompt, which has been computed or has come from elsewhere.
+        """Cache what is computed of a sequence, or has come from elsewhere: its prompt, and at its end its answer.
 
         A block that another sequence has cached in the meantime stays private: it is there twice.
         """
@@ -101,7 +110,7 @@ class KvMemory:
         for place, block in enumerate(blocks[lease.matched :], start=lease.matched + 1):
             if block not in held and block not in idle:
                 held[block] = 1
-                self._changed[block] = place * BLOCK_TOKENS
+                self._changed[block] = place * self._block_tokens
                 lease.shared.append(block)
                 lease.private -= 1
 

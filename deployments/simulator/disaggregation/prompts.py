@@ -42,9 +42,9 @@ class PromptRequest:
     kind: str = ""
 
 
-def block_chain(hashes: Sequence[int], tokens: int) -> ChunkChain:
+def block_chain(hashes: Sequence[int], tokens: int, block_tokens: int = BLOCK_TOKENS) -> ChunkChain:
     """Return a prompt's chain; `hashes` are those of its full blocks, 64 bits and not 0 each."""
-    ends = [(block + 1) * BLOCK_TOKENS * TOKEN_BYTES for block in range(len(hashes))]
+    ends = [(block + 1) * block_tokens * TOKEN_BYTES for block in range(len(hashes))]
     return ChunkChain(list(hashes), ends, tokens * TOKEN_BYTES, tokens=tokens)
 
 

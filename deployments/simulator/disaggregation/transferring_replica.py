@@ -25,7 +25,7 @@ from typing import Generic, TypeVar
 from deployments.engines.rates import BusyRate
 from deployments.engines.sim.generation.adapters import SimAdapters
 from deployments.simulator.disaggregation.engine_sequence import EngineSequence, Happened, Leg
-from deployments.simulator.disaggregation.kv_memory import KvMemory
+from deployments.simulator.disaggregation.kv_memory import BLOCK_TOKENS, KvMemory
 from deployments.simulator.disaggregation.step_times import Chunk, EngineTimes
 from router.replicas.load_report import LoadReport
 
@@ -44,6 +44,7 @@ class TransferringReplica(Generic[OwnerT]):
         step_tokens: tokens of the largest step, of each lane.
         max_sequences: most sequences that it runs at once, in all lanes.
         adapters: its LoRA adapters; None: it has none.
+        block_tokens: tokens of a block of its KV cache.
 
     Attributes:
         kv: its KV blocks.
@@ -53,7 +54,7 @@ class TransferringReplica(Generic[OwnerT]):
         gaps: seconds of a step, in tenths of a millisecond, and how many tokens of running answers it brought.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the limits of an engine
         self,
         times: EngineTimes,
         *,
@@ -61,9 +62,10 @@ class TransferringReplica(Generic[OwnerT]):
         step_tokens: int,
         max_sequences: int,
         adapters: SimAdapters | None = None,
+        block_tokens: int = BLOCK_TOKENS,
     ) -> None:
         self.adapters = adapters
-        self.kv = KvMemory(kv_tokens)
+        self.kv = KvMemory(kv_tokens, block_tokens)
         self.next_s: float | None = None
         self.wants: list[EngineSequence[OwnerT]] = []
         self.gaps: dict[int, int] = {}
@@ -110,6 +112,7 @@ class TransferringReplica(Generic[OwnerT]):
         output_tokens: int,
         now_s: float,
         adapter: str = "",
+        answer_blocks: Sequence[int] = (),
     ) -> EngineSequence[OwnerT]:
         """Take a request at the time `now_s`, and return its sequence; `next_s` and `wants` may change.
 
@@ -121,10 +124,13 @@ class TransferringReplica(Generic[OwnerT]):
             output_tokens: tokens of its answer, 1 or more; of a prompt that is computed for another replica 1 is.
             now_s: the time, seconds.
             adapter: the LoRA adapter that it is for; "": none.
+            answer_blocks: hashes of the full blocks that its answer fills; empty: nobody asks for them again.
         """
         self._accepted += 1
         output = 1 if leg is Leg.COMPUTES else output_tokens
         sequence = EngineSequence(owner, leg, blocks, prompt_tokens, output, prompt_tokens, adapter=adapter)
+        if leg is not Leg.COMPUTES:
+            sequence.answer_blocks = answer_blocks
         self._waiting.append(sequence)
         self._interrupt(now_s)
         return sequence
@@ -258,6 +264,8 @@ class TransferringReplica(Generic[OwnerT]):
         if sequence.output_tokens > 1:
             self._context -= 1 + self._steps_for(sequence.output_tokens - 1)
         if sequence.lease is not None:
+            if sequence.answer_blocks:
+                self.kv.filled(sequence.lease, (*sequence.blocks, *sequence.answer_blocks))
             self.kv.give_back(sequence.lease)
         if self.adapters is not None:
             self.adapters.end(sequence.adapter)

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from cluster.planning.precision import PRECISIONS
 from cluster.spec.parts.part import Part
+from deployments.twin.engines.measured_times import MeasuredSteps
 
 
 class ModelGuess(Part):
@@ -15,12 +16,14 @@ class ModelGuess(Part):
         config: the model's `config.json`, or its folder; unset: the model is a known one, or its source a folder.
         hardware: kind of GPU; unset: the one that the pool's `accelerator` names.
         precision: number format of the weights; unset: that of the checkpoint.
+        measured: its steps, where they were measured; unset: they are what the planner's cost model says.
         start_s: seconds from a replica's place until it is ready; unset: `autoscaling.expected_start_seconds`.
     """
 
     config: str = ""
     hardware: str = ""
     precision: str = ""
+    measured: MeasuredSteps | None = None
     start_s: Annotated[float, Field(ge=0)] | None = None
 
     @model_validator(mode="after")

@@ -21,6 +21,7 @@ from deployments.simulator.disaggregation.kv_links import KvLinks
 from deployments.simulator.disaggregation.kv_memory import BLOCK_TOKENS
 from deployments.simulator.disaggregation.step_times import EngineTimes
 from deployments.twin.engines.grid_times import GridTimes
+from deployments.twin.engines.measured_times import MeasuredSteps, MeasuredTimes
 from deployments.twin.engines.model_guess import ModelGuess
 from deployments.twin.engines.sim_times import SimTimes
 from router.replicas.kv_transfer import KvTransfer
@@ -46,6 +47,7 @@ class ReplicaKind:
         links: the links over which it does; None: none.
         caches: prompts stay cached for later ones.
         adapters: names of the adapters that it can serve.
+        block_tokens: tokens of a block of its KV cache, as they are simulated.
     """
 
     spec: ModelSpec
@@ -60,6 +62,7 @@ class ReplicaKind:
     links: KvLinks | None = None
     caches: bool = True
     adapters: tuple[str, ...] = ()
+    block_tokens: int = BLOCK_TOKENS
 
     def adapter_room(self) -> SimAdapters | None:
         """Return the slots for adapters of one replica; None: it has none."""
@@ -71,8 +74,13 @@ class ReplicaKind:
         return made
 
 
-def replica_kinds(
-    model: ModelSpec, guess: ModelGuess, usual_hardware: str, shape_of: ShapeOf, source: str
+def replica_kinds(  # noqa: PLR0913, PLR0917 - where each part comes from
+    model: ModelSpec,
+    guess: ModelGuess,
+    usual_hardware: str,
+    shape_of: ShapeOf,
+    source: str,
+    block_tokens: int = BLOCK_TOKENS,
 ) -> list[ReplicaKind]:
     """Return what the replicas of each pool of a model are.
 
@@ -82,13 +90,14 @@ def replica_kinds(
         usual_hardware: kind of GPU of pools that name none.
         shape_of: returns a model's shape.
         source: name of the cluster file, for errors.
+        block_tokens: tokens of a block of KV cache.
 
     Raises:
         SpecError: the hardware or the model is not known, or does not fit.
     """
     names = tuple(adapter.name for adapter in model.adapters)
     kinds = (_kind(model, pool, guess, usual_hardware, shape_of, source) for pool in model.in_pools())
-    return [replace(kind, adapters=names) for kind in kinds]
+    return [replace(kind, adapters=names, block_tokens=block_tokens) for kind in kinds]
 
 
 def _kind(  # noqa: PLR0913, PLR0917 - what its caller has, for one pool
@@ -98,6 +107,8 @@ def _kind(  # noqa: PLR0913, PLR0917 - what its caller has, for one pool
     duties = model.duties_of(pool)
     if pool.engine == "sim":
         return _simulated(pool, duties, guess.start_s if guess.start_s is not None else pool.sim.start_s or start_s)
+    if guess.measured is not None:
+        return _measured(pool, guess.measured, start_s)
     named = accelerator_named(pool.accelerator)
     name = guess.hardware or (named.name if named is not None else usual_hardware)
     if name not in ACCELERATORS:
@@ -143,6 +154,20 @@ def _kind(  # noqa: PLR0913, PLR0917 - what its caller has, for one pool
         transfer=_transfer(duties, f"{shape.name} {cost.kv_precision.name}", _kv_bytes(cost)) if duties else None,
         links=KvLinks(hardware, layout.gpus, _kv_bytes(cost)) if duties else None,
         caches=bool(arguments.get("enable_prefix_caching", True)),
+    )
+
+
+def _measured(pool: ModelSpec, steps: MeasuredSteps, start_s: float) -> ReplicaKind:
+    return ReplicaKind(
+        spec=pool,
+        times=MeasuredTimes(steps),
+        kv_tokens=steps.kv_tokens,
+        step_tokens=steps.step_tokens,
+        max_sequences=steps.sequences,
+        gpus=pool.parallel.gpus,
+        accelerator=pool.accelerator,
+        start_s=start_s,
+        caches=bool(pool.engine_args.get("enable_prefix_caching", True)),
     )
 
 

@@ -9,7 +9,8 @@ from time import thread_time
 
 from deployments.simulator.disaggregation.kv_memory import KvLease, KvMemory
 from deployments.simulator.disaggregation.prompts import block_chain
-from deployments.twin.arrivals import Arrival, streams
+from deployments.twin.arrivals import Arrival
+from deployments.twin.closed_loop import streams
 from deployments.twin.cluster import Cluster
 from deployments.twin.fleet import TwinFleet
 from deployments.twin.gateways import Gateways

@@ -15,7 +15,7 @@ import numpy as np
 
 from cluster.planning.known_models import known_model
 from cluster.spec import cluster_file
-from deployments.twin.arrivals import streams
+from deployments.twin.closed_loop import streams
 from deployments.twin.cluster import Cluster
 from deployments.twin.run import TwinRun
 from deployments.twin.scenario_file import SCENARIO_FILE

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from cluster.planning.known_models import known_model
 from cluster.spec import cluster_file
-from deployments.twin.arrivals import streams
+from deployments.twin.closed_loop import streams
 from deployments.twin.cluster import Cluster
 from deployments.twin.run import TwinRun
 from deployments.twin.scenario_file import SCENARIO_FILE

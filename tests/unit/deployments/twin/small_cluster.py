@@ -7,7 +7,8 @@ from cluster.placement.topology import Topology
 from cluster.planning.known_models import known_model
 from cluster.spec import cluster_file
 from deployments.twin.answer import TwinAnswer, answer
-from deployments.twin.arrivals import Arrival, streams
+from deployments.twin.arrivals import Arrival
+from deployments.twin.closed_loop import streams
 from deployments.twin.cluster import Cluster
 from deployments.twin.run import TwinRun
 from deployments.twin.scenario_file import SCENARIO_FILE
@@ -45,7 +46,11 @@ def sim_model(replicas: Any = 2, **keys: Any) -> dict[str, Any]:  # noqa: ANN401
 
 def finished(cluster: Cluster, seed: int = 0, arrivals: Iterator[Arrival] | None = None) -> tuple[TwinRun, TwinAnswer]:
     """Run a cluster to its end; return the run and its answer, with what must hold checked."""
-    run = TwinRun(cluster, arrivals if arrivals is not None else streams(cluster.scenario.load, seed), seed)
+    run = TwinRun(
+        cluster,
+        arrivals if arrivals is not None else streams(cluster.scenario.load, seed, cluster.scenario.block_tokens),
+        seed,
+    )
     run.run()
     run.check_integrity()
     found = answer(cluster, run)

@@ -7,7 +7,8 @@ import pytest
 
 from deployments.simulator.disaggregation.kv_memory import BLOCK_TOKENS
 from deployments.simulator.trace import TraceRequest
-from deployments.twin.arrivals import ANYBODY, Arrival, recorded, streams
+from deployments.twin.arrivals import ANYBODY, Arrival, recorded
+from deployments.twin.closed_loop import streams
 from deployments.twin.scenario_file import SCENARIO_FILE
 
 
@@ -33,20 +34,11 @@ def test_lengths_have_the_means_asked_for() -> None:
     assert {each.prompt_tokens for each in even} == {1000}
 
 
-def test_prompts_share_beginnings_and_conversations_go_on() -> None:
-    """Prompts begin with one of three prefixes of two blocks; the next of a conversation begins with the one before."""
+def test_prompts_share_beginnings() -> None:
+    """Prompts begin with one of three prefixes of two blocks."""
     shared = _drawn({"rate": 5.0, "requests": 200, "prompt_tokens": 3000, "prefixes": 3, "prefix_tokens": 1024})
     assert len({tuple(each.blocks[:2]) for each in shared}) == 3
     assert all(len(each.blocks) == each.prompt_tokens // BLOCK_TOKENS for each in shared)
-    talks = _drawn({"rate": 5.0, "requests": 300, "prompt_tokens": 1500, "turns": 4.0, "think_s": 5.0})
-    assert len(talks) == 300
-    known: set[tuple[int, ...]] = set()
-    following = 0
-    for each in talks:
-        following += any(tuple(each.blocks[:size]) in known for size in range(1, len(each.blocks)))
-        known.add(tuple(each.blocks))
-    assert following > 150
-    assert all(one.at_s <= two.at_s for one, two in pairwise(talks))
 
 
 def test_a_seed_gives_the_same_requests_and_streams_do_not_disturb_one_another() -> None:

@@ -7,7 +7,7 @@ from deployments.load.sessions.session import Session
 from deployments.load.sessions.session_source import recorded_sessions, sessions_of
 from deployments.load.sessions.texts import Texts
 from deployments.simulator.trace import TraceRequest
-from deployments.twin.arrivals import streams
+from deployments.twin.closed_loop import streams
 
 
 def _sessions(text: str, seed: int = 0) -> list[Session]:
