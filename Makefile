@@ -122,8 +122,9 @@ bench-idle: setup ## CPU time of an idle cluster, by process, beside the RackSer
 bench-adapters: setup ## Loads of LoRA adapters and time to first token, in virtual time: beside routing by load alone
 	$(BIN)/python -m tests.benchmarks.adapters.bench_adapters
 
-bench-foresight: setup ## What the fitted cost model foresees beside measured serving points: the scorecard in cluster/foresight/README.md
+bench-foresight: setup ## The scorecard in cluster/foresight/README.md: cost model beside measured points, twin beside a real local cluster
 	$(BIN)/python -m deployments.cost_fit score $(or $(RACKSERVE_DATA),../shared)/data/silicon.csv --into cluster/foresight/README.md
+	$(BIN)/python -m tests.benchmarks.foresight.bench_foresight --into cluster/foresight/README.md
 
 bench-slo: setup ## Requests within an SLO of both latencies, and GPU-hours, in virtual time: beside a fixed fleet
 	$(BIN)/python -m tests.benchmarks.slo.bench_slo

@@ -20,12 +20,11 @@ from cluster.cost_fit.scorecard import Score, missed, score, scores, spreads
 from cluster.errors import ModelShapeError
 from cluster.foresight.serving_row import ServingRow, serving_row, with_campaigns
 from cluster.step_time.fitted import DEVIATIONS, SHARED
+from deployments.cost_fit.page import put_into
 
 ROOT = Path(__file__).resolve().parents[2]
 FITTED = ROOT / "cluster" / "step_time" / "fitted.py"
 REPORT = ROOT / "cluster" / "cost_fit" / "REPORT.md"
-BEGIN = "<!-- planner -->"
-END = "<!-- end of planner -->"
 _LEAST_DEVIATION = 0.02
 _HEAD = "| rows | number | tokens/s/GPU | TPOT | TTFT | held |"
 _RULE = "|---|---|---|---|---|---|"
@@ -173,15 +172,6 @@ def _thrice(values: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     return "{" + "".join(f'"{kind}": {_nested(each)},\n' for kind, each in rounded.items()) + "}"
 
 
-def _put_into(page: Path, lines: Sequence[str]) -> None:
-    """Write lines into a page in place of those between its two marks."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{page} has no lines {BEGIN!r} and {END!r}")
-    page.write_text("\n".join([before + begin, *lines, end + after]), encoding="utf-8")
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m deployments.cost_fit", description=__doc__)
@@ -192,7 +182,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = parser.parse_args(arguments)
     lines = _fit(asked.file, asked.folds) if asked.what == "fit" else _score(asked.file)
     if asked.into:
-        _put_into(asked.into, lines)
+        put_into(asked.into, "planner", lines)
     print("\n".join(lines))  # noqa: T201 - the command's answer
     return 0
 

@@ -16,7 +16,9 @@ class MeasuredSteps(Part):
     """How long the steps of an engine take, in seconds, and what it holds.
 
     Attributes:
-        step_s: of every step.
+        step_s: of a step in which sequences get tokens.
+        prompt_step_s: of a step with prompts alone; unset: as the others. Where steps read all weights in any case, and
+            prompts are computed meanwhile, it is shorter.
         sequence_s: of each sequence that gets a token.
         context_token_s: of each token that those attend to.
         prompt_token_s: of each prompt token.
@@ -27,6 +29,7 @@ class MeasuredSteps(Part):
     """
 
     step_s: Annotated[float, Field(gt=0)]
+    prompt_step_s: _Cost | None = None
     sequence_s: _Cost = 0.0
     context_token_s: _Cost = 0.0
     prompt_token_s: _Cost = 0.0
@@ -45,17 +48,21 @@ class MeasuredTimes:
     Attributes:
         lanes: one.
         tokens_per_step: one.
+        steps: what was measured.
     """
 
     def __init__(self, steps: MeasuredSteps) -> None:
         self.lanes = 1
         self.tokens_per_step = 1.0
-        self._steps = steps
+        self.steps = steps
 
     def step_s(self, running: int, context: int, chunks: Sequence[Chunk]) -> float:
         """Return the seconds of a step."""
-        steps = self._steps
-        seconds = steps.step_s + steps.sequence_s * running + steps.context_token_s * context
+        steps = self.steps
+        seconds = steps.step_s
+        if not running and steps.prompt_step_s is not None:
+            seconds = steps.prompt_step_s
+        seconds += steps.sequence_s * running + steps.context_token_s * context
         for _, tokens, attended in chunks:
             seconds += tokens * (steps.prompt_token_s + steps.attended_s * attended)
         return seconds
@@ -63,9 +70,9 @@ class MeasuredTimes:
     def growth_s(self, running: int, context: int) -> float:
         """Return the seconds that each step takes longer: every sequence attends to one token more."""
         del context
-        return self._steps.context_token_s * running
+        return self.steps.context_token_s * running
 
     def prompt_growth_s(self, tokens: int, attended: float) -> float:
         """Return the seconds that each step takes longer, as its tokens attend to those of the step before."""
         del attended
-        return self._steps.attended_s * tokens * tokens
+        return self.steps.attended_s * tokens * tokens

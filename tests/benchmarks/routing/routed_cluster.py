@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from cluster.spec.cluster_spec import ClusterSpec
 from deployments.launch.application import Launch
@@ -14,11 +15,13 @@ from tests.benchmarks.routing.plain_engines import BLOCK_TOKENS, ENGINE_ENV, ENG
 from tests.benchmarks.token_streams import Target
 from tests.free_ports import free_port
 
+CLUSTER_NAME: Final = "bench-routing"
+
 
 def _spec(policy: str) -> ClusterSpec:
     return ClusterSpec.model_validate(
         {
-            "cluster": {"name": "bench-routing", "serve_port": free_port()},
+            "cluster": {"name": CLUSTER_NAME, "serve_port": free_port()},
             "gateway": {
                 "host": "127.0.0.1",
                 "port": free_port(),

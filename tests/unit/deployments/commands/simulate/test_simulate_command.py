@@ -107,7 +107,7 @@ def test_what_does_not_fit_together_is_told_at_once(tmp_path: Path) -> None:
     trace, scenario = tmp_path / "trace.jsonl", tmp_path / "scenario.yaml"
     trace.write_text('{"timestamp": 0, "input_length": 600, "output_length": 5, "hash_ids": [1, 2]}\n')
     scenario.write_text("block_tokens: 32\n")
-    with pytest.raises(SpecError, match="block_tokens.*512"):
+    with pytest.raises(SpecError, match=r"block_tokens.*512"):
         simulate([file], "", Asked(trace=trace, scenario=scenario), shown)
     real = tmp_path / "real.yaml"
     real.write_text("models: [{name: chat, source: meta-llama/Llama-3.1-8B-Instruct}]\n")
