@@ -33,7 +33,7 @@ class EngineSequence(Generic[OwnerT]):
         output_tokens: tokens to generate here.
         left: prompt tokens still to compute here.
         lease: its blocks; None: it has none yet, or no longer.
-        lane: the lane that computes its prompt.
+        lane: the first lane of the rank that computes its prompt.
         begun_s: when it was taken into the batch.
         adapter: the LoRA adapter that it is for; "": none.
         answer_blocks: hashes of the full blocks that its answer fills after those; empty: nobody asks for them again.

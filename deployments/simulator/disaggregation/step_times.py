@@ -20,10 +20,12 @@ class EngineTimes(Protocol):
     Attributes:
         lanes: parts of the batch that step together, each with its own budget of tokens: data-parallel ranks, or the
             micro-batches of pipeline stages.
+        stages: pipeline stages; lane `r + i * lanes / stages` is the `i`-th micro-batch of rank `r`.
         tokens_per_step: mean tokens that a sequence gets from a step.
     """
 
     lanes: int
+    stages: int
     tokens_per_step: float
 
     def step_s(self, running: int, context: int, chunks: Sequence[Chunk]) -> float:
@@ -53,6 +55,7 @@ class StepTimes:
 
     Attributes:
         lanes: one.
+        stages: one.
         tokens_per_step: one.
         cost: the replica's cost model.
         decode_s: seconds that a step takes longer for each token of context of a sequence that gets a token.
@@ -62,14 +65,14 @@ class StepTimes:
         ValueError: the replica has several ranks or stages, or the model has layers with a window.
     """
 
-    __slots__ = ("_by_tokens", "cost", "decode_s", "lanes", "prefill_s", "tokens_per_step")
+    __slots__ = ("_by_tokens", "cost", "decode_s", "lanes", "prefill_s", "stages", "tokens_per_step")
 
     def __init__(self, cost: ReplicaCost) -> None:
         if cost.layout.data > 1 or cost.layout.pipeline > 1:
             raise ValueError(f"steps of several ranks or stages overlap: {cost.layout}")
         if any(window is not None for window, _ in cost.shape.windows):
             raise ValueError(f"{cost.shape.name} has layers whose time is not proportional to the context")
-        self.lanes = 1
+        self.lanes = self.stages = 1
         self.tokens_per_step = 1.0
         self.cost = cost
         self._by_tokens: dict[tuple[int, int], float] = {}

@@ -11,8 +11,9 @@ computes the prompt's last token, as in vLLM).
 Steps that differ by what their sequences attend to alone are computed as one: their times grow evenly, so their sum has
 a closed form.
 
-An engine of several lanes (data-parallel ranks, or the micro-batches of pipeline stages) steps them together; each
-prompt is computed in one lane, which has a budget of its own. The KV cache is counted as one for all lanes.
+An engine of several lanes (data-parallel ranks, times the micro-batches of pipeline stages) steps them together, each
+with a budget of its own. A prompt is computed by one rank, and its chunks follow one another through the stages: each
+needs of the chunk before it what the same stage computed. The KV cache is counted as one for all lanes.
 """
 
 from collections import deque
@@ -71,6 +72,7 @@ class TransferringReplica(Generic[OwnerT]):
         self.gaps: dict[int, int] = {}
         self._times = times
         self._lanes = times.lanes
+        self._ranks = times.lanes // times.stages
         self._tokens_per_step = times.tokens_per_step
         self._kv_tokens = kv_tokens
         self._step_tokens = step_tokens
@@ -82,7 +84,7 @@ class TransferringReplica(Generic[OwnerT]):
         self._context = 0  # tokens that the decoding sequences attend to together
         self._decoded_steps = 0
         self._numbers = count()
-        self._plan: list[tuple[EngineSequence[OwnerT], int]] = []
+        self._plan: list[tuple[EngineSequence[OwnerT], int, int]] = []  # a chunk's tokens, and its lane
         self._is_full = False
         self._began_s = 0.0
         self._steps = 0
@@ -176,7 +178,7 @@ class TransferringReplica(Generic[OwnerT]):
             self._decode_rate.observe(running * steps, busy_s)
         prefilled = 0
         done: list[EngineSequence[OwnerT]] = []
-        for sequence, tokens in self._plan:
+        for sequence, tokens, _ in self._plan:
             sequence.left -= tokens * steps
             prefilled += tokens * steps
             if not sequence.left:
@@ -208,7 +210,7 @@ class TransferringReplica(Generic[OwnerT]):
         left = sum(sequence.left for sequence in self._prefilling)
         left += sum(sequence.left for sequence in self._waiting if sequence.leg is not Leg.CONTINUES)
         if self.next_s is not None and self._plan:
-            left -= min(self._steps, self._steps_by(now_s)) * sum(tokens for _, tokens in self._plan)
+            left -= min(self._steps, self._steps_by(now_s)) * sum(tokens for _, tokens, _ in self._plan)
         self._reports += 1
         usage = self.kv.usage
         return [
@@ -302,28 +304,27 @@ class TransferringReplica(Generic[OwnerT]):
     def _begin(self, now_s: float) -> None:
         times, running, lanes = self._times, len(self._decoding), self._lanes
         left = [self._step_tokens - -(-running // lanes)] * lanes  # of each lane's budget
-        self._plan = plan = []
+        plan = self._plan
+        plan.clear()
         for sequence in self._prefilling:
-            budget = left[sequence.lane]
-            if budget > 0:
-                tokens = min(sequence.left, budget)
-                plan.append((sequence, tokens))
-                left[sequence.lane] -= tokens
-            elif lanes == 1:
+            if not self._take_budget(sequence, left) and lanes == 1:
                 break
         loading_s = self._take_in(left, now_s)
         if not plan and not running:
             self.next_s = None
             return
-        chunks: list[Chunk] = [
-            (sequence.lane, tokens, sequence.prompt_tokens - sequence.left + tokens / 2) for sequence, tokens in plan
-        ]
+        chunks: list[Chunk] = []
+        before: tuple[EngineSequence[OwnerT] | None, int] = None, 0
+        for sequence, tokens, lane in plan:
+            done = before[1] if before[0] is sequence else sequence.prompt_tokens - sequence.left
+            chunks.append((lane, tokens, done + tokens / 2))
+            before = sequence, done + tokens
         first_s, growth_s = times.step_s(running, self._context, chunks), times.growth_s(running, self._context)
         steps = 1 if plan else _UNBOUNDED
         self._is_full = max(left) <= 0
         if self._is_full and len(plan) == 1 and lanes == 1:
             # While one long prompt takes the whole budget, all steps are alike until it is nearly prefilled.
-            sequence, tokens = plan[0]
+            sequence, tokens, _ = plan[0]
             steps = max(1, sequence.left // tokens)
             growth_s += times.prompt_growth_s(tokens, chunks[0][2])
         if running:
@@ -334,10 +335,21 @@ class TransferringReplica(Generic[OwnerT]):
         self._first_step_s, self._growth_s = first_s, growth_s
         self.next_s = now_s + self._lasts_s(steps)
 
+    def _take_budget(self, sequence: EngineSequence[OwnerT], left: list[int]) -> bool:
+        """Plan a prompt's chunks in the next step, in what is left of its rank's lanes; False: nothing is."""
+        wanted = sequence.left
+        for lane in range(sequence.lane, self._lanes, self._ranks):
+            tokens = min(wanted, left[lane])
+            if tokens > 0:
+                self._plan.append((sequence, tokens, lane))
+                left[lane] -= tokens
+                wanted -= tokens
+        return wanted < sequence.left
+
     def _take_in(self, left: list[int], now_s: float) -> float:
         """Give blocks and a place in the step to those that wait, and take what they compute from their lane's budget.
 
-        A prompt goes to the lane that has the most left.
+        A prompt goes to the rank whose lane has the most left.
 
         Returns:
             Seconds that the adapters take to load which these need.
@@ -356,14 +368,12 @@ class TransferringReplica(Generic[OwnerT]):
             waiting.popleft()
             if adapters is not None:
                 loading_s += adapters.begin(sequence.adapter)
-            sequence.lease, sequence.lane, sequence.begun_s = lease, lane, now_s
+            sequence.lease, sequence.lane, sequence.begun_s = lease, lane % self._ranks, now_s
             if sequence.leg is Leg.CONTINUES:
                 self._fetching.append(sequence)
                 self.wants.append(sequence)
                 continue
             sequence.left = sequence.prompt_tokens - sequence.cached_tokens
             self._prefilling.append(sequence)
-            tokens = min(sequence.left, left[lane])
-            self._plan.append((sequence, tokens))
-            left[lane] -= tokens
+            self._take_budget(sequence, left)
         return loading_s

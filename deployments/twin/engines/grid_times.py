@@ -90,12 +90,14 @@ class GridTimes:
 
     Attributes:
         lanes: its data-parallel ranks, times its pipeline stages.
+        stages: its pipeline stages.
         tokens_per_step: mean tokens that a sequence gets from a step.
     """
 
     def __init__(self, cost: ReplicaCost) -> None:
         layout = cost.layout
         self.lanes = layout.data * layout.pipeline
+        self.stages = layout.pipeline
         self.tokens_per_step = cost.per_step
         self._cost = cost
         self._data, self._pipeline = layout.data, layout.pipeline

@@ -47,12 +47,13 @@ class MeasuredTimes:
 
     Attributes:
         lanes: one.
+        stages: one.
         tokens_per_step: one.
         steps: what was measured.
     """
 
     def __init__(self, steps: MeasuredSteps) -> None:
-        self.lanes = 1
+        self.lanes = self.stages = 1
         self.tokens_per_step = 1.0
         self.steps = steps
 

@@ -16,11 +16,12 @@ class SimTimes:
 
     Attributes:
         lanes: one.
+        stages: one.
         tokens_per_step: one.
     """
 
     def __init__(self, spec: SimSpec) -> None:
-        self.lanes = 1
+        self.lanes = self.stages = 1
         self.tokens_per_step = 1.0
         self._spec = spec
 

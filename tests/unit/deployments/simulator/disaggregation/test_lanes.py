@@ -48,6 +48,27 @@ def test_one_rank_computes_them_one_after_the_other() -> None:
     assert times == sorted(set(times))
 
 
+def test_a_prompts_chunks_follow_one_another_through_the_stages_of_a_pipeline() -> None:
+    """Eight full steps of one prompt go through two stages in four rounds, as four of each of two prompts do."""
+    shape = known_model("llama-3.1-405b").in_precision(NVFP4)
+    cost = ReplicaCost(shape, ACCELERATORS["gb200"], Layout(2, 2), FP8, STEP_TOKENS)
+    ended_s = []
+    for prompts in (1, 2):
+        engine: TransferringReplica[int] = TransferringReplica(
+            GridTimes(cost), kv_tokens=4_000_000, step_tokens=STEP_TOKENS, max_sequences=64
+        )
+        engine.add(0, Leg.WHOLE, (), 1, 1, 0.0)  # the others come while this step is under way
+        for owner in range(prompts):
+            engine.add(owner, Leg.WHOLE, (), 8 // prompts * STEP_TOKENS, 1, 0.0)
+        rounds = 0
+        while engine.next_s is not None:
+            ended_s.append(engine.next_s)
+            engine.advance()
+            rounds += 1
+        assert rounds == 5
+    assert ended_s[4] < 1.3 * ended_s[9]  # longer contexts, no longer queue
+
+
 def test_a_stopped_engine_says_how_much_of_each_answer_came() -> None:
     """One answer is half done, one has not begun: what was sent is what a client has seen."""
     engine = _engine(8)
