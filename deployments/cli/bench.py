@@ -30,7 +30,8 @@ def bench(
         ),
     ] = None,
     trace: Annotated[
-        Path | None, typer.Option(help="A recorded trace, or one that a gateway captured.", show_default=False)
+        Path | None,
+        typer.Option(help="A recorded trace, or a file or folder that gateways captured.", show_default=False),
     ] = None,
     speedup: Annotated[float, typer.Option(min=1e-6, help="Factor by which the trace plays faster.")] = 1.0,
     limit: Annotated[int, typer.Option(min=0, help="Most requests taken from the trace's start; 0: all.")] = 0,

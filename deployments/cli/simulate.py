@@ -27,7 +27,8 @@ def simulate(
         ),
     ] = None,
     trace: Annotated[
-        Path | None, typer.Option(help="A recorded trace, or one that a gateway captured.", show_default=False)
+        Path | None,
+        typer.Option(help="A recorded trace, or a file or folder that gateways captured.", show_default=False),
     ] = None,
     scenario: Annotated[
         Path | None, typer.Option(help="A scenario file (YAML): load, events, prices.", show_default=False)

@@ -1,4 +1,4 @@
-"""Reads traces: recorded ones in the Mooncake format, and those that gateways captured; a JSON object on each line."""
+"""Reads traces: recorded ones in the Mooncake format, and files or folders that gateways captured; JSON lines."""
 
 from pathlib import Path
 
@@ -15,16 +15,28 @@ def read_trace(path: Path, limit: int | None = None) -> list[TraceRequest]:
     """Read a trace; return its requests in the order of their timestamps.
 
     Args:
-        path: the file.
-        limit: number of requests to read from the start of the file; None: all.
+        path: the file, or a folder of captured ones (`*.jsonl`), which are one trace: several gateways write into one.
+        limit: number of requests to read, from the start; None: all.
 
     Raises:
-        TraceError: the file cannot be read or is empty, or a line is wrong; the message names the line.
+        TraceError: a file cannot be read, there is no request, or a line is wrong; the message names the line.
     """
-    recorded = msgspec.json.Decoder(TraceRequest)
-    captured = msgspec.json.Decoder(CapturedLine)
     requests: list[TraceRequest] = []
     lines: list[CapturedLine] = []
+    is_folder = path.is_dir()
+    for file in sorted(path.glob("*.jsonl")) if is_folder else [path]:
+        # Files of a folder overlap in time, so the first requests may be in any of them.
+        _read(file, None if is_folder else limit, requests, lines)
+    if not requests and not lines:
+        raise TraceError(f"{path} has no requests; {_EXPECTED}")
+    found = sorted([*requests, *as_trace(lines)], key=lambda request: request.timestamp)
+    return found[:limit]
+
+
+def _read(path: Path, limit: int | None, requests: list[TraceRequest], lines: list[CapturedLine]) -> None:
+    """Read a file's recorded and captured requests into the two lists."""
+    recorded = msgspec.json.Decoder(TraceRequest)
+    captured = msgspec.json.Decoder(CapturedLine)
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
@@ -43,9 +55,6 @@ def read_trace(path: Path, limit: int | None = None) -> list[TraceRequest]:
                 requests.append(request)
     except OSError as error:
         raise TraceError(f"the trace {path} cannot be read: {error.strerror or error}") from error
-    if not requests and not lines:
-        raise TraceError(f"{path} has no requests; {_EXPECTED}")
-    return sorted([*requests, *as_trace(lines)], key=lambda request: request.timestamp)
 
 
 _EXPECTED = (

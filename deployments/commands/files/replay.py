@@ -28,7 +28,9 @@ imbalance: the most prefill any replica had to do over the mean; TTFT in seconds
 
 
 def replay(
-    trace: Annotated[Path, typer.Argument(help="A trace in the Mooncake format: one JSON object a line.")],
+    trace: Annotated[
+        Path, typer.Argument(help="A trace in the Mooncake format, or a file or folder that gateways captured.")
+    ],
     policy: Annotated[
         str, typer.Option(help="How replicas are picked, as in the cluster file; `all` compares all policies.")
     ] = "expected_ttft",
