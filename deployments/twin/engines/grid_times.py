@@ -29,53 +29,55 @@ def _point(index: int) -> float:
     return float(index) if index <= _EXACT else _EXACT * 2.0 ** ((index - _EXACT) / _PER_OCTAVE)
 
 
+_POINTS: Final = tuple(_point(index) for index in range(_EXACT + 48 * _PER_OCTAVE))
+
+
+def _place(value: float) -> tuple[int, float]:
+    """Return the index of the grid's last point up to a value, and how far on to the next one it is, 0 to 1."""
+    if value <= _EXACT:
+        index = int(value)
+        return index, value - index
+    index = int(_EXACT + log2(value / _EXACT) * _PER_OCTAVE)
+    low = _POINTS[index]
+    return index, (value - low) / (_POINTS[index + 1] - low)
+
+
 class Grid:
     """A function of two numbers, 0 or more each, asked on a grid and interpolated.
 
     Args:
-        function: returns the value.
+        function: returns the value. Its first number takes few values, such as a batch's size.
     """
 
-    __slots__ = ("_function", "_values")
+    __slots__ = ("_columns", "_function", "_places")
 
     def __init__(self, function: Callable[[float, float], float]) -> None:
         self._function = function
-        self._values: dict[int, float] = {}
+        self._columns: dict[int, dict[int, float]] = {}
+        self._places: dict[float, tuple[int, float]] = {}
 
     def at(self, x: float, y: float) -> float:
         """Return the value at a point."""
-        if x <= _EXACT:
-            column = int(x)
-            part = x - column
-        else:
-            place = _EXACT + log2(x / _EXACT) * _PER_OCTAVE
-            column = int(place)
-            low = _point(column)
-            part = (x - low) / (_point(column + 1) - low)
-        if y <= _EXACT:
-            row = int(y)
-            share = y - row
-        else:
-            place = _EXACT + log2(y / _EXACT) * _PER_OCTAVE
-            row = int(place)
-            low = _point(row)
-            share = (y - low) / (_point(row + 1) - low)
-        value = self._value(column, row)
-        if part:
-            value += part * (self._value(column + 1, row) - value)
-        if share:
-            above = self._value(column, row + 1)
-            if part:
-                above += part * (self._value(column + 1, row + 1) - above)
-            value += share * (above - value)
-        return value
+        place = self._places.get(x)
+        if place is None:
+            place = self._places[x] = _place(x)
+        column, part = place
+        row, share = _place(y)
+        value = self._between(column, row, share)
+        return value + part * (self._between(column + 1, row, share) - value) if part else value
 
-    def _value(self, column: int, row: int) -> float:
-        key = column << 12 | row
-        found = self._values.get(key)
-        if found is None:
-            found = self._values[key] = self._function(_point(column), _point(row))
-        return found
+    def _between(self, column: int, row: int, share: float) -> float:
+        """Return the value between two rows of a column."""
+        values = self._columns.get(column)
+        if values is None:
+            values = self._columns[column] = {}
+        try:
+            value = values[row]
+            return value + share * (values[row + 1] - value) if share else value
+        except KeyError:
+            for each in (row, row + 1):
+                values[each] = self._function(_POINTS[column], _POINTS[each])
+            return self._between(column, row, share)
 
 
 class GridTimes:
