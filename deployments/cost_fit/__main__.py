@@ -20,6 +20,7 @@ from cluster.cost_fit.scorecard import Score, missed, score, scores, spreads
 from cluster.errors import ModelShapeError
 from cluster.foresight.serving_row import ServingRow, serving_row, with_campaigns
 from cluster.step_time.fitted import DEVIATIONS, SHARED
+from deployments.cost_fit.mlperf_table import mlperf_lines
 from deployments.cost_fit.page import put_into
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -183,6 +184,8 @@ def main(arguments: Sequence[str]) -> int:
     lines = _fit(asked.file, asked.folds) if asked.what == "fit" else _score(asked.file)
     if asked.into:
         put_into(asked.into, "planner", lines)
+        if asked.what == "score":
+            put_into(asked.into, "mlperf", mlperf_lines())
     print("\n".join(lines))  # noqa: T201 - the command's answer
     return 0
 
