@@ -10,12 +10,17 @@ from functools import partial
 from heapq import merge
 from operator import attrgetter
 from random import Random
+from typing import Final
 
 from deployments.simulator.disaggregation.kv_memory import BLOCK_TOKENS
 from deployments.twin.arrivals import Arrival, RequestMaker, stream_requests
 from deployments.twin.conversations import Turn, conversations
 from deployments.twin.scenario_file import StreamSpec
 from router.flow_control.priority import priority_named
+
+REFUSED_S: Final = 0.01
+"""Seconds from a refused request to the next one of its place, about what a refusal takes on a network. Without them a
+closed loop whose requests are all refused would never come to its end."""
 
 
 def streams(load: Sequence[StreamSpec], seed: int, block_tokens: int = BLOCK_TOKENS) -> Iterator[Arrival]:
@@ -113,7 +118,9 @@ class _Clients:
             return self._request(talk, ended_s + talk.turns[talk.place].pause_s)
         is_over = not spec.requests and ended_s >= spec.begin_s + spec.seconds
         follower = self._next() if spec.at_a_time and not is_over else None
-        return self._request(follower, ended_s) if follower is not None else None
+        if follower is None:
+            return None
+        return self._request(follower, ended_s if is_answered else ended_s + REFUSED_S)
 
     def _singles(self, rng: Random) -> Iterator[_Talk]:
         maker = RequestMaker(self._spec, rng, self._block_tokens)

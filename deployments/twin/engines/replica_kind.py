@@ -96,8 +96,16 @@ def replica_kinds(  # noqa: PLR0913, PLR0917 - where each part comes from
         SpecError: the hardware or the model is not known, or does not fit.
     """
     names = tuple(adapter.name for adapter in model.adapters)
-    kinds = (_kind(model, pool, guess, usual_hardware, shape_of, source) for pool in model.in_pools())
-    return [replace(kind, adapters=names, block_tokens=block_tokens) for kind in kinds]
+    kinds = [_kind(model, pool, guess, usual_hardware, shape_of, source) for pool in model.in_pools()]
+    return [
+        replace(
+            kind,
+            adapters=names,
+            block_tokens=block_tokens,
+            transfer=replace(kind.transfer, block_tokens=block_tokens) if kind.transfer else None,
+        )
+        for kind in kinds
+    ]
 
 
 def _kind(  # noqa: PLR0913, PLR0917 - what its caller has, for one pool
@@ -108,6 +116,8 @@ def _kind(  # noqa: PLR0913, PLR0917 - what its caller has, for one pool
     if pool.engine == "sim":
         return _simulated(pool, duties, guess.start_s if guess.start_s is not None else pool.sim.start_s or start_s)
     if guess.measured is not None:
+        if duties:
+            raise _problem(source, f"models.{model.name}.pools", "measured engines hand no prompts to one another")
         return _measured(pool, guess.measured, start_s)
     named = accelerator_named(pool.accelerator)
     name = guess.hardware or (named.name if named is not None else usual_hardware)

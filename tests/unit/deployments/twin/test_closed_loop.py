@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cluster.errors import SpecError
 from deployments.load.sessions.live_stream import LiveStream
 from deployments.load.sessions.session_source import sessions_of
 from deployments.load.sessions.texts import Texts
@@ -109,6 +110,15 @@ def test_a_refused_request_ends_its_conversation() -> None:
     assert run.arrived < 60
 
 
+def test_a_closed_loop_whose_requests_are_all_refused_comes_to_its_end() -> None:
+    """No engine has room for any prompt: time goes on between refusals."""
+    load = {"at_a_time": 2, "seconds": 3.0, "prompt_tokens": 30_000, "spread": 0.0, "output_tokens": 10}
+    sim = {"kv_blocks": 200, "block_tokens": 32}
+    run, found = finished(cluster_of([sim_model(1, sim=sim)], {"load": [load], "block_tokens": 32}))
+    assert found.all.refused == {"bad_request": run.arrived}
+    assert run.arrived == pytest.approx(600, abs=4)
+
+
 def test_answers_are_cached_for_the_request_that_follows() -> None:
     """With long answers and short messages nearly all of a conversation's next prompt is cached."""
     load = {**CHATS, "at_a_time": 2, "requests": 200, "prefixes": 0, "spread": 0.0, "prompt_tokens": 64,
@@ -137,6 +147,9 @@ def test_measured_steps_need_no_known_hardware() -> None:
     measured = {"step_s": 0.01, "sequence_s": 0.002, "context_token_s": 1e-6, "prompt_token_s": 1e-4, "attended_s":
                 1e-7, "kv_tokens": 8192}  # fmt: skip
     model = {"name": "m", "source": "someone/unknown", "engine": "vllm", "replicas": 1}
+    apart = {"pools": [{"name": role, "role": role, "replicas": 1} for role in ("prefill", "decode")]}
+    with pytest.raises(SpecError, match="hand no prompts"):
+        cluster_of([{**model, **apart}], {"models": {"m": {"measured": measured}}})
     cluster = cluster_of([model], {"models": {"m": {"measured": measured}}})
     run, _ = finished(cluster, arrivals=iter([Arrival(0.0, "", 1000, 11, [])]))
     columns = run.records.columns()
