@@ -19,11 +19,12 @@ Ray's defaults are five checks of 10 s, 3 s apart: 65 s at most, 64 s measured, 
 answer in that time. Only the head reads these settings.
 """
 
-HEAD_AWAY: Final[Mapping[str, str]] = {"RAY_gcs_rpc_server_reconnect_timeout_s": "3600"}
+HEAD_AWAY: Final[Mapping[str, str]] = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5400"}
 """For how long a node, and each process on it, waits for a head that is away before it ends itself; for every node.
 
 Ray's default is 60 s: a minute without the head, and every replica and gateway of the cluster has ended. No request
-needs the head, so they go on for an hour.
+needs the head, so they go on for an hour, and for half an hour in which somebody brings it back: a head that has been
+away for exactly as long as they wait comes back to nothing.
 """
 
 STATE_FOLDER: Final = ".rackserve/gcs"

@@ -37,6 +37,7 @@ class Traffic:
         questions: what they ask.
         clients: how many ask at a time.
         seed: draws what each asks whom.
+        pause_s: how long a client waits before its next request.
 
     Attributes:
         history: every request so far.
@@ -44,9 +45,15 @@ class Traffic:
     """
 
     def __init__(
-        self, gateways: Mapping[str, tuple[str, int]], questions: Sequence[Question], clients: int, seed: int
+        self,
+        gateways: Mapping[str, tuple[str, int]],
+        questions: Sequence[Question],
+        clients: int,
+        seed: int,
+        pause_s: float = 0.0,
     ) -> None:
         self._gateways = gateways
+        self._pause_s = pause_s
         self._questions = questions
         self._stopping = False
         self.pulse = OwnPulse()
@@ -72,6 +79,8 @@ class Traffic:
             asked.ended_s = time.monotonic()
             if asked.end is End.UNREACHED:
                 await asyncio.sleep(0.1)
+            if self._pause_s:
+                await asyncio.sleep(self._pause_s)
 
     async def _ask(self, asked: Asked, question: Question, leaves: float) -> tuple[End, str]:
         host, port = self._gateways[asked.gateway]
@@ -190,7 +199,7 @@ async def _main(options: argparse.Namespace) -> None:
         gateways[name] = (host, int(port))
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    traffic = Traffic(gateways, questions, options.clients, options.seed)
+    traffic = Traffic(gateways, questions, options.clients, options.seed, options.pause_s)
     print("ASKING", flush=True)  # noqa: T201 - the caller waits for it
     await stopped.wait()
     await traffic.stop()
@@ -204,6 +213,7 @@ def main() -> int:
     parser.add_argument("--into", type=Path, required=True, help="where the history goes")
     parser.add_argument("--model", default="m")
     parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--pause-s", type=float, default=0.0, help="before each client's next request")
     parser.add_argument("--tokens", type=int, nargs="+", default=[20, 60])
     parser.add_argument("--seed", type=int, default=1)
     asyncio.run(_main(parser.parse_args()))

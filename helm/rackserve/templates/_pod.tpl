@@ -167,9 +167,9 @@ Takes {root, component, env, joins, rdma, group}; joins: what a pod needs to joi
   value: "5"
 - name: EVENT_AGENT_REPORT_INTERVAL_SECONDS
   value: "1"
-{{- /* The same: without the head, nodes go on for an hour in place of a minute */}}
+{{- /* The same: without the head, nodes go on for an hour and a half in place of a minute */}}
 - name: RAY_gcs_rpc_server_reconnect_timeout_s
-  value: "3600"
+  value: "5400"
 {{- if eq .component "head" }}
 {{- /* cluster/ray_settings.py: a dead node is known within 9 s in place of 64 s */}}
 - name: RAY_health_check_initial_delay_ms

@@ -12,7 +12,7 @@ locals {
     "RAY_raylet_check_gc_period_milliseconds=1000 RAY_memory_monitor_refresh_ms=1000",
     "RAY_kill_idle_workers_interval_ms=1000 RAY_local_fs_monitor_interval_ms=1000 RAY_object_manager_timer_freq_ms=1000",
     "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD=0 LOG_NAME_UPDATE_INTERVAL_S=5 EVENT_AGENT_REPORT_INTERVAL_SECONDS=1",
-    "RAY_gcs_rpc_server_reconnect_timeout_s=3600",
+    "RAY_gcs_rpc_server_reconnect_timeout_s=5400",
   ])
   death_timeouts = join(" ", [
     "RAY_health_check_initial_delay_ms=5000 RAY_health_check_period_ms=1000 RAY_health_check_timeout_ms=2000",
