@@ -12,9 +12,17 @@ def step_message(report: StepReport | None) -> pb.Steps | None:
         decode_tokens_per_s=report.decode_tokens_per_s,
         sequences=report.sequences,
         prompt_tokens=report.prompt_tokens,
+        answer_tokens_per_s=report.answer_tokens_per_s,
+        added_tokens_per_s=report.added_tokens_per_s,
     )
 
 
 def read_steps(message: pb.Steps) -> StepReport:
     """Return the report in a message."""
-    return StepReport(message.decode_tokens_per_s, message.sequences, message.prompt_tokens)
+    return StepReport(
+        decode_tokens_per_s=message.decode_tokens_per_s,
+        sequences=message.sequences,
+        prompt_tokens=message.prompt_tokens,
+        answer_tokens_per_s=message.answer_tokens_per_s,
+        added_tokens_per_s=message.added_tokens_per_s,
+    )

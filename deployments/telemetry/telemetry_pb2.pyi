@@ -83,14 +83,18 @@ class Load(_message.Message):
     def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., waiting_tokens: _Optional[int] = ..., kv_usage: _Optional[float] = ..., kv_capacity_tokens: _Optional[int] = ..., prefill_tokens_per_s: _Optional[float] = ..., decode_tokens_per_s: _Optional[float] = ..., accepted: _Optional[int] = ..., step_tokens: _Optional[int] = ..., gateways: _Optional[int] = ..., media: _Optional[_Union[Media, _Mapping]] = ..., speculation: _Optional[_Union[Speculation, _Mapping]] = ..., tiers: _Optional[_Union[Tiers, _Mapping]] = ..., steps: _Optional[_Union[Steps, _Mapping]] = ...) -> None: ...
 
 class Steps(_message.Message):
-    __slots__ = ("decode_tokens_per_s", "sequences", "prompt_tokens")
+    __slots__ = ("decode_tokens_per_s", "sequences", "prompt_tokens", "answer_tokens_per_s", "added_tokens_per_s")
     DECODE_TOKENS_PER_S_FIELD_NUMBER: _ClassVar[int]
     SEQUENCES_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_TOKENS_PER_S_FIELD_NUMBER: _ClassVar[int]
+    ADDED_TOKENS_PER_S_FIELD_NUMBER: _ClassVar[int]
     decode_tokens_per_s: float
     sequences: float
     prompt_tokens: float
-    def __init__(self, decode_tokens_per_s: _Optional[float] = ..., sequences: _Optional[float] = ..., prompt_tokens: _Optional[float] = ...) -> None: ...
+    answer_tokens_per_s: float
+    added_tokens_per_s: float
+    def __init__(self, decode_tokens_per_s: _Optional[float] = ..., sequences: _Optional[float] = ..., prompt_tokens: _Optional[float] = ..., answer_tokens_per_s: _Optional[float] = ..., added_tokens_per_s: _Optional[float] = ...) -> None: ...
 
 class Speculation(_message.Message):
     __slots__ = ("drafts", "draft_tokens", "accepted_by_position", "tokens_per_step", "speedup")

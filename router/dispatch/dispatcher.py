@@ -94,15 +94,15 @@ class Dispatcher:
         self.fleet = Fleet(policy_named(policy, self.estimator), engines)
         self.journal = Journal()
         self.refused: list[Ticket] = []
-        self._admission: Admission[Ticket, Replica] = Admission(limits or AdmissionLimits(), room, rates)
-        self.attainment = self._admission.attainment
-        self._slots = self._admission.slots
+        self._work = WorkEstimates()
+        limits = limits or AdmissionLimits()
+        self._admission: Admission[Ticket, Replica] = Admission(limits, room, rates, self._work.cost)
+        self.attainment, self._slots = self._admission.attainment, self._admission.slots
         self._takers = Takers(self.fleet, self._admission, self.estimator)
         self._resends = Resends(self.fleet)
         self.judge = Judge(self._takers, self._resends)
         self._legs = PrefillLegs(self.fleet, self.estimator, self._slots, self.judge, rng)
         self._reservations = Reservations(self.fleet, self.estimator, self._admission, self.journal, self._legs, rng)
-        self._work = WorkEstimates()
 
     # --- a request's life
 
@@ -127,21 +127,19 @@ class Dispatcher:
             deadline_s: time by which it must be dispatched; infinite: the model's own bounds apply.
 
         Returns:
-            Its ticket: on a replica, waiting, or with a `refusal`. `refused` may have gained requests that lost their
-            place to it.
+            Its ticket: on a replica, waiting, or with a `refusal`. `refused` gains those that lost their place to it.
         """
         self._look_up(request, now_s)
-        work = self._work.estimate(request, tenant, self.estimator.uncached_tokens(request))
-        ticket = Ticket(request, tenant, work, priority, size_bytes, deadline_s)
-        admission = self._admission
-        verdict = admission.offer(ticket, now_s)
+        ticket = Ticket(request, tenant, priority, size_bytes, deadline_s)
+        self._work.estimate(request, ticket, self.estimator.uncached_tokens(request))
+        verdict = self._admission.offer(ticket, now_s)
         if verdict is ADMIT:
             self._reserve(ticket)
         elif isinstance(verdict, Reject):
             ticket.refusal = verdict
-        elif admission.displaced:
-            self._refuse_waiting(admission.displaced)
-            admission.displaced = []
+        elif self._admission.displaced:
+            self._refuse_waiting(self._admission.displaced)
+            self._admission.displaced = []
         return ticket
 
     def next(self, now_s: float) -> Ticket | None:
@@ -218,8 +216,9 @@ class Dispatcher:
         if ticket.state is DISPATCHED:
             if not is_whole:
                 self.attainment.refused(ticket.tenant, ticket.targets, outcome, now_s)
-            work = self._work.settle(ticket.request, ticket.tenant, ticket.work, usage, sent_tokens)
-            self._admission.ended(ticket, now_s, work)
+            first_s = ticket.first_token_s if streamed else None
+            work, cost = self._work.settle(ticket.request, ticket, usage, sent_tokens, first_s, now_s)
+            self._admission.ended(ticket, now_s, work, cost)
         else:
             self._admission.remove(ticket, now_s)
 
@@ -339,6 +338,7 @@ class Dispatcher:
             self._slots.silent(replica, now_s)
             return
         s_per_token = self.estimator.s_per_token(replica)
+        self._work.cost.reported(report, s_per_token)
         self._slots.report(
             replica,
             report,

@@ -69,16 +69,15 @@ class Ticket(QueuedRequest):
         "tried",
     )
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what is known of a request; positional for the hot path
+    def __init__(
         self,
         request: RoutingRequest,
         tenant: str,
-        work: float,
         priority: Priority = Priority.NORMAL,
         size_bytes: int = 0,
         deadline_s: float = inf,
     ) -> None:
-        super().__init__(tenant, work, priority, size_bytes, deadline_s, request.targets)
+        super().__init__(tenant, 0.0, priority, size_bytes, deadline_s, request.targets)
         self.request = request
         self.attempt: Attempt | None = None
         self.tried: frozenset[str] = frozenset()

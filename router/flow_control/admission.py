@@ -25,6 +25,7 @@ from cluster.autoscaling.metrics.figures import GatewayFigures
 from router.flow_control.attainment import Attainment
 from router.flow_control.classes import PriorityClasses
 from router.flow_control.drain_rate import DrainRate
+from router.flow_control.engine_cost import EngineCost
 from router.flow_control.fair_queue import TenantQueue
 from router.flow_control.limits import AdmissionLimits, WaitingRoom
 from router.flow_control.queue_view import QueueView
@@ -45,6 +46,7 @@ class Admission(Generic[RequestT, ReplicaT]):
         limits: the model's bounds on waiting.
         room: the waiting room that all models of the process share; None: one of its own.
         rates: the tenants' rate limits over all models of the process; None: no limits.
+        prices: what requests cost; None: what is assumed before any replica has told.
 
     Attributes:
         limits: the model's bounds on waiting.
@@ -55,14 +57,18 @@ class Admission(Generic[RequestT, ReplicaT]):
     """
 
     def __init__(
-        self, limits: AdmissionLimits, room: WaitingRoom | None = None, rates: RateLimits | None = None
+        self,
+        limits: AdmissionLimits,
+        room: WaitingRoom | None = None,
+        rates: RateLimits | None = None,
+        prices: EngineCost | None = None,
     ) -> None:
         self.limits = limits
         self.slots: Slots[ReplicaT] = Slots(late_binding=limits.late_binding)
         self.displaced: list[tuple[RequestT, Reject]] = []
         self._room = room or WaitingRoom()
         self._rates = rates
-        self._classes: PriorityClasses[RequestT] = PriorityClasses(limits.ageing_s)
+        self._classes: PriorityClasses[RequestT] = PriorityClasses(limits.ageing_s, prices)
         self._drain = DrainRate()
         self._deadlines: list[tuple[float, int, RequestT]] = []
         self._numbers = count()
@@ -105,8 +111,7 @@ class Admission(Generic[RequestT, ReplicaT]):
         """Decide on a new request.
 
         Returns:
-            Admit: dispatch it now. Wait: `next` will return it, and `displaced` may have gained requests. Reject:
-            refuse it.
+            Admit: dispatch it now. Wait: `next` returns it; `displaced` may have gained requests. Reject: refuse it.
         """
         self._offered += 1
         request.number = self._offered
@@ -180,26 +185,25 @@ class Admission(Generic[RequestT, ReplicaT]):
                 self._uncharge_rate(request)
         return expired
 
-    def ended(self, request: RequestT, now_s: float, real_work: float | None = None) -> None:
+    def ended(self, request: RequestT, now_s: float, work: float | None = None, cost: float | None = None) -> None:
         """End a dispatched request; call once.
 
         Args:
             request: the request.
             now_s: when it ended, monotonic seconds.
-            real_work: its real work, counted like `request.work`; None: not known, so the estimate stands.
+            work: its real work, counted like `request.work`; None: not known, so the estimate stands.
+            cost: its real cost, counted like `request.cost`; None: as much more or less as the work is.
 
         Raises:
             ValueError: the request is not dispatched.
         """
         if request.state is not DISPATCHED:
             raise ValueError(f"a request that is {request.state.name} cannot end")
-        work = request.work if real_work is None else real_work
-        queue = self._classes.queues[request.priority]
-        if work != request.work:
-            queue.settle(request, work)
+        work = request.work if work is None else work
+        cost = request.cost * work / request.work if cost is None else cost
+        self._classes.queues[request.priority].ended(request, cost)
         if self._rates is not None:
             self._rates.settle(request.tenant, request.work, work, request.arrived_s, now_s)
-        queue.tenants[request.tenant].in_flight -= 1
         request.state = ENDED
         self._in_flight -= 1
         self._ended += 1
@@ -247,9 +251,7 @@ class Admission(Generic[RequestT, ReplicaT]):
             drain_s=waiting_work / work_per_s if work_per_s > 0 else 0.0,
             in_flight=self._in_flight,
             refused=self._refused,
-            tenants=tuple(
-                (tenant, priority, len(queue.waiting)) for priority, tenant, queue in self._classes.tenants()
-            ),
+            tenants=tuple(self._classes.waiting_by_tenant()),
         )
 
     def set_limits(self, limits: AdmissionLimits) -> None:

@@ -8,6 +8,7 @@ above keep nine tenths of the capacity under any queue below.
 from collections.abc import Iterator
 from typing import Final, Generic
 
+from router.flow_control.engine_cost import EngineCost
 from router.flow_control.fair_queue import FairQueue, TenantQueue
 from router.flow_control.priority import Priority
 from router.flow_control.queued_request import RequestT
@@ -21,6 +22,7 @@ class PriorityClasses(Generic[RequestT]):
 
     Args:
         ageing_s: seconds of waiting after which the oldest request of a less urgent class gives that class a turn.
+        prices: what requests cost; None: what is assumed before any replica has told.
 
     Attributes:
         ageing_s: the same; may be set.
@@ -28,9 +30,9 @@ class PriorityClasses(Generic[RequestT]):
         count: number of waiting requests, like `len`, but cheaper for the hot path.
     """
 
-    def __init__(self, ageing_s: float) -> None:
+    def __init__(self, ageing_s: float, prices: EngineCost | None = None) -> None:
         self.ageing_s = ageing_s
-        self.queues: tuple[FairQueue[RequestT], ...] = tuple(FairQueue() for _ in Priority)
+        self.queues: tuple[FairQueue[RequestT], ...] = tuple(FairQueue(prices) for _ in Priority)
         self.count = 0
         self._since_aged = 0
 
@@ -105,11 +107,11 @@ class PriorityClasses(Generic[RequestT]):
         for queue in self.queues:
             yield from queue.arrivals.values()
 
-    def tenants(self) -> Iterator[tuple[Priority, str, TenantQueue[RequestT]]]:
-        """Yield class, name and queue of each tenant that is kept; long idle ones may be gone."""
+    def waiting_by_tenant(self) -> Iterator[tuple[str, Priority, int]]:
+        """Yield name, class and number of waiting requests of each tenant that is kept; long idle ones may be gone."""
         for priority, queue in zip(Priority, self.queues, strict=True):
             for name, tenant in queue.tenants.items():
-                yield priority, name, tenant
+                yield name, priority, len(tenant.waiting)
 
     def _next_queue(self, now_s: float) -> FairQueue[RequestT]:
         self._since_aged += 1

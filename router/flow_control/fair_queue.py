@@ -2,15 +2,16 @@
 
 Start-time fair queueing (Goyal, Vin, Cheng: "Start-time Fair Queuing", 1996). Each tenant's queue has a tag: the
 virtual time at which its next request starts. The queue with the smallest tag is served next, and its tag grows by
-`work / weight`. The class's virtual time is the tag that was served last. A queue that was empty joins at this time, so
+`cost / weight`. The class's virtual time is the tag that was served last. A queue that was empty joins at this time, so
 a tenant neither saves up its share for later nor pays for capacity that would have been idle.
 
 Within a tenant, a request whose first token can no longer come in time lets those pass that still can be. Otherwise,
 once a queue is longer than the target, everybody behind would be late as well, also after the load has fallen. One
 dispatch in `LATE_TURN` still takes the oldest.
 
-When a request ends, its tenant's tag is moved by the difference between real and estimated work. So in the long run
-each tenant gets its share of the real work, even if the estimates are wrong.
+A request is priced when it is dispatched, so what has waited costs what it costs now. When it ends, its tenant's tag is
+moved by the difference between real and estimated cost. So in the long run each tenant gets its share of the engines'
+real time and memory, even if estimates are wrong, or prices were when the request came.
 """
 
 from collections import OrderedDict
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Final, Generic
 
+from router.flow_control.engine_cost import EngineCost
 from router.flow_control.queued_request import RequestT
 
 _STALE_ENTRIES: Final = 64
@@ -36,7 +38,7 @@ class TenantQueue(Generic[RequestT]):
     Attributes:
         name: the tenant's name.
         weight: its share of the capacity, relative to the other tenants' weights.
-        tag: virtual time at which its next request starts, in work per unit of weight.
+        tag: virtual time at which its next request starts, in cost per unit of weight.
         waiting: its waiting requests by number, oldest first.
         in_time: those of them that are not known to be late, which are served first.
         waiting_work: estimated work of all waiting requests, in tokens.
@@ -103,6 +105,9 @@ class TenantQueue(Generic[RequestT]):
 class FairQueue(Generic[RequestT]):
     """The waiting requests of one class. Every operation is O(log tenants) or O(1), amortised.
 
+    Args:
+        prices: what requests cost; None: what is assumed before any replica has told.
+
     Attributes:
         tenants: the tenants' queues, by name.
         arrivals: all waiting requests by number, oldest first.
@@ -110,8 +115,9 @@ class FairQueue(Generic[RequestT]):
         waiting_weight: sum of the weights of the tenants with waiting requests.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prices: EngineCost | None = None) -> None:
         self.tenants: dict[str, TenantQueue[RequestT]] = {}
+        self._prices = prices or EngineCost()
         self.arrivals: OrderedDict[int, RequestT] = OrderedDict()
         self.waiting_work = 0.0
         self.waiting_weight = 0.0
@@ -144,7 +150,8 @@ class FairQueue(Generic[RequestT]):
         """Charge a tenant for a request that is dispatched without waiting."""
         start = max(self._virtual_time, tenant.tag)
         self._virtual_time = start
-        tenant.tag = start + request.work / tenant.weight
+        request.cost = self._prices.expected(request)
+        tenant.tag = start + request.cost / tenant.weight
         tenant.in_flight += 1
 
     def push(self, request: RequestT, tenant: TenantQueue[RequestT]) -> None:
@@ -170,7 +177,8 @@ class FairQueue(Generic[RequestT]):
             return None
         request = tenant.next(now_s)
         self._virtual_time = max(self._virtual_time, tag)
-        tenant.tag = tag + request.work / tenant.weight
+        request.cost = self._prices.expected(request)
+        tenant.tag = tag + request.cost / tenant.weight
         tenant.in_flight += 1
         self._take_out(request, tenant)
         if tenant.waiting:
@@ -198,10 +206,16 @@ class FairQueue(Generic[RequestT]):
         tenant.in_time.move_to_end(request.number, last=False)
         self.arrivals.move_to_end(request.number, last=False)
 
-    def settle(self, request: RequestT, real_work: float) -> None:
-        """Charge a dispatched request's real work instead of its estimate."""
+    def ended(self, request: RequestT, cost: float) -> None:
+        """Note that a dispatched request has ended, at that cost."""
+        if cost != request.cost:
+            self.settle(request, cost)
+        self._queue_of(request).in_flight -= 1
+
+    def settle(self, request: RequestT, real_cost: float) -> None:
+        """Charge a dispatched request's real cost instead of its estimate."""
         tenant = self._queue_of(request)
-        tenant.tag += (real_work - request.work) / tenant.weight
+        tenant.tag += (real_cost - request.cost) / tenant.weight
         if tenant.waiting:
             self._push_entry(tenant)
 

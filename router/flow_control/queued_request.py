@@ -38,6 +38,10 @@ class QueuedRequest:
         tenant: name of the tenant that sent it.
         priority: its priority class.
         work: estimated work in tokens, above 0: uncached prompt tokens plus weighted output tokens (`work.py`).
+        uncached_tokens: prompt tokens in it that are expected to be computed.
+        prompt_tokens: tokens of the whole prompt, as far as they are known.
+        output_tokens: expected tokens of the answer; 0 where none is generated.
+        cost: what its tenant has been charged for it, in seconds of an engine (`engine_cost.py`); 0: nothing yet.
         size_bytes: memory it holds while it waits, in bytes.
         deadline_s: monotonic time by which it must be dispatched; infinite: the model's own bounds apply.
         number: its number among the requests offered to its model, from 1; 0: not offered yet.
@@ -46,7 +50,21 @@ class QueuedRequest:
         targets: the latencies that it is to have.
     """
 
-    __slots__ = ("arrived_s", "deadline_s", "number", "priority", "size_bytes", "state", "targets", "tenant", "work")
+    __slots__ = (
+        "arrived_s",
+        "cost",
+        "deadline_s",
+        "number",
+        "output_tokens",
+        "priority",
+        "prompt_tokens",
+        "size_bytes",
+        "state",
+        "targets",
+        "tenant",
+        "uncached_tokens",
+        "work",
+    )
 
     def __init__(  # noqa: PLR0913, PLR0917 - its fields; positional for the hot path
         self,
@@ -59,6 +77,10 @@ class QueuedRequest:
     ) -> None:
         self.tenant = tenant
         self.work = work
+        self.uncached_tokens = work
+        self.prompt_tokens = work
+        self.output_tokens = 0.0
+        self.cost = 0.0
         self.priority = priority
         self.size_bytes = size_bytes
         self.deadline_s = deadline_s

@@ -1,14 +1,17 @@
-"""A request's work, in tokens: those of the prompt that are not cached, plus those of the answer, weighted."""
+"""A request's work, in tokens: those of the prompt that are not cached, plus those of the answer, weighted.
+
+Work is what is counted of requests before and after they run: a tenant's tokens a minute, waits, the autoscaler's load.
+Between tenants capacity is shared by cost (`engine_cost.py`).
+"""
 
 from typing import Final
 
 from router.estimator.expectation import Usage
 from router.estimator.learning.fading_mean import FadingMean
+from router.flow_control.engine_cost import OUTPUT_WEIGHT, EngineCost
+from router.flow_control.queued_request import QueuedRequest
 from router.request import RoutingRequest
 
-OUTPUT_WEIGHT: Final = 4.0
-"""Prompt tokens that cost as much as one token of the answer. A prompt is computed in parallel, an answer one token per
-step. Public price lists of hosted models ask 3 to 5 times as much for a token of the answer."""
 _PRIOR_OUTPUT_TOKENS: Final = 256.0
 """Length assumed of an answer before any was seen, in tokens."""
 _MEMORY: Final = 64.0
@@ -48,54 +51,70 @@ class OutputEstimate:
 
 
 class WorkEstimates:
-    """Estimates the work of one model's requests, and settles it when they end. Learns each tenant's answer length."""
+    """Estimates work and cost of one model's requests, and settles them when they end. Learns each tenant's answers.
+
+    Work counts what is to be done, for limits, waits and the autoscaler; cost is what tenants' shares are counted in.
+
+    Attributes:
+        cost: the engines' prices.
+    """
 
     def __init__(self) -> None:
+        self.cost = EngineCost()
         self._outputs: dict[str, OutputEstimate] = {}
 
-    def estimate(self, request: RoutingRequest, tenant: str, uncached_tokens: float) -> float:
-        """Return a request's estimated work in tokens, and set `request.output_tokens` to the expected answer length.
+    def estimate(self, request: RoutingRequest, queued: QueuedRequest, uncached_tokens: float) -> None:
+        """Set a request's estimated work, the tokens in it and the expected length of its answer.
 
         Args:
             request: the request.
-            tenant: name of the tenant that sent it.
+            queued: the same, as flow control sees it.
             uncached_tokens: prompt tokens that must be computed.
         """
-        if request.path not in GENERATING_PATHS:
-            return work_of(uncached_tokens, 0.0)
-        output = self._outputs.get(tenant)
-        if output is None:
-            output = self._outputs[tenant] = OutputEstimate()
-        request.output_tokens = output.tokens(request.max_tokens)
-        return work_of(uncached_tokens, request.output_tokens)
+        if request.path in GENERATING_PATHS:
+            output = self._outputs.get(queued.tenant)
+            if output is None:
+                output = self._outputs[queued.tenant] = OutputEstimate()
+            request.output_tokens = queued.output_tokens = output.tokens(request.max_tokens)
+        queued.uncached_tokens = uncached_tokens
+        queued.prompt_tokens = max(uncached_tokens, request.match.tokens)
+        queued.work = work_of(uncached_tokens, queued.output_tokens)
 
-    def settle(
+    def settle(  # noqa: PLR0913, PLR0917 - what there is to say of an end; positional for the hot path
         self,
         request: RoutingRequest,
-        tenant: str,
-        estimated_work: float,
+        queued: QueuedRequest,
         usage: Usage,
         sent_tokens: int | None,
-    ) -> float:
-        """Learn from a request that ended, and return its real work in tokens.
+        first_token_s: float | None,
+        now_s: float,
+    ) -> tuple[float, float]:
+        """Learn from a request that ended, and return its real work in tokens and its real cost in seconds.
 
         Args:
             request: the request.
-            tenant: name of the tenant that sent it.
-            estimated_work: what `estimate` returned for it.
+            queued: the same, as flow control sees it.
             usage: the tokens that its answer says it used; for what it does not say, the estimate stands.
             sent_tokens: about how many tokens of the answer the client got, used where `usage` does not say; None: not
                 known.
+            first_token_s: when its first token came, monotonic seconds; None: not known.
+            now_s: when it ended, monotonic seconds.
         """
         output_tokens: float | None = usage.completion_tokens
         if output_tokens is None:
             output_tokens = sent_tokens
         if output_tokens:
-            output = self._outputs.get(tenant)
+            output = self._outputs.get(queued.tenant)
             if output is not None and request.path in GENERATING_PATHS:
                 output.observe(output_tokens)
         elif output_tokens is None:
-            output_tokens = request.output_tokens
+            output_tokens = queued.output_tokens
         if usage.prompt_tokens is None:
-            return work_of(estimated_work - OUTPUT_WEIGHT * request.output_tokens, output_tokens)
-        return work_of(usage.prompt_tokens - (usage.cached_tokens or 0), output_tokens)
+            uncached = queued.uncached_tokens
+            prompt_tokens = queued.prompt_tokens
+        else:
+            prompt_tokens = float(usage.prompt_tokens)
+            uncached = prompt_tokens - (usage.cached_tokens or 0)
+        held_s = self.cost.held_s(uncached, request.now_s, first_token_s, now_s)
+        self.cost.ended(output_tokens, held_s)
+        return work_of(uncached, output_tokens), self.cost.of(uncached, prompt_tokens, output_tokens, held_s)

@@ -12,11 +12,16 @@ class StepReport:
         decode_tokens_per_s: tokens generated a second in steps without prompts; 0: there was none yet.
         sequences: number of sequences in such a step, the mean over time.
         prompt_tokens: prompt tokens in a step that has some, the mean over time; 0: there was none yet.
+        answer_tokens_per_s: tokens of answers after their first, by the seconds that steps with them would take without
+            prompts; 0: not known.
+        added_tokens_per_s: prompt tokens by the seconds that they add to steps; 0: not known.
     """
 
     decode_tokens_per_s: float
     sequences: float
     prompt_tokens: float
+    answer_tokens_per_s: float = 0.0
+    added_tokens_per_s: float = 0.0
 
 
 def of_ranks(reports: Sequence[StepReport]) -> StepReport | None:
@@ -30,6 +35,8 @@ def of_ranks(reports: Sequence[StepReport]) -> StepReport | None:
         _summed([each.decode_tokens_per_s for each in reports]),
         _summed([each.sequences for each in reports]),
         _summed([each.prompt_tokens for each in reports]),
+        _summed([each.answer_tokens_per_s for each in reports]),
+        _summed([each.added_tokens_per_s for each in reports]),
     )
 
 

@@ -51,7 +51,7 @@ class Asked:
         status: of the answer; 0: the connection ended without one.
         code: the error's, or "".
         retry_after_s: what a refusal said.
-        work: tokens of prompt and, weighted as admission does, of the answer.
+        engine_s: what of an engine's time its answer took.
     """
 
     tenant: str
@@ -61,7 +61,7 @@ class Asked:
     status: int = 0
     code: str = ""
     retry_after_s: int = 0
-    work: float = 0.0
+    engine_s: float = 0.0
 
     @property
     def took_s(self) -> float:
@@ -98,13 +98,13 @@ class BurstResult:
         return took_s[min(len(took_s) - 1, int(share * len(took_s)))]
 
     def jain(self, priority: str) -> float:
-        """Jain's index over the tenants' work in a class, for as long as all of them had requests waiting."""
+        """Jain's index over the engines' time that a class's tenants had, for as long as all had requests waiting."""
         rows = [one for one in self.asked if one.priority == priority and one.status == _OK]
         until_s = min(max(one.ended_s for one in rows if one.tenant == tenant) for tenant in TENANTS)
         served = dict.fromkeys(TENANTS, 0.0)
         for one in rows:
             if one.ended_s <= until_s:
-                served[one.tenant] += one.work
+                served[one.tenant] += one.engine_s
         return sum(served.values()) ** 2 / (len(served) * sum(value * value for value in served.values()))
 
 
@@ -138,7 +138,7 @@ class _Asking(asyncio.Protocol):
         one.retry_after_s = int(headers.get(b"retry-after", 0))
         answer = msgspec.json.decode(body)
         if one.status == _OK:
-            one.work = answer["usage"]["prompt_tokens"] + 4.0 * answer["usage"]["completion_tokens"]
+            one.engine_s = engine_s(MODEL.sim, answer["usage"])
         else:
             one.code = answer["error"]["code"]
         self._transport.close()
@@ -213,6 +213,16 @@ class BurstCluster:
         """How many requests the gateway has sent twice."""
         page = httpx.get(f"http://127.0.0.1:{self.admin_port}/metrics").text
         return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith("rackserve_retries_total"))
+
+
+def engine_s(engine: SimSpec, usage: Mapping[str, Any]) -> float:
+    """Return the seconds of a full engine's time that an answer took, by its usage.
+
+    Nothing is cached, and what prompts of some tokens take of the KV cache is a hundredth of that.
+    """
+    step_s = engine.inter_token_s + engine.inter_token_per_seq_s * (engine.max_num_seqs - 1)
+    decode_s = (usage["completion_tokens"] - 1) * step_s / engine.max_num_seqs
+    return float(usage["prompt_tokens"] / engine.prefill_tokens_per_s + decode_s)
 
 
 def _drawn(rng: Random, shares: Mapping[str, float]) -> str:

@@ -111,7 +111,7 @@ async def test_every_change_is_heard_and_nothing_is_repeated_needlessly() -> Non
         assert world.heard == [("r1", LoadReport(2, 0, 2, 300, 0.5, 4096, 1000.0, 50.0, 0, 2048, 3))]
         world.speculation = SpeculationReport(10, 50, (9, 7, 5, 3, 1), 3.5, 2.25)
         await until(lambda: world.last and world.last.speculation == world.speculation)
-        world.steps = StepReport(50.0, 2.5, 512.0)
+        world.steps = StepReport(50.0, 2.5, 512.0, 60.0, 8000.0)
         await until(lambda: world.last and world.last.steps == world.steps)
         world.running, world.accepted = 7, 9
         took_s = await until(lambda: world.last and world.last.running == 7 and world.last.accepted == 9)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from deployments.engines.rates import BusyRate
 from deployments.engines.speculation_meter import SpeculationMeter
-from deployments.engines.step_meter import StepMeter
+from deployments.engines.step_meter import NO_ANSWERS, Answers, StepMeter
 
 
 class StepDrafts(NamedTuple):
@@ -55,12 +55,13 @@ class LoadMeter:
         self._prefilling = False
         self._prefill_s = 0.0
         self._prefill_steps = 0
+        self._beside = NO_ANSWERS
 
     def arrived(self, now_s: float, *, was_idle: bool) -> None:
         """Record the arrival of a request; `was_idle`: the engine had no other."""
         if was_idle:
             self._since_s = now_s
-            self._prefill_s, self._prefill_steps = 0.0, 0
+            self._prefill_s, self._prefill_steps, self._beside = 0.0, 0, NO_ANSWERS
         self._prefilling = True
 
     def iterated(  # noqa: PLR0913 - what an iteration is
@@ -89,10 +90,13 @@ class LoadMeter:
         if self._prefilling:
             self._prefill_s += passed_s
             self._prefill_steps += 1
+            tokens = sequences + sum(drafts.accepted_by_position)
+            self._beside = Answers(self._beside.steps + min(sequences, 1), self._beside.tokens + tokens)
         if prefilled_tokens:
             self.prefill_rate.observe(prefilled_tokens, self._prefill_s)
-            self.steps.prefilled(prefilled_tokens, max(1, self._prefill_steps), self._prefill_s)
-            self._prefill_s, self._prefill_steps = 0.0, 0
+            steps = max(1, self._prefill_steps)
+            self.steps.prefilled(prefilled_tokens, steps, self._prefill_s, self._beside)
+            self._prefill_s, self._prefill_steps, self._beside = 0.0, 0, NO_ANSWERS
         if generated_tokens and passed_s:
             self.decode_rate.observe(generated_tokens, passed_s)
         self._prefilling = prefilling

@@ -15,7 +15,7 @@ ROOM = 3_000
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("requests", [4_000, pytest.param(10_000, marks=pytest.mark.long)])
 def test_a_burst_is_served_once_each_and_fairly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requests: int) -> None:
-    """Nothing is lost, nothing served twice, memory is bounded, tenants get equal work, the urgent hardly wait."""
+    """Nothing is lost, nothing served twice, memory is bounded, tenants get equal shares, the urgent hardly wait."""
     monkeypatch.setattr(burst, "MODEL", SLOW)
     with burst_cluster(tmp_path) as cluster:
         result = cluster.run(requests)

@@ -36,7 +36,7 @@ from deployments.engines.sim.generation.stored_blocks import stored
 from deployments.engines.sim.generation.text import TAIL_CHARS
 from deployments.engines.sim.generation.tiers import NOTHING, SimTiers
 from deployments.engines.speculation_meter import SpeculationMeter
-from deployments.engines.step_meter import StepMeter
+from deployments.engines.step_meter import NO_ANSWERS, Answers, StepMeter
 
 MAX_BATCHED_TOKENS = 2048
 """Most prompt tokens in one step: vLLM's default for online serving on a CPU or a small GPU."""
@@ -210,9 +210,10 @@ class SimScheduler:
         if not self._prefilling and not self._decoding:
             return None
         prefilled, decoded = MAX_BATCHED_TOKENS - budget, len(self._decoding)
-        step_s = prefilled / self._spec.prefill_tokens_per_s
+        step_s, beside = prefilled / self._spec.prefill_tokens_per_s, NO_ANSWERS
         if decoded:
             drafted, accepted = self._draft()
+            beside = Answers(1, decoded + accepted)
             step_s += self._spec.inter_token_s + self._spec.inter_token_per_seq_s * (decoded - 1)
             step_s += self._spec.draft_token_s * drafted
             self.decode_rate.observe(decoded + accepted, step_s)
@@ -221,7 +222,7 @@ class SimScheduler:
                 if self.speculation is not None:
                     self.speculation.decoded(step_s, decoded, drafted, decoded + accepted)
         if prefilled:
-            self.steps.prefilled(prefilled, 1, step_s)
+            self.steps.prefilled(prefilled, 1, step_s, beside)
             self.prefill_rate.observe(prefilled, step_s)
         return step_s + self._load_s
 

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from router.dispatch.replica import Replica
 from router.flow_control.admission import Admission
+from router.flow_control.engine_cost import EngineCost
 from router.flow_control.fair_queue import LATE_TURN, FairQueue
 from router.flow_control.limits import AdmissionLimits, TenantLimits, WaitingRoom
 from router.flow_control.priority import Priority
@@ -300,12 +301,12 @@ def test_wrong_estimates_buy_nothing(factors: list[float], works: list[float]) -
     for _ in range(400):
         request = queue.pop(0.0)
         assert request is not None
-        cost = request.work * factors[int(request.tenant)]
+        cost = request.cost * factors[int(request.tenant)]
         queue.settle(request, cost)
         real[request.tenant] += cost
     if all(tenant.waiting for tenant in queue.tenants.values()):
         # At most one request each lies between them, at its estimate or at its real cost.
-        slack = 2 * max(works) * max(1.0, *factors)
+        slack = 2 * EngineCost().prefill_s * max(works) * max(1.0, *factors)
         assert max(real.values()) - min(real.values()) <= slack * (1 + 1e-9)
 
 
