@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cluster.spec.model_spec import ModelSpec
+from tests.engine_contract.cut_copies import check_copy, routed
 from tests.engine_contract.served_engine import ServedEngine
 from tests.integration.gateway.cut_relay import relay, usage_of
 
@@ -17,16 +17,11 @@ ASKED: dict[str, Any] = {
 }
 
 
-def _routed(engine: ServedEngine) -> ModelSpec:
-    """Return the model as a gateway needs to know it."""
-    return ModelSpec(name=engine.model.name, engine="sim", policy="round_robin")
-
-
 @pytest.mark.parametrize("cuts", [1, 2, 3])
 async def test_the_tokens_are_those_asked_for(engine: ServedEngine, cuts: int) -> None:
     """However often it is cut: `max_tokens` and the usage are exact, and the prompt counts once."""
     right = engine.ok(PATH, **ASKED)
-    async with relay(engine, _routed(engine), cuts, events=8) as between:
+    async with relay(engine, routed(engine), cuts, events=8) as between:
         streamed = await between.ask(PATH, **ASKED)
         counted = await between.completion_tokens()
         assert between.cuts.left == 0
@@ -43,7 +38,7 @@ async def test_a_stop_string_ends_a_stream_that_was_cut(engine: ServedEngine) ->
     """No part of it is sent, and what is before it is all there."""
     text = engine.ok(PATH, **ASKED)["choices"][0]["message"]["content"]
     stop = text[-12:-2]
-    async with relay(engine, _routed(engine), 1, events=8) as between:
+    async with relay(engine, routed(engine), 1, events=8) as between:
         streamed = await between.ask(PATH, **{**ASKED, "max_tokens": 8 * TOKENS, "stop": stop})
         assert between.cuts.left == 0
     assert stop not in streamed.text()
@@ -51,3 +46,9 @@ async def test_a_stop_string_ends_a_stream_that_was_cut(engine: ServedEngine) ->
         assert streamed.finish_reason() == "stop"
     else:
         assert engine.model.engine == "vllm"
+
+
+@pytest.mark.parametrize("cuts", [1, 2, 3])
+async def test_a_copy_that_was_cut_ends_as_one_that_was_not(engine: ServedEngine, cuts: int) -> None:
+    """Where a text has one way on everything is equal, by `max_tokens` and by `stop`: letters, ends, and the usage."""
+    await check_copy(engine, cuts, events=12)

@@ -7,10 +7,12 @@ import pytest
 
 from cluster.spec.model_spec import ModelSpec
 from tests.engine_contract.contract_models import SIM, VLLM
+from tests.engine_contract.cut_copies import check_copy
 from tests.engine_contract.served_engine import ServedEngine, stream
 from tests.speculation_texts import COPIED, COPY
 
 MODELS = {"sim": SIM, "vllm": VLLM}
+DRAFTED = 5
 LONG = [pytest.mark.vllm, pytest.mark.long, pytest.mark.timeout(900)]
 
 
@@ -30,7 +32,7 @@ def plain(kind: str, request: pytest.FixtureRequest) -> ServedEngine:
 @pytest.fixture(scope="module")
 def drafting(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedEngine]:
     """An engine that drafts up to five tokens from n-grams."""
-    speculative = {"speculative": {"method": "ngram", "tokens": 5}}
+    speculative = {"speculative": {"method": "ngram", "tokens": DRAFTED}}
     model = ModelSpec.model_validate({**MODELS[kind].model_dump(mode="json", exclude_unset=True), **speculative})
     served = ServedEngine(model, tmp_path_factory.mktemp("drafting") / "log")
     try:
@@ -101,3 +103,9 @@ async def test_a_stream_has_the_tokens_asked_for(
     assert found.text() == plain.complete(COPY, max_tokens=limit, ignore_eos=True)["choices"][0]["text"]
     if limit == 40:
         assert len(told) < limit / 2
+
+
+@pytest.mark.parametrize("cuts", [1, 2, 3])
+async def test_a_stream_that_is_cut_has_the_tokens_asked_for(drafting: ServedEngine, cuts: int) -> None:
+    """Events hold several tokens: text, end and usage are those of one engine alone, but for what is past a stop."""
+    await check_copy(drafting, cuts, events=4, drafted=DRAFTED)

@@ -1,5 +1,6 @@
 """No tenant can tell from an answer's time or usage what another one has asked: their cached prompts are apart."""
 
+import asyncio
 import time
 from hashlib import sha256
 from typing import Any
@@ -41,6 +42,12 @@ async def _ask(gateway: Gateway, tenant: str, text: str, **more: object) -> tupl
     return took_s, int((answer.json()["usage"].get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
 
 
+async def _hits(engine: ServedEngine) -> float:
+    """Return the prompt tokens that the engine has found in its cache since it started."""
+    await asyncio.sleep(0.2)  # it counts a step after its answer has gone
+    return engine.metric("vllm:prefix_cache_hits_total")
+
+
 def _row(engine: ServedEngine) -> Endpoint:
     return Endpoint("r0", "contract-model", "127.0.0.1", urlsplit(engine.url).port or 0, continues_messages=True)
 
@@ -51,18 +58,23 @@ MODEL = ModelSpec(name="contract-model", engine="sim", policy="round_robin")
 async def test_a_guessed_prompt_takes_as_long_as_any_other(engine: ServedEngine) -> None:
     """Bob asks what Ann has just asked: nothing of it is cached for him, and it takes as long as a new prompt.
 
-    Ann's own second time is quick, so the test would see it. The least of some rounds counts: the machine is shared.
+    So says his answer's usage, and so does the engine's own counter of cache hits. Ann's own second time is quick and
+    counts as hits, so the test would see it. The least of some rounds counts: the machine is shared.
     """
     guessed_s, fresh_s, own_s = [], [], []
     async with running_gateway([], models=[MODEL], endpoints=[_row(engine)], tenants=TENANTS) as gateway:
         for number in range(ROUNDS):
             fresh_s.append((await _ask(gateway, "ann", _secret(number)))[0])
+            before = await _hits(engine)
             took_s, cached = await _ask(gateway, "ann", _secret(number))
             own_s.append(took_s)
             assert cached > 0
+            after = await _hits(engine)
+            assert after == before + cached
             took_s, cached = await _ask(gateway, "bob", _secret(number))
             guessed_s.append(took_s)
             assert cached == 0
+            assert await _hits(engine) == after
     assert min(own_s) < 0.5 * min(fresh_s), "the cache makes no difference, so nothing is shown"
     assert min(guessed_s) > 0.6 * min(fresh_s)
     assert min(guessed_s) > 1.5 * min(own_s)
