@@ -58,6 +58,7 @@ TARGET: Final = Target(
             b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\nafter"
         ),
         b"GET http://a/v1/models/%6d HTTP/1.0\r\n\r\n",
+        b"CONNECT //a:80 HTTP/1.1\r\nhost: a\r\n\r\n",
         _HEAD + b"content-encoding: gzip\r\ncontent-length: 3\r\n\r\nabc",
     ),
     words=(

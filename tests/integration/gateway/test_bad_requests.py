@@ -72,6 +72,7 @@ TABLE = {
     "space before colon": (_raw("GET /health HTTP/1.1\nhost : t\n\n"), 400, "bad_request"),
     "nul in a header": (_raw("GET /health HTTP/1.1\nhost: t\nx-a: \x00\n\n"), 400, "bad_request"),
     "connect": (_raw("CONNECT t:443 HTTP/1.1\nhost: t\n\n"), 400, "bad_request"),
+    "connect to what reads as a path": (_raw("CONNECT //t:443 HTTP/1.1\nhost: t\n\n"), 400, "bad_request"),
     "unknown expectation": (request(headers=b"expect: wonders\r\n"), 417, "expectation_failed"),
     "long body announced": (
         _raw("POST /v1/a HTTP/1.1\nhost: t\ncontent-length: 5000\n\n"),

@@ -290,23 +290,26 @@ class RequestParser:
         if version == "2.0":
             self.refuse(Outcome.BAD_REQUEST, "this server speaks HTTP/1.1, and no HTTP/2 under that name")
             return None
+        if method == b"CONNECT":
+            self.refuse(Outcome.BAD_REQUEST, _NO_TUNNEL)
+            return None
         if version == "1.1" and b"host" not in headers:
             self.refuse(Outcome.BAD_REQUEST, "the host header is missing")
             return None
         if url in USUAL:
             path, query = url, b""
         else:
-            target = self._target(url, method)
+            target = self._target(url)
             if target is None:
                 return None
             path, query, url = target.path, target.query, target.url
         return IncomingRequest(method, url, path, query, headers, b"", parser.should_keep_alive(), version != "1.1")
 
-    def _target(self, url: bytes, method: bytes) -> RequestTarget | None:
+    def _target(self, url: bytes) -> RequestTarget | None:
         try:
             return read_target(url)
         except TargetError as error:
-            self.refuse(Outcome.BAD_REQUEST, _NO_TUNNEL if method == b"CONNECT" else str(error))
+            self.refuse(Outcome.BAD_REQUEST, str(error))
             return None
 
     def _end_unusual(self, request: IncomingRequest) -> None:
@@ -330,6 +333,9 @@ class RequestParser:
         rest = memoryview(data)[position:]
         while not self._refused:
             parser, headers = self._parser, self._headers
+            if b"upgrade" not in headers:  # nothing to leave out: the parser would stop there again, for ever
+                self.refuse(Outcome.BAD_REQUEST, _NO_TUNNEL)
+                return
             if headers.get(b"upgrade", b"").lower() == b"websocket" and self._asks_for_websocket(bytes(rest)):
                 return
             keep_alive = parser.should_keep_alive()

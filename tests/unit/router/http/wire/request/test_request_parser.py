@@ -272,6 +272,16 @@ def test_what_is_no_request_is_refused(raw: bytes) -> None:
     assert len(refused.message) > 10
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("target", [b"//:80", b"//t:443", b"http://t:443", b"//:{"])
+@pytest.mark.parametrize("version", [b"0.9", b"1.0", b"1.1"])
+def test_no_tunnel_is_made_to_what_reads_as_a_path(target: bytes, version: bytes) -> None:
+    """The parser stops after a CONNECT as after a wish for another protocol: its head must not be read again."""
+    refused = _refusal(b"CONNECT %s HTTP/%s\r\nhost: t\r\n\r\n" % (target, version))
+    assert refused.outcome is Outcome.BAD_REQUEST
+    assert "CONNECT" in refused.message
+
+
 def test_a_refusal_of_head_is_answered_without_a_body() -> None:
     """The client of a HEAD request takes what follows the head for the next answer."""
     assert _refusal(b"HEAD /health HTTP/1.1\r\n\r\n").head_only
