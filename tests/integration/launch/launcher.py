@@ -134,6 +134,9 @@ class Launcher:
         with self.start(*arguments) as process:
             try:
                 out, err = process.communicate(timeout=COMMAND_S)
+            except subprocess.TimeoutExpired as error:
+                said = f"{error.stdout!r}\n{error.stderr!r}"
+                raise AssertionError(f"{arguments} has not ended after {COMMAND_S:g} s: {said}") from error
             finally:
                 process.kill()
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)

@@ -145,6 +145,6 @@ def _lose_the_head(hosts: NetnsHosts, launcher: Launcher) -> None:
         assert {pid for host in launcher.workers for pid in host.pids("ray::ServeReplica")} > serving
     finally:
         verdict = asking.stop()
-    print(verdict)  # noqa: T201 - what pytest shows when something fails
+        print(verdict)  # noqa: T201 - what pytest shows when something fails
     assert verdict.ends["finished"] > 50
     assert (verdict.failed, verdict.wrong, verdict.lost, verdict.open) == (0, 0, 0, 0), verdict
