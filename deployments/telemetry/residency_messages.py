@@ -51,7 +51,7 @@ def read_delta(message: pb.ResidencyDelta) -> ResidencyDelta:
     return ResidencyDelta(
         message.sequence,
         hashes,
-        _unpacked([message.evicted], _HASH),
+        _read_hashes([message.evicted]),
         tokens=tokens,
         lower=lower if message.HasField("lower") else None,
         lower_tokens=lower_tokens,
@@ -100,11 +100,18 @@ def _lower(delta: ResidencyDelta, part: slice) -> pb.Chunks | None:
 
 
 def _read_chunks(messages: list[pb.Chunks]) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
-    hashes = _unpacked([message.hashes for message in messages], _HASH)
+    hashes = _read_hashes([message.hashes for message in messages])
     tokens = _unpacked([message.tokens for message in messages], _TOKENS)
     if len(tokens) not in (0, len(hashes)):
         raise MalformedResidencyError(f"{len(hashes)} chunks with {len(tokens)} ends")
     return hashes, tokens
+
+
+def _read_hashes(parts: list[bytes]) -> NDArray[np.uint64]:
+    hashes = _unpacked(parts, _HASH)
+    if not hashes.all():
+        raise MalformedResidencyError("a chunk has the hash 0, which stands for none")
+    return hashes
 
 
 def _packed(array: NDArray[_Kind], kind: np.dtype[_Kind]) -> bytes:

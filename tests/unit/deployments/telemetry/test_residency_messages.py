@@ -1,5 +1,7 @@
 """Residency as bytes on the wire, and back."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -95,3 +97,12 @@ def test_parts_of_different_snapshots_do_not_mix() -> None:
     reader.take(pb.ResidencySnapshot(sequence=1, more=True))
     with pytest.raises(MalformedResidencyError):
         reader.take(pb.ResidencySnapshot(sequence=2))
+
+
+@pytest.mark.parametrize("field", ["resident", "evicted", "lower"])
+def test_no_chunk_has_the_hash_that_stands_for_none(field: str) -> None:
+    """The index keeps 0 for empty slots: claiming or evicting it would write into one."""
+    hashes = np.array([7, 0, 9], np.uint64).tobytes()
+    parts: dict[str, Any] = {field: hashes if field == "evicted" else pb.Chunks(hashes=hashes)}
+    with pytest.raises(MalformedResidencyError):
+        read_delta(pb.ResidencyDelta(sequence=1, **parts))
