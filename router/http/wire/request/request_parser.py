@@ -13,7 +13,7 @@ from router.http.wire.request.incoming import EncodedRequest, IncomingRequest, R
 from router.http.wire.request.phase import Phase
 from router.http.wire.request.repeated_request import RepeatedRequests
 from router.http.wire.request.request_headers import READ, DoubledHeaderError, joined
-from router.http.wire.request.target import USUAL, RequestTarget, TargetError, read_target
+from router.http.wire.request.target import USUAL, TargetError, read_target
 from router.http.wire.request.websocket import take_key
 from router.outcome import Outcome
 
@@ -299,18 +299,13 @@ class RequestParser:
         if url in USUAL:
             path, query = url, b""
         else:
-            target = self._target(url)
-            if target is None:
+            try:
+                target = read_target(url)
+            except TargetError as error:
+                self.refuse(Outcome.BAD_REQUEST, str(error))
                 return None
             path, query, url = target.path, target.query, target.url
         return IncomingRequest(method, url, path, query, headers, b"", parser.should_keep_alive(), version != "1.1")
-
-    def _target(self, url: bytes) -> RequestTarget | None:
-        try:
-            return read_target(url)
-        except TargetError as error:
-            self.refuse(Outcome.BAD_REQUEST, str(error))
-            return None
 
     def _end_unusual(self, request: IncomingRequest) -> None:
         """Queue a request that came compressed, chunked, or announced by an expectation."""
