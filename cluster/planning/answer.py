@@ -3,7 +3,7 @@
 from typing import Any
 
 from cluster.planning.disaggregation import PoolOption, TwoPools
-from cluster.planning.known_models import CHECKPOINTS
+from cluster.planning.known_models import CHECKPOINTS, REASONING
 from cluster.planning.layout import Layout
 from cluster.planning.memory import MemoryUse
 from cluster.planning.option import Option
@@ -66,6 +66,11 @@ def cautions(plan: Plan) -> list[str]:
     asked = plan.question.speculative
     if asked is not None and asked.model.endswith(".json"):
         notes.append(f"{asked.model} is a config alone: speculative.model must name the draft's id or folder")
+    if plan.question.model in REASONING and not plan.question.workload.output_spread:
+        notes.append(
+            f"{plan.question.model} reasons, so its answers differ widely in length, and this plan takes all for "
+            "equally long: set workload.output_spread (1.1 for DeepSeek-R1 in MLPerf)"
+        )
     draft = plan.speculation.draft if plan.speculation else None
     if draft and draft.has_tables and draft.shape and draft.shape.vocab != plan.model.vocab:
         notes.append(

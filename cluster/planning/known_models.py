@@ -118,6 +118,9 @@ CHECKPOINTS: Final[Mapping[str, str]] = {
 }
 """Checkpoint of each model on Hugging Face, by the model's name."""
 
+REASONING: Final = frozenset({"qwen3-32b", "qwen3-235b-a22b", "qwen3-235b-a22b-fp8", "deepseek-r1", "gpt-oss-120b"})
+"""Models that reason before they answer, so that some answers are many times as long as others."""
+
 
 @functools.cache
 def known_model(name: str) -> ModelShape:

@@ -304,8 +304,20 @@ def test_whole_experts_and_quantising_reach_the_cluster_file() -> None:
 
 def test_a_format_that_needs_another_checkpoint_is_a_caution() -> None:
     """So is hardware whose figures are rough."""
-    assert cautions(planned("deepseek-r1", "gb300", precisions=["nvfp4"])) == [
+    work = {"input_tokens": 2000, "output_tokens": 300, "requests_per_s": 10, "output_spread": 1.1}
+    assert cautions(planned("deepseek-r1", "gb300", precisions=["nvfp4"], workload=work)) == [
         "the checkpoint is fp8: the cluster file's source must name one in nvfp4"
     ]
     assert cautions(planned("llama-3.1-70b", "h100", precisions=["fp8"])) == []
     assert "upper bound" in cautions(planned("smollm2-135m", "cpu"))[0]
+
+
+def test_long_tails_of_answers_take_gpus() -> None:
+    """DeepSeek-R1's, as MLPerf has them: more GPUs than for answers of one length, which a plan for it warns of."""
+    work = {"input_tokens": 800, "output_tokens": 3900, "requests_per_s": 30}
+    asked: dict[str, Any] = {"precisions": ["nvfp4"], "kv_precision": "fp8", "slo": {"ttft_s": 2, "tpot_s": 0.05}}
+    equal = planned("deepseek-r1", "gb300", workload=work, **asked)
+    spread = planned("deepseek-r1", "gb300", workload={**work, "output_spread": 1.114}, **asked)
+    assert (equal.gpus, spread.gpus) == (26, 34)
+    told = [any("workload.output_spread" in caution for caution in cautions(answer)) for answer in (equal, spread)]
+    assert told == [True, False]
