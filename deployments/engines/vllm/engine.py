@@ -186,9 +186,8 @@ class VllmEngine:
             cause = self._failure.read_text().strip() if self._failure.exists() else str(exc)
             await self.stop()
             raise EngineStartError(f"vLLM did not start for {self._model.name!r}: {cause}") from exc
-        await asyncio.to_thread(
-            remove_abandoned
-        )  # again: when this start began, a killed engine's processes may still have been ending
+        # Again: when this start began, a killed engine's processes may still have been ending.
+        await asyncio.to_thread(remove_abandoned)
         log.info("engine_started", model=self._model.name, kv_capacity_tokens=self._kv_capacity_tokens)
 
     def stats(self, rank: int | None = None) -> EngineStats:
@@ -276,8 +275,10 @@ class VllmEngine:
 
         from deployments.engines.vllm import plugin
         from deployments.engines.vllm.media_connector import CheckedMediaConnector
+        from deployments.engines.vllm.ranks.coordinator import guard_coordinators
 
         CheckedMediaConnector.fetcher = self._fetcher
+        guard_coordinators()
         args = self._parse(source, cpu=cpu)
         engine_args = AsyncEngineArgs.from_cli_args(args)
         if self._place is not None:
