@@ -43,11 +43,13 @@ _Gigabytes = Annotated[float, Field(ge=0, le=1e6)]
 class OffloadSpec(Part):
     """Where KV blocks are kept beside the GPU, of each replica.
 
-    A prompt whose blocks have left the GPU is then fetched in place of being computed again.
+    A prompt whose blocks have left the GPU is then fetched in place of being computed again. Blocks are copied to host
+    memory as they are computed, and from there to files: each has copies of what the one above it holds, so it brings
+    what it has room for beyond that.
 
     Attributes:
         cpu_gb: gigabytes (10⁹ bytes) of host memory, over all ranks of a replica; 0: nothing is kept.
-        disk_gb: gigabytes of files, which keep what is used longest ago in host memory; 0: none.
+        disk_gb: gigabytes of files; 0: none.
         disk_path: the folder of these files, on each machine; it is made where it is missing.
     """
 

@@ -1,7 +1,7 @@
 """KV blocks beyond GPU memory in vLLM's terms: its `OffloadingConnector`, alone or beside that which passes blocks on.
 
-Blocks of prompts are copied to host memory as they are computed, and those that this pushes out of there go to files.
-Not run here: vLLM's worker for it needs a GPU. Its arguments are checked against vLLM's own classes.
+Blocks of prompts are copied to host memory as they are computed, and from there to files at once.
+The copying itself is vLLM's on GPUs, where it was not run, and ours on CPUs (`cpu/offload.py`).
 """
 
 import os
@@ -17,17 +17,18 @@ from deployments.engines.vllm.kv_transfer import SEVERAL, as_mapping, connectors
 
 CONNECTOR: Final = "OffloadingConnector"
 NEEDS_GPU: Final = frozenset({CONNECTOR, "SimpleCPUOffloadConnector"})
-"""Connectors whose workers refuse to run on a CPU, once the model is loaded."""
+"""Connectors whose own workers refuse to run on a CPU, once the model is loaded."""
 SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - where vLLM puts it
 """Where vLLM keeps the blocks in host memory, as one file for all ranks on a machine."""
 
 
-def with_offloading(passing: object, offload: OffloadSpec) -> object:
+def with_offloading(passing: object, offload: OffloadSpec, *, cpu: bool = False) -> object:
     """Return the argument `kv_transfer_config` with offloading, beside the connector that it has already.
 
     Args:
         passing: the argument as duties and user have it; None: there is none.
         offload: where blocks are kept.
+        cpu: vLLM is built for CPUs.
 
     Returns:
         A mapping; where nothing is kept, and for an argument of a wrong form, which vLLM's parser refuses, `passing`.
@@ -42,8 +43,8 @@ def with_offloading(passing: object, offload: OffloadSpec) -> object:
     if not parts or own is not None:
         extra = given.get("kv_connector_extra_config", {})
         if isinstance(extra, Mapping):
-            given = {**given, "kv_connector_extra_config": {**_settings(offload), **extra}}
-        return {**_connector(offload), **given}
+            given = {**given, "kv_connector_extra_config": {**_settings(offload, cpu=cpu), **extra}}
+        return {**_connector(offload, cpu=cpu), **given}
     # vLLM fetches from the first connector that has a prompt: another replica's blocks come before the own host's.
     whole = {key: given[key] for key in ("kv_role", "kv_load_failure_policy", "engine_id") if key in given}
     own_parts = [{key: value for key, value in part.items() if key != "engine_id"} for part in parts]
@@ -52,20 +53,20 @@ def with_offloading(passing: object, offload: OffloadSpec) -> object:
         "kv_role": "kv_both",
         **whole,
         "kv_connector": SEVERAL,
-        "kv_connector_extra_config": {"connectors": [*own_parts, _connector(offload)]},
+        "kv_connector_extra_config": {"connectors": [*own_parts, _connector(offload, cpu=cpu)]},
     }
 
 
-def _connector(offload: OffloadSpec) -> dict[str, Any]:
+def _connector(offload: OffloadSpec, *, cpu: bool) -> dict[str, Any]:
     return {
         "kv_connector": CONNECTOR,
         "kv_role": "kv_both",
         "kv_load_failure_policy": "recompute",
-        "kv_connector_extra_config": _settings(offload),
+        "kv_connector_extra_config": _settings(offload, cpu=cpu),
     }
 
 
-def _settings(offload: OffloadSpec) -> dict[str, Any]:
+def _settings(offload: OffloadSpec, *, cpu: bool) -> dict[str, Any]:
     settings: dict[str, Any] = {"cpu_bytes_to_use": offload.cpu_bytes, "self_describing_kv_events": True}
     if offload.disk_bytes:
         disk = {
@@ -75,6 +76,9 @@ def _settings(offload: OffloadSpec) -> dict[str, Any]:
             "most_bytes": offload.disk_bytes,
         }
         settings |= {"spec_name": "TieringOffloadingSpec", "secondary_tiers": [disk]}
+    if cpu:
+        name = "HostTieringSpec" if offload.disk_bytes else "HostOffloadingSpec"
+        settings |= {"spec_name": name, "spec_module_path": "deployments.engines.vllm.cpu.offload"}
     return settings
 
 
@@ -90,25 +94,31 @@ def check_offloading(arguments: Mapping[str, Any], offload: OffloadSpec, duties:
     Raises:
         EngineStartError: offloading cannot work here; the message says why.
     """
-    named = {part["kv_connector"] for part in connectors_of(as_mapping(arguments.get("kv_transfer_config")) or {})}
+    parts = connectors_of(as_mapping(arguments.get("kv_transfer_config")) or {})
     own_size = arguments.get("kv_offloading_size") is not None
-    if cpu and (own_size or named & NEEDS_GPU):
-        asked = "kv_cache.offload" if offload else "engine_args"
+    if cpu and (own_size or any(_needs_gpu(part) for part in parts)):
         raise EngineStartError(
-            f"{asked}: vLLM's worker for KV blocks in host memory needs a GPU, and the vLLM here is built for CPUs; "
-            "leave it out, or give the pools with GPUs one of their own"
+            "engine_args: vLLM's worker for KV blocks in host memory needs a GPU, and the vLLM here is built for CPUs; "
+            "kv_cache.offload has one of its own for them"
         )
     if own_size and duties:
         raise EngineStartError(
             "engine_args.kv_offloading_size: vLLM would then pass no KV blocks on to the model's other pools; give "
             "kv_cache.offload.cpu_gb in its place"
         )
-    if CONNECTOR in named and offload and not own_size:
-        _check_room(offload)
+    if offload and not own_size and any(part["kv_connector"] == CONNECTOR for part in parts):
+        _check_room(offload, is_shared=bool(offload.disk_bytes) or not cpu)
 
 
-def _check_room(offload: OffloadSpec) -> None:
-    if Path(SHARED_MEMORY).is_dir():
+def _needs_gpu(connector: Mapping[str, Any]) -> bool:
+    """Tell whether a connector copies by vLLM's own worker, which needs a GPU."""
+    extra = connector.get("kv_connector_extra_config")
+    has_other = isinstance(extra, Mapping) and "spec_module_path" in extra
+    return connector["kv_connector"] in NEEDS_GPU and not has_other
+
+
+def _check_room(offload: OffloadSpec, *, is_shared: bool) -> None:
+    if is_shared and Path(SHARED_MEMORY).is_dir():
         free = shutil.disk_usage(SHARED_MEMORY).free
         if free < offload.cpu_bytes:
             raise EngineStartError(

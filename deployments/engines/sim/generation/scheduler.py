@@ -18,8 +18,8 @@ A prompt may come from another engine, or be kept for one. A sequence that fetch
 and a place once they have come; then its last token alone is computed. One that is kept has ended, and holds its blocks
 until `finish`.
 
-Blocks that are evicted may be kept in tiers below the device. A sequence whose prompt goes on there waits until they
-have come back, and others run meanwhile.
+Prompts' blocks may be copied to tiers below the device. A sequence whose prompt goes on there waits until they have
+come back, and others run meanwhile.
 """
 
 from collections import deque
@@ -193,6 +193,7 @@ class SimScheduler:
         """Go on with a sequence whose blocks have come back; nothing happens if it has ended meanwhile."""
         if sequence.state is SequenceState.FETCHING:
             self._commit(sequence, sequence.computed_tokens // self._spec.block_tokens)
+            sequence.computed_tokens = min(sequence.computed_tokens, sequence.target_tokens - 1)  # the last one samples
             del self._fetching[sequence]
             self._fetched.append(sequence)
             sequence.state = SequenceState.FETCHED
@@ -233,6 +234,7 @@ class SimScheduler:
             if sequence.state is SequenceState.RUNNING:
                 sequence.computed_tokens += tokens
                 self._commit(sequence, sequence.computed_tokens // self._spec.block_tokens)
+                self._copy_below(sequence)
                 if not sequence.uncomputed_tokens:
                     sampled.append(sequence)
         return sampled
@@ -304,7 +306,7 @@ class SimScheduler:
     def _load(self, sequence: Sequence) -> bool:
         """Begin to fetch the blocks that follow in tiers below the device; return whether there are any."""
         block_tokens = self._spec.block_tokens
-        follow = sequence.hashes[sequence.held : (sequence.target_tokens - 1) // block_tokens]
+        follow = sequence.hashes[sequence.held : sequence.target_tokens // block_tokens]
         blocks = self.tiers.matched(follow)
         if blocks:
             self._to_load.append((sequence, self.tiers.fetch(follow[:blocks])))
@@ -314,8 +316,12 @@ class SimScheduler:
         return blocks > 0
 
     def _evicted(self, hashes: tuple[int, ...]) -> None:
-        self.tiers.put(hashes)
         self._events.emit(BlockRemoved(hashes))
+
+    def _copy_below(self, sequence: Sequence) -> None:
+        """Copy a prompt's blocks to the tiers below; an answer's are once they come back in a prompt, as in vLLM."""
+        if self.tiers:
+            self.tiers.put(sequence.hashes[: min(sequence.held, sequence.prompt.tokens // self._spec.block_tokens)])
 
     def _next_of(self, queue: deque[Sequence]) -> Sequence | None:
         """Return the first of a queue whose adapter may be in the batch now."""

@@ -1,4 +1,6 @@
-"""The tiers below the simulated device: what leaves it is kept in host memory, and what leaves that on disk.
+"""The tiers below the simulated device: prompts' blocks are copied to host memory as they are computed, and on to disk.
+
+So a tier with less room than the one above it keeps little more, as in vLLM 0.32.
 
 Pure: the caller lets the time pass that a fetch takes.
 """
@@ -46,8 +48,8 @@ class SimTiers:
         return self._room[Medium.HOST] > 0
 
     def put(self, hashes: Sequence[int]) -> None:
-        """Keep blocks that leave the device, the first of them as those used longest ago."""
-        self._store(Medium.HOST, hashes)
+        """Keep copies of a prompt's blocks that are on the device; its last ones are evicted before its first."""
+        self._store(Medium.HOST, hashes[::-1])
 
     def matched(self, hashes: Sequence[int]) -> int:
         """Return how many blocks at the beginning of `hashes` are in a tier."""
@@ -61,7 +63,7 @@ class SimTiers:
         """Begin to fetch blocks that are in a tier; return the seconds that this takes."""
         host = self._blocks[Medium.HOST]
         seconds = sum(self._host_s if name in host else self._disk_s for name in hashes)
-        self._store(Medium.HOST, hashes[::-1])  # so that the prompt's end is evicted before its beginning
+        self.put(hashes)
         self.fetches.fetched(len(hashes) * self._block_tokens, seconds)
         return seconds
 
@@ -80,12 +82,11 @@ class SimTiers:
             blocks.move_to_end(name)
         if new:
             self._emit(BlockStored(tuple(new), None, (), self._block_tokens, medium=medium))
-        gone = [blocks.popitem(last=False)[0] for _ in range(len(blocks) - room)]
-        if not gone:
-            return
         if medium is Medium.HOST:
-            self._store(Medium.DISK, gone)
-        self._emit(BlockRemoved(tuple(gone), medium))
+            self._store(Medium.DISK, hashes)
+        gone = [blocks.popitem(last=False)[0] for _ in range(len(blocks) - room)]
+        if gone:
+            self._emit(BlockRemoved(tuple(gone), medium))
 
     def check_integrity(self) -> None:
         """Check that each tier keeps to its room.

@@ -47,6 +47,20 @@ def test_a_disk_is_a_second_tier() -> None:
     assert (disk["type"], disk["root_dir"], disk["most_bytes"]) == ("BoundedDiskTier", "/kv", 2 * 10**9)
 
 
+@pytest.mark.parametrize(("offload", "name"), [({"cpu_gb": 4}, "HostOffloadingSpec"), (DISK, "HostTieringSpec")])
+def test_on_a_cpu_the_copying_is_ours(offload: dict[str, object], name: str) -> None:
+    """Named by module, as vLLM takes what is not its own; everything else is as with a GPU."""
+    model = _model(offload)
+    (there, here) = (
+        engine_arguments(model, {}, cpu=cpu)["kv_transfer_config"]["kv_connector_extra_config"] for cpu in (False, True)
+    )
+    ours = {"spec_name": name, "spec_module_path": "deployments.engines.vllm.cpu.offload"}
+    assert here == {**there, **ours}
+    check_offloading(engine_arguments(model, {}, cpu=True), OffloadSpec(), NO_DUTIES, cpu=True)
+    sends = engine_arguments(model, {}, cpu=True, duties=SENDS)["kv_transfer_config"]
+    assert sends["kv_connector_extra_config"]["connectors"][1]["kv_connector_extra_config"] == here
+
+
 def test_beside_passing_blocks_on_there_are_both() -> None:
     """Another replica's blocks are looked for first; the role and the failure policy are those of NIXL."""
     config = _config(_model({"cpu_gb": 4}), SENDS)
@@ -92,19 +106,19 @@ def test_the_precision_is_an_argument() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "place"),
+    "asked",
     [
-        ({"kv_cache": {"offload": {"cpu_gb": 1}}}, r"kv_cache\.offload: "),
-        ({"engine_args": {"kv_offloading_size": 1}}, "engine_args: "),
-        ({"engine_args": {"kv_transfer_config": HOST}}, "engine_args: "),
+        {"kv_offloading_size": 1},
+        {"kv_transfer_config": HOST},
+        {"kv_transfer_config": {"kv_connector": "SimpleCPUOffloadConnector", "kv_role": "kv_both"}},
     ],
 )
-async def test_on_a_cpu_the_start_ends_at_once(more: dict[str, Any], place: str) -> None:
-    """Before the model is looked for, which is nowhere."""
+async def test_on_a_cpu_vllms_own_worker_ends_the_start_at_once(asked: dict[str, Any]) -> None:
+    """Before the model is looked for, which is nowhere; what would work is said."""
     if not is_cpu_build():
         pytest.skip("the vLLM here is built for GPUs")
-    engine = VllmEngine(ModelSpec.model_validate({"name": "m", "source": "/nowhere", **more}))
-    with pytest.raises(EngineStartError, match=place + "vLLM's worker .* needs a GPU"):
+    engine = VllmEngine(ModelSpec.model_validate({"name": "m", "source": "/nowhere", "engine_args": asked}))
+    with pytest.raises(EngineStartError, match=r"engine_args: vLLM's worker .* needs a GPU.*kv_cache\.offload"):
         await engine.start()
     await engine.stop()
 
