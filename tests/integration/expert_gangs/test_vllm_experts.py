@@ -14,11 +14,11 @@ from router.replicas.ranks import RANK_HEADER
 from tests.engine_contract.expert_model import build
 from tests.free_ports import free_port
 from tests.integration.cluster.running_application import RunningApplication, wait_for
-from tests.integration.gangs.racks import Racks
+from tests.integration.gangs.racks import running_racks
 from tests.integration.gangs.test_vllm_gangs import LOADING_S, hosts_of
 from tests.machine_speed import slowness
 
-pytestmark = [pytest.mark.vllm, pytest.mark.long, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.long, pytest.mark.timeout(1800)]
 
 PROMPTS = tuple(f"Tell me about number {number}, and then about its neighbours." for number in range(6))
 STORIES = tuple(f"Story {number}. " + f"River number {number} flows to the sea. " * 16 for number in range(6))
@@ -123,16 +123,16 @@ class Mixtures:
 
 
 @pytest.fixture(scope="module")
-def mixtures(racks: Racks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mixtures]:
+def mixtures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mixtures]:
     """Four nodes of one domain with one GPU each, and the mixture on one process."""
-    racks.add("hall", NODES, gpus=1, kind="HALL", cpus=1)
-    racks.wait()
-    found = Mixtures(str(build(tmp_path_factory.mktemp("mixture"))))
-    try:
-        found.deploy()
-        yield found
-    finally:
-        found.running.delete()
+    folder = str(build(tmp_path_factory.mktemp("mixture")))
+    with running_racks(8, lambda racks: racks.add("hall", NODES, gpus=1, kind="HALL", cpus=1)):
+        found = Mixtures(folder)
+        try:
+            found.deploy()
+            yield found
+        finally:
+            found.running.delete()
 
 
 @pytest.fixture(scope="module")

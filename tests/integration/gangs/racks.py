@@ -1,9 +1,10 @@
 """Racks of Ray nodes on one machine: real raylets with logical GPUs and labels, light enough for dozens."""
 
 import contextlib
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from ray.autoscaler.v2.sdk import get_cluster_resource_state
 from ray.cluster_utils import Cluster
 from ray.experimental.internal_kv import internal_kv_get_gcs_client
 
+import deployments.ray_api as ray_api
 from cluster.placement.node_labels import ACCELERATOR, DOMAIN, HOST, NODE_GROUP
 from cluster.placement.topology import Node, Topology
+from cluster.ray_settings import DEATH_TIMEOUTS, PACE
+from tests.free_ports import free_port
 
 OBJECT_STORE_BYTES = 80_000_000
 GPUS_PER_NODE = 4
@@ -120,6 +124,40 @@ class Racks:
             yield
         finally:
             ray_services.RAY_PATH = real
+
+
+@contextlib.contextmanager
+def running_racks(head_cpus: int, add: Callable[[Racks], None]) -> Iterator[Racks]:
+    """Run a cluster with Ray Serve, to which this process is connected.
+
+    Args:
+        head_cpus: CPUs of its head node.
+        add: adds its other nodes.
+    """
+    ray_api.disconnect()  # from the cluster of other tests, if they came before: a process has one
+    folder = tempfile.mkdtemp(prefix="rackserve-", dir="/tmp")
+    settings = {
+        **DEATH_TIMEOUTS,
+        **PACE,
+        "RAY_TMPDIR": folder,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_enable_autoscaler_v2": "1",
+    }
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    cluster = Racks(head_cpus)
+    try:
+        add(cluster)
+        cluster.wait()
+        ray_api.connect(cluster.address)
+        ray_api.start_serve(free_port(), "127.0.0.1")
+        yield cluster
+    finally:
+        ray_api.disconnect()
+        cluster.shut_down()
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def autoscaler_wants() -> dict[tuple[tuple[str, str], ...], int]:
