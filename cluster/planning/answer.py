@@ -87,6 +87,8 @@ def cluster_file_entry(plan: Plan) -> dict[str, Any] | None:
         "source": plan.source or CHECKPOINTS.get(plan.question.model, plan.question.model),
     }
     entry["slo"] = plan.question.slo.model_dump(mode="json", exclude_none=True)
+    if plan.question.adapters is not None:
+        entry |= {"adapter_slots": plan.question.adapters.slots, "adapter_rank": plan.question.adapters.rank}
     if plan.apart and plan.is_apart:
         return {**entry, "pools": [_pool(plan, pool) for pool in (plan.apart.prefill, plan.apart.decode)]}
     best = plan.best
@@ -203,7 +205,7 @@ def _layout_data(precision: str, layout: Layout) -> dict[str, Any]:
 
 
 def _memory_data(memory: MemoryUse) -> dict[str, float]:
-    return {part: getattr(memory, part) for part in ("weights", "kv_cache", "activations", "runtime", "reserve")}
+    return {part: getattr(memory, part) for part in memory.__slots__}
 
 
 def _option_data(option: Option) -> dict[str, Any]:

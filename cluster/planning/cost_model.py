@@ -15,10 +15,18 @@ import math
 from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 
+from cluster.adapter_room.adapter_plan import AdapterPlan
 from cluster.planning.communication import stage_hop_s
 from cluster.planning.hardware import Accelerator
 from cluster.planning.layout import Layout
-from cluster.planning.memory import USABLE_SHARE, MemoryUse, kv_bytes_on_one_gpu, memory_use
+from cluster.planning.memory import (
+    USABLE_SHARE,
+    MemoryUse,
+    expert_share_of_one_gpu,
+    kv_bytes_on_one_gpu,
+    memory_use,
+    with_adapters,
+)
 from cluster.planning.model_shape import ModelShape
 from cluster.planning.precision import BF16, Precision
 from cluster.planning.queueing import queue_wait_s
@@ -103,6 +111,7 @@ class ReplicaCost:
         usable_share: share of a GPU's memory that may be used.
         engine: the engine that serves, as `cluster.step_time.coefficients` knows it.
         draft: what drafts tokens that each step verifies; None: nothing does.
+        adapters: LoRA adapters that it has room for, and that all requests use; None: none.
     """
 
     shape: ModelShape
@@ -113,6 +122,7 @@ class ReplicaCost:
     usable_share: float = USABLE_SHARE
     engine: str = "vllm"
     draft: DraftPlan | None = None
+    adapters: AdapterPlan | None = None
     figures: ReplicaSizes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -129,6 +139,7 @@ class ReplicaCost:
     def memory(self) -> MemoryUse:
         """Memory use of the fullest GPU, bytes."""
         own = memory_use(self.shape, self.hardware, self.layout, self.step_tokens, usable_share=self.usable_share)
+        own = with_adapters(own, self.shape, self.layout, self.adapters) if self.adapters else own
         return self.draft.beside(own, self.layout) if self.draft else own
 
     @property
@@ -187,7 +198,8 @@ class ReplicaCost:
         )
         step = paced_step(self.figures, self.coefficients, load, separate=self.engine in SEPARATE_PROMPTS)
         drafting_s = self._drafting_s(decode, load.most_prefill, context, prefill_context)
-        return replace(step, drafting=drafting_s) if drafting_s else step
+        adapters_s = self._adapters_s(decode * self.verified + load.most_prefill, decode)
+        return replace(step, drafting=drafting_s, adapters=adapters_s) if drafting_s or adapters_s else step
 
     def mixed_step(self, decode: float, prefill: float, work: Work) -> PassTime:
         """Return the mean time of a step, of which some have prompt tokens; ranks in lockstep wait for each other's.
@@ -301,3 +313,13 @@ class ReplicaCost:
         later = own.step_at(decode, 0.0, context, 0.0)
         # The engine's work on the host is that of the step they are drafted for.
         return first.total - first.host + again * (later.total - later.host)
+
+    def _adapters_s(self, tokens: float, sequences: float) -> float:
+        """Return the seconds of LoRA adapters: as many launches as the layers have, and the work of their matrices."""
+        if self.adapters is None:
+            return 0.0
+        shape, layout, experts, c = self.shape, self.layout, self.shape.experts, self.coefficients
+        held, active = expert_share_of_one_gpu(shape, layout), experts.active / experts.routed if experts else 0.0
+        flops, read = self.adapters.work_of_step(shape.adapter, layout.tensor, held, active, tokens, sequences)
+        arithmetic_s = flops / (self.hardware.rate(BF16) * c.bf16)
+        return shape.layers * c.layer_s + max(arithmetic_s, read / (self.hardware.memory_bytes_per_s * c.weight_memory))

@@ -1,8 +1,9 @@
 """Estimates the memory of each GPU of a gang, by part: weights, activations, runtime, and what is left for KV cache."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from cluster.adapter_room.adapter_plan import AdapterPlan
 from cluster.planning.hardware import Accelerator
 from cluster.planning.layout import Layout
 from cluster.planning.model_shape import ModelShape, WeightGroup
@@ -31,6 +32,7 @@ class MemoryUse:
         runtime: driver, collectives and graphs.
         kv_cache: what is left for the KV cache; below 0 where the other parts do not fit.
         reserve: memory that is never used.
+        adapters: slots of LoRA adapters.
     """
 
     weights: float
@@ -38,10 +40,16 @@ class MemoryUse:
     runtime: float
     kv_cache: float
     reserve: float
+    adapters: float = 0.0
 
 
 def memory_use(
-    shape: ModelShape, hardware: Accelerator, layout: Layout, step_tokens: int, *, usable_share: float = USABLE_SHARE
+    shape: ModelShape,
+    hardware: Accelerator,
+    layout: Layout,
+    step_tokens: int,
+    *,
+    usable_share: float = USABLE_SHARE,
 ) -> MemoryUse:
     """Return the memory use of the fullest GPU of a gang, bytes.
 
@@ -65,6 +73,13 @@ def memory_use(
         kv_cache=usable - weights - activations - RUNTIME_BYTES,
         reserve=hardware.memory_bytes - usable,
     )
+
+
+def with_adapters(memory: MemoryUse, shape: ModelShape, layout: Layout, adapters: AdapterPlan) -> MemoryUse:
+    """Return the memory use of the fullest GPU with the slots of LoRA adapters."""
+    stage = shape.stage_layers(layout.pipeline) / shape.layers
+    slots = adapters.bytes_on_one_gpu(shape.adapter, layout.tensor, expert_share_of_one_gpu(shape, layout), stage)
+    return replace(memory, adapters=slots, kv_cache=memory.kv_cache - slots)
 
 
 def weights_on_one_gpu(shape: ModelShape, layout: Layout) -> float:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from cluster.adapter_room.adapter_values import AdapterValues, adapter_values
 from cluster.checkpoint.attention_config import read_attention, read_linear_attention
 from cluster.checkpoint.experts import ExpertWeights, layers_with_experts, read_experts, read_mlp
 from cluster.checkpoint.families import ModelFiles, read_files
@@ -64,17 +65,23 @@ def shape_from_config(config: object, name: str) -> ModelShape:
     small += sum(attention.indexer.in_layer) * attention.indexer.small if attention.indexer else 0
     vision = vision_parameters(files, hidden)
     stored = StoredWeights(read_quantisation(*files.quantisation), files.prefixes)
+    plain, routed = list[Matrix](), list[Matrix]()
     for layer in range(layers):
         if seen[layer] != LINEAR:
             stored.add_layer(layer, WeightGroup.ATTENTION, attention.matrices)
+            plain += attention.matrices
             if attention.indexer and attention.indexer.in_layer[layer]:
                 stored.add_layer(layer, WeightGroup.ATTENTION, attention.indexer.matrices)
                 stored.add_plain(WeightGroup.ATTENTION, parameters_of(attention.indexer.plain))
         elif linear:
             stored.add_layer(layer, WeightGroup.ATTENTION, linear.matrices)
+            plain += linear.matrices
         if experts and with_experts[layer]:
             _add_experts(stored, layer, experts)
+            plain += experts.shared
+            routed += experts.routed
         else:
+            plain += mlp
             stored.add_layer(layer, WeightGroup.MLP, mlp, title="MLP width")
     if not files.is_tied:
         stored.add_head(WeightGroup.HEAD, Matrix("lm_head", hidden, vocab))
@@ -101,6 +108,9 @@ def shape_from_config(config: object, name: str) -> ModelShape:
         cuts=stored.cuts,
         formats=stored.formats if stored.parts else (),
         cautions=tuple(_cautions(files, stored)),
+        adapter=adapter_values(plain)
+        + adapter_values(routed, are_experts=True)
+        + AdapterValues(tables=2 * (vocab + hidden)),
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from cluster.adapter_room.adapter_values import NO_VALUES, AdapterValues
 from cluster.checkpoint.attention import Attention, LinearAttention
 from cluster.checkpoint.experts import Experts
 from cluster.planning.precision import BF16, Precision
@@ -61,6 +62,7 @@ class ModelShape:
         formats: formats of the checkpoint's matrices with their grouping, and the bytes of each, the largest first;
             empty where nothing is quantised.
         cautions: what is to be known of the checkpoint before it is served.
+        adapter: what a LoRA adapter of rank 1 adds to the layers.
     """
 
     name: str
@@ -82,6 +84,7 @@ class ModelShape:
     cuts: tuple[TensorCut, ...] = ()
     formats: tuple[tuple[str, float], ...] = ()
     cautions: tuple[str, ...] = ()
+    adapter: AdapterValues = NO_VALUES
 
     @property
     def cache_layers(self) -> int:

@@ -101,7 +101,9 @@ def costs(question: PlanFile, shape: ModelShape, layout: Layout) -> Iterator[Rep
     limits, hardware, kv_precision = question.limits, ACCELERATORS[question.hardware], PRECISIONS[question.kv_precision]
     sizes = STEPS_TO_TRY if layout.data > 1 or question.slo.share is not None else (STEP_TOKENS,)
     for step_tokens in (limits.step_tokens,) if limits.step_tokens else sizes:
-        yield ReplicaCost(shape, hardware, layout, kv_precision, step_tokens, limits.memory_share)
+        yield ReplicaCost(
+            shape, hardware, layout, kv_precision, step_tokens, limits.memory_share, adapters=question.adapters
+        )
 
 
 def engine_batch(question: PlanFile, hardware: Accelerator) -> int:
@@ -160,6 +162,7 @@ def why_it_does_not_fit(cost: ReplicaCost, memory: MemoryUse, work: Work) -> str
         return f"weights {_gb(memory.weights * gpus)} GB > {gpus} × {_gb(usable)} GB usable"  # noqa: RUF001 - its sign
     if memory.kv_cache <= 0:
         used = f"weights {_gb(memory.weights)} + activations {_gb(memory.activations)} + runtime {_gb(memory.runtime)}"
+        used += f" + adapters {_gb(memory.adapters)}" if memory.adapters else ""
         return f"{used} GB > {_gb(usable)} GB usable on each GPU"
     needed = kv_bytes_on_one_gpu(cost.shape, cost.layout, length, cost.kv_precision)
     if needed > memory.kv_cache:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from cluster.adapter_room.adapter_plan import AdapterPlan
 from cluster.planning.cost_model import Work
 from cluster.planning.hardware import ACCELERATORS
 from cluster.planning.memory import USABLE_SHARE
@@ -109,6 +110,7 @@ class PlanFile(_Part):
         precisions: number formats in which the weights may be served; empty: the checkpoint's own.
         kv_precision: number format of the KV cache.
         speculative: speculative decoding that the plan uses where it serves more, and how often drafts are right.
+        adapters: LoRA adapters that each replica is to have room for, and that every request uses; unset: none.
         price: price of the hardware; unset: costs are not computed.
         limits: limits of the plan.
     """
@@ -120,6 +122,7 @@ class PlanFile(_Part):
     precisions: tuple[PrecisionName, ...] = ()
     kv_precision: Literal["bf16", "fp8"] = "bf16"
     speculative: SpeculativePlan | None = None
+    adapters: AdapterPlan | None = None
     price: Price | None = None
     limits: Limits = Limits()
 

@@ -40,6 +40,7 @@ class PassTime:
         latency: launches of the layers' kernels.
         host: the engine's work on the host.
         drafting: drafting the tokens that it verifies.
+        adapters: LoRA adapters' own matrices.
     """
 
     projections: float
@@ -53,12 +54,13 @@ class PassTime:
     latency: float
     host: float
     drafting: float = 0.0
+    adapters: float = 0.0
 
     @property
     def total(self) -> float:
         """Seconds of the whole pass."""
         work = self.projections + self.attention + self.mlp + self.experts + self.head + self.passes
-        return work + self.all_reduce + self.exchange + self.latency + self.host + self.drafting
+        return work + self.all_reduce + self.exchange + self.latency + self.host + self.drafting + self.adapters
 
     def plus(self, other: "PassTime", share: float = 1.0) -> "PassTime":
         """Return the sum with `share` of another, part by part; the share may be negative."""

@@ -195,6 +195,12 @@ def _plan_table(plan: Plan, best: Option) -> Table:
         )
         shares = ", ".join(f"{part.replace('_', ' ')} {share:.0%}" for share, part in spent if share >= SHOWN_SHARE)
         table.add_row("a step's time", shares)
+        adapters = question.adapters
+        if adapters and best.memory:
+            taken = (
+                f"{_gb(best.memory.adapters)} GB of each GPU, {steady.step.adapters / steady.step.total:.0%} of a step"
+            )
+            table.add_row("LoRA adapters", f"{adapters.slots} slots of rank {adapters.rank}: {taken}")
     if expected:
         slo = question.slo
         rate = f"{question.workload.requests_per_s:g} requests/s"
@@ -243,8 +249,9 @@ def _memory_table(best: Option) -> Table:
     table = Table("memory of each GPU", "GB")
     memory = best.memory
     if memory:
-        for part in ("weights", "kv_cache", "activations", "runtime", "reserve"):
-            table.add_row(part.replace("_", " "), _gb(getattr(memory, part)))
+        for part in memory.__slots__:
+            if part != "adapters" or memory.adapters:
+                table.add_row(part.replace("_", " "), _gb(getattr(memory, part)))
     table.columns[1].justify = "right"
     return table
 

@@ -318,6 +318,6 @@ def test_long_tails_of_answers_take_gpus() -> None:
     asked: dict[str, Any] = {"precisions": ["nvfp4"], "kv_precision": "fp8", "slo": {"ttft_s": 2, "tpot_s": 0.05}}
     equal = planned("deepseek-r1", "gb300", workload=work, **asked)
     spread = planned("deepseek-r1", "gb300", workload={**work, "output_spread": 1.114}, **asked)
-    assert (equal.gpus, spread.gpus) == (26, 34)
+    assert equal.gpus * 1.1 < spread.gpus < equal.gpus * 1.6
     told = [any("workload.output_spread" in caution for caution in cautions(answer)) for answer in (equal, spread)]
     assert told == [True, False]
