@@ -64,6 +64,7 @@ def shape_from_config(config: object, name: str) -> ModelShape:
     small += (layers - linear_layers) * attention.small + (linear_layers * linear.small if linear else 0)
     small += sum(attention.indexer.in_layer) * attention.indexer.small if attention.indexer else 0
     vision = vision_parameters(files, hidden)
+    routers = layers - dense_layers
     stored = StoredWeights(read_quantisation(*files.quantisation), files.prefixes)
     plain, routed = list[Matrix](), list[Matrix]()
     for layer in range(layers):
@@ -110,7 +111,9 @@ def shape_from_config(config: object, name: str) -> ModelShape:
         cautions=tuple(_cautions(files, stored)),
         adapter=adapter_values(plain)
         + adapter_values(routed, are_experts=True)
-        + AdapterValues(tables=2 * (vocab + hidden)),
+        + AdapterValues(
+            whole=routers * (hidden + experts.experts.routed) if experts else 0, tables=2 * (vocab + hidden)
+        ),
     )
 
 

@@ -16,14 +16,15 @@ STACKED: Final = (
 
 
 def reserved_bytes(model: Any) -> int:  # noqa: ANN401 - a model of PyTorch
-    """Return the bytes that a model's layers keep for adapters."""
-    found = 0
+    """Return the bytes that a model's layers keep for adapters; experts' are there once more, slot by slot."""
+    found: dict[int, int] = {}
     for module in model.modules():
         for name in STACKED:
             kept = getattr(module, name, ())
-            tensors = kept if isinstance(kept, tuple | list) else (kept,)
-            found += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    return found
+            for tensor in kept if isinstance(kept, tuple | list) else (kept,):
+                memory = tensor.untyped_storage()
+                found[memory.data_ptr()] = memory.nbytes()
+    return sum(found.values())
 
 
 def main() -> None:
