@@ -263,8 +263,7 @@ class ModelEstimator:
         expectation.number = replica.pending.add(uncached, now_s, s_per_token, stream=is_seen)
         self.work_rate(replica).count(replica, prefill_s, now_s)
         if replica.endpoint.transfer is not None and replica.answers:  # else nobody weighs what its streams lose
-            stopped_s = replica.streams.stopped_s(uncached, s_per_token)
-            replica.slack.spend(stopped_s, replica.streams_now, replica.streams, now_s)
+            replica.stop_streams(uncached, now_s)
         self.efficiency.arrived(chain)
         on_device = matched if match.device_counts is None else expectation.fetch(match)
         source = self.residency.source(replica.replica_id)
@@ -368,8 +367,7 @@ class ModelEstimator:
         if expectation.prefilled_s is not None or not self.reads_prompts:
             return
         if replica.endpoint.transfer is not None and replica.answers and not expectation.is_fetched:
-            stopped_s = replica.streams.stopped_s(expectation.uncached_tokens, replica.rates.now.s_per_token)
-            replica.slack.spend(-stopped_s, replica.streams_now, replica.streams, now_s)
+            replica.stop_streams(-expectation.uncached_tokens, now_s)
         source = self.residency.source(replica.replica_id)
         if source is not None:
             source.lost(expectation.prompt_number, expectation.chain, expectation.matched_chunks)

@@ -96,6 +96,11 @@ class ReplicaEstimator(ReplicaSnapshot):
         """Streams that run there once the prompts are computed that it is to fetch."""
         return self.streams_now + self.coming
 
+    def stop_streams(self, tokens: float, now_s: float) -> None:
+        """Count prompt tokens that it computes between its streams' tokens; below 0: it does not, after all."""
+        stopped_s = self.streams.stopped_s(tokens, self.rates.now.s_per_token)
+        self.slack.spend(stopped_s, self.streams_now, self.streams, now_s)
+
     def kv_wait_s(self, missing_tokens: float, now_s: float) -> float:
         """Return the seconds that a prompt waits for KV cache: missing tokens over the rate at which they are freed.
 
