@@ -98,14 +98,14 @@ class StreamSpeed:
     def stopped_s(self, tokens: float, s_per_token: float) -> float:
         """Return the seconds by which prompt tokens that are computed there stop the streams.
 
-        As the same fit says that tells how much time the streams have to spare: where it takes too much of the time for
-        stops and too little for tokens, or the other way round, the two together are still right.
+        The time that streams have to spare is told by the same fit. Where that takes too much of the time for stops and
+        too little for tokens, the two together are still right. It is no less than the prompt's own time.
 
         Args:
             tokens: prompt tokens.
-            s_per_token: seconds that the replica takes to compute one: what counts until stops have been seen.
+            s_per_token: seconds that the replica takes to compute one.
         """
-        return tokens * (self.stop_s or s_per_token)
+        return tokens * max(self.stop_s, s_per_token)
 
     @property
     def per_stream_s(self) -> float:
