@@ -16,8 +16,17 @@ def routed(engine: ServedEngine) -> ModelSpec:
     return ModelSpec(name=engine.model.name, engine="sim", policy="round_robin")
 
 
+def latest_letter(text: str) -> str:
+    """Return the character that comes latest in a text, to stop at.
+
+    Of a longer stop string engines hold the first part back until they know what follows. A stream that breaks off
+    meanwhile may end within a token, and whatever goes on from there reads other tokens than the engine wrote.
+    """
+    return max(set(text), key=text.index)
+
+
 async def check_copy(engine: ServedEngine, cuts: int, events: int, drafted: int = 0) -> None:
-    """Assert that a copy which ends at `max_tokens`, and one that ends at a stop string, are as if there were no cut.
+    """Assert that a copy which ends at `max_tokens`, and one that ends at a stop, are as if there were no cut.
 
     Args:
         engine: the engine.
@@ -27,7 +36,7 @@ async def check_copy(engine: ServedEngine, cuts: int, events: int, drafted: int 
             it that come after that, and where steps begin is another matter after a cut.
     """
     text = engine.ok(PATH, prompt=COPY, max_tokens=TOKENS, ignore_eos=True)["choices"][0]["text"]
-    ends = {"length": {"max_tokens": TOKENS}, "stop": {"max_tokens": 4 * TOKENS, "stop": text[-16:-6]}}
+    ends = {"length": {"max_tokens": TOKENS}, "stop": {"max_tokens": 4 * TOKENS, "stop": latest_letter(text)}}
     for reason, limits in ends.items():
         asked = {"prompt": COPY, "ignore_eos": True, **limits}
         right = engine.ok(PATH, **asked)
@@ -36,7 +45,7 @@ async def check_copy(engine: ServedEngine, cuts: int, events: int, drafted: int 
             counted = await between.completion_tokens()
             assert between.cuts.left == 0, "it ended before it was cut often enough"
         assert streamed.done
-        assert streamed.text() == right["choices"][0]["text"]
+        assert streamed.text() == right["choices"][0]["text"], streamed.text()
         assert streamed.finish_reason() == right["choices"][0]["finish_reason"] == reason
         usage = usage_of(streamed)
         assert usage["prompt_tokens"] == right["usage"]["prompt_tokens"]
