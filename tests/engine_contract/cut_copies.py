@@ -1,6 +1,6 @@
 """A text that has one way on, streamed through a gateway whose replicas break off: it ends as one that was not cut."""
 
-from typing import Final
+from typing import Any, Final
 
 from cluster.spec.model_spec import ModelSpec
 from tests.engine_contract.served_engine import ServedEngine
@@ -36,7 +36,10 @@ async def check_copy(engine: ServedEngine, cuts: int, events: int, drafted: int 
             it that come after that, and where steps begin is another matter after a cut.
     """
     text = engine.ok(PATH, prompt=COPY, max_tokens=TOKENS, ignore_eos=True)["choices"][0]["text"]
-    ends = {"length": {"max_tokens": TOKENS}, "stop": {"max_tokens": 4 * TOKENS, "stop": latest_letter(text)}}
+    ends: dict[str, dict[str, Any]] = {
+        "length": {"max_tokens": TOKENS},
+        "stop": {"max_tokens": 4 * TOKENS, "stop": latest_letter(text)},
+    }
     for reason, limits in ends.items():
         asked = {"prompt": COPY, "ignore_eos": True, **limits}
         right = engine.ok(PATH, **asked)
