@@ -68,7 +68,7 @@ check: setup ## Format, lint, types, import rules, unit and property tests: a fe
 	$(UNITS) $(DURATIONS)/check.txt tests/unit tests/property
 
 check-interpreted: setup ## Tests of what is compiled, once more as its sources run it: where nothing compiles, they do
-	RACKSERVE_INTERPRETED=1 $(UNITS) $(DURATIONS)/interpreted.txt $(COMPILED)
+	RACKSERVE_INTERPRETED=1 $(UNITS) $(DURATIONS)/interpreted.txt -m "not (vllm or long)" $(COMPILED)
 
 data: ## Which data files tests and benchmarks find, where to get the others, what is skipped without
 	@$(or $(wildcard $(BIN)/python),python3) -m tests.data_files
