@@ -22,7 +22,7 @@ LEAST_VARIATION: Final = 0.1
 """How far prompt tokens must go apart from the answers beside them, as a share of them, to tell what they add."""
 
 
-class Answers(NamedTuple):
+class AnswersBeside(NamedTuple):
     """Answers that go on in steps with prompts.
 
     Attributes:
@@ -34,7 +34,7 @@ class Answers(NamedTuple):
     tokens: int
 
 
-NO_ANSWERS: Final = Answers(0, 0)
+NO_ANSWERS: Final = AnswersBeside(0, 0)
 
 
 class _Sums(NamedTuple):
@@ -83,9 +83,9 @@ class StepMeter:
         """
         self._decode.observe(tokens, step_s)
         self._sequences.observe(sequences * step_s, step_s)
-        self._take(1, Answers(1, tokens), 0.0, step_s)
+        self._take(1, AnswersBeside(1, tokens), 0.0, step_s)
 
-    def prefilled(self, tokens: int, steps: int, busy_s: float, answers: Answers = NO_ANSWERS) -> None:
+    def prefilled(self, tokens: int, steps: int, busy_s: float, answers: AnswersBeside = NO_ANSWERS) -> None:
         """Take in steps with prompts.
 
         Args:
@@ -108,7 +108,7 @@ class StepMeter:
             answers = self._all.answers / busy_s if busy_s > 0.0 else 0.0
         return StepReport(self._decode.per_s, self._sequences.per_s, self._prompts.per_s, answers, added)
 
-    def _take(self, steps: int, answers: Answers, tokens: float, busy_s: float) -> None:
+    def _take(self, steps: int, answers: AnswersBeside, tokens: float, busy_s: float) -> None:
         keep, old, plain = kept(busy_s, MEMORY_S), self._all, answers.steps
         self._all = _Sums(
             old.answers * keep + answers.tokens,

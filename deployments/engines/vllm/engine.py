@@ -38,7 +38,7 @@ from deployments.engines.vllm.kv_transfer import check_nixl, side_channel, trans
 from deployments.engines.vllm.load import LoadMeter
 from deployments.engines.vllm.offload import check_offloading
 from deployments.engines.vllm.offload_meter import OffloadMeter
-from deployments.engines.vllm.process import FAILURE_FILE
+from deployments.engines.vllm.processes.engine_process import FAILURE_FILE
 from deployments.engines.vllm.ranks.asked_rank import AskedRanks
 from deployments.engines.vllm.ranks.meeting import check_where_ranks_meet
 from deployments.engines.vllm.serve_arguments import parsed
@@ -275,7 +275,7 @@ class VllmEngine:
 
         from deployments.engines.vllm import plugin
         from deployments.engines.vllm.media_connector import CheckedMediaConnector
-        from deployments.engines.vllm.ranks.coordinator import guard_coordinators
+        from deployments.engines.vllm.processes.coordinator import guard_coordinators
 
         CheckedMediaConnector.fetcher = self._fetcher
         guard_coordinators()

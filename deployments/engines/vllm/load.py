@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from deployments.engines.rates import BusyRate
 from deployments.engines.speculation_meter import SpeculationMeter
-from deployments.engines.step_meter import NO_ANSWERS, Answers, StepMeter
+from deployments.engines.step_meter import NO_ANSWERS, AnswersBeside, StepMeter
 
 
 class StepDrafts(NamedTuple):
@@ -91,7 +91,7 @@ class LoadMeter:
             self._prefill_s += passed_s
             self._prefill_steps += 1
             tokens = sequences + sum(drafts.accepted_by_position)
-            self._beside = Answers(self._beside.steps + min(sequences, 1), self._beside.tokens + tokens)
+            self._beside = AnswersBeside(self._beside.steps + min(sequences, 1), self._beside.tokens + tokens)
         if prefilled_tokens:
             self.prefill_rate.observe(prefilled_tokens, self._prefill_s)
             steps = max(1, self._prefill_steps)

@@ -7,9 +7,8 @@ It lasts, in seconds,
     + draft_token_s * drafted tokens
 
 where the terms after the first count only if a sequence is decoded. One with a draft gets the tokens of it that are
-right, and one more. Sequences wait, first come first served, for one of
-`max_num_seqs` places and for KV blocks. If a running sequence needs a block and there is none, the one that was
-admitted last gives up its blocks and computes them again later, as in vLLM.
+right, and one more. Sequences wait, first come first served, for one of `max_num_seqs` places and for KV blocks. If a
+running sequence needs a block and none is free, the last one admitted gives up its blocks and computes them again.
 
 Of LoRA adapters only so many may be in the batch as there are slots: a sequence with another one waits, and those
 behind it may go before. A step in which an adapter is loaded lasts that much longer.
@@ -36,7 +35,7 @@ from deployments.engines.sim.generation.stored_blocks import stored
 from deployments.engines.sim.generation.text import TAIL_CHARS
 from deployments.engines.sim.generation.tiers import NOTHING, SimTiers
 from deployments.engines.speculation_meter import SpeculationMeter
-from deployments.engines.step_meter import NO_ANSWERS, Answers, StepMeter
+from deployments.engines.step_meter import NO_ANSWERS, AnswersBeside, StepMeter
 
 MAX_BATCHED_TOKENS = 2048
 """Most prompt tokens in one step: vLLM's default for online serving on a CPU or a small GPU."""
@@ -214,7 +213,7 @@ class SimScheduler:
         step_s, beside = prefilled / self._spec.prefill_tokens_per_s, NO_ANSWERS
         if decoded:
             drafted, accepted = self._draft()
-            beside = Answers(1, decoded + accepted)
+            beside = AnswersBeside(1, decoded + accepted)
             step_s += self._spec.inter_token_s + self._spec.inter_token_per_seq_s * (decoded - 1)
             step_s += self._spec.draft_token_s * drafted
             self.decode_rate.observe(decoded + accepted, step_s)

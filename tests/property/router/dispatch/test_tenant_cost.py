@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from deployments.engines.rates import BusyRate
-from deployments.engines.step_meter import Answers, StepMeter
+from deployments.engines.step_meter import AnswersBeside, StepMeter
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.ticket import Ticket
 from router.estimator.expectation import Usage
@@ -109,7 +109,7 @@ class Engine:
                 self.steps.decoded(len(decoding), len(decoding), step_s)
         if prefilled:
             self.prefill.observe(STEP_TOKENS - budget, step_s)
-            self.steps.prefilled(STEP_TOKENS - budget, 1, step_s, Answers(min(len(decoding), 1), len(decoding)))
+            self.steps.prefilled(STEP_TOKENS - budget, 1, step_s, AnswersBeside(min(len(decoding), 1), len(decoding)))
         ended = [each for each in self.running if each.made >= each.output]
         self.running = [each for each in self.running if each.made < each.output]
         return step_s, ended

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployments.engines.step_meter import Answers, StepMeter
+from deployments.engines.step_meter import AnswersBeside, StepMeter
 from deployments.engines.vllm.load import LoadMeter, StepDrafts
 from router.replicas.step_report import StepReport
 
@@ -26,8 +26,8 @@ def test_what_prompts_add_to_steps_is_told_apart_from_the_answers_beside_them(pl
     """Steps of 30 ms with 1 000 prompt tokens and of 50 ms with 2 000: 20 µs a token beside 10 ms, if seen or not."""
     meter = StepMeter()
     for _ in range(20):
-        meter.prefilled(1000, 1, 0.03, Answers(1, 5))
-        meter.prefilled(4000, 2, 0.1, Answers(2, 10))
+        meter.prefilled(1000, 1, 0.03, AnswersBeside(1, 5))
+        meter.prefilled(4000, 2, 0.1, AnswersBeside(2, 10))
     assert meter.report().added_tokens_per_s == pytest.approx(50_000)
     for _ in range(plain):
         meter.decoded(5, 5, 0.01)
@@ -41,7 +41,7 @@ def test_steps_with_nothing_but_prompts_tell_what_prompts_add() -> None:
     meter.prefilled(960, 1, 0.0096)
     for number in range(40):
         prompts = 240 + number % 3
-        meter.prefilled(prompts, 1, 0.1 + prompts * 1e-5, Answers(1, 24))
+        meter.prefilled(prompts, 1, 0.1 + prompts * 1e-5, AnswersBeside(1, 24))
     assert meter.report().added_tokens_per_s == pytest.approx(100_000)
     assert meter.report().answer_tokens_per_s == pytest.approx(240)
 
@@ -63,7 +63,7 @@ def test_steps_that_are_all_alike_do_not_tell_what_prompts_add() -> None:
     """Then nothing is said of it, in place of a guess."""
     meter = StepMeter()
     for _ in range(20):
-        meter.prefilled(1000, 1, 0.03, Answers(1, 5))
+        meter.prefilled(1000, 1, 0.03, AnswersBeside(1, 5))
     told = meter.report()
     assert (told.added_tokens_per_s, told.answer_tokens_per_s) == (0.0, 0.0)
 

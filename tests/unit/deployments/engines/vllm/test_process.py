@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.engines.vllm.process import FAILURE_FILE, FailureNote, end_with_parent
+from deployments.engines.vllm.processes.engine_process import FAILURE_FILE, FailureNote, end_with_parent
 
 ROOT = Path(__file__).resolve().parents[5]
 
@@ -21,7 +21,7 @@ from pathlib import Path
 
 def child(stubborn):
     import os, signal
-    from deployments.engines.vllm.process import end_with_parent
+    from deployments.engines.vllm.processes.engine_process import end_with_parent
     if stubborn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     end_with_parent()
@@ -86,7 +86,7 @@ def test_an_engine_without_its_side_channel_ends(tmp_path: Path) -> None:
     """When the thread that listens for other engines fails, the process ends and says why; vLLM would wait for ever."""
     program = (
         "import threading, time\n"
-        "from deployments.engines.vllm.process import SIDE_CHANNEL_THREAD, settle_in\n"
+        "from deployments.engines.vllm.processes.engine_process import SIDE_CHANNEL_THREAD, settle_in\n"
         "settle_in()\n"
         "def listen():\n"
         "    raise OSError('address already in use')\n"

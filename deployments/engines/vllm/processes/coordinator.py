@@ -10,7 +10,7 @@ from vllm import envs
 from vllm.v1.engine import coordinator, utils
 from vllm.v1.engine.coordinator import DPCoordinator, DPCoordinatorProc
 
-from deployments.engines.vllm.process import end_with_parent
+from deployments.engines.vllm.processes.engine_process import end_with_parent
 
 
 class WaitedForCoordinator(DPCoordinator):
