@@ -43,6 +43,10 @@ MOST_HEADROOM = 4.0
 """Largest headroom, as a multiple of the operator's."""
 OVERDUE_STARTS = 3.0
 """Usual starts after which replicas still starting no longer delay a step down: machines for them may be lacking."""
+PRESENT_S, LATE_S = 40.0, 160.0
+"""Seconds of the load that there is now, and of the load in which the requests came of which the last minute told."""
+STILL = 0.9
+"""Share of the load of `LATE_S` below which it has fallen."""
 KEPT_ORDERS = 32
 """Number of the latest orders that are remembered."""
 AS_NEEDED = ("as needed",)
@@ -202,7 +206,8 @@ class Autoscaler:
             reason = f"requests have been waiting {state.seen.queue_s:.1f} s"
             wishes.append(_Wish(target + 1, reason, is_mistake=True))
         share = self.targets.slo_share
-        if share and self._has_recovered(state, outlook, now_s) and state.in_time.is_short(share):
+        is_short = share and state.in_time.is_short(share) and not _is_over(state)
+        if is_short and self._has_recovered(state, outlook, now_s):
             reason = f"{state.in_time.recent.mean:.0%} of the requests are in time, {share:.0%} should be"
             wishes.append(_Wish(target + 1, reason, is_mistake=True))
         waiting_s = 0.0 if state.seen.steady_since_s is None else now_s - state.seen.steady_since_s
@@ -221,7 +226,8 @@ class Autoscaler:
     ) -> AutoscalerState:
         targets = self.targets
         headroom = state.headroom
-        if all(wish.is_mistake for wish in wishes) and outlook.load > 0:
+        # With an objective, the share in time moves the headroom: one bad minute must not be counted twice.
+        if not targets.slo_share and all(wish.is_mistake for wish in wishes) and outlook.load > 0:
             enough = (wanted - outlook.load) / sqrt(outlook.load)
             headroom = max(headroom, min(enough, MOST_HEADROOM * targets.headroom))
         wanted = targets.bounded(wanted)
@@ -255,6 +261,12 @@ class Autoscaler:
         if state.scaled_down_s is not None and now_s - state.scaled_down_s < SCALE_DOWN_EVERY_S:
             return 0, (f"{would_do}, but some were given back just now",)
         return ceil(surplus / 2), (f"{would_do}, and have for {self.targets.scale_down_after_s:.0f} s",)
+
+
+def _is_over(state: AutoscalerState) -> bool:
+    """Tell whether the load has fallen since late requests came: what a burst lacked, nobody lacks after it."""
+    demand = state.seen.demand
+    return demand.over(PRESENT_S) < STILL * demand.over(LATE_S)
 
 
 def _with_need(state: AutoscalerState, need: int, now_s: float, keep_s: float) -> AutoscalerState:

@@ -118,6 +118,11 @@ class Demand:
                 return max(0.0, rate - FIRST_DOUBTS * sqrt(squared) / span_s), span_s
         return estimate
 
+    def over(self, window_s: float) -> float:
+        """Return the work offered a second over the last `window_s` seconds, or as far back as there are samples."""
+        span_s, work, _ = self._over(window_s)
+        return work / span_s if span_s > 0 else 0.0
+
     def roughness(self) -> float:
         """Return how much more the load varies within half a minute than independent requests would; 1 or more.
 

@@ -89,7 +89,7 @@ def sized(name: str, requests: Sequence[SimRequest]) -> Case:
     """Work out what a load needs and run the fixed fleet on it."""
     capacity = capacity_per_s(requests)
     slo_s = TRACE_SLO_S if name == "mooncake" else SLO_S
-    peak = replicas_for(_busiest_per_s(requests) / capacity, TARGETS.headroom)
+    peak = replicas_for(busiest_per_s(requests) / capacity, TARGETS.headroom)
     fixed = run_fleet(requests, FixedFleet(peak), replace(SETTINGS, first_replicas=peak))
     first = sum(request.at_s < BUSIEST_S for request in requests) / BUSIEST_S
     return Case(
@@ -131,6 +131,6 @@ def _ongoing_in_time(requests: Sequence[SimRequest], capacity: float, slo_s: flo
     return ongoing
 
 
-def _busiest_per_s(requests: Sequence[SimRequest]) -> float:
+def busiest_per_s(requests: Sequence[SimRequest]) -> float:
     """Return the requests a second of the busiest five minutes."""
     return max(Counter(int(request.at_s / BUSIEST_S) for request in requests).values()) / BUSIEST_S

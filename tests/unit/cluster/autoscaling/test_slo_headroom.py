@@ -58,3 +58,54 @@ def test_a_gateway_that_begins_anew_is_no_miss() -> None:
     in_time = _seen(1.0, 600).observe(FleetMetrics(1, slo_requests=3.0, slo_met=3.0), 1.0)
     assert in_time.long.mean == pytest.approx(1.0)
     assert in_time.requests == 3.0
+
+
+def _targets_after(offered_per_s: list[float]) -> list[int]:
+    """Return the targets second by second while three of ten requests are late, and so much work comes."""
+    policy = Autoscaler(AutoscalingTargets(1, 1_000, slo_share=SHARE, first_work_per_s=100.0, scale_down_after_s=1e6))
+    state, offered, targets = policy.initial(8), 0.0, []
+    for second, per_s in enumerate(offered_per_s, start=1):
+        offered += per_s
+        metrics = FleetMetrics(
+            state.target,
+            in_flight=20,
+            utilisation=0.4,
+            offered_work=offered,
+            offered_work_squared=offered,
+            slo_requests=10.0 * second,
+            slo_met=7.0 * second,
+        )
+        state, _ = policy.decide(state, metrics, float(second))
+        targets.append(state.target)
+    return targets
+
+
+def test_late_requests_of_a_burst_order_nothing_once_it_is_over() -> None:
+    """They tell of it for a minute after its end: then replicas for it would come when nobody needs them."""
+    steady = [500.0] * 400
+    assert max(_targets_after(steady)) > 8
+    fallen = _targets_after([*[500.0] * 100, *[250.0] * 100])
+    assert fallen[-1] == fallen[130]
+
+
+def test_a_minute_out_of_time_moves_the_headroom_as_far_as_its_share_says() -> None:
+    """Replicas ordered for late requests do not make the headroom theirs: the share in time moves it, and only it."""
+    policy = Autoscaler(AutoscalingTargets(1, 10, slo_share=SHARE, first_work_per_s=100.0, scale_down_after_s=1e6))
+    state, alone = policy.initial(2), InTime()
+    headroom = 0.4
+    for second in range(1, 400):
+        metrics = FleetMetrics(
+            state.target,
+            in_flight=20,
+            utilisation=0.4,
+            offered_work=100.0 * second,
+            offered_work_squared=100.0 * second,
+            slo_requests=5.0 * second,
+            slo_met=4.0 * second,
+        )
+        alone = alone.observe(metrics, 1.0 if second > 1 else 0.0)
+        if second > 1:
+            headroom = alone.headroom(headroom, 0.4, MOST_HEADROOM * 0.4, SHARE, 1.0)
+        state, _ = policy.decide(state, metrics, float(second))
+    assert state.target > 2
+    assert state.headroom == pytest.approx(headroom)
