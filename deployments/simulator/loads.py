@@ -127,19 +127,38 @@ def bursty_day(mean_per_s: float, swing: float, extra_per_s: float, sizes: Sizes
     return poisson(per_s, mean_per_s * (1.0 + swing) + 1.5 * extra_per_s, DAY_S, sizes, rng)
 
 
+class Bursts:
+    """A low load with bursts of 2 to 5 times as much, 1 to 4 minutes long and on average 15 minutes apart.
+
+    Args:
+        low_per_s: requests a second between bursts.
+        until_s: length of the load, seconds.
+        rng: draws everything.
+    """
+
+    def __init__(self, low_per_s: float, until_s: float, rng: Random) -> None:
+        self._low_per_s = low_per_s
+        self._until_s = until_s
+        self._rng = rng
+        self._spans: list[tuple[float, float, float]] = []
+        at_s = rng.expovariate(1 / 900.0)
+        while at_s < until_s:
+            length_s = rng.uniform(60.0, 240.0)
+            self._spans.append((at_s, at_s + length_s, rng.uniform(2.0, 5.0)))
+            at_s += length_s + rng.expovariate(1 / 900.0)
+
+    def per_s(self, at_s: float) -> float:
+        """Return the requests a second that are drawn at a time."""
+        return self._low_per_s * next((factor for start, end, factor in self._spans if start <= at_s < end), 1.0)
+
+    def requests(self, sizes: Sizes) -> list[SimRequest]:
+        """Draw the requests."""
+        return poisson(self.per_s, self._low_per_s * 5.0, self._until_s, sizes, self._rng)
+
+
 def bursts(low_per_s: float, until_s: float, sizes: Sizes, rng: Random) -> list[SimRequest]:
-    """Return a low load with bursts of 2 to 5 times as much, 1 to 4 minutes long and on average 15 minutes apart."""
-    spans: list[tuple[float, float, float]] = []
-    at_s = rng.expovariate(1 / 900.0)
-    while at_s < until_s:
-        length_s = rng.uniform(60.0, 240.0)
-        spans.append((at_s, at_s + length_s, rng.uniform(2.0, 5.0)))
-        at_s += length_s + rng.expovariate(1 / 900.0)
-
-    def per_s(at_s: float) -> float:
-        return low_per_s * next((factor for start, end, factor in spans if start <= at_s < end), 1.0)
-
-    return poisson(per_s, low_per_s * 5.0, until_s, sizes, rng)
+    """Return the requests of `Bursts`."""
+    return Bursts(low_per_s, until_s, rng).requests(sizes)
 
 
 def recorded(trace: Sequence[TraceRequest]) -> list[SimRequest]:

@@ -22,6 +22,7 @@ from deployments.simulator.autoscaled_fleet import FleetResult, run_fleet
 from tests.benchmarks.autoscaling_cases import COLD_START_S
 from tests.benchmarks.bars import Bar, report_bars
 from tests.benchmarks.result_file import RESULTS, our_versions, write_result
+from tests.benchmarks.slo.knows_bursts import fewest_hours
 from tests.benchmarks.slo.slo_cases import (
     BAR_SHARE,
     KEPT_SETTINGS,
@@ -40,6 +41,7 @@ TODAY: Final = "without_slo"
 PEAK: Final = "fixed_peak"
 SMALLEST: Final = "fixed_smallest"
 GPU_HOURS_BAR: Final = 0.65
+KNOWS: Final = "knows_bursts"
 MOST: Final = 2
 """The autoscalers may go to so many times the fleet of the peak."""
 
@@ -53,8 +55,8 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def contest(case: SloCase) -> dict[str, FleetResult]:
-    """Return what came of a load by contestant."""
+def contest(case: SloCase, seed: int) -> dict[str, FleetResult]:
+    """Return what came of a load, drawn with a seed, by contestant."""
     targets = AutoscalingTargets(
         max_replicas=MOST * case.peak_replicas,
         target_queue_s=2.0,
@@ -74,6 +76,7 @@ def contest(case: SloCase) -> dict[str, FleetResult]:
             Autoscaler(replace(targets, first_work_per_s=0.0)),
             replace(SETTINGS, first_replicas=first),
         ),
+        **({KNOWS: fewest_hours(case, seed)} if case.name == "bursts" else {}),
     }
 
 
@@ -142,7 +145,7 @@ def main() -> int:
     reached: list[Bar] = []
     for name in wanted:
         case = sized(name, found[name], lambda text: console.print(text, style="dim", highlight=False))
-        told[name] = figures(case, contest(case))
+        told[name] = figures(case, contest(case, options.seed))
         console.print(_table(name, told[name]))
         reached += bars(name, told[name])
     path = write_result(

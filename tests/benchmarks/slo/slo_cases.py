@@ -25,6 +25,8 @@ BAR_SHARE: Final = 0.97
 SIZES: Final = Sizes(prompt_tokens=4_000.0, output_tokens=800.0)
 LIMITS: Final = AdmissionLimits(max_wait_s=30.0)
 KEPT_LIMITS: Final = replace(LIMITS, targets=TARGETS, slo_share=SHARE)
+BURSTS_PER_S: Final = 2.0
+"""Requests a second between bursts."""
 SETTINGS: Final = FleetSettings(engine=ENGINE, cold_start_s=COLD_START_S, limits=LIMITS)
 KEPT_SETTINGS: Final = replace(SETTINGS, limits=KEPT_LIMITS)
 
@@ -66,11 +68,11 @@ def loads(seed: int, *, short: bool) -> dict[str, Sequence[SimRequest]]:
         short: bursts alone, for an hour: a smoke test.
     """
     if short:
-        return {"bursts": bursts(2.0, 3_600.0, SIZES, Random(seed))}
+        return {"bursts": bursts(BURSTS_PER_S, 3_600.0, SIZES, Random(seed))}
     return {
         "sine_day": noisy(lambda at_s: 5.5 - 4.5 * cos(2 * pi * at_s / DAY_S), 0.1, DAY_S, SIZES, Random(seed)),
         "sine_day_with_bursts": bursty_day(5.5, 0.8, 3.0, SIZES, Random(seed)),
-        "bursts": bursts(2.0, 14_400.0, SIZES, Random(seed)),
+        "bursts": bursts(BURSTS_PER_S, 14_400.0, SIZES, Random(seed)),
     }
 
 
