@@ -103,7 +103,17 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
                 "Tokens a second",
                 "short",
                 [(f"sum by (kind) (rate(rackserve_tokens_total{{{OURS}}}{RATE}))", "{{kind}}")],
-                "Counted when a request ends. Cached tokens are part of the prompt's.",
+                "Counted when a request ends. Cached tokens are part of the prompt's, reasoning of the completion's.",
+            ),
+            Panel(
+                "Reasoning, of the tokens generated",
+                "percentunit",
+                [(
+                    f'sum by (model) (rate(rackserve_tokens_total{{kind="reasoning",{OURS}}}{RATE})) / '
+                    f'sum by (model) (rate(rackserve_tokens_total{{kind="completion",{OURS}}}{RATE}))',
+                    "{{model}}",
+                )],
+                "As far as engines tell; it is what users of a reasoning model wait for before its answer's text.",
             ),
             Panel("Replicas heard of", "short", [of_replicas(REPORTING)]),
             Panel(

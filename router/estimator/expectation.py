@@ -15,19 +15,22 @@ class Usage:
         prompt_tokens: tokens of the prompt.
         cached_tokens: prompt tokens that the engine had cached.
         completion_tokens: tokens generated.
+        reasoning_tokens: tokens generated before the answer's text, as its reasoning; read at an answer's end alone.
     """
 
-    __slots__ = ("cached_tokens", "completion_tokens", "prompt_tokens")
+    __slots__ = ("cached_tokens", "completion_tokens", "prompt_tokens", "reasoning_tokens")
 
     def __init__(
         self,
         prompt_tokens: int | None = None,
         cached_tokens: int | None = None,
         completion_tokens: int | None = None,
+        reasoning_tokens: int | None = None,
     ) -> None:
         self.prompt_tokens = prompt_tokens
         self.cached_tokens = cached_tokens
         self.completion_tokens = completion_tokens
+        self.reasoning_tokens = reasoning_tokens
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Usage) and self._counts() == other._counts()
@@ -38,8 +41,8 @@ class Usage:
     def __repr__(self) -> str:
         return f"Usage{self._counts()}"
 
-    def _counts(self) -> tuple[int | None, int | None, int | None]:
-        return self.prompt_tokens, self.cached_tokens, self.completion_tokens
+    def _counts(self) -> tuple[int | None, int | None, int | None, int | None]:
+        return self.prompt_tokens, self.cached_tokens, self.completion_tokens, self.reasoning_tokens
 
 
 @final

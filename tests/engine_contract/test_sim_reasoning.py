@@ -46,14 +46,17 @@ def test_reasoning_comes_apart_from_the_text(thinker: ServedEngine) -> None:
 
 async def test_a_stream_says_the_same(thinker: ServedEngine, client: httpx.AsyncClient) -> None:
     """First the reasoning, then the text."""
-    found = await stream(client, thinker, CHAT, messages=ASK, stream_options={"include_usage": True})
+    asked = {"include_usage": True, "continuous_usage_stats": True}
+    found = await stream(client, thinker, CHAT, messages=ASK, stream_options=asked)
     deltas = [choice["delta"] for event in found.events for choice in event["choices"]]
     kinds = [next(iter(delta)) for delta in deltas[1:] if delta]
     assert kinds == sorted(kinds, reverse=True)
     whole = _message(thinker.ok(CHAT, messages=ASK))
     assert tuple("".join(delta.get(name) or "" for delta in deltas) for name in ("reasoning", "content")) == whole
     assert found.finish_reason() == "stop"
-    assert found.events[-1]["usage"]["completion_tokens_details"]["reasoning_tokens"] > 1
+    counts = [event["usage"]["completion_tokens_details"]["reasoning_tokens"] for event in found.events]
+    assert counts == sorted(counts)
+    assert (counts[0], counts[-1] > 1) == (0, True)
 
 
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])

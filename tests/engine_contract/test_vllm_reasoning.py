@@ -39,9 +39,11 @@ def thinker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedEngine]:
 
 
 def test_its_parser_is_chosen(thinker: ServedEngine) -> None:
-    """What follows `<think>` is reasoning, as long as nothing ends it."""
-    message: dict[str, Any] = thinker.ok(CHAT, messages=ASK, max_tokens=12)["choices"][0]["message"]
+    """What follows `<think>` is reasoning, as long as nothing ends it, and is counted as that."""
+    answer = thinker.ok(CHAT, messages=ASK, max_tokens=12)
+    message: dict[str, Any] = answer["choices"][0]["message"]
     assert message["reasoning"]
+    assert answer["usage"]["completion_tokens_details"] == {"reasoning_tokens": 12}
     assert not message["content"]
     log = thinker.log.read_text()
     assert "reasoning_parser" in log
@@ -50,12 +52,17 @@ def test_its_parser_is_chosen(thinker: ServedEngine) -> None:
 
 
 async def test_an_answer_goes_on_behind_its_reasoning(thinker: ServedEngine, client: httpx.AsyncClient) -> None:
-    """With both in the message, what follows is text and no reasoning.
+    """With both in the message, what follows is text and no reasoning, and is counted so with each event.
 
     Streamed, as the gateway asks for it: of a whole answer vLLM 0.32 does not look whether the prompt has its end.
     """
+    usage = {"include_usage": True, "continuous_usage_stats": True}
+    first = await stream(client, thinker, CHAT, messages=ASK, max_tokens=8, stream_options=usage)
+    counts = [event["usage"]["completion_tokens_details"]["reasoning_tokens"] for event in first.events]
+    assert counts == [event["usage"]["completion_tokens"] for event in first.events]
     asked = {"messages": [*ASK, BEGUN], "continue_final_message": True, "add_generation_prompt": False}
-    found = await stream(client, thinker, CHAT, max_tokens=8, **asked)
+    found = await stream(client, thinker, CHAT, max_tokens=8, stream_options=usage, **asked)
+    assert found.events[-1]["usage"]["completion_tokens_details"] == {"reasoning_tokens": 0}
     assert found.text().startswith(" Paris")
     assert not any(choice["delta"].get("reasoning") for event in found.events for choice in event["choices"])
 

@@ -275,10 +275,12 @@ class VllmEngine:
 
         from deployments.engines.vllm import plugin
         from deployments.engines.vllm.media_connector import CheckedMediaConnector
+        from deployments.engines.vllm.parsers.reasoning_tokens import count_as_it_comes
         from deployments.engines.vllm.processes.coordinator import guard_coordinators
 
         CheckedMediaConnector.fetcher = self._fetcher
         guard_coordinators()
+        count_as_it_comes()
         args = self._parse(source, cpu=cpu)
         engine_args = AsyncEngineArgs.from_cli_args(args)
         if self._place is not None:

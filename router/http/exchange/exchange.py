@@ -210,7 +210,8 @@ class Exchange(SilenceFailover):
             is_learned_from = self._flow.dispatcher.estimator.reads_prompts and self._ticket.attempt is not None
             usage, reply = self.answer.usage(with_reply=is_learned_from)
             if self._ticket.prefill is not None:  # where the prompt was fetched, the other replica knows what it cost
-                usage = Usage(usage.prompt_tokens, self._ticket.prefill.usage.cached_tokens, usage.completion_tokens)
+                cached = self._ticket.prefill.usage.cached_tokens
+                usage = Usage(usage.prompt_tokens, cached, usage.completion_tokens, usage.reasoning_tokens)
             chain = self._request.chain
             added = self._plane.hasher.extension(chain, reply) if reply and len(chain) else None
             self._end(_OK, usage, is_whole=True, added=added)
@@ -347,7 +348,7 @@ class Exchange(SilenceFailover):
         )
         self._flow.ended(self._ticket)
         if sent_tokens is not None and usage.completion_tokens is None:
-            usage = Usage(usage.prompt_tokens, usage.cached_tokens, sent_tokens)
+            usage = Usage(usage.prompt_tokens, usage.cached_tokens, sent_tokens, usage.reasoning_tokens)
         plane.meters.ended(model, tenant, outcome)
         plane.meters.used(model, tenant, usage)
         if self._span is not None:

@@ -27,7 +27,7 @@ RESENDS: Final = (
     Fault.SLOW,
 )
 """Reasons for which a request is sent again before any of its answer was sent on."""
-TOKEN_KINDS: Final = ("prompt", "cached", "completion")
+TOKEN_KINDS: Final = ("prompt", "cached", "completion", "reasoning")
 _RETRIES: Final = (
     "Requests sent again before any of their answer was sent on: the replica failed, it refuses connections, its idle "
     "connection was stale, it is leaving, or it answered with an error or that it is busy."
@@ -116,7 +116,7 @@ class Meters(Collector):
     Attributes:
         outcomes: number of requests by (model, tenant, outcome). The model is "" unless the cluster serves it, so
             clients cannot make this grow.
-        tokens: prompt, cached and completion tokens of ended requests, by (model, tenant).
+        tokens: prompt, cached, completion and reasoning tokens of ended requests, by (model, tenant).
         models: the other counts, by model.
         connections: client connections that are open.
         probes: requests of the gateway's own that measured plain servers' rates, by result. They count nowhere else.
@@ -160,6 +160,7 @@ class Meters(Collector):
         counts[0] += usage.prompt_tokens or 0
         counts[1] += usage.cached_tokens or 0
         counts[2] += usage.completion_tokens or 0
+        counts[3] += usage.reasoning_tokens or 0
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metric families."""
@@ -171,7 +172,8 @@ class Meters(Collector):
         yield requests
         tokens = CounterMetricFamily(
             "rackserve_tokens",
-            "Tokens of ended requests: prompt, cached (part of prompt), completion (events, if a stream has no usage).",
+            "Tokens of ended requests: prompt, cached (part of prompt), completion (events, if a stream has no usage), "
+            "reasoning (part of completion, as far as engines tell).",
             labels=["model", "tenant", "kind"],
         )
         for (model, tenant), counts in list(self.tokens.items()):

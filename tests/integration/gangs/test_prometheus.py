@@ -34,7 +34,7 @@ def _spec(usage_folder: Path) -> ClusterSpec:
         "kv_cache": {"offload": {"cpu_gb": 1}},
         "speculative": {"method": "ngram", "tokens": 3},
         "planned": {"prefill_tokens_per_s": 10_000, "decode_tokens_per_s": 50, "kv_tokens": 100_000},
-        "sim": {"image_tokens": 16, "adapter_load_s": 0.05},
+        "sim": {"image_tokens": 16, "adapter_load_s": 0.05, "reasoning_tokens": 4},
     }
     labels = {"rackserve.io/role": "head"}
     usage = {"folder": str(usage_folder)}
@@ -107,10 +107,11 @@ def _counts_are_the_clients(prometheus: PrometheusServer, load: CountedLoad) -> 
         assert {labels["outcome"]: value for labels, value in told} == dict(seen.outcomes), tenant
         told = prometheus.query(f'sum by (kind) (rackserve_tokens_total{{tenant="{tenant}"}})')
         assert {labels["kind"]: value for labels, value in told} == {
-            kind: seen.tokens[kind] for kind in ("prompt", "cached", "completion")
+            kind: seen.tokens[kind] for kind in ("prompt", "cached", "completion", "reasoning")
         }, tenant
     assert load.seen["limited"].outcomes["rate_limited"] > 0
     assert load.seen["acme"].tokens["cached"] > 0
+    assert 0 < load.seen["acme"].tokens["reasoning"] < load.seen["acme"].tokens["completion"]
     for metric in ("rackserve_time_to_first_byte_seconds", "rackserve_queue_wait_seconds"):
         assert prometheus.number(f'sum({metric}_count{{model="m"}})') == answered, metric
     assert prometheus.number("sum(rackserve_prompt_tokens_total)") == sum(

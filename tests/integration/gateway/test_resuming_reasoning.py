@@ -8,6 +8,7 @@ from typing import Any
 from cluster.spec.model_spec import ModelSpec
 from deployments.replica.engine_registry import engine_for
 from deployments.replica.server import ReplicaServer
+from tests.engine_contract.served_engine import metric_in
 from tests.integration.gateway.running_gateway import ask, request, running_gateway
 
 MODEL = ModelSpec.model_validate(
@@ -32,7 +33,7 @@ def _said(events: bytes) -> tuple[str, str]:
 
 
 async def test_the_answer_is_the_same_as_if_nothing_had_happened() -> None:
-    """Real replicas with simulated engines: the stream's reasoning and text are those of an answer that was not cut."""
+    """Real replicas with simulated engines: the stream is that of an answer that was not cut, its counts too."""
     async with AsyncExitStack() as stack:
         replicas = {}
         for name in ("r0", "r1"):
@@ -45,8 +46,10 @@ async def test_the_answer_is_the_same_as_if_nothing_had_happened() -> None:
         )
         _, _, whole = await ask(gateway.port, request(json.dumps(ASK).encode()))
         message = json.loads(whole)["choices"][0]["message"]
+        told = json.loads(whole)["usage"]["completion_tokens_details"]
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        writer.write(request(json.dumps({**ASK, "stream": True}).encode(), headers=b"x-rackserve-explain: 1\r\n"))
+        asked = {**ASK, "stream": True, "stream_options": {"include_usage": True}}
+        writer.write(request(json.dumps(asked).encode(), headers=b"x-rackserve-explain: 1\r\n"))
         got = b""
         while got.count(b'"content"') < 8:
             got += await reader.read(65536)
@@ -64,3 +67,7 @@ async def test_the_answer_is_the_same_as_if_nothing_had_happened() -> None:
         assert b'"error"' not in events
         assert _said(events) == (message["reasoning"], message["content"])
         assert [row["outcome"] for row in gateway.state()["outcomes"]] == ["ok"]
+        last = json.loads(events.split(b"data: ")[-2])  # before [DONE]
+        assert last["usage"]["completion_tokens_details"] == told
+        _, _, page = await ask(gateway.admin_port, b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert metric_in(page.decode(), "rackserve_tokens_total", kind="reasoning") == 2 * told["reasoning_tokens"]

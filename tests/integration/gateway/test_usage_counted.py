@@ -46,7 +46,7 @@ async def _counted(path: str, answer: bytes, body: bytes = b'{"model":"m","messa
     async with ScriptedReplica(_script(answer)) as replica, running_gateway([replica.port]) as gateway:
         assert (await ask(gateway.port, _request(path, body)))[0] == 200
         (counts,) = gateway._plane.meters.tokens.values()
-        return counts
+        return counts[:3]  # of prompts, of these cached, of answers
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ class Counted:
 
     Attributes:
         outcomes: answers by the gateway's word for how they ended.
-        tokens: prompt, cached and completion tokens that answers told.
+        tokens: prompt, cached, completion and reasoning tokens that answers told.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -93,4 +93,5 @@ class CountedLoad:
             usage = answer.json()["usage"]
         counted.tokens["prompt"] += usage["prompt_tokens"]
         counted.tokens["completion"] += usage["completion_tokens"]
+        counted.tokens["reasoning"] += (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
         counted.tokens["cached"] += (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0

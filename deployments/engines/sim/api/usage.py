@@ -31,7 +31,22 @@ def usage(generation: Generation) -> dict[str, Any]:
     """Return a request's usage so far, with the prefix cache's part in it."""
     cached, created = cache_counts(generation)
     details = {"cached_tokens": cached, "created_cache_tokens": created}
-    found = {**counts(generation), "prompt_tokens_details": details}
+    return {**counts_with_reasoning(generation), "prompt_tokens_details": details}
+
+
+def counts_before(generation: Generation) -> dict[str, Any]:
+    """Return a chat's tokens as the event tells them that opens its message: none generated yet."""
+    found = counts_with_reasoning(generation) | {"completion_tokens": 0}
+    return (
+        found | {"completion_tokens_details": {"reasoning_tokens": 0}}
+        if "completion_tokens_details" in found
+        else found
+    )
+
+
+def counts_with_reasoning(generation: Generation) -> dict[str, Any]:
+    """Return a chat's tokens so far, as its events tell them; those of reasoning where it reasons."""
+    found: dict[str, Any] = counts(generation)
     if any(answer.rules.mean_reasoning_words for answer in generation.answers):
         reasoning = sum(answer.reasoning_tokens for answer in generation.answers)
         found["completion_tokens_details"] = {"reasoning_tokens": reasoning}

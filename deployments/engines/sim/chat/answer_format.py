@@ -8,7 +8,7 @@ import msgspec
 
 from deployments.engines.sim.api.errors import engine_died
 from deployments.engines.sim.api.logprobs import chat_logprobs, prompt_logprobs
-from deployments.engines.sim.api.usage import counts, usage
+from deployments.engines.sim.api.usage import counts_before, counts_with_reasoning, usage
 from deployments.engines.sim.chat.request import ChatRequest
 from deployments.engines.sim.generation.answer import Answer
 from deployments.engines.sim.generation.core import Generation
@@ -45,7 +45,7 @@ class ChatFormat:
 
     def opening(self, generation: Generation) -> bytes:
         """Return the first event of each choice, with its role."""
-        each = {"usage": counts(generation) | {"completion_tokens": 0}} if self._request.wants_usage_each else {}
+        each = {"usage": counts_before(generation)} if self._request.wants_usage_each else {}
         delta = {"role": "assistant", "content": ""}
         return b"".join(
             self._event([{"index": answer.index, "delta": delta, "logprobs": None, "finish_reason": None}], **each)
@@ -69,7 +69,7 @@ class ChatFormat:
             shown = b'"delta":%b' % encode(delta)
         else:
             shown = b'"delta":{"content":%b}' % encode(answer.take_new())
-        tail = b',"usage":' + encode(counts(generation)) if self._request.wants_usage_each else b""
+        tail = b',"usage":' + encode(counts_with_reasoning(generation)) if self._request.wants_usage_each else b""
         return b'%b%d,%b,"logprobs":%b,"finish_reason":%b,"stop_reason":%b,"token_ids":null}]%b}\n\n' % (
             self._head,
             answer.index,

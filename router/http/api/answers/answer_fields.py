@@ -31,12 +31,19 @@ class Details(msgspec.Struct, gc=False):
     cached_tokens: Count | None = None
 
 
+class GeneratedDetails(msgspec.Struct, gc=False):
+    """What a `usage` says of its generated tokens."""
+
+    reasoning_tokens: Count | None = None
+
+
 class PlainUsage(msgspec.Struct, gc=False):
     """The `usage` of chats and completions as nearly every engine writes it; decoded without a detour."""
 
     prompt_tokens: Count
     completion_tokens: Count | None = None
     prompt_tokens_details: Details | None = None
+    completion_tokens_details: GeneratedDetails | None = None
     cache_read_input_tokens: Count | None = None
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 from router.estimator.expectation import Usage
 from router.http.api.answers.cut_usage import CutUsage
 from router.http.api.answers.server_sent_events import data_of, split_events
-from router.http.api.answers.usage import UNKNOWN, counted, last_usage_of_stream, usage_in, usage_of
+from router.http.api.answers.usage import UNKNOWN, counted_at_end, last_usage_of_stream, usage_in, usage_of
 from router.http.wire.chunked import ChunkedError, payload
 from router.http.wire.request.content_coding import ContentCodingError, decoded
 from router.http.wire.request.incoming import BYTE_ORDER_MARK
@@ -92,13 +92,13 @@ class KeptAnswer:
         if self._streamed:
             return self._stream_usage()
         if self._cut is not None:
-            return counted(self._cut.last(self.tail()))
+            return counted_at_end(self._cut.last(self.tail()))
         body = self.whole()
         if body is None:
             return UNKNOWN
         found = usage_of(body)
         if found is UNKNOWN and body.lstrip()[:1] != b"{":  # events under another content type, as some servers send
-            found = counted(last_usage_of_stream(body))
+            found = counted_at_end(last_usage_of_stream(body))
         return found
 
     def _unframed_head(self) -> bytes:
@@ -123,7 +123,7 @@ class KeptAnswer:
         if "output_tokens" in last and "input_tokens_details" not in last:
             first = self._first_message_usage()
             last = first | {name: value for name, value in last.items() if value or name not in first}
-        return counted(last)
+        return counted_at_end(last)
 
     def _first_message_usage(self) -> dict[str, Any]:
         for event in split_events(self._unframed_head())[0][:_FIRST_EVENTS]:

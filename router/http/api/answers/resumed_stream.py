@@ -12,6 +12,7 @@ from router.http.api.answers.resume import CHAT
 from router.http.api.answers.sent_text import SentText
 from router.http.api.answers.server_sent_events import DONE, EVENT_END, data_of, split_events
 from router.http.api.answers.stream_event import gives_up
+from router.http.api.answers.usage import reasoning_in
 from router.http.wire.chunked import chunk, payload, whole_chunks
 from router.request import RoutingRequest
 
@@ -58,6 +59,7 @@ class ResumedStream:
         self._framed = b""
         self._event = b""
         self._tokens_before = sent.tokens
+        self._reasoning_before = sent.reasoning_tokens
         self._prompt_tokens = sent.told.prompt_tokens
 
     def feed(self, framed: bytes) -> bytes:
@@ -124,6 +126,9 @@ class ResumedStream:
                 details["cached_tokens"] = min(details["cached_tokens"], prompt)
         if isinstance(completion, int):
             usage["completion_tokens"] = completion + before
+        if self._reasoning_before:
+            told_after = reasoning_in(usage) or 0
+            usage["completion_tokens_details"] = {"reasoning_tokens": told_after + self._reasoning_before}
         if isinstance(prompt, int) and "total_tokens" in usage:
             usage["total_tokens"] = prompt + (usage.get("completion_tokens") or 0)
 
@@ -161,7 +166,10 @@ def ending(path: str, sent: SentText, asked: UsageAsked, *, finish_reason: str |
         events.append(msgspec.json.encode(about | {"choices": [choice]}))
     prompt, completion = sent.told.prompt_tokens, sent.told.completion_tokens
     if asked.last and not sent.usage_sent and prompt is not None and completion is not None:
-        usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+        usage: dict[str, Any] = {"prompt_tokens": prompt, "completion_tokens": completion}
+        usage["total_tokens"] = prompt + completion
+        if sent.reasoning_tokens is not None:
+            usage["completion_tokens_details"] = {"reasoning_tokens": sent.reasoning_tokens}
         events.append(msgspec.json.encode(about | {"choices": [], "usage": usage}))
     events.append(DONE)
     return b"".join([b"data: " + event + EVENT_END for event in events])

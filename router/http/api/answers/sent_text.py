@@ -7,7 +7,7 @@ from router.estimator.expectation import Usage
 from router.http.api.answers.cut_usage import CutUsage
 from router.http.api.answers.server_sent_events import DONE, data_of, ends_event, split_events
 from router.http.api.answers.stream_event import StreamChoice, StreamEvent, read_event, told_in
-from router.http.api.answers.usage import KEY, UNKNOWN, counted, last_usage_of_stream
+from router.http.api.answers.usage import KEY, UNKNOWN, counted, counted_at_end, last_usage_of_stream, reasoning_in
 from router.http.wire.chunked import inside, payload, whole_chunks
 
 FOLD_EVENTS: Final = 256
@@ -47,6 +47,7 @@ class SentText:
         "_kept",
         "_marks",
         "_of_choices",
+        "_told_as",
         "finished",
         "first",
         "keep",
@@ -65,6 +66,7 @@ class SentText:
         self.reasoning_name = ""
         self.tokens = 0
         self.told = UNKNOWN
+        self._told_as: object = None  # the object that `told` was read from
         self.first: StreamEvent | None = None
         self.finished = False
         self.usage_sent = False
@@ -201,6 +203,7 @@ class SentText:
         if told.completion_tokens is None:
             return False
         self.told = told
+        self._told_as = usage
         self.tokens = told.completion_tokens
         return True
 
@@ -213,13 +216,21 @@ class SentText:
         rest = self.rest()
         found = self._last_told(rest, is_asked=is_asked)
         if found is not None:
-            told = counted(found)
+            told = counted_at_end(found)
             after = _pieces_after_usage(rest)
             if after:  # it was told before the text, as some servers do
-                told = Usage(told.prompt_tokens, told.cached_tokens, (told.completion_tokens or 0) + after)
+                tokens = (told.completion_tokens or 0) + after
+                told = Usage(told.prompt_tokens, told.cached_tokens, tokens, told.reasoning_tokens)
             return told
         told = self.told
-        return told if told is UNKNOWN else Usage(told.prompt_tokens, told.cached_tokens, self.tokens)
+        if told is UNKNOWN:
+            return told
+        return Usage(told.prompt_tokens, told.cached_tokens, self.tokens, self.reasoning_tokens)
+
+    @property
+    def reasoning_tokens(self) -> int | None:
+        """Tokens of reasoning that the engine told last, up to the last `fold`; None: it told none."""
+        return reasoning_in(self._told_as)
 
     def _last_told(self, rest: bytes, *, is_asked: bool) -> dict[str, Any] | None:
         """Return the last usage in what is kept, without reading more events than need be; None: there is none."""
@@ -242,7 +253,7 @@ class SentText:
         told = self.usage() if is_told else UNKNOWN
         if told.completion_tokens is not None:
             tokens = max(told.completion_tokens, self._told_of_choices())
-            return Usage(told.prompt_tokens, told.cached_tokens, tokens)
+            return Usage(told.prompt_tokens, told.cached_tokens, tokens, told.reasoning_tokens)
         return Usage(None, None, max(0, self.tokens + self.rest().count(_EVENT) - 2))
 
     def _told_of_choices(self) -> int:

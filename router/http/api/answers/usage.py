@@ -23,8 +23,11 @@ def plainly_counted(usage: PlainUsage) -> Usage:
     """Return the counts in a `usage` of the usual form, as `counted` does for any other."""
     details = usage.prompt_tokens_details
     cached = details.cached_tokens if details is not None else usage.cache_read_input_tokens
-    prompt = usage.prompt_tokens
-    return Usage(prompt, cached if cached is None or cached < prompt else prompt, usage.completion_tokens)
+    prompt, completion, generated = usage.prompt_tokens, usage.completion_tokens, usage.completion_tokens_details
+    reasoning = generated.reasoning_tokens if generated is not None else None
+    if reasoning is not None:
+        reasoning = min(reasoning, completion or 0)
+    return Usage(prompt, cached if cached is None or cached < prompt else prompt, completion, reasoning)
 
 
 def usage_of(answer: bytes) -> Usage:
@@ -32,11 +35,39 @@ def usage_of(answer: bytes) -> Usage:
     try:
         return plainly_counted(_plain.decode(answer).usage)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return counted(usage_in(answer))
+        return counted_at_end(usage_in(answer))
+
+
+def counted_at_end(fields: object) -> Usage:
+    """Return the counts in the last `usage` object of an answer, those of its reasoning included."""
+    usage = counted(fields)
+    reasoning = reasoning_in(fields)
+    if reasoning is None:
+        return usage
+    return Usage(
+        usage.prompt_tokens,
+        usage.cached_tokens,
+        usage.completion_tokens,
+        min(reasoning, usage.completion_tokens or 0),
+    )
+
+
+def reasoning_in(fields: object) -> int | None:
+    """Return the tokens of reasoning in a decoded `usage` object; None: it does not say.
+
+    Chats have them in `completion_tokens_details`, `/v1/responses` in `output_tokens_details`, `/v1/messages` nowhere.
+    """
+    if not isinstance(fields, dict):
+        return None
+    for name in ("completion_tokens_details", "output_tokens_details"):
+        details = fields.get(name)
+        if isinstance(details, dict):
+            return _count(details.get("reasoning_tokens"))
+    return None
 
 
 def counted(fields: object) -> Usage:
-    """Return the counts in a decoded `usage` object.
+    """Return the counts in a decoded `usage` object, but for those of reasoning: it is called for events, too.
 
     `prompt_tokens` (chats, completions, embeddings, scores) and `input_tokens` (`/v1/responses`) include what was
     cached, which `…_details.cached_tokens` tells. The `input_tokens` of `/v1/messages` do not: the prompt is the sum of

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from router.estimator.expectation import Usage
 from router.http.api.answers.resume import CHAT, COMPLETIONS
 from router.http.api.answers.resumed_stream import ResumedStream, UsageAsked, ending
 from router.http.api.answers.sent_text import SentText
@@ -84,6 +85,18 @@ def test_usage_that_was_not_asked_for_is_left_out_but_counted() -> None:
     assert (sent.usage().prompt_tokens, sent.usage().completion_tokens) == (10, 7)
     each = _out(ResumedStream(_first(told=True), UsageAsked(last=True, each=True)), _second(told=True))
     assert each[0]["usage"] == _usage(10, 7)
+
+
+def test_reasoning_of_the_first_part_counts_in_the_whole() -> None:
+    """The second replica goes on behind it, so it tells none; where it tells nothing at the end, ours is told."""
+    reasoned: dict[str, Any] = {"usage": _usage(10, 5, completion_tokens_details={"reasoning_tokens": 3})}
+    sent = _sent(_event({"reasoning": "a b c"}), _event({"content": "one two"}, **reasoned))
+    *_, last, _ = _out(ResumedStream(sent, UsageAsked(last=True)), _second(told=True))
+    assert last["usage"]["completion_tokens_details"] == {"reasoning_tokens": 3}
+    assert sent.usage() == Usage(10, 10, 7, 3)
+    cut = _sent(_event({"reasoning": "a b c"}), _event({"content": "one two"}, **reasoned))
+    told = split_events(ending(CHAT, cut, UsageAsked(last=True), finish_reason="stop"))[0][-2]
+    assert json.loads(data_of(told))["usage"] == reasoned["usage"]
 
 
 def test_an_error_that_is_null_is_none() -> None:

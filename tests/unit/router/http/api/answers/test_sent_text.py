@@ -135,6 +135,18 @@ def test_tokens_are_those_that_the_engine_told() -> None:
     assert (untold.tokens, untold.usage()) == (2, Usage())
 
 
+def test_reasoning_is_read_at_the_end_and_kept_through_a_fold() -> None:
+    """As the engine told it last, whether that event is folded, still kept, or cut off by a client that leaves."""
+    told = [{**_told(n), "completion_tokens_details": {"reasoning_tokens": min(n, 2)}} for n in range(4)]
+    events = [chunk(_event({"reasoning": "hm"} if n < 3 else {"content": "yes"}, usage=told[n])) for n in range(4)]
+    sent = _sent(*events)
+    assert sent.usage() == sent.usage_about() == Usage(10, None, 3, 2)
+    kept = SentText()
+    for event in events[:2]:
+        kept.keep(event)
+    assert kept.usage() == kept.usage_about() == Usage(10, None, 1, 1)
+
+
 def test_tokens_are_about_the_events_where_none_are_told() -> None:
     """The first event has the role and the last one the reason, whether or not a usage is looked for again."""
     sent = SentText()

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from router.estimator.expectation import Usage
-from router.http.api.answers.usage import counted, last_usage_of_stream, usage_in, usage_of
+from router.http.api.answers.usage import counted, counted_at_end, last_usage_of_stream, usage_in, usage_of
 from router.http.wire.chunked import chunk
 
 OF_CHAT = {"prompt_tokens": 2000, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 1980}}
@@ -39,6 +39,26 @@ OF_CHAT = {"prompt_tokens": 2000, "completion_tokens": 5, "prompt_tokens_details
 def test_every_api_counts_the_same(fields: object, right: Usage) -> None:
     """Prompt tokens include the cached ones, whatever the API calls them, and no more is cached than there is."""
     assert counted(fields) == right
+
+
+@pytest.mark.parametrize(
+    ("fields", "right"),
+    [
+        ({**OF_CHAT, "completion_tokens_details": {"reasoning_tokens": 3}}, Usage(2000, 1980, 5, 3)),
+        ({**OF_CHAT, "completion_tokens_details": {"reasoning_tokens": 9}}, Usage(2000, 1980, 5, 5)),
+        ({**OF_CHAT, "completion_tokens_details": {"reasoning_tokens": "3"}}, Usage(2000, 1980, 5)),
+        ({**OF_CHAT, "completion_tokens_details": None}, Usage(2000, 1980, 5)),
+        (
+            {"input_tokens": 20, "output_tokens": 5, "output_tokens_details": {"reasoning_tokens": 0}},
+            Usage(20, None, 5, 0),
+        ),
+        (None, Usage()),
+    ],
+)
+def test_reasoning_is_part_of_what_was_generated(fields: object, right: Usage) -> None:
+    """An answer's end tells it, in either of two places; a whole answer's JSON is read alike."""
+    assert counted_at_end(fields) == right
+    assert usage_of(json.dumps({"usage": fields}).encode()) == right
 
 
 def test_only_the_answers_own_usage_is_read() -> None:
