@@ -78,6 +78,10 @@ class OffloadSpec(Part):
         """Return whether any block is kept."""
         return self.cpu_gb > 0
 
+    def of_one_rank(self, ranks: int) -> "OffloadSpec":
+        """Return what one of a replica's data-parallel ranks keeps, each of which has a cache of its own."""
+        return self.model_copy(update={"cpu_gb": self.cpu_gb / ranks, "disk_gb": self.disk_gb / ranks})
+
     @property
     def cpu_bytes(self) -> int:
         """Bytes of host memory."""

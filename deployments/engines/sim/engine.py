@@ -50,7 +50,7 @@ class SimEngine:
                 KvEventHub(model.sim.block_tokens),
                 model.adapter_room,
                 drafting_of(model.speculative, model.sim),
-                model.kv_cache.offload,
+                model.kv_cache.offload.of_one_rank(model.parallel.data),
             )
             for _ in range(model.parallel.data)
         ]

@@ -95,7 +95,7 @@ def engine_arguments(
         found["kv_cache_dtype"] = model.kv_cache.dtype
     transfer = connector_config(duties, asked.get("kv_transfer_config"))
     if asked.get("kv_offloading_size") is None:
-        transfer = with_offloading(transfer, model.kv_cache.offload, cpu=cpu)
+        transfer = with_offloading(transfer, model.kv_cache.offload.of_one_rank(model.parallel.data), cpu=cpu)
     merged = {
         "kv_transfer_config": transfer,
         "speculative_config": speculative_config(model.speculative, asked.get("speculative_config")),

@@ -47,6 +47,13 @@ def test_a_disk_is_a_second_tier() -> None:
     assert (disk["type"], disk["root_dir"], disk["most_bytes"]) == ("BoundedDiskTier", "/kv", 2 * 10**9)
 
 
+def test_sizes_are_of_a_replica_whatever_its_ranks() -> None:
+    """Each data-parallel rank has a connector of its own, which would take all of them again."""
+    extra = _config(_model(DISK, parallel={"data": 2}))["kv_connector_extra_config"]
+    assert extra["cpu_bytes_to_use"] == OffloadSpec.model_validate(DISK).cpu_bytes // 2
+    assert extra["secondary_tiers"][0]["most_bytes"] == 10**9
+
+
 @pytest.mark.parametrize(("offload", "name"), [({"cpu_gb": 4}, "HostOffloadingSpec"), (DISK, "HostTieringSpec")])
 def test_on_a_cpu_the_copying_is_ours(offload: dict[str, object], name: str) -> None:
     """Named by module, as vLLM takes what is not its own; everything else is as with a GPU."""
