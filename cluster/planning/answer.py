@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from cluster.kv_tiers.offload_trade import OffloadTrade
 from cluster.planning.disaggregation import PoolOption, TwoPools
 from cluster.planning.known_models import CHECKPOINTS, REASONING
 from cluster.planning.layout import Layout
@@ -42,6 +43,7 @@ def plan_data(plan: Plan) -> dict[str, Any]:
         "apart": _two_pools_data(plan.apart) if plan.apart else None,
         "chosen": ("two_pools" if plan.is_apart else "one_pool") if plan.gpus else None,
         "why_pools": plan.why_pools,
+        "offload": _offload_data(plan.offload) if plan.offload else None,
         "speculation": _speculation_data(plan.speculation) if plan.speculation else None,
         "cost_per_million_output_tokens": plan.cost_per_million_output_tokens,
         "cost_per_million_tokens": plan.cost_per_million_tokens,
@@ -71,6 +73,12 @@ def cautions(plan: Plan) -> list[str]:
             f"{plan.question.model} reasons, so its answers differ widely in length, and this plan takes all for "
             "equally long: set workload.output_spread (1.1 for DeepSeek-R1 in MLPerf)"
         )
+    tiers = plan.offload
+    if tiers and tiers.is_used and not plan.is_apart and tiers.room.needs_more_shared_memory(tiers.offload):
+        notes.append(
+            "vLLM keeps KV cache in /dev/shm, which by itself is half of a machine's memory: mount it larger "
+            f"(`mount -o remount,size={tiers.offload.cpu_gb * tiers.room.replicas:.0f}G /dev/shm`, or shm in the chart)"
+        )
     draft = plan.speculation.draft if plan.speculation else None
     if draft and draft.has_tables and draft.shape and draft.shape.vocab != plan.model.vocab:
         notes.append(
@@ -96,6 +104,8 @@ def cluster_file_entry(plan: Plan) -> dict[str, Any] | None:
         return None
     arguments = {"max_num_seqs": max(1, best.steady.batch), **_engine_args(plan, best.precision, best.step_tokens)}
     entry |= {"replicas": best.replicas, "parallel": _parallel(best.layout), "engine_args": arguments}
+    if best.offload:
+        entry["kv_cache"] = {"offload": best.offload.as_in_the_cluster_file}
     entry["planned"] = planned_of(plan, best)
     return {**entry, "speculative": _speculative(plan)} if best.draft else entry
 
@@ -120,6 +130,24 @@ def _speculation_data(trade: SpeculationTrade) -> dict[str, Any]:
         "step_s": trade.step_s,
         "step_s_without": trade.plain_step_s,
         "speedup": trade.speedup,
+        "tokens_per_s_per_gpu": trade.tokens_per_s,
+        "tokens_per_s_per_gpu_without": trade.plain_tokens_per_s,
+        "why": trade.why,
+    }
+
+
+def _offload_data(trade: OffloadTrade) -> dict[str, Any]:
+    room = trade.room
+    return {
+        "used": trade.is_used,
+        "replicas_per_machine": room.replicas,
+        "host_bytes_per_machine": trade.offload.cpu_bytes * room.replicas,
+        "host_bytes_free": room.free_memory_bytes,
+        "disk_bytes_per_machine": trade.offload.disk_bytes * room.replicas,
+        "disk_bytes_free": room.free_disk_bytes,
+        "device_tokens": trade.tokens.device_tokens,
+        "compute_s_per_token": trade.tokens.compute_s,
+        "tiers": {tier.name: {"tokens": tier.tokens, "s_per_token": tier.token_s} for tier in trade.tokens.tiers},
         "tokens_per_s_per_gpu": trade.tokens_per_s,
         "tokens_per_s_per_gpu_without": trade.plain_tokens_per_s,
         "why": trade.why,

@@ -50,6 +50,8 @@ class Work:
             any time they are over-represented among the running ones.
         input_spread: the same of the prompts' parts that are not cached. It counts where limits are to hold for a share
             of the requests: a long prompt delays those behind it, and the answers beside it.
+        tier_hit: share of the prompt that is found only below the GPU's memory, beside `prefix_hit`.
+        fetch_s: seconds that this share takes to be fetched, before the rest of the prompt is computed.
     """
 
     input_tokens: float
@@ -57,11 +59,13 @@ class Work:
     prefix_hit: float = 0.0
     output_spread: float = 0.0
     input_spread: float = 0.0
+    tier_hit: float = 0.0
+    fetch_s: float = 0.0
 
     @property
     def new_tokens(self) -> float:
         """Prompt tokens to prefill; at least one, even where the whole prompt is cached."""
-        return max(1.0, self.input_tokens * (1 - self.prefix_hit))
+        return max(1.0, self.input_tokens * (1 - self.prefix_hit - self.tier_hit))
 
     @property
     def mean_context(self) -> float:
@@ -154,9 +158,25 @@ class ReplicaCost:
 
     def sequences(self, context: float) -> int:
         """Return the number of sequences of `context` tokens that the KV cache of each data-parallel rank holds."""
+        return max(0, int(self.memory.kv_cache // self.kv_bytes_of_tokens(context)))
+
+    @property
+    def kv_tokens(self) -> float:
+        """Tokens that the KV caches of all GPUs hold."""
+        return self.layout.data * self.memory.kv_cache / self.kv_bytes_of_tokens(1.0)
+
+    def kv_bytes_of_tokens(self, context: float) -> float:
+        """Return the bytes of KV cache of a sequence of `context` tokens on each GPU of its rank, its drafts' too."""
         each = kv_bytes_on_one_gpu(self.shape, self.layout, context, self.kv_precision)
-        each += self.draft.kv_bytes(self.layout, context, self.kv_precision) if self.draft else 0.0
-        return max(0, int(self.memory.kv_cache // each))
+        return each + (self.draft.kv_bytes(self.layout, context, self.kv_precision) if self.draft else 0.0)
+
+    def prefill_tokens_per_s(self, batch: int, work: Work) -> float:
+        """Return the prompt tokens that all ranks compute a second while `batch` sequences run on each of them."""
+        stages = self.layout.pipeline
+        decode = max(1.0, batch / stages) if batch else 0.0  # each stage works on a part of the batch of its own
+        tokens = max(1.0, self.step_tokens - decode * self.verified)
+        step_s = self.through_stages_s(self.step(decode, tokens, work).total, tokens)
+        return self.layout.data * stages * tokens / step_s
 
     def step(self, decode: float, prefill: float, work: Work, most_prefill: float | None = None) -> PassTime:
         """Return the time of one pass through all layers.
@@ -287,15 +307,15 @@ class ReplicaCost:
     def _ttft_s(self, decode: float, tpot_s: float, busy: float, work: Work, share: float | None) -> float:
         """Return the seconds to the first token: the mean, or what `share` of the requests do not exceed.
 
-        A request waits for the engine's front and for the running step, then for the prompts before it (an M/D/1 queue,
-        or for a share an M/G/1 queue), and is then prefilled in chunks.
+        A request waits for the engine's front and for the running step, for what is fetched of its prompt, then for the
+        prompts before it (an M/D/1 queue, or for a share an M/G/1 queue), and is then prefilled in chunks.
         """
         pipeline = self.layout.pipeline
         chunks = math.ceil(work.new_tokens / self.step_tokens)
         chunk_s = self.step(decode, work.new_tokens / chunks, work).total
         own_s = chunk_s * (chunks - 1 + pipeline) / pipeline
         in_line_s = queue_wait_s(own_s, busy, work.input_spread, share)
-        return self.coefficients.first_token_s + tpot_s / pipeline / 2 + in_line_s + own_s
+        return self.coefficients.first_token_s + tpot_s / pipeline / 2 + work.fetch_s + in_line_s + own_s
 
     def _hop_s(self, tokens: float) -> float:
         within = self.layout.gpus <= self.hardware.gpus_per_domain

@@ -31,6 +31,9 @@ class Accelerator:
         sources: where each figure is from, by attribute; `""` covers the others.
         caution: warning for plans with this hardware; "" if none.
         generation: kind of its matrix units, which the cost model has coefficients for; "" where it has none.
+        host_memory_bytes: host memory of a machine.
+        disk_bytes: disks of a machine for checkpoints and KV cache.
+        is_host: its memory is the host's own.
     """
 
     name: str
@@ -43,9 +46,12 @@ class Accelerator:
     gpus_per_node: int
     nodes_per_domain: int
     watts: float
+    host_memory_bytes: float
+    disk_bytes: float
     sources: Mapping[str, str]
     caution: str = ""
     generation: str = ""
+    is_host: bool = False
 
     @property
     def gpus_per_domain(self) -> int:
@@ -67,6 +73,8 @@ _GBIT: Final = 1e9 / 8
 
 _DGX_H100: Final = "NVIDIA DGX H100/H200 user guide: eight 400 Gb/s ConnectX-7, one for each GPU"
 _HOPPER: Final = "NVIDIA H100 and H200 data sheets, SXM column, figures with sparsity halved"
+_BASEPOD: Final = "NVIDIA DGX BasePOD reference architecture, H200 and H100: 2 TB, eight drives of 3.84 TB"
+_TRAY: Final = "NVIDIA NVL72 reference architecture: four E1.S drives a tray; 3.84 TB each are our choice"
 _VERDA: Final = "verda.com, 'NVIDIA GB300 NVL72: GPU architecture and performance' (2025), dense column"
 
 ACCELERATORS: Final[Mapping[str, Accelerator]] = {
@@ -84,11 +92,15 @@ ACCELERATORS: Final[Mapping[str, Accelerator]] = {
             gpus_per_node=4,
             nodes_per_domain=18,
             watts=1400,
+            host_memory_bytes=17 * _T / 18,
+            disk_bytes=4 * 3.84 * _T,
             sources={
                 "": "NVIDIA GB300 NVL72 data sheet, per-rack figures / 72",
                 "memory_bytes": _VERDA + "; nominally 288 GB",
                 "flops": _VERDA + "; INT8 is nearly gone: never plan it",
                 "network_bytes_per_s": "NVIDIA GB300 NVL72 page: 72 ConnectX-8 of 800 Gb/s",
+                "host_memory_bytes": "NVIDIA GB300 NVL72 page: 17 TB of LPDDR5X in 18 trays",
+                "disk_bytes": _TRAY,
             },
         ),
         Accelerator(
@@ -103,10 +115,14 @@ ACCELERATORS: Final[Mapping[str, Accelerator]] = {
             gpus_per_node=4,
             nodes_per_domain=18,
             watts=1200,
+            host_memory_bytes=17 * _T / 18,
+            disk_bytes=4 * 3.84 * _T,
             sources={
                 "": "NVIDIA GB200 NVL72 data sheet, per-rack figures / 72, figures with sparsity halved",
                 "memory_bytes": "MLPerf Inference v5.1 system 5.1-0071, '72x GB200-186GB'; 13.4 TB / 72",
                 "network_bytes_per_s": "NVIDIA DGX GB200 user guide: one 400 Gb/s ConnectX-7 for each GPU",
+                "host_memory_bytes": "NVIDIA GB200 NVL72 page: 17 TB of LPDDR5X in 18 trays",
+                "disk_bytes": _TRAY,
             },
         ),
         Accelerator(
@@ -121,12 +137,16 @@ ACCELERATORS: Final[Mapping[str, Accelerator]] = {
             gpus_per_node=8,
             nodes_per_domain=1,
             watts=1400,
+            host_memory_bytes=2 * _T,
+            disk_bytes=8 * 3.84 * _T,
             sources={
                 "": "NVIDIA DGX B300 user guide and HGX B300 page / 8, figures with sparsity halved",
                 "memory_bytes": "as GB300's: nominally 288 GB",
                 "flops": "G. K. Lockwood, 'B300': dense FP4 by its own figure; INT8 is nearly gone: never plan it",
                 "watts": "G. K. Lockwood, 'B300'",
                 "network_bytes_per_s": "NVIDIA HGX B300 page: eight ConnectX-8 of 800 Gb/s",
+                "host_memory_bytes": "our choice: as the DGX B200's",
+                "disk_bytes": "our choice: as the DGX B200's",
             },
         ),
         Accelerator(
@@ -141,9 +161,13 @@ ACCELERATORS: Final[Mapping[str, Accelerator]] = {
             gpus_per_node=8,
             nodes_per_domain=1,
             watts=1000,
+            host_memory_bytes=2 * _T,
+            disk_bytes=8 * 3.84 * _T,
             sources={
                 "": "NVIDIA DGX B200 data sheet / 8, figures with sparsity halved",
                 "memory_bytes": "MLPerf Inference v5.1 system 5.1-0069, '8x B200-SXM-180GB'; 1 440 GB / 8",
+                "host_memory_bytes": "NVIDIA DGX B200 user guide: 2 TB, 4 TB at most",
+                "disk_bytes": "NVIDIA DGX B200 user guide: eight drives of 3.84 TB",
             },
         ),
         Accelerator(
@@ -158,7 +182,14 @@ ACCELERATORS: Final[Mapping[str, Accelerator]] = {
             gpus_per_node=8,
             nodes_per_domain=1,
             watts=700,
-            sources={"": _HOPPER, "network_bytes_per_s": _DGX_H100},
+            host_memory_bytes=2 * _T,
+            disk_bytes=8 * 3.84 * _T,
+            sources={
+                "": _HOPPER,
+                "network_bytes_per_s": _DGX_H100,
+                "host_memory_bytes": _BASEPOD,
+                "disk_bytes": _BASEPOD,
+            },
         ),
         Accelerator(
             name="h100",
@@ -172,7 +203,14 @@ ACCELERATORS: Final[Mapping[str, Accelerator]] = {
             gpus_per_node=8,
             nodes_per_domain=1,
             watts=700,
-            sources={"": _HOPPER, "network_bytes_per_s": _DGX_H100},
+            host_memory_bytes=2 * _T,
+            disk_bytes=8 * 3.84 * _T,
+            sources={
+                "": _HOPPER,
+                "network_bytes_per_s": _DGX_H100,
+                "host_memory_bytes": _BASEPOD,
+                "disk_bytes": _BASEPOD,
+            },
         ),
         Accelerator(
             name="a100",
@@ -185,9 +223,13 @@ ACCELERATORS: Final[Mapping[str, Accelerator]] = {
             gpus_per_node=8,
             nodes_per_domain=1,
             watts=400,
+            host_memory_bytes=2 * _T,
+            disk_bytes=8 * 3.84 * _T,
             sources={
                 "": "NVIDIA A100 80GB data sheet, SXM column",
                 "network_bytes_per_s": "NVIDIA DGX A100 data sheet: eight 200 Gb/s ConnectX-6, one for each GPU",
+                "host_memory_bytes": "NVIDIA DGX A100 640GB data sheet",
+                "disk_bytes": "NVIDIA DGX A100 640GB data sheet: eight drives of 3.84 TB",
             },
         ),
         Accelerator(
@@ -201,11 +243,15 @@ ACCELERATORS: Final[Mapping[str, Accelerator]] = {
             gpus_per_node=8,
             nodes_per_domain=1,
             watts=350,
+            host_memory_bytes=1.65 * _T,
+            disk_bytes=4 * 1.9 * _T,
             sources={
                 "": "NVIDIA L40S data sheet, dense column",
                 "link_bytes_per_s": "NVIDIA L40S data sheet: PCIe 4.0 x16, 64 GB/s both ways; it has no NVLink",
                 "gpus_per_node": "our choice: the largest common PCIe server",
                 "network_bytes_per_s": "our choice: 400 Gb/s cards shared by four GPUs",
+                "host_memory_bytes": "AWS g6e.48xlarge, eight L40S: 1 536 GiB",
+                "disk_bytes": "AWS g6e.48xlarge: four drives of 1.9 TB",
             },
         ),
         Accelerator(
@@ -219,10 +265,14 @@ ACCELERATORS: Final[Mapping[str, Accelerator]] = {
             gpus_per_node=8,
             nodes_per_domain=1,
             watts=750,
+            host_memory_bytes=2 * _T,
+            disk_bytes=8 * 3.84 * _T,
             sources={
                 "": "AMD Instinct MI300X data sheet, dense figures",
                 "link_bytes_per_s": "AMD MI300X platform data sheet: 896 GB/s to the seven peers, both ways",
                 "network_bytes_per_s": "our choice: one 400 Gb/s card for each GPU, as on NVIDIA's HGX",
+                "host_memory_bytes": "our choice: as on NVIDIA's HGX",
+                "disk_bytes": "our choice: as on NVIDIA's HGX",
             },
             caution="the cost model was never held against a published result of this GPU",
         ),
@@ -237,11 +287,16 @@ ACCELERATORS: Final[Mapping[str, Accelerator]] = {
             gpus_per_node=1,
             nodes_per_domain=1,
             watts=700,
+            host_memory_bytes=512 * _GB,
+            disk_bytes=2 * 3.84 * _T,
+            is_host=True,
             sources={
                 "": "Intel ARK, Xeon Platinum 8480+: 56 cores, 8 channels of DDR5-4800, 350 W; two sockets",
                 "flops": "Intel AMX: 2 048 BF16 operations a core and cycle (twice for INT8), at 2.0 GHz",
                 "memory_bytes": "our choice: 16 modules of 32 GB",
                 "link_bytes_per_s": "our choice: 100 Gb/s Ethernet, and no domain beyond the node",
+                "host_memory_bytes": "the same memory as memory_bytes",
+                "disk_bytes": "our choice: two drives of 3.84 TB",
             },
             caution="throughput is an upper bound: engines on CPUs stay far below the matrix units' peak",
         ),

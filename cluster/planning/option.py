@@ -5,7 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from cluster.kv_tiers.fetch_time import from_disk_s, from_host_s
+from cluster.kv_tiers.machine_room import PROCESS_BYTES, MachineRoom, replicas_on_a_machine
+from cluster.kv_tiers.offload_plan import OffloadPlan
+from cluster.kv_tiers.offload_trade import OffloadTrade, TierTrade, TokenTrade
 from cluster.planning.cost_model import ReplicaCost, Steady, Work
+from cluster.planning.disk_room import ON_DISK
 from cluster.planning.hardware import ACCELERATORS, Accelerator
 from cluster.planning.layout import Layout
 from cluster.planning.memory import MemoryUse, kv_bytes_on_one_gpu
@@ -39,6 +44,7 @@ class Option:
         bound_by: what limits the batch: `TPOT`, `TTFT`, `KV cache` or `engine`; "" where nothing is served.
         replicas: replicas that the workload needs; 0 where it cannot be served.
         draft: what drafts tokens; None: it does not speculate.
+        offload: where it keeps KV cache beyond the GPUs; None: nowhere.
         why_lost: why another option was chosen, or why this one cannot serve; "" for the plan's choice.
     """
 
@@ -50,6 +56,7 @@ class Option:
     bound_by: str = ""
     replicas: int = 0
     draft: DraftPlan | None = None
+    offload: OffloadPlan | None = None
     why_lost: str = ""
 
     @property
@@ -78,9 +85,10 @@ def assess(question: PlanFile, shape: ModelShape, layout: Layout, draft: DraftPl
         return replace(option, why_lost=reason)
     drafts = (None,) if draft is None else (None, draft)
     tried = [
-        _with_cost(option, question, replace(cost, draft=each))
+        _with_cost(option, question, each, offload)
         for cost in costs(question, shape, layout)
-        for each in drafts
+        for each in (replace(cost, draft=draft) for draft in drafts)
+        for offload in _offloads(question, each)
     ]
     return max(tried, key=lambda each: each.tokens_per_s_per_gpu)
 
@@ -116,9 +124,75 @@ def default_batch(hardware: Accelerator) -> int:
     return 1024 if hardware.memory_bytes >= _LARGE_GPU_BYTES else 256
 
 
-def _with_cost(option: Option, question: PlanFile, cost: ReplicaCost) -> Option:
-    memory, work, slo = cost.memory, question.workload.work, question.slo
-    option = replace(option, step_tokens=cost.step_tokens, memory=memory, draft=cost.draft)
+def work_of(question: PlanFile, cost: ReplicaCost, offload: OffloadPlan | None) -> Work:
+    """Return the size of requests, some of whose tokens are fetched from the tiers below a replica's GPUs."""
+    work = question.workload.work
+    best = _token_trade(cost, work, offload).best if offload else None
+    if offload is None or best is None:
+        return work
+    return replace(work, tier_hit=offload.hit, fetch_s=offload.hit * work.input_tokens * best.token_s)
+
+
+def _token_trade(cost: ReplicaCost, work: Work, offload: OffloadPlan) -> TokenTrade:
+    """Return what a replica's GPUs and tiers hold, and the seconds of a token of a prompt."""
+    on_gpu = cost.kv_bytes_of_tokens(work.input_tokens) / work.input_tokens
+    everywhere = on_gpu * cost.layout.pipeline * (1 if cost.shape.attention.latent else cost.layout.tensor)
+    tiers = (
+        ("host memory", offload.cpu_bytes, from_host_s(on_gpu)),
+        ("files", offload.disk_bytes, from_disk_s(on_gpu, everywhere)),
+    )
+    return TokenTrade(
+        device_tokens=cost.kv_tokens,
+        compute_s=cost.layout.data / cost.prefill_tokens_per_s(1, work),
+        tiers=tuple(TierTrade(name, size, size / everywhere, token_s) for name, size, token_s in tiers if size),
+    )
+
+
+def _offloads(question: PlanFile, cost: ReplicaCost) -> tuple[OffloadPlan | None, ...]:
+    """Return with which tiers to try a replica, the first of equals to be taken; with none where they do not pay."""
+    offload = question.offload
+    if offload is None or cost.memory.kv_cache <= 0:
+        return (None,)
+    return (offload, None) if _token_trade(cost, question.workload.work, offload).best else (None,)
+
+
+def offload_trade(question: PlanFile, shape: ModelShape, chosen: Option) -> OffloadTrade | None:
+    """Return what KV cache beyond the GPUs takes and brings in an option that serves; None: the plan file has none."""
+    offload = question.offload
+    if offload is None:
+        return None
+    cost = next(each for each in costs(question, shape, chosen.layout) if each.step_tokens == chosen.step_tokens)
+    cost = replace(cost, draft=chosen.draft)
+    options = [_with_cost(replace(chosen, steady=None), question, cost, each) for each in (offload, None)]
+    with_tiers, without = (each.tokens_per_s_per_gpu for each in options)
+    return OffloadTrade(
+        offload,
+        _room(question, shape, chosen),
+        _token_trade(cost, question.workload.work, offload),
+        is_used=chosen.offload is not None,
+        tokens_per_s=with_tiers,
+        plain_tokens_per_s=without,
+    )
+
+
+def _room(question: PlanFile, shape: ModelShape, chosen: Option) -> MachineRoom:
+    hardware, machine = ACCELERATORS[question.hardware], question.machine
+    of_gpus = hardware.memory_bytes * question.limits.memory_share if hardware.is_host else 0.0
+    return MachineRoom(
+        title=hardware.title,
+        gpus=hardware.gpus_per_node,
+        memory_bytes=hardware.host_memory_bytes if machine.memory_gb is None else machine.memory_gb * _GB,
+        engine_bytes=hardware.gpus_per_node * PROCESS_BYTES + of_gpus,
+        disk_bytes=hardware.disk_bytes if machine.disk_gb is None else machine.disk_gb * _GB,
+        checkpoint_bytes=shape.weight_bytes * ON_DISK,
+        replica_gpus=chosen.layout.gpus,
+        replicas=replicas_on_a_machine(hardware.gpus_per_node, chosen.layout.gpus, chosen.replicas),
+    )
+
+
+def _with_cost(option: Option, question: PlanFile, cost: ReplicaCost, offload: OffloadPlan | None = None) -> Option:
+    memory, work, slo = cost.memory, work_of(question, cost, offload), question.slo
+    option = replace(option, step_tokens=cost.step_tokens, memory=memory, draft=cost.draft, offload=offload)
     reason = why_it_does_not_fit(cost, memory, work) or _why_too_slow(cost.steady(1, work, slo.share), slo)
     if reason:
         return replace(option, why_lost=reason)

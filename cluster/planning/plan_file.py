@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cluster.adapter_room.adapter_plan import AdapterPlan
+from cluster.kv_tiers.offload_plan import OffloadPlan
 from cluster.planning.cost_model import Work
 from cluster.planning.hardware import ACCELERATORS
 from cluster.planning.memory import USABLE_SHARE
@@ -99,6 +100,18 @@ class Limits(_Part):
     memory_share: Annotated[float, Field(gt=0, le=1)] = USABLE_SHARE
 
 
+class Machine(_Part):
+    """What a machine has beside its GPUs.
+
+    Attributes:
+        memory_gb: host memory, gigabytes of 10⁹ bytes; unset: that of the maker's own machine.
+        disk_gb: disks for checkpoints and KV cache; unset: those of the maker's own machine.
+    """
+
+    memory_gb: Annotated[float, Field(gt=0)] | None = None
+    disk_gb: Annotated[float, Field(gt=0)] | None = None
+
+
 class PlanFile(_Part):
     """A whole plan file.
 
@@ -111,6 +124,8 @@ class PlanFile(_Part):
         kv_precision: number format of the KV cache.
         speculative: speculative decoding that the plan uses where it serves more, and how often drafts are right.
         adapters: LoRA adapters that each replica is to have room for, and that every request uses; unset: none.
+        offload: KV cache that each replica keeps beyond the GPUs' memory, where it pays; unset: none.
+        machine: what each machine has beside its GPUs; unset: what its kind has.
         price: price of the hardware; unset: costs are not computed.
         limits: limits of the plan.
     """
@@ -123,6 +138,8 @@ class PlanFile(_Part):
     kv_precision: Literal["bf16", "fp8"] = "bf16"
     speculative: SpeculativePlan | None = None
     adapters: AdapterPlan | None = None
+    offload: OffloadPlan | None = None
+    machine: Machine = Machine()
     price: Price | None = None
     limits: Limits = Limits()
 
@@ -143,6 +160,14 @@ def unknown_hardware(name: str) -> str:
 
 def _rules(data: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
     hardware, precisions = data.get("hardware"), data.get("precisions")
+    workload, offload = data.get("workload"), data.get("offload")
+    if isinstance(workload, Mapping) and isinstance(offload, Mapping):
+        found = [part.get(key, 0) for part, key in ((workload, "prefix_hit"), (offload, "hit"))]
+        if all(isinstance(share, int | float) for share in found) and sum(found) > 1:
+            yield (
+                ("offload", "hit"),
+                f"{found[1]:g} of a prompt below the GPUs and {found[0]:g} on them (workload.prefix_hit) exceed it",
+            )
     if isinstance(hardware, str) and hardware not in ACCELERATORS:
         yield ("hardware",), unknown_hardware(hardware)
     if isinstance(precisions, list):

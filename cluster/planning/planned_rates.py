@@ -5,7 +5,6 @@ from dataclasses import replace
 from cluster.planning.cost_model import ReplicaCost
 from cluster.planning.disaggregation import PoolOption
 from cluster.planning.layout import Layout
-from cluster.planning.memory import kv_bytes_on_one_gpu
 from cluster.planning.option import Option, costs
 from cluster.planning.planner import Plan
 from cluster.planning.precision import PRECISIONS
@@ -29,16 +28,12 @@ def _planned(plan: Plan, cost: ReplicaCost, batch: int, role: Role) -> dict[str,
     decode = max(1.0, batch / layout.pipeline) if batch else 0.0
     found: dict[str, float] = {}
     if role is not Role.DECODE:
-        tokens = max(1.0, cost.step_tokens - decode * cost.verified)
-        step_s = cost.through_stages_s(cost.step(decode, tokens, work).total, tokens)
-        found["prefill_tokens_per_s"] = lanes * tokens / step_s
+        found["prefill_tokens_per_s"] = cost.prefill_tokens_per_s(batch, work)
     if role is not Role.PREFILL:
         step_s = cost.through_stages_s(cost.step(decode, 0.0, work).total, decode * cost.verified)
         found["decode_tokens_per_s"] = lanes * decode * cost.per_step / step_s
         found["sequences"] = batch * layout.data
-    each = kv_bytes_on_one_gpu(cost.shape, layout, 1.0, cost.kv_precision)
-    each += cost.draft.kv_bytes(layout, 1.0, cost.kv_precision) if cost.draft else 0.0
-    found["kv_tokens"] = layout.data * cost.memory.kv_cache / each
+    found["kv_tokens"] = cost.kv_tokens
     return {key: _three_digits(value) for key, value in found.items()}
 
 

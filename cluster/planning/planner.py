@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from cluster.kv_tiers.offload_trade import OffloadTrade
 from cluster.planning.cost_model import ReplicaCost, Steady, Work
 from cluster.planning.disaggregation import TwoPools, is_better, two_pools, why_pools
 from cluster.planning.hardware import ACCELERATORS, Accelerator
 from cluster.planning.layout import Layout
 from cluster.planning.model_shape import ModelShape
-from cluster.planning.option import Option, assess, costs, speculation_trade
+from cluster.planning.option import Option, assess, costs, offload_trade, speculation_trade, work_of
 from cluster.planning.plan_file import PlanFile
 from cluster.planning.precision import PRECISIONS
 from cluster.planning.speculation import DraftPlan, SpeculationTrade, draft_plan
@@ -38,6 +39,7 @@ class Plan:
         source: where the checkpoint is, for the cluster file; "": the model's name says it.
         speculation: what speculative decoding takes and brings in the best single pool; None: the plan file names none,
             or there is no such pool. Two pools are planned without it.
+        offload: what KV cache beyond the GPUs takes and brings in the best single pool; None as above.
         cost_per_million_output_tokens: cost of a million output tokens at the workload's own load; None without a price
             or a choice.
         cost_per_million_tokens: cost of a million tokens, those of prompts included; None without a price or a choice.
@@ -55,6 +57,7 @@ class Plan:
     why_pools: str = ""
     source: str = ""
     speculation: SpeculationTrade | None = None
+    offload: OffloadTrade | None = None
 
     @property
     def is_apart(self) -> bool:
@@ -99,14 +102,17 @@ def plan(question: PlanFile, model: ModelShape, source: str = "", draft: ModelSh
     if best is None:
         return Plan(question, model, None, None, per_output, per_token, tuple(failing), apart, why, source)
     others = [replace(option, why_lost=_why_it_lost(option, best)) for option in serving[1:]]
-    work, rate = question.workload.work, question.workload.requests_per_s
+    rate = question.workload.requests_per_s
     shape = next(shape for shape in shapes if shape.weight_precision.name == best.precision)
     cost = next(cost for cost in costs(question, shape, best.layout) if cost.step_tokens == best.step_tokens)
     cost = replace(cost, draft=best.draft)
+    work = work_of(question, cost, best.offload)
     expected = _at_rate(cost, best, rate / best.replicas, work, question.slo.share)
     drafts = _draft(question, shape, draft)
     trade = speculation_trade(question, shape, best, drafts) if drafts else None
-    return Plan(question, model, best, expected, per_output, per_token, (*others, *failing), apart, why, source, trade)
+    tiers = offload_trade(question, shape, best)
+    ranked = (*others, *failing)
+    return Plan(question, model, best, expected, per_output, per_token, ranked, apart, why, source, trade, tiers)
 
 
 def _draft(question: PlanFile, shape: ModelShape, draft: ModelShape | None) -> DraftPlan | None:

@@ -13,6 +13,7 @@ from rich.table import Table
 from cluster.errors import SpecError, SpecProblem
 from cluster.foresight.interval import Quantity, foreseen
 from cluster.foresight.mlperf_rows import HIGHEST_ERROR, LOWEST_ERROR, MEDIAN_ERROR, PUBLISHED_ROWS
+from cluster.kv_tiers.offload_trade import OffloadTrade
 from cluster.launch.fabric import IMEX, as_environment, fabric_settings
 from cluster.planning.answer import cautions, cluster_file_entry, plan_data
 from cluster.planning.disaggregation import TwoPools
@@ -49,17 +50,31 @@ def plan(file: Path, *, as_json: bool, show_all: bool, console: Console) -> int:
         The exit code: 1 if nothing serves the workload within the SLO.
 
     Raises:
-        SpecError: the file has mistakes, or names an unknown model.
+        SpecError: the file has mistakes, names an unknown model, or asks for more than a machine has.
         ModelShapeError: the model's config.json has mistakes or is of an unknown family.
     """
     question = PLAN_FILE.load(read_text(file), str(file))
     shape, draft = shape_of(question.model, file), draft_shape_of(question, file)
     answer = make_plan(_with_draft_source(question, file), shape, _source_of(question.model, file), draft)
+    _check_machines(answer, file)
     if as_json:
         print(json.dumps(plan_data(answer) | {"fabric": _fabric_data(answer)}, indent=2))  # noqa: T201 - for programs, on stdout
     else:
         _show(answer, console, show_all=show_all)
     return 0 if answer.gpus else 1
+
+
+def _check_machines(answer: Plan, file: Path) -> None:
+    """Check that the machines of a plan have what it asks of them beside their GPUs.
+
+    Raises:
+        SpecError: they have not; the message says what they have.
+    """
+    tiers = answer.offload
+    if tiers is not None and tiers.is_used and not answer.is_apart:
+        problems = [SpecProblem(f"offload.{key}", message) for key, message in tiers.room.problems(tiers.offload)]
+        if problems:
+            raise SpecError(str(file), problems)
 
 
 def shape_of(name: str, plan_file: Path, key: str = "model") -> ModelShape:
@@ -135,13 +150,7 @@ def _show(plan: Plan, console: Console, *, show_all: bool) -> None:
     if best:
         console.print(_plan_table(plan, best))
         console.print(_memory_table(best))
-    if not plan.gpus:
-        console.print("[red]Nothing serves this workload within the SLO.[/]")
-    else:
-        console.print(f"{plan.why_pools[:1].upper()}{plan.why_pools[1:]}.", highlight=False)
-    if plan.speculation:
-        why = plan.speculation.why
-        console.print(f"{'As one pool it' if plan.is_apart else 'It'} {why}.", highlight=False)
+    _show_reasons(plan, console)
     shown = list(plan.others) if show_all else list(_telling(plan.others))
     console.print(_others_table(shown, best))
     if len(shown) < len(plan.others):
@@ -159,6 +168,16 @@ def _show(plan: Plan, console: Console, *, show_all: bool) -> None:
     )
     for caution in cautions(plan):
         console.print(f"Caution: {caution}.", style="yellow")
+
+
+def _show_reasons(plan: Plan, console: Console) -> None:
+    if not plan.gpus:
+        console.print("[red]Nothing serves this workload within the SLO.[/]")
+    else:
+        console.print(f"{plan.why_pools[:1].upper()}{plan.why_pools[1:]}.", highlight=False)
+    for trade in (plan.speculation, plan.offload):
+        if trade:
+            console.print(f"{'As one pool it' if plan.is_apart else 'It'} {trade.why}.", highlight=False)
 
 
 def _fabric_data(plan: Plan) -> dict[str, str]:
@@ -201,6 +220,8 @@ def _plan_table(plan: Plan, best: Option) -> Table:
                 f"{_gb(best.memory.adapters)} GB of each GPU, {steady.step.adapters / steady.step.total:.0%} of a step"
             )
             table.add_row("LoRA adapters", f"{adapters.slots} slots of rank {adapters.rank}: {taken}")
+    if plan.offload and plan.offload.is_used:
+        table.add_row("beyond the GPUs", _on_machines(plan.offload))
     if expected:
         slo = question.slo
         rate = f"{question.workload.requests_per_s:g} requests/s"
@@ -210,6 +231,14 @@ def _plan_table(plan: Plan, best: Option) -> Table:
     if not plan.is_apart:
         _add_cost(table, plan)
     return table
+
+
+def _on_machines(tiers: OffloadTrade) -> str:
+    room, offload = tiers.room, tiers.offload
+    taken = f"{_gb(offload.cpu_bytes * room.replicas)} GB of {_gb(room.free_memory_bytes)} GB of host memory"
+    if offload.disk_bytes:
+        taken += f", {_gb(offload.disk_bytes * room.replicas)} GB of {_gb(room.free_disk_bytes)} GB of disk"
+    return f"{taken} that a machine has free"
 
 
 def _add_cost(table: Table, plan: Plan) -> None:

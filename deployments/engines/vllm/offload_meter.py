@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from cluster.spec.parts.kv_cache_spec import HOST_BYTES_PER_S
+from cluster.kv_tiers.fetch_time import from_host_s
 from deployments.engines.fetch_meter import FetchMeter, FetchStats
 from deployments.engines.vllm.kv_transfer import kv_bytes_per_token
 from deployments.engines.vllm.offload import CONNECTOR
@@ -39,7 +39,7 @@ class OffloadMeter:
         if transfer is None or not transfer.has_connector(CONNECTOR):
             return None
         ranks = config.parallel_config.world_size
-        return cls(kv_bytes_per_token(config) / (HOST_BYTES_PER_S * ranks), ranks)
+        return cls(from_host_s(kv_bytes_per_token(config) / ranks), ranks)
 
     def take(self, stats: "SchedulerStats") -> None:
         """Take one report: tokens that were found below the device, and the time of transfers that have ended."""

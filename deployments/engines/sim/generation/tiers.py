@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from cluster.kv_tiers.fetch_time import from_disk_s, from_host_s
 from cluster.spec.parts.kv_cache_spec import OffloadSpec
 from cluster.spec.parts.sim_spec import SimSpec
 from deployments.engines.fetch_meter import FetchMeter
@@ -37,8 +38,8 @@ class SimTiers:
         self._emit = emit
         self._block_tokens = spec.block_tokens
         block_bytes = spec.block_tokens * spec.kv_bytes_per_token
-        self._host_s = block_bytes / spec.offload_bytes_per_s
-        self._disk_s = self._host_s + block_bytes / spec.disk_bytes_per_s
+        self._host_s = from_host_s(block_bytes, spec.offload_bytes_per_s)
+        self._disk_s = from_disk_s(block_bytes, block_bytes, spec.offload_bytes_per_s, spec.disk_bytes_per_s)
         self._room = {Medium.HOST: offload.cpu_bytes // block_bytes, Medium.DISK: offload.disk_bytes // block_bytes}
         self._blocks: dict[Medium, OrderedDict[int, None]] = {medium: OrderedDict() for medium in self._room}
         self.fetches = FetchMeter(self._host_s / spec.block_tokens)

@@ -10,7 +10,7 @@ from cluster.planning.precision import BF16, FP8, INT8, MXFP4, NVFP4, Rate
 FIGURES = [
     field.name
     for field in dataclasses.fields(Accelerator)
-    if field.name not in {"name", "title", "sources", "caution", "generation"}
+    if field.name not in {"name", "title", "sources", "caution", "generation", "is_host"}
 ]
 
 

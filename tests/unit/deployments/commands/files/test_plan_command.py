@@ -67,6 +67,18 @@ def test_people_see_two_pools_and_why(tmp_path: Path) -> None:
     assert [pool.pools[0].role for pool in pools] == ["prefill", "decode"]
 
 
+def test_a_machine_that_has_less_than_is_asked_of_it_is_a_mistake_of_the_file(tmp_path: Path) -> None:
+    """At the keys, both at once, with what would fit; then it is shown beside the layout."""
+    offload = "offload: {cpu_gb: 1900, disk_gb: 19000, disk_path: /kv}\n"
+    with pytest.raises(SpecError) as raised:
+        shown(written(tmp_path, "llama-3.1-8b", QUESTION + offload))
+    assert [problem.path for problem in raised.value.problems] == ["offload.cpu_gb", "offload.disk_gb"]
+    code, text = shown(written(tmp_path, "llama-3.1-8b", QUESTION + "offload: {cpu_gb: 200}\n"))
+    assert code == 0
+    assert "GB of host memory that a machine has free" in text
+    assert "It keeps KV cache beyond the GPUs, which hold" in text
+
+
 def test_racks_show_what_their_nvlink_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each setting with its reason and its source, and IMEX; boxes, whose NVLink ends at the machine, need nothing."""
     rack = QUESTION.replace("h100", "gb300")
