@@ -83,7 +83,7 @@ def assess(question: PlanFile, shape: ModelShape, layout: Layout, draft: DraftPl
     reason = layout.why_not(shape, ACCELERATORS[question.hardware])
     if reason:
         return replace(option, why_lost=reason)
-    drafts = (None,) if draft is None else (None, draft)
+    drafts = (None,) if draft is None or draft.why_not(layout) else (None, draft)
     tried = [
         _with_cost(option, question, each, offload)
         for cost in costs(question, shape, layout)
@@ -96,12 +96,13 @@ def assess(question: PlanFile, shape: ModelShape, layout: Layout, draft: DraftPl
 def speculation_trade(question: PlanFile, shape: ModelShape, chosen: Option, draft: DraftPlan) -> SpeculationTrade:
     """Return what speculation takes and brings in the layout of an option that serves, with its step size."""
     cost = next(each for each in costs(question, shape, chosen.layout) if each.step_tokens == chosen.step_tokens)
-    drafting, work = replace(cost, draft=draft), question.workload.work
+    why_not = draft.why_not(chosen.layout)
+    drafting, work = cost if why_not else replace(cost, draft=draft), question.workload.work
     batch = chosen.steady.batch if chosen.steady else 1
     options = [_with_cost(replace(chosen, steady=None), question, each) for each in (drafting, cost)]
     with_drafts, without = (each.tokens_per_s_per_gpu for each in options)
     step_s, plain_step_s = (each.step(batch / cost.layout.pipeline, 0.0, work).total for each in (drafting, cost))
-    return SpeculationTrade(draft, batch, step_s, plain_step_s, with_drafts, without)
+    return SpeculationTrade(draft, batch, step_s, plain_step_s, with_drafts, without, why_not)
 
 
 def costs(question: PlanFile, shape: ModelShape, layout: Layout) -> Iterator[ReplicaCost]:

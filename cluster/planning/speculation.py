@@ -79,11 +79,15 @@ class DraftPlan:
     has_tables: bool = False
 
     def layout(self, layout: Layout) -> Layout:
-        """Return the layout in which it runs on a replica's GPUs: one stage, on one GPU if it cannot be divided."""
-        one_stage = replace(layout, pipeline=1)
-        if self.shape is None or not self.has_tables:
-            return one_stage
-        return Layout() if self.shape.why_not_tensor(layout.tensor) else Layout(layout.tensor)
+        """Return the layout in which it runs on a replica's GPUs: one stage of the model's own tensor size."""
+        return Layout(layout.tensor) if self.shape and self.has_tables else replace(layout, pipeline=1)
+
+    def why_not(self, layout: Layout) -> str:
+        """Return why it cannot draft for a replica; "": it can. vLLM 0.32 divides a draft model as the model itself."""
+        reason = self.shape.why_not_tensor(layout.tensor) if self.shape and self.has_tables else ""
+        return (
+            f"vLLM would divide the draft model over {layout.tensor} GPUs as the model, and {reason}" if reason else ""
+        )
 
     def beside(self, memory: MemoryUse, layout: Layout) -> MemoryUse:
         """Return the memory use of the fullest GPU with what drafts on it too.
@@ -146,6 +150,7 @@ class SpeculationTrade:
         plain_step_s: seconds of a step without, at the same batch.
         tokens_per_s: output tokens a second of each GPU within the SLO; 0: the SLO is not kept.
         plain_tokens_per_s: the same without.
+        why_not: why it cannot speculate, and all figures are without; "": it can.
     """
 
     draft: DraftPlan
@@ -154,15 +159,18 @@ class SpeculationTrade:
     plain_step_s: float
     tokens_per_s: float
     plain_tokens_per_s: float
+    why_not: str = ""
 
     @property
     def speedup(self) -> float:
         """How many times as fast a sequence's tokens come, at the same batch."""
-        return self.draft.per_step * self.plain_step_s / self.step_s
+        return 1.0 if self.why_not else self.draft.per_step * self.plain_step_s / self.step_s
 
     @property
     def why(self) -> str:
         """Why the plan speculates, or does not."""
+        if self.why_not:
+            return f"does not speculate by {self.draft.method}: {self.why_not}"
         longer = self.step_s / self.plain_step_s
         trade = (
             f"{self.draft.per_step:.2f} tokens a step, and a step {longer:.2f} times as long: {self.speedup:.2f} times "

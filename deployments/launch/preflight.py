@@ -1,5 +1,6 @@
-"""Checks on this machine, before Ray starts, what a cluster file names: models, keys, certificates."""
+"""Checks on this machine, before Ray starts, what a cluster file names: models, keys, certificates, packages."""
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from pathlib import Path
 from cluster.errors import ModelSourceError, SpecError, SpecProblem
 from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.model_spec import ModelSpec
+from deployments.engines.vllm.speculative import missing_package
 from deployments.gateway.admin_key import with_admin_key_read
 from deployments.gateway.tenant_keys import with_keys_read
 from deployments.models.builtins import BUILTIN_MODELS
@@ -41,7 +43,8 @@ def _models(spec: ClusterSpec) -> Iterator[SpecProblem]:
     with ThreadPoolExecutor(MAX_AT_ONCE) as threads:
         found = list(threads.map(_source_problem, spec.in_pools()))
         drafts = list(threads.map(lambda draft: _source_problem(draft) if draft is not None else "", drafting))
-    for key, problems in (("source", found), ("speculative.model", drafts)):
+    packages = [_missing_package(pool) for pool in spec.in_pools()]
+    for key, problems in (("source", found), ("speculative.model", drafts), ("speculative.method", packages)):
         for position, problem in dict.fromkeys(zip(places, problems, strict=True)):
             if problem:
                 yield SpecProblem(f"models[{position}].{key}", problem)
@@ -51,6 +54,12 @@ def _draft_of(model: ModelSpec) -> ModelSpec | None:
     """Return the model whose drafts a model verifies; None: no other model drafts."""
     source = model.speculative.model
     return model.model_copy(update={"source": source, "engine_args": {}}) if source else None
+
+
+def _missing_package(model: ModelSpec) -> str:
+    """Return which package a model lacks where vLLM is; "": none, or other machines run it."""
+    runs_here = model.engine == "vllm" and importlib.util.find_spec("vllm") is not None
+    return missing_package(model) if runs_here else ""
 
 
 def _source_problem(model: ModelSpec) -> str:

@@ -37,6 +37,13 @@ def speculative_config(speculative: SpeculativeSpec, asked: object) -> object:
     return {**ours, **given}
 
 
+def missing_package(model: ModelSpec) -> str:
+    """Return which package a model's method needs that is not installed here, and how to get it; "": none."""
+    if model.speculative.method != "suffix" or importlib.util.find_spec("arctic_inference") is not None:
+        return ""
+    return f"suffix needs the package arctic-inference, which is not installed here: {ARCTIC}"
+
+
 def with_draft_found(model: ModelSpec, env: Mapping[str, str]) -> ModelSpec:
     """Return a model whose `speculative.model` is what vLLM loads: a folder's path, or an id that the hub has.
 
@@ -49,10 +56,9 @@ def with_draft_found(model: ModelSpec, env: Mapping[str, str]) -> ModelSpec:
         ModelSourceError: there is no such draft model or head; told in seconds.
     """
     speculative = model.speculative
-    if speculative.method == "suffix" and importlib.util.find_spec("arctic_inference") is None:
-        raise EngineStartError(
-            f"speculative: suffix needs the package arctic-inference, which is not installed here: {ARCTIC}"
-        )
+    missing = missing_package(model)
+    if missing:
+        raise EngineStartError(f"speculative.method: {missing}")
     if not speculative.model:
         return model
     try:

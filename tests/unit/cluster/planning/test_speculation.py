@@ -12,7 +12,8 @@ from cluster.planning.hardware import ACCELERATORS
 from cluster.planning.known_models import known_model
 from cluster.planning.layout import Layout
 from cluster.planning.memory import weights_on_one_gpu
-from cluster.planning.plan_file import PLAN_FILE
+from cluster.planning.option import assess, speculation_trade
+from cluster.planning.plan_file import PLAN_FILE, PlanFile
 from cluster.planning.planner import Plan, plan
 from cluster.planning.speculation import SpeculativePlan, draft_plan, tokens_per_step
 from cluster.spec.cluster_file import from_data
@@ -29,17 +30,20 @@ def _asked(method: str, tokens: int = 4, acceptance: float = 0.8, model: str = "
     )
 
 
-def _planned(speculative: dict[str, Any] | None, **keys: Any) -> Plan:  # noqa: ANN401 - a plan file's values
+def _question(speculative: dict[str, Any] | None, tpot_s: float = 0.02) -> PlanFile:
     data = {
         "model": "llama-3.1-70b",
         "hardware": "h100",
         "workload": {"input_tokens": 1000, "output_tokens": 400, "requests_per_s": 5},
-        "slo": {"ttft_s": 2.0, "tpot_s": 0.02},
+        "slo": {"ttft_s": 2.0, "tpot_s": tpot_s},
         **({"speculative": speculative} if speculative else {}),
-        **keys,
     }
+    return PLAN_FILE.from_data(data, "test")
+
+
+def _planned(speculative: dict[str, Any] | None) -> Plan:
     draft = LLAMA_8B if speculative and speculative.get("model") else None
-    return plan(PLAN_FILE.from_data(data, "test"), LLAMA_70B, draft=draft)
+    return plan(_question(speculative), LLAMA_70B, draft=draft)
 
 
 def test_tokens_of_a_step_are_those_of_the_formula() -> None:
@@ -127,6 +131,23 @@ def test_a_plan_leaves_out_what_makes_it_slower() -> None:
     assert answer.speculation.speedup < 1
     assert answer.speculation.why.startswith("does not speculate by draft_model: 1.11 tokens a step")
     assert "speculative" not in (cluster_file_entry(answer) or {})
+
+
+def test_a_draft_model_that_cannot_be_divided_as_the_model_drafts_for_one_gpu_alone() -> None:
+    """No other tensor size is to be had (engine_contract/test_vllm_speculative.py), and the plan says so."""
+    smollm = known_model("smollm2-135m")
+    asked = {"method": "draft_model", "tokens": 3, "acceptance": 0.9, "model": "smollm2-135m"}
+    draft = draft_plan(SpeculativePlan.model_validate(asked), LLAMA_70B, smollm)
+    assert not draft.why_not(Layout())
+    assert not draft.why_not(Layout(3))
+    assert "over 4 GPUs as the model, and " in draft.why_not(FOUR)
+    question = _question(asked, tpot_s=0.05)
+    chosen = assess(question, LLAMA_70B, FOUR, draft)
+    assert chosen.steady is not None
+    assert chosen.draft is None
+    trade = speculation_trade(question, LLAMA_70B, chosen, draft)
+    assert trade.why.startswith("does not speculate by draft_model: vLLM would divide the draft model over 4 GPUs")
+    assert (trade.speedup, trade.tokens_per_s) == (1, trade.plain_tokens_per_s)
 
 
 def test_a_draft_model_of_another_vocabulary_is_cautioned_against() -> None:

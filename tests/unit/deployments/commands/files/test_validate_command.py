@@ -1,5 +1,6 @@
 """`rackserve validate` and `init`: files are checked by the rules of the commands that read them."""
 
+import importlib.util
 import io
 import subprocess
 import sys
@@ -113,6 +114,17 @@ def test_other_files_are_known_by_their_keys(tmp_path: Path, text: str, kind: st
 def test_mistakes_are_those_of_the_files_reader(tmp_path: Path, text: str, path: str, words: str) -> None:
     """Each at its key; a file of no known kind is read as a cluster file."""
     assert words in problems(written(tmp_path, text))[path]
+
+
+def test_a_package_that_a_method_needs_is_looked_for_where_the_engine_is(tmp_path: Path) -> None:
+    """With the command that installs it, before anything starts; not where the file is for other machines."""
+    if importlib.util.find_spec("vllm") is None or importlib.util.find_spec("arctic_inference") is not None:
+        pytest.skip("vLLM is not here, or has the package")
+    text = "models: [{name: a, source: smollm2-135m-instruct, speculative: {method: suffix}}]"
+    file = written(tmp_path, text)
+    assert "pip install arctic-inference" in problems(file)["models[0].speculative.method"]
+    assert "OK" in checked(file, elsewhere=True)
+    assert "OK" in checked(written(tmp_path, text.replace("source", "engine: sim, source")))
 
 
 def test_what_a_cluster_file_names_is_looked_for_here_all_at_once(tmp_path: Path) -> None:
