@@ -68,7 +68,7 @@ class TokenTrade:
         fetched = f"{held}, of which one is fetched in {_us(tier.token_s)} and computed in {_us(self.compute_s)}"
         if tier.token_s < self.compute_s:
             return f"{fetched}, {self.compute_s / tier.token_s:.1f} times as long"
-        return f"{fetched}, sooner, but by the GPUs"
+        return f"{fetched}, which is sooner but takes the GPUs"
 
 
 @dataclass(frozen=True, slots=True)

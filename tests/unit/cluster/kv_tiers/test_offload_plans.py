@@ -69,7 +69,7 @@ def test_what_pays_is_used_and_the_plan_says_why() -> None:
     assert trade.is_used
     assert "keeps KV cache beyond the GPUs" in trade.why
     assert "host memory holds 1.53 M, of which one is fetched in 5.24 µs and computed in " in trade.why
-    assert "sooner, but by the GPUs" in trade.why, "one drive is slower than this GPU computes"
+    assert "which is sooner but takes the GPUs" in trade.why, "one drive is slower than this GPU computes"
     data = plan_data(answer)["offload"]
     assert data["tiers"]["host memory"]["tokens"] == 200e9 / LLAMA_8B_BYTES
     assert data["host_bytes_per_machine"] == 200e9 * data["replicas_per_machine"]
