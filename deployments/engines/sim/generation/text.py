@@ -1,7 +1,8 @@
 """The simulated engine's words, each chosen by the text before it.
 
 As with a language model at temperature 0, the next word is a pure function of the text so far. So an answer that is cut
-between two words continues with the same words, on the same engine or another.
+between two words continues with the same words, on the same engine or another. A word is one token: an answer that is
+cut within a word may go on with another one that begins alike, as a model reads a part of a token as other tokens.
 """
 
 from xxhash import xxh3_64_intdigest
@@ -33,7 +34,9 @@ def next_word(tail: str, salt: int) -> str:
 
 
 def rest_of_word(text: str, salt: int) -> str:
-    """Return the rest of the word that a text breaks off in, as a language model would complete it; "": in none.
+    """Return the rest of a word for a text that breaks off within one; "": it does not, as far as can be seen.
+
+    It is the rest of any word that begins like that.
 
     Args:
         text: prompt and begun answer.
@@ -42,8 +45,11 @@ def rest_of_word(text: str, salt: int) -> str:
     start = text.rfind(" ")
     if start < 0:
         return ""
-    word, part = next_word(text[:start], salt), text[start:]
-    return word[len(part) :] if word.startswith(part) else ""
+    word, part = next_word(text[:start], salt), text[start + 1 :]
+    if word.strip() == part or not word.strip().startswith(part):
+        return ""
+    alike = [each for each in VOCABULARY if each.startswith(part) and each != part]
+    return alike[_drawn(text, salt) % len(alike)][len(part) :]
 
 
 def answer_words(tail: str, salt: int, mean_words: int) -> int:

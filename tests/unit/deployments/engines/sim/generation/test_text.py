@@ -1,6 +1,6 @@
 """The simulated engine's words."""
 
-from deployments.engines.sim.generation.text import TAIL_CHARS, VOCABULARY, answer_words, next_word
+from deployments.engines.sim.generation.text import TAIL_CHARS, VOCABULARY, answer_words, next_word, rest_of_word
 
 
 def words_after(text: str, count: int, salt: int = 0) -> str:
@@ -18,6 +18,21 @@ def test_an_answer_cut_between_words_goes_on_the_same() -> None:
     for cut in (1, 7, 39):
         so_far = " ".join(words[:cut])
         assert so_far + words_after("user\nHi\nassistant\n" + so_far, 40 - cut) == whole
+
+
+def test_an_answer_cut_within_a_word_may_go_on_with_another() -> None:
+    """A word is a token: of a part of it some word is made that begins alike, sometimes the right one."""
+    whole = words_after("assistant\n", 60)
+    ends = set()
+    for cut in range(10, len(whole)):
+        part = whole[:cut].rpartition(" ")[2]
+        rest = rest_of_word("assistant\n" + whole[:cut], 0)
+        if part != whole[: (whole + " ").index(" ", cut)].rpartition(" ")[2]:
+            assert part + rest in VOCABULARY
+            ends.add(whole[cut:].startswith(rest))
+        else:
+            assert not rest
+    assert ends == {True, False}
 
 
 def test_other_prompts_and_salts_say_other_things() -> None:
