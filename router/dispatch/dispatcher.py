@@ -234,7 +234,7 @@ class Dispatcher:
         self._reservations.give_up(ticket, Outcome.REPLICA_FAILED, now_s)
         self.judge.taken_off(ticket, attempt, fault, now_s)
         self.judge.ended(attempt, now_s)
-        if fault not in {Fault.STALE_CONNECTION, Fault.LEAVING}:
+        if fault not in {Fault.STALE_CONNECTION, Fault.LEAVING, Fault.DIFFERED}:
             ticket.tried |= {attempt.replica.replica_id}
             if fault is not Fault.UNREACHED:
                 ticket.failures += 1

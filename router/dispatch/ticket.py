@@ -30,6 +30,9 @@ class Fault(StrEnum):
     """The replica broke off or does not answer. It gets no requests for a while."""
     ERROR = "error"
     """The replica answered with an error of its own. It is left out if it does so with several requests in a row."""
+    DIFFERED = "differed"
+    """The engine that was to repeat the end of a stream's text said something else. It did not fail: it, or another
+    one, is asked to go on behind that text."""
     SLOW = "slow"
     """The replica takes far longer to compute a prompt than expected. Another one is asked; it did not fail."""
     BUSY = "busy"

@@ -16,13 +16,13 @@ def routed(engine: ServedEngine) -> ModelSpec:
     return ModelSpec(name=engine.model.name, engine="sim", policy="round_robin")
 
 
-def latest_letter(text: str) -> str:
-    """Return the character that comes latest in a text, to stop at.
+def latest_part(text: str) -> str:
+    """Return nine characters that come late in a text for the first time, to stop at.
 
-    Of a longer stop string engines hold the first part back until they know what follows. A stream that breaks off
-    meanwhile may end within a token, and whatever goes on from there reads other tokens than the engine wrote.
+    Engines hold eight characters back while these may follow, so that a stream which breaks off may end within a token.
     """
-    return max(set(text), key=text.index)
+    latest = max(map(text.index, text))
+    return text[latest - 6 : latest + 3]
 
 
 async def check_copy(engine: ServedEngine, cuts: int, events: int, drafted: int = 0) -> None:
@@ -38,7 +38,7 @@ async def check_copy(engine: ServedEngine, cuts: int, events: int, drafted: int 
     text = engine.ok(PATH, prompt=COPY, max_tokens=TOKENS, ignore_eos=True)["choices"][0]["text"]
     ends: dict[str, dict[str, Any]] = {
         "length": {"max_tokens": TOKENS},
-        "stop": {"max_tokens": 4 * TOKENS, "stop": latest_letter(text)},
+        "stop": {"max_tokens": 4 * TOKENS, "stop": latest_part(text)},
     }
     for reason, limits in ends.items():
         asked = {"prompt": COPY, "ignore_eos": True, **limits}

@@ -333,6 +333,9 @@ class Failover(ABC):
         self._body = body
         self.upstream = None
         self._ticket.is_resumed = True
+        if fault is Fault.DIFFERED:
+            self._go_elsewhere(fault)
+            return True
         self._plane.meters.model(self._ticket.request.model).resumed += 1
         self._flow.fail(self._ticket, fault, self)
         return True
@@ -348,10 +351,10 @@ class Failover(ABC):
         return self._client.transport.write
 
     def _strayed(self) -> None:
-        """End the stream, as the replica that was to continue its text says something else."""
+        """Ask anew, or end the stream, as the replica that was to continue its text says something else."""
         if self.upstream is not None:
             self.upstream.abandon()
-        if not self._ended:
+        if not (self._ended or (self.answer.differs and self._resume(Fault.DIFFERED, "repeats in other words"))):
             self._break("the stream could not be resumed: another replica did not continue its text", whole=True)
 
     def _break(self, message: str, *, whole: bool, outcome: Outcome = Outcome.REPLICA_FAILED) -> None:

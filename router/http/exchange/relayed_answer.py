@@ -90,6 +90,11 @@ class RelayedAnswer:
         """Whether the client has text that a further replica must continue."""
         return self._resumed is not None and self._sent is not None and bool(self._sent.text)
 
+    @property
+    def differs(self) -> bool:
+        """Whether a replica repeated the text's end in other words, so that it must go on behind that."""
+        return self._resumed is not None and self._resumed.differs
+
     def body_for(self, endpoint: Endpoint, body: bytes) -> bytes:
         """Return the body to send to a replica for a stream: if the stream could go on elsewhere, it tells its usage.
 

@@ -25,12 +25,13 @@ RESENDS: Final = (
     Fault.ERROR,
     Fault.BUSY,
     Fault.SLOW,
+    Fault.DIFFERED,
 )
-"""Reasons for which a request is sent again before any of its answer was sent on."""
+"""Reasons for which a request is sent again before any of its answer was sent on; for the last one, of its rest."""
 TOKEN_KINDS: Final = ("prompt", "cached", "completion", "reasoning")
 _RETRIES: Final = (
     "Requests sent again before any of their answer was sent on: the replica failed, it refuses connections, its idle "
-    "connection was stale, it is leaving, or it answered with an error or that it is busy."
+    "connection was stale, it is leaving, or it answered with an error or that it is busy; differed: a stream's rest."
 )
 
 

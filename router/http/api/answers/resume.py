@@ -1,8 +1,9 @@
 """Continues a stream on another replica after its replica died: what the other one is asked for.
 
 It is asked to continue the text already sent: with `continue_final_message` for chats, with a longer prompt for
-completions. Only engines that are known to continue a message are asked, see `Endpoint.continues_messages`. What they
-answer becomes the rest of the stream in `resumed_stream.py`.
+completions. Where that text may end within a token, it is asked to repeat the end of it, from a token's beginning.
+Only engines that are known to continue a message are asked, see `Endpoint.continues_messages`. What they answer
+becomes the rest of the stream in `resumed_stream.py`.
 """
 
 from typing import Any, Final
@@ -23,6 +24,8 @@ _BLOCKING = ("tools", "functions", "logprobs", "prompt_logprobs", "structured_ou
 _LIMITS = {CHAT: ("max_completion_tokens", "max_tokens"), COMPLETIONS: ("max_tokens",)}
 """Fields that limit the answer's tokens; the first that is set counts."""
 _NUMBERS = ("max_completion_tokens", "max_tokens", "min_tokens")
+MIN_TEMPERATURE: Final = 1e-5
+"""Temperature below which engines take the likeliest token (vLLM's `_SAMPLING_EPS`)."""
 _COMPLETION_TOKENS = 16
 """Limit of a completion whose body sets none (OpenAI's API reference, `max_tokens`)."""
 
@@ -72,30 +75,56 @@ def _held_chars(asked: dict[str, Any]) -> int:
     return 0 if asked.get("include_stop_str_in_output") else max([len(stop) - 1 for stop in _stops(asked)], default=0)
 
 
-def _ends_in_stop(asked: dict[str, Any], sent: SentText) -> bool:
-    """Tell whether the text ends with the beginning of a stop string, whose end no other engine would know."""
-    return bool(asked.get("include_stop_str_in_output")) and any(
-        sent.text.endswith(stop[:end]) for stop in _stops(asked) for end in range(1, len(stop))
-    )
+def _begun_stop(asked: dict[str, Any], text: str) -> int:
+    """Return how many characters at a text's end are the beginning of a stop string, whose end no other engine knows.
+
+    Only of engines that send stop strings: others hold all of it back.
+    """
+    if not asked.get("include_stop_str_in_output"):
+        return 0
+    return max([end for stop in _stops(asked) for end in range(1, len(stop)) if text.endswith(stop[:end])], default=0)
+
+
+def _is_repeatable(asked: dict[str, Any]) -> bool:
+    """Tell whether another engine has the same words for the same text: the likeliest ones, whatever was said before.
+
+    A penalty counts the answer's words, which another engine takes for the prompt's.
+    """
+    warm = asked.get("temperature")
+    is_greedy = isinstance(warm, (int, float)) and warm < MIN_TEMPERATURE
+    return is_greedy and not asked.get("presence_penalty") and not asked.get("frequency_penalty")
+
+
+def _go_on(path: str, asked: dict[str, Any], sent: SentText) -> bool:
+    """Choose the place in the text from which another engine goes on; return whether there is one."""
+    held, begun_stop = _held_chars(asked), _begun_stop(asked, sent.text)
+    if _is_repeatable(asked) and not sent.differs:
+        # Templates of chats may strip a message, and the space at its end would come twice.
+        is_completion = path == COMPLETIONS
+        if sent.go_back(held, len(sent.text) - begun_stop, after_space=is_completion):
+            return True
+    if begun_stop:
+        return False
+    sent.go_on_after(held)
+    return True
 
 
 def continuation_body(path: str, body: bytes, sent: SentText) -> bytes | None:
-    """Return the body that asks another replica to continue where `sent` ends.
+    """Return the body that asks another replica to continue where `sent` ends, or before that.
 
     Args:
         path: the request's path, one of `RESUMABLE_PATHS`.
         body: the client's own body, a JSON object.
-        sent: the text that the client has been sent, folded; the tokens of it are counted anew.
+        sent: the text that the client has been sent, folded; the place to go on from is noted in it, and its tokens.
 
     Returns:
         The body; b"": the answer has had all its tokens; None: nobody can be asked to continue it.
     """
     asked = may_be_resumed(body, sent)
-    if asked is None or _ends_in_stop(asked, sent):
+    if asked is None or not _go_on(path, asked, sent):
         return None
-    if not sent.text:
+    if not sent.reached:
         return body
-    sent.go_on_after(_held_chars(asked))
     left = tokens_left(path, asked, sent)
     if left is not None and left <= 0:
         return b""
@@ -104,19 +133,20 @@ def continuation_body(path: str, body: bytes, sent: SentText) -> bytes | None:
             asked[field] = max(0 if field == "min_tokens" else 1, asked[field] - sent.tokens)
     if path == COMPLETIONS:
         asked["max_tokens"] = left
-    can_go_on = _continue_chat(asked, sent) if path == CHAT else _continue_completion(asked, sent)
+    text = sent.text[: sent.reached]
+    can_go_on = _continue_chat(asked, text, sent) if path == CHAT else _continue_completion(asked, text)
     return msgspec.json.encode(asked) if can_go_on else None
 
 
-def _continue_completion(asked: dict[str, Any], sent: SentText) -> bool:
+def _continue_completion(asked: dict[str, Any], text: str) -> bool:
     """Make the text so far the prompt's end; return False where the prompt is no text."""
     if not isinstance(asked.get("prompt"), str):
         return False
-    asked["prompt"] += sent.text
+    asked["prompt"] += text
     return True
 
 
-def _continue_chat(asked: dict[str, Any], sent: SentText) -> bool:
+def _continue_chat(asked: dict[str, Any], text: str, sent: SentText) -> bool:
     """Make the assistant's text so far the last message, to be continued; return False where that is impossible.
 
     The reasoning before it goes along, in the field in which it came; chat templates put it before the text.
@@ -128,10 +158,10 @@ def _continue_chat(asked: dict[str, Any], sent: SentText) -> bool:
     if asked.get("continue_final_message"):
         if not isinstance(last, dict) or not isinstance(last.get("content"), str) or sent.reasoning:
             return False
-        asked["messages"] = [*messages[:-1], {**last, "content": last["content"] + sent.text}]
+        asked["messages"] = [*messages[:-1], {**last, "content": last["content"] + text}]
     else:
         reasoning = {sent.reasoning_name: sent.reasoning} if sent.reasoning else {}
-        asked["messages"] = [*messages, {"role": "assistant", **reasoning, "content": sent.text}]
+        asked["messages"] = [*messages, {"role": "assistant", **reasoning, "content": text}]
     asked["continue_final_message"] = True
     asked["add_generation_prompt"] = False
     return True

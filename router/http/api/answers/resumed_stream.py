@@ -1,7 +1,7 @@
 """Turns the stream of the replica that continues an answer into the rest of the first one, as if it had not broken.
 
 Its events get `id` and `created` of the first stream, and its usage becomes that of the whole answer: the prompt of the
-first replica, and the tokens of both.
+first replica, and the tokens of both. What it repeats of the text is compared with what was sent, and left out.
 """
 
 from typing import Any, Final, NamedTuple
@@ -11,7 +11,7 @@ import msgspec
 from router.http.api.answers.resume import CHAT
 from router.http.api.answers.sent_text import SentText
 from router.http.api.answers.server_sent_events import DONE, EVENT_END, data_of, split_events
-from router.http.api.answers.stream_event import gives_up
+from router.http.api.answers.stream_event import gives_up, read_event
 from router.http.api.answers.usage import reasoning_in
 from router.http.wire.chunked import chunk, payload, whole_chunks
 from router.request import RoutingRequest
@@ -48,12 +48,14 @@ class ResumedStream:
 
     Attributes:
         gave_up: the event in which the new engine gives up; None: it has not.
-        strayed: the new engine says something else than text, so it does not continue the answer.
+        strayed: the new engine says something else than text, or other text, so it does not continue the answer.
+        differs: it strayed as it repeats the end of the text in other words.
     """
 
     def __init__(self, sent: SentText, asked: UsageAsked) -> None:
         self.gave_up: bytes | None = None
         self.strayed = False
+        self.differs = False
         self._sent = sent
         self._asked = asked
         self._framed = b""
@@ -105,10 +107,18 @@ class ResumedStream:
         usage = event.get("usage")
         if isinstance(usage, dict):
             self._count_whole(usage)
-        sent.add_event(b"data: " + msgspec.json.encode(event))
+        data = msgspec.json.encode(event)
+        again = sent.to_repeat
+        if again and not _repeats(data, again):
+            sent.is_repeated_otherwise()
+            self.strayed = self.differs = True
+            return b""
+        sent.add_event(b"data: " + data)
         self.strayed = not sent.resumable
         is_last = "usage" in event and not event.get("choices")
         if self.strayed or (is_last and not self._asked.last):
+            return b""
+        if again and not is_last and not _without(event, again):
             return b""
         if not is_last and not self._asked.each:
             event.pop("usage", None)
@@ -131,6 +141,28 @@ class ResumedStream:
             usage["completion_tokens_details"] = {"reasoning_tokens": told_after + self._reasoning_before}
         if isinstance(prompt, int) and "total_tokens" in usage:
             usage["total_tokens"] = prompt + (usage.get("completion_tokens") or 0)
+
+
+def _repeats(data: bytes, again: str) -> bool:
+    """Tell whether an event's text is the beginning of what is to be repeated, or goes on after all of that."""
+    read = read_event(data)
+    for choice in (read.choices or ()) if read is not None else ():
+        piece, is_end = choice.piece, choice.finish_reason is not None
+        if not piece.startswith(again) and (is_end or not again.startswith(piece)):
+            return False
+    return True
+
+
+def _without(event: dict[str, Any], again: str) -> bool:
+    """Take what is repeated out of an event's text; return whether something is left to tell."""
+    is_left = not event.get("choices")
+    for choice in event.get("choices") or ():
+        holder, name = (choice, "text") if choice.get("text") else (choice.get("delta") or {}, "content")
+        if holder.get(name):
+            holder[name] = holder[name][len(again) :]
+            is_left = is_left or bool(holder[name])
+        is_left = is_left or choice.get("finish_reason") is not None
+    return is_left
 
 
 def _opens_message(event: dict[str, Any]) -> bool:

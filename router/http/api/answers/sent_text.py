@@ -20,6 +20,11 @@ _PIECE: Final = re.compile(rb'"(?:content|text|reasoning|reasoning_content)"\s*:
 _EVENT: Final = b"data: {"
 MAX_HELD_CHARS: Final = 512
 """Characters held back by an engine up to which the tokens that were sent are counted right."""
+MAX_REPEATED_CHARS: Final = 2 * MAX_HELD_CHARS
+"""Characters of a text's end that another engine is let generate once more: what may be held back, and one event."""
+FROM_START_CHARS: Final = 32
+"""Characters of a text up to which another engine begins anew rather than after them. A text is read into tokens
+together with the prompt before it: of a prompt that ends in a space, and a first word, it may make one token of two."""
 
 
 class SentText:
@@ -30,6 +35,9 @@ class SentText:
     Attributes:
         keep: appends framed bytes that were sent to the client, with the usage that was hidden from it.
         text: the generated text up to the last `fold`.
+        reached: how much of `text` the engine that answers has generated, characters. Less than all of it while it
+            repeats the end of what another one sent.
+        differs: an engine repeated the text's end in other words, so it is not to be repeated any more.
         reasoning: the reasoning before that text.
         reasoning_name: the name of the field in which it came; "": none did.
         tokens: tokens of text and reasoning, as the engine told last; where it tells none, one for each event of them.
@@ -42,15 +50,19 @@ class SentText:
     """
 
     __slots__ = (
+        "_begun",
         "_cut",
         "_event",
         "_kept",
         "_marks",
         "_of_choices",
+        "_tokens_sent",
         "_told_as",
+        "differs",
         "finished",
         "first",
         "keep",
+        "reached",
         "reasoning",
         "reasoning_name",
         "resumable",
@@ -62,6 +74,8 @@ class SentText:
 
     def __init__(self) -> None:
         self.text = ""
+        self.reached = 0
+        self.differs = False
         self.reasoning = ""
         self.reasoning_name = ""
         self.tokens = 0
@@ -74,7 +88,9 @@ class SentText:
         self._cut: CutUsage | None = None
         self._event = b""
         self._of_choices: dict[int, int] = {}  # tokens, by the choice's index, as told with its last event
+        self._begun = (0, 0)  # characters and tokens before the first one of the engine that answers
         self._marks: list[tuple[int, int]] = []  # characters sent and tokens told after each event, of the text's end
+        self._tokens_sent = 0  # tokens of `text` when another engine went on with it
         self._kept: list[bytes] = []
         self.keep = self._kept.append
 
@@ -140,7 +156,8 @@ class SentText:
             self.finished = self.finished or choice.finish_reason is not None
             piece = choice.piece
             if piece:
-                self.text += piece
+                self.text += piece[len(self.text) - self.reached :]
+                self.reached += len(piece)
             reasoning = choice.reasoning
             if reasoning:
                 self._add_reasoning(reasoning, choice)
@@ -153,14 +170,14 @@ class SentText:
 
     def _mark(self) -> None:
         """Remember how many characters came with how many tokens, of as much as an engine may hold back."""
-        chars, marks = len(self.text) + len(self.reasoning), self._marks
-        if chars > (marks[-1][0] if marks else 0):
+        chars, marks = self.reached + len(self.reasoning), self._marks
+        if chars > (marks[-1][0] if marks else self._begun[0]):
             marks.append((chars, self.tokens))
             while len(marks) > 2 and marks[1][0] + MAX_HELD_CHARS <= chars:  # noqa: PLR2004 - a pair around a place
                 del marks[0]
 
     def go_on_after(self, held_chars: int) -> None:
-        """Count the tokens whose text was sent, for another engine goes on after these.
+        """Have another engine go on after all of the text, and count the tokens whose text was sent.
 
         An engine has told more: it holds back the end of its text while that may be a stop string, and a character
         until all its bytes are there. Of an event with several tokens that was sent in part, it is a share of them.
@@ -168,19 +185,68 @@ class SentText:
         Args:
             held_chars: characters that the engine holds back of a text that goes on.
         """
+        self._begin_at(len(self.text), self._count_sent(held_chars))
+
+    def _count_sent(self, held_chars: int) -> int:
         chars = len(self.text) + len(self.reasoning)
-        reached, tokens = 0, 0
-        for sent, told in self._marks or [(chars - held_chars, self.tokens)]:
+        reached, tokens = self._begun
+        for sent, told in self._marks:
             generated = sent + held_chars
             if generated > chars:
                 tokens += (told - tokens) * (chars - reached) // (generated - reached)
                 break
             reached, tokens = generated, told
+        return max(tokens, self._tokens_sent)
+
+    def go_back(self, held_chars: int, before: int, *, after_space: bool) -> bool:
+        """Have another engine repeat the text's end, from where a token is known to have begun.
+
+        After each event the engine had sent all of its text but what it holds back, so its tokens ended there. The end
+        of what was sent is no such place if text was held back: its last token may have been sent in part.
+
+        Args:
+            held_chars: characters that the engine holds back of a text that goes on.
+            before: the latest place in the text to begin at, in characters.
+            after_space: the place may be one after a space.
+
+        Returns:
+            Whether there is a place; it is the last one, and `reached` is there then.
+        """
+        reasoning = len(self.reasoning)
+        # While reasoning is sent, what is held back may be its end, which is no text.
+        ends = [(sent + held_chars, told) for sent, told in self._marks if not reasoning or sent > reasoning]
+        for chars, tokens in (*reversed(ends), self._begun):
+            place = chars - reasoning
+            is_whole = place > 0 or (place == 0 and not reasoning)
+            if is_whole and place <= before and (after_space or not self.text[place - 1 : place].isspace()):
+                if place <= FROM_START_CHARS and not reasoning:
+                    place, tokens = 0, 0  # noqa: PLW2901 - the start is as good a place
+                if len(self.text) - place > MAX_REPEATED_CHARS:
+                    return False
+                self._tokens_sent = self._count_sent(held_chars)
+                self._begin_at(place, tokens)
+                return True
+        return False
+
+    def _begin_at(self, place: int, tokens: int) -> None:
+        """Set the place in the text at which another engine begins, and the tokens before it."""
+        self.reached = place
         self.tokens = tokens
-        self._marks = [(chars - held_chars, tokens)]
+        self._begun = (place + len(self.reasoning), tokens)
+        self._marks = []
         if self.told.completion_tokens is not None:
             self.told = Usage(self.told.prompt_tokens, self.told.cached_tokens, tokens)
             self._of_choices = {0: tokens}
+
+    @property
+    def to_repeat(self) -> str:
+        """The end of the text that the engine which answers has still to repeat."""
+        return self.text[self.reached :]
+
+    def is_repeated_otherwise(self) -> None:
+        """Note that an engine repeats the text's end in other words; what it has said is none of this text."""
+        self.differs = True
+        self._marks = []
 
     def _add_reasoning(self, reasoning: str, choice: StreamChoice) -> None:
         self.reasoning += reasoning
@@ -225,7 +291,8 @@ class SentText:
         told = self.told
         if told is UNKNOWN:
             return told
-        return Usage(told.prompt_tokens, told.cached_tokens, self.tokens, self.reasoning_tokens)
+        generated = self._tokens_sent if self.to_repeat else self.tokens
+        return Usage(told.prompt_tokens, told.cached_tokens, generated, self.reasoning_tokens)
 
     @property
     def reasoning_tokens(self) -> int | None:

@@ -207,7 +207,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         assert ticket.failures <= (MAX_ATTEMPTS_OF_STREAM if ticket.is_resumed else MAX_ATTEMPTS)
         if ticket.attempt is not None:
             assert ticket.attempt.replica.replica_id not in ticket.tried
-            assert ticket.attempt.replica is not left or fault is Fault.STALE_CONNECTION
+            assert ticket.attempt.replica is not left or fault in {Fault.STALE_CONNECTION, Fault.DIFFERED}
         self.open.remove(ticket)
         self._settle(ticket)
 

@@ -11,8 +11,11 @@ USER = {"role": "user", "content": "count"}
 
 
 def _sent(text: str, tokens: int) -> SentText:
+    """Return what was sent by an engine that told its tokens with one event."""
     sent = SentText()
-    sent.text, sent.tokens = text, tokens
+    usage = {"prompt_tokens": 1, "completion_tokens": tokens}
+    event = {"choices": [{"index": 0, "delta": {"content": text}}], "usage": usage}
+    sent.add_event(b"data: " + json.dumps(event).encode())
     return sent
 
 
@@ -23,10 +26,10 @@ def _asked(path: str, body: dict[str, object], sent: SentText) -> dict[str, obje
 
 def test_a_chat_goes_on_from_its_own_text() -> None:
     """The assistant's text so far becomes the message to continue, and the limits shrink by the tokens sent."""
-    body = {"model": "m", "messages": [USER], "max_tokens": 10, "min_tokens": 1, "temperature": 0}
+    body = {"model": "m", "messages": [USER], "max_tokens": 10, "min_tokens": 1, "temperature": 1}
     assert _asked(CHAT, body, _sent("one, two", 2)) == {
         "model": "m",
-        "temperature": 0,
+        "temperature": 1,
         "max_tokens": 8,
         "min_tokens": 0,
         "messages": [USER, {"role": "assistant", "content": "one, two"}],

@@ -237,3 +237,53 @@ def test_a_character_whose_bytes_are_not_all_there_is_no_text_yet() -> None:
     assert sent.tokens == 2
     sent.go_on_after(0)
     assert sent.tokens == 1
+
+
+def _held_back(words: list[str], held: int, kind: str = "content") -> list[bytes]:
+    """Return the events of an engine that says words, a token each, and holds the end of its text back."""
+    events, text, shown = [], "", 0
+    for number, word in enumerate(words, start=1):
+        text += word
+        end = max(shown, len(text) - held)
+        events.append(chunk(_event({kind: text[shown:end]}, usage=_told(number))))
+        shown = end
+    return events
+
+
+def test_a_token_is_known_to_end_where_an_event_had_its_text() -> None:
+    """Of what was held back then: the last such place, which is not after a space where that would be taken off."""
+    words = [f"word{number:02} " for number in range(20)]  # of seven characters each
+    sent = _sent(*_held_back(words, held=10))
+    assert len(sent.text) == 130
+    assert sent.go_back(10, len(sent.text), after_space=True)
+    assert (sent.reached, sent.tokens, sent.to_repeat) == (126, 18, sent.text[126:])
+    assert sent.usage() == Usage(10, None, 18)  # the client has them, though they are generated once more
+    spaced = _sent(*_held_back(words, held=10))
+    assert spaced.go_back(10, len(spaced.text), after_space=False)
+    assert (spaced.reached, spaced.tokens) == (0, 0)  # all words end in a space
+
+
+def test_the_beginning_is_as_good_a_place_as_any_near_it() -> None:
+    """The prompt is then read into tokens alone."""
+    sent = _sent(*_held_back(["one ", "two ", "three "], held=3))
+    assert sent.go_back(3, len(sent.text), after_space=True)
+    assert (sent.reached, sent.tokens) == (0, 0)
+
+
+def test_a_place_too_far_back_is_not_gone_to() -> None:
+    """What an engine holds back over 512 characters is not looked for: nothing changes, and tokens are counted."""
+    sent = _sent(*_held_back([f"word{number:03} " for number in range(600)], held=1500))
+    assert not sent.go_back(1500, len(sent.text), after_space=True)
+    sent.go_on_after(1500)
+    assert sent.reached == len(sent.text)
+
+
+def test_no_place_is_known_by_what_was_held_back_of_reasoning() -> None:
+    """Its end stands in what is held back, but not in the text."""
+    sent = _sent(
+        *_held_back(["Let ", "me ", "see. "], held=4, kind="reasoning"),
+        chunk(_event({"content": "It is "}, usage=_told(6))),
+    )
+    assert not sent.go_back(4, len(sent.text), after_space=True)
+    assert sent.go_back(0, len(sent.text), after_space=True)
+    assert (sent.reached, sent.tokens) == (len("It is "), 6)
