@@ -31,7 +31,8 @@ RESENDS: Final = (
 TOKEN_KINDS: Final = ("prompt", "cached", "completion", "reasoning")
 _RETRIES: Final = (
     "Requests sent again before any of their answer was sent on: the replica failed, it refuses connections, its idle "
-    "connection was stale, it is leaving, or it answered with an error or that it is busy; differed: a stream's rest."
+    "connection was stale, it is leaving, or it answered with an error or that it is busy. Differed: a "
+    "resumed stream, as an engine that was to repeat the end of its text said something else."
 )
 
 
