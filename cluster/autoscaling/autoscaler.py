@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from math import ceil, sqrt
 
 from cluster.autoscaling.decision import ScalingDecision
+from cluster.autoscaling.demand import WINDOWS_S
 from cluster.autoscaling.ewma import kept
 from cluster.autoscaling.metrics.metrics import FleetMetrics
 from cluster.autoscaling.observation import Observation
@@ -43,6 +44,8 @@ MOST_HEADROOM = 4.0
 """Largest headroom, as a multiple of the operator's."""
 OVERDUE_STARTS = 3.0
 """Usual starts after which replicas still starting no longer delay a step down: machines for them may be lacking."""
+STARTS_KEPT = 2.0
+"""Usual starts for which a replica without need is kept where there is an objective."""
 PRESENT_S, LATE_S = 40.0, 160.0
 """Seconds of the load that there is now, and of the load in which the requests came of which the last minute told."""
 STILL = 0.9
@@ -137,7 +140,7 @@ class Autoscaler:
         state = self._forget(replace(state, seen=seen, in_time=in_time, is_calm=is_calm), now_s)
         outlook = look_ahead(targets, state.seen, metrics, target=previous, orders=state.orders, now_s=now_s)
         need = self._need(state, metrics, outlook, now_s)
-        state = _with_need(state, need, now_s, targets.scale_down_after_s)
+        state = _with_need(state, need, now_s, self._patience_s(outlook.lead_s))
         wishes = [wish for wish in self._wishes(state, metrics, outlook, now_s) if wish.replicas > previous]
         if not need:
             # Nothing has been asked for long. Demand that is only remembered brings no replica back while the last one
@@ -147,7 +150,7 @@ class Autoscaler:
             state = self._up(state, max(wish.replicas for wish in wishes), outlook, now_s, wishes)
             reasons = tuple(wish.reason for wish in sorted(wishes, key=lambda wish: -wish.replicas))
         else:
-            given_back, reasons = self._down(state, metrics, now_s)
+            given_back, reasons = self._down(state, metrics, outlook.lead_s, now_s)
             if given_back:
                 state = replace(state, target=previous - given_back, scaled_down_s=now_s)
             elif wishes:
@@ -193,9 +196,9 @@ class Autoscaler:
             reason = f"{metrics.waiting_requests} requests are held and no replica is ready"
             wishes.append(_Wish(1, reason))
         if outlook.rate > 0:
-            if replicas_for(outlook.load, HEADROOM_LEFT * state.headroom) > target:
+            if self._replicas(state, outlook, HEADROOM_LEFT) > target:
                 reason = f"in {outlook.lead_s:.0f} s there will be work for {outlook.load:.1f} replicas"
-                wishes.append(_Wish(replicas_for(outlook.load, state.headroom), reason))
+                wishes.append(_Wish(self._replicas(state, outlook), reason))
             if outlook.queue_then_s > wait_s:
                 recovering = ceil(outlook.load + outlook.work_then / (RECOVERY_S * outlook.rate))
                 reason = f"in {outlook.lead_s:.0f} s requests would wait {outlook.queue_then_s:.1f} s"
@@ -243,9 +246,32 @@ class Autoscaler:
         if targets.min_replicas == 0 and now_s - state.seen.busy_s >= targets.scale_to_zero_after_s:
             return 0
         by_utilisation = replicas_for(state.seen.utilisation * metrics.ready, HEADROOM_LEFT * targets.headroom)
-        return max(1, replicas_for(outlook.load, state.headroom), by_utilisation)
+        return max(1, self._replicas(state, outlook), by_utilisation)
 
-    def _down(self, state: AutoscalerState, metrics: FleetMetrics, now_s: float) -> tuple[int, tuple[str, ...]]:
+    def _replicas(self, state: AutoscalerState, outlook: Outlook, part: float = 1.0) -> int:
+        """Return the replicas for the load with a part of the headroom.
+
+        A headroom that has grown so that an objective is kept is for what comes faster than replicas start. It stands
+        beside the load of the last minutes: a burst that is there already needs no more than the operator's.
+        """
+        load, usual = outlook.load, self.targets.headroom
+        if not self.targets.slo_share or state.headroom <= usual:
+            return replicas_for(load, part * state.headroom)
+        lasting = min(load, state.seen.demand.over(WINDOWS_S[-1]) / outlook.rate if outlook.rate > 0 else load)
+        return max(replicas_for(load, part * usual), replicas_for(lasting, part * state.headroom))
+
+    def _patience_s(self, lead_s: float) -> float:
+        """Return the seconds without need after which a replica is given back.
+
+        Where there is an objective, what comes faster than replicas start has its headroom. Those that a burst was
+        given need not wait for the next one.
+        """
+        after_s = self.targets.scale_down_after_s
+        return min(after_s, STARTS_KEPT * lead_s) if self.targets.slo_share else after_s
+
+    def _down(
+        self, state: AutoscalerState, metrics: FleetMetrics, lead_s: float, now_s: float
+    ) -> tuple[int, tuple[str, ...]]:
         most = max(replicas for _, replicas in state.needs)
         surplus = state.target - self.targets.bounded(most)
         if surplus <= 0:
@@ -253,14 +279,15 @@ class Autoscaler:
         if most == 0:
             return surplus, ("there has been nothing to do",)
         would_do = f"{most} {'replica' if most == 1 else 'replicas'} would do"
-        if now_s - max(state.began_s, state.scaled_up_s or state.began_s) < self.targets.scale_down_after_s:
+        patience_s = self._patience_s(lead_s)
+        if now_s - max(state.began_s, state.scaled_up_s or state.began_s) < patience_s:
             return 0, (f"{would_do}, but not for long enough",)
-        patience_s = OVERDUE_STARTS * state.seen.cold_start.expected_s(self.targets.first_cold_start_s)
-        if metrics.starting and now_s - (state.scaled_up_s or state.began_s) < patience_s:
+        overdue_s = OVERDUE_STARTS * state.seen.cold_start.expected_s(self.targets.first_cold_start_s)
+        if metrics.starting and now_s - (state.scaled_up_s or state.began_s) < overdue_s:
             return 0, (f"{would_do}, but others are still starting",)
         if state.scaled_down_s is not None and now_s - state.scaled_down_s < SCALE_DOWN_EVERY_S:
             return 0, (f"{would_do}, but some were given back just now",)
-        return ceil(surplus / 2), (f"{would_do}, and have for {self.targets.scale_down_after_s:.0f} s",)
+        return ceil(surplus / 2), (f"{would_do}, and have for {patience_s:.0f} s",)
 
 
 def _is_over(state: AutoscalerState) -> bool:

@@ -55,8 +55,8 @@ class InTime:
         )
 
     def is_short(self, share: float) -> bool:
-        """Tell whether fewer than a share of the last minute's requests were in time."""
-        return self.recent.weight >= FEWEST and self.recent.mean < share
+        """Tell whether fewer than a share were in time both in the last minute and for long: not in one burst alone."""
+        return self.recent.weight >= FEWEST and max(self.recent.mean, self.long.mean) < share
 
     def headroom(self, now: float, usual: float, most: float, share: float, elapsed_s: float) -> float:
         """Return the headroom to use from now on.
