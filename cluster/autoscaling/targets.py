@@ -12,7 +12,8 @@ class AutoscalingTargets:
         max_replicas: most replicas, 1 or more.
         target_queue_s: seconds of work that may wait on a replica, on average, before more replicas are needed.
         headroom: spare replicas for random peaks, as a multiple of the square root of the load; see `staffing`.
-        scale_down_after_s: seconds without need for a replica after which it is given back.
+        scale_down_after_s: seconds without need for a replica after which it is given back; with an objective, two
+            usual starts if that is less.
         scale_to_zero_after_s: seconds without any work after which the last replica is given back.
         longest_wait_s: longest wait of a request, seconds: flow control refuses those that would wait longer, which
             bounds the work that can pile up.

@@ -42,7 +42,8 @@ class AutoscalingSpec(Part):
         target_queue_seconds: seconds of work that may wait on a replica, on average, before more replicas are ordered.
         headroom: spare replicas for random peaks, as a multiple of the square root of the replicas that the load keeps
             busy.
-        scale_down_after_seconds: seconds without need for a replica after which it is given back.
+        scale_down_after_seconds: seconds without need for a replica after which it is given back; with an `slo`, two
+            usual starts if that is less.
         scale_to_zero_after_seconds: seconds without any request after which the last replica is given back (min 0).
         expected_start_seconds: seconds that a replica's start is assumed to take until one has been measured.
         work_per_replica: tokens a second that a replica completes at its limit, prompt and generated ones as flow
