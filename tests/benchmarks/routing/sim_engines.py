@@ -4,6 +4,7 @@
 the guard and the telemetry of a replica, so a gateway knows of them what it knows of any server.
 """
 
+import argparse
 import asyncio
 import contextlib
 import signal
@@ -73,8 +74,15 @@ class _HttpServer(uvicorn.Server):
         yield
 
 
-async def _serve(ports: Sequence[int]) -> None:
-    model = ModelSpec(name=MODEL, engine="sim", sim=TIMING)
+async def _serve(ports: Sequence[int], times_as_fast: float) -> None:
+    timing = TIMING.model_copy(
+        update={
+            "prefill_tokens_per_s": TIMING.prefill_tokens_per_s * times_as_fast,
+            "inter_token_s": TIMING.inter_token_s / times_as_fast,
+            "inter_token_per_seq_s": TIMING.inter_token_per_seq_s / times_as_fast,
+        }
+    )
+    model = ModelSpec(name=MODEL, engine="sim", sim=timing)
     engines = [SimEngine(model) for _ in ports]
     await asyncio.gather(*(engine.start() for engine in engines))
     servers = [
@@ -131,4 +139,8 @@ def empty_caches(ports: Sequence[int]) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve([int(port) for port in sys.argv[1:]]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("ports", type=int, nargs="+")
+    parser.add_argument("--times-as-fast", type=float, default=1.0, help="as the timing of a mid-size model on one GPU")
+    options = parser.parse_args()
+    uvloop.run(_serve(options.ports, options.times_as_fast))
