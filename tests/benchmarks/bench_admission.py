@@ -19,6 +19,7 @@ from router.replicas.endpoint import Endpoint
 from tests.benchmarks.bars import Bar, report_bars
 from tests.benchmarks.burst import PRIORITIES, BurstResult, burst_cluster
 from tests.benchmarks.result_file import our_versions, write_result
+from tests.benchmarks.server_process import unwind_on_sigterm
 
 ROUNDS = 5
 FAST_CALLS = 50_000
@@ -134,6 +135,7 @@ def _figures(result: BurstResult) -> dict[str, float]:
 
 def main() -> int:
     """Run; return the exit code: 0 if all bars hold."""
+    unwind_on_sigterm()
     fast_us = min(cpu_us(fast_path) for _ in range(ROUNDS))
     figures = {size: loaded(size) for size in SIZES}
     table = Table(title="CPU microseconds a call (all of it Python, one core)", title_justify="left")

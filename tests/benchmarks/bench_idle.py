@@ -18,7 +18,7 @@ from typing import Final
 from tests.benchmarks.bars import Bar, report_bars
 from tests.benchmarks.idle_cluster import REPLICAS, IdleShares, idle_cluster, shares
 from tests.benchmarks.result_file import our_versions, write_result
-from tests.benchmarks.server_process import ROOT
+from tests.benchmarks.server_process import ROOT, unwind_on_sigterm
 
 BEFORE: Final = "28d147b"
 """The last commit before idle clusters were made calm."""
@@ -28,6 +28,7 @@ OURS_BAR: Final = 0.3
 
 def main() -> int:
     """Run the benchmark; return 1 if a bar is short."""
+    unwind_on_sigterm()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settle", type=float, default=20.0, help="seconds from READY until measuring begins")
     parser.add_argument("--window", type=float, default=40.0, help="seconds to measure over")

@@ -18,6 +18,7 @@ from cluster.spec.model_spec import ModelSpec
 from tests.benchmarks.bars import Bar, report_bars
 from tests.benchmarks.engine_dtype import engine_dtype
 from tests.benchmarks.result_file import RESULTS, our_versions, write_result
+from tests.benchmarks.server_process import unwind_on_sigterm
 from tests.engine_contract.contract_models import VLLM
 from tests.engine_contract.served_engine import ServedEngine
 from tests.speculation_texts import COPY, FREE
@@ -92,6 +93,7 @@ def _measure(engines: dict[str, ServedEngine], rounds: int) -> dict[str, Any]:
 
 def main() -> int:
     """Run; return the exit code: 0 if all bars hold, else 1."""
+    unwind_on_sigterm()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=6, help="answers that count, of each engine and workload")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the result goes")

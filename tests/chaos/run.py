@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol
 
 from tests.benchmarks.bars import Bar, report_bars
 from tests.benchmarks.result_file import our_versions, write_result
+from tests.benchmarks.server_process import unwind_on_sigterm
 from tests.chaos.faults import Fault, Lanes, Strike
 from tests.chaos.history import Asked, Killed, Verdict, judged
 from tests.chaos.prompts import Question, answered_questions
@@ -214,6 +215,7 @@ def _with_faults(row: Asked, faults: Sequence[Fault]) -> str:
 
 def main() -> int:
     """Run; return the exit code: 0 if all bars hold, 1 if one is short."""
+    unwind_on_sigterm()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--faults", type=int, default=500, help="faults without Ray after which it ends")
     parser.add_argument("--seconds", type=float, default=1800.0, help="seconds after which it ends, for each cluster")

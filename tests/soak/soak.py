@@ -21,7 +21,7 @@ import httpx
 import psutil
 
 from tests.benchmarks.bars import Bar, report_bars
-from tests.benchmarks.server_process import ServerProcess
+from tests.benchmarks.server_process import ServerProcess, unwind_on_sigterm
 from tests.free_ports import free_port
 from tests.soak.requests import KEYS, KINDS, Connection
 
@@ -190,6 +190,7 @@ def bars(seen: Soaked, most_growth: float = MOST_GROWTH) -> list[Bar]:
 
 def main() -> int:
     """Run; return the exit code: 0 if all bars hold, 1 if one is short."""
+    unwind_on_sigterm()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=1200.0, help="how long the load lasts")
     parser.add_argument("--seed", type=int, default=1, help="draws what clients do")

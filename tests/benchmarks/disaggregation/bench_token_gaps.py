@@ -27,6 +27,7 @@ from router.replicas.kv_transfer import KvTransfer
 from tests.benchmarks.bars import Bar, report_bars
 from tests.benchmarks.engine_dtype import engine_dtype
 from tests.benchmarks.result_file import RESULTS, our_versions, write_result
+from tests.benchmarks.server_process import unwind_on_sigterm
 from tests.engine_contract.contract_models import VLLM
 from tests.engine_contract.served_engine import ServedEngine
 from tests.integration.gateway.running_gateway import running_gateway
@@ -145,6 +146,7 @@ async def _measure(rounds: int, folder: Path) -> dict[str, list[tuple[float, flo
 
 def main() -> int:
     """Run; return the exit code: 0 if the bar holds, else 1."""
+    unwind_on_sigterm()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count, of each layout")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the result goes")
