@@ -244,8 +244,7 @@ class VllmEngine:
         """Return the KV connector's environment variables, if there is one that needs any.
 
         Raises:
-            EngineStartError: offloading cannot work here, the connector's package is not installed, or no port is
-                free.
+            EngineStartError: offloading cannot work here, the connector's package is missing, or no port is free.
         """
         arguments = engine_arguments(self._model, os.environ, cpu=cpu, duties=self._duties)
         check_offloading(arguments, self._model.kv_cache.offload, self._duties, cpu=cpu)
@@ -263,8 +262,7 @@ class VllmEngine:
         """
         self._model = with_draft_found(self._model, os.environ)
         source = resolve(self._model.source)
-        problem = "" if Path(source).is_absolute() else hub_problem_of(self._model, os.environ)
-        if problem:
+        if not Path(source).is_absolute() and (problem := hub_problem_of(self._model, os.environ)):
             raise ModelSourceError(f"source {problem}")
         return source
 
