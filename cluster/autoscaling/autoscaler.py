@@ -5,7 +5,7 @@ It asks for more replicas, in one step to the number needed, when
 - the demand at that time would use up the headroom, or
 - the work waiting at that time would make requests wait longer than the target, or
 - requests have been waiting longer than the target for a while, or
-- fewer of the last minute's requests than the objective's share had their latencies, or
+- fewer requests than the objective's share had their latencies, in the last minute and in the last half hour, or
 - requests are held because there is no replica at all.
 
 It gives half of the surplus back at a time, when the surplus was not needed for a while, nothing waits and no replica
@@ -255,9 +255,9 @@ class Autoscaler:
         beside the load of the last minutes: a burst that is there already needs no more than the operator's.
         """
         load, usual = outlook.load, self.targets.headroom
-        if not self.targets.slo_share or state.headroom <= usual:
+        if not self.targets.slo_share or state.headroom <= usual or outlook.rate <= 0:
             return replicas_for(load, part * state.headroom)
-        lasting = min(load, state.seen.demand.over(WINDOWS_S[-1]) / outlook.rate if outlook.rate > 0 else load)
+        lasting = min(load, state.seen.demand.over(WINDOWS_S[-1]) / outlook.rate)
         return max(replicas_for(load, part * usual), replicas_for(lasting, part * state.headroom))
 
     def _patience_s(self, lead_s: float) -> float:
@@ -282,8 +282,7 @@ class Autoscaler:
         patience_s = self._patience_s(lead_s)
         if now_s - max(state.began_s, state.scaled_up_s or state.began_s) < patience_s:
             return 0, (f"{would_do}, but not for long enough",)
-        overdue_s = OVERDUE_STARTS * state.seen.cold_start.expected_s(self.targets.first_cold_start_s)
-        if metrics.starting and now_s - (state.scaled_up_s or state.began_s) < overdue_s:
+        if metrics.starting and now_s - (state.scaled_up_s or state.began_s) < OVERDUE_STARTS * lead_s:
             return 0, (f"{would_do}, but others are still starting",)
         if state.scaled_down_s is not None and now_s - state.scaled_down_s < SCALE_DOWN_EVERY_S:
             return 0, (f"{would_do}, but some were given back just now",)

@@ -100,7 +100,7 @@ class Limits(_Part):
     memory_share: Annotated[float, Field(gt=0, le=1)] = USABLE_SHARE
 
 
-class Machine(_Part):
+class MachineSizes(_Part):
     """What a machine has beside its GPUs.
 
     Attributes:
@@ -139,7 +139,7 @@ class PlanFile(_Part):
     speculative: SpeculativePlan | None = None
     adapters: AdapterPlan | None = None
     offload: OffloadPlan | None = None
-    machine: Machine = Machine()
+    machine: MachineSizes = MachineSizes()
     price: Price | None = None
     limits: Limits = Limits()
 
