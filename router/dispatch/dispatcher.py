@@ -146,6 +146,8 @@ class Dispatcher:
         """Give the waiting request whose turn it is to a replica, and return it; None: no room, or nothing waits."""
         ticket = self._admission.next(now_s)
         if ticket is not None:
+            if ticket.failures:
+                self._resends.left_to_try(ticket)
             self._look_up(ticket.request, now_s)
             self._reserve(ticket)
         return ticket
@@ -234,12 +236,7 @@ class Dispatcher:
         self._reservations.give_up(ticket, Outcome.REPLICA_FAILED, now_s)
         self.judge.taken_off(ticket, attempt, fault, now_s)
         self.judge.ended(attempt, now_s)
-        if fault not in {Fault.STALE_CONNECTION, Fault.LEAVING, Fault.DIFFERED}:
-            ticket.tried |= {attempt.replica.replica_id}
-            if fault is not Fault.UNREACHED:
-                ticket.failures += 1
-        if fault in {Fault.ERROR, Fault.BUSY}:
-            ticket.is_resent = True
+        ticket.failed(attempt.replica, fault, now_s)
         self._go_on(ticket, now_s)
 
     def blame(self, ticket: Ticket, now_s: float) -> None:
@@ -260,15 +257,16 @@ class Dispatcher:
             self.judge.sent(attempt, ticket.request.now_s)
 
     def _go_on(self, ticket: Ticket, now_s: float) -> None:
-        others = self._resends.untried(ticket)
+        others = self._resends.left_to_try(ticket)
         is_pinned = bool(ticket.request.replica_id)
+        may_start = not self.fleet.staying() and self._admission.limits.cold_start_timeout_s > 0
         if attempts_left(ticket) <= 0 or self._resends.is_closed or (is_pinned and not others):
             ticket.refusal = ALL_FAILED
         elif others and (ticket.is_resumed or self._slots.has_room_in(others, now_s)):
             # A stream that was cut waited before its first dispatch, so it goes before those that wait now.
             self._look_up(ticket.request, now_s)
             self._reserve(ticket)
-        elif others or (not self.fleet.staying() and self._admission.limits.cold_start_timeout_s > 0):
+        elif others or may_start:
             self._admission.put_back(ticket, now_s)
         else:
             ticket.refusal = ALL_FAILED
@@ -337,6 +335,7 @@ class Dispatcher:
         if report is None:
             self._slots.silent(replica, now_s)
             return
+        replica.heard_s = now_s
         s_per_token = self.estimator.s_per_token(replica)
         self._work.cost.reported(report, s_per_token)
         self._slots.report(

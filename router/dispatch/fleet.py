@@ -119,7 +119,7 @@ class Fleet:
         self.refresh()
         return True
 
-    def may_take(self, tried: Container[str], only: str = "") -> Sequence[Replica]:
+    def may_take(self, tried: Container[Replica], only: str = "") -> Sequence[Replica]:
         """Return the candidates for a request that the replicas in `tried` failed, in id order.
 
         It goes to one that has answered no error since its last whole answer, if there is one: the request should not
@@ -127,16 +127,16 @@ class Fleet:
         ones that are left out.
 
         Args:
-            tried: ids of the replicas that failed it.
+            tried: the replicas that failed it.
             only: id of the one replica that can serve it, paused or not; "": any can.
         """
         if only:
-            return self.staying(only) if only not in tried else []
+            return [replica for replica in self.staying(only) if replica not in tried]
         candidates: Sequence[Replica] = self.candidates
         if tried:
-            candidates = [replica for replica in candidates if replica.replica_id not in tried]
+            candidates = [replica for replica in candidates if replica not in tried]
             if not candidates:
-                candidates = [replica for replica in self.staying() if replica.replica_id not in tried]
+                candidates = [replica for replica in self.staying() if replica not in tried]
             candidates = [replica for replica in candidates if not replica.health.errors] or candidates
         return candidates
 

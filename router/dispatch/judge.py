@@ -43,6 +43,7 @@ class Judge:
         replica = attempt.replica
         if replica.health.standing is Standing.UP or not _is_fresh(attempt):
             return False
+        replica.heard_s = now_s
         self._changed(self._breaker.answered(replica), now_s)
         self._is_reached(replica, now_s)
         return replica.accepting
@@ -121,7 +122,7 @@ class Judge:
     def leaves_continuing(self, ticket: Ticket) -> bool:
         """Keep a stream from replicas that may not continue a message; return whether there are others."""
         staying = self._takers.fleet.staying()
-        strangers = {each.replica_id for each in staying if not each.endpoint.continues_messages}
+        strangers = {each for each in staying if not each.endpoint.continues_messages}
         ticket.tried |= strangers
         return len(strangers) < len(staying)
 

@@ -64,9 +64,7 @@ class PrefillLegs:
         now_s = request.now_s
         holder = leg.replica if leg is not None and leg.kept_until_s > now_s else None
         prefillers = [
-            each
-            for each in self._fleet.prefillers
-            if each.replica_id not in ticket.tried and each.slots.busy_until_s <= now_s
+            each for each in self._fleet.prefillers if each not in ticket.tried and each.slots.busy_until_s <= now_s
         ]
         if holder is None and (not prefillers or ticket.legs >= MAX_LEGS):
             return None
@@ -148,7 +146,7 @@ class PrefillLegs:
             self._judge.errs(ticket, leg, fault, now_s, retry_after_s)
         elif fault is not None:
             self._judge.taken_off(ticket, leg, fault, now_s)
-        ticket.tried |= {leg.replica.replica_id}
+        ticket.tried |= {leg.replica}
         request.is_divisible = fault is not None
         self._estimator.lost(attempt.expectation, now_s)  # first: what it was to fetch is not there
         request.now_s, request.match = now_s, self._estimator.match(request.chain)

@@ -17,16 +17,18 @@ class Replica(ReplicaEstimator):
 
     Attributes:
         health: whether it gets requests, by how it treated the last ones.
+        heard_s: when it last reported, or answered after it had broken off, monotonic seconds.
         ran: how many requests it ran lately; kept while some of them are to have a time per token.
         slots: its room for more requests.
         shared: what it shares with other models of the same server; kept as long as this record is.
     """
 
-    __slots__ = ("health", "ran", "shared", "slots")
+    __slots__ = ("health", "heard_s", "ran", "shared", "slots")
 
     def __init__(self, endpoint: Endpoint, engine: SharedEngine | None = None) -> None:
         self.shared = engine or SharedEngine()
         super().__init__(endpoint, engine=self.shared.load, pending=self.shared.pending)
         self.health = Health()
+        self.heard_s = 0.0
         self.ran = RunningMean()
         self.slots = ReplicaSlots(endpoint.max_requests)

@@ -1,15 +1,20 @@
 """Resends: whether a request that its replica did not answer well goes to another one."""
 
+from typing import Final
+
 from router.dispatch.fleet import Fleet
 from router.dispatch.replica import Replica
-from router.dispatch.ticket import Ticket
+from router.dispatch.ticket import Fault, Ticket
 from router.flow_control.verdict import reject
 from router.outcome import Outcome
 
-MAX_ATTEMPTS = 3
-"""Failed attempts after which a request is refused. So a request that kills its replica cannot kill them all."""
-MAX_ATTEMPTS_OF_STREAM = 4
-"""The same for a stream that was resumed: each attempt has brought it on, so it may be cut three times."""
+MAX_ATTEMPTS: Final = 3
+"""Failed attempts after which a request is refused. So a request that kills its replica cannot kill them all. A break
+that its replica survived is none of them."""
+MAX_ATTEMPTS_OF_STREAM: Final = 4
+"""The same for a stream that was resumed: each attempt has brought it on, so three replicas may die with it."""
+MAX_BREAKS: Final = 12
+"""Failed attempts after which a request is refused in any case: something on its way may break off for what it says."""
 ALL_FAILED = reject(Outcome.REPLICA_FAILED, 1.0, "every replica that was tried failed before answering")
 """The refusal of a request that no replica is left to try."""
 FRUITLESS_SHARE = 0.2
@@ -50,7 +55,9 @@ class ResendBudget:
 
 def attempts_left(ticket: Ticket) -> int:
     """Return how many replicas may still fail a request before it is refused."""
-    return (MAX_ATTEMPTS_OF_STREAM if ticket.is_resumed else MAX_ATTEMPTS) - ticket.failures
+    most = MAX_ATTEMPTS_OF_STREAM if ticket.is_resumed else MAX_ATTEMPTS
+    had = [each for each in ticket.failures if each.fault is not Fault.UNREACHED]
+    return min(most - sum(not each.is_survived for each in had), MAX_BREAKS - len(had))
 
 
 class Resends:
@@ -71,7 +78,22 @@ class Resends:
     def untried(self, ticket: Ticket) -> list[Replica]:
         """Return the replicas that are not leaving and have not failed this request, in id order."""
         staying = self._fleet.staying(ticket.request.replica_id)
-        return [replica for replica in staying if replica.replica_id not in ticket.tried]
+        return [replica for replica in staying if replica not in ticket.tried]
+
+    def left_to_try(self, ticket: Ticket) -> list[Replica]:
+        """Return the untried replicas, after those are taken for untried that broke off and were heard of since.
+
+        Where there are none, those that broke off and may live are asked again.
+        """
+        if not ticket.failures:
+            return self.untried(ticket)
+        last = {each.replica: each for each in ticket.failures}
+        ticket.tried -= {replica for replica, failure in last.items() if failure.is_survived}
+        untried = self.untried(ticket)
+        if untried:
+            return untried
+        ticket.tried -= {replica for replica, failure in last.items() if failure.fault is Fault.FAILED}
+        return self.untried(ticket)
 
     def allows(self, ticket: Ticket, now_s: float) -> bool:
         """Tell whether a request whose replica answers with an error goes elsewhere: once, and if that may help."""
@@ -88,7 +110,7 @@ class Resends:
         return any(
             replica.accepting
             and replica.slots.busy_until_s <= now_s
-            and replica.replica_id not in ticket.tried
+            and replica not in ticket.tried
             and (attempt is None or replica is not attempt.replica)
             for replica in self._fleet.candidates
         )

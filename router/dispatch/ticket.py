@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, final
 
 from router.flow_control.priority import Priority
 from router.flow_control.queued_request import QueuedRequest
@@ -39,14 +39,41 @@ class Fault(StrEnum):
     """The replica answered that it has too much to do. It gets no requests for a time, and did not fail."""
 
 
+LIFE_SIGN_S: Final = 0.1
+"""Seconds after a break from which a word from the replica shows that it lives: one sent before may come later."""
+
+
+@final
+class Failure:
+    """One replica's failure to serve a request.
+
+    Attributes:
+        replica: the replica.
+        fault: what it did.
+        at_s: when, monotonic seconds.
+    """
+
+    __slots__ = ("at_s", "fault", "replica")
+
+    def __init__(self, replica: "Replica", fault: Fault, at_s: float) -> None:
+        self.replica = replica
+        self.fault = fault
+        self.at_s = at_s
+
+    @property
+    def is_survived(self) -> bool:
+        """Whether a replica that broke off was heard of since: the request did not kill it."""
+        return self.fault is Fault.FAILED and self.replica.heard_s > self.at_s + LIFE_SIGN_S
+
+
 class Ticket(QueuedRequest):
     """One request's way through the dispatcher. Its `state` says where it is.
 
     Attributes:
         request: the request, as routing sees it.
         attempt: its attempt on a replica now; None while it waits, and once the attempt is over.
-        tried: ids of the replicas that failed it.
-        failures: number of attempts that failed after the request had been sent, or waited for a connection in vain.
+        tried: the replicas that failed it. A process that has started anew in place of one is not among them.
+        failures: its attempts that failed, in order.
         is_resent: it was sent again because a replica answered with an error; the next answer is the client's.
         erring: a replica that answered it with an error which is not counted, as it had the same request before; None:
             there is none.
@@ -83,8 +110,8 @@ class Ticket(QueuedRequest):
         super().__init__(tenant, 0.0, priority, size_bytes, deadline_s, request.targets)
         self.request = request
         self.attempt: Attempt | None = None
-        self.tried: frozenset[str] = frozenset()
-        self.failures = 0
+        self.tried: frozenset[Replica] = frozenset()
+        self.failures: tuple[Failure, ...] = ()
         self.is_resent = False
         self.erring: Replica | None = None
         self.is_resumed = False
@@ -92,3 +119,12 @@ class Ticket(QueuedRequest):
         self.prefill: PrefillLeg | None = None
         self.legs = 0
         self.first_token_s: float | None = None
+
+    def failed(self, replica: "Replica", fault: Fault, now_s: float) -> None:
+        """Note why it could not stay on a replica, and whether that one is to be asked again."""
+        if fault in {Fault.STALE_CONNECTION, Fault.LEAVING, Fault.DIFFERED}:
+            return
+        self.tried |= {replica}
+        self.failures += (Failure(replica, fault, now_s),)
+        if fault in {Fault.ERROR, Fault.BUSY}:
+            self.is_resent = True

@@ -14,7 +14,7 @@ _IN_BACKLOG_S: Final = 0.25
 
 
 CUTS: Final = 4
-"""Breaks that a stream does not survive: it may be cut three times (`router/dispatch/resends.py`)."""
+"""Deaths that a request does not survive: with three of them it goes on as a stream (`router/dispatch/resends.py`)."""
 TRIED_ALL: Final = "every replica that was tried failed"
 
 
@@ -102,7 +102,7 @@ class Verdict:
         failed: requests that should have been answered and were not.
         lost: streams that went with a gateway that was killed, as they may.
         wrong: answers with other bytes or counts.
-        cut_too_often: streams that met more breaks than a stream may be cut, and ended with an error that says so.
+        cut_too_often: requests that met more deaths of engines than they may, and ended with an error that says so.
         open: requests without an end.
         longest_stall_s: among answers that finished.
         stalls: the answers that stood still longest, the worst first.
@@ -122,15 +122,14 @@ class Verdict:
 
 
 def judged(
-    history: Iterable[Asked], killed: Iterable[Killed] = (), breaks: Sequence[tuple[float, float]] = ()
+    history: Iterable[Asked], killed: Iterable[Killed] = (), deaths: Sequence[tuple[float, float]] = ()
 ) -> Verdict:
     """Judge a history.
 
     Args:
         history: every request.
         killed: gateways that were killed at once: what they had on their way may be lost.
-        breaks: beginning and end of each fault that breaks connections to engines: `CUTS` of them are more than a
-            stream may be cut.
+        deaths: beginning and end of each fault that kills an engine: `CUTS` of them look like the request's doing.
     """
     rows = list(history)
     kills = list(killed)
@@ -144,7 +143,7 @@ def judged(
         elif row.end in {End.CUT, End.UNREACHED} and any(each.took(row) for each in kills):
             lost += 1
             continue
-        elif TRIED_ALL in row.why and sum(a < row.ended_s and b > row.began_s for a, b in breaks) >= CUTS:
+        elif TRIED_ALL in row.why and sum(a < row.ended_s and b > row.began_s for a, b in deaths) >= CUTS:
             too_often += 1
             continue
         failed.append(row)

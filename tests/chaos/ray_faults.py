@@ -16,8 +16,8 @@ GATEWAY_STOPS_S: Final = (0.2, 3.0)
 _ACTORS: Final = {"directory": "ray::Directory", "autoscaler": "ray::ScalingActor", "Serve": "ray::ServeController"}
 SILENCING: Final = frozenset({"m stopped", "split stopped", "gateway stopped"})
 """Kinds that silence something for seconds."""
-BREAKING: Final = frozenset({"m killed", "split killed"})
-"""Kinds that break connections to replicas."""
+DEADLY: Final = frozenset({"m killed", "split killed"})
+"""Kinds that end replicas."""
 
 
 class RayFaults:

@@ -25,7 +25,7 @@ from tests.chaos.faults import Fault, Lanes, Strike
 from tests.chaos.history import Asked, Killed, Verdict, judged
 from tests.chaos.prompts import Question, answered_questions
 from tests.chaos.standalone_cluster import StandaloneCluster
-from tests.chaos.standalone_faults import BREAKING, SILENCING, StandaloneFaults
+from tests.chaos.standalone_faults import DEADLY, SILENCING, StandaloneFaults
 from tests.chaos.traffic import Traffic
 
 CLIENTS: Final = 16
@@ -111,7 +111,7 @@ async def run(folder: Path, plan: Plan) -> Seen:
     async with StandaloneCluster(folder) as cluster:
         kinds = StandaloneFaults(cluster)
         lanes = kinds.of_engines([0, 1]), kinds.of_engines([2, 3]), kinds.of_gateways()
-        seen = await _struck(cluster, plan, questions, lanes, SILENCING, BREAKING)
+        seen = await _struck(cluster, plan, questions, lanes, SILENCING, DEADLY)
     seen.left_over = cluster.left_over()
     return seen
 
@@ -125,7 +125,7 @@ async def run_on_ray(plan: Plan) -> Seen:
     async with ray_cluster.RayCluster() as cluster:
         kinds = ray_faults.RayFaults(cluster)
         lanes = kinds.of_replicas("m"), kinds.of_replicas("split"), kinds.of_the_rest()
-        seen = await _struck(cluster, plan, questions, lanes, ray_faults.SILENCING, ray_faults.BREAKING)
+        seen = await _struck(cluster, plan, questions, lanes, ray_faults.SILENCING, ray_faults.DEADLY)
     seen.left_over = cluster.left_over()
     return seen
 
@@ -136,7 +136,7 @@ async def _struck(  # noqa: PLR0913, PLR0917 - what a run is made of
     questions: Sequence[Question],
     kinds: Sequence[Mapping[str, Strike]],
     silencing: frozenset[str],
-    breaking: frozenset[str],
+    deadly: frozenset[str],
 ) -> Seen:
     """Strike lanes of faults under traffic; return what that showed."""
     before = max(cluster.open_files())
@@ -152,8 +152,8 @@ async def _struck(  # noqa: PLR0913, PLR0917 - what a run is made of
                 group.create_task(lanes.strike(each, Random(f"{plan.seed} lane {number}"), is_over))
     finally:
         await traffic.stop()
-    breaks = [(fault.began_s, fault.ended_s) for fault in lanes.done if fault.kind in breaking]
-    seen = Seen(lanes.done, judged(traffic.history, cluster.killed, breaks), refusals=cluster.refusals())
+    deaths = [(fault.began_s, fault.ended_s) for fault in lanes.done if fault.kind in deadly]
+    seen = Seen(lanes.done, judged(traffic.history, cluster.killed, deaths), refusals=cluster.refusals())
     seen.own_longest_s = traffic.pulse.longest_s
     seen.settled_s, seen.held = await _settled(cluster)
     seen.more_files = max(cluster.open_files()) - before

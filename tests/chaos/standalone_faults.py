@@ -18,8 +18,8 @@ _BREAKS: Final = (Link.REFUSE, Link.HALF, Link.GARBAGE, Link.SLOW)
 _HANGS: Final = (Link.CUT, Link.NO_ANSWERS, Link.NO_REQUESTS, Link.NEVER)
 SILENCING: Final = frozenset({"engine stopped", "gateway stopped", *(f"link: {state}" for state in _HANGS)})
 """Kinds that silence something for seconds."""
-BREAKING: Final = frozenset({"engine killed", *(f"link: {state}" for state in (Link.REFUSE, Link.HALF, Link.GARBAGE))})
-"""Kinds that break connections to engines."""
+DEADLY: Final = frozenset({"engine killed"})
+"""Kinds that end engines."""
 
 
 class StandaloneFaults:

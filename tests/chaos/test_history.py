@@ -24,14 +24,14 @@ def test_only_what_a_killed_gateway_had_may_be_lost() -> None:
     assert judged([_asked(End.CUT, port=7)]).failed == 1
 
 
-def test_a_stream_may_be_cut_three_times() -> None:
-    """With four breaks in its life it may end with the error that says so; with fewer, or another error, it failed."""
+def test_three_engines_may_die_with_a_request() -> None:
+    """With four deaths in its life it may end with the error that says so; with fewer, or another error, it failed."""
     row = _asked(End.CUT)
     row.why = "every replica that was tried failed before answering"
-    breaks = [(0.5, 1.5), (2.0, 2.1), (3.0, 3.1), (4.9, 9.0)]
-    assert (judged([row], breaks=breaks).failed, judged([row], breaks=breaks).cut_too_often) == (0, 1)
-    assert judged([row], breaks=[*breaks[:3], (6.0, 7.0)]).failed == 1
-    assert judged([_asked(End.CUT)], breaks=breaks).failed == 1
+    deaths = [(0.5, 1.5), (2.0, 2.1), (3.0, 3.1), (4.9, 9.0)]
+    assert (judged([row], deaths=deaths).failed, judged([row], deaths=deaths).cut_too_often) == (0, 1)
+    assert judged([row], deaths=[*deaths[:3], (6.0, 7.0)]).failed == 1
+    assert judged([_asked(End.CUT)], deaths=deaths).failed == 1
 
 
 def test_wrong_answers_and_open_requests_are_counted_by_themselves() -> None:

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from cluster.spec.role import Role
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.prefill_legs import MAX_LEGS
-from router.dispatch.resends import MAX_ATTEMPTS, MAX_ATTEMPTS_OF_STREAM
+from router.dispatch.resends import MAX_ATTEMPTS, MAX_ATTEMPTS_OF_STREAM, MAX_BREAKS
 from router.dispatch.ticket import Fault, Ticket
 from router.estimator.expectation import Usage
 from router.flow_control.limits import AdmissionLimits, TenantLimits, WaitingRoom
@@ -198,16 +198,20 @@ class DispatcherMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._running())
     @rule(data=st.data(), fault=st.sampled_from(Fault), is_resumed=st.booleans())
     def fail(self, data: st.DataObject, fault: Fault, is_resumed: bool) -> None:  # noqa: FBT001 - drawn
-        """Take a request off its replica: it never goes back to a replica that failed it."""
+        """Take a request off its replica: it goes back to the same only if that one broke off and may live."""
         ticket = data.draw(st.sampled_from(self._running()))
         assert ticket.attempt is not None
         left = ticket.attempt.replica
         ticket.is_resumed |= is_resumed
         self.dispatcher.fail(ticket, fault, self.now_s)
-        assert ticket.failures <= (MAX_ATTEMPTS_OF_STREAM if ticket.is_resumed else MAX_ATTEMPTS)
+        had = [each for each in ticket.failures if each.fault is not Fault.UNREACHED]
+        counted = [each for each in had if not each.is_survived]
+        assert len(had) <= MAX_BREAKS
+        assert len(counted) <= (MAX_ATTEMPTS_OF_STREAM if ticket.is_resumed else MAX_ATTEMPTS)
         if ticket.attempt is not None:
-            assert ticket.attempt.replica.replica_id not in ticket.tried
-            assert ticket.attempt.replica is not left or fault in {Fault.STALE_CONNECTION, Fault.DIFFERED}
+            assert ticket.attempt.replica not in ticket.tried
+            same = {Fault.STALE_CONNECTION, Fault.DIFFERED, Fault.FAILED}
+            assert ticket.attempt.replica is not left or fault in same
         self.open.remove(ticket)
         self._settle(ticket)
 

@@ -4,8 +4,8 @@ from random import Random
 
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.journal import explanation
-from router.dispatch.resends import MAX_ATTEMPTS
-from router.dispatch.ticket import Fault, Ticket
+from router.dispatch.resends import MAX_ATTEMPTS, MAX_BREAKS
+from router.dispatch.ticket import LIFE_SIGN_S, Fault, Ticket
 from router.estimator.expectation import Usage
 from router.flow_control.limits import AdmissionLimits
 from router.flow_control.queued_request import RequestState
@@ -19,6 +19,7 @@ from router.request import RoutingRequest
 
 HASHER = ChunkHasher(1)
 USAGE = Usage(100, 0, 10)
+REPORT = LoadReport(1, 1, 0, 0, 0.1, 10_000, 8_000.0, 100.0, 1, 2_048, 2)
 
 
 def _endpoints(count: int) -> list[Endpoint]:
@@ -60,20 +61,27 @@ def test_a_failed_request_goes_elsewhere_and_its_replica_is_left_out() -> None:
 
 
 def test_a_request_for_one_replica_goes_there_and_nowhere_else() -> None:
-    """Whatever the policy would pick, and while the replica is left out for a failure; if it fails, it is refused."""
+    """Whatever the policy would pick, and while the replica is left out for a failure; if it fails, it is refused.
+
+    With a broken connection it is asked again, as it may live.
+    """
     for policy in ("round_robin", "least_load", "expected_ttft", "consistent_hash"):
         dispatcher = _dispatcher(3, policy, cold_start_timeout_s=60.0)
         tickets = [_offer_for(dispatcher, "r1") for _ in range(6)]
         assert {_replica_of(ticket) for ticket in tickets} == {"r1"}
         dispatcher.fail(tickets[0], Fault.STALE_CONNECTION, 0.0)
         assert _replica_of(tickets[0]) == "r1"
+        for _ in range(MAX_ATTEMPTS - 1):
+            dispatcher.fail(tickets[0], Fault.FAILED, 0.0)
+            assert dispatcher.next(0.0) is tickets[0]
+            assert _replica_of(tickets[0]) == "r1"
         for fault, ticket in zip((Fault.FAILED, Fault.LEAVING, Fault.GAVE_UP), tickets, strict=False):
             dispatcher.fail(ticket, fault, 0.0)
             assert ticket.refusal is not None
             assert ticket.state is not RequestState.WAITING
             dispatcher.check_integrity(0.0)
     dispatcher = _dispatcher(2)
-    dispatcher.fail(_offer_for(dispatcher, "r1"), Fault.FAILED, 0.0)
+    dispatcher.fail(_offer_for(dispatcher, "r1"), Fault.UNREACHED, 0.0)
     assert _replica_of(_offer_for(dispatcher, "r1", 0.1)) == "r1"
     assert _offer_for(dispatcher, "gone", 0.1).refusal is not None
 
@@ -85,7 +93,7 @@ def test_a_stale_connection_is_nobodys_failure() -> None:
     for _ in range(2 * MAX_ATTEMPTS):
         dispatcher.fail(ticket, Fault.STALE_CONNECTION, 0.0)
         assert _replica_of(ticket) == "r0"
-    assert ticket.failures == 0
+    assert not ticket.failures
     assert dispatcher.fleet.replicas["r0"].accepting
 
 
@@ -111,6 +119,73 @@ def test_a_request_does_not_take_every_replica_down_with_it() -> None:
     assert ticket.attempt is None
     assert ticket.refusal is not None
     assert ticket.refusal.outcome is Outcome.REPLICA_FAILED
+
+
+def test_breaks_that_replicas_survive_do_not_use_up_a_requests_attempts() -> None:
+    """Links are cut again and again, and each replica reports afterwards: no request killed it, so it may be asked."""
+    dispatcher = _dispatcher(2)
+    ticket, now_s = _offer(dispatcher), 0.0
+    for _ in range(2 * MAX_ATTEMPTS):
+        left = _replica_of(ticket)
+        dispatcher.fail(ticket, Fault.FAILED, now_s)
+        now_s += 1.0
+        dispatcher.report(left, REPORT, now_s)
+        dispatcher.tick(now_s)
+        if ticket.state is RequestState.WAITING:
+            assert dispatcher.next(now_s) is ticket
+        assert ticket.refusal is None
+        dispatcher.check_integrity(now_s)
+    assert ticket.attempt is not None
+
+
+def test_a_request_that_breaks_every_link_is_refused_in_the_end() -> None:
+    """Something between here and there may break off for what it says, and the replicas live on."""
+    dispatcher = _dispatcher(MAX_ATTEMPTS)
+    ticket, now_s, breaks = _offer(dispatcher), 0.0, 0
+    while ticket.refusal is None:
+        left, breaks = _replica_of(ticket), breaks + 1
+        dispatcher.fail(ticket, Fault.FAILED, now_s)
+        now_s += 10.0
+        dispatcher.report(left, REPORT, now_s)
+        dispatcher.tick(now_s)
+    assert breaks == MAX_BREAKS
+
+
+def test_a_word_from_before_the_end_does_not_show_that_a_replica_lives() -> None:
+    """Reports that come right after the break were sent before it: after three such deaths the request is refused."""
+    dispatcher = _dispatcher(2 * MAX_ATTEMPTS)
+    ticket = _offer(dispatcher)
+    for number in range(MAX_ATTEMPTS):
+        left = _replica_of(ticket)
+        dispatcher.fail(ticket, Fault.FAILED, float(number))
+        dispatcher.report(left, REPORT, number + LIFE_SIGN_S)
+    assert ticket.refusal is not None
+
+
+def test_where_nobody_else_is_left_a_replica_that_broke_off_is_asked_again() -> None:
+    """It may live behind a broken link. If it refuses connections it does not, and the request is refused at once."""
+    dispatcher = _dispatcher(2)
+    ticket = _offer(dispatcher)
+    for _ in range(2):
+        dispatcher.fail(ticket, Fault.FAILED, 0.0)
+    assert ticket.attempt is not None
+    for _ in range(2):
+        assert ticket.refusal is None
+        dispatcher.fail(ticket, Fault.UNREACHED, 0.1)
+    assert ticket.refusal is not None
+    dispatcher.check_integrity(0.1)
+
+
+def test_a_process_that_starts_in_place_of_a_dead_one_may_be_asked() -> None:
+    """It is another process at the same place, which has failed nobody."""
+    dispatcher = Dispatcher("m", "round_robin", rng=Random(0))
+    dispatcher.set_replicas([Endpoint("r0", "m", "h", 1, started_s=1.0)], 0.0)
+    ticket = _offer(dispatcher)
+    dispatcher.set_replicas([Endpoint("r0", "m", "h", 1, started_s=2.0)], 0.3)
+    dispatcher.fail(ticket, Fault.UNREACHED, 0.3)
+    assert _replica_of(ticket) == "r0"
+    assert ticket.attempt is not None
+    assert ticket.attempt.replica is dispatcher.fleet.replicas["r0"]
 
 
 def test_an_engine_that_gave_up_on_one_request_keeps_the_others() -> None:
