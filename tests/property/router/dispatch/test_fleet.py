@@ -45,7 +45,8 @@ class FleetMachine(RuleBasedStateMachine):
     def may_take(self, tried: set[int]) -> None:
         """Check that a request has candidates exactly if a replica that is not leaving has not been tried."""
         names = {f"r{number}" for number in tried}
-        found = {replica.replica_id for replica in self.fleet.may_take(names)}
+        tries = {replica for replica_id, replica in self.fleet.replicas.items() if replica_id in names}
+        found = {replica.replica_id for replica in self.fleet.may_take(tries)}
         staying = {replica.replica_id for replica in self.fleet.staying()}
         assert found <= staying - names
         assert bool(found) == bool(staying - names)
