@@ -71,7 +71,7 @@ class Gateways:
     @property
     def shares_limits(self) -> bool:
         """Whether several gateways share limits of tenants."""
-        return len(self.rows) > 1 and bool(self._rates[0])
+        return len(self.rows) > 1 and self._rates[0].applies
 
     def share_limits(self, now_s: float) -> None:
         """Divide the tenants' limits between the gateways as the directory does it live; call every `RENEW_S`."""

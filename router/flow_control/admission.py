@@ -119,7 +119,7 @@ class Admission(Generic[RequestT, ReplicaT]):
         self._offered_work += work
         self._offered_work_squared += work * work
         request.arrived_s = now_s
-        if self._rates is not None:
+        if self._rates is not None and self._rates.applies:
             wait_s = self._rates.take(request.tenant, request.work, now_s)
             if wait_s > 0:
                 return self._refuse(request, Outcome.RATE_LIMITED, wait_s, "this key's rate limit is used up")
@@ -202,7 +202,7 @@ class Admission(Generic[RequestT, ReplicaT]):
         work = request.work if work is None else work
         cost = request.cost * work / request.work if cost is None else cost
         self._classes.queues[request.priority].ended(request, cost)
-        if self._rates is not None:
+        if self._rates is not None and self._rates.applies:
             self._rates.settle(request.tenant, request.work, work, request.arrived_s, now_s)
         request.state = ENDED
         self._in_flight -= 1

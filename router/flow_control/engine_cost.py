@@ -117,11 +117,14 @@ class EngineCost:
             first_token_s: when its first token came; None: not known, so it counts from its dispatch.
             now_s: now.
         """
-        if first_token_s is None:
-            return max(0.0, now_s - sent_s)
-        return max(0.0, now_s - max(sent_s, first_token_s - uncached_tokens * self.prefill_s))
+        began_s = sent_s
+        if first_token_s is not None:
+            computed_s = first_token_s - uncached_tokens * self.prefill_s
+            if computed_s > sent_s:
+                began_s = computed_s
+        return now_s - began_s if now_s > began_s else 0.0
 
     def ended(self, output_tokens: float, held_s: float) -> None:
         """Learn from a request that ended for how long answers are held."""
-        self._held_s.observe(held_s, max(1.0, output_tokens), _KEEP_REQUESTS)
+        self._held_s.observe(held_s, output_tokens if output_tokens > 1.0 else 1.0, _KEEP_REQUESTS)  # noqa: FURB136 - as above
         self._held_each_s = self._held_s.mean

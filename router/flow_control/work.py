@@ -22,7 +22,8 @@ _KEEP: Final = 1.0 - 1.0 / _MEMORY
 
 def work_of(uncached_prompt_tokens: float, output_tokens: float) -> float:
     """Return a request's work in prompt tokens, at least 1."""
-    return max(1.0, uncached_prompt_tokens + OUTPUT_WEIGHT * output_tokens)
+    work = uncached_prompt_tokens + OUTPUT_WEIGHT * output_tokens
+    return work if work > 1.0 else 1.0  # noqa: FURB136 - runs for each request: no call
 
 
 GENERATING_PATHS: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"})
@@ -47,7 +48,7 @@ class OutputEstimate:
     def tokens(self, max_tokens: int | None) -> float:
         """Return the expected length of an answer, in tokens, at most `max_tokens`; None: no such limit."""
         mean = self._seen.mean
-        return mean if max_tokens is None else min(mean, float(max_tokens))
+        return mean if max_tokens is None or mean <= max_tokens else float(max_tokens)
 
 
 class WorkEstimates:
@@ -77,7 +78,9 @@ class WorkEstimates:
                 output = self._outputs[queued.tenant] = OutputEstimate()
             request.output_tokens = queued.output_tokens = output.tokens(request.max_tokens)
         queued.uncached_tokens = uncached_tokens
-        queued.prompt_tokens = max(uncached_tokens, request.match.tokens)
+        queued.prompt_tokens = uncached_tokens
+        if request.match.tokens > uncached_tokens:
+            queued.prompt_tokens = request.match.tokens
         queued.work = work_of(uncached_tokens, queued.output_tokens)
 
     def settle(  # noqa: PLR0913, PLR0917 - what there is to say of an end; positional for the hot path

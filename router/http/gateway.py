@@ -300,7 +300,7 @@ class Gateway:
     @property
     def has_limits(self) -> bool:
         """Whether any tenant has limits that gateways share."""
-        return bool(self._plane.models.rates)
+        return self._plane.models.rates.applies
 
     def limit_wants(self) -> dict[LimitKey, Want]:
         """Return what is wanted here of the tenants' limits that are in use here."""

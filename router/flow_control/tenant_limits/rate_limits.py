@@ -39,9 +39,13 @@ class RateLimits:
     Args:
         tenants: limits by tenant name.
         now_s: the time, monotonic seconds.
+
+    Attributes:
+        applies: any tenant has a limit; else there is nothing to take or to settle.
     """
 
     def __init__(self, tenants: Mapping[str, TenantRates], now_s: float) -> None:
+        self.applies = False
         self._requests: dict[str, TokenBucket] = {}
         self._tokens: dict[str, TokenBucket] = {}
         self._at_once: dict[str, RequestsAtOnce] = {}
@@ -70,10 +74,7 @@ class RateLimits:
                 if name not in self._at_once:
                     found.share = equal_part(self._gateways, found.limit)
         self._at_once = at_once
-
-    def __bool__(self) -> bool:
-        """Tell whether any tenant has a limit."""
-        return bool(self._requests or self._tokens or self._at_once)
+        self.applies = bool(self._requests or self._tokens or self._at_once)
 
     def take(self, tenant: str, work: float, now_s: float) -> float:
         """Charge a request if it is within its tenant's limits.

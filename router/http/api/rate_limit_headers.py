@@ -16,7 +16,7 @@ def rate_limit_headers(rates: RateLimits, tenant: str, path: str, now_s: float) 
         path: the request's path, which says whose names to use.
         now_s: the time, monotonic seconds.
     """
-    if not rates:
+    if not rates.applies:
         return b""
     requests, tokens = rates.view(tenant, now_s)
     lines_of = _anthropic if path.startswith(_ANTHROPIC) else _openai

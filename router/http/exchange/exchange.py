@@ -188,7 +188,7 @@ class Exchange(SilenceFailover):
     def _own_headers(self, attempt: Attempt | None) -> bytes:
         lines = b"x-request-id: %s\r\n%s" % (self._request_id, self._incoming.answer_headers)
         plane = self._plane
-        if plane.models.rates:
+        if plane.models.rates.applies:
             lines += rate_limit_headers(plane.models.rates, self._tenant.name, self._request.path, plane.now_s())
         if attempt is not None and b"x-rackserve-explain" in self._incoming.headers:
             waited_s = self._request.now_s - self._began_s
