@@ -81,6 +81,7 @@ KNOWN_CONFIGS: Final[Mapping[str, Mapping[str, Any]]] = {
         "qk_rope_head_dim": 64,
         "v_head_dim": 128,
         "num_hidden_layers": 61,
+        "num_nextn_predict_layers": 1,
         "vocab_size": 129280,
         "max_position_embeddings": 163840,
         "quantization_config": _FP8_BLOCKS,

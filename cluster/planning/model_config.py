@@ -11,6 +11,7 @@ from typing import Final
 
 from cluster.adapter_room.adapter_values import AdapterValues, adapter_values
 from cluster.checkpoint.attention_config import read_attention, read_linear_attention
+from cluster.checkpoint.config_keys import ConfigKeys
 from cluster.checkpoint.experts import ExpertWeights, layers_with_experts, read_experts, read_mlp
 from cluster.checkpoint.families import ModelFiles, read_files
 from cluster.checkpoint.layer_kinds import LINEAR, windows
@@ -35,6 +36,9 @@ _RATES: Final[Mapping[Activations, tuple[Rate, ...]]] = {
     Activations.FP4: (Rate.FP4, Rate.BF16),
 }
 """Kinds of arithmetic to multiply with, best first, by what the weights meet."""
+_MTP_KEYS: Final = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
+_MTP_WITHOUT_A_KEY: Final = frozenset({"qwen3_next"})
+"""Families whose checkpoints have one layer for drafts that their configs do not name."""
 
 
 def shape_from_config(config: object, name: str) -> ModelShape:
@@ -114,7 +118,14 @@ def shape_from_config(config: object, name: str) -> ModelShape:
         + AdapterValues(
             whole=routers * (hidden + experts.experts.routed) if experts else 0, tables=2 * (vocab + hidden)
         ),
+        mtp_layers=_mtp_layers(keys, family),
     )
+
+
+def _mtp_layers(keys: ConfigKeys, family: str) -> int:
+    """Return how many layers of its own a model has for drafts, by the keys that vLLM 0.32 reads."""
+    named = max(keys.number(key, 0) for key in _MTP_KEYS)
+    return named or (1 if family in _MTP_WITHOUT_A_KEY else 0)
 
 
 def _add_experts(stored: StoredWeights, layer: int, weights: ExpertWeights) -> None:

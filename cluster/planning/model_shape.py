@@ -63,6 +63,7 @@ class ModelShape:
             empty where nothing is quantised.
         cautions: what is to be known of the checkpoint before it is served.
         adapter: what a LoRA adapter of rank 1 adds to the layers.
+        mtp_layers: layers of its own that draft tokens (multi-token prediction); they are counted nowhere else.
     """
 
     name: str
@@ -85,6 +86,7 @@ class ModelShape:
     formats: tuple[tuple[str, float], ...] = ()
     cautions: tuple[str, ...] = ()
     adapter: AdapterValues = NO_VALUES
+    mtp_layers: int = 0
 
     @property
     def cache_layers(self) -> int:

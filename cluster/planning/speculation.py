@@ -70,6 +70,7 @@ class DraftPlan:
         per_step: mean tokens that a sequence gets from a step.
         shape: the model or layer that drafts; None: drafts are looked up.
         has_tables: it has an embedding and a head of its own.
+        lacks: why the model cannot be drafted for so, whatever its layout; "": it can.
     """
 
     method: str
@@ -77,6 +78,7 @@ class DraftPlan:
     per_step: float
     shape: ModelShape | None = None
     has_tables: bool = False
+    lacks: str = ""
 
     def layout(self, layout: Layout) -> Layout:
         """Return the layout in which it runs on a replica's GPUs: one stage of the model's own tensor size."""
@@ -84,6 +86,8 @@ class DraftPlan:
 
     def why_not(self, layout: Layout) -> str:
         """Return why it cannot draft for a replica; "": it can. vLLM 0.32 divides a draft model as the model itself."""
+        if self.lacks:
+            return self.lacks
         reason = self.shape.why_not_tensor(layout.tensor) if self.shape and self.has_tables else ""
         return (
             f"vLLM would divide the draft model over {layout.tensor} GPUs as the model, and {reason}" if reason else ""
@@ -122,8 +126,21 @@ def draft_plan(asked: SpeculativePlan, shape: ModelShape, draft: ModelShape | No
     """
     per_step = tokens_per_step(asked.acceptance, asked.tokens)
     if asked.method in _ONE_LAYER:
-        return DraftPlan(asked.method, asked.tokens, per_step, _one_layer_of(shape))
+        lacks = _why_not_mtp(shape, asked.tokens) if asked.method == "mtp" else ""
+        return DraftPlan(asked.method, asked.tokens, per_step, _one_layer_of(shape), lacks=lacks)
     return DraftPlan(asked.method, asked.tokens, per_step, draft, has_tables=draft is not None)
+
+
+def _why_not_mtp(shape: ModelShape, tokens: int) -> str:
+    """Return why a model's own layers cannot make drafts of `tokens`, as vLLM 0.32 says; "": they can."""
+    layers = shape.mtp_layers
+    if not layers:
+        return f"{shape.name} has no layers for it (its config has no num_nextn_predict_layers above 0)"
+    if tokens > layers and tokens % layers:
+        return (
+            f"vLLM wants the tokens of a draft to be a multiple of the model's {layers} layers for it; {tokens} is none"
+        )
+    return ""
 
 
 def _one_layer_of(shape: ModelShape) -> ModelShape:

@@ -146,3 +146,11 @@ def test_tensor_sizes_that_cut_a_group_are_refused_with_the_reason() -> None:
     assert answer.best is None
     reasons = why(1)
     assert all(reason.startswith(("weights", "TPOT")) for reason in reasons), reasons
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"), [("deepseek-r1", 1), ("deepseek-v3.2", 1), ("kimi-k2-fp8", 0), ("qwen3-8b", 0)]
+)
+def test_layers_for_drafts_are_those_of_the_config(name: str, layers: int) -> None:
+    """Kimi K2 has DeepSeek's architecture without them; they count in no size."""
+    assert shape(name).mtp_layers == layers

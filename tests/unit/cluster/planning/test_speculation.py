@@ -12,6 +12,7 @@ from cluster.planning.hardware import ACCELERATORS
 from cluster.planning.known_models import known_model
 from cluster.planning.layout import Layout
 from cluster.planning.memory import weights_on_one_gpu
+from cluster.planning.model_shape import ModelShape
 from cluster.planning.option import assess, speculation_trade
 from cluster.planning.plan_file import PLAN_FILE, PlanFile
 from cluster.planning.planner import Plan, plan
@@ -96,6 +97,32 @@ def test_a_head_is_one_layer(method: str) -> None:
     extra = drafting.memory.weights - cost.memory.weights
     assert 0.9 < extra / (cost.memory.weights / R1.layers) < 1.15
     assert 0.5 / R1.layers < drafting.step(16, 0, CHAT).drafting / cost.step(16, 0, CHAT).total < 3 / R1.layers
+
+
+@pytest.mark.parametrize(
+    ("shape", "tokens", "why"),
+    [
+        (LLAMA_70B, 1, "llama-3.1-70b has no layers for it"),
+        (replace(R1, mtp_layers=2), 3, "a multiple of the model's 2 layers for it: 3 is not"),
+        (R1, 3, ""),
+        (replace(R1, mtp_layers=2), 1, ""),
+    ],
+)
+def test_a_model_drafts_with_layers_that_it_has(shape: ModelShape, tokens: int, why: str) -> None:
+    """Where it has none, or vLLM would refuse so many tokens, the plan is without drafts and says why."""
+    draft = draft_plan(_asked("mtp", tokens), shape, None)
+    assert why in draft.why_not(FOUR)
+    assert bool(draft.why_not(FOUR)) == bool(why)
+
+
+def test_a_plan_says_that_a_model_has_no_layers_for_drafts() -> None:
+    """The plan is the one without speculation."""
+    answer = _planned({"method": "mtp", "tokens": 1, "acceptance": 0.9})
+    assert answer.best is not None
+    assert answer.best.draft is None
+    assert answer.speculation is not None
+    assert answer.speculation.why.startswith("does not speculate by mtp: llama-3.1-70b has no layers for it")
+    assert "speculative" not in (cluster_file_entry(answer) or {})
 
 
 def test_a_plan_speculates_where_that_serves_more_and_says_why() -> None:
