@@ -137,9 +137,7 @@ def _why_not_mtp(shape: ModelShape, tokens: int) -> str:
     if not layers:
         return f"{shape.name} has no layers for it (its config has no num_nextn_predict_layers above 0)"
     if tokens > layers and tokens % layers:
-        return (
-            f"vLLM wants the tokens of a draft to be a multiple of the model's {layers} layers for it; {tokens} is none"
-        )
+        return f"vLLM wants a draft's tokens to be a multiple of the model's {layers} layers for it: {tokens} is not"
     return ""
 
 
