@@ -437,6 +437,25 @@ DASHBOARDS: Final[dict[str, tuple[str, Sequence[Panel]]]] = {
                 "The least of each pool's replicas. Only of models with planned, or whose GPUs and model are known.",
             ),
             Panel(
+                "Weights, by number format",
+                "bytes",
+                [(
+                    f"max by (model, format) (rackserve_replica_weights_bytes{{{OURS}}})",
+                    "{{model}} {{format}}",
+                )],
+                "Of one replica, each weight counted once; 0: the model's family is not known.",
+            ),
+            Panel(
+                "Requests, by what models are for",
+                "reqps",
+                [(
+                    f"sum by (model) (rate({REQUESTS}{{{OURS}}}{RATE})) * on (model) group_left (task) "
+                    f"max by (model, task) (clamp_max(rackserve_replica_weights_bytes{{{OURS}}}, 0) + 1)",
+                    "{{model}} {{task}}",
+                )],
+                "embed, classify and score answer once a prompt is computed; without a task the checkpoint decides.",
+            ),
+            Panel(
                 "Tokens a step, and speed-up over none",
                 "short",
                 [

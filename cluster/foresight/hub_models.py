@@ -19,6 +19,7 @@ _R1: Final = KNOWN_CONFIGS["deepseek-r1"]
 _KIMI_K2: Final = {
     **_R1,
     "model_type": "kimi_k2",
+    "num_nextn_predict_layers": 0,
     "n_routed_experts": 384,
     "first_k_dense_replace": 1,
     "num_attention_heads": 64,

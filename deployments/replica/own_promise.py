@@ -1,21 +1,16 @@
 """What was promised of a replica: what its cluster file says was planned, and else what the cost model foresees."""
 
-import json
-from pathlib import Path
 from typing import Any
 
-from cluster.errors import ModelShapeError
-from cluster.foresight.hub_models import hub_model
 from cluster.foresight.replica_forecast import replica_forecast
 from cluster.foresight.serving_point import serving_point
 from cluster.planning.hardware import accelerator_named
 from cluster.planning.layout import Layout
 from cluster.planning.memory import USABLE_SHARE
-from cluster.planning.model_config import shape_from_config
-from cluster.planning.model_shape import ModelShape
 from cluster.planning.option import STEP_TOKENS, default_batch
 from cluster.spec.model_spec import ModelSpec
 from cluster.spec.role import Role
+from deployments.replica.own_model import own_shape
 from router.replicas.plan_promise import PlanPromise
 
 
@@ -45,16 +40,14 @@ def _foreseen(model: ModelSpec) -> PlanPromise | None:
     hardware = accelerator_named(model.accelerator)
     if model.engine != "vllm" or hardware is None or model.speculative.method != "none":
         return None
-    try:
-        shape = _shape(model.source)
-    except (ModelShapeError, ValueError, OSError):
+    shape = own_shape(model)
+    if shape is None:
         return None
     arguments, parallel = model.engine_args, model.parallel
     layout = Layout(parallel.tensor, parallel.pipeline, parallel.data, parallel.experts_whole)
     if layout.why_not(shape, hardware):
         return None
     dtype: Any = model.kv_cache.dtype or arguments.get("kv_cache_dtype") or ""
-    quantised = str(arguments.get("quantization") or "").startswith("fp8")
     point = serving_point(
         shape,
         hardware.name,
@@ -62,7 +55,6 @@ def _foreseen(model: ModelSpec) -> PlanPromise | None:
         output_tokens=2,
         concurrency=1,
         layout=layout,
-        precision="fp8" if quantised else "",
         kv_precision="fp8" if str(dtype).startswith("fp8") else "bf16",
         step_tokens=int(arguments.get("max_num_batched_tokens") or STEP_TOKENS),
     )
@@ -77,17 +69,3 @@ def _foreseen(model: ModelSpec) -> PlanPromise | None:
         sequences=forecast.sequences,
         kv_tokens=forecast.kv_tokens,
     )
-
-
-def _shape(source: str) -> ModelShape:
-    """Return the shape of a model by its id on the hub, or by the `config.json` in its folder.
-
-    Raises:
-        ModelShapeError: it is of no known family, or no such id is known.
-        ValueError: its `config.json` is not JSON.
-        OSError: that cannot be read.
-    """
-    config = Path(source).expanduser() / "config.json"
-    if config.is_file():
-        return shape_from_config(json.loads(config.read_text(encoding="utf-8")), source)
-    return hub_model(source)

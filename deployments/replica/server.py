@@ -20,6 +20,7 @@ from deployments.kv_residency.self_test import AffinityProof, AffinitySelfTest
 from deployments.replica.guard import ReplicaGuard
 from deployments.replica.memory_lock import check_memory_lock
 from deployments.replica.own_card import own_card
+from deployments.replica.own_model import own_model
 from deployments.replica.own_promise import own_promise
 from deployments.telemetry.service import RankedTelemetry, TelemetryServer, TelemetryService
 from deployments.tracing.wiring import app_spans, close
@@ -156,6 +157,7 @@ class ReplicaServer:
             transfer=self._engine.transfer,
             start=self._engine.start_phases,
             promise=own_promise(self._model),
+            serves=own_model(self._model),
             ranks=self._engine.ranks,
         )
 

@@ -73,6 +73,7 @@ def _replica_row(replica: Replica, now_s: float) -> dict[str, Any]:
         "plan": {str(what): share for what, share in kept(endpoint.promise, replica.report, endpoint.start).items()}
         if endpoint.promise is not None
         else {},
+        "serves": asdict(endpoint.serves) if endpoint.serves is not None else None,
         "report": asdict(replica.report) if replica.report is not None else None,
         "adapters": adapters_view(replica.adapters.report),
     }

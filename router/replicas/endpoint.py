@@ -8,6 +8,7 @@ from router.replicas.access import PLAIN, Access
 from router.replicas.kv_transfer import KvTransfer
 from router.replicas.model_card import ModelCard
 from router.replicas.plan_promise import PlanPromise
+from router.replicas.served_model import ServedModel
 from router.replicas.start_phases import StartPhases
 
 
@@ -60,6 +61,7 @@ class Endpoint:
         transfer: what it can send and receive of its KV cache; None: nothing.
         start: what its start went to; None: not known.
         promise: what a plan promised of it; None: nothing.
+        serves: what its model is for, and what the weights take; None: it does not tell.
         ranks: its data-parallel ranks, each with a batch and a prefix cache of its own. The directory has one row for a
             replica; gateways divide it into one for each rank (`router/replicas/ranks.py`).
         rank: the rank that this row stands for; None: it stands for the whole replica.
@@ -87,6 +89,7 @@ class Endpoint:
     transfer: KvTransfer | None = None
     start: StartPhases | None = None
     promise: PlanPromise | None = None
+    serves: ServedModel | None = None
     ranks: int = 1
     rank: int | None = None
 

@@ -1,4 +1,4 @@
-"""Metrics of this gateway's own requests on each replica: one row for each replica."""
+"""Metrics of this gateway's own requests on each replica, and of what it serves: one row for each replica."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -35,11 +35,21 @@ class ReplicaMetrics(Collector):
         limits = GaugeMetricFamily(
             "rackserve_replica_limit", "Most requests that may be on the replica at once, as learned.", labels=LABELS
         )
+        weights = GaugeMetricFamily(
+            "rackserve_replica_weights_bytes",
+            "Bytes of the model's weights, each counted once, as their number format gives them; 0: not known.",
+            labels=("model", "replica", "task", "format", *LABELS[2:]),
+        )
         for replica in self._replicas():
-            row = [replica.endpoint.model, replica.endpoint.whole_id, *last_labels(replica.endpoint)]
+            at = replica.endpoint
+            row = [at.model, at.whole_id, *last_labels(at)]
+            if at.serves is not None:
+                serves = at.serves
+                weights.add_metric([*row[:2], serves.task, serves.weight_format, *row[2:]], serves.weight_bytes)
             in_flight.add_metric(row, replica.in_flight)
             accepting.add_metric(row, float(replica.accepting))
             limits.add_metric(row, int(replica.slots.limit))
         yield in_flight
         yield accepting
         yield limits
+        yield weights

@@ -27,6 +27,8 @@ def _spec(usage_folder: Path) -> ClusterSpec:
     # 40 of a rack's 72 GPUs: two gangs do not fit into one rack.
     model = {
         "name": "m",
+        "source": "smollm2-135m",
+        "task": "generate",
         "parallel": {"tensor": 40},
         "replicas": {"min": 2, "max": 3},
         "adapters": [{"name": ADAPTER, "source": "org/adapter"}],
