@@ -68,7 +68,8 @@ def cautions(plan: Plan) -> list[str]:
     asked = plan.question.speculative
     if asked is not None and asked.model.endswith(".json"):
         notes.append(f"{asked.model} is a config alone: speculative.model must name the draft's id or folder")
-    if plan.question.model in REASONING and not plan.question.workload.output_spread:
+    generates = not plan.question.task.pools
+    if generates and plan.question.model in REASONING and not plan.question.workload.output_spread:
         notes.append(
             f"{plan.question.model} reasons, so its answers differ widely in length, and this plan takes all for "
             "equally long: set workload.output_spread (1.1 for DeepSeek-R1 in MLPerf)"
@@ -94,6 +95,9 @@ def cluster_file_entry(plan: Plan) -> dict[str, Any] | None:
         "name": plan.model.name,
         "source": plan.source or CHECKPOINTS.get(plan.question.model, plan.question.model),
     }
+    pools = plan.question.task.pools
+    if pools:
+        entry["task"] = str(plan.question.task)
     entry["slo"] = plan.question.slo.model_dump(mode="json", exclude_none=True)
     if plan.question.adapters is not None:
         entry |= {"adapter_slots": plan.question.adapters.slots, "adapter_rank": plan.question.adapters.rank}
@@ -102,7 +106,9 @@ def cluster_file_entry(plan: Plan) -> dict[str, Any] | None:
     best = plan.best
     if best is None or best.steady is None:
         return None
-    arguments = {"max_num_seqs": max(1, best.steady.batch), **_engine_args(plan, best.precision, best.step_tokens)}
+    arguments = _engine_args(plan, best.precision, best.step_tokens)
+    if not pools:
+        arguments = {"max_num_seqs": max(1, best.steady.batch), **arguments}
     entry |= {"replicas": best.replicas, "parallel": _parallel(best.layout), "engine_args": arguments}
     if best.offload:
         entry["kv_cache"] = {"offload": best.offload.as_in_the_cluster_file}

@@ -23,10 +23,9 @@ from cluster.planning.memory import MemoryUse
 from cluster.planning.model_shape import ModelShape
 from cluster.planning.option import Option, costs, engine_batch, largest_batch, why_it_does_not_fit
 from cluster.planning.plan_file import PlanFile, Slo
-from cluster.planning.queueing import queue_wait_s
+from cluster.planning.prompt_queue import busy_s, prefill_per_s, prompt_s
 from cluster.spec.role import Role
 
-_HALVINGS: Final = 40
 _ANY_TTFT_S: Final = 1e9
 """A TTFT that bounds nothing: decode replicas are planned by TPOT."""
 
@@ -105,39 +104,6 @@ def two_pools(question: PlanFile, shapes: Iterable[ModelShape], layouts: Iterabl
     return _described(best, question.workload.work) if best else None
 
 
-def prefill_per_s(
-    busy_s: float, wait_s: float, spread: float = 0.0, share: float | None = None, ranks: int = 1
-) -> float:
-    """Return the requests a second whose prompts a rank computes so that they wait no longer than `wait_s` seconds.
-
-    Args:
-        busy_s: mean seconds that a rank works on one prompt.
-        wait_s: the wait in seconds, above 0.
-        spread: standard deviation of that work divided by its mean.
-        share: share of the prompts that wait no longer; None: their mean wait is this.
-        ranks: ranks that work one queue off together.
-    """
-    low, high = 0.0, 1.0
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        is_short = queue_wait_s(busy_s, middle, spread, share, ranks) <= wait_s
-        low, high = (middle, high) if is_short else (low, middle)
-    return low / busy_s
-
-
-def prompt_s(cost: ReplicaCost, work: Work) -> float:
-    """Return the seconds that a replica takes to compute the prompt of a mean request, alone."""
-    chunks = math.ceil(work.new_tokens / cost.step_tokens)
-    return chunks * cost.step(0, work.new_tokens / chunks, work).total
-
-
-def busy_s(cost: ReplicaCost, work: Work) -> float:
-    """Return the seconds that a rank works on the prompt of a mean request: of several in one step, its share."""
-    alone_s = prompt_s(cost, work)
-    share = work.new_tokens / cost.step_tokens
-    return min(alone_s, share * cost.step(0, cost.step_tokens, work).total) if share < 1 else alone_s
-
-
 def fetched(work: Work) -> Work:
     """Return what is left of a request for a decode replica: its answer, and one token of its prompt."""
     return replace(work, prefix_hit=1.0, input_spread=0.0)
@@ -176,7 +142,8 @@ def why_pools(one: Option | None, apart: TwoPools | None, slo: Slo) -> str:
         return f"two pools, {ratio}, are {apart.gpus} GPUs where one pool needs {one.gpus}: {share}"
     more = apart.gpus - one.gpus
     against = f"as many as one pool has ({one.gpus})" if not more else f"{more} more than one pool has"
-    return f"one pool: apart it would be {ratio}, {apart.gpus} GPUs, {against}; {share}, within {slo.tpot_s * 1e3:g} ms"
+    limit = f"{slo.most_tpot_s * 1e3:g} ms"
+    return f"one pool: apart it would be {ratio}, {apart.gpus} GPUs, {against}; {share}, within {limit}"
 
 
 def is_better(one: Option | None, apart: TwoPools | None) -> bool:
@@ -243,7 +210,7 @@ def _pairs(question: PlanFile, shape: ModelShape, layouts: Iterable[Layout]) -> 
 def _decodes(question: PlanFile, cost: ReplicaCost, work: Work) -> Iterator[_Decode]:
     """Yield a decode replica at the largest batch that TPOT and KV cache allow; nothing if one sequence is too slow."""
     left, slo = fetched(work), question.slo.model_copy(update={"ttft_s": _ANY_TTFT_S})
-    if cost.steady(1, left, slo.share).tpot_s > slo.tpot_s:
+    if cost.steady(1, left, slo.share).tpot_s > slo.most_tpot_s:
         return
     engine, cached = engine_batch(question, cost.hardware), max(1, cost.sequences(work.mean_context))
     steady = largest_batch(cost, left, slo, min(engine, cached))

@@ -17,6 +17,7 @@ from cluster.planning.memory import MemoryUse, kv_bytes_on_one_gpu
 from cluster.planning.model_shape import ModelShape
 from cluster.planning.plan_file import PlanFile, Slo
 from cluster.planning.precision import PRECISIONS
+from cluster.planning.prompt_queue import pooled
 from cluster.planning.speculation import DraftPlan, SpeculationTrade
 
 STEP_TOKENS: Final = 8192
@@ -66,7 +67,10 @@ class Option:
 
     @property
     def tokens_per_s_per_gpu(self) -> float:
-        """Output tokens a second for each GPU of a replica at capacity; 0 where nothing is served."""
+        """Output tokens a second for each GPU of a replica at capacity; 0 where nothing is served.
+
+        Of a model that generates none these are its answers.
+        """
         return self.steady.output_tokens_per_s / self.layout.gpus if self.steady else 0.0
 
 
@@ -194,7 +198,10 @@ def _room(question: PlanFile, shape: ModelShape, chosen: Option) -> MachineRoom:
 def _with_cost(option: Option, question: PlanFile, cost: ReplicaCost, offload: OffloadPlan | None = None) -> Option:
     memory, work, slo = cost.memory, work_of(question, cost, offload), question.slo
     option = replace(option, step_tokens=cost.step_tokens, memory=memory, draft=cost.draft, offload=offload)
-    reason = why_it_does_not_fit(cost, memory, work) or _why_too_slow(cost.steady(1, work, slo.share), slo)
+    reason = why_it_does_not_fit(cost, memory, work)
+    if question.task.pools and not reason:
+        return _pooling(option, question, cost, work)
+    reason = reason or _why_too_slow(cost.steady(1, work, slo.share), slo)
     if reason:
         return replace(option, why_lost=reason)
     engine, cached = engine_batch(question, cost.hardware), max(1, cost.sequences(work.mean_context))
@@ -203,9 +210,18 @@ def _with_cost(option: Option, question: PlanFile, cost: ReplicaCost, offload: O
         bound_by = "engine" if engine < cached else "KV cache"
     else:
         bound_by = _why_too_slow(cost.steady(steady.batch + 1, work, slo.share), slo).partition(" ")[0]
-    capacity = steady.requests_per_s * question.limits.load
-    replicas = max(1, math.ceil(question.workload.requests_per_s / capacity))
-    return replace(option, steady=steady, bound_by=bound_by, replicas=replicas)
+    return replace(option, steady=steady, bound_by=bound_by, replicas=_replicas(question, steady))
+
+
+def _pooling(option: Option, question: PlanFile, cost: ReplicaCost, work: Work) -> Option:
+    steady = pooled(cost, work, question.slo)
+    if not steady.requests_per_s:
+        return replace(option, why_lost=f"an answer takes {steady.ttft_s:.3g} s > {question.slo.ttft_s:.3g} s alone")
+    return replace(option, steady=steady, bound_by="TTFT", replicas=_replicas(question, steady))
+
+
+def _replicas(question: PlanFile, steady: Steady) -> int:
+    return max(1, math.ceil(question.workload.requests_per_s / (steady.requests_per_s * question.limits.load)))
 
 
 def largest_batch(cost: ReplicaCost, work: Work, slo: Slo, most: int) -> Steady:
@@ -219,8 +235,8 @@ def largest_batch(cost: ReplicaCost, work: Work, slo: Slo, most: int) -> Steady:
 
 def _why_too_slow(steady: Steady, slo: Slo) -> str:
     sequences = "with one sequence" if steady.batch == 1 else f"with {steady.batch} sequences"
-    if steady.tpot_s > slo.tpot_s:
-        return f"TPOT {steady.tpot_s * 1e3:.3g} ms > {slo.tpot_s * 1e3:.3g} ms {sequences}"
+    if steady.tpot_s > slo.most_tpot_s:
+        return f"TPOT {steady.tpot_s * 1e3:.3g} ms > {slo.most_tpot_s * 1e3:.3g} ms {sequences}"
     if steady.ttft_s > slo.ttft_s:
         return f"TTFT {steady.ttft_s:.3g} s > {slo.ttft_s:.3g} s {sequences}"
     return ""

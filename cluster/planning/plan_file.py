@@ -9,6 +9,7 @@ price: {gpu_hour: 2.5}
 
 import difflib
 from collections.abc import Iterator, Mapping
+from math import inf
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -20,6 +21,7 @@ from cluster.planning.hardware import ACCELERATORS
 from cluster.planning.memory import USABLE_SHARE
 from cluster.planning.speculation import SpeculativePlan
 from cluster.spec.checked_yaml import FileKind
+from cluster.spec.parts.task import Task
 from cluster.spec.yaml_tree import Location
 
 PrecisionName = Literal["bf16", "fp8", "int8", "nvfp4", "mxfp4", "int4"]
@@ -34,7 +36,7 @@ class Workload(_Part):
 
     Attributes:
         input_tokens: mean length of a prompt, tokens.
-        output_tokens: mean length of an answer, tokens.
+        output_tokens: mean length of an answer, tokens; unset where the task generates none.
         requests_per_s: requests a second at the busiest time.
         prefix_hit: share of a prompt's tokens expected in the prefix cache, 0 to 1.
         output_spread: standard deviation of the answers' lengths divided by their mean.
@@ -43,7 +45,7 @@ class Workload(_Part):
     """
 
     input_tokens: Annotated[int, Field(ge=1)]
-    output_tokens: Annotated[int, Field(ge=1)]
+    output_tokens: Annotated[int, Field(ge=1)] | None = None
     requests_per_s: Annotated[float, Field(gt=0)]
     prefix_hit: Annotated[float, Field(ge=0, le=1)] = 0.0
     output_spread: Annotated[float, Field(ge=0, le=10)] = 0.0
@@ -52,21 +54,26 @@ class Workload(_Part):
     @property
     def work(self) -> Work:
         """Mean tokens of one request."""
-        return Work(self.input_tokens, self.output_tokens, self.prefix_hit, self.output_spread, self.input_spread)
+        return Work(self.input_tokens, self.output_tokens or 0, self.prefix_hit, self.output_spread, self.input_spread)
 
 
 class Slo(_Part):
     """Latencies that must hold at the planned load.
 
     Attributes:
-        ttft_s: time to the first token, seconds.
-        tpot_s: mean time between two output tokens of an answer, seconds.
+        ttft_s: time to the first token, seconds; to the whole answer where the task generates no tokens.
+        tpot_s: mean time between two output tokens of an answer, seconds; unset where there are none.
         share: share of the requests that each of the two must hold for, such as 0.95; unset: their means must hold.
     """
 
     ttft_s: Annotated[float, Field(gt=0)]
-    tpot_s: Annotated[float, Field(gt=0)]
+    tpot_s: Annotated[float, Field(gt=0)] | None = None
     share: Annotated[float, Field(ge=0.5, lt=1)] | None = None
+
+    @property
+    def most_tpot_s(self) -> float:
+        """The limit on the time between two tokens; infinite: there is none."""
+        return inf if self.tpot_s is None else self.tpot_s
 
 
 class Price(_Part):
@@ -118,6 +125,7 @@ class PlanFile(_Part):
     Attributes:
         model: a name in `cluster.planning.known_models`, or the path of a `config.json` or of its folder.
         hardware: name of an accelerator in `cluster.planning.hardware`.
+        task: what the model is for. All but `generate` answer once a prompt is computed, so only `ttft_s` counts.
         workload: the load that apps will bring.
         slo: mean latencies that must hold.
         precisions: number formats in which the weights may be served; empty: the checkpoint's own.
@@ -132,6 +140,7 @@ class PlanFile(_Part):
 
     model: Annotated[str, Field(min_length=1)]
     hardware: str
+    task: Task = Task.GENERATE
     workload: Workload
     slo: Slo
     precisions: tuple[PrecisionName, ...] = ()
@@ -168,12 +177,30 @@ def _rules(data: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
                 ("offload", "hit"),
                 f"{found[1]:g} of a prompt below the GPUs and {found[0]:g} on them (workload.prefix_hit) exceed it",
             )
+    yield from _rules_of_the_task(data)
     if isinstance(hardware, str) and hardware not in ACCELERATORS:
         yield ("hardware",), unknown_hardware(hardware)
     if isinstance(precisions, list):
         for position, name in enumerate(precisions):
             if name in precisions[:position]:
                 yield ("precisions", position), f"{name!r} stands twice; keep one"
+
+
+_OF_ANSWERS: Final = (("workload", "output_tokens"), ("slo", "tpot_s"))
+"""Keys that a plan needs of a model that generates, and that say nothing of one that does not."""
+
+
+def _rules_of_the_task(data: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
+    task = data.get("task", Task.GENERATE)
+    generates = task == Task.GENERATE
+    for part, key in _OF_ANSWERS:
+        section = data.get(part)
+        if isinstance(section, Mapping) and generates and section.get(key) is None:
+            yield (part, key), "missing: a model that generates needs it"
+        elif isinstance(section, Mapping) and not generates and section.get(key) is not None:
+            yield (part, key), f"says nothing of task: {task}, which generates no tokens; leave it out"
+    if not generates and data.get("speculative") is not None:
+        yield ("speculative",), f"task: {task} generates no tokens that could be drafted; leave it out"
 
 
 PLAN_FILE: Final = FileKind(

@@ -14,6 +14,8 @@ from cluster.spec.role import Role
 def planned_of(plan: Plan, option: Option) -> dict[str, float]:
     """Return what is promised of a replica of a plan's single pool."""
     cost = replace(_cost(plan, option.precision, option.layout, option.step_tokens), draft=option.draft)
+    if plan.question.task.pools:
+        return _planned(plan, cost, 0, Role.PREFILL)
     return _planned(plan, cost, max(1, option.steady.batch) if option.steady else 1, Role.BOTH)
 
 

@@ -19,6 +19,7 @@ from cluster.planning.model_shape import ModelShape
 from cluster.planning.option import Option, assess, costs, offload_trade, speculation_trade, work_of
 from cluster.planning.plan_file import PlanFile
 from cluster.planning.precision import PRECISIONS
+from cluster.planning.prompt_queue import pooled
 from cluster.planning.speculation import DraftPlan, SpeculationTrade, draft_plan
 
 _PIPELINES: Final = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32)
@@ -87,27 +88,29 @@ def plan(question: PlanFile, model: ModelShape, source: str = "", draft: ModelSh
         draft: the small model that may draft for it; None: none may.
     """
     shapes = [model.in_precision(PRECISIONS[name]) for name in question.precisions] or [model]
-    possible = list(layouts(model, question))
+    pools = question.task.pools  # computes prompts alone, for which stages are not planned
+    possible = [layout for layout in layouts(model, question) if layout.pipeline == 1 or not pools]
     options = [
         assess(question, shape, layout, _draft(question, shape, draft)) for shape in shapes for layout in possible
     ]
     serving = sorted((option for option in options if option.steady), key=_rank)
     failing = sorted((option for option in options if not option.steady), key=lambda option: option.layout.gpus)
-    apart = two_pools(question, shapes, possible)
+    apart = None if pools else two_pools(question, shapes, possible)
     best = serving[0] if serving else None
-    why = why_pools(best, apart, question.slo)
+    why = "" if pools and best else why_pools(best, apart, question.slo)
     per_output, per_token = _prices(
         question, apart.gpus if apart and is_better(best, apart) else best.gpus if best else 0
     )
     if best is None:
         return Plan(question, model, None, None, per_output, per_token, tuple(failing), apart, why, source)
-    others = [replace(option, why_lost=_why_it_lost(option, best)) for option in serving[1:]]
+    others = [replace(option, why_lost=_why_it_lost(option, best, question)) for option in serving[1:]]
     rate = question.workload.requests_per_s
     shape = next(shape for shape in shapes if shape.weight_precision.name == best.precision)
     cost = next(cost for cost in costs(question, shape, best.layout) if cost.step_tokens == best.step_tokens)
     cost = replace(cost, draft=best.draft)
     work = work_of(question, cost, best.offload)
-    expected = _at_rate(cost, best, rate / best.replicas, work, question.slo.share)
+    each = rate / best.replicas
+    expected = pooled(cost, work, question.slo, each) if pools else _at_rate(cost, best, each, work, question.slo.share)
     drafts = _draft(question, shape, draft)
     trade = speculation_trade(question, shape, best, drafts) if drafts else None
     tiers = offload_trade(question, shape, best)
@@ -125,6 +128,8 @@ def _prices(question: PlanFile, gpus: int) -> tuple[float | None, float | None]:
         return None, None
     work, rate = question.workload.work, question.workload.requests_per_s
     per_s = gpus * question.price.gpu_hour / 3600
+    if question.task.pools:
+        return None, per_s / (rate * work.input_tokens) * 1e6
     return per_s / (rate * work.output_tokens) * 1e6, per_s / (rate * (work.input_tokens + work.output_tokens)) * 1e6
 
 
@@ -151,8 +156,9 @@ def _rank(option: Option) -> tuple[float, ...]:
     return option.gpus, layout.gpus, -round(option.tokens_per_s_per_gpu, 1), layout.expert, layout.data
 
 
-def _why_it_lost(option: Option, best: Option) -> str:
-    rates = f"{option.tokens_per_s_per_gpu:,.0f} tokens/s per GPU against {best.tokens_per_s_per_gpu:,.0f}"
+def _why_it_lost(option: Option, best: Option, question: PlanFile) -> str:
+    what = "answers" if question.task.pools else "tokens"
+    rates = f"{option.tokens_per_s_per_gpu:,.0f} {what}/s per GPU against {best.tokens_per_s_per_gpu:,.0f}"
     if option.gpus > best.gpus:
         return f"needs {option.gpus} GPUs, {option.gpus - best.gpus} more: {rates}"
     if option.layout.gpus > best.layout.gpus:

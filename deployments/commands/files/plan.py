@@ -173,7 +173,7 @@ def _show(plan: Plan, console: Console, *, show_all: bool) -> None:
 def _show_reasons(plan: Plan, console: Console) -> None:
     if not plan.gpus:
         console.print("[red]Nothing serves this workload within the SLO.[/]")
-    else:
+    elif plan.why_pools:
         console.print(f"{plan.why_pools[:1].upper()}{plan.why_pools[1:]}.", highlight=False)
     for trade in (plan.speculation, plan.offload):
         if trade:
@@ -206,8 +206,11 @@ def _plan_table(plan: Plan, best: Option) -> Table:
     if steady:
         bound = f"{best.bound_by} allows no more" if best.bound_by != "engine" else "the engine's own limit"
         table.add_row("batch", f"{steady.batch} sequences a rank ({bound}), steps of {best.step_tokens} tokens")
-        likely = foreseen(best.tokens_per_s_per_gpu, Quantity.TOKENS_PER_S, SERVING_ENGINE)
-        capacity = f"{likely.value:,.0f} ({likely.low:,.0f} to {likely.high:,.0f}) output tokens/s per GPU"
+        pools = question.task.pools
+        each = question.workload.input_tokens if pools else 1
+        likely = foreseen(each * best.tokens_per_s_per_gpu, Quantity.TOKENS_PER_S, SERVING_ENGINE)
+        kind = "prompt" if pools else "output"
+        capacity = f"{likely.value:,.0f} ({likely.low:,.0f} to {likely.high:,.0f}) {kind} tokens/s per GPU"
         table.add_row("capacity", f"{capacity}, {steady.requests_per_s:.2f} requests/s per replica")
         spent = sorted(
             ((getattr(steady.step, part) / steady.step.total, part) for part in steady.step.__slots__), reverse=True
@@ -242,9 +245,14 @@ def _on_machines(tiers: OffloadTrade) -> str:
 
 
 def _add_cost(table: Table, plan: Plan) -> None:
-    if plan.question.price and plan.cost_per_million_output_tokens is not None:
-        outputs = f"{plan.cost_per_million_output_tokens:.2f} {plan.question.price.currency} per million output tokens"
-        table.add_row("cost", f"{outputs}, {plan.cost_per_million_tokens:.2f} per million tokens with prompts")
+    if plan.question.price is None or plan.cost_per_million_tokens is None:
+        return
+    currency, every = plan.question.price.currency, f"{plan.cost_per_million_tokens:.2f}"
+    if plan.cost_per_million_output_tokens is None:
+        table.add_row("cost", f"{every} {currency} per million tokens of prompts")
+    else:
+        outputs = f"{plan.cost_per_million_output_tokens:.2f} {currency} per million output tokens"
+        table.add_row("cost", f"{outputs}, {every} per million tokens with prompts")
 
 
 def _pools_table(plan: Plan, apart: TwoPools) -> Table:
@@ -270,8 +278,10 @@ def _times(ttft_s: float, tpot_s: float, slo: Slo, kind: str = "together") -> st
     """Return both latencies with the intervals that hold four of five measurements, and the SLO."""
     first = foreseen(ttft_s, Quantity.TTFT, SERVING_ENGINE, kind)
     each = foreseen(tpot_s * 1e3, Quantity.TPOT, SERVING_ENGINE, kind)
-    ttft = f"TTFT {first.value:.3g} s ({first.low:.3g} to {first.high:.3g}; SLO {slo.ttft_s:g} s)"
-    return f"{ttft}, TPOT {each.value:.3g} ms ({each.low:.3g} to {each.high:.3g}; SLO {slo.tpot_s * 1e3:g} ms)"
+    limits = f"{first.value:.3g} s ({first.low:.3g} to {first.high:.3g}; SLO {slo.ttft_s:g} s)"
+    if slo.tpot_s is None:
+        return f"answers after {limits}"
+    return f"TTFT {limits}, TPOT {each.value:.3g} ms ({each.low:.3g} to {each.high:.3g}; SLO {slo.tpot_s * 1e3:g} ms)"
 
 
 def _memory_table(best: Option) -> Table:

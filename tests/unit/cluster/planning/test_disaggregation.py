@@ -7,13 +7,14 @@ import pytest
 
 from cluster.planning.answer import cluster_file_entry, plan_data
 from cluster.planning.cost_model import ReplicaCost, Work
-from cluster.planning.disaggregation import busy_s, fetched, prefill_per_s, prompt_s, transfer_s
+from cluster.planning.disaggregation import fetched, transfer_s
 from cluster.planning.hardware import ACCELERATORS
 from cluster.planning.known_models import known_model
 from cluster.planning.layout import Layout
 from cluster.planning.plan_file import PLAN_FILE
 from cluster.planning.planner import Plan, plan
 from cluster.planning.precision import FP8
+from cluster.planning.prompt_queue import busy_s, prefill_per_s, prompt_s
 from cluster.planning.queueing import queue_wait_s
 
 LONG_PROMPTS = {"input_tokens": 16_000, "output_tokens": 300, "requests_per_s": 20}
@@ -96,7 +97,7 @@ def test_two_pools_are_in_the_cluster_file_and_in_the_data() -> None:
     assert "max_num_seqs" not in prefill["engine_args"]
     assert prefill["planned"].keys() == {"prefill_tokens_per_s", "kv_tokens"}
     assert decode["planned"].keys() == {"decode_tokens_per_s", "sequences", "kv_tokens"}
-    needed = apart.decode.requests_per_s * answer.question.workload.output_tokens
+    needed = apart.decode.requests_per_s * answer.question.workload.work.output_tokens
     assert decode["planned"]["decode_tokens_per_s"] == pytest.approx(needed, rel=0.02)
     assert data["chosen"] == "two_pools"
     assert data["apart"]["gpus"] == apart.gpus

@@ -58,7 +58,7 @@ def test_the_plan_serves_the_workload_within_the_slo_with_the_fewest_gpus(model:
     assert best.memory is not None
     assert expected is not None
     rate, slo = question.workload.requests_per_s, question.slo
-    assert best.steady.tpot_s <= slo.tpot_s
+    assert best.steady.tpot_s <= slo.most_tpot_s
     assert best.steady.ttft_s <= slo.ttft_s
     assert best.replicas * best.steady.requests_per_s * question.limits.load >= rate * (1 - 1e-9)
     assert (best.replicas - 1) * best.steady.requests_per_s * question.limits.load < rate
