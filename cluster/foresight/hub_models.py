@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from cluster.errors import ModelShapeError
-from cluster.planning.known_models import CHECKPOINTS, KNOWN_CONFIGS
-from cluster.planning.model_config import shape_from_config
-from cluster.planning.model_shape import ModelShape
-from cluster.planning.precision import FP8, NVFP4, Precision
+from cluster.model_shapes.known_models import CHECKPOINTS, KNOWN_CONFIGS
+from cluster.model_shapes.model_config import shape_from_config
+from cluster.model_shapes.model_shape import ModelShape
+from cluster.model_shapes.precision import FP8, NVFP4, Precision
 
 _FP8_BLOCKS: Final = {"quant_method": "fp8", "weight_block_size": [128, 128]}
 _R1: Final = KNOWN_CONFIGS["deepseek-r1"]

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from cluster.foresight.offline_run import offline_tokens_per_s
-from cluster.planning.cost_model import ReplicaCost, Work
-from cluster.planning.hardware import ACCELERATORS
-from cluster.planning.known_models import known_model
-from cluster.planning.layout import Layout
-from cluster.planning.precision import FP8, NVFP4, Precision
+from cluster.model_shapes.known_models import known_model
+from cluster.model_shapes.precision import FP8, NVFP4, Precision
+from cluster.replica_cost.cost_model import ReplicaCost, Work
+from cluster.replica_cost.hardware import ACCELERATORS
+from cluster.replica_cost.layout import Layout
 
 RUN_S: Final = 660.0
 """Seconds of an offline run: LoadGen's `min_duration` of 600 s and a tenth."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from statistics import NormalDist
 from typing import Final
 
-from cluster.planning.cost_model import ReplicaCost, Work
+from cluster.replica_cost.cost_model import ReplicaCost, Work
 
 BLOCKS: Final = 50
 """Blocks of steps in which an answer of mean length is generated; four times as many change a run by 2 % at most."""

@@ -7,7 +7,7 @@ with contexts that fill its KV cache. So a replica that takes longer is slower t
 from dataclasses import dataclass
 
 from cluster.foresight.serving_point import ServingPoint
-from cluster.planning.memory import USABLE_SHARE, kv_bytes_on_one_gpu, memory_use
+from cluster.replica_cost.memory import USABLE_SHARE, kv_bytes_on_one_gpu, memory_use
 from cluster.step_time.figures import StepLoad
 from cluster.step_time.paced import decode_s, prompts_s
 

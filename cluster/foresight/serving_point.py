@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.foresight.hub_models import hub_model
-from cluster.planning.hardware import ACCELERATORS, Accelerator
-from cluster.planning.layout import Layout
-from cluster.planning.memory import kv_bytes_on_one_gpu, weights_on_one_gpu
-from cluster.planning.model_config import shape_from_config
-from cluster.planning.model_shape import ModelShape
+from cluster.model_shapes.model_config import shape_from_config
+from cluster.model_shapes.model_shape import ModelShape
+from cluster.model_shapes.precision import BF16, FP8, PRECISIONS, Precision
 from cluster.planning.plan_file import unknown_hardware
-from cluster.planning.precision import BF16, FP8, PRECISIONS, Precision
-from cluster.planning.replica_figures import replica_figures
+from cluster.replica_cost.hardware import ACCELERATORS, Accelerator
+from cluster.replica_cost.layout import Layout
+from cluster.replica_cost.memory import kv_bytes_on_one_gpu, weights_on_one_gpu
+from cluster.replica_cost.replica_figures import replica_figures
 from cluster.step_time.closed_loop import LoopReplica, Requests
 from cluster.step_time.coefficients import SEPARATE_PROMPTS, Coefficients, coefficients_of
 from cluster.step_time.figures import ReplicaSizes

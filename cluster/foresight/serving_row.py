@@ -26,10 +26,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from cluster.foresight.serving_point import SERVED_SHARE, ServingPoint, Workers, serving_point
-from cluster.planning.layout import Layout
-from cluster.planning.memory import weights_on_one_gpu
-from cluster.planning.model_shape import WeightGroup
-from cluster.planning.precision import Rate
+from cluster.model_shapes.model_shape import WeightGroup
+from cluster.model_shapes.precision import Rate
+from cluster.replica_cost.layout import Layout
+from cluster.replica_cost.memory import weights_on_one_gpu
 
 LARGEST_TENSOR_GROUP: Final = 8
 """GPUs of the largest tensor group that engines were measured with."""

@@ -15,8 +15,8 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cluster.placement.topology import Node, Topology
-from cluster.planning.hardware import ACCELERATORS
 from cluster.planning.plan_file import unknown_hardware
+from cluster.replica_cost.hardware import ACCELERATORS
 from cluster.spec.checked_yaml import FileKind
 from cluster.spec.yaml_tree import Location
 
@@ -34,7 +34,7 @@ class Racks(_Part):
         name: name of the rack; several are named `name-0`, `name-1`, ….
         count: number of racks.
         nodes: machines in each rack.
-        accelerator: name of an accelerator in `cluster.planning.hardware`, which gives the next two unless set here.
+        accelerator: an accelerator in `cluster.replica_cost.hardware`, which gives the next two unless set here.
         gpus_per_node: GPUs in each machine.
         nodes_per_domain: machines in each NVLink domain; unset and no accelerator: all machines of the rack.
     """

@@ -3,14 +3,14 @@
 from typing import Any
 
 from cluster.kv_tiers.offload_trade import OffloadTrade
+from cluster.model_shapes.known_models import CHECKPOINTS, REASONING
 from cluster.planning.disaggregation import PoolOption, TwoPools
-from cluster.planning.known_models import CHECKPOINTS, REASONING
-from cluster.planning.layout import Layout
-from cluster.planning.memory import MemoryUse
 from cluster.planning.option import Option
 from cluster.planning.planned_rates import planned_of, planned_of_pool
 from cluster.planning.planner import Plan
-from cluster.planning.speculation import SpeculationTrade
+from cluster.replica_cost.layout import Layout
+from cluster.replica_cost.memory import MemoryUse
+from cluster.replica_cost.speculation import SpeculationTrade
 from cluster.spec.parts.speculative_spec import OF_ANOTHER_CHECKPOINT
 
 

@@ -15,15 +15,15 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Final
 
-from cluster.planning.communication import LINK_LATENCY_S, LINK_SHARE, NETWORK_LATENCY_S
-from cluster.planning.cost_model import ReplicaCost, Steady, Work
-from cluster.planning.hardware import ACCELERATORS
-from cluster.planning.layout import Layout
-from cluster.planning.memory import MemoryUse
-from cluster.planning.model_shape import ModelShape
+from cluster.model_shapes.model_shape import ModelShape
 from cluster.planning.option import Option, costs, engine_batch, largest_batch, why_it_does_not_fit
 from cluster.planning.plan_file import PlanFile, Slo
-from cluster.planning.prompt_queue import busy_s, prefill_per_s, prompt_s
+from cluster.replica_cost.communication import LINK_LATENCY_S, LINK_SHARE, NETWORK_LATENCY_S
+from cluster.replica_cost.cost_model import ReplicaCost, Steady, Work
+from cluster.replica_cost.hardware import ACCELERATORS
+from cluster.replica_cost.layout import Layout
+from cluster.replica_cost.memory import MemoryUse
+from cluster.replica_cost.prompt_queue import busy_s, prefill_per_s, prompt_s
 from cluster.spec.role import Role
 
 _ANY_TTFT_S: Final = 1e9

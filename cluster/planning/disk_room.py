@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from cluster.planning.known_models import CHECKPOINTS, known_model
+from cluster.model_shapes.known_models import CHECKPOINTS, known_model
 from cluster.spec.model_spec import ModelSpec
 
 ON_DISK: Final = 1.05

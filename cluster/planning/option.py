@@ -9,16 +9,16 @@ from cluster.kv_tiers.fetch_time import from_disk_s, from_host_s
 from cluster.kv_tiers.machine_room import PROCESS_BYTES, MachineRoom, replicas_on_a_machine
 from cluster.kv_tiers.offload_plan import OffloadPlan
 from cluster.kv_tiers.offload_trade import OffloadTrade, TierTrade, TokenTrade
-from cluster.planning.cost_model import ReplicaCost, Steady, Work
+from cluster.model_shapes.model_shape import ModelShape
+from cluster.model_shapes.precision import PRECISIONS
 from cluster.planning.disk_room import ON_DISK
-from cluster.planning.hardware import ACCELERATORS, Accelerator
-from cluster.planning.layout import Layout
-from cluster.planning.memory import MemoryUse, kv_bytes_on_one_gpu
-from cluster.planning.model_shape import ModelShape
 from cluster.planning.plan_file import PlanFile, Slo
-from cluster.planning.precision import PRECISIONS
-from cluster.planning.prompt_queue import pooled
-from cluster.planning.speculation import DraftPlan, SpeculationTrade
+from cluster.planning.pooling import pooled
+from cluster.replica_cost.cost_model import ReplicaCost, Steady, Work
+from cluster.replica_cost.hardware import ACCELERATORS, Accelerator
+from cluster.replica_cost.layout import Layout
+from cluster.replica_cost.memory import MemoryUse, kv_bytes_on_one_gpu
+from cluster.replica_cost.speculation import DraftPlan, SpeculationTrade
 
 STEP_TOKENS: Final = 8192
 """Tokens of the largest step unless the plan file sets it (the default of vLLM's API server on large GPUs)."""

@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cluster.adapter_room.adapter_plan import AdapterPlan
 from cluster.kv_tiers.offload_plan import OffloadPlan
-from cluster.planning.cost_model import Work
-from cluster.planning.hardware import ACCELERATORS
-from cluster.planning.memory import USABLE_SHARE
-from cluster.planning.speculation import SpeculativePlan
+from cluster.replica_cost.cost_model import Work
+from cluster.replica_cost.hardware import ACCELERATORS
+from cluster.replica_cost.memory import USABLE_SHARE
+from cluster.replica_cost.speculation import SpeculativePlan
 from cluster.spec.checked_yaml import FileKind
 from cluster.spec.parts.task import Task
 from cluster.spec.yaml_tree import Location
@@ -123,8 +123,8 @@ class PlanFile(_Part):
     """A whole plan file.
 
     Attributes:
-        model: a name in `cluster.planning.known_models`, or the path of a `config.json` or of its folder.
-        hardware: name of an accelerator in `cluster.planning.hardware`.
+        model: a name in `cluster.model_shapes.known_models`, or the path of a `config.json` or of its folder.
+        hardware: name of an accelerator in `cluster.replica_cost.hardware`.
         task: what the model is for. All but `generate` answer once a prompt is computed, so only `ttft_s` counts.
         workload: the load that apps will bring.
         slo: mean latencies that must hold.

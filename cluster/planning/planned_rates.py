@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from cluster.planning.cost_model import ReplicaCost
+from cluster.model_shapes.precision import PRECISIONS
 from cluster.planning.disaggregation import PoolOption
-from cluster.planning.layout import Layout
 from cluster.planning.option import Option, costs
 from cluster.planning.planner import Plan
-from cluster.planning.precision import PRECISIONS
+from cluster.replica_cost.cost_model import ReplicaCost
+from cluster.replica_cost.layout import Layout
 from cluster.spec.role import Role
 
 

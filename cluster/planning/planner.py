@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from cluster.kv_tiers.offload_trade import OffloadTrade
-from cluster.planning.cost_model import ReplicaCost, Steady, Work
+from cluster.model_shapes.model_shape import ModelShape
+from cluster.model_shapes.precision import PRECISIONS
 from cluster.planning.disaggregation import TwoPools, is_better, two_pools, why_pools
-from cluster.planning.hardware import ACCELERATORS, Accelerator
-from cluster.planning.layout import Layout
-from cluster.planning.model_shape import ModelShape
 from cluster.planning.option import Option, assess, costs, offload_trade, speculation_trade, work_of
 from cluster.planning.plan_file import PlanFile
-from cluster.planning.precision import PRECISIONS
-from cluster.planning.prompt_queue import pooled
-from cluster.planning.speculation import DraftPlan, SpeculationTrade, draft_plan
+from cluster.planning.pooling import pooled
+from cluster.replica_cost.cost_model import ReplicaCost, Steady, Work
+from cluster.replica_cost.hardware import ACCELERATORS, Accelerator
+from cluster.replica_cost.layout import Layout
+from cluster.replica_cost.speculation import DraftPlan, SpeculationTrade, draft_plan
 
 _PIPELINES: Final = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32)
 _POWERS: Final = tuple(1 << power for power in range(11))

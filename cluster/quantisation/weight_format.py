@@ -19,7 +19,7 @@ class WeightFormat:
     """One way to store a matrix of `outputs` rows and `inputs` columns.
 
     Attributes:
-        name: name of the format, as in `cluster.planning.precision`; those that differ from the one of that name in
+        name: name of the format, as in `cluster.model_shapes.precision`; those that differ from the one of that name in
             what they are multiplied with end in vLLM's word for it, such as `int8-w8a16`.
         bits: bits of a value, without scales.
         activations: what the matrix is multiplied with.

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from cluster.errors import ModelShapeError
 from cluster.foresight.hub_models import hub_model
-from cluster.planning.model_config import shape_from_config
-from cluster.planning.model_shape import ModelShape
-from cluster.planning.precision import FP8
+from cluster.model_shapes.model_config import shape_from_config
+from cluster.model_shapes.model_shape import ModelShape
+from cluster.model_shapes.precision import FP8
 from cluster.spec.model_spec import ModelSpec
 from router.replicas.served_model import ServedModel
 

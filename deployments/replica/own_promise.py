@@ -4,10 +4,10 @@ from typing import Any
 
 from cluster.foresight.replica_forecast import replica_forecast
 from cluster.foresight.serving_point import serving_point
-from cluster.planning.hardware import accelerator_named
-from cluster.planning.layout import Layout
-from cluster.planning.memory import USABLE_SHARE
 from cluster.planning.option import STEP_TOKENS, default_batch
+from cluster.replica_cost.hardware import accelerator_named
+from cluster.replica_cost.layout import Layout
+from cluster.replica_cost.memory import USABLE_SHARE
 from cluster.spec.model_spec import ModelSpec
 from cluster.spec.role import Role
 from deployments.replica.own_model import own_shape

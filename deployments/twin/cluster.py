@@ -6,7 +6,7 @@ from typing import Final
 
 from cluster.errors import SpecError, SpecProblem
 from cluster.placement.topology import Topology
-from cluster.planning.hardware import ACCELERATORS
+from cluster.replica_cost.hardware import ACCELERATORS
 from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.model_spec import ModelSpec
 from deployments.twin.engines.replica_kind import ReplicaKind, ShapeOf, replica_kinds

@@ -7,13 +7,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 from cluster.foresight.mlperf_rows import PUBLISHED_ROWS, PublishedRow
+from cluster.model_shapes.known_models import KNOWN_CONFIGS, known_model
 from cluster.placement.gang import Gang
 from cluster.placement.placement import Placement
 from cluster.placement.topology import Node, Topology
-from cluster.planning.cost_model import Steady
-from cluster.planning.known_models import KNOWN_CONFIGS, known_model
 from cluster.planning.plan_file import PLAN_FILE
 from cluster.planning.planner import plan
+from cluster.replica_cost.cost_model import Steady
 
 Result = TypeVar("Result")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.planning.known_models import KNOWN_CONFIGS
+from cluster.model_shapes.known_models import KNOWN_CONFIGS
 from tests.benchmarks.server_process import ROOT
 
 

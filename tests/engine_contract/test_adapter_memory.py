@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cluster.adapter_room.adapter_plan import AdapterPlan
-from cluster.planning.model_config import shape_from_config
+from cluster.model_shapes.model_config import shape_from_config
 from deployments.models.source import fetch
 from tests.engine_contract.expert_model import build
 

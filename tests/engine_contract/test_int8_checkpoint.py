@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from cluster.planning.layout import Layout
-from cluster.planning.memory import weights_on_one_gpu
-from cluster.planning.model_config import shape_from_config
-from cluster.planning.model_shape import ModelShape, WeightGroup
-from cluster.planning.precision import Rate
+from cluster.model_shapes.model_config import shape_from_config
+from cluster.model_shapes.model_shape import ModelShape, WeightGroup
+from cluster.model_shapes.precision import Rate
+from cluster.replica_cost.layout import Layout
+from cluster.replica_cost.memory import weights_on_one_gpu
 from cluster.spec.model_spec import ModelSpec
 from tests.engine_contract.contract_models import VLLM
 from tests.engine_contract.served_engine import ServedEngine

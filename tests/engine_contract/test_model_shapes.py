@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cluster.planning.model_config import shape_from_config
+from cluster.model_shapes.model_config import shape_from_config
 
 CONFIGS = Path(__file__).parents[1] / "model_configs"
 NO_PARAMETERS_THERE = {"quantization_config", "auto_map", "architectures", "transformers_version"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import ModelShapeError
-from cluster.planning.model_config import shape_from_config
+from cluster.model_shapes.model_config import shape_from_config
 from cluster.quantisation.registry import READERS, read_quantisation
 from tests.unit.cluster.quantisation.test_formats_read import FP8_TOKENS, INT4, NV4, TOKENS, tensors
 from tests.unit.cluster.quantisation.test_tensor_cuts import QWEN

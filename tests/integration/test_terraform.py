@@ -17,8 +17,8 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from cluster.planning.hardware import ACCELERATORS
 from cluster.ray_settings import UNSEEN
+from cluster.replica_cost.hardware import ACCELERATORS
 
 TERRAFORM = Path(__file__).parents[2] / "terraform"
 CLUSTER = TERRAFORM.with_name("cluster")

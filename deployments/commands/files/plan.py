@@ -15,11 +15,11 @@ from cluster.foresight.interval import Quantity, foreseen
 from cluster.foresight.mlperf_rows import HIGHEST_ERROR, LOWEST_ERROR, MEDIAN_ERROR, PUBLISHED_ROWS
 from cluster.kv_tiers.offload_trade import OffloadTrade
 from cluster.launch.fabric import IMEX, as_environment, fabric_settings
+from cluster.model_shapes.known_models import KNOWN_CONFIGS, known_model
+from cluster.model_shapes.model_config import shape_from_config
+from cluster.model_shapes.model_shape import ModelShape
 from cluster.planning.answer import cautions, cluster_file_entry, plan_data
 from cluster.planning.disaggregation import TwoPools
-from cluster.planning.known_models import KNOWN_CONFIGS, known_model
-from cluster.planning.model_config import shape_from_config
-from cluster.planning.model_shape import ModelShape
 from cluster.planning.option import Option
 from cluster.planning.plan_file import PLAN_FILE, PlanFile, Slo
 from cluster.planning.planner import Plan

@@ -1,7 +1,7 @@
 """Simulates the links over which KV blocks go from one replica to another."""
 
-from cluster.planning.communication import LINK_SHARE
-from cluster.planning.hardware import Accelerator
+from cluster.replica_cost.communication import LINK_SHARE
+from cluster.replica_cost.hardware import Accelerator
 
 HANDLING_S = 0.005
 """Seconds of a transfer beyond its bytes: the second leg's way through the gateway and the receiver's scheduler. Our

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from cluster.planning.cost_model import ReplicaCost
-from cluster.planning.memory import kv_bytes_on_one_gpu
+from cluster.replica_cost.cost_model import ReplicaCost
+from cluster.replica_cost.memory import kv_bytes_on_one_gpu
 from cluster.spec.kv_duties import KvDuties
 from cluster.spec.role import Role
 from deployments.simulator.disaggregation.kv_memory import BLOCK_TOKENS

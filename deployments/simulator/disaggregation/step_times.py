@@ -8,7 +8,7 @@ are proportional to what the tokens attend to. The first is looked up here, the 
 from collections.abc import Sequence
 from typing import Protocol
 
-from cluster.planning.cost_model import ReplicaCost
+from cluster.replica_cost.cost_model import ReplicaCost
 
 Chunk = tuple[int, int, float]
 """Prompt tokens in a step: their lane, how many they are, and the tokens that each attends to on average."""

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from math import log2
 from typing import Final
 
-from cluster.planning.communication import stage_hop_s
-from cluster.planning.cost_model import ReplicaCost
-from cluster.planning.precision import BF16
+from cluster.model_shapes.precision import BF16
+from cluster.replica_cost.communication import stage_hop_s
+from cluster.replica_cost.cost_model import ReplicaCost
 from deployments.simulator.disaggregation.step_times import Chunk
 
 _EXACT: Final = 16

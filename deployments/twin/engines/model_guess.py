@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from cluster.planning.precision import PRECISIONS
+from cluster.model_shapes.precision import PRECISIONS
 from cluster.spec.parts.part import Part
 from deployments.twin.engines.measured_times import MeasuredSteps
 

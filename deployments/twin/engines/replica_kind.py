@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cluster.errors import SpecError, SpecProblem
-from cluster.planning.cost_model import ReplicaCost
-from cluster.planning.hardware import ACCELERATORS, Accelerator, accelerator_named
-from cluster.planning.known_models import CHECKPOINTS, KNOWN_CONFIGS
-from cluster.planning.layout import Layout
-from cluster.planning.memory import USABLE_SHARE, kv_bytes_on_one_gpu
-from cluster.planning.model_shape import ModelShape
+from cluster.model_shapes.known_models import CHECKPOINTS, KNOWN_CONFIGS
+from cluster.model_shapes.model_shape import ModelShape
+from cluster.model_shapes.precision import BF16, FP8, PRECISIONS, Precision
 from cluster.planning.option import STEP_TOKENS, default_batch
-from cluster.planning.precision import BF16, FP8, PRECISIONS, Precision
+from cluster.replica_cost.cost_model import ReplicaCost
+from cluster.replica_cost.hardware import ACCELERATORS, Accelerator, accelerator_named
+from cluster.replica_cost.layout import Layout
+from cluster.replica_cost.memory import USABLE_SHARE, kv_bytes_on_one_gpu
 from cluster.spec.kv_duties import KvDuties
 from cluster.spec.model_spec import ModelSpec
 from deployments.engines.sim.generation.adapters import SimAdapters

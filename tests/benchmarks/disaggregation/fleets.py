@@ -3,15 +3,15 @@
 from dataclasses import dataclass, replace
 from typing import Final
 
-from cluster.planning.cost_model import ReplicaCost
+from cluster.model_shapes.known_models import known_model
+from cluster.model_shapes.precision import FP8
 from cluster.planning.disaggregation import fetched, transfer_s
-from cluster.planning.hardware import ACCELERATORS
-from cluster.planning.known_models import known_model
-from cluster.planning.layout import Layout
 from cluster.planning.option import largest_batch
 from cluster.planning.plan_file import Slo
-from cluster.planning.precision import FP8
-from cluster.planning.prompt_queue import busy_s, prefill_per_s, prompt_s
+from cluster.replica_cost.cost_model import ReplicaCost
+from cluster.replica_cost.hardware import ACCELERATORS
+from cluster.replica_cost.layout import Layout
+from cluster.replica_cost.prompt_queue import busy_s, prefill_per_s, prompt_s
 from cluster.spec.role import Role
 from deployments.simulator.disaggregation.pools import PooledFleet, SimPool
 from tests.benchmarks.disaggregation.workloads import IN_TIME, Workload

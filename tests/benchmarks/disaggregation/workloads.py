@@ -18,7 +18,7 @@ from random import Random
 from statistics import fmean, pstdev
 from typing import Final
 
-from cluster.planning.cost_model import Work
+from cluster.replica_cost.cost_model import Work
 from deployments.simulator.disaggregation.kv_memory import BLOCK_TOKENS
 from deployments.simulator.disaggregation.prompts import LatencyLimits, PromptRequest
 from deployments.simulator.trace_file import read_trace

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from cluster.planning.known_models import known_model
+from cluster.model_shapes.known_models import known_model
 from cluster.spec import cluster_file
 from deployments.load.client.endpoint import LoadEndpoint
 from deployments.load.client.run import LoadRun, StreamOfSessions

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from cluster.planning.known_models import known_model
+from cluster.model_shapes.known_models import known_model
 from cluster.spec import cluster_file
 from deployments.twin.closed_loop import streams
 from deployments.twin.cluster import Cluster

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import process_time
 from typing import Any, Final
 
-from cluster.planning.known_models import known_model
+from cluster.model_shapes.known_models import known_model
 from cluster.spec import cluster_file
 from deployments.twin.closed_loop import streams
 from deployments.twin.cluster import Cluster

@@ -9,7 +9,7 @@ from cluster.checkpoint.experts import layers_with_experts
 from cluster.checkpoint.families import FAMILIES, WRAPPERS, read_files
 from cluster.checkpoint.layer_kinds import LINEAR, windows
 from cluster.errors import ModelShapeError
-from cluster.planning.model_config import shape_from_config
+from cluster.model_shapes.model_config import shape_from_config
 
 SMALL = {
     "hidden_size": 64,

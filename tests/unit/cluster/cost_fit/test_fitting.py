@@ -11,7 +11,7 @@ from cluster.cost_fit.terms import TERMS
 from cluster.foresight.estimate import loop_times
 from cluster.foresight.serving_point import serving_point
 from cluster.foresight.serving_row import ServingRow
-from cluster.planning.layout import Layout
+from cluster.replica_cost.layout import Layout
 from cluster.step_time.coefficients import NAMES
 
 

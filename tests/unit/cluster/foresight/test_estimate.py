@@ -8,7 +8,7 @@ from cluster.errors import ModelShapeError
 from cluster.foresight.estimate import foresee
 from cluster.foresight.hub_models import hub_model
 from cluster.foresight.serving_point import Workers, serving_point
-from cluster.planning.layout import Layout
+from cluster.replica_cost.layout import Layout
 
 CHAT: dict[str, Any] = {"input_tokens": 1024, "output_tokens": 1024}
 

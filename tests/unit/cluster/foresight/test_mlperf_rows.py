@@ -13,10 +13,10 @@ from cluster.foresight.mlperf_rows import (
     PublishedRow,
 )
 from cluster.foresight.offline_run import answer_lengths, offline_tokens_per_s
-from cluster.planning.cost_model import ReplicaCost, Work
-from cluster.planning.hardware import ACCELERATORS
-from cluster.planning.known_models import known_model
-from cluster.planning.layout import Layout
+from cluster.model_shapes.known_models import known_model
+from cluster.replica_cost.cost_model import ReplicaCost, Work
+from cluster.replica_cost.hardware import ACCELERATORS
+from cluster.replica_cost.layout import Layout
 
 COST = ReplicaCost(known_model("llama-3.1-8b"), ACCELERATORS["h100"], Layout())
 

@@ -9,13 +9,13 @@ import pytest
 from cluster.errors import SpecError
 from cluster.kv_tiers.machine_room import PROCESS_BYTES, replicas_on_a_machine
 from cluster.kv_tiers.offload_trade import OffloadTrade
+from cluster.model_shapes.known_models import known_model
 from cluster.planning.answer import cautions, cluster_file_entry, plan_data
-from cluster.planning.hardware import ACCELERATORS
-from cluster.planning.known_models import known_model
-from cluster.planning.layout import Layout
 from cluster.planning.option import assess, costs, offload_trade, work_of
 from cluster.planning.plan_file import PLAN_FILE, PlanFile
 from cluster.planning.planner import Plan, plan
+from cluster.replica_cost.hardware import ACCELERATORS
+from cluster.replica_cost.layout import Layout
 from cluster.spec.cluster_file import from_data
 from cluster.spec.parts.kv_cache_spec import DISK_BYTES_PER_S, HOST_BYTES_PER_S
 from cluster.spec.parts.sim_spec import SimSpec

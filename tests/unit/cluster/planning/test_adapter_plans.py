@@ -6,13 +6,13 @@ import pytest
 
 from cluster.adapter_room.adapter_plan import AdapterPlan
 from cluster.adapter_room.adapter_values import AdapterValues
+from cluster.model_shapes.known_models import known_model
 from cluster.planning.answer import cluster_file_entry, plan_data
-from cluster.planning.known_models import known_model
-from cluster.planning.layout import Layout
-from cluster.planning.memory import with_adapters
 from cluster.planning.option import costs
 from cluster.planning.plan_file import PLAN_FILE
 from cluster.planning.planner import Plan, plan
+from cluster.replica_cost.layout import Layout
+from cluster.replica_cost.memory import with_adapters
 from cluster.spec.cluster_file import from_data
 
 VLLM_FLOAT32_BYTES = 25_903_104

@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
+from cluster.model_shapes.known_models import known_model
+from cluster.model_shapes.precision import FP8
 from cluster.planning.answer import cluster_file_entry, plan_data
-from cluster.planning.cost_model import ReplicaCost, Work
 from cluster.planning.disaggregation import fetched, transfer_s
-from cluster.planning.hardware import ACCELERATORS
-from cluster.planning.known_models import known_model
-from cluster.planning.layout import Layout
 from cluster.planning.plan_file import PLAN_FILE
 from cluster.planning.planner import Plan, plan
-from cluster.planning.precision import FP8
-from cluster.planning.prompt_queue import busy_s, prefill_per_s, prompt_s
-from cluster.planning.queueing import queue_wait_s
+from cluster.replica_cost.cost_model import ReplicaCost, Work
+from cluster.replica_cost.hardware import ACCELERATORS
+from cluster.replica_cost.layout import Layout
+from cluster.replica_cost.prompt_queue import busy_s, prefill_per_s, prompt_s
+from cluster.replica_cost.queueing import queue_wait_s
 
 LONG_PROMPTS = {"input_tokens": 16_000, "output_tokens": 300, "requests_per_s": 20}
 COST = ReplicaCost(known_model("llama-3.1-70b").in_precision(FP8), ACCELERATORS["h100"], Layout(4), FP8)

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from cluster.model_shapes.known_models import KNOWN_CONFIGS
+from cluster.model_shapes.model_config import shape_from_config
 from cluster.planning.disk_room import (
     ON_DISK,
     PLANNED_GB,
@@ -13,12 +15,10 @@ from cluster.planning.disk_room import (
     guessed_disk_bytes,
     known_disk_bytes,
 )
-from cluster.planning.known_models import KNOWN_CONFIGS
-from cluster.planning.model_config import shape_from_config
 from cluster.spec.model_spec import ModelSpec
 from cluster.spec.parts.speculative_spec import SpeculativeSpec
 from tests.data_files import data_folder
-from tests.unit.cluster.planning.test_published_families import CONFIGS
+from tests.unit.cluster.model_shapes.test_published_families import CONFIGS
 
 FILES = data_folder() / "cases" / "operators" / "models"
 PUBLISHED = {

@@ -10,11 +10,11 @@ from typing import Any, Final
 import pytest
 
 from cluster.errors import ModelShapeError
-from cluster.planning.model_config import shape_from_config
-from cluster.planning.model_shape import ModelShape, WeightGroup
+from cluster.model_shapes.model_config import shape_from_config
+from cluster.model_shapes.model_shape import ModelShape, WeightGroup
+from cluster.model_shapes.precision import BF16, Rate
 from cluster.planning.plan_file import PLAN_FILE
 from cluster.planning.planner import Plan, plan
-from cluster.planning.precision import BF16, Rate
 from tests.data_files import data_folder
 
 CASES: Final = data_folder() / "cases" / "operators"

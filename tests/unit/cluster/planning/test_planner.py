@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cluster.model_shapes.known_models import known_model
+from cluster.model_shapes.precision import Rate
 from cluster.planning.answer import cautions, cluster_file_entry, plan_data
-from cluster.planning.hardware import ACCELERATORS
-from cluster.planning.known_models import known_model
-from cluster.planning.layout import Layout
 from cluster.planning.plan_file import PLAN_FILE
 from cluster.planning.planner import Plan, layouts, plan
-from cluster.planning.precision import Rate
+from cluster.replica_cost.hardware import ACCELERATORS
+from cluster.replica_cost.layout import Layout
 from cluster.spec.cluster_file import from_data
 
 if TYPE_CHECKING:

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from cluster.errors import SpecError
+from cluster.model_shapes.known_models import known_model
 from cluster.planning.answer import cautions, cluster_file_entry, plan_data
-from cluster.planning.known_models import known_model
 from cluster.planning.option import costs
 from cluster.planning.plan_file import PLAN_FILE, PlanFile
 from cluster.planning.planner import Plan, plan
-from cluster.planning.prompt_queue import busy_s, pooled, prompt_s
+from cluster.planning.pooling import pooled
+from cluster.replica_cost.prompt_queue import busy_s, prompt_s
 from cluster.spec.cluster_file import from_data
 
 

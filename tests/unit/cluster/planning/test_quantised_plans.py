@@ -4,15 +4,15 @@ from typing import Any, Final
 
 import pytest
 
+from cluster.model_shapes.model_config import shape_from_config
+from cluster.model_shapes.model_shape import ModelShape
 from cluster.planning.answer import cautions, plan_data
-from cluster.planning.cost_model import ReplicaCost, Work
-from cluster.planning.hardware import ACCELERATORS
-from cluster.planning.layout import Layout
-from cluster.planning.memory import memory_use
-from cluster.planning.model_config import shape_from_config
-from cluster.planning.model_shape import ModelShape
 from cluster.planning.plan_file import PlanFile
 from cluster.planning.planner import Plan, plan
+from cluster.replica_cost.cost_model import ReplicaCost, Work
+from cluster.replica_cost.hardware import ACCELERATORS
+from cluster.replica_cost.layout import Layout
+from cluster.replica_cost.memory import memory_use
 
 LLAMA_70B: Final = {
     "model_type": "llama",

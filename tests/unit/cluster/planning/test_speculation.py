@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 
 from cluster.errors import SpecError
+from cluster.model_shapes.known_models import known_model
+from cluster.model_shapes.model_shape import ModelShape
 from cluster.planning.answer import cautions, cluster_file_entry, plan_data
-from cluster.planning.cost_model import ReplicaCost, Work
-from cluster.planning.hardware import ACCELERATORS
-from cluster.planning.known_models import known_model
-from cluster.planning.layout import Layout
-from cluster.planning.memory import weights_on_one_gpu
-from cluster.planning.model_shape import ModelShape
 from cluster.planning.option import assess, speculation_trade
 from cluster.planning.plan_file import PLAN_FILE, PlanFile
 from cluster.planning.planner import Plan, plan
-from cluster.planning.speculation import SpeculativePlan, draft_plan, tokens_per_step
+from cluster.replica_cost.cost_model import ReplicaCost, Work
+from cluster.replica_cost.hardware import ACCELERATORS
+from cluster.replica_cost.layout import Layout
+from cluster.replica_cost.memory import weights_on_one_gpu
+from cluster.replica_cost.speculation import SpeculativePlan, draft_plan, tokens_per_step
 from cluster.spec.cluster_file import from_data
 
 LLAMA_8B, LLAMA_70B, R1 = known_model("llama-3.1-8b"), known_model("llama-3.1-70b"), known_model("deepseek-r1")

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from cluster.errors import ModelShapeError
-from cluster.planning.model_config import shape_from_config
-from cluster.planning.model_shape import ModelShape, WeightGroup
-from cluster.planning.precision import BF16, Rate
+from cluster.model_shapes.model_config import shape_from_config
+from cluster.model_shapes.model_shape import ModelShape, WeightGroup
+from cluster.model_shapes.precision import BF16, Rate
 
 LLAMA = {
     "model_type": "llama",

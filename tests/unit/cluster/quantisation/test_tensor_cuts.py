@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from cluster.planning.model_config import shape_from_config
-from cluster.planning.model_shape import ModelShape
-from cluster.planning.precision import FP8
+from cluster.model_shapes.model_config import shape_from_config
+from cluster.model_shapes.model_shape import ModelShape
+from cluster.model_shapes.precision import FP8
 from tests.unit.cluster.quantisation.test_formats_read import FP8_TOKENS, INT4, MIXTURE, NV4, tensors
 
 QWEN = {

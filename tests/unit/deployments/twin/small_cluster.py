@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from cluster.model_shapes.known_models import known_model
 from cluster.placement.topology import Topology
-from cluster.planning.known_models import known_model
 from cluster.spec import cluster_file
 from deployments.twin.answer import TwinAnswer, answer
 from deployments.twin.arrivals import Arrival

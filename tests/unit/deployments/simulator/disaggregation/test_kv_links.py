@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.planning.hardware import ACCELERATORS
+from cluster.replica_cost.hardware import ACCELERATORS
 from deployments.simulator.disaggregation.kv_links import HANDLING_S, KvLinks
 
 

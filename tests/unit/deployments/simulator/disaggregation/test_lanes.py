@@ -1,10 +1,10 @@
 """An engine of several lanes: data-parallel ranks that step together, each with a budget of its own."""
 
-from cluster.planning.cost_model import ReplicaCost
-from cluster.planning.hardware import ACCELERATORS
-from cluster.planning.known_models import known_model
-from cluster.planning.layout import Layout
-from cluster.planning.precision import FP8, NVFP4
+from cluster.model_shapes.known_models import known_model
+from cluster.model_shapes.precision import FP8, NVFP4
+from cluster.replica_cost.cost_model import ReplicaCost
+from cluster.replica_cost.hardware import ACCELERATORS
+from cluster.replica_cost.layout import Layout
 from deployments.simulator.disaggregation.engine_sequence import Leg
 from deployments.simulator.disaggregation.transferring_replica import TransferringReplica
 from deployments.twin.engines.grid_times import GridTimes

@@ -4,11 +4,11 @@ from random import Random
 
 import pytest
 
-from cluster.planning.cost_model import ReplicaCost
-from cluster.planning.hardware import ACCELERATORS
-from cluster.planning.known_models import known_model
-from cluster.planning.layout import Layout
-from cluster.planning.precision import FP8
+from cluster.model_shapes.known_models import known_model
+from cluster.model_shapes.precision import FP8
+from cluster.replica_cost.cost_model import ReplicaCost
+from cluster.replica_cost.hardware import ACCELERATORS
+from cluster.replica_cost.layout import Layout
 from deployments.twin.engines.grid_times import GridTimes
 
 

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from cluster.planning.hardware import ACCELERATORS, Accelerator
-from cluster.planning.precision import BF16, FP8, INT8, MXFP4, NVFP4, Rate
+from cluster.model_shapes.precision import BF16, FP8, INT8, MXFP4, NVFP4, Rate
+from cluster.replica_cost.hardware import ACCELERATORS, Accelerator
 
 FIGURES = [
     field.name

@@ -5,11 +5,11 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.planning.cost_model import ReplicaCost, Work
-from cluster.planning.hardware import ACCELERATORS
-from cluster.planning.known_models import KNOWN_CONFIGS, known_model
-from cluster.planning.layout import Layout
-from cluster.planning.precision import PRECISIONS
+from cluster.model_shapes.known_models import KNOWN_CONFIGS, known_model
+from cluster.model_shapes.precision import PRECISIONS
+from cluster.replica_cost.cost_model import ReplicaCost, Work
+from cluster.replica_cost.hardware import ACCELERATORS
+from cluster.replica_cost.layout import Layout
 
 works = st.builds(
     Work,

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from cluster.errors import ModelShapeError
-from cluster.planning.model_config import shape_from_config
-from cluster.planning.model_shape import ModelShape
+from cluster.model_shapes.model_config import shape_from_config
+from cluster.model_shapes.model_shape import ModelShape
 
 
 def _llama(hidden: int, width: int, heads: int, layers: int) -> dict[str, Any]:

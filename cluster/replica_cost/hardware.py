@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from cluster.planning.precision import Precision, Rate
+from cluster.model_shapes.precision import Precision, Rate
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,14 @@ from random import Random
 
 import pytest
 
-from cluster.planning.communication import LINK_LATENCY_S, NETWORK_LATENCY_S, stage_hop_s
-from cluster.planning.cost_model import ReplicaCost, Work
-from cluster.planning.hardware import ACCELERATORS
-from cluster.planning.known_models import known_model
-from cluster.planning.layout import Layout
-from cluster.planning.memory import RUNTIME_BYTES, memory_use, weights_on_one_gpu
-from cluster.planning.precision import FP8, NVFP4
-from cluster.planning.queueing import mean_of_largest
+from cluster.model_shapes.known_models import known_model
+from cluster.model_shapes.precision import FP8, NVFP4
+from cluster.replica_cost.communication import LINK_LATENCY_S, NETWORK_LATENCY_S, stage_hop_s
+from cluster.replica_cost.cost_model import ReplicaCost, Work
+from cluster.replica_cost.hardware import ACCELERATORS
+from cluster.replica_cost.layout import Layout
+from cluster.replica_cost.memory import RUNTIME_BYTES, memory_use, weights_on_one_gpu
+from cluster.replica_cost.queueing import mean_of_largest
 
 LLAMA_8B, LLAMA_70B, R1 = known_model("llama-3.1-8b"), known_model("llama-3.1-70b"), known_model("deepseek-r1")
 H100, GB200 = ACCELERATORS["h100"], ACCELERATORS["gb200"]

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import pytest
 
-from cluster.planning.model_config import shape_from_config
-from cluster.planning.model_shape import ModelShape
-from cluster.planning.precision import BF16, FP8
+from cluster.model_shapes.model_config import shape_from_config
+from cluster.model_shapes.model_shape import ModelShape
+from cluster.model_shapes.precision import BF16, FP8
 
 _QWEN_TOWER: Final = {
     "depth": 27,

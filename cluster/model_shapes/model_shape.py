@@ -1,6 +1,6 @@
 """A model's shape: the memory of its weights and KV cache and the operations of a token, whatever the hardware.
 
-`cluster.planning.model_config` reads shapes from Hugging Face `config.json` files. Counts of parameters follow the
+`cluster.model_shapes.model_config` reads shapes from Hugging Face `config.json` files. Counts of parameters follow the
 published ones: multi-token-prediction layers (DeepSeek's MTP) are left out, and tied embeddings count once. *Active*
 parameters are those that a token is multiplied with. They include `active` of the routed experts but not the input
 embedding, which is only looked up, nor what looks at images; DeepSeek's and OpenAI's model cards count the same way,
@@ -14,7 +14,7 @@ from enum import StrEnum
 from cluster.adapter_room.adapter_values import NO_VALUES, AdapterValues
 from cluster.checkpoint.attention import Attention, LinearAttention
 from cluster.checkpoint.experts import Experts
-from cluster.planning.precision import BF16, Precision
+from cluster.model_shapes.precision import BF16, Precision
 from cluster.quantisation.tensor_cut import TensorCut
 
 

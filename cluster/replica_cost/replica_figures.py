@@ -3,10 +3,10 @@
 import math
 from typing import Final
 
-from cluster.planning.hardware import Accelerator
-from cluster.planning.layout import Layout
-from cluster.planning.model_shape import ModelShape, WeightGroup
-from cluster.planning.precision import Precision, Rate
+from cluster.model_shapes.model_shape import ModelShape, WeightGroup
+from cluster.model_shapes.precision import Precision, Rate
+from cluster.replica_cost.hardware import Accelerator
+from cluster.replica_cost.layout import Layout
 from cluster.step_time.figures import MatrixFigures, ReplicaSizes
 
 _ROUNDED_TO_8_BITS: Final = frozenset({"fp8", "int8"})

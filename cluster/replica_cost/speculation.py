@@ -17,10 +17,10 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cluster.planning.layout import Layout
-from cluster.planning.memory import MemoryUse, kv_bytes_on_one_gpu, weights_on_one_gpu
-from cluster.planning.model_shape import ModelShape, WeightGroup
-from cluster.planning.precision import Precision
+from cluster.model_shapes.model_shape import ModelShape, WeightGroup
+from cluster.model_shapes.precision import Precision
+from cluster.replica_cost.layout import Layout
+from cluster.replica_cost.memory import MemoryUse, kv_bytes_on_one_gpu, weights_on_one_gpu
 
 _ONE_LAYER: Final = frozenset({"eagle", "eagle3", "mtp"})
 

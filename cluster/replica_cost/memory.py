@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from cluster.adapter_room.adapter_plan import AdapterPlan
-from cluster.planning.hardware import Accelerator
-from cluster.planning.layout import Layout
-from cluster.planning.model_shape import ModelShape, WeightGroup
-from cluster.planning.precision import BF16, Precision
+from cluster.model_shapes.model_shape import ModelShape, WeightGroup
+from cluster.model_shapes.precision import BF16, Precision
+from cluster.replica_cost.hardware import Accelerator
+from cluster.replica_cost.layout import Layout
 
 USABLE_SHARE: Final = 0.92
 """Share of a GPU's memory that may be used (vLLM 0.32's default `gpu_memory_utilization`)."""

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from cluster.planning.hardware import Accelerator
-from cluster.planning.model_shape import ModelShape
+from cluster.model_shapes.model_shape import ModelShape
+from cluster.replica_cost.hardware import Accelerator
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from cluster.errors import ModelShapeError
-from cluster.planning.known_models import CHECKPOINTS, KNOWN_CONFIGS, known_model
-from cluster.planning.model_config import shape_from_config
-from cluster.planning.model_shape import ModelShape, WeightGroup
-from cluster.planning.precision import BF16, FP8, NVFP4, PRECISIONS
+from cluster.model_shapes.known_models import CHECKPOINTS, KNOWN_CONFIGS, known_model
+from cluster.model_shapes.model_config import shape_from_config
+from cluster.model_shapes.model_shape import ModelShape, WeightGroup
+from cluster.model_shapes.precision import BF16, FP8, NVFP4, PRECISIONS
 
 CONFIGS = Path(__file__).parents[3] / "model_configs"
 

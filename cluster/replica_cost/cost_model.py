@@ -5,7 +5,7 @@ the same pass (chunked prefill), so weights are read once for both; it takes lon
 Data-parallel ranks that share experts run in lockstep: they meet at every expert layer, so a prompt of one delays all.
 
 What a step takes is fitted to measured serving points, by engine (`cluster/foresight/README.md`). With speculative
-decoding a step computes several tokens of each sequence (`cluster.planning.speculation`).
+decoding a step computes several tokens of each sequence (`cluster.replica_cost.speculation`).
 
 Left out: overlap of communication with arithmetic; in-network reduction; clocks lowered by heat or power; preemption
 when caches run full; expert groups that leave their domain.
@@ -16,10 +16,12 @@ from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 
 from cluster.adapter_room.adapter_plan import AdapterPlan
-from cluster.planning.communication import stage_hop_s
-from cluster.planning.hardware import Accelerator
-from cluster.planning.layout import Layout
-from cluster.planning.memory import (
+from cluster.model_shapes.model_shape import ModelShape
+from cluster.model_shapes.precision import BF16, Precision
+from cluster.replica_cost.communication import stage_hop_s
+from cluster.replica_cost.hardware import Accelerator
+from cluster.replica_cost.layout import Layout
+from cluster.replica_cost.memory import (
     USABLE_SHARE,
     MemoryUse,
     expert_share_of_one_gpu,
@@ -27,11 +29,9 @@ from cluster.planning.memory import (
     memory_use,
     with_adapters,
 )
-from cluster.planning.model_shape import ModelShape
-from cluster.planning.precision import BF16, Precision
-from cluster.planning.queueing import queue_wait_s
-from cluster.planning.replica_figures import replica_figures
-from cluster.planning.speculation import DraftPlan
+from cluster.replica_cost.queueing import queue_wait_s
+from cluster.replica_cost.replica_figures import replica_figures
+from cluster.replica_cost.speculation import DraftPlan
 from cluster.step_time.coefficients import SEPARATE_PROMPTS, Coefficients, coefficients_of
 from cluster.step_time.figures import ReplicaSizes, StepLoad
 from cluster.step_time.paced import paced_step

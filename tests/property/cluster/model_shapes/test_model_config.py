@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.errors import ModelShapeError
-from cluster.planning.model_config import shape_from_config
-from cluster.planning.model_shape import ModelShape
+from cluster.model_shapes.model_config import shape_from_config
+from cluster.model_shapes.model_shape import ModelShape
 
 CONFIGS = [
     json.loads(path.read_text()) for path in sorted((Path(__file__).parents[3] / "model_configs").glob("*.json"))

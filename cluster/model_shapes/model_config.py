@@ -17,8 +17,8 @@ from cluster.checkpoint.families import ModelFiles, read_files
 from cluster.checkpoint.layer_kinds import LINEAR, windows
 from cluster.checkpoint.matrix import Matrix, parameters_of
 from cluster.checkpoint.vision_tower import vision_parameters
-from cluster.planning.model_shape import ModelShape, WeightGroup
-from cluster.planning.precision import Precision, Rate
+from cluster.model_shapes.model_shape import ModelShape, WeightGroup
+from cluster.model_shapes.precision import Precision, Rate
 from cluster.quantisation.module_names import ModuleKind
 from cluster.quantisation.registry import read_quantisation
 from cluster.quantisation.stored_weights import StoredPart, StoredWeights
