@@ -20,8 +20,8 @@ from vllm.v1.kv_offload.tiering.spec import TieringOffloadingSpec
 from vllm.v1.metrics.cache_hit_source import CacheHitSource
 from vllm.v1.metrics.stats import PrefixCacheStats, SchedulerStats
 
-from deployments.engines.vllm.disk_tier import BoundedDiskTier
-from deployments.engines.vllm.offload_meter import LOAD_S, READ_S
+from deployments.engines.vllm.kv.disk_tier import BoundedDiskTier
+from deployments.engines.vllm.kv.offload_meter import LOAD_S, READ_S
 
 BLOCK_BYTES = 4096
 SLOTS = 8
@@ -35,7 +35,7 @@ class Tier:
         self.memory = np.frombuffer(pages, np.uint8).reshape(SLOTS, BLOCK_BYTES)
         settings = {
             "type": "BoundedDiskTier",
-            "module_path": "deployments.engines.vllm.disk_tier",
+            "module_path": "deployments.engines.vllm.kv.disk_tier",
             "root_dir": str(folder),
             "most_bytes": most_blocks * BLOCK_BYTES,
         }

@@ -9,7 +9,7 @@ from cluster.spec.kv_duties import NO_DUTIES, KvDuties
 from cluster.spec.model_spec import ModelSpec
 from cluster.spec.parts.kv_cache_spec import KvCacheDtype
 from deployments.engines.vllm.env import engine_arguments
-from deployments.engines.vllm.offload_meter import READ_S, OffloadMeter
+from deployments.engines.vllm.kv.offload_meter import READ_S, OffloadMeter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -29,8 +29,8 @@ from cluster.errors import EngineStartError
 from deployments.engines.fetch_meter import FetchStats
 from deployments.engines.interface import AnswerSeen, PromptSeen
 from deployments.engines.remote_prompt import checked_params, is_to_be_fetched
+from deployments.engines.vllm.kv.offload_meter import OffloadMeter
 from deployments.engines.vllm.load import NO_DRAFTS, LoadMeter, StepDrafts
-from deployments.engines.vllm.offload_meter import OffloadMeter
 from deployments.engines.vllm.processes.engine_process import settle_in
 from deployments.engines.vllm.ranks.asked_rank import ASKED_RANK
 from deployments.engines.vllm.ranks.requests_by_rank import RequestsByRank

@@ -13,7 +13,7 @@ from typing import Any, Final
 from cluster.errors import EngineStartError
 from cluster.spec.kv_duties import KvDuties
 from cluster.spec.parts.kv_cache_spec import GB, OffloadSpec
-from deployments.engines.vllm.kv_transfer import SEVERAL, as_mapping, connectors_of
+from deployments.engines.vllm.kv.kv_transfer import SEVERAL, as_mapping, connectors_of
 
 CONNECTOR: Final = "OffloadingConnector"
 NEEDS_GPU: Final = frozenset({CONNECTOR, "SimpleCPUOffloadConnector"})
@@ -71,7 +71,7 @@ def _settings(offload: OffloadSpec, *, cpu: bool) -> dict[str, Any]:
     if offload.disk_bytes:
         disk = {
             "type": "BoundedDiskTier",
-            "module_path": "deployments.engines.vllm.disk_tier",
+            "module_path": "deployments.engines.vllm.kv.disk_tier",
             "root_dir": offload.disk_path,
             "most_bytes": offload.disk_bytes,
         }
