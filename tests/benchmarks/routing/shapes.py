@@ -1,8 +1,10 @@
 """The shapes of load on simulated engines: each made for a number of engines, with words of its own for each seed.
 
-A word is about 1.4 tokens. An engine prefills 8 000 tokens a second and caches 38 400 (`sim_engines.TIMING`).
+A word is about 1.4 tokens, a picture 600. An engine prefills 8 000 tokens a second and caches 38 400
+(`sim_engines.TIMING`).
 """
 
+import base64
 import random
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -79,15 +81,24 @@ def bursts(engines: int, rng: random.Random) -> Workload:
     return Workload(tuple(sorted(conversations, key=lambda each: each.starts_s)))
 
 
+def pictures(engines: int, rng: random.Random) -> Workload:
+    """Ask four times about each of 40 pictures an engine, in an order of chance: they nearly fill the caches."""
+    shown = [_picture(rng) for _ in range(40 * engines)] * 4
+    rng.shuffle(shown)
+    conversations = (Conversation("", _question(rng), picture=picture) for picture in shown)
+    return Workload(tuple(conversations), at_a_time=3 * engines)
+
+
 SHAPES: Final[dict[str, Shape]] = {
     "pressure": pressure,
     "few_groups": few_groups,
     "hot_prefix": hot_prefix,
     "agents": agents,
     "bursts": bursts,
+    "pictures": pictures,
 }
 """Those that need no data file."""
-UNDER_PRESSURE: Final = frozenset({"pressure"})
+UNDER_PRESSURE: Final = frozenset({"pressure", "pictures"})
 """Shapes that the caches cannot hold on every engine, so where a group goes decides what is computed again."""
 
 
@@ -130,6 +141,11 @@ def _grouped_chats(  # noqa: PLR0913 - the figures of one kind of load
 
 def _question(rng: random.Random, turns: int = 1) -> tuple[Turn, ...]:
     return tuple(Turn(english(_MESSAGE_WORDS, rng), _ANSWER_TOKENS) for _ in range(turns))
+
+
+def _picture(rng: random.Random) -> str:
+    """Return an image of 6 KB as a `data:` URL; simulated engines look at its bytes alone."""
+    return f"data:image/png;base64,{base64.b64encode(rng.randbytes(6_000)).decode()}"
 
 
 def _exactly(tokens: int, rng: random.Random) -> str:

@@ -36,6 +36,7 @@ TIMING: Final = SimSpec(
     max_num_seqs=64,
     kv_blocks=1200,
     block_tokens=32,
+    image_tokens=600,
 )
 """A mid-size model on one GPU with little memory left: a stream of 80 tokens/s alone, 54 beside 15 others. Its cache of
 38 400 tokens is small, so that a run of some seconds fills and overflows it."""

@@ -127,11 +127,18 @@ class _Run:
         await self._converse(conversation)
 
     async def _converse(self, conversation: Conversation) -> None:
-        messages = [{"role": "system", "content": conversation.system}] if conversation.system else []
+        messages: list[dict[str, object]] = []
+        if conversation.system:
+            messages.append({"role": "system", "content": conversation.system})
+        seen: list[object] = []
+        if conversation.picture:
+            seen.append({"type": "image_url", "image_url": {"url": conversation.picture}})
         for turn in conversation.turns:
             if turn.pause_s:
                 await asyncio.sleep(turn.pause_s)
-            messages.append({"role": "user", "content": turn.text})
+            content = [*seen, {"type": "text", "text": turn.text}] if seen else turn.text
+            messages.append({"role": "user", "content": content})
+            seen = []
             body = msgspec.json.encode(
                 {
                     "model": self._model,

@@ -24,6 +24,7 @@ class Conversation:
 
     Attributes:
         system: the system prompt; "": none.
+        picture: an image as a `data:` URL, which the first request asks about; "": none.
         turns: its requests.
         starts_s: when it begins, seconds from the start of the run; without effect where a load bounds how many
             conversations are under way.
@@ -32,6 +33,7 @@ class Conversation:
     system: str
     turns: tuple[Turn, ...]
     starts_s: float = 0.0
+    picture: str = ""
 
 
 @dataclass(frozen=True, slots=True)
