@@ -15,7 +15,7 @@ COMPILED := tests/unit/router tests/property/router tests/integration/gateway
 BEYOND_UNITS := tests/engine_contract tests/integration tests/clients tests/e2e tests/benchmarks tests/chaos tests/fuzz tests/soak
 
 .PHONY: help setup demo test test-all test-clients check check-interpreted data format helm-docs lock clean \
-	bench-peers bench-gateway bench-overhead bench-routing bench-index bench-autoscaling bench-admission bench-placement bench-idle \
+	bench-peers bench-gateway bench-overhead bench-routing bench-images bench-index bench-autoscaling bench-admission bench-placement bench-idle \
 	bench-disaggregation bench-token-gaps bench-adapters bench-slo bench-simulate bench-load audit sbom chaos fuzz soak quantised-model bench-speculation
 
 help: ## What there is to make
@@ -106,6 +106,9 @@ bench-overhead: setup ## Tokens per second through a whole cluster, and straight
 
 bench-routing: bench-peers ## Cache hits and TTFT: a recorded trace in virtual time, and real engines beside peers
 	$(BIN)/python -m tests.benchmarks.routing.bench_routing --cluster
+
+bench-images: bench-peers ## Pictures asked about again and again: hits and TTFT on simulated engines, beside peers
+	$(BIN)/python -m tests.benchmarks.routing.bench_routing --part simulated --shape pictures --name bench-images
 
 bench-index: setup ## The prefix index: lookup time, memory, updates a second
 	$(BIN)/python -m tests.benchmarks.prefix_index

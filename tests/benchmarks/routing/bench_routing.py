@@ -70,6 +70,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--shape", choices=(*SHAPES, MOONCAKE), action="append", help="simulated: this shape alone")
     parser.add_argument("--fleet", type=int, action="append", help="simulated: so many engines alone, 2 or more")
     parser.add_argument("--seed", type=int, default=0, help="of ties, of all words, and of where the trace begins")
+    parser.add_argument("--name", default="bench-routing", help="what the result is called")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the result goes")
     return parser.parse_args()
 
@@ -106,7 +107,7 @@ class _Bench:
             "engines": engine_json(engines, load) if engines.figures else None,
         }
         path = write_result(
-            "bench-routing", figures, self._bars, versions=our_versions(), directory=self._options.results
+            self._options.name, figures, self._bars, versions=our_versions(), directory=self._options.results
         )
         self._say(f"results: {path}")
         results = {name: each.result for name, each in replays.items()}
