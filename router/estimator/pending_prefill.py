@@ -21,6 +21,7 @@ class PendingPrefill:
 
     __slots__ = (
         "_blind",
+        "_blind_tokens",
         "_blind_until_s",
         "_own",
         "_own_tokens",
@@ -36,6 +37,7 @@ class PendingPrefill:
         self._own_tokens = 0.0
         self._serving_since_s = 0.0
         self._blind: dict[int, float] = {}
+        self._blind_tokens = 0.0
         self._blind_until_s = 0.0
         self._reported_at_s: float | None = None
         self._reported_tokens = 0.0
@@ -56,8 +58,10 @@ class PendingPrefill:
         if self._own:
             first_s = next(iter(self._own.values())) * s_per_token
             wait_s = self._own_tokens * s_per_token - min(first_s, now_s - self._serving_since_s)
-        if self._blind and self._blind_until_s > now_s:
-            wait_s += min(self._blind_until_s - now_s, sum(self._blind.values()) * s_per_token)
+        blind_s = self._blind_until_s - now_s
+        if blind_s > 0.0 and self._blind:
+            together_s = self._blind_tokens * s_per_token
+            wait_s += together_s if together_s < blind_s else blind_s  # noqa: FURB136 - for each request: no call
         return wait_s
 
     def add(self, tokens: float, now_s: float, s_per_token: float, *, stream: bool) -> int:
@@ -76,8 +80,11 @@ class PendingPrefill:
             self._own[number] = tokens
             self._own_tokens += tokens
         else:
-            self._blind_until_s = max(self._blind_until_s, now_s) + tokens * s_per_token
+            if self._blind_until_s < now_s:  # noqa: PLR1730 - for each request: no call
+                self._blind_until_s = now_s
+            self._blind_until_s += tokens * s_per_token
             self._blind[number] = tokens
+            self._blind_tokens += tokens
         return number
 
     def prefilled(self, number: int, now_s: float) -> None:
@@ -92,10 +99,14 @@ class PendingPrefill:
             self._remove(number, now_s)
 
     def _remove(self, number: int, now_s: float) -> None:
-        self._blind.pop(number, None)
-        self._own_tokens -= self._own.pop(number, 0.0)
-        if not self._own:
-            self._own_tokens = 0.0
+        if number in self._blind:
+            self._blind_tokens -= self._blind.pop(number)
+            if not self._blind:
+                self._blind_tokens = 0.0
+        else:
+            self._own_tokens -= self._own.pop(number, 0.0)
+            if not self._own:
+                self._own_tokens = 0.0
         self._serving_since_s = now_s
 
     def reported(self, waiting_tokens: float, accepted: int, now_s: float) -> None:
@@ -124,5 +135,7 @@ class PendingPrefill:
         self.unreported.check_integrity()
         if abs(sum(self._own.values()) - self._own_tokens) > 1e-6 * (1.0 + self._own_tokens):
             raise AssertionError("the own tokens are not the sum over the own requests")
+        if abs(sum(self._blind.values()) - self._blind_tokens) > 1e-6 * (1.0 + self._blind_tokens):
+            raise AssertionError("the tokens whose end is not seen are not the sum over their requests")
         if not self.unreported.numbers() <= self._own.keys() | self._blind.keys():
             raise AssertionError("a request is waited for that has been prefilled")

@@ -70,9 +70,10 @@ class WorkRate:
         arrivals.counts[0] += 1.0
         arrivals.counts[1] += work_s
         # A request may still be given to a replica that is gone, when the last of its group is too.
-        span_s = arrivals.span_s(ARRIVALS_AT_LEAST_S) * max(1, len(self.members))
+        span_s = arrivals.span_s(ARRIVALS_AT_LEAST_S) * (len(self.members) or 1)
         self.requests_per_s = arrivals.counts[0] / span_s
-        self.idle = 1.0 - min(arrivals.counts[1] / span_s, MAX_UTILISATION)
+        busy = arrivals.counts[1] / span_s
+        self.idle = 1.0 - (busy if busy < MAX_UTILISATION else MAX_UTILISATION)  # noqa: FURB136 - for each request
         self.followers_per_s = self.requests_per_s / self.idle
         if self._is_shared:
             # Of k servers and the utilisation r, waits are r^(√(2(k + 1)) - 2) of those of one: Sakasegawa, "An

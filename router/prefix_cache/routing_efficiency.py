@@ -2,7 +2,6 @@
 
 from typing import Final, final
 
-from cluster.autoscaling.ewma import Ewma
 from router.prompt.chunk_chain import ChunkChain
 
 MAX_SAMPLED: Final = 8192
@@ -98,8 +97,8 @@ class RoutingEfficiency:
         self.prompt_tokens = 0.0
         self.cached_tokens = 0.0
         self._recent_requests = 0.0
-        self._recent_cached = Ewma()
-        self._recent_ideal = Ewma()
+        self._recent_prompts = self._recent_cached = 0.0
+        self._recent_seen = self._recent_hits = 0.0
         self._recent_work: dict[str, float] = {}
         self._weight = 1.0
 
@@ -108,14 +107,16 @@ class RoutingEfficiency:
         if not chain.ends:
             return
         hit, seen = self.shadow.visit(chain)
-        self._recent_ideal = self._recent_ideal.observed(hit, seen, KEEP)
+        self._recent_hits = KEEP * self._recent_hits + hit
+        self._recent_seen = KEEP * self._recent_seen + seen
 
     def answered(self, replica_id: str, prompt_tokens: float, cached_tokens: float) -> None:
         """Count an answered request's prompt tokens, and those that its replica had cached."""
         self.prompt_tokens += prompt_tokens
         self.cached_tokens += cached_tokens
         self._recent_requests = KEEP * self._recent_requests + 1.0
-        self._recent_cached = self._recent_cached.observed(cached_tokens, prompt_tokens, KEEP)
+        self._recent_cached = KEEP * self._recent_cached + cached_tokens
+        self._recent_prompts = KEEP * self._recent_prompts + prompt_tokens
         work = self._recent_work
         work[replica_id] = work.get(replica_id, 0.0) + (prompt_tokens - cached_tokens) * self._weight
         self._weight /= KEEP  # later requests weigh more, in place of a look at every replica to let the others fade
@@ -131,12 +132,12 @@ class RoutingEfficiency:
     @property
     def hit_ratio(self) -> float:
         """Share of prompt tokens that replicas had cached, 0 to 1."""
-        return self._recent_cached.mean
+        return self._recent_cached / self._recent_prompts if self._recent_prompts > 0.0 else 0.0
 
     @property
     def ideal_hit_ratio(self) -> float:
         """Share of prompt bytes that one infinite shared cache would have had, 0 to 1."""
-        return self._recent_ideal.mean
+        return self._recent_hits / self._recent_seen if self._recent_seen > 0.0 else 0.0
 
     @property
     def achieved(self) -> float:
