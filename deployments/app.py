@@ -24,10 +24,10 @@ from cluster.pool_scaling.scaled_pool import autoscaling_targets
 from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ClusterSpec
 from cluster.spec.gateway_spec import GatewaySpec
+from cluster.spec.model_parts.planned_spec import PlannedSpec
+from cluster.spec.model_parts.scaling_spec import AutoscalingSpec, ReplicaCount
+from cluster.spec.model_parts.slo_spec import SloSpec
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.planned_spec import PlannedSpec
-from cluster.spec.parts.scaling_spec import AutoscalingSpec, ReplicaCount
-from cluster.spec.parts.slo_spec import SloSpec
 from deployments import __version__
 from deployments.gang_placement.live_cluster import has_room_for
 from deployments.gateway.deployment import GatewayReplica

@@ -4,7 +4,7 @@ Plans, the simulated engine and the first guess of real ones count alike. From h
 all at the same time. Files are read to host memory first, at the speed of one drive.
 """
 
-from cluster.spec.parts.kv_cache_spec import DISK_BYTES_PER_S, HOST_BYTES_PER_S
+from cluster.spec.model_parts.kv_cache_spec import DISK_BYTES_PER_S, HOST_BYTES_PER_S
 
 
 def from_host_s(gpu_bytes: float, host_bytes_per_s: float = HOST_BYTES_PER_S) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from cluster.spec.parts.kv_cache_spec import GB, OffloadSpec
+from cluster.spec.model_parts.kv_cache_spec import GB, OffloadSpec
 
 PROCESS_BYTES: Final = 8e9
 """Bytes of host memory that an engine's processes take for each GPU. Our choice."""

@@ -4,7 +4,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
 
-from cluster.spec.parts.kv_cache_spec import OffloadSpec
+from cluster.spec.model_parts.kv_cache_spec import OffloadSpec
 
 _OF_THE_FILE: Final = {"cpu_gb", "disk_gb", "disk_path"}
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from cluster.kv_tiers.machine_room import MachineRoom
 from cluster.kv_tiers.offload_plan import OffloadPlan
-from cluster.spec.parts.kv_cache_spec import GB
+from cluster.spec.model_parts.kv_cache_spec import GB
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from cluster.planning.planner import Plan
 from cluster.replica_cost.layout import Layout
 from cluster.replica_cost.memory import MemoryUse
 from cluster.replica_cost.speculation import SpeculationTrade
-from cluster.spec.parts.speculative_spec import OF_ANOTHER_CHECKPOINT
+from cluster.spec.model_parts.speculative_spec import OF_ANOTHER_CHECKPOINT
 
 
 def plan_data(plan: Plan) -> dict[str, Any]:

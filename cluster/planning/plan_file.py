@@ -21,7 +21,7 @@ from cluster.replica_cost.hardware import ACCELERATORS
 from cluster.replica_cost.memory import USABLE_SHARE
 from cluster.replica_cost.speculation import SpeculativePlan
 from cluster.spec.checked_yaml import FileKind
-from cluster.spec.parts.task import Task
+from cluster.spec.model_parts.task import Task
 from cluster.spec.yaml_tree import Location
 
 PrecisionName = Literal["bf16", "fp8", "int8", "nvfp4", "mxfp4", "int4"]

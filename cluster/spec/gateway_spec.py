@@ -6,10 +6,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from cluster.spec.model_parts.slo_spec import SloSpec
 from cluster.spec.parts.engine_control import passed_on
 from cluster.spec.parts.forward_headers import HeaderName
 from cluster.spec.parts.part import Part, Port, PriorityName, Seconds
-from cluster.spec.parts.slo_spec import SloSpec
 from cluster.spec.parts.usage_spec import UsageSpec
 
 PLAIN_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")

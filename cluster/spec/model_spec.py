@@ -5,18 +5,18 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from cluster.spec.kv_duties import KvDuties
-from cluster.spec.parts.adapter_spec import DEFAULT_SLOTS, AdapterSpec
-from cluster.spec.parts.kv_cache_spec import KvCacheSpec
-from cluster.spec.parts.media_spec import MediaSpec
-from cluster.spec.parts.model_name import checked_name
-from cluster.spec.parts.parallelism import Parallelism
+from cluster.spec.model_parts.adapter_spec import DEFAULT_SLOTS, AdapterSpec
+from cluster.spec.model_parts.kv_cache_spec import KvCacheSpec
+from cluster.spec.model_parts.media_spec import MediaSpec
+from cluster.spec.model_parts.model_name import checked_name
+from cluster.spec.model_parts.parallelism import Parallelism
+from cluster.spec.model_parts.planned_spec import PlannedSpec
+from cluster.spec.model_parts.scaling_spec import AutoscalingSpec, ReplicaCount
+from cluster.spec.model_parts.sim_spec import SimSpec
+from cluster.spec.model_parts.slo_spec import SloSpec
+from cluster.spec.model_parts.speculative_spec import NO_SPECULATION, SpeculativeSpec
+from cluster.spec.model_parts.task import Task
 from cluster.spec.parts.part import Part, Seconds
-from cluster.spec.parts.planned_spec import PlannedSpec
-from cluster.spec.parts.scaling_spec import AutoscalingSpec, ReplicaCount
-from cluster.spec.parts.sim_spec import SimSpec
-from cluster.spec.parts.slo_spec import SloSpec
-from cluster.spec.parts.speculative_spec import NO_SPECULATION, SpeculativeSpec
-from cluster.spec.parts.task import Task
 from cluster.spec.pool_spec import OVERRIDDEN, PoolSpec
 from cluster.spec.role import Role
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from cluster.spec.kv_duties import KvDuties
-from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from cluster.spec.role import Role
 from cluster.spec.yaml_tree import Location
 

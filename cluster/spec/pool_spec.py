@@ -4,13 +4,13 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, field_serializer
 
-from cluster.spec.parts.kv_cache_spec import KvCacheSpec
-from cluster.spec.parts.parallelism import Parallelism
+from cluster.spec.model_parts.kv_cache_spec import KvCacheSpec
+from cluster.spec.model_parts.parallelism import Parallelism
+from cluster.spec.model_parts.planned_spec import PlannedSpec
+from cluster.spec.model_parts.scaling_spec import AutoscalingSpec, ReplicaCount
+from cluster.spec.model_parts.sim_spec import SimSpec
+from cluster.spec.model_parts.speculative_spec import SpeculativeSpec
 from cluster.spec.parts.part import Part
-from cluster.spec.parts.planned_spec import PlannedSpec
-from cluster.spec.parts.scaling_spec import AutoscalingSpec, ReplicaCount
-from cluster.spec.parts.sim_spec import SimSpec
-from cluster.spec.parts.speculative_spec import SpeculativeSpec
 from cluster.spec.role import Role
 
 OVERRIDDEN: Final = (

@@ -22,7 +22,7 @@ USUAL_ADMIN_URL = "http://127.0.0.1:8002"
 
 def status(url: Urls = None, address: Address = "", as_json: AsJson = False) -> None:
     """Show what runs: applications, gateways with their URLs, models, replicas, their load, and scaling decisions."""
-    from deployments.commands.observe.status import status as run
+    from deployments.commands.status.status import status as run
 
     run(target_of(url or (), address), as_json=as_json, console=Console())
 

@@ -99,6 +99,6 @@ def adapters_remove(
 @adapters.command("list")
 def adapters_list(url: Urls = None, address: Address = "", as_json: AsJson = False) -> None:
     """List the adapters of all models: which replicas have each loaded, and what keeps any from being served."""
-    from deployments.commands.observe.adapters import list_adapters as run
+    from deployments.commands.status.adapters import list_adapters as run
 
     run(target_of(url or (), address), as_json=as_json, console=Console())

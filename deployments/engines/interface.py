@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from cluster.spec.parts.adapter_spec import AdapterSpec
+from cluster.spec.model_parts.adapter_spec import AdapterSpec
 from deployments.engines.fetch_meter import FetchStats
 from router.replicas.adapter_report import AdapterReport
 from router.replicas.kv_transfer import KvTransfer

@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster.errors import PolicyError
 from cluster.spec.cluster_file import each_model, engine_arguments
-from cluster.spec.parts.task import Task
+from cluster.spec.model_parts.task import Task
 from cluster.spec.role import Role
 from cluster.spec.yaml_tree import Location
 from deployments.engines.vllm.known_arguments import problems

@@ -12,8 +12,8 @@ from cluster.errors import ClusterError, EngineError, EngineStartError, GangLost
 from cluster.placement.gang_of_model import needs_gang
 from cluster.placement.node_labels import DOMAIN
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
+from cluster.spec.model_parts.adapter_spec import AdapterSpec
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.adapter_spec import AdapterSpec
 from deployments.autoscaling.client import ReplicaPush, ScalingClient
 from deployments.directory.client import Announcement, DirectoryClient
 from deployments.gang_placement.replica_gang import ReplicaGang

@@ -11,8 +11,8 @@ import uvicorn
 
 from cluster.autoscaling.metrics.figures import ReplicaFigures
 from cluster.errors import EngineError, EngineStartError
+from cluster.spec.model_parts.adapter_spec import AdapterSpec
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.adapter_spec import AdapterSpec
 from deployments.engines.interface import AsgiApp, Engine
 from deployments.kv_residency.replica_residency import ReplicaResidency
 from deployments.kv_residency.request_bodies import RequestBodies

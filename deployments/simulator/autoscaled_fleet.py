@@ -12,7 +12,7 @@ from cluster.autoscaling.interface import AutoscalingPolicy, StateT
 from cluster.autoscaling.metrics.figures import ReplicaFigures
 from cluster.autoscaling.metrics.metrics import FleetMetrics
 from cluster.autoscaling.model_autoscaler import ModelAutoscaler
-from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from deployments.simulator.batching_replica import BatchingReplica
 from deployments.simulator.loads import SimRequest
 from router.dispatch.dispatcher import Dispatcher

@@ -15,7 +15,7 @@ from itertools import count
 from math import ceil
 from typing import Generic, TypeVar
 
-from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from deployments.engines.rates import BusyRate
 from deployments.engines.sim.generation.scheduler import MAX_BATCHED_TOKENS
 from router.replicas.load_report import LoadReport

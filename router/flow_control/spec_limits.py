@@ -5,8 +5,8 @@ from math import inf
 from typing import Final
 
 from cluster.spec.gateway_spec import TenantSpec
+from cluster.spec.model_parts.slo_spec import SloSpec
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.slo_spec import SloSpec
 from router.flow_control.limits import AdmissionLimits, TenantLimits
 from router.flow_control.priority import priority_named
 from router.request import NO_TARGETS, LatencyTargets

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from cluster.autoscaling.staffing import replicas_for
 from cluster.autoscaling.targets import AutoscalingTargets
-from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from deployments.simulator.autoscaled_fleet import FleetResult, FleetSettings, run_fleet
 from deployments.simulator.fixed_fleet import FixedFleet
 from deployments.simulator.loads import SimRequest, Sizes, bursts, noisy, recorded, step

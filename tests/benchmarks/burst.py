@@ -17,8 +17,8 @@ import httpx
 import msgspec
 
 from cluster.spec.gateway_spec import GatewaySpec, TenantSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.sim_spec import SimSpec
 from tests.benchmarks.cpu_time import cpu_seconds, rss_bytes
 from tests.benchmarks.server_process import ServerProcess
 from tests.free_ports import free_port

@@ -18,8 +18,8 @@ import uvicorn
 
 from cluster.errors import EngineDeadError
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
+from cluster.spec.model_parts.adapter_spec import AdapterSpec
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.adapter_spec import AdapterSpec
 from cluster.spec.role import Role
 from deployments.engines.interface import Engine, KvEvent, Receive, Scope, Send
 from deployments.engines.media.fetcher import MediaFetcher

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster.spec.parts.task import Task
+from cluster.spec.model_parts.task import Task
 from tests.engine_contract.contract_models import SIM, VLLM
 from tests.engine_contract.served_engine import ServedEngine
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cluster.spec.parts.media_spec import MediaSpec
+from cluster.spec.model_parts.media_spec import MediaSpec
 from tests.engine_contract.contract_models import MAX_TOKENS, SIM, VLLM
 from tests.engine_contract.pictures import BLUE, RED, PictureServer, chat_about, inline, png
 from tests.engine_contract.served_engine import NEEDS_TORCHVISION, ServedEngine

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cluster.spec.model_parts.kv_cache_spec import DISK_BYTES_PER_S, HOST_BYTES_PER_S
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.kv_cache_spec import DISK_BYTES_PER_S, HOST_BYTES_PER_S
 from tests.engine_contract.contract_models import KV_BLOCKS, SIM, VLLM
 from tests.engine_contract.served_engine import ServedEngine
 from tests.engine_contract.test_kv_events import cached_tokens, prompt_ids

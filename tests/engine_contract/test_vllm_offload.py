@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
+from cluster.spec.model_parts.kv_cache_spec import KvCacheDtype
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.kv_cache_spec import KvCacheDtype
 from deployments.engines.vllm.env import engine_arguments
 from deployments.engines.vllm.kv.offload_meter import READ_S, OffloadMeter
 

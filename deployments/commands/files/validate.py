@@ -14,8 +14,8 @@ from cluster.planning.plan_file import PLAN_FILE, PlanFile
 from cluster.spec.checked_yaml import FileKind
 from cluster.spec.cluster_file import CLUSTER_FILE
 from cluster.spec.cluster_spec import ClusterSpec
+from cluster.spec.model_parts.scaling_spec import ReplicaCount
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.scaling_spec import ReplicaCount
 from cluster.spec.role import Role
 from cluster.spec.servers_file import SERVERS_FILE
 from cluster.spec.tenants_file import TENANTS_FILE

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cluster.spec.model_spec import label_of
-from deployments.commands.observe.gateway_report import report_of_gateways
+from deployments.commands.status.gateway_report import report_of_gateways
 
 
 def gateway_topology(urls: Sequence[str], *, as_json: bool, console: Console) -> None:

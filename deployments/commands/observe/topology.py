@@ -11,7 +11,7 @@ from rich.text import Text
 import deployments.ray_api as ray_api
 from cluster.placement.gang import PlacedGang
 from cluster.placement.gang_ledger import LiveNode
-from deployments.commands.observe.waiting_gangs import print_waiting, waiting_gangs
+from deployments.commands.status.waiting_gangs import print_waiting, waiting_gangs
 from deployments.gang_placement.live_cluster import host_of, live_nodes, standing_gangs
 
 LETTERS: Final = string.ascii_uppercase + string.ascii_lowercase

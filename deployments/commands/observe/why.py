@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cluster.errors import ClusterUnreachableError
-from deployments.commands.observe.fitted_table import print_rows
+from deployments.commands.status.fitted_table import print_rows
 from deployments.commands.target.gateway_pages import GatewayPages, admin_ports
 from deployments.commands.target.target import CommandTarget
 

@@ -11,10 +11,10 @@ import deployments.ray_api as ray_api
 from cluster.errors import ClusterError
 from cluster.spec import cluster_file
 from cluster.spec.cluster_spec import ClusterSpec
+from cluster.spec.model_parts.adapter_spec import AdapterSpec
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.adapter_spec import AdapterSpec
-from deployments.commands.observe.adapters import adapters_in, gateway_states
 from deployments.commands.operate.serve import stop_signals
+from deployments.commands.status.adapters import adapters_in, gateway_states
 from deployments.commands.target.applications import application_with
 from deployments.commands.target.target import CommandTarget
 from deployments.launch.application import Launch

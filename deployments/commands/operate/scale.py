@@ -9,8 +9,8 @@ from rich.console import Console
 import deployments.ray_api as ray_api
 from cluster.errors import ClusterError, SpecError, SpecProblem
 from cluster.spec.cluster_spec import ClusterSpec
+from cluster.spec.model_parts.scaling_spec import ReplicaCount
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.scaling_spec import ReplicaCount
 from deployments.commands.operate.serve import progress_lines, stop_signals
 from deployments.commands.target.applications import application_with
 from deployments.launch.application import Launch

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cluster.errors import ClusterError, ClusterUnreachableError, SpecError, SpecProblem
-from deployments.commands.observe.fitted_table import print_rows
+from deployments.commands.status.fitted_table import print_rows
 from deployments.commands.target.gateway_pages import AdminPort, GatewayPages, apps_url_on_ray, with_port
 from deployments.commands.target.target import CommandTarget
 from deployments.gateway.operators import headers_by_key

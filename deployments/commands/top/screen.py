@@ -5,7 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.spec.model_spec import label_of
-from deployments.commands.observe.speculation_line import is_slower, speculation_line
+from deployments.commands.status.speculation_line import is_slower, speculation_line
 from deployments.commands.top.reading import Reading, ReplicaReading
 from deployments.commands.top.recent import Recent
 

@@ -18,7 +18,7 @@ from urllib.parse import urljoin
 
 import httpx
 
-from cluster.spec.parts.media_spec import MediaSpec
+from cluster.spec.model_parts.media_spec import MediaSpec
 from deployments.engines.media.media_url import MediaUrl, is_allowed, read_url
 from deployments.engines.media.public_address import is_public
 from deployments.engines.media.refused import MediaRefusal, MediaRefusedError

@@ -5,8 +5,8 @@ from typing import Final
 
 import msgspec
 
+from cluster.spec.model_parts.task import Task
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.task import Task
 from deployments.engines.interface import Receive, Scope, Send
 from deployments.engines.media.fetcher import MediaFetcher
 from deployments.engines.sim.api.errors import RequestError, bad_request

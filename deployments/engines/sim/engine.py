@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from cluster.errors import EngineDeadError, EngineStartError
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
+from cluster.spec.model_parts.adapter_spec import AdapterSpec
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.adapter_spec import AdapterSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AsgiApp, EngineStats
 from deployments.engines.media.fetcher import MediaFetcher

@@ -10,8 +10,8 @@ import structlog
 
 from cluster.autoscaling.ewma import Ewma
 from cluster.errors import ModelSourceError
+from cluster.spec.model_parts.adapter_spec import AdapterSpec
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.adapter_spec import AdapterSpec
 from deployments.models.adapter_source import adapter_folder
 from router.replicas.adapter_report import AdapterReport
 

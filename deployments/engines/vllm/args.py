@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from cluster.errors import EngineStartError
-from cluster.spec.parts.parallelism import Parallelism
+from cluster.spec.model_parts.parallelism import Parallelism
 
 RESERVED = {
     "model": "the model's `source`",

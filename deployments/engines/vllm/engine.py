@@ -20,8 +20,8 @@ import structlog
 
 from cluster.errors import EngineDeadError, EngineStartError, ModelSourceError, RackServeError
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
+from cluster.spec.model_parts.adapter_spec import AdapterSpec
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.adapter_spec import AdapterSpec
 from deployments.engines.engine_folder import EngineFolder, remove_abandoned
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AnswerSeen, AsgiApp, EngineStats, GangPlace, PromptSeen

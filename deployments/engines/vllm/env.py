@@ -6,8 +6,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
+from cluster.spec.model_parts.task import Task
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.task import Task
 from deployments.engines.vllm.adapters import adapter_arguments
 from deployments.engines.vllm.kv.kv_transfer import connector_config
 from deployments.engines.vllm.kv.offload import with_offloading

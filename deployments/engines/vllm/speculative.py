@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from cluster.errors import EngineStartError, ModelSourceError
+from cluster.spec.model_parts.speculative_spec import SpeculativeSpec
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.speculative_spec import SpeculativeSpec
 from deployments.engines.vllm.kv.kv_transfer import as_mapping
 from deployments.models.hub import hub_problem_of
 from deployments.models.source import resolve

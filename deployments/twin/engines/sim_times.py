@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from deployments.simulator.disaggregation.step_times import Chunk
 
 

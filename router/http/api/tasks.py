@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from cluster.spec.parts.task import Task
+from cluster.spec.model_parts.task import Task
 
 _SCORES: Final = frozenset({Task.EMBED, Task.CLASSIFY, Task.SCORE})
 """A model of embeddings scores by the angle between two, a classifier of one class by that class."""

@@ -31,7 +31,7 @@ from router.replicas.model_card import ModelCard, agreed
 from router.scheduling.needed_telemetry import lack, provides
 
 if TYPE_CHECKING:
-    from cluster.spec.parts.task import Task
+    from cluster.spec.model_parts.task import Task
 
 _log = structlog.get_logger("rackserve.gateway")
 

@@ -6,7 +6,7 @@ from itertools import count
 from random import Random
 from typing import Final
 
-from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.sim.generation.prompt import SimPrompt
 from deployments.engines.sim.generation.scheduler import MAX_BATCHED_TOKENS, SimScheduler

@@ -12,7 +12,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from tests.benchmarks.adapters.adapter_fleet import AdapterFleet, Outcomes
 from tests.benchmarks.adapters.skewed_load import SkewedLoad
 from tests.benchmarks.bars import Bar, report_bars

@@ -1,6 +1,6 @@
 """The benchmark of adapters, in its short form."""
 
-from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from tests.benchmarks.adapters.adapter_fleet import AdapterFleet, Outcomes
 from tests.benchmarks.adapters.skewed_load import SkewedLoad
 

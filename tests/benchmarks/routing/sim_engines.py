@@ -20,8 +20,8 @@ import uvicorn
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from cluster.spec.model_parts.sim_spec import SimSpec
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.sim_spec import SimSpec
 from deployments.engines.sim.engine import SimEngine
 from tests.benchmarks.server_process import ServerProcess
 from tests.free_ports import free_port

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cluster.spec.parts.scaling_spec import ReplicaCount
+from cluster.spec.model_parts.scaling_spec import ReplicaCount
 from cluster.spec.role import Role
 from deployments import app
 from deployments.commands.operate.scale import with_replicas

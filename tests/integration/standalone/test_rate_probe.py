@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from cluster.spec.gateway_spec import GatewaySpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.sim_spec import SimSpec
 from deployments.standalone.gateway import StandaloneGateway
 from deployments.standalone.server_address import ServerAddress, server_at
 from tests.engine_contract.served_engine import ServedEngine

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from xxhash import xxh3_64_intdigest
 
-from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from deployments.engines.sim.api.errors import bad_request, bad_value
 from deployments.engines.sim.api.sampling import SamplingRequest
 from deployments.engines.sim.generation.answer import Answer, AnswerRules

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from deployments.engines.sim.api.errors import bad_request, invalid_body
 from deployments.engines.sim.generation.prompt import SimPrompt, units_of_ids
 

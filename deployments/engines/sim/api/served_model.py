@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from cluster.spec.model_parts.sim_spec import SimSpec
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.sim_spec import SimSpec
 from deployments.engines.media.fetcher import MediaFetcher
 from deployments.engines.sim.api.errors import RequestError
 from deployments.engines.sim.generation.core import SimCore

@@ -4,7 +4,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from deployments.engines.sim.api.answer_form import form_of
 from deployments.engines.sim.api.chat_template import Message, called_names, content, render
 from deployments.engines.sim.api.errors import bad_request, bad_value

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from deployments.engines.sim.api.answer_form import form_of
 from deployments.engines.sim.api.errors import bad_request, bad_value
 from deployments.engines.sim.api.generating import answers_of

@@ -9,8 +9,8 @@ from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cluster.spec.parts.kv_cache_spec import OffloadSpec
-from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.model_parts.kv_cache_spec import OffloadSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AllCleared, AnswerSeen, EngineStats, PromptSeen
 from deployments.engines.sim.generation.answer import Answer

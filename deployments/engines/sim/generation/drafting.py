@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
-from cluster.spec.parts.sim_spec import SimSpec
-from cluster.spec.parts.speculative_spec import SpeculativeSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
+from cluster.spec.model_parts.speculative_spec import SpeculativeSpec
 
 _SEED: Final = 0x5EC0DE
 _WHOLE: Final = float(1 << 64)

@@ -23,7 +23,7 @@ come back, and others run meanwhile.
 
 from collections import deque
 
-from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import BlockRemoved
 from deployments.engines.rates import BusyRate

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from cluster.kv_tiers.fetch_time import from_disk_s, from_host_s
-from cluster.spec.parts.kv_cache_spec import OffloadSpec
-from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.model_parts.kv_cache_spec import OffloadSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from deployments.engines.fetch_meter import FetchMeter
 from deployments.engines.interface import BlockRemoved, BlockStored, KvEvent, Medium
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-from cluster.spec.parts.task import Task
+from cluster.spec.model_parts.task import Task
 from deployments.engines.sim.api.decoding import decode
 from deployments.engines.sim.api.exchange import SimExchange
 from deployments.engines.sim.api.inputs import prompts_of

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import msgspec
 
-from cluster.spec.parts.task import Task
+from cluster.spec.model_parts.task import Task
 from deployments.engines.sim.api.decoding import decode
 from deployments.engines.sim.api.errors import bad_request, invalid_body
 from deployments.engines.sim.api.exchange import SimExchange

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from deployments.simulator.autoscaled_fleet import FleetResult, FleetSettings, run_fleet
 from deployments.simulator.fixed_fleet import FixedFleet
 from deployments.simulator.loads import SimRequest, Sizes

@@ -14,7 +14,7 @@ from cluster.autoscaling.metrics.metrics import FleetMetrics
 from cluster.autoscaling.replica_rate import ReplicaRate
 from cluster.autoscaling.staffing import replicas_for
 from cluster.autoscaling.targets import AutoscalingTargets
-from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from deployments.simulator.autoscaled_fleet import FleetSettings, run_fleet
 from deployments.simulator.fixed_fleet import FixedFleet
 from deployments.simulator.loads import SimRequest, Sizes, poisson

@@ -17,8 +17,8 @@ from cluster.planning.planner import Plan, plan
 from cluster.replica_cost.hardware import ACCELERATORS
 from cluster.replica_cost.layout import Layout
 from cluster.spec.cluster_file import from_data
-from cluster.spec.parts.kv_cache_spec import DISK_BYTES_PER_S, HOST_BYTES_PER_S
-from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.model_parts.kv_cache_spec import DISK_BYTES_PER_S, HOST_BYTES_PER_S
+from cluster.spec.model_parts.sim_spec import SimSpec
 from deployments.engines.sim.generation.tiers import NOTHING, SimTiers
 
 LLAMA_8B_BYTES = 131_072

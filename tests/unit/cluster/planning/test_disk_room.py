@@ -15,8 +15,8 @@ from cluster.planning.disk_room import (
     guessed_disk_bytes,
     known_disk_bytes,
 )
+from cluster.spec.model_parts.speculative_spec import SpeculativeSpec
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.speculative_spec import SpeculativeSpec
 from tests.data_files import data_folder
 from tests.unit.cluster.model_shapes.test_published_families import CONFIGS
 

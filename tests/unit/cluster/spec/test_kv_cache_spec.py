@@ -4,7 +4,7 @@ import pytest
 
 from cluster.errors import SpecError
 from cluster.spec.cluster_file import from_data, load
-from cluster.spec.parts.kv_cache_spec import OffloadSpec
+from cluster.spec.model_parts.kv_cache_spec import OffloadSpec
 
 MODEL = "models:\n  - {{name: m, engine: sim, kv_cache: {}}}\n"
 

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from cluster.spec.parts.media_spec import MediaSpec
+from cluster.spec.model_parts.media_spec import MediaSpec
 
 
 def test_by_default_media_come_inline_alone() -> None:

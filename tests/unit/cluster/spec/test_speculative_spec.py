@@ -4,7 +4,7 @@ import pytest
 
 from cluster.errors import SpecError
 from cluster.spec.cluster_file import load
-from cluster.spec.parts.speculative_spec import SpeculativeSpec
+from cluster.spec.model_parts.speculative_spec import SpeculativeSpec
 
 MODEL = "models:\n  - {{name: m, engine: sim, speculative: {}}}\n"
 

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.sim.generation.prompt import SimPrompt
 from deployments.engines.sim.generation.scheduler import SimScheduler

@@ -4,7 +4,7 @@ import pytest
 
 from cluster.errors import SpecError
 from cluster.spec import cluster_file
-from cluster.spec.parts.scaling_spec import ReplicaCount
+from cluster.spec.model_parts.scaling_spec import ReplicaCount
 from deployments.commands.operate.scale import count_of, pool_of, scaled_elsewhere, shown, with_replicas
 
 

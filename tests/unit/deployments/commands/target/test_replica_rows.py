@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from deployments.commands.observe import status as status_command
+from deployments.commands.status import status as status_command
 from deployments.commands.target.replica_rows import replica_rows
 from router.replicas.load_report import LoadReport
 from router.replicas.speculation_report import SpeculationReport

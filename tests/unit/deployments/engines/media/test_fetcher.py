@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cluster.spec.parts.media_spec import MediaSpec
+from cluster.spec.model_parts.media_spec import MediaSpec
 from deployments.engines.media.fetcher import MAX_AT_ONCE, MediaFetcher
 from deployments.engines.media.refused import MediaRefusal, MediaRefusedError
 from router.replicas.media_report import NO_MEDIA, MediaReport

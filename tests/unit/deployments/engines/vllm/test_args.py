@@ -6,8 +6,8 @@ import json
 import pytest
 
 from cluster.errors import EngineStartError
+from cluster.spec.model_parts.parallelism import Parallelism
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.parallelism import Parallelism
 from deployments.engines.vllm.args import argv, parallel_words
 from deployments.engines.vllm.env import KV_CACHE_BYTES, engine_arguments, environment
 

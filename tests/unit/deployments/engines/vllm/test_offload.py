@@ -8,8 +8,8 @@ import pytest
 
 from cluster.errors import EngineStartError
 from cluster.spec.kv_duties import NO_DUTIES, KvDuties
+from cluster.spec.model_parts.kv_cache_spec import OffloadSpec
 from cluster.spec.model_spec import ModelSpec
-from cluster.spec.parts.kv_cache_spec import OffloadSpec
 from deployments.engines.vllm.engine import VllmEngine
 from deployments.engines.vllm.env import engine_arguments, is_cpu_build
 from deployments.engines.vllm.kv.kv_transfer import uses_nixl

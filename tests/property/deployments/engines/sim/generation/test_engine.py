@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.spec.parts.sim_spec import SimSpec
-from cluster.spec.parts.speculative_spec import SpeculativeSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
+from cluster.spec.model_parts.speculative_spec import SpeculativeSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import BlockRemoved, BlockStored, KvEvent
 from deployments.engines.sim.generation.cache import KvCache

@@ -1,6 +1,6 @@
 """LoRA adapters in the simulated batch: slots, loads, and who may go before whom."""
 
-from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.extra_keys import extra_of
 from deployments.engines.interface import BlockStored, KvEvent

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cluster.spec.parts.sim_spec import SimSpec
-from cluster.spec.parts.speculative_spec import NO_SPECULATION, SpeculativeSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
+from cluster.spec.model_parts.speculative_spec import NO_SPECULATION, SpeculativeSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.sim.generation.drafting import Drafting, drafting_of
 from deployments.engines.sim.generation.prompt import SimPrompt, units_of_ids

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import BlockRemoved, BlockStored, KvEvent
 from deployments.engines.sim.generation.prompt import SimPrompt, units_of_ids

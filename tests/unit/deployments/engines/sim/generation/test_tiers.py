@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.spec.parts.kv_cache_spec import GB, OffloadSpec
-from cluster.spec.parts.sim_spec import SimSpec
+from cluster.spec.model_parts.kv_cache_spec import GB, OffloadSpec
+from cluster.spec.model_parts.sim_spec import SimSpec
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import BlockRemoved, BlockStored, KvEvent, Medium
 from deployments.engines.sim.generation.prompt import SimPrompt, units_of_ids

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from deployments.commands.observe.fitted_table import print_rows
+from deployments.commands.status.fitted_table import print_rows
 
 HEADINGS = ["replica", "seconds", "prefill_s", "recompute_s", "others_s"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from deployments.commands.observe.fitted_table import print_rows
+from deployments.commands.status.fitted_table import print_rows
 from deployments.commands.target.gateway_pages import GatewayPages, admin_ports
 from deployments.commands.target.target import CommandTarget
 

@@ -8,10 +8,10 @@ import deployments.ray_api as ray_api
 from cluster.errors import ClusterError, ClusterUnreachableError
 from cluster.spec.launch_spec import LaunchSpec, OnPremLaunch
 from deployments.app import GATEWAY_DEPLOYMENT
-from deployments.commands.observe.attainment_line import attainment_of
-from deployments.commands.observe.gateway_report import queue_of
-from deployments.commands.observe.scaling_table import decisions_of
-from deployments.commands.observe.waiting_gangs import waiting_gangs
+from deployments.commands.status.attainment_line import attainment_of
+from deployments.commands.status.gateway_report import queue_of
+from deployments.commands.status.scaling_table import decisions_of
+from deployments.commands.status.waiting_gangs import waiting_gangs
 from deployments.commands.target.applications import our_applications
 from deployments.commands.target.gateway_pages import AdminPort, GatewayPages
 from deployments.commands.target.replica_rows import replica_rows

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from deployments.commands.observe.speculation_line import speculation_line, speculation_lines
+from deployments.commands.status.speculation_line import speculation_line, speculation_lines
 from router.replicas.speculation_report import SpeculationReport
 
 GOOD = SpeculationReport(100, 500, (90, 80, 70, 60, 50), 4.5, 2.4)

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from deployments.commands.observe.status import start_lines
+from deployments.commands.status.status import start_lines
 from router.replicas.start_phases import StartPhases
 
 COLD = StartPhases(download_s=41.0, load_s=12.3, compile_s=25.0, warm_up_s=6.0)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cluster.errors import ClusterUnreachableError
-from deployments.commands.observe.attainment_line import attainment_of
+from deployments.commands.status.attainment_line import attainment_of
 from deployments.commands.target.gateway_pages import AdminPort, GatewayPages, ports_at
 from deployments.commands.target.replica_rows import replica_rows
 

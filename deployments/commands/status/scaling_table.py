@@ -9,7 +9,7 @@ from cluster.autoscaling.autoscaler import AT_MOST, OVERDUE_STARTS
 from cluster.errors import ClusterError
 from cluster.spec.model_spec import label_of
 from deployments.autoscaling.actor import actor_name
-from deployments.commands.observe.fitted_table import print_rows
+from deployments.commands.status.fitted_table import print_rows
 
 SHOWN = 5
 """Most decisions of each pool in the table; `--json` has all that are kept."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from cluster.spec.parts.kv_cache_spec import DISK_BYTES_PER_S, HOST_BYTES_PER_S
+from cluster.spec.model_parts.kv_cache_spec import DISK_BYTES_PER_S, HOST_BYTES_PER_S
 from cluster.spec.parts.part import Part
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deployments.commands.observe.attainment_line import attainment_lines, attainment_of
+from deployments.commands.status.attainment_line import attainment_lines, attainment_of
 
 
 def _state(requests: int, met: int, late: int, ttft_s: float | None = 2.0) -> dict[str, Any]:

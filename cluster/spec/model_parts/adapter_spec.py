@@ -2,7 +2,7 @@
 
 from pydantic import field_validator
 
-from cluster.spec.parts.model_name import checked_name
+from cluster.spec.model_parts.model_name import checked_name
 from cluster.spec.parts.part import Part
 
 DEFAULT_SLOTS = 4

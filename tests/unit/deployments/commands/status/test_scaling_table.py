@@ -8,7 +8,7 @@ from cluster.autoscaling.autoscaler import Autoscaler
 from cluster.autoscaling.metrics.figures import GatewayFigures
 from cluster.autoscaling.model_autoscaler import ModelAutoscaler
 from cluster.autoscaling.targets import AutoscalingTargets
-from deployments.commands.observe.scaling_table import SHOWN, print_scaling, starving_pools
+from deployments.commands.status.scaling_table import SHOWN, print_scaling, starving_pools
 
 
 def test_the_present_decision_and_the_last_changes_are_shown() -> None:

@@ -10,14 +10,14 @@ from rich.text import Text
 
 from cluster.spec.model_spec import label_of
 from cluster.spec.role import Role
-from deployments.commands.observe.adapters import adapter_lines
-from deployments.commands.observe.attainment_line import attainment_lines
-from deployments.commands.observe.fitted_table import print_rows
-from deployments.commands.observe.gateway_report import report_of_gateways
-from deployments.commands.observe.plan_line import plan_lines
-from deployments.commands.observe.scaling_table import print_scaling, starving_pools
-from deployments.commands.observe.speculation_line import speculation_lines
-from deployments.commands.observe.waiting_gangs import print_waiting
+from deployments.commands.status.adapters import adapter_lines
+from deployments.commands.status.attainment_line import attainment_lines
+from deployments.commands.status.fitted_table import print_rows
+from deployments.commands.status.gateway_report import report_of_gateways
+from deployments.commands.status.plan_line import plan_lines
+from deployments.commands.status.scaling_table import print_scaling, starving_pools
+from deployments.commands.status.speculation_line import speculation_lines
+from deployments.commands.status.waiting_gangs import print_waiting
 from deployments.commands.target.gateway_pages import in_url
 from deployments.commands.target.target import CommandTarget
 from router.replicas.start_phases import StartPhases
@@ -37,7 +37,7 @@ def status(target: CommandTarget, *, as_json: bool, console: Console) -> None:
     if target.urls:
         report = report_of_gateways(target.urls)
     else:
-        from deployments.commands.observe.status_report import report_of_ray  # noqa: PLC0415 - it imports Ray, seconds
+        from deployments.commands.status.status_report import report_of_ray  # noqa: PLC0415 - it imports Ray, seconds
 
         report = report_of_ray(target.address)
     if as_json:

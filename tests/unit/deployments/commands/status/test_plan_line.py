@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deployments.commands.observe.plan_line import plan_lines
+from deployments.commands.status.plan_line import plan_lines
 from deployments.commands.target.replica_rows import replica_rows
 
 

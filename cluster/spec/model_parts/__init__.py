@@ -1,0 +1,1 @@
+"""The sections of a model in a cluster file."""
