@@ -76,22 +76,22 @@ class Resends:
         self._budget = ResendBudget()
 
     def untried(self, ticket: Ticket) -> list[Replica]:
-        """Return the replicas that are not leaving and have not failed this request, in id order."""
+        """Return the replicas that are not leaving and have not failed this request, in id order.
+
+        One that broke off and was heard of since is asked again: it has survived the request.
+        """
+        if ticket.failures:
+            last = {each.replica: each for each in ticket.failures}
+            ticket.tried -= {replica for replica, failure in last.items() if failure.is_survived}
         staying = self._fleet.staying(ticket.request.replica_id)
         return [replica for replica in staying if replica not in ticket.tried]
 
     def left_to_try(self, ticket: Ticket) -> list[Replica]:
-        """Return the untried replicas, after those are taken for untried that broke off and were heard of since.
-
-        Where there are none, those that broke off and may live are asked again.
-        """
-        if not ticket.failures:
-            return self.untried(ticket)
-        last = {each.replica: each for each in ticket.failures}
-        ticket.tried -= {replica for replica, failure in last.items() if failure.is_survived}
+        """Return the untried replicas; where there are none, those that broke off and may live are asked again."""
         untried = self.untried(ticket)
-        if untried:
+        if untried or not ticket.failures:
             return untried
+        last = {each.replica: each for each in ticket.failures}
         ticket.tried -= {replica for replica, failure in last.items() if failure.fault is Fault.FAILED}
         return self.untried(ticket)
 

@@ -138,6 +138,17 @@ def test_breaks_that_replicas_survive_do_not_use_up_a_requests_attempts() -> Non
     assert ticket.attempt is not None
 
 
+def test_a_replica_that_survived_counts_as_another_one_to_go_to() -> None:
+    """So a stream that stands still on a silent replica may go back to one whose link was cut before."""
+    dispatcher = _dispatcher(2)
+    ticket = _offer(dispatcher)
+    left = _replica_of(ticket)
+    dispatcher.fail(ticket, Fault.FAILED, 0.0)
+    assert not dispatcher.judge.has_other(ticket)
+    dispatcher.report(left, REPORT, 1.0)
+    assert dispatcher.judge.has_other(ticket)
+
+
 def test_a_request_that_breaks_every_link_is_refused_in_the_end() -> None:
     """Something between here and there may break off for what it says, and the replicas live on."""
     dispatcher = _dispatcher(MAX_ATTEMPTS)
