@@ -147,7 +147,7 @@ class Dispatcher:
         ticket = self._admission.next(now_s)
         if ticket is not None:
             if ticket.failures:
-                self._resends.left_to_try(ticket)
+                self._resends.untried(ticket)  # which takes survivors for untried
             self._look_up(ticket.request, now_s)
             self._reserve(ticket)
         return ticket
@@ -257,7 +257,7 @@ class Dispatcher:
             self.judge.sent(attempt, ticket.request.now_s)
 
     def _go_on(self, ticket: Ticket, now_s: float) -> None:
-        others = self._resends.left_to_try(ticket)
+        others = self._resends.untried(ticket)
         is_pinned = bool(ticket.request.replica_id)
         may_start = not self.fleet.staying() and self._admission.limits.cold_start_timeout_s > 0
         if attempts_left(ticket) <= 0 or self._resends.is_closed or (is_pinned and not others):

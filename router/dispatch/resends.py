@@ -86,15 +86,6 @@ class Resends:
         staying = self._fleet.staying(ticket.request.replica_id)
         return [replica for replica in staying if replica not in ticket.tried]
 
-    def left_to_try(self, ticket: Ticket) -> list[Replica]:
-        """Return the untried replicas; where there are none, those that broke off and may live are asked again."""
-        untried = self.untried(ticket)
-        if untried or not ticket.failures:
-            return untried
-        last = {each.replica: each for each in ticket.failures}
-        ticket.tried -= {replica for replica, failure in last.items() if failure.fault is Fault.FAILED}
-        return self.untried(ticket)
-
     def allows(self, ticket: Ticket, now_s: float) -> bool:
         """Tell whether a request whose replica answers with an error goes elsewhere: once, and if that may help."""
         if ticket.is_resent:

@@ -198,7 +198,7 @@ class DispatcherMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._running())
     @rule(data=st.data(), fault=st.sampled_from(Fault), is_resumed=st.booleans())
     def fail(self, data: st.DataObject, fault: Fault, is_resumed: bool) -> None:  # noqa: FBT001 - drawn
-        """Take a request off its replica: it goes back to the same only if that one broke off and may live."""
+        """Take a request off its replica: it goes back to one that failed it only if that one was heard of since."""
         ticket = data.draw(st.sampled_from(self._running()))
         assert ticket.attempt is not None
         left = ticket.attempt.replica
@@ -210,8 +210,8 @@ class DispatcherMachine(RuleBasedStateMachine):
         assert len(counted) <= (MAX_ATTEMPTS_OF_STREAM if ticket.is_resumed else MAX_ATTEMPTS)
         if ticket.attempt is not None:
             assert ticket.attempt.replica not in ticket.tried
-            same = {Fault.STALE_CONNECTION, Fault.DIFFERED, Fault.FAILED}
-            assert ticket.attempt.replica is not left or fault in same
+            assert ticket.attempt.replica is not left or fault in {Fault.STALE_CONNECTION, Fault.DIFFERED}
+            assert ticket.attempt.replica not in {each.replica for each in counted[-1:]}
         self.open.remove(ticket)
         self._settle(ticket)
 
