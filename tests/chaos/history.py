@@ -15,6 +15,8 @@ _IN_BACKLOG_S: Final = 0.25
 
 CUTS: Final = 4
 """Deaths that a request does not survive: with three of them it goes on as a stream (`router/dispatch/resends.py`)."""
+KEPT: Final = "prompts kept for others"
+"""Name of what replicas keep of prompts that others are to fetch; it may be held as long as its lease."""
 TRIED_ALL: Final = "every replica that was tried failed"
 
 
@@ -74,10 +76,12 @@ class Killed:
     Attributes:
         at_s: when, seconds of the monotonic clock.
         ports: the clients' ends of the connections that it had.
+        gone_s: when its process had ended, until which its port takes connections; 0: right then.
     """
 
     at_s: float
     ports: frozenset[int]
+    gone_s: float = 0.0
 
     @classmethod
     def of(cls, pid: int) -> Self:
@@ -87,7 +91,7 @@ class Killed:
 
     def took(self, row: Asked) -> bool:
         """Tell whether a request may have gone with it."""
-        if abs(self.at_s - row.began_s) < _IN_BACKLOG_S:
+        if self.at_s - _IN_BACKLOG_S < row.began_s < max(self.at_s, self.gone_s) + _IN_BACKLOG_S:
             return self.at_s <= row.ended_s
         return row.port in self.ports and row.began_s <= self.at_s <= row.ended_s
 

@@ -5,8 +5,10 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from random import Random
 from types import TracebackType
 from typing import Any, Final, Self
@@ -15,9 +17,10 @@ import httpx
 import psutil
 
 import deployments.ray_api as ray_api
+from cluster.spec.role import Role
 from deployments.directory.membership import View
 from deployments.gateway.operators import headers_by_ray
-from tests.chaos.history import Killed
+from tests.chaos.history import KEPT, Killed
 from tests.free_ports import free_port
 from tests.integration.cluster.running_application import RunningApplication, sim_spec, wait_for
 
@@ -136,10 +139,14 @@ class RayCluster:
         return found[0]
 
     def kill_gateway(self, pid: int) -> None:
-        """Kill a gateway at once, and note what it takes along."""
+        """Kill a gateway at once, and note what it takes along; return when it is gone."""
+        gateway = psutil.Process(pid)
         os.kill(pid, signal.SIGSTOP)
-        self.killed.append(Killed.of(pid))
+        killed = Killed.of(pid)
         os.kill(pid, signal.SIGKILL)
+        with suppress(psutil.TimeoutExpired):
+            gateway.wait(timeout=10.0)
+        self.killed.append(replace(killed, gone_s=time.monotonic()))
 
     async def states(self) -> list[dict[str, Any]]:
         """Return what each gateway says of itself."""
@@ -152,8 +159,10 @@ class RayCluster:
         """Return requests that are under way, at gateways and engines, and the parts of KV caches that they hold."""
         models = [model for state in await self.states() for model in state["models"].values()]
         rows = [row for model in models for row in model["replicas"]]
-        reports = [row["report"] for row in rows if row["report"]]
-        sums = {name: float(sum(report[name] for report in reports)) for name in ("running", "waiting", "kv_usage")}
+        told = [(row["role"], row["report"]) for row in rows if row["report"]]
+        sums = {name: float(sum(report[name] for _, report in told)) for name in ("running", "waiting")}
+        for name, keeps in (("kv_usage", False), (KEPT, True)):
+            sums[name] = float(sum(report["kv_usage"] for role, report in told if (role == Role.PREFILL) == keeps))
         return {**sums, "gateways' requests in flight": float(sum(row["in_flight"] for row in rows))}
 
     def refusals(self) -> list[str]:

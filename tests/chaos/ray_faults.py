@@ -52,7 +52,7 @@ class RayFaults:
 
         async def kill_gateway(rng: Random) -> str:
             gateway_id, pid = await self._drawn_gateway(rng)
-            self._cluster.kill_gateway(pid)
+            await asyncio.to_thread(self._cluster.kill_gateway, pid)
             await self._whole_again(gateway_id)
             return gateway_id
 

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any, Final, Protocol
@@ -22,7 +23,7 @@ from tests.benchmarks.bars import Bar, report_bars
 from tests.benchmarks.result_file import our_versions, write_result
 from tests.benchmarks.server_process import unwind_on_sigterm
 from tests.chaos.faults import Fault, Lanes, Strike
-from tests.chaos.history import Asked, Killed, Verdict, judged
+from tests.chaos.history import KEPT, Asked, Killed, Verdict, judged
 from tests.chaos.prompts import Question, answered_questions
 from tests.chaos.standalone_cluster import StandaloneCluster
 from tests.chaos.standalone_faults import DEADLY, SILENCING, StandaloneFaults
@@ -32,7 +33,9 @@ CLIENTS: Final = 16
 TOKENS: Final = (10, 40, 80)
 """Lengths of answers; at 25 tokens a second the longest takes three seconds and more."""
 SETTLES_S: Final = 2.0
-"""Seconds after the last request within which nothing of any is left."""
+"""Seconds after the last request within which nothing of any is left, but for prompts that are kept."""
+LEASE_S: Final = 30.0
+"""Seconds for which a replica keeps a prompt that nobody fetches, as its gateway was killed, say: vLLM's lease."""
 MOST_FILES: Final = 48
 """Files that a gateway may have open more than before: connections to engines that are kept for the next requests."""
 ON_RAY: Final = 0.2
@@ -68,7 +71,7 @@ class Seen:
         faults: that were done.
         verdict: of the history.
         settled_s: seconds from the last request's end until gateways and engines had nothing of any request.
-        held: what they still had `SETTLES_S` after the last request.
+        held: what they still had `SETTLES_S` after the last request, and prompts that were kept beyond their lease.
         more_files: most files that a gateway had open then, beyond what gateways had before the first request.
         left_over: processes and ports after the end.
         refusals: what engines refused of what gateways sent.
@@ -161,13 +164,21 @@ async def _struck(  # noqa: PLR0913, PLR0917 - what a run is made of
 
 
 async def _settled(cluster: Cluster) -> tuple[float, dict[str, float]]:
-    """Wait until nothing of any request is left, or the time for it is over; return how long, and what is left."""
-    began_s = time.monotonic()
+    """Wait until nothing of any request is left, or the time for it is over.
+
+    Returns:
+        How long that took, without prompts that replicas keep; and what is left, those prompts after their lease.
+    """
+    began_s, settled_s = time.monotonic(), inf
     while True:
         held = {name: value for name, value in (await cluster.held()).items() if value}
         took_s = time.monotonic() - began_s
-        if not held or took_s > SETTLES_S:
+        if not held.keys() - {KEPT}:
+            settled_s = min(settled_s, took_s)
+        elif took_s > SETTLES_S:
             return took_s, held
+        if not held or took_s > SETTLES_S + LEASE_S:
+            return settled_s, held
         await asyncio.sleep(0.05)
 
 

@@ -13,6 +13,9 @@ def test_only_what_a_killed_gateway_had_may_be_lost() -> None:
     assert judged([_asked(End.CUT, port=7)], killed).lost == 1
     assert judged([_asked(End.CUT, port=8, began_s=3.9)], killed).lost == 1
     assert judged([_asked(End.CUT, port=8, began_s=4.1)], killed).lost == 1
+    slow = [Killed(4.0, frozenset(), gone_s=4.6)]
+    assert judged([_asked(End.CUT, began_s=4.7)], slow).lost == 1
+    assert judged([_asked(End.CUT, began_s=4.9)], slow).failed == 1
     for other in (
         _asked(End.CUT, port=8),
         _asked(End.CUT, port=7, began_s=4.3),
