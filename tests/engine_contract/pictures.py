@@ -14,10 +14,19 @@ SIDE = 48
 
 def png(colour: tuple[int, int, int]) -> bytes:
     """Return a picture of one colour as a PNG file."""
-    line = b"\0" + bytes(colour) * SIDE
+    return png_of(SIDE, (b"\0" + bytes(colour) * SIDE) * SIDE)
+
+
+def png_of(side: int, lines: bytes) -> bytes:
+    """Return a square picture as a PNG file.
+
+    Args:
+        side: pixels of a side.
+        lines: for each line from the top a zero byte, and three bytes a pixel.
+    """
     parts = (
-        (b"IHDR", struct.pack(">IIBBBBB", SIDE, SIDE, 8, 2, 0, 0, 0)),
-        (b"IDAT", zlib.compress(line * SIDE)),
+        (b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(lines)),
         (b"IEND", b""),
     )
     chunks = [
