@@ -9,10 +9,10 @@ from cluster.model_shapes.model_config import shape_from_config
 from cluster.model_shapes.model_shape import ModelShape
 from cluster.model_shapes.precision import FP8
 from cluster.spec.model_spec import ModelSpec
-from router.replicas.served_model import ServedModel
+from router.replicas.replica_model import ReplicaModel
 
 
-def own_model(model: ModelSpec) -> ServedModel:
+def own_model(model: ModelSpec) -> ReplicaModel:
     """Return what a replica serves.
 
     Args:
@@ -21,8 +21,8 @@ def own_model(model: ModelSpec) -> ServedModel:
     task = str(model.served_task or "")
     shape = own_shape(model)
     if shape is None:
-        return ServedModel(task)
-    return ServedModel(task, shape.weight_precision.name, shape.weight_bytes)
+        return ReplicaModel(task)
+    return ReplicaModel(task, shape.weight_precision.name, shape.weight_bytes)
 
 
 def own_shape(model: ModelSpec) -> ModelShape | None:

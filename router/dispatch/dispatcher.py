@@ -146,8 +146,7 @@ class Dispatcher:
         """Give the waiting request whose turn it is to a replica, and return it; None: no room, or nothing waits."""
         ticket = self._admission.next(now_s)
         if ticket is not None:
-            if ticket.failures:
-                self._resends.untried(ticket)  # which takes survivors for untried
+            ticket.forgive()
             self._look_up(ticket.request, now_s)
             self._reserve(ticket)
         return ticket

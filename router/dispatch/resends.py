@@ -80,9 +80,7 @@ class Resends:
 
         One that broke off and was heard of since is asked again: it has survived the request.
         """
-        if ticket.failures:
-            last = {each.replica: each for each in ticket.failures}
-            ticket.tried -= {replica for replica, failure in last.items() if failure.is_survived}
+        ticket.forgive()
         staying = self._fleet.staying(ticket.request.replica_id)
         return [replica for replica in staying if replica not in ticket.tried]
 

@@ -120,6 +120,12 @@ class Ticket(QueuedRequest):
         self.legs = 0
         self.first_token_s: float | None = None
 
+    def forgive(self) -> None:
+        """Let it be given again to replicas that broke off with it and were heard of since: they survived it."""
+        if self.failures:
+            last = {each.replica: each for each in self.failures}
+            self.tried -= {replica for replica, failure in last.items() if failure.is_survived}
+
     def failed(self, replica: "Replica", fault: Fault, now_s: float) -> None:
         """Note why it could not stay on a replica, and whether that one is to be asked again."""
         if fault in {Fault.STALE_CONNECTION, Fault.LEAVING, Fault.DIFFERED}:

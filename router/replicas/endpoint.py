@@ -8,7 +8,7 @@ from router.replicas.access import PLAIN, Access
 from router.replicas.kv_transfer import KvTransfer
 from router.replicas.model_card import ModelCard
 from router.replicas.plan_promise import PlanPromise
-from router.replicas.served_model import ServedModel
+from router.replicas.replica_model import ReplicaModel
 from router.replicas.start_phases import StartPhases
 
 
@@ -89,7 +89,7 @@ class Endpoint:
     transfer: KvTransfer | None = None
     start: StartPhases | None = None
     promise: PlanPromise | None = None
-    serves: ServedModel | None = None
+    serves: ReplicaModel | None = None
     ranks: int = 1
     rank: int | None = None
 

@@ -9,8 +9,8 @@ from cluster.spec.kv_duties import NO_DUTIES, KvDuties
 from cluster.spec.model_parts.task import Task
 from cluster.spec.model_spec import ModelSpec
 from deployments.engines.vllm.adapters import adapter_arguments
-from deployments.engines.vllm.kv.kv_transfer import connector_config
 from deployments.engines.vllm.kv.offload import with_offloading
+from deployments.engines.vllm.kv.transfer import connector_config
 from deployments.engines.vllm.speculative import is_here, speculative_config
 from deployments.tracing.exporter import PROTOCOL, configured_target
 

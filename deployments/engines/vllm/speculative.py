@@ -8,7 +8,7 @@ from typing import Any, Final
 from cluster.errors import EngineStartError, ModelSourceError
 from cluster.spec.model_parts.speculative_spec import SpeculativeSpec
 from cluster.spec.model_spec import ModelSpec
-from deployments.engines.vllm.kv.kv_transfer import as_mapping
+from deployments.engines.vllm.kv.transfer import as_mapping
 from deployments.models.hub import hub_problem_of
 from deployments.models.source import resolve
 

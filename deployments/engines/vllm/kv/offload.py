@@ -13,7 +13,7 @@ from typing import Any, Final
 from cluster.errors import EngineStartError
 from cluster.spec.kv_duties import KvDuties
 from cluster.spec.model_parts.kv_cache_spec import GB, OffloadSpec
-from deployments.engines.vllm.kv.kv_transfer import SEVERAL, as_mapping, connectors_of
+from deployments.engines.vllm.kv.transfer import SEVERAL, as_mapping, connectors_of
 
 CONNECTOR: Final = "OffloadingConnector"
 NEEDS_GPU: Final = frozenset({CONNECTOR, "SimpleCPUOffloadConnector"})

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cluster.kv_tiers.fetch_time import from_host_s
 from deployments.engines.fetch_meter import FetchMeter, FetchStats
-from deployments.engines.vllm.kv.kv_transfer import kv_bytes_per_token
 from deployments.engines.vllm.kv.offload import CONNECTOR
+from deployments.engines.vllm.kv.transfer import kv_bytes_per_token
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig

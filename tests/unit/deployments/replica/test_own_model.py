@@ -8,7 +8,7 @@ import pytest
 
 from cluster.spec.model_spec import ModelSpec
 from deployments.replica.own_model import own_model
-from router.replicas.served_model import ServedModel
+from router.replicas.replica_model import ReplicaModel
 
 SMALL = {
     "model_type": "llama",
@@ -20,7 +20,7 @@ SMALL = {
 }
 
 
-def served(**model: Any) -> ServedModel:  # noqa: ANN401 - spec values
+def served(**model: Any) -> ReplicaModel:  # noqa: ANN401 - spec values
     """Return what a replica of a model's first pool serves."""
     return own_model(ModelSpec.model_validate({"name": "m", **model}).in_pools()[0])
 
@@ -41,9 +41,9 @@ def test_a_checkpoints_own_config_tells(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(SMALL | {"quantization_config": {"quant_method": "fp8"}}))
     assert served(source=str(tmp_path), task="embed").weight_format == "fp8"
     (tmp_path / "config.json").write_text("{")
-    assert served(source=str(tmp_path), task="embed") == ServedModel("embed")
+    assert served(source=str(tmp_path), task="embed") == ReplicaModel("embed")
 
 
 def test_a_model_that_nobody_knows_has_its_task_alone() -> None:
     """As a simulated one."""
-    assert served(engine="sim", task="score") == ServedModel("score")
+    assert served(engine="sim", task="score") == ReplicaModel("score")

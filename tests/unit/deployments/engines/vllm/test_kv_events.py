@@ -10,7 +10,7 @@ from zmq.constants import SocketType
 
 from deployments.engines.events import KvEventHub
 from deployments.engines.interface import AllCleared, BlockRemoved, BlockStored, KvEvent, Medium
-from deployments.engines.vllm.kv.kv_events import KvEventListener, endpoint_in
+from deployments.engines.vllm.kv.events import KvEventListener, endpoint_in
 
 STORED = {
     "type": "BlockStored",

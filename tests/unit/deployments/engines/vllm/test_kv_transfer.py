@@ -11,7 +11,7 @@ from cluster.spec.kv_duties import NO_DUTIES, KvDuties
 from cluster.spec.model_spec import ModelSpec
 from deployments.engines.vllm.engine import VllmEngine
 from deployments.engines.vllm.env import engine_arguments
-from deployments.engines.vllm.kv.kv_transfer import connector_config, side_channel, uses_nixl
+from deployments.engines.vllm.kv.transfer import connector_config, side_channel, uses_nixl
 
 SENDS, RECEIVES = KvDuties(sends=True), KvDuties(receives=True)
 PRODUCER = {

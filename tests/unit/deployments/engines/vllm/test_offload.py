@@ -12,8 +12,8 @@ from cluster.spec.model_parts.kv_cache_spec import OffloadSpec
 from cluster.spec.model_spec import ModelSpec
 from deployments.engines.vllm.engine import VllmEngine
 from deployments.engines.vllm.env import engine_arguments, is_cpu_build
-from deployments.engines.vllm.kv.kv_transfer import uses_nixl
 from deployments.engines.vllm.kv.offload import SHARED_MEMORY, check_offloading
+from deployments.engines.vllm.kv.transfer import uses_nixl
 
 DISK: dict[str, object] = {"cpu_gb": 0.001, "disk_gb": 2, "disk_path": "/kv"}
 HOST = {

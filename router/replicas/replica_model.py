@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class ServedModel:
+class ReplicaModel:
     """A model as a replica serves it.
 
     Attributes:
