@@ -41,8 +41,8 @@ class Plan:
         speculation: what speculative decoding takes and brings in the best single pool; None: the plan file names none,
             or there is no such pool. Two pools are planned without it.
         offload: what KV cache beyond the GPUs takes and brings in the best single pool; None as above.
-        cost_per_million_output_tokens: cost of a million output tokens at the workload's own load; None without a price,
-            a choice, or output.
+        cost_per_million_output_tokens: cost of a million output tokens at the workload's own load; None without a
+            price, a choice, or output.
         cost_per_million_tokens: cost of a million tokens, those of prompts included; None without a price or a choice.
         others: all other options: first those that serve, fewest GPUs first, then those that do not.
     """

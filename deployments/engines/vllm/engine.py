@@ -36,13 +36,7 @@ from deployments.engines.vllm.env import engine_arguments, environment, is_cpu_b
 from deployments.engines.vllm.kv.events import KvEventListener, endpoint_in
 from deployments.engines.vllm.kv.offload import check_offloading
 from deployments.engines.vllm.kv.offload_meter import OffloadMeter
-from deployments.engines.vllm.kv.transfer import (
-    check_nixl,
-    side_channel,
-    transfer_of,
-    uses_nixl,
-    wants_checked_params,
-)
+from deployments.engines.vllm.kv.transfer import check_nixl, side_channel, transfer_of, uses_nixl, wants_checked_params
 from deployments.engines.vllm.load import LoadMeter
 from deployments.engines.vllm.processes.engine_process import FAILURE_FILE
 from deployments.engines.vllm.ranks.asked_rank import AskedRanks
