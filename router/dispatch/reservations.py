@@ -18,7 +18,7 @@ from router.flow_control.attainment import timeliness
 from router.flow_control.slots.batch_bound import BatchBound
 from router.outcome import Outcome
 from router.prompt.chunk_chain import ChunkChain
-from router.request import NO_TARGETS
+from router.request import NO_TARGETS, RoutingRequest
 
 _OK: Final = Outcome.OK  # looking up an enum's member takes ten times as long as looking up a global
 
@@ -69,7 +69,7 @@ class Reservations:
         if request.adapter:  # where none knows it yet, one of them answers so
             candidates = [each for each in candidates if each.adapters.may_serve(request.adapter)] or candidates
         # If none has room, any may take it: the request was admitted, or it was on a replica before.
-        candidates = self._with_room(candidates, now_s) or candidates
+        candidates = self._with_room(request, candidates, now_s) or candidates
         decision = self._fleet.policy.decide(request, candidates, self._rng)
         if decision is None:
             return False
@@ -106,15 +106,24 @@ class Reservations:
             self._legs.begin(ticket, choice, decision, record)
         return True
 
-    def _with_room(self, candidates: Sequence[Replica], now_s: float) -> Sequence[Replica]:
+    def _with_room(self, request: RoutingRequest, candidates: Sequence[Replica], now_s: float) -> Sequence[Replica]:
         """Return the candidates that have room for a request now.
 
         For a policy that reads prompts a free place is enough, however much prefill is ahead: waiting there may cost
-        less than computing the prompt again elsewhere, if the replica has it cached.
+        less than computing the prompt again elsewhere, if the replica has it cached. While others wait, and one with
+        room holds as much of it as any, that is no reason. Then those with room compute all that they can, and a choice
+        among the others would only sort prompts by their lengths: short ones to whoever is slower, where more answers
+        than elsewhere then run, for as long as they last.
         """
-        if self._estimator.reads_prompts:
-            return self._slots.with_places(candidates, now_s)
-        return self._slots.with_room(candidates, now_s)
+        slots = self._slots
+        if not self._estimator.reads_prompts:
+            return slots.with_room(candidates, now_s)
+        if self._admission.someone_waits and not (request.adapter or self._fleet.prefillers):
+            counts, longest = request.match.counts, request.match.longest
+            roomy = slots.with_room(candidates, now_s)
+            if roomy and (not longest or any(counts.get(each.replica_id, 0) >= longest for each in roomy)):
+                return roomy
+        return slots.with_places(candidates, now_s)
 
     def complete(
         self, ticket: Ticket, usage: Usage, now_s: float, *, streamed: bool, answer: ChunkChain | None

@@ -79,7 +79,13 @@ class LearnedRates:
     The tokens of an outcome are the request's own uncached ones and those that waited before it. Its running sequences
     count because each takes a share of every engine step. The fit is a least-squares fit over exponentially weighted
     outcomes, with no rate below 0. The prior counts as one more outcome for each of the three rates, or as
-    `SHARED_OUTCOMES` where it is what all replicas have learned.
+    `SHARED_OUTCOMES` where it is what all replicas have learned, or what the engine itself says. If it does say, these
+    are outcomes of the usual size, not of `PRIOR_TOKENS`: in a burst all outcomes have as many tokens ahead of them
+    while ever more sequences run, so their fit alone can give all the time to these, and think prefill free.
+
+    Args:
+        prior: the rates to expect before there are outcomes.
+        is_told: the engine itself reports its prefill rate, and it is the prior.
 
     Attributes:
         now: the rates to expect: the fitted ones, or the prior where their `s_per_token` differ by less than `SAME`.
@@ -87,14 +93,15 @@ class LearnedRates:
         outcomes: number of outcomes learned from.
     """
 
-    __slots__ = ("_prior", "_prior_outcomes", "_probed", "_sums", "fitted", "now", "outcomes")
+    __slots__ = ("_is_told", "_prior", "_prior_outcomes", "_probed", "_sums", "fitted", "now", "outcomes")
 
-    def __init__(self, prior: Rates) -> None:
+    def __init__(self, prior: Rates, *, is_told: bool = False) -> None:
+        self._is_told = is_told
         self.now = prior
         self.fitted = prior
         self.outcomes = 0
         self._prior = prior
-        self._prior_outcomes = 1.0
+        self._prior_outcomes = SHARED_OUTCOMES if is_told else 1.0
         self._probed: Rates | None = None
         self._sums = _Sums()
 
@@ -187,15 +194,19 @@ class LearnedRates:
         sums, prior = self._sums, self._prior
         ones = self._prior_outcomes
         squared = ones * PRIOR_TOKENS**2
+        running_squared = ones
+        if self._is_told and sums.weight:
+            squared = ones * max(PRIOR_TOKENS**2, sums.tokens_tokens / sums.weight)
+            running_squared = ones * max(1.0, sums.running_running / sums.weight)
         moments = [
             [sums.weight + ones, sums.tokens, sums.running],
             [sums.tokens, sums.tokens_tokens + squared, sums.tokens_running],
-            [sums.running, sums.tokens_running, sums.running_running + ones],
+            [sums.running, sums.tokens_running, sums.running_running + running_squared],
         ]
         xy = [
             sums.ttft + ones * prior.overhead_s,
             sums.tokens_ttft + squared * prior.s_per_token,
-            sums.running_ttft + ones * prior.s_per_running,
+            sums.running_ttft + running_squared * prior.s_per_running,
         ]
         overhead_s, s_per_token, s_per_running = nonnegative_fit(moments, xy)
         self.fitted = Rates(overhead_s, max(s_per_token, FASTEST_S_PER_TOKEN), s_per_running)

@@ -142,7 +142,7 @@ class ModelEstimator:
         if not self.reads_prompts:
             return
         if replica.tells_rate and not replica.rates.outcomes:
-            replica.rates = LearnedRates(rates_of(report.prefill_tokens_per_s))
+            replica.rates = LearnedRates(rates_of(report.prefill_tokens_per_s), is_told=True)
         if report.kv_capacity_tokens > 0 and report.kv_capacity_tokens != replica.kv_tokens:
             replica.kv_tokens = report.kv_capacity_tokens
             source = self.residency.source(replica.replica_id)

@@ -224,7 +224,7 @@ class TransferringReplica(Generic[OwnerT]):
                 prefill_tokens_per_s=self._prefill_rate.per_s,
                 decode_tokens_per_s=self._decode_rate.per_s,
                 accepted=each,
-                step_tokens=self._step_tokens,
+                step_tokens=self._step_tokens * self._ranks,
                 gateways=len(accepted) if len(accepted) > 1 else 0,
             )
             for each in accepted

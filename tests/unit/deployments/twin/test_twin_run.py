@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cluster.placement.topology import Node, Topology
@@ -57,6 +58,28 @@ def test_a_single_server_waits_as_an_m_d_1_queue() -> None:
     _, found = finished(cluster)
     assert found.all.answered == 4_000
     assert found.all.ttft_s[0] == pytest.approx(0.2167, rel=0.08)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_burst_is_divided_evenly_among_equal_replicas(seed: int) -> None:
+    """All requests at once, through three gateways: as many and as long prompts for each, so none ends much later."""
+    sim = {
+        **SIM,
+        "prefill_tokens_per_s": 130_000.0,
+        "inter_token_s": 0.02,
+        "inter_token_per_seq_s": 0.00005,
+        "max_num_seqs": 4096,
+        "kv_blocks": 400_000,
+    }
+    lengths = {"prompt_tokens": 800, "spread": 0.5, "output_tokens": 600, "output_spread": 0.9, "most_tokens": 20_000}
+    load = [{"shape": "offline", "requests": 8000, **lengths}]
+    model = sim_model(6, sim=sim, max_wait_s=1e6)
+    run, _ = finished(cluster_of([model], {"load": load}, {"replicas": 3, "max_waiting_requests": 100_000}), seed)
+    columns = run.records.columns()
+    requests = np.bincount(columns.replica)
+    prompts = np.bincount(columns.replica, columns.prompt) / requests
+    assert requests.max() <= 1.05 * requests.min()
+    assert prompts.max() <= 1.08 * prompts.min()
 
 
 def test_requests_that_come_apart_take_what_the_engine_takes() -> None:

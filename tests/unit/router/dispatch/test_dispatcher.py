@@ -300,3 +300,49 @@ def test_answers_of_replicas_that_have_left_leave_nothing_behind() -> None:
     efficiency = dispatcher.estimator.efficiency
     assert efficiency.prompt_tokens == 500
     assert not efficiency._recent_work
+
+
+def _report(dispatcher: Dispatcher, replica: str, now_s: float, *, waiting_tokens: int, per_s: float) -> None:
+    load = LoadReport(1, 1, 0, waiting_tokens, 0.1, 100_000, per_s, 100.0, 0, 0, 1)
+    dispatcher.report(replica, load, now_s)
+
+
+def _backlog(dispatcher: Dispatcher) -> list[Ticket]:
+    """Have two long prompts wait, as neither of two replicas has room; then r0, which is slower, has."""
+    _report(dispatcher, "r0", 0.0, waiting_tokens=50_000, per_s=8_000.0)
+    _report(dispatcher, "r1", 0.0, waiting_tokens=50_000, per_s=20_000.0)
+    tickets = [_offer(dispatcher, 0.0, str(number), b"%d" % number * 40_000) for number in range(2)]
+    assert {ticket.state for ticket in tickets} == {RequestState.WAITING}
+    _report(dispatcher, "r0", 0.1, waiting_tokens=400, per_s=8_000.0)
+    _report(dispatcher, "r1", 0.1, waiting_tokens=10_000, per_s=20_000.0)
+    return tickets
+
+
+def test_while_others_wait_a_new_prompt_goes_where_there_is_room() -> None:
+    """Though the other replica, which has none, would answer it first: that one's time is for those that follow."""
+    dispatcher = _dispatcher(2, "expected_ttft")
+    tickets = _backlog(dispatcher)
+    assert dispatcher.next(0.1) is tickets[0]
+    assert _replica_of(tickets[0]) == "r0"
+    dispatcher.check_integrity(0.1)
+
+
+def test_while_others_wait_a_cached_prompt_still_goes_where_it_is_cached() -> None:
+    """The replica with its prefix has no room, but a free place: waiting there costs less than computing it again."""
+    dispatcher = _dispatcher(2, "expected_ttft")
+    text = b"0" * 40_000
+    chain = HASHER.of_prompt(Prompt([text]), model="m")
+    request = RoutingRequest("first", "m", "/v1/completions", stream=True, body=b"{}", chain=chain)
+    first = dispatcher.offer(request, "ann", 0.0)
+    held = _replica_of(first)
+    other = "r0" if held == "r1" else "r1"
+    dispatcher.first_token(first, 0.01)
+    dispatcher.finish(first, Outcome.OK, Usage(10_000, 0, 1), 0.02, is_whole=True)
+    for replica in (held, other):
+        _report(dispatcher, replica, 0.1, waiting_tokens=50_000, per_s=8_000.0)
+    again = [_offer(dispatcher, 0.1, str(number), text) for number in range(2)]
+    assert {ticket.state for ticket in again} == {RequestState.WAITING}
+    _report(dispatcher, other, 0.2, waiting_tokens=400, per_s=8_000.0)
+    _report(dispatcher, held, 0.2, waiting_tokens=4_000, per_s=8_000.0)
+    assert dispatcher.next(0.2) is again[0]
+    assert _replica_of(again[0]) == held
