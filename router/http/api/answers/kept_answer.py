@@ -5,7 +5,7 @@ from typing import Any, Final
 from router.estimator.expectation import Usage
 from router.http.api.answers.cut_usage import CutUsage
 from router.http.api.answers.server_sent_events import data_of, split_events
-from router.http.api.answers.usage import UNKNOWN, counted_at_end, last_usage_of_stream, usage_in, usage_of
+from router.http.api.answers.usage import UNKNOWN, Framing, counted_at_end, last_usage_of_stream, usage_in, usage_of
 from router.http.wire.chunked import ChunkedError, payload
 from router.http.wire.request.content_coding import ContentCodingError, decoded
 from router.http.wire.request.incoming import BYTE_ORDER_MARK
@@ -98,7 +98,7 @@ class KeptAnswer:
             return UNKNOWN
         found = usage_of(body)
         if found is UNKNOWN and body.lstrip()[:1] != b"{":  # events under another content type, as some servers send
-            found = counted_at_end(last_usage_of_stream(body))
+            found = counted_at_end(last_usage_of_stream(body, Framing.NONE))
         return found
 
     def _unframed_head(self) -> bytes:
@@ -115,7 +115,7 @@ class KeptAnswer:
         grow within a stream, so a 0 that follows a number says nothing.
         """
         tail = self.tail()
-        last = last_usage_of_stream(tail, begins_a_chunk=self._chunked and self._cut is None)
+        last = last_usage_of_stream(tail, self._framing())
         if last is None and self._cut is not None:
             last = self._cut.last(tail)
         if last is None:
@@ -124,6 +124,11 @@ class KeptAnswer:
             first = self._first_message_usage()
             last = first | {name: value for name, value in last.items() if value or name not in first}
         return counted_at_end(last)
+
+    def _framing(self) -> Framing:
+        if not self._chunked:
+            return Framing.NONE
+        return Framing.WHOLE if self._cut is None else Framing.CUT
 
     def _first_message_usage(self) -> dict[str, Any]:
         for event in split_events(self._unframed_head())[0][:_FIRST_EVENTS]:

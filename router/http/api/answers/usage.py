@@ -1,5 +1,7 @@
 """Token counts of an answer, read once, when it has ended: what each API's `usage` means."""
 
+import re
+from enum import Enum, auto
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +14,19 @@ from router.http.wire.chunked import ChunkedError, inside, payload
 UNKNOWN: Final = Usage()
 """Usage of an answer that does not say its tokens."""
 KEY: Final = b'"usage"'
+_FIRST_LINE: Final = re.compile(rb"\A\r\n[0-9A-Fa-f]+\r\n")
+"""What stands before the data of a chunk that follows another. As a line of an event it would mean nothing either."""
+
+
+class Framing(Enum):
+    """What chunk framing the end of a stream has."""
+
+    NONE = auto()
+    """None: it is text."""
+    WHOLE = auto()
+    """It begins with a whole chunk."""
+    CUT = auto()
+    """It may have none, or be cut within a chunk or its first line."""
 
 
 _holder: Final = msgspec.json.Decoder(Holder)
@@ -154,20 +169,24 @@ def billed(units: dict[str, Any]) -> dict[str, Any]:
     return {"prompt_tokens": sum(prompt), "completion_tokens": units.get("output_tokens")}
 
 
-def last_usage_of_stream(tail: bytes, *, begins_a_chunk: bool = False) -> dict[str, Any] | None:
+def last_usage_of_stream(tail: bytes, framing: Framing = Framing.CUT) -> dict[str, Any] | None:
     """Return the last `usage` object in the whole events at the end of a stream; None: they have none.
 
     Args:
-        tail: the end of the stream, with or without chunk framing, which may cut anything in two.
-        begins_a_chunk: it has framing, and begins with a whole chunk, so that no text can be taken for framing.
+        tail: the end of the stream.
+        framing: the chunk framing that it has. Only where that may be cut anywhere, text can be taken for framing.
     """
     at = tail.rfind(KEY)
     start, end = tail.rfind(b"\n\n", 0, max(0, at)), tail.find(b"\n\n", at)
-    if start >= 0 and end >= 0 and KEY not in inside(tail[end:]):  # as nearly every server writes it
-        found = usage_in(data_of(inside(tail[start + 2 : end])))
-        if found is not None:
-            return found
-    text = _unframed(tail) if begins_a_chunk else inside(tail)
+    if start >= 0 and end >= 0 and KEY not in (tail[end:] if framing is Framing.NONE else inside(tail[end:])):
+        event = tail[start + 2 : end]  # as nearly every server writes it: in a chunk of its own
+        alone = inside(event) if framing is Framing.CUT else _FIRST_LINE.sub(b"", event, count=1)
+        is_framed = b"\r\n" in alone or tail[start - 1 : start] == b"\r"  # within the event, or its start is no end
+        if framing is Framing.CUT or not is_framed:
+            found = usage_in(data_of(alone))
+            if found is not None:
+                return found
+    text = tail if framing is Framing.NONE else _unframed(tail) if framing is Framing.WHOLE else inside(tail)
     if KEY not in text:  # seen at a fraction of what it costs to take the events apart
         return None
     events, rest = split_events(text)

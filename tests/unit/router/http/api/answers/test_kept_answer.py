@@ -50,6 +50,18 @@ def test_usage_is_read_whatever_the_answers_size(body: dict[str, Any], chunk_byt
     assert _kept(_reads(data, read_bytes), chunked=bool(chunk_bytes)).usage() == RIGHT
 
 
+@pytest.mark.parametrize("cut", [None, 70, 100, 120])
+def test_a_line_within_an_event_that_looks_like_framing_is_text(cut: int | None) -> None:
+    """An event with such a line in it is broken, in one chunk, in two and in none, and the one before it counts."""
+    before = b'data: {"choices":[],"usage":{"output_tokens":4}}\n\n'
+    broken = b'data: {"choices":[],"usage":{"prompt_tokens":5,"a\r\n3;a=b\r\nb":{}}}\n\n'
+    data = before + broken + b"data: [DONE]\n\n"
+    if cut is None:
+        assert _kept([data], streamed=True).usage() == Usage(None, None, 4)
+    framed = b"".join(chunk(piece) for piece in ((data[:cut], data[cut:]) if cut else (data,))) + LAST_CHUNK
+    assert _kept([framed], chunked=True, streamed=True).usage() == Usage(None, None, 4)
+
+
 @pytest.mark.parametrize("chunk_bytes", [0, 16_384, 301])
 @pytest.mark.parametrize("read_bytes", [65_536, 9_001])
 def test_usage_between_two_long_parts_is_read(chunk_bytes: int, read_bytes: int) -> None:
