@@ -25,7 +25,7 @@ def check(data: bytes) -> None:
 
 
 def _kept(data: bytes, rng: Random) -> None:
-    """A stream's usage is the same in one chunk, in none and in several, or not found where one ends within an event."""
+    """A stream's usage is the same in one chunk, none and several, or not found where one ends within its event."""
     plain = KeptAnswer(chunked=False, streamed=True)
     plain.keep_bounded(data)
     found = [plain.usage()]
