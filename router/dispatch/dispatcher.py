@@ -75,6 +75,7 @@ class Dispatcher:
         judge: takes in how replicas answer; what is learned from good answers goes to the estimator.
         journal: the decisions for the last requests.
         attainment: how many requests had the latencies that they were to have.
+        reservations: which replicas a request may go to now.
         refused: requests that waited and will not be served; the driver answers them and empties this list.
     """
 
@@ -102,7 +103,7 @@ class Dispatcher:
         self._resends = Resends(self.fleet)
         self.judge = Judge(self._takers, self._resends)
         self._legs = PrefillLegs(self.fleet, self.estimator, self._slots, self.judge, rng)
-        self._reservations = Reservations(self.fleet, self.estimator, self._admission, self.journal, self._legs, rng)
+        self.reservations = Reservations(self.fleet, self.estimator, self._admission, self.journal, self._legs, rng)
 
     # --- a request's life
 
@@ -209,9 +210,9 @@ class Dispatcher:
         if is_whole:
             if attempt is not None and (attempt.replica.health.errors or attempt.replica.health.pauses):
                 self.judge.completes(attempt)
-            self._reservations.complete(ticket, usage, now_s, streamed=streamed, answer=answer)
+            self.reservations.complete(ticket, usage, now_s, streamed=streamed, answer=answer)
         else:
-            self._reservations.give_up(ticket, outcome, now_s)
+            self.reservations.give_up(ticket, outcome, now_s)
         if attempt is not None and attempt.replica.health.probe is attempt:
             self.judge.ended(attempt, now_s)
         if ticket.state is DISPATCHED:
@@ -232,7 +233,7 @@ class Dispatcher:
         attempt = ticket.attempt
         if attempt is None:
             raise ValueError(f"request {ticket.request.request_id} is on no replica that could fail it")
-        self._reservations.give_up(ticket, Outcome.REPLICA_FAILED, now_s)
+        self.reservations.give_up(ticket, Outcome.REPLICA_FAILED, now_s)
         self.judge.taken_off(ticket, attempt, fault, now_s)
         self.judge.ended(attempt, now_s)
         ticket.failed(attempt.replica, fault, now_s)
@@ -248,7 +249,7 @@ class Dispatcher:
         request.match = self.estimator.match(request.chain)
 
     def _reserve(self, ticket: Ticket) -> None:
-        if not self._reservations.make(ticket):
+        if not self.reservations.make(ticket):
             ticket.refusal = ALL_FAILED
             return
         attempt = ticket.attempt

@@ -1,6 +1,6 @@
 """Reservations: a request takes a place on the replica that the policy picks, and gives it back exactly once."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from math import inf
 from random import Random
 from typing import Final
@@ -63,13 +63,9 @@ class Reservations:
         """
         request, slots = ticket.request, self._slots
         now_s = request.now_s
-        candidates = self._fleet.may_take(ticket.tried, request.replica_id)
+        candidates = self.candidates(request, ticket.tried)
         if not candidates:
             return False
-        if request.adapter:  # where none knows it yet, one of them answers so
-            candidates = [each for each in candidates if each.adapters.may_serve(request.adapter)] or candidates
-        # If none has room, any may take it: the request was admitted, or it was on a replica before.
-        candidates = self._with_room(request, candidates, now_s) or candidates
         decision = self._fleet.policy.decide(request, candidates, self._rng)
         if decision is None:
             return False
@@ -105,6 +101,19 @@ class Reservations:
             record.chosen(choice)
             self._legs.begin(ticket, choice, decision, record)
         return True
+
+    def candidates(self, request: RoutingRequest, tried: Container[Replica]) -> Sequence[Replica]:
+        """Return the replicas among which the policy picks for a request, looked up just before; empty: none can.
+
+        Args:
+            request: the request.
+            tried: the replicas that failed it.
+        """
+        candidates = self._fleet.may_take(tried, request.replica_id)
+        if request.adapter:  # where none knows it yet, one of them answers so
+            candidates = [each for each in candidates if each.adapters.may_serve(request.adapter)] or candidates
+        # If none has room, any may take it: the request was admitted, or it was on a replica before.
+        return (self._with_room(request, candidates, request.now_s) if candidates else candidates) or candidates
 
     def _with_room(self, request: RoutingRequest, candidates: Sequence[Replica], now_s: float) -> Sequence[Replica]:
         """Return the candidates that have room for a request now.

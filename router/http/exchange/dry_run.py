@@ -4,6 +4,7 @@ Nothing is reserved, counted or learned, and the dispatcher's generator is not d
 dispatched as if none had been tried.
 """
 
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -29,12 +30,11 @@ def dry_run(dispatcher: Dispatcher, request: RoutingRequest, tenant: str, now_s:
     estimator, fleet = dispatcher.estimator, dispatcher.fleet
     request.now_s = now_s
     request.match = match = estimator.match(request.chain)
-    candidates = list(fleet.may_take(frozenset(), request.replica_id))
-    if request.adapter:
-        candidates = [each for each in candidates if each.adapters.may_serve(request.adapter)] or candidates
-    with_room = [each for each in candidates if each.slots.has_room(each.engine.in_flight, now_s)]
+    candidates = dispatcher.reservations.candidates(request, frozenset())
     queue = dispatcher.queue(now_s)
-    waits = dispatcher.someone_waits or not with_room
+    waits = dispatcher.someone_waits or not any(
+        each.slots.has_room(each.engine.in_flight, now_s) for each in fleet.candidates
+    )
     found: dict[str, Any] = {
         "model": request.model,
         "adapter": request.adapter,
@@ -53,17 +53,17 @@ def dry_run(dispatcher: Dispatcher, request: RoutingRequest, tenant: str, now_s:
     if not candidates:
         found["would"] = "wait" if dispatcher.limits.cold_start_timeout_s > 0 else "be refused"
         return found
-    found["candidates"] = rows = _weighed(dispatcher, request, with_room or candidates)
+    found["candidates"] = rows = _weighed(dispatcher, request, candidates)
     if isinstance(fleet.policy.picker, Lowest) and rows:
         found["picked"] = rows[0]["replica_id"]
     return found
 
 
-def _weighed(dispatcher: Dispatcher, request: RoutingRequest, candidates: list[Replica]) -> list[dict[str, Any]]:
+def _weighed(dispatcher: Dispatcher, request: RoutingRequest, candidates: Sequence[Replica]) -> list[dict[str, Any]]:
     """Return the candidates that would be weighed, the cheapest first; at most `MAX_SHOWN`."""
     policy = dispatcher.fleet.policy
     drawn = Random(0)  # noqa: S311 - a sample that a real request would draw anew
-    kept: list[Replica] = candidates
+    kept = list(candidates)
     for narrow in policy.filters:
         kept = list(narrow.keep(request, kept, drawn))
     if not kept:
