@@ -181,7 +181,9 @@ def last_usage_of_stream(tail: bytes, framing: Framing = Framing.CUT) -> dict[st
     if start >= 0 and end >= 0 and KEY not in (tail[end:] if framing is Framing.NONE else inside(tail[end:])):
         event = tail[start + 2 : end]  # as nearly every server writes it: in a chunk of its own
         alone = inside(event) if framing is Framing.CUT else _FIRST_LINE.sub(b"", event, count=1)
-        is_cut = b"\r\n" in alone or tail[start - 1 : start] == b"\r" or not alone.startswith((b"data:", b"event:"))
+        is_cut = (
+            b"\r\n" in alone or tail.startswith(b"\r", max(0, start - 1)) or not alone.startswith((b"data:", b"event:"))
+        )
         if framing is Framing.CUT or not is_cut:  # else what begins there may not be an event
             found = usage_in(data_of(alone))
             if found is not None:
