@@ -49,6 +49,7 @@ test-clients: setup ## SDKs, frameworks, old HTTP and load generators against th
 fuzz: setup ## A million inputs to the parsers of what strangers and engines send (INPUTS=…, SEED=…)
 	@.setup/atheris
 	RACKSERVE_INTERPRETED=1 $(BIN)/python -m tests.fuzz.run --inputs $(or $(INPUTS),1000000) --seed $(or $(SEED),1)
+	$(BIN)/python -m tests.fuzz.run --mutations --inputs $(or $(INPUTS),1000000) --seed $(or $(SEED),1)
 
 soak: setup ## Twenty minutes of everything that clients do to one gateway: memory, files and counts (SECONDS=…)
 	$(BIN)/python -m tests.soak.soak --seconds $(or $(SECONDS),1200)

@@ -113,18 +113,19 @@ class Reservations:
         if request.adapter:  # where none knows it yet, one of them answers so
             candidates = [each for each in candidates if each.adapters.may_serve(request.adapter)] or candidates
         # If none has room, any may take it: the request was admitted, or it was on a replica before.
-        return (self._with_room(request, candidates, request.now_s) if candidates else candidates) or candidates
+        return self._with_room(request, candidates) or candidates
 
-    def _with_room(self, request: RoutingRequest, candidates: Sequence[Replica], now_s: float) -> Sequence[Replica]:
+    def _with_room(self, request: RoutingRequest, candidates: Sequence[Replica]) -> Sequence[Replica]:
         """Return the candidates that have room for a request now.
 
         For a policy that reads prompts a free place is enough, however much prefill is ahead: waiting there may cost
         less than computing the prompt again elsewhere, if the replica has it cached. While others wait, and one with
         room holds as much of it as any, that is no reason. Then those with room compute all that they can, and a choice
         among the others would only sort prompts by their lengths: short ones to whoever is slower, where more answers
-        than elsewhere then run, for as long as they last.
+        than elsewhere then run, for as long as they last. Where a replica may hold something else than the prompt (an
+        adapter), or another one compute it, all are weighed.
         """
-        slots = self._slots
+        slots, now_s = self._slots, request.now_s
         if not self._estimator.reads_prompts:
             return slots.with_room(candidates, now_s)
         if self._admission.someone_waits and not (request.adapter or self._fleet.prefillers):

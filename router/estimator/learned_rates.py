@@ -79,13 +79,13 @@ class LearnedRates:
     The tokens of an outcome are the request's own uncached ones and those that waited before it. Its running sequences
     count because each takes a share of every engine step. The fit is a least-squares fit over exponentially weighted
     outcomes, with no rate below 0. The prior counts as one more outcome for each of the three rates, or as
-    `SHARED_OUTCOMES` where it is what all replicas have learned, or what the engine itself says. If it does say, these
-    are outcomes of the usual size, not of `PRIOR_TOKENS`: in a burst all outcomes have as many tokens ahead of them
-    while ever more sequences run, so their fit alone can give all the time to these, and think prefill free.
+    `SHARED_OUTCOMES` where it is what all replicas have learned, or what the engine itself says. Where engines tell
+    their rate, the prior's outcomes have the usual size, in place of `PRIOR_TOKENS`: in a burst all prompts have about
+    as much ahead of them while ever more sequences run, and their fit alone could make prefill look free.
 
     Args:
         prior: the rates to expect before there are outcomes.
-        is_told: the engine itself reports its prefill rate, and it is the prior.
+        is_told: the engine itself reports its prefill rate, and that is the prior at first.
 
     Attributes:
         now: the rates to expect: the fitted ones, or the prior where their `s_per_token` differ by less than `SAME`.

@@ -92,12 +92,13 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=1_000_000, help="how many, shared by the targets")
     parser.add_argument("--seed", type=int, default=1, help="draws the inputs")
     parser.add_argument("--target", choices=sorted(TARGETS), action="append", help="only this one; may be repeated")
+    parser.add_argument("--mutations", action="store_true", help="without atheris, which follows interpreted code only")
     options = parser.parse_args()
     logging.disable()  # parsers say of each bad input what is wrong with it
     names = options.target or list(TARGETS)
     count = -(-options.inputs // len(names))
-    has_atheris = ATHERIS.is_dir()
-    print("coverage-guided, by atheris" if has_atheris else "seeded mutations; .setup/atheris fetches atheris")  # noqa: T201
+    has_atheris = ATHERIS.is_dir() and not options.mutations
+    print("coverage-guided, by atheris" if has_atheris else "seeded mutations")  # noqa: T201
     failures = 0
     for name in names:
         if has_atheris:

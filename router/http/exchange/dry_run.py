@@ -10,6 +10,7 @@ from typing import Any
 
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.replica import Replica
+from router.flow_control.slots.slots import Slots
 from router.request import RoutingRequest
 from router.scheduling.interface import MAX_SHOWN, cheapest
 from router.scheduling.pickers import Lowest
@@ -32,9 +33,7 @@ def dry_run(dispatcher: Dispatcher, request: RoutingRequest, tenant: str, now_s:
     request.match = match = estimator.match(request.chain)
     candidates = dispatcher.reservations.candidates(request, frozenset())
     queue = dispatcher.queue(now_s)
-    waits = dispatcher.someone_waits or not any(
-        each.slots.has_room(each.engine.in_flight, now_s) for each in fleet.candidates
-    )
+    waits = dispatcher.someone_waits or not Slots.has_room_in(fleet.candidates, now_s)
     found: dict[str, Any] = {
         "model": request.model,
         "adapter": request.adapter,

@@ -1,6 +1,7 @@
 """Token counts of an answer, read once, when it has ended: what each API's `usage` means."""
 
 import re
+from contextlib import suppress
 from enum import Enum, auto
 from typing import Any, Final
 
@@ -181,14 +182,12 @@ def last_usage_of_stream(tail: bytes, framing: Framing = Framing.CUT) -> dict[st
     if start >= 0 and end >= 0 and KEY not in (tail[end:] if framing is Framing.NONE else inside(tail[end:])):
         event = tail[start + 2 : end]  # as nearly every server writes it: in a chunk of its own
         alone = inside(event) if framing is Framing.CUT else _FIRST_LINE.sub(b"", event, count=1)
-        is_cut = (
-            b"\r\n" in alone or tail.startswith(b"\r", max(0, start - 1)) or not alone.startswith((b"data:", b"event:"))
-        )
-        if framing is Framing.CUT or not is_cut:  # else what begins there may not be an event
+        is_whole = alone.startswith((b"data:", b"event:")) and b"\r\n" not in alone
+        if framing is Framing.CUT or (is_whole and not tail.startswith(b"\r", max(0, start - 1))):  # CR: of framing
             found = usage_in(data_of(alone))
             if found is not None:
                 return found
-    text = tail if framing is Framing.NONE else _unframed(tail) if framing is Framing.WHOLE else inside(tail)
+    text = _unframed(tail, framing)
     if KEY not in text:  # seen at a fraction of what it costs to take the events apart
         return None
     events, rest = split_events(text)
@@ -200,8 +199,10 @@ def last_usage_of_stream(tail: bytes, framing: Framing = Framing.CUT) -> dict[st
     return None
 
 
-def _unframed(framed: bytes) -> bytes:
-    try:
-        return payload(framed)
-    except ChunkedError:
-        return inside(framed)
+def _unframed(tail: bytes, framing: Framing) -> bytes:
+    if framing is Framing.NONE:
+        return tail
+    if framing is Framing.WHOLE:
+        with suppress(ChunkedError):
+            return payload(tail)
+    return inside(tail)
