@@ -101,10 +101,12 @@ class ServerPoll:
             async with asyncio.timeout(self._patience_s):
                 status, body = await self._gateway.get(self._endpoint, "/v1/models", MAX_LIST_BYTES)
             if status == OK:
-                announced = self._announced(body)
+                announced, started_s = self._announced(body), server.started_s
                 if server.may_have_restarted:
                     await self._identify()
                 self._answered(announced)
+                if server.started_s == started_s:
+                    self._gateway.heard_of(server.address.name)
                 return
             reason = f"/v1/models answered {status}"
         except TimeoutError:

@@ -15,7 +15,6 @@ from deployments.twin.member import Job, Stage, TwinReplica
 from deployments.twin.records import Records
 from router.dispatch.ticket import Fault
 from router.estimator.expectation import Usage
-from router.flow_control.queued_request import RequestState
 from router.outcome import Outcome
 from router.request import RoutingRequest
 
@@ -105,7 +104,7 @@ class RequestFlow:
     def _go_on(self, row: ModelGateway, job: Job, now_s: float) -> None:
         """Do what a ticket says that was just offered, or taken off its replica."""
         ticket = job.ticket
-        if ticket.state is RequestState.WAITING:
+        if ticket.attempt is None and ticket.refusal is None:
             row.waiting[ticket.number] = job
             self.waiting += 1
             self._records.waiting_peak = max(self._records.waiting_peak, self.waiting)

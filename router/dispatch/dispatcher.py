@@ -27,8 +27,9 @@ from router.dispatch.health import PROBATION, UP
 from router.dispatch.journal import Journal
 from router.dispatch.judge import Judge
 from router.dispatch.prefill_legs import PrefillLegs
-from router.dispatch.resends import ALL_FAILED, Resends, attempts_left
+from router.dispatch.resends import ALL_FAILED, Resends, Way
 from router.dispatch.reservations import Reservations
+from router.dispatch.suspects import Suspects
 from router.dispatch.takers import Takers
 from router.dispatch.ticket import Fault, Ticket
 from router.dispatch.view import model_view
@@ -101,6 +102,7 @@ class Dispatcher:
         self.attainment, self._slots = self._admission.attainment, self._admission.slots
         self._takers = Takers(self.fleet, self._admission, self.estimator)
         self._resends = Resends(self.fleet)
+        self._suspects = Suspects(self._resends, self._admission)
         self.judge = Judge(self._takers, self._resends)
         self._legs = PrefillLegs(self.fleet, self.estimator, self._slots, self.judge, rng)
         self.reservations = Reservations(self.fleet, self.estimator, self._admission, self.journal, self._legs, rng)
@@ -163,6 +165,7 @@ class Dispatcher:
         """Note that an answer's body has begun, so its prompt is prefilled."""
         attempt = ticket.attempt
         if attempt is not None:
+            attempt.replica.heard_s = now_s
             attempt.record.ttft_s = now_s - ticket.request.now_s
             ticket.first_token_s = ticket.first_token_s or now_s
             if ticket.prefill is not None:
@@ -257,19 +260,17 @@ class Dispatcher:
             self.judge.sent(attempt, ticket.request.now_s)
 
     def _go_on(self, ticket: Ticket, now_s: float) -> None:
-        others = self._resends.untried(ticket)
-        is_pinned = bool(ticket.request.replica_id)
-        may_start = not self.fleet.staying() and self._admission.limits.cold_start_timeout_s > 0
-        if attempts_left(ticket) <= 0 or self._resends.is_closed or (is_pinned and not others):
+        way, others = self._suspects.way(ticket), self._resends.untried(ticket)
+        if way is Way.REFUSED:
             ticket.refusal = ALL_FAILED
+        elif way is Way.WAITS:
+            self._suspects.add(ticket, now_s)
         elif others and (ticket.is_resumed or self._slots.has_room_in(others, now_s)):
             # A stream that was cut waited before its first dispatch, so it goes before those that wait now.
             self._look_up(ticket.request, now_s)
             self._reserve(ticket)
-        elif others or may_start:
-            self._admission.put_back(ticket, now_s)
         else:
-            ticket.refusal = ALL_FAILED
+            self._admission.put_back(ticket, now_s)
 
     # --- who waits
 
@@ -295,13 +296,15 @@ class Dispatcher:
         """Do what is due: end replicas' pauses, refuse requests past their deadline. Call a few times a second."""
         self.judge.tick(now_s)
         self._refuse_waiting(self._admission.expire(now_s))
+        self._refuse_waiting((ticket, ALL_FAILED) for ticket in self._suspects.settle(now_s))
         self.estimator.tick(now_s)
 
     def refuse_all(self, refusal: Reject, now_s: float) -> None:
         """Refuse every waiting request; they are added to `refused`."""
-        for ticket in self._admission.waiting():
+        waiting = self._admission.waiting()
+        for ticket in waiting:
             self._admission.remove(ticket, now_s)
-            self._refuse_waiting([(ticket, refusal)])
+        self._refuse_waiting((ticket, refusal) for ticket in waiting + self._suspects.clear())
 
     def close(self, refusal: Reject, now_s: float) -> None:
         """Stop serving the model: refuse all waiting requests, and each one that loses its replica from now on."""
@@ -316,9 +319,7 @@ class Dispatcher:
     # --- replicas
 
     def set_replicas(self, endpoints: Iterable[Endpoint], now_s: float) -> tuple[list[Endpoint], list[Endpoint]]:
-        """Set which replicas exist, as the directory lists them.
-
-        A replica whose endpoint changed stays the same replica, with all that is known of it.
+        """Set which replicas exist, as the directory lists them; one whose endpoint changed stays the same replica.
 
         Returns:
             The new endpoints, and those that are gone, also by a change. Requests on a replica that is gone continue.

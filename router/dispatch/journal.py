@@ -279,6 +279,7 @@ def explanation(entry: Entry, model: str) -> dict[str, Any]:
                 "prefilled_by": attempt.prefilled_by,
                 "matched_bytes": attempt.matched_bytes,
                 "prompt_bytes": attempt.prompt_bytes,
+                "after_s": attempt.at_s - entry.began_s,
                 "ttft_s": attempt.ttft_s,
                 "weighed_count": attempt.weighed_count,
                 "candidates": [

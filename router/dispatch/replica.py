@@ -17,7 +17,7 @@ class Replica(ReplicaEstimator):
 
     Attributes:
         health: whether it gets requests, by how it treated the last ones.
-        heard_s: when it last reported, or answered after it had broken off, monotonic seconds.
+        heard_s: when it last showed that it lives, monotonic seconds: by a report, an answer or a poll.
         ran: how many requests it ran lately; kept while some of them are to have a time per token.
         slots: its room for more requests.
         shared: what it shares with other models of the same server; kept as long as this record is.

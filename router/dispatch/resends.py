@@ -1,5 +1,6 @@
 """Resends: whether a request that its replica did not answer well goes to another one."""
 
+from enum import Enum, auto
 from typing import Final
 
 from router.dispatch.fleet import Fleet
@@ -53,6 +54,16 @@ class ResendBudget:
         self._left = max(0.0, self._left - 1.0)
 
 
+class Way(Enum):
+    """What becomes of a request that its replica failed."""
+
+    GOES_ON = auto()
+    """It goes to another replica, at once or when one has room."""
+    WAITS = auto()
+    """It may be what killed its replicas. Those that are heard of in time it did not kill."""
+    REFUSED = auto()
+
+
 def attempts_left(ticket: Ticket) -> int:
     """Return how many replicas may still fail a request before it is refused."""
     most = MAX_ATTEMPTS_OF_STREAM if ticket.is_resumed else MAX_ATTEMPTS
@@ -83,6 +94,32 @@ class Resends:
         ticket.forgive()
         staying = self._fleet.staying(ticket.request.replica_id)
         return [replica for replica in staying if replica not in ticket.tried]
+
+    def way(self, ticket: Ticket, *, may_start: bool) -> Way:
+        """Return what becomes of a request that is on no replica any more, as far as it is known now.
+
+        Args:
+            ticket: the request's ticket.
+            may_start: requests wait for a first replica where there is none.
+        """
+        others = self.untried(ticket)
+        if self.is_closed or (ticket.request.replica_id and not others):
+            return Way.REFUSED
+        if attempts_left(ticket) > 0 and (others or (may_start and not self._fleet.staying())):
+            return Way.GOES_ON
+        return Way.WAITS if self._may_be_heard_of(ticket) else Way.REFUSED
+
+    def _may_be_heard_of(self, ticket: Ticket) -> bool:
+        """Tell whether a replica that broke off with a request may still show that it lives, and others are there."""
+        if len(ticket.failures) >= MAX_BREAKS or len(self._fleet.staying()) <= 1:
+            return False
+        replicas = self._fleet.replicas
+        return any(
+            each.fault is Fault.FAILED
+            and not each.is_survived
+            and replicas.get(each.replica.replica_id) is each.replica
+            for each in ticket.failures
+        )
 
     def allows(self, ticket: Ticket, now_s: float) -> bool:
         """Tell whether a request whose replica answers with an error goes elsewhere: once, and if that may help."""

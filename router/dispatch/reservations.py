@@ -146,6 +146,7 @@ class Reservations:
         if attempt is None:
             return
         ticket.attempt = None
+        attempt.replica.heard_s = now_s
         if attempt.target_class is not None:
             self._leave(attempt, now_s)
         if ticket.prefill is not None:

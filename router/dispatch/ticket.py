@@ -134,3 +134,11 @@ class Ticket(QueuedRequest):
         self.failures += (Failure(replica, fault, now_s),)
         if fault in {Fault.ERROR, Fault.BUSY}:
             self.is_resent = True
+
+    def failures_told(self, now_s: float) -> list[str]:
+        """Return for people which replicas failed it, how, when, and whether they were heard of since."""
+        return [
+            f"{each.replica.replica_id} {each.fault} {now_s - each.at_s:.1f} s ago"
+            f"{', and was heard of since' if each.is_survived else ''}"
+            for each in self.failures
+        ]

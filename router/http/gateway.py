@@ -277,6 +277,10 @@ class Gateway:
         """Return a number that grows with each answer of a replica to a client, and while streams flow."""
         return self._plane.route_at(endpoint).pool.signs_of_life
 
+    def heard_of(self, replica_id: str) -> None:
+        """Note that a server answered its poll, and is the process that it was."""
+        self._plane.models.heard_of(replica_id)
+
     def apply_report(self, replica_id: str, report: LoadReport | None) -> None:
         """Take a replica's load report; None: its reports no longer arrive."""
         self._plane.models.report(replica_id, report)
@@ -311,11 +315,7 @@ class Gateway:
         self._plane.models.rates.share(deal, self._now_s())
 
     def apply_residency(self, replica_id: str, delta: ResidencyDelta) -> bool:
-        """Take the chunks that a replica's cache gained and lost.
-
-        Returns:
-            False if deltas are missing, so the replica must be asked for a snapshot.
-        """
+        """Take the chunks that a replica's cache gained and lost; False: some are missing, so ask for a snapshot."""
         return self._plane.models.apply_residency(replica_id, delta)
 
     def readiness(self) -> Readiness:

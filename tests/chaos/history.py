@@ -55,7 +55,9 @@ class Asked:
         ended_s: when it ended; 0: it has not.
         end: what became of it.
         stall_s: longest time without a byte of the answer; from sending on for streams, 0 for whole answers.
+        still_s: when its longest time without a byte was over.
         why: what was wrong, for people.
+        way: which replicas it was given to and when, as its gateway remembers; "": it was not asked.
     """
 
     number: int
@@ -66,7 +68,9 @@ class Asked:
     ended_s: float = 0.0
     end: End | None = None
     stall_s: float = 0.0
+    still_s: float = 0.0
     why: str = ""
+    way: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +166,7 @@ def judged(
         longest_stall_s=max((row.stall_s for row in finished), default=0.0),
         stalls=sorted(finished, key=lambda row: -row.stall_s)[:8],
         worst=[
-            f"{row.end} at {row.began_s:.2f}+{row.ended_s - row.began_s:.2f} s: {row.why}"
+            f"{row.end} at {row.began_s:.2f}+{row.ended_s - row.began_s:.2f} s: {row.why}; {row.way}"
             for row in sorted(failed, key=lambda row: row.end is End.WRONG)[:12]
         ],
     )

@@ -21,6 +21,7 @@ from cluster.spec.role import Role
 from deployments.directory.membership import View
 from deployments.gateway.operators import headers_by_ray
 from tests.chaos.history import KEPT, Killed
+from tests.chaos.remembered_way import remembered_way
 from tests.free_ports import free_port
 from tests.integration.cluster.running_application import RunningApplication, sim_spec, wait_for
 
@@ -164,6 +165,12 @@ class RayCluster:
         for name, keeps in (("kv_usage", False), (KEPT, True)):
             sums[name] = float(sum(report["kv_usage"] for role, report in told if (role == Role.PREFILL) == keeps))
         return {**sums, "gateways' requests in flight": float(sum(row["in_flight"] for row in rows))}
+
+    async def way_of(self, request_id: str) -> str:
+        """Return for people which replicas a request was given to, and when."""
+        view = await asyncio.to_thread(self.application.try_view)
+        ports = [gateway.admin_port for gateway in view.gateways] if view is not None else []
+        return await remembered_way(request_id, ports, headers_by_ray("chaos"))
 
     def refusals(self) -> list[str]:
         """Return nothing: there are no links of ours to listen on."""

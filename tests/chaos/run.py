@@ -62,6 +62,9 @@ class Cluster(Protocol):
     def refusals(self) -> list[str]:
         """Return what engines refused of what gateways sent."""
 
+    async def way_of(self, request_id: str) -> str:
+        """Return for people which replicas a request was given to, and when; "": no gateway remembers it."""
+
 
 @dataclass(slots=True)
 class Seen:
@@ -143,7 +146,7 @@ async def _struck(  # noqa: PLR0913, PLR0917 - what a run is made of
 ) -> Seen:
     """Strike lanes of faults under traffic; return what that showed."""
     before = max(cluster.open_files())
-    traffic = Traffic(cluster.gateways, questions, CLIENTS, plan.seed)
+    traffic = Traffic(cluster.gateways, questions, CLIENTS, plan.seed, way_of=cluster.way_of)
     lanes, ends_s = Lanes(silencing), time.monotonic() + plan.seconds
 
     def is_over() -> bool:
@@ -221,7 +224,11 @@ def _with_faults(row: Asked, faults: Sequence[Fault]) -> str:
         for fault in faults
         if fault.began_s < row.ended_s and fault.ended_s > row.began_s
     ]
-    return f"{row.gateway}, {row.ended_s - row.began_s:.1f} s, stood still {row.stall_s:.2f} s: {'; '.join(met)}"
+    still_s = row.still_s - row.began_s
+    return (
+        f"{row.gateway}, {row.ended_s - row.began_s:.1f} s, stood still {row.stall_s:.2f} s until {still_s:+.1f}: "
+        f"{'; '.join(met)}; {row.way}"
+    )
 
 
 def main() -> int:

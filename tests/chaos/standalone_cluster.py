@@ -15,6 +15,7 @@ from tests.benchmarks.server_process import ServerProcess
 from tests.chaos.clock import JumpingClock
 from tests.chaos.faulty_link import FaultyLink
 from tests.chaos.history import Killed
+from tests.chaos.remembered_way import remembered_way
 from tests.chaos.small_disk import SmallDisk
 from tests.free_ports import free_port
 
@@ -169,6 +170,13 @@ class StandaloneCluster:
                 return
             await asyncio.sleep(0.1)
         raise RuntimeError("the gateways do not see all engines")
+
+    async def way_of(self, request_id: str) -> str:
+        """Return for people which engines' links a request was given to, and when."""
+        way = await remembered_way(request_id, [admin_port for _, admin_port in self._gateway_ports])
+        for number, link in enumerate(self.links):
+            way = way.replace(f"127.0.0.1:{link.port}", f"link-{number}")
+        return way
 
     def refusals(self) -> list[str]:
         """Return what engines refused of what gateways sent."""

@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -22,6 +22,8 @@ from tests.chaos.prompts import Question, answered_questions, encoded, text_of
 
 PATIENCE_S: Final = 60.0
 """Seconds without a byte after which a client gives a request up."""
+ASKED_AFTER_S: Final = 4.0
+"""Seconds of a stall after which a gateway is asked which way the request went."""
 STREAMS: Final = 0.75
 """Part of the requests that are streamed."""
 LEAVERS: Final = 0.04
@@ -38,20 +40,24 @@ class Traffic:
         clients: how many ask at a time.
         seed: draws what each asks whom.
         pause_s: how long a client waits before its next request.
+        way_of: tells for people where a request with this id went; asked of those that failed or stood still long.
 
     Attributes:
         history: every request so far.
         pulse: of this process, whose own standing still is nobody's stall.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what traffic is made of
         self,
         gateways: Mapping[str, tuple[str, int]],
         questions: Sequence[Question],
         clients: int,
         seed: int,
+        *,
         pause_s: float = 0.0,
+        way_of: Callable[[str], Awaitable[str]] | None = None,
     ) -> None:
+        self._way_of = way_of
         self._gateways = gateways
         self._pause_s = pause_s
         self._questions = questions
@@ -77,6 +83,9 @@ class Traffic:
             leaves = rng.random() if stream and rng.random() < LEAVERS else 0.0
             asked.end, asked.why = await self._ask(asked, question, leaves)
             asked.ended_s = time.monotonic()
+            stood_still = asked.stall_s > ASKED_AFTER_S or asked.end not in {End.FINISHED, End.LEFT}
+            if stood_still and self._way_of is not None:
+                asked.way = await self._way_of(_id_of(asked))
             if asked.end is End.UNREACHED:
                 await asyncio.sleep(0.1)
             if self._pause_s:
@@ -93,7 +102,8 @@ class Traffic:
             body = encoded(question, stream=asked.stream)
             writer.write(
                 f"POST {question.path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
-                f"connection: close\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+                f"connection: close\r\n"
+                f"x-request-id: {_id_of(asked)}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
                 + body
             )
             return await self._read(asked, question, reader, leaves)
@@ -113,8 +123,9 @@ class Traffic:
             nonlocal last_s, still_s
             data: bytes = await asyncio.wait_for(read(), PATIENCE_S)
             now_s, still_now_s = time.monotonic(), self.pulse.still_s()
-            if asked.stream:
-                asked.stall_s = max(asked.stall_s, now_s - last_s - (still_now_s - still_s))
+            stall_s = now_s - last_s - (still_now_s - still_s)
+            if asked.stream and stall_s > asked.stall_s:
+                asked.stall_s, asked.still_s = stall_s, now_s
             last_s, still_s = now_s, still_now_s
             return data
 
@@ -172,6 +183,10 @@ class _Streamed:
         return _compared(self._question, "".join(self._pieces), self._usages[0])
 
 
+def _id_of(asked: Asked) -> str:
+    return f"chaos-{asked.number}"
+
+
 def _whole(question: Question, status: int, body: bytes) -> tuple[End, str]:
     if status != 200:
         return End.REFUSED, f"{status} {body[:200].decode(errors='replace')}"
@@ -199,7 +214,7 @@ async def _main(options: argparse.Namespace) -> None:
         gateways[name] = (host, int(port))
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    traffic = Traffic(gateways, questions, options.clients, options.seed, options.pause_s)
+    traffic = Traffic(gateways, questions, options.clients, options.seed, pause_s=options.pause_s)
     print("ASKING", flush=True)  # noqa: T201 - the caller waits for it
     await stopped.wait()
     await traffic.stop()

@@ -69,7 +69,8 @@ def _print_entry(entry: Mapping[str, Any], console: Console) -> None:
         _say(console, f"prompt {entry['prompt_tokens']} tokens, {cached} of them cached")
         _say(console, f"answer {entry['completion_tokens']} tokens")
     for attempt in entry["attempts"]:
-        _say(console, f"policy {attempt['policy']} picked {attempt['picked']} of {attempt['weighed_count']}")
+        later = f", {attempt['after_s']:.2f} s after the first attempt" if attempt["after_s"] else ""
+        _say(console, f"policy {attempt['policy']} picked {attempt['picked']} of {attempt['weighed_count']}{later}")
         held = f"{attempt['matched_bytes']} of the prompt's {attempt['prompt_bytes']} bytes"
         _say(console, f"  expected to hold {held}; first byte after {_seconds(attempt['ttft_s'])}")
         _print_candidates(attempt, console)

@@ -116,7 +116,11 @@ class Failover(ABC):
         """Send the request to the replica that the dispatcher picked, or answer the dispatcher's refusal."""
         attempt = self._ticket.attempt
         if attempt is None:
-            self._refuse(self._ticket.refusal or ALL_FAILED)
+            refusal = self._ticket.refusal or ALL_FAILED
+            if refusal is ALL_FAILED:
+                failures = self._ticket.failures_told(self._plane.now_s())
+                _log.warning("every replica failed a request", request_id=self._ticket.request.request_id, why=failures)
+            self._refuse(refusal)
             return
         if self.answer.needs_continuing and not attempt.replica.endpoint.continues_messages:
             self._break("the stream could not be resumed: no replica left is known to continue a message", whole=True)

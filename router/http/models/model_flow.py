@@ -80,7 +80,7 @@ class ModelFlow:
             waiter: the request.
         """
         self.dispatcher.fail(ticket, fault, self.now_s())
-        if ticket.state is WAITING:
+        if ticket.attempt is None and ticket.refusal is None:
             self._wait(ticket, waiter)
         else:
             waiter.dispatched()

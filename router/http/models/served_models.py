@@ -209,6 +209,11 @@ class ServedModels:
         if flow is not None:
             flow.report(replica_id, report)
 
+    def heard_of(self, replica_id: str) -> None:
+        """Note that a server lives, for all of its models."""
+        for flow, replica in self._records_of(replica_id):
+            replica.heard_s = flow.now_s()
+
     def report_adapters(self, replica_id: str, report: AdapterReport) -> None:
         """Take a replica's report of its adapters."""
         flow = self._flow_of(replica_id)

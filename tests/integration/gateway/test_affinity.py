@@ -186,6 +186,7 @@ async def test_the_journal_says_why() -> None:
             assert abs(sum(row["terms"].values()) - row["cost"]) < 1e-3
         assert why["cached_tokens"] == 0
         assert why["total_s"] >= attempt["ttft_s"] > 0.005
+        assert attempt["after_s"] == 0.0
         assert (await ask(gateway.admin_port, get % b"nobody"))[0] == 404
         assert (await ask(gateway.port, get % b"ask-1"))[0] == 404
 

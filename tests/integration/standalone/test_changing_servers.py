@@ -102,7 +102,7 @@ async def test_a_servers_file_is_followed(tmp_path: Path) -> None:
             assert (await call(process, "GET", "/servers")).json()["problem"] == problem_of(listed)
             assert known(process) == {at_a}
             write()
-            await eventually(lambda: not process.servers)
+            await eventually(lambda: not process.servers and not names(process))
             assert (await ask(process)).status_code in {404, 503}
 
 

@@ -11,6 +11,7 @@ from cluster.spec.role import Role
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.prefill_legs import MAX_LEGS
 from router.dispatch.resends import MAX_ATTEMPTS, MAX_ATTEMPTS_OF_STREAM, MAX_BREAKS
+from router.dispatch.suspects import PATIENCE_S
 from router.dispatch.ticket import Fault, Ticket
 from router.estimator.expectation import Usage
 from router.flow_control.limits import AdmissionLimits, TenantLimits, WaitingRoom
@@ -64,7 +65,8 @@ class DispatcherMachine(RuleBasedStateMachine):
         if ticket.refusal is not None:
             self._closed(ticket)
             return
-        assert (ticket.attempt is not None) == (ticket.state is RequestState.DISPATCHED)
+        is_dispatched = ticket.state is RequestState.DISPATCHED
+        assert (ticket.attempt is not None or _is_suspect(ticket)) == is_dispatched
         self.open.append(ticket)
 
     def _close_refused(self) -> None:
@@ -235,13 +237,16 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     @rule(passed_s=st.floats(0.0, 40.0))
     def time_passes(self, passed_s: float) -> None:
-        """Let time pass: the requests past their deadline are refused, and no others."""
+        """Let time pass: requests past their deadline are refused, and the hopeless of those that wait for news."""
         self.now_s += passed_s
         waiting = [ticket for ticket in self.open if ticket.state is RequestState.WAITING]
         late = {ticket.number for ticket in waiting if ticket.deadline_s <= self.now_s}
+        suspects = {ticket.number for ticket in self.open if _is_suspect(ticket)}
         self.dispatcher.tick(self.now_s)
-        assert {ticket.number for ticket in self.dispatcher.refused} == late
+        refused = {ticket.number for ticket in self.dispatcher.refused}
+        assert late <= refused <= late | suspects
         self._close_refused()
+        assert passed_s < PATIENCE_S or not any(_is_suspect(ticket) for ticket in self.open)
 
     @rule(policy=st.sampled_from(sorted(POLICIES)))
     def policy_changes(self, policy: str) -> None:
@@ -264,7 +269,8 @@ class DispatcherMachine(RuleBasedStateMachine):
             assert replica.coming == sum(receiver is replica for receiver in receivers)
         queue = self.dispatcher.queue(self.now_s)
         assert queue.waiting == sum(ticket.state is RequestState.WAITING for ticket in self.open)
-        assert queue.in_flight == len(self._running()) + len(self._computed())
+        suspects = sum(_is_suspect(ticket) for ticket in self.open)
+        assert queue.in_flight == len(self._running()) + len(self._computed()) + suspects
         assert self.room.requests == queue.waiting
         judged = self.dispatcher.attainment.total
         assert judged.met <= judged.requests <= self.ended
@@ -287,6 +293,12 @@ class DispatcherMachine(RuleBasedStateMachine):
 def _is_computed(ticket: Ticket) -> bool:
     """Tell whether another replica computes a request's prompt now."""
     return ticket.attempt is not None and ticket.prefill is not None and ticket.prefill.done_s is None
+
+
+def _is_suspect(ticket: Ticket) -> bool:
+    """Tell whether a request that broke replicas off waits until these are heard of."""
+    is_nowhere = ticket.attempt is None and ticket.refusal is None
+    return is_nowhere and ticket.state is RequestState.DISPATCHED and len(ticket.failures) > 0
 
 
 def _endpoint(number: int, prefillers: int, most: int) -> Endpoint:

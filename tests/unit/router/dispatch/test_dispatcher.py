@@ -5,6 +5,7 @@ from random import Random
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.journal import explanation
 from router.dispatch.resends import MAX_ATTEMPTS, MAX_BREAKS
+from router.dispatch.suspects import PATIENCE_S
 from router.dispatch.ticket import LIFE_SIGN_S, Fault, Ticket
 from router.estimator.expectation import Usage
 from router.flow_control.limits import AdmissionLimits
@@ -104,12 +105,14 @@ def test_replicas_that_refuse_connections_do_not_use_up_a_requests_attempts() ->
 
 
 def test_a_request_does_not_take_every_replica_down_with_it() -> None:
-    """After three failures it is refused, though a fourth replica is there."""
+    """After three failures of replicas that are not heard of again it is refused, though a fourth replica is there."""
     dispatcher = _dispatcher(4)
     ticket = _offer(dispatcher)
     for _ in range(MAX_ATTEMPTS):
         dispatcher.fail(ticket, Fault.FAILED, 0.0)
     assert ticket.attempt is None
+    dispatcher.tick(PATIENCE_S)
+    assert dispatcher.refused == [ticket]
     assert ticket.refusal is not None
     assert ticket.refusal.outcome is Outcome.REPLICA_FAILED
 
@@ -163,6 +166,7 @@ def test_a_word_from_before_the_end_does_not_show_that_a_replica_lives() -> None
         left = _replica_of(ticket)
         dispatcher.fail(ticket, Fault.FAILED, float(number))
         dispatcher.report(left, REPORT, number + LIFE_SIGN_S)
+    dispatcher.tick(MAX_ATTEMPTS + PATIENCE_S)
     assert ticket.refusal is not None
 
 

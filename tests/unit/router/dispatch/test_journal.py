@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.dispatch.journal import MAX_KEPT_ATTEMPTS, Journal
+from router.dispatch.journal import MAX_KEPT_ATTEMPTS, Journal, explanation
 from router.dispatch.replica import Replica
 from router.outcome import Outcome
 from router.replicas.endpoint import Endpoint
@@ -47,13 +47,14 @@ def test_costs_that_are_one_thing_have_no_terms() -> None:
 
 
 def test_a_request_sent_again_has_several_attempts() -> None:
-    """Each decision is an attempt of its own; of twenty, only the last `MAX_KEPT_ATTEMPTS` are kept."""
+    """Each decision is an attempt of its own, with when it was made; of twenty, only the last few are kept."""
     journal = Journal()
     for number in range(20):
         journal.decided("id", _decision([1.0, 2.0], number % 2), float(number))
     entry = journal.find("id")
     assert entry is not None
     assert [attempt.at_s for attempt in entry.attempts] == [float(n) for n in range(20 - MAX_KEPT_ATTEMPTS, 20)]
+    assert [attempt["after_s"] for attempt in explanation(entry, "m")["attempts"]] == [0, 1, 2, 3, 4, 5, 6, 7]
 
 
 @pytest.mark.parametrize("pick", [0, 499])
