@@ -15,8 +15,6 @@ MOST_S, MOST_BYTES = 600.0, 4 * 2**30
 FLAT = 1.25
 """Most CPU time for a request on 288 GPUs over that on 8, without the live dispatcher's own: it weighs every replica
 for each request, so its part grows with their number, here as in a gateway."""
-DISPATCHED = 20_000
-"""Requests with which the dispatcher's part is measured."""
 
 
 def _options() -> argparse.Namespace:
@@ -70,7 +68,8 @@ def main() -> int:
             f"{each.cpu_s:.1f} s of CPU, {each.cpu_us:.0f} µs a request, {each.peak_bytes / 2**20:.0f} MiB",
             flush=True,
         )
-    alone_us = dispatcher_us(FEW, DISPATCHED), dispatcher_us(MANY, DISPATCHED)
+    # As many as in the runs: once caches are full, each prompt displaces others, and the dispatcher is told of those.
+    alone_us = dispatcher_us(FEW, options.few), dispatcher_us(MANY, options.requests)
     print(f"of that the dispatcher: {alone_us[0]:.0f} and {alone_us[1]:.0f} µs a request", flush=True)
     bars = speed_bars(few, many, options.requests, alone_us)
     figures: dict[str, object] = {"few": asdict(few), "many": asdict(many), "dispatcher_us": alone_us}
