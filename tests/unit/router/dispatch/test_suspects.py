@@ -129,3 +129,15 @@ def test_all_are_refused_with_the_queue() -> None:
     assert dispatcher.refused == [ticket]
     assert ticket.refusal is not None
     assert ticket.refusal.outcome is Outcome.SHUTTING_DOWN
+
+
+def test_operators_are_told_what_failed_it() -> None:
+    """For the log: each replica, what it did, how long ago, and whether it is known to live."""
+    dispatcher = _dispatcher(3)
+    ticket, had = _suspect(dispatcher)
+    dispatcher.report(had[1], REPORT, 2.0)
+    assert ticket.failures_told(4.0) == [
+        f"{had[0]} failed 4.0 s ago",
+        f"{had[1]} failed 4.0 s ago, and was heard of since",
+        f"{had[2]} failed 4.0 s ago",
+    ]
