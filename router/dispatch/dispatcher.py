@@ -9,8 +9,8 @@ something happens, with the time, and does what the tickets say:
     prefill_done  another replica has computed its prompt, which its own fetches now; else `prefill_failed`
     first_token   its answer's body has begun
     finish        its answer ended, or its client left
-    fail          its replica cannot keep it   → DISPATCHED to another, WAITING, or refused
-    tick          time passed                  → `refused` has the waiting requests whose time is over
+    fail          its replica cannot keep it   → DISPATCHED to another, WAITING, among the `Suspects`, or refused
+    tick          time passed                  → `refused` has the requests whose time is over; suspects may wait again
 
 `set_replicas` and `report` take in the state of the replicas. `load`, `view` and `journal` show the dispatcher's own.
 """
@@ -228,7 +228,7 @@ class Dispatcher:
             self._admission.remove(ticket, now_s)
 
     def fail(self, ticket: Ticket, fault: Fault, now_s: float) -> None:
-        """Take a request off its replica. It goes to another one, waits, or gets a `refusal`.
+        """Take a request off its replica. It goes to another one, waits (without `attempt`), or gets a `refusal`.
 
         Raises:
             ValueError: it is on no replica.
